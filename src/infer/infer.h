@@ -1,0 +1,88 @@
+/* infer.h -- the door of infer/: many sequences through one model; token ids only, no text.
+ *
+ * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the plan's `bits`,
+ * and on nothing else: not on who else is in the batch, how the prompt was chunked, or what came from the prefix cache.
+ * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's prompt is copied.
+ * Threads: one thread owns an Engine and calls everything; engine_step runs the team's lanes inside. Callbacks are made
+ * from engine_step, on the calling thread, between steps; they may call engine_add and engine_cancel.
+ *
+ * One step: admit -> schedule rows (decode rows first, then prefill chunks, up to the budget) -> model_forward ->
+ * sample -> callbacks -> release. No allocation in a step after the first. */
+#pragma once
+#include "base/base.h"
+#include "model/model.h"
+
+/* ---- sampling ----------------------------------------------------------------------------------------------- */
+
+typedef struct Sampling {
+    float temperature;                          /* 0: greedy */
+    int64_t top_k;                              /* 0: off */
+    float top_p;                                /* 1: off */
+    uint64_t seed;
+} Sampling;
+typedef struct Token { int32_t id; float logprob; } Token;      /* logprob: raw logit - log-sum-exp, natural log */
+/* One draw at an absolute position: the same logits, sampling and position give the same token. work: 2*V floats' bytes
+ * (sampler_bytes). Contract 5. */
+int64_t sampler_bytes(int64_t V);
+Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work);
+
+/* ---- requests ------------------------------------------------------------------------------------------------ */
+
+/* Built in text/ (grammar, JSON schema), used here without knowing text: NULL in this requests. */
+typedef struct Constraint Constraint;
+/* Proposes tokens with probabilities, learns what was accepted (prompt lookup, MTP): NULL for now. */
+typedef struct Drafter Drafter;
+
+typedef enum Finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR } Finish;
+typedef struct SeqReq {
+    const int32_t *prompt; int64_t n_prompt;    /* 1.. tokens, each < V; copied by engine_add */
+    int64_t max_tokens;                         /* generated, the end token included */
+    Sampling sampling;
+    const int32_t *stop; int64_t n_stop;        /* end tokens (at most 8), copied */
+    int64_t tenant;                             /* prefix pages are shared within a tenant only */
+    int64_t priority;                           /* higher first; equal: order of arrival */
+    Constraint *constraint; Drafter *drafter;
+    /* After each token, and once with finish != FINISH_NONE (then with the last token, or id -1 when none came).
+     * logits (V) of this draw are valid during the call. */
+    void (*on_token)(void *arg, int64_t seq, Token t, Finish finish, const float *logits);
+    void *arg;
+} SeqReq;
+
+/* ---- engine --------------------------------------------------------------------------------------------------- */
+
+typedef struct EngineSpec {
+    int64_t seqs;                               /* most sequences at once; further ones wait in the queue */
+    int64_t queue;                              /* most waiting; beyond: refused */
+    int64_t rows;                               /* token budget of a step */
+    int64_t chunk;                              /* most prompt rows of one sequence in a step; 0: the whole budget */
+    bool no_prefix;                             /* leave the prefix cache off (tests) */
+} EngineSpec;
+typedef struct EngineStats {
+    int64_t steps, prompt_rows, cached_rows, decode_rows, active, waiting, pages, pages_free, pages_cached, evicted;
+} EngineStats;
+
+typedef struct Engine Engine;
+/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, pages), for sequences of `positions`. */
+void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions);
+/* KV pages are allocated in `a`, as many as the plan budgeted for. */
+bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) CHECKED;
+/* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with numbers; nothing was done. */
+int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
+void engine_cancel(Engine *e, int64_t seq);     /* takes effect between steps; unknown numbers are ignored */
+bool engine_step(Engine *e);                    /* false: nothing to do */
+EngineStats engine_stats(const Engine *e);
+void engine_forget(Engine *e);                  /* drops the prefix cache (weights changed) */
+
+/* ---- pages (for the engine, tests, and later speculation) --------------------------------------------------------- */
+
+/* A sequence's KV: its length and pages. Pages are reference-counted; a shared page is never written: a fork or a truncated
+ * sequence copies the page it goes on in. Pages come zeroed. */
+typedef struct Pages Pages;
+typedef struct KvSeq { int64_t length; void **page; int64_t n_pages; } KvSeq;
+Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
+int64_t pages_free(const Pages *p);
+bool kv_open(Pages *p, KvSeq *s);               /* an empty sequence; false when all places are taken */
+void kv_close(Pages *p, KvSeq *s);
+bool kv_reserve(Pages *p, KvSeq *s, int64_t length);    /* room to write up to length; false when pages are out */
+bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length);   /* shares pages of the first `length` positions */
+void kv_truncate(Pages *p, KvSeq *s, int64_t length);

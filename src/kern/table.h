@@ -1,0 +1,71 @@
+/* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level climbs over what it
+ * does better; the checker (tests/kern) walks the same list. Adding a kernel: a line here, the ref version, the
+ * checker entry, then the fast ones. A kernel is one lane's work on memory that the drivers laid out. */
+#pragma once
+#include "kern/kern.h"
+
+/* Rows of int8 for A8, block = 32 numbers of k: x = d * q. Structure of arrays behind one pointer. */
+typedef struct A8 {
+    const int8_t *q;        /* (n, k), k a multiple of 32 */
+    const float *d;         /* (n, k/32) scale dx */
+    const float *s;         /* (n, k/32) rn(dx * (float)sum q) */
+    const int32_t *sum;     /* (n, k/32) sum of q */
+} A8;
+
+/* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros and not stored):
+ *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m.
+ * Layouts, kp = round_up(k, 32) except f32:
+ *   f32   x: f32 (n, ldx).   w: [panel][k][16] f32.
+ *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words of a dword being a
+ *         pair of k in the same order. Pair order is the level's: crossed (dwords (lo,hi) = (k2,k0),(k3,k1) of every
+ *         4 of k, what VDPBF16PS needs) or natural ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.natural says which.
+ *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte nib[g][r][i] holds
+ *         k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the panel.
+ *   q8_0  x: A8.  w: [panel][k/32]{ u8 q[8][16][4]; f16 d[16] } = 544 bytes, q = weight + 128, k = 4g+i. */
+#define KERN_LIST(X)                                                                                     \
+    X(gemm_f32,  void, (float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w,   \
+                        int64_t m, int64_t k, StoreMode mode))                                           \
+    X(gemm_bf16, void, (float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,          \
+                        int64_t m, int64_t k, StoreMode mode))                                           \
+    X(gemm_q4_1, void, (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,      \
+                        int64_t k, StoreMode mode))                                                      \
+    X(gemm_q8_0, void, (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,      \
+                        int64_t k, StoreMode mode))                                                      \
+    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))          /* one row, pair order, padded */ \
+    X(rows_a8,   void, (int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k))         \
+    X(rmsnorm,   float, (float *y, const float *x, const float *w, int64_t C, float eps))   /* one row; r */ \
+    X(rmsnorm_back, void, (float *dx, const float *dy, const float *x, const float *w, float r, int64_t C, \
+                        StoreMode mode))                                                                 \
+    X(silu_mul,  void, (float *h, const float *g, const float *u, int64_t n))                            \
+    X(silu_mul_back, void, (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
+    X(rope,      void, (float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin)) \
+    X(add,       void, (float *y, const float *x, int64_t n))                                            \
+    X(axpy,      void, (float *y, float a, const float *x, int64_t n))       /* y = fma(a, x, y) */         \
+    X(dot,       float, (const float *x, const float *y, int64_t n))         /* 16-lane tree of fma */     \
+    X(max,       float, (const float *x, int64_t n))                                                     \
+    X(sum_exp,   float, (const float *x, float m, int64_t n))                /* tree of exp(x - m) */      \
+    X(chunk_softmax, float, (float *p, float *m, const float *s, int64_t visible, float scale, bool round)) \
+                                     /* 64 scores of one row: s*scale, max, p = exp(.-m) rounded; returns l */ \
+    X(merge,     void, (float *o, float a, const float *oc, float b, int64_t n))   /* fma(o, a, oc*b) */   \
+    X(cross_entropy_back, void, (float *dz, const float *z, float lse, float scale, int64_t n))          \
+    X(adamw,     void, (float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p))
+
+#define X(field, ret, params) typedef ret field##_fn params;
+KERN_LIST(X)
+#undef X
+
+typedef struct Kern {
+#define X(field, ret, params) field##_fn *field;
+    KERN_LIST(X)
+#undef X
+    bool natural;           /* pair order of bf16 panels and rows */
+} Kern;
+
+extern Kern kern;                               /* read-only after kern_init */
+void kern_fill_ref(Kern *k);
+void kern_fill_avx2(Kern *k);
+void kern_fill_avx512(Kern *k);
+void kern_fill_amx_emu(Kern *k);
+void kern_fill_amx(Kern *k);
+bool kern_test_avx512(void);                    /* VDPBF16PS rounds as the contract's model does, on this CPU */
+bool kern_test_amx(void);                       /* TDPBF16PS likewise */
