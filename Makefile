@@ -1,0 +1,202 @@
+# Makefile -- builds Lisao. `make help` lists the targets and the variables.
+#
+# One static library a room ($B/libROOM.a from src/ROOM/**/*.c), one program ($B/lisao), one test program a
+# folder of tests/ ($B/tests/ROOM). The flags follow the folder: only src/kern/<isa>/ is compiled beyond the
+# baseline of the architecture. Which room may see which comes from the file `layers`.
+
+VERSION = 0.1.0
+CC      = gcc
+CLANG   = clang-14
+OPT     = -O2
+SAN     =
+T       = 60
+PREFIX  = /usr/local
+comma  := ,
+B       = build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+
+ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ROOMS  := $(shell sed -n 's/^\([a-z]*\):.*/\1/p' layers)
+BUILT  := $(foreach r,$(ROOMS),$(if $(shell find src/$r -name '*.c' 2>/dev/null | head -n 1),$r))
+
+# ---- flags ------------------------------------------------------------------------------------------------
+
+# Library NAME's flags: pkg-config where it knows the library, else the plain -l.
+pkg_cflags = $(shell pkg-config --cflags $1 2>/dev/null)
+pkg_libs   = $(or $(shell pkg-config --libs $1 2>/dev/null),-l$(patsubst lib%,%,$1))
+DEPS       = jansson libpcre2-8 libutf8proc libcyaml
+LIBS      := $(foreach d,$(DEPS),$(call pkg_libs,$d)) -lm
+TEST_LIBS := $(call pkg_libs,cmocka)
+
+SANITIZE = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+CFLAGS  := -std=c17 -ffp-contract=off -fno-math-errno -g -Wall -Wextra -Wshadow -Wstrict-prototypes -pthread \
+           -Isrc -I$B/include $(foreach d,$(DEPS),$(call pkg_cflags,$d))
+LDFLAGS  = -pthread -Wl,--as-needed
+
+AVX2   = -mavx2 -mfma -mf16c -mbmi2
+AVX512 = $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 \
+         -mprefer-vector-width=512
+AMX    = $(AVX512) -mamx-tile -mamx-bf16 -mamx-int8
+isa_avx2    = $(AVX2)
+isa_avx512  = $(AVX512)
+isa_amx     = $(AMX)
+isa_amx_emu = $(AVX512)
+# $(call isa,src/kern/avx2/x.c) = the flags of its folder
+isa = $(if $(filter src/kern/%,$1),$(isa_$(patsubst src/kern/%/,%,$(dir $1))))
+ISA_X86 = src/kern/avx2/% src/kern/avx512/% src/kern/amx/% src/kern/amx_emu/%
+
+COMPILE = $(CC) $(OPT) $(CFLAGS) $(SANITIZE) -MMD -MP
+
+# ---- what there is ------------------------------------------------------------------------------------------
+
+# $(call sources,ROOM): its C files; those of another architecture are left out.
+sources = $(filter-out $(if $(filter x86_64,$(ARCH)),,$(ISA_X86)),$(sort $(shell find src/$1 -name '*.c' 2>/dev/null)))
+objects = $(patsubst %.c,$B/obj/%.o,$1)
+
+NOT_ROOM_TESTS = fuzz golden support
+TESTS  := $(filter-out $(NOT_ROOM_TESTS),$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
+FUZZ   := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+TEST_BINS  = $(TESTS:%=$B/tests/%) $(FUZZ:%=$B/tests/fuzz_%)
+BENCH_BINS = $(BENCH:%=$B/bench/%)
+
+# $(call below,ROOM): the room, what it may include, and what these stand on; `all but cli` for other names.
+may_see = $(shell sed -n 's/^$1: *//p' layers)
+below1  = $(sort $(foreach r,$1,$r $(call may_see,$r)))
+below   = $(if $(filter $1,$(ROOMS)),$(call below1,$(call below1,$1)),$(filter-out cli,$(ROOMS)))
+libs_of = $(patsubst %,$B/lib%.a,$(filter $(BUILT),$(call below,$1)))
+SUPPORT = $(if $(wildcard tests/support/*.c),$B/libsupport.a)
+group   = -Wl,--start-group $1 -Wl,--end-group
+
+# ---- targets ------------------------------------------------------------------------------------------------
+
+all: $B/lisao
+
+help:
+	@echo 'make            builds $$B/lisao'
+	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
+	@echo 'make test-quick the same without the slow groups: under a minute'
+	@echo 'make lint       layers, doors, headers, sizes; no AVX-512 outside its folders'
+	@echo 'make bench      builds and runs bench/*.c: one CSV row a measurement'
+	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
+	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
+	@echo 'make format     clang-format over src, tests and bench'
+	@echo 'make man        writes $$B/lisao.1'
+	@echo 'make install    copies program and man page under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
+	@echo 'make clean      removes $$B'
+	@echo
+	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
+	@echo 'One room alone: make $$B/libROOM.a $$B/tests/ROOM, ROOM one of: $(ROOMS)'
+
+test: all $(TEST_BINS)
+	@LISAO_TEST_FULL=1 tools/test.sh $B $(TEST_BINS)
+
+test-quick: all $(TEST_BINS)
+	@tools/test.sh $B $(TEST_BINS)
+
+lint: all
+	@tools/lint.sh $B
+
+bench: all $(BENCH_BINS)
+	@for b in $(BENCH_BINS); do $$b || exit 1; done
+
+golden: all
+	tools/golden.sh $B
+
+format:
+	@files=$$(find src tests bench -name '*.[ch]'); clang-format-14 -i $$files
+
+man: $B/lisao.1
+$B/lisao.1: $B/lisao
+	$B/lisao --man > $@.new && mv $@.new $@
+
+install: all $B/lisao.1
+	install -D -m 755 $B/lisao $(DESTDIR)$(PREFIX)/bin/lisao
+	install -D -m 644 $B/lisao.1 $(DESTDIR)$(PREFIX)/share/man/man1/lisao.1
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/lisao $(DESTDIR)$(PREFIX)/share/man/man1/lisao.1
+
+clean:
+	rm -rf $B
+
+# ---- fuzzing: everything once more, by clang, with coverage counters ----------------------------------------
+
+fuzz:
+	@$(MAKE) --no-print-directory B=$B/fuzz CC=$(CLANG) SAN=fuzzer-no-link,address,undefined T=$(T) fuzz-run
+
+fuzz-run: $(FUZZ:%=$B/fuzz_%)
+	@for f in $(FUZZ); do \
+	    mkdir -p $B/corpus/$$f; seeds=; test -d tests/fuzz/corpus/$$f && seeds=tests/fuzz/corpus/$$f; \
+	    echo "== $$f, $(T) s"; \
+	    $B/fuzz_$$f -max_total_time=$(T) -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
+	        -artifact_prefix=$B/$$f- $B/corpus/$$f $$seeds > $B/$$f.log 2>&1 \
+	        || { tail -n 40 $B/$$f.log; exit 1; }; \
+	    grep -E 'number_of_executed_units|new_units_added|peak_rss' $B/$$f.log; \
+	done
+
+$B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,any) $(SUPPORT)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
+
+# ---- rules ----------------------------------------------------------------------------------------------------
+
+# Objects depend on this file, which changes with compiler and flags (and with nothing else).
+$B/flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(OPT) $(CFLAGS) $(SANITIZE) $(AMX)' | cmp -s - $@ \
+	    || echo '$(CC) $(OPT) $(CFLAGS) $(SANITIZE) $(AMX)' > $@
+
+# The commit for --version; "+" marks uncommitted changes.
+$B/include/gen/commit.h: FORCE
+	@mkdir -p $(@D); c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
+	git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; \
+	printf '#define LISAO_VERSION "%s"\n#define LISAO_COMMIT "%s"\n' '$(VERSION)' "$$c" > $@.new; \
+	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$B/obj/src/%.o: src/%.c $B/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(call isa,$<) -c -o $@ $<
+
+$B/obj/src/cli/%.o: | $B/include/gen/commit.h
+
+$B/obj/tests/%.o: tests/%.c $B/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests -c -o $@ $<
+
+$B/obj/bench/%.o: bench/%.c $B/flags
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+# A library is made anew so that no object of a file that is gone stays in it.
+define room_rule
+$B/lib$1.a: $(call objects,$(call sources,$1))
+	@rm -f $$@; ar rcs $$@ $$^
+endef
+$(foreach r,$(BUILT),$(eval $(call room_rule,$r)))
+
+$B/libsupport.a: $(call objects,$(sort $(wildcard tests/support/*.c)))
+	@rm -f $@; ar rcs $@ $^
+
+$B/lisao: $(BUILT:%=$B/lib%.a)
+	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(call objects,$(call sources,cli)) \
+	    $(call group,$(patsubst %,$B/lib%.a,$(filter-out cli,$(BUILT)))) $(LIBS)
+
+# The program of tests/X sees the rooms that X may see, and tests/support.
+define test_rule
+$B/tests/$1: $(call objects,$(sort $(wildcard tests/$1/*.c))) $(call libs_of,$1) $(SUPPORT)
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) $$(SANITIZE) -o $$@ $$(filter %.o,$$^) $$(call group,$$(filter %.a,$$^)) \
+	    $$(TEST_LIBS) $$(LIBS)
+endef
+$(foreach t,$(TESTS),$(eval $(call test_rule,$t)))
+
+$B/tests/fuzz_%: $B/obj/tests/fuzz/%.o $B/obj/tests/fuzz/replay.o $(call libs_of,any) $(SUPPORT)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(TEST_LIBS) $(LIBS)
+
+$B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
+
+FORCE:
+.PHONY: all help test test-quick lint bench golden format man install uninstall clean fuzz fuzz-run FORCE
+.SECONDARY:
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)
