@@ -163,11 +163,11 @@ void os_unmap(Map *m);
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;  /* terminated */
 bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;
 /* Writing is always: temporary name beside it, write, fsync, rename, fsync of the folder. */
-typedef struct Out Out;
-Out *os_create(Arena *a, const char *path, Err *err);           /* NULL on error; path appears at os_commit */
-bool os_write(Out *o, const void *p, int64_t n, Err *err) CHECKED;
-bool os_commit(Out *o, Err *err) CHECKED;                       /* the file is there, whole and durable */
-void os_abandon(Out *o);                                        /* it never was */
+typedef struct OutFile OutFile;
+OutFile *os_create(Arena *a, const char *path, Err *err);           /* NULL on error; path appears at os_commit */
+bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
+bool os_commit(OutFile *o, Err *err) CHECKED;                       /* the file is there, whole and durable */
+void os_abandon(OutFile *o);                                        /* it never was */
 bool os_mkdir(const char *path, Err *err) CHECKED;              /* parents too; there already is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED;   /* atomic, folder fsynced */
 bool os_remove(const char *path, Err *err) CHECKED;             /* a file, or a folder with its files */
