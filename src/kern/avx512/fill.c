@@ -1,0 +1,52 @@
+/* fill.c -- the AVX-512 level (VNNI, BF16): which kernels it brings, and the self-test of the one
+ * instruction whose rounding the contract leans on. */
+#include "kern/avx512/avx512.h"
+
+/* One dword of VDPBF16PS as the contract has it: the product of the high words is added first, then that
+ * of the low words, each by one fma. Runs under FTZ and DAZ, which the instruction always has. */
+static float dpbf16_model(float acc, uint32_t a, uint32_t b) {
+    const __m128 hi = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a & 0xffff0000u)),
+                                   _mm_set_ss(f32_of_bits(b & 0xffff0000u)), _mm_set_ss(acc));
+    const __m128 lo = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a << 16)), _mm_set_ss(f32_of_bits(b << 16)), hi);
+    return _mm_cvtss_f32(lo);
+}
+
+static bool same_f32(float a, float b) {
+    return bits_of_f32(a) == bits_of_f32(b) || (a != a && b != b);
+}
+
+/* A bf16 pair of one of four kinds: any bits, near 1, around the smallest normal, powers of two
+ * (exact ties and cancellation). */
+static uint32_t test_pair(uint32_t w, uint32_t kind) {
+    switch (kind) {
+    case 0: return w;
+    case 1: return (w & 0x83ff83ffu) | 0x3c003c00u;
+    case 2: return (w & 0x803f803fu) | ((w & 0x40004000u) ? 0x3f803f80u : 0x00000000u);
+    default: return (w & 0x87808780u) | 0x38003800u;
+    }
+}
+
+bool kern_test_avx512(void) {
+    enum { CASES = 2048 };
+    const unsigned mode = _mm_getcsr();
+    _mm_setcsr(0x9fc0);                          /* nearest, FTZ, DAZ, no traps */
+    bool ok = true;
+    for (uint64_t i = 0; i < CASES && ok; i++) {
+        uint32_t a[16], b[16];
+        float acc[16], out[16];
+        for (uint32_t j = 0; j < 16; j++) {
+            const Philox r = philox(0x5d9bf16, i, j);
+            a[j] = test_pair(r.w[0], r.w[3] & 3);
+            b[j] = test_pair(r.w[1], (r.w[3] >> 2) & 3);
+            acc[j] = f32_of_bits((r.w[3] & 16) ? r.w[2] : (r.w[2] & 0x87ffffffu) | 0x38000000u);
+        }
+        const __m512 got = _mm512_dpbf16_ps(_mm512_loadu_ps(acc), (__m512bh)_mm512_loadu_si512(a),
+                                            (__m512bh)_mm512_loadu_si512(b));
+        _mm512_storeu_ps(out, got);
+        for (int j = 0; j < 16; j++) ok &= same_f32(out[j], dpbf16_model(acc[j], a[j], b[j]));
+    }
+    _mm_setcsr(mode);
+    return ok;
+}
+
+void kern_fill_avx512(Kern *k) { k->natural = false; }
