@@ -75,7 +75,7 @@ void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *inde
 
 /* ---- products ---------------------------------------------------------------------------------------- */
 
-typedef enum StoreMode { STORE_SET, STORE_ADD } StoreMode;
+typedef enum StoreMode { STORE_SET, STORE_ADD, STORE_ON } StoreMode;    /* STORE_ON: between kernels only (table.h) */
 /* y (x->n, ldy) = or += rows x matrix i of w, all w->rows outputs. STORE_ADD is one add after the whole sum. */
 void linear(Lane l, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x, StoreMode mode);
 
@@ -116,7 +116,8 @@ int64_t attend_bytes(const Attend *a, int64_t max_rows);
 void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a,
             const Span *span, int64_t n_spans, void *work);
 /* Gradients for spans that start at position 0 (packed documents). dq (N, heads*dk), dk (N, kv.heads*dk), dv (N, kv.heads*dv)
- * are set. do_ (N, heads*dv), o and lse from the forward. Not for v_of_k. */
+ * are set. do_ (N, heads*dv), o and lse from the forward. Not for v_of_k. work: for each lane, as above; max_rows: the
+ * longest span. */
 int64_t attend_back_bytes(const Attend *a, int64_t max_rows);
 void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
                  const float *q, const Attend *a, const Span *span, int64_t n_spans, void *work);
@@ -143,8 +144,7 @@ void silu_mul_back(Lane l, float *dg, float *du, const float *dh, const float *g
 void add(Lane l, float *y, const float *x, int64_t n);                                    /* y = y + x */
 void bias_add(Lane l, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
 void bias_back(Lane l, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m);   /* rows ascending */
-/* y (n, ldy) row i = x row index[i] widened, or rounded through bf16 when `round` (rows of experts). */
-void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k);                      /* x = bf16(x), in place */
+void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k);      /* x = bf(x), in place: rows of experts */
 float row_max(const float *x, int64_t n);
 float row_lse(const float *x, int64_t n);       /* m + log(tree of exp(x - m)): the one log-sum-exp of the house */
 /* dz = (exp(z - lse) - onehot(target)) * scale for one row; z may be dz. */

@@ -1,6 +1,7 @@
 /* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level climbs over what it
  * does better; the checker (tests/kern) walks the same list. Adding a kernel: a line here, the ref version, the
- * checker entry, then the fast ones. A kernel is one lane's work on memory that the drivers laid out. */
+ * checker entry, then the fast ones. A kernel is one lane's work on memory that the drivers laid out: packed forms are
+ * 64-byte aligned, f32 rows are 4-byte aligned, nothing outside the stated elements is read or written. */
 #pragma once
 #include "kern/kern.h"
 
@@ -12,8 +13,12 @@ typedef struct A8 {
     const int32_t *sum;     /* (n, k/32) sum of q */
 } A8;
 
+/* A block that holds an infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
+
 /* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros and not stored):
  *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m.
+ * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel; STORE_ON (f32 and bf16, k <= CUT_K, and a multiple of 32
+ * but for the last call) goes on with the sum that stands in y: the chain's acc, TILE's c, start from y instead of +0.
  * Layouts, kp = round_up(k, 32) except f32:
  *   f32   x: f32 (n, ldx).   w: [panel][k][16] f32.
  *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words of a dword being a
@@ -31,8 +36,14 @@ typedef struct A8 {
                         int64_t k, StoreMode mode))                                                      \
     X(gemm_q8_0, void, (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,      \
                         int64_t k, StoreMode mode))                                                      \
-    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))          /* one row, pair order, padded */ \
+    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))      /* one row, pair order, padded to kp */ \
     X(rows_a8,   void, (int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k))         \
+    X(panel_bf16, void, (uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k))               \
+                        /* one panel of m <= 16 outputs from k rows of m numbers: w[j][k] = x[k*ld + j], padded */ \
+    X(transpose, void, (uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols)) \
+                        /* dwords: y[j*ldy + i] = x[i*ldx + j]; any 4-byte alignment */                  \
+    X(v_of_k,    void, (uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv))                         \
+                        /* 4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv */ \
     X(rmsnorm,   float, (float *y, const float *x, const float *w, int64_t C, float eps))   /* one row; r */ \
     X(rmsnorm_back, void, (float *dx, const float *dy, const float *x, const float *w, float r, int64_t C, \
                         StoreMode mode))                                                                 \
@@ -45,8 +56,13 @@ typedef struct A8 {
     X(max,       float, (const float *x, int64_t n))                                                     \
     X(sum_exp,   float, (const float *x, float m, int64_t n))                /* tree of exp(x - m) */      \
     X(chunk_softmax, float, (float *p, float *m, const float *s, int64_t visible, float scale, bool round)) \
-                                     /* 64 scores of one row: s*scale, max, p = exp(.-m) rounded; returns l */ \
-    X(merge,     void, (float *o, float a, const float *oc, float b, int64_t n))   /* fma(o, a, oc*b) */   \
+                        /* 64 scores of one row: s*scale, max, p = exp(.-m) rounded if `round`; p[visible..63] = 0; \
+                           1 <= visible <= 64; p may be s; returns l, the tree over p */                 \
+    X(softmax_back, void, (float *p, float *ds, const float *s, const float *dp, const float *lse,       \
+                        const float *D, float scale, int64_t n))                                         \
+                        /* p = exp(s*scale - lse), ds = (p*(dp - D))*scale, all by element; p may be s, ds may be dp */ \
+    X(merge,     void, (float *o, float a, const float *oc, float b, int64_t n))   /* o = fma(o, a, oc*b) */ \
+    X(div,       void, (float *y, float d, int64_t n))                       /* y = y / d */                 \
     X(cross_entropy_back, void, (float *dz, const float *z, float lse, float scale, int64_t n))          \
     X(adamw,     void, (float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p))
 
