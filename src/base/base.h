@@ -177,6 +177,7 @@ bool os_is_dir(const char *path);
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
 double os_now(void);                                            /* monotonic seconds */
 int64_t os_cpus(void);                                          /* CPUs this process may use */
+bool os_allow_amx(void);                                        /* asks the kernel for AMX tiles, for this process */
 int64_t os_memory_free(void), os_memory_peak(void);             /* bytes available; own peak RSS */
 const char *os_env(const char *name);                           /* NULL when unset or empty */
 bool os_is_tty(int fd);

@@ -77,6 +77,9 @@ typedef struct Kern {
     bool natural;           /* pair order of bf16 panels and rows */
 } Kern;
 
+/* Where word i of k stands in a row or in a panel's column: i, or in crossed order (k2,k0),(k3,k1) of every four. */
+static inline int64_t pair_at(bool natural, int64_t i) { return natural ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3); }
+
 extern Kern kern;                               /* read-only after kern_init */
 void kern_fill_ref(Kern *k);
 void kern_fill_avx2(Kern *k);

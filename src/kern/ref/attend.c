@@ -1,0 +1,27 @@
+/* attend.c -- the softmax of one row over one chunk of 64 keys, its backward, and the merge of two chunks. */
+#include "kern/ref/ref.h"
+
+float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, float scale, bool round) {
+    float z[CHUNK], lane[16] = {0};
+    for (int64_t j = 0; j < visible; j++) z[j] = s[j] * scale;
+    *m = max_ref(z, visible);
+    for (int64_t j = 0; j < CHUNK; j++) {
+        float e = j < visible ? exp_f32(z[j] - *m) : 0;
+        p[j] = round ? f32_of_bf16(bf16_of_f32(e)) : e;
+        lane[j % 16] = lane[j % 16] + p[j];
+    }
+    return tree_end(lane);
+}
+
+void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, const float *lse, const float *D,
+                      float scale, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float e = exp_f32(s[i] * scale - lse[i]);
+        ds[i] = (e * (dp[i] - D[i])) * scale;
+        p[i] = e;
+    }
+}
+
+void merge_ref(float *o, float a, const float *oc, float b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) o[i] = fmaf(o[i], a, oc[i] * b);
+}

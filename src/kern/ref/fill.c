@@ -1,0 +1,9 @@
+/* fill.c -- puts the whole reference level into a table. */
+#include "kern/ref/ref.h"
+
+void kern_fill_ref(Kern *k) {
+#define X(field, ret, params) k->field = field##_ref;
+    KERN_LIST(X)
+#undef X
+    k->natural = false;
+}

@@ -1,0 +1,55 @@
+/* norm.c -- sums on the 16-lane tree, RMSNorm and its backward, rope, and the adds. */
+#include "kern/ref/ref.h"
+
+float dot_ref(const float *x, const float *y, int64_t n) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < n; i++) lane[i % 16] = fmaf(x[i], y[i], lane[i % 16]);
+    return tree_end(lane);
+}
+
+float sum_exp_ref(const float *x, float m, int64_t n) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < n; i++) lane[i % 16] = lane[i % 16] + exp_f32(x[i] - m);
+    return tree_end(lane);
+}
+
+float max_ref(const float *x, int64_t n) {
+    float m = x[0];
+    for (int64_t i = 1; i < n; i++) m = MAX(m, x[i]);
+    return m;
+}
+
+void add_ref(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
+}
+
+void axpy_ref(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+}
+
+void div_ref(float *y, float d, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = y[i] / d;
+}
+
+float rmsnorm_ref(float *y, const float *x, const float *w, int64_t C, float eps) {
+    float r = 1.0f / sqrtf(dot_ref(x, x, C) / (float)C + eps);
+    for (int64_t i = 0; i < C; i++) y[i] = w ? (x[i] * r) * w[i] : x[i] * r;
+    return r;
+}
+
+/* With t = dy w:  dx_k = r t_k - x_k (r^3 / C) sum(t x). */
+void rmsnorm_back_ref(float *dx, const float *dy, const float *x, const float *w, float r, int64_t C, StoreMode mode) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < C; i++) lane[i % 16] = fmaf(w ? dy[i] * w[i] : dy[i], x[i], lane[i % 16]);
+    float c = (((r * r) * r) * tree_end(lane)) / (float)C;
+    for (int64_t i = 0; i < C; i++) dx[i] = store(dx[i], fmaf(-x[i], c, r * (w ? dy[i] * w[i] : dy[i])), mode);
+}
+
+void rope_ref(float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin) {
+    for (int64_t j = 0; j < half; j++) {
+        float *a = x + (pairs ? 2 * j : j), *b = a + (pairs ? 1 : half);
+        float x0 = *a, x1 = *b, s = back ? -sin[j] : sin[j];
+        *a = fmaf(x0, cos[j], -(x1 * s));
+        *b = fmaf(x1, cos[j], x0 * s);
+    }
+}

@@ -1,0 +1,99 @@
+/* table.c -- which kernel does what: kern_init starts from ref and lets each level climb over it. A level that this
+ * CPU lacks, or whose self-test differs from the contract, is left out, and kern_print says why. */
+#include "kern/cpu.h"
+#include "kern/table.h"
+
+typedef struct LevelRow {
+    const char *name;
+    void (*fill)(Kern *k);                      /* NULL: not built into this program */
+    bool (*test)(void);                         /* NULL: nothing in it whose rounding needs to be tried */
+} LevelRow;
+
+#if defined(__x86_64__)
+#define X86_ONLY(f) f
+#else
+#define X86_ONLY(f) NULL
+#endif
+
+static const LevelRow level_row[LEVEL_N] = {
+    [LEVEL_REF] = {"ref", kern_fill_ref, NULL},
+    [LEVEL_AVX2] = {"avx2", X86_ONLY(kern_fill_avx2), NULL},
+    [LEVEL_AVX512] = {"avx512", X86_ONLY(kern_fill_avx512), X86_ONLY(kern_test_avx512)},
+    [LEVEL_AMX_EMU] = {"amx-emu", NULL, NULL},
+    [LEVEL_AMX] = {"amx", NULL, NULL},
+};
+
+Kern kern;
+static Level in_force;
+static const char *left_out[LEVEL_N];           /* NULL where the level can be had; set by kern_init */
+
+Level kern_level(void) { return in_force; }
+const char *level_name(Level v) { return level_row[v].name; }
+
+bool level_of_name(const char *name, Level *v) {
+    for (Level i = LEVEL_REF; i < LEVEL_N; i++)
+        if (!strcmp(level_row[i].name, name)) {
+            *v = i;
+            return true;
+        }
+    return false;
+}
+
+static const char *why_not(Level v) {
+    if (!level_row[v].fill) return "not built into this program";
+    const char *lack = cpu_lacks(v);
+    if (lack) return lack;
+    if (level_row[v].test && !level_row[v].test()) return "its self-test rounds otherwise than the contract";
+    return NULL;
+}
+
+/* The levels that `top` is built on: all below it, but the software tiles only under their own name. */
+static bool below(Level v, Level top) { return v == top || (v < top && v != LEVEL_AMX_EMU); }
+
+static Level best_level(void) {
+    Level best = LEVEL_REF;
+    for (Level v = LEVEL_REF; v < LEVEL_N; v++)
+        if (!left_out[v] && v != LEVEL_AMX_EMU) best = v;
+    return best;
+}
+
+bool kern_init(Level max, Err *err) {
+    for (Level v = LEVEL_REF; v < LEVEL_N; v++) left_out[v] = why_not(v);
+    if (max != LEVEL_N && left_out[max])
+        return err_set(err, ERR_UNSUPPORTED, "kernel level %s: %s; leave the level to Lisao or name a lower one",
+                       level_name(max), left_out[max]);
+    in_force = max == LEVEL_N ? best_level() : max;
+    for (Level v = LEVEL_REF; v <= in_force; v++)
+        if (below(v, in_force) && !left_out[v]) level_row[v].fill(&kern);
+    return true;
+}
+
+/* The level that brought the kernel whose pointer lies `at` bytes into the table. */
+static Level winner(size_t at) {
+    Kern k, was;
+    Level won = LEVEL_REF;
+    memset(&k, 0, sizeof k);
+    for (Level v = LEVEL_REF; v <= in_force; v++) {
+        if (!below(v, in_force) || left_out[v]) continue;
+        was = k;
+        level_row[v].fill(&k);
+        if (memcmp((char *)&was + at, (char *)&k + at, sizeof(void (*)(void)))) won = v;
+    }
+    return won;
+}
+
+void kern_print(Buf *out) {
+    char name[64];
+    cpu_name(name);
+    buf_fmt(out, "CPU      %s, %lld in use\n", name, (long long)os_cpus());
+    buf_fmt(out, "level    %s\n", level_name(in_force));
+    for (Level v = LEVEL_REF; v < LEVEL_N; v++) {
+        const char *why = left_out[v] ? left_out[v] : below(v, in_force) ? NULL : "only by name";
+        if (why) buf_fmt(out, "  without %s: %s\n", level_name(v), why);
+    }
+    buf_fmt(out, "kernels ");
+#define X(field, ret, params) buf_fmt(out, " " #field ":%s", level_name(winner(offsetof(Kern, field))));
+    KERN_LIST(X)
+#undef X
+    buf_fmt(out, "\n");
+}
