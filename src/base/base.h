@@ -150,7 +150,8 @@ Team *team_open(int64_t lanes);                 /* 1..64 lanes; lane 0 is the th
 void team_close(Team *t);
 int64_t team_lanes(const Team *t);
 void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg);   /* returns when all lanes are through */
-void lane_sync(Lane l);                         /* spins a few microseconds, then sleeps on a futex */
+void lane_sync(Lane l);                         /* spins a few microseconds, then sleeps; n = 1: returns at once */
+static inline Lane lane_alone(Lane l) { return (Lane){0, 1, l.team}; }   /* work that this lane does without company */
 Range lane_range(Lane l, int64_t n);            /* this lane's contiguous share of 0..n-1 */
 Range lane_range_by(Lane l, int64_t n, int64_t step);   /* the same with borders at multiples of step */
 void float_mode_set(void);                      /* the calling thread: nearest, FTZ, DAZ */
@@ -160,6 +161,7 @@ void float_mode_set(void);                      /* the calling thread: nearest, 
 typedef struct Map { const uint8_t *p; int64_t n; } Map;        /* a file's bytes, read-only, mapped */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
+void os_drop(const void *p, int64_t n);         /* mapped bytes that are not needed soon: they leave memory, not the map */
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;  /* terminated */
 bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;
 /* Writing is always: temporary name beside it, write, fsync, rename, fsync of the folder. */

@@ -78,6 +78,9 @@ typedef enum MetaType {
     META_INTS, META_FLOATS, META_BOOLS, META_STRS                   /* an array */
 } MetaType;
 MetaType store_meta_type(const Store *s, const char *key);
+/* All keys in the file's order, so that a reader can refuse what it does not know. */
+int64_t store_meta_count(const Store *s);
+Str store_meta_key(const Store *s, int64_t i);
 
 bool store_meta_i64(const Store *s, const char *key, int64_t *out, Err *err) CHECKED;
 bool store_meta_f64(const Store *s, const char *key, double *out, Err *err) CHECKED;  /* integers too */

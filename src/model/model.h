@@ -3,8 +3,9 @@
  * Promises: model_forward is one straight line for prefill, decode and training; logits of a position depend
  * on the model, on the plan's `bits` and on the tokens before it, and on nothing else, bit for bit.
  * Ownership: Model and Plan live in the arenas they are given; weights are mapped from the Store (which must
- * outlive the Model) or, when trained, f32 masters in the model's arena. Panels belong to the Model. KV pages
- * belong to whoever runs sequences (infer), or to the plan in training. Nothing is allocated in a step.
+ * outlive the Model) or, when trained, f32 masters in the model's arena. Panels belong to the Plan: two plans of one
+ * model share masters and mapping, nothing else. KV pages belong to whoever runs sequences (infer), or to the plan in
+ * training. Nothing is allocated in a step.
  * Threads: functions with a Lane run on every lane of the team; the others on one thread at a time.
  *
  * Shape letters, here and in every file of the room:
@@ -18,14 +19,17 @@
 /* ---- configuration ------------------------------------------------------------------------------------ */
 
 typedef enum Family { FAMILY_LLAMA, FAMILY_DEEPSEEK2, FAMILY_DEEPSEEK3 } Family;
-typedef enum RopeScaling { ROPE_PLAIN, ROPE_YARN } RopeScaling;
+typedef enum RopeScaling { ROPE_PLAIN, ROPE_YARN, ROPE_LLAMA3 } RopeScaling;
+typedef enum MlaForm { MLA_EXPANDED, MLA_ABSORBED } MlaForm;
 
 typedef struct RopeConfig {
     double theta;
     int64_t dim;                                /* rotated numbers a head */
     bool pairs;                                 /* (2j, 2j+1); else (j, j + dim/2) */
     RopeScaling scaling;
-    double factor, original, beta_fast, beta_slow, mscale, mscale_all_dim;   /* YaRN */
+    double factor, original;                    /* both scalings: how much longer than how many positions */
+    double beta_fast, beta_slow, mscale, mscale_all_dim;        /* YaRN */
+    double low_freq, high_freq;                 /* llama3 */
 } RopeConfig;
 
 typedef struct Config {
@@ -40,6 +44,7 @@ typedef struct Config {
     Router router;                              /* kind, groups, norm, scale (bias NULL here) */
     int64_t max_positions;
     int64_t bos, eos[8], n_eos;                 /* -1: none */
+    const char *recorded_mla;                   /* "expanded"/"absorbed" where config.json says so (key mla_form), or NULL */
 } Config;
 
 /* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF keys (llama, deepseek2). A key
@@ -61,7 +66,8 @@ typedef struct Param {
     bool decay;                                 /* weight decay: matrices yes, vectors no */
     bool frozen;                                /* no gradient: e_score_correction_bias */
     bool f32;                                   /* never rounded: router, norms, biases */
-    Weight w;
+    Weight w;                                   /* its shape and type; row: as a whole in canonical order, or NULL */
+    const struct Source *source;                /* private: where its rows stand in the files */
     int64_t count;                              /* numbers: n * rows * cols */
     float *master, *grad, *m, *v;               /* (count) each, f32; NULL unless training */
 } Param;
@@ -73,7 +79,6 @@ typedef struct Model {
     Layer *layer;                               /* (L) */
     Arena *arena;
     DType file_type;                            /* of the largest matrices: decides the default formats */
-    const char *recorded_mla;                   /* "expanded"/"absorbed" from a checkpoint folder, or NULL */
 } Model;
 
 /* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming them. */
@@ -88,7 +93,6 @@ bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED
 
 /* ---- plan ------------------------------------------------------------------------------------------------ */
 
-typedef enum MlaForm { MLA_EXPANDED, MLA_ABSORBED } MlaForm;
 typedef struct PlanSpec {
     Act act; MlaForm mla; DType kv;             /* kv: F32 or BF16 */
     int64_t rows;                               /* most rows in one batch */
@@ -97,7 +101,7 @@ typedef struct PlanSpec {
     int64_t pages;                              /* KV pages to budget for (infer allocates them) */
     int64_t positions;                          /* longest sequence */
     bool training;                              /* masters, gradients, moments, activations, own pages */
-    bool logits_only;                           /* no Out.hidden will be asked for */
+    bool hidden;                                /* the caller will hold Out.hidden for `positions` rows: budgeted */
 } PlanSpec;
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
