@@ -1,0 +1,59 @@
+/* loader.c -- rows in the order of the epoch's shuffle, and the state that finds the place again.
+ *
+ * Invariant: the packing in memory is that of at.epoch, and at.row of its rows have been given out. */
+#include "data/pack.h"
+
+struct Loader {
+    const Shard *shard;
+    Packing packing;
+    bool shuffle;
+    LoaderState at;
+};
+
+bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool shuffle, LoaderState at, Err *err) {
+    Loader *l = PUSH(a, Loader, 1);
+    *l = (Loader){.shard = s, .shuffle = shuffle, .at = at};
+    if (!packing_new(&l->packing, a, s, sequence, err)) return false;
+    bool fits = at.epoch >= 0 && at.epoch < INT32_MAX;
+    if (fits) packing_epoch(&l->packing, shuffle, at.seed, at.epoch);
+    if (!fits || at.row < 0 || at.row > l->packing.n_rows)
+        return err_set(err, ERR_FORMAT, "the loader's state, row %lld of epoch %lld, does not belong to %.*s with its %lld rows",
+                       (long long)at.row, (long long)at.epoch, STRF(s->path), (long long)l->packing.n_rows);
+    *out = l;
+    return true;
+}
+
+LoaderState loader_state(const Loader *l) { return l->at; }
+int64_t loader_rows(const Loader *l) { return l->packing.n_rows; }
+int64_t loader_targets(const Loader *l) { return l->shard->tokens - l->shard->docs; }
+
+Packed packed_new(Arena *a, int64_t cap) {
+    return (Packed){.token = PUSH(a, int32_t, cap), .target = PUSH(a, int32_t, cap), .at = PUSH(a, int64_t, cap),
+                    .len = PUSH(a, int64_t, cap), .cap = cap};
+}
+
+static void add_piece(Packed *b, const Shard *s, Piece p) {
+    CHECK(b->n + p.n <= b->cap);
+    b->at[b->n_pieces] = b->n;
+    b->len[b->n_pieces++] = p.n;
+    for (int64_t i = 0; i < p.n; i++, b->n++) {
+        b->token[b->n] = shard_token(s, p.start + i);
+        b->target[b->n] = shard_token(s, p.start + i + 1);
+    }
+}
+
+static void add_row(Packed *b, Loader *l) {
+    const Packing *p = &l->packing;
+    if (l->at.row == p->n_rows) {
+        l->at.row = 0;
+        l->at.epoch++;
+        if (l->shuffle) packing_epoch(&l->packing, true, l->at.seed, l->at.epoch);
+    }
+    for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i]) add_piece(b, l->shard, p->piece[i]);
+    l->at.row++;
+}
+
+void loader_next(Loader *l, Packed *b, int64_t rows) {
+    b->n = b->n_pieces = 0;
+    for (int64_t i = 0; i < rows; i++) add_row(b, l);
+}

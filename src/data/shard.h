@@ -1,0 +1,33 @@
+/* shard.h -- private to data/: the shard file's layout, and the making of one.
+ *
+ * Offsets are fixed once tokens, width and documents are known:
+ *   0                      Header
+ *   64                     tokens, padded with zeros to 8 bytes
+ *   64 + padded tokens     borders, documents + 1
+ *   behind them            Trailer, whose checksum covers every byte before it */
+#pragma once
+#include "data/data.h"
+
+#define SHARD_MAGIC "LISAOTOK"
+enum { SHARD_VERSION = 1 };
+
+typedef struct ShardHeader {
+    char magic[8];
+    uint32_t version, width;
+    uint8_t key[32];
+    uint8_t zero[16];
+} ShardHeader;
+
+typedef struct ShardTrailer {
+    int64_t tokens, docs, vocab, zero;
+    uint8_t sum[32];
+} ShardTrailer;
+
+_Static_assert(sizeof(ShardHeader) == 64 && sizeof(ShardTrailer) == 64, "the layout on disk");
+
+/* Lower-case hex of a SHA-256 <-> its 32 bytes. */
+void hex_to_bytes(uint8_t out[32], const char *hex);
+void bytes_to_hex(char hex[65], const uint8_t *in);
+
+/* Writes the shard of `text` to `path`, on all lanes of the team. */
+bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team, Err *err) CHECKED;

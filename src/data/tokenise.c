@@ -1,0 +1,231 @@
+/* tokenise.c -- making a shard: text -> documents -> tokens on all lanes -> one file.
+ *
+ * The text is walked once, in waves. A wave is a list of units, each one document or, of a long document,
+ * one part; the lanes encode contiguous shares of it, and lane 0's thread then writes all of them in order.
+ * Where a document is cut into parts depends on its bytes alone, so tokens do not depend on the lanes.
+ * Memory is that of one wave, whatever the length of the text. */
+#include "data/shard.h"
+
+enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, LANES_MAX = 64 };
+
+typedef struct Unit { Str text; bool ends; } Unit;      /* ends: its document ends with it */
+
+/* Where the walk through the text is: `rest` is still to come; `doc` is what is left of a long document. */
+typedef struct Walk { Str rest, doc, separator; } Walk;
+
+/* ---- text -> documents -> units ------------------------------------------------------------------------ */
+
+static bool is_break(char c) { return c == '\n' || c == '\r'; }
+
+static Str trimmed(Str s) {
+    while (s.n && is_break(s.p[0])) s.p++, s.n--;
+    while (s.n && is_break(s.p[s.n - 1])) s.n--;
+    return s;
+}
+
+/* The line at the beginning of s, its break included. */
+static Str line_of(Str s) {
+    const char *nl = memchr(s.p, '\n', (size_t)s.n);
+    return (Str){s.p, nl ? nl + 1 - s.p : s.n};
+}
+
+static bool is_separator(Str line, Str separator) {
+    while (line.n && is_break(line.p[line.n - 1])) line.n--;
+    return str_eq(line, separator);
+}
+
+/* The next document that is not empty; n = 0 at the end of the text. */
+static Str next_document(Walk *w) {
+    while (w->rest.n) {
+        Str doc = {w->rest.p, 0};
+        bool ended = false;
+        while (w->rest.n && !ended) {
+            Str line = line_of(w->rest);
+            w->rest = (Str){w->rest.p + line.n, w->rest.n - line.n};
+            ended = is_separator(line, w->separator);
+            if (!ended) doc.n += line.n;
+        }
+        doc = trimmed(doc);
+        if (doc.n) return doc;
+    }
+    return (Str){0};
+}
+
+/* Where a document longer than a unit is cut: behind the last line break, else before a character. */
+static int64_t cut_at(Str doc) {
+    for (int64_t i = UNIT_BYTES; i > UNIT_BYTES / 2; i--)
+        if (doc.p[i - 1] == '\n') return i;
+    int64_t i = UNIT_BYTES;
+    while (i > UNIT_BYTES - 4 && ((uint8_t)doc.p[i] & 0xc0) == 0x80) i--;
+    return i;
+}
+
+static bool next_unit(Walk *w, Unit *u) {
+    if (!w->doc.n) w->doc = next_document(w);
+    if (!w->doc.n) return false;
+    int64_t n = w->doc.n <= UNIT_BYTES ? w->doc.n : cut_at(w->doc);
+    *u = (Unit){.text = {w->doc.p, n}, .ends = n == w->doc.n};
+    w->doc = (Str){w->doc.p + n, w->doc.n - n};
+    return true;
+}
+
+/* ---- a wave on the lanes ---------------------------------------------------------------------------------- */
+
+typedef struct LaneWork {
+    Arena *ids_arena, *scratch;
+    Ids ids;                                    /* of this lane's units, one after the other */
+    Err err;
+} LaneWork;
+
+typedef struct Maker {
+    const ShardSpec *spec;
+    Arena *arena;
+    LaneWork lane[LANES_MAX];
+    int64_t lanes;
+    Unit *unit; int64_t n_units;                /* of the wave */
+    int64_t *count;                             /* (WAVE_UNITS) tokens of each unit */
+    OutFile *out;
+    Sha256 sum;
+    int64_t width, tokens, doc_tokens;          /* doc_tokens: of the document that is not ended yet */
+    Buf border;                                 /* int64 each */
+} Maker;
+
+static void encode_units(Lane l, void *arg) {
+    Maker *m = arg;
+    LaneWork *w = &m->lane[l.i];
+    Range r = lane_range(l, m->n_units);
+    for (int64_t i = r.lo; i < r.hi && w->err.code == ERR_NONE; i++) {
+        int64_t before = w->ids.n;
+        if (!text_encode(&w->ids, m->spec->tok, m->unit[i].text, TEXT_PLAIN, w->scratch, &w->err)) break;
+        m->count[i] = w->ids.n - before;
+    }
+    lane_sync(l);
+}
+
+static int64_t fill_wave(Maker *m, Walk *w) {
+    int64_t bytes = 0;
+    m->n_units = 0;
+    while (m->n_units < WAVE_UNITS && bytes < WAVE_BYTES && next_unit(w, &m->unit[m->n_units]))
+        bytes += m->unit[m->n_units++].text.n;
+    return m->n_units;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------ */
+
+static bool put(Maker *m, const void *p, int64_t n, Err *err) {
+    sha256_add(&m->sum, p, n);
+    return os_write(m->out, p, n, err);
+}
+
+static bool put_tokens(Maker *m, const int32_t *id, int64_t n, Err *err) {
+    uint16_t small[4096];
+    m->tokens += n;
+    m->doc_tokens += n;
+    if (m->width == 4) return put(m, id, n * 4, err);
+    for (int64_t i = 0; i < n; i += COUNT(small)) {
+        int64_t part = MIN(n - i, COUNT(small));
+        for (int64_t j = 0; j < part; j++) small[j] = (uint16_t)id[i + j];
+        if (!put(m, small, part * 2, err)) return false;
+    }
+    return true;
+}
+
+static void add_border(Maker *m) { buf_add(&m->border, (Str){(const char *)&m->tokens, 8}); }
+
+/* A document of which no byte has a token leaves nothing behind, not even its end. */
+static bool end_document(Maker *m, Err *err) {
+    if (m->doc_tokens == 0) return true;
+    if (!put_tokens(m, &m->spec->end, 1, err)) return false;
+    m->doc_tokens = 0;
+    add_border(m);
+    return true;
+}
+
+static bool write_wave(Maker *m, Team *team, Err *err) {
+    for (int64_t i = 0; i < m->lanes; i++) {
+        const LaneWork *w = &m->lane[i];
+        if (w->err.code != ERR_NONE)
+            return err_set(err, w->err.code, "tokenising %s: %s", m->spec->text, w->err.msg);
+        const int32_t *id = w->ids.v;
+        Range r = lane_range((Lane){i, m->lanes, team}, m->n_units);
+        for (int64_t u = r.lo; u < r.hi; id += m->count[u++])
+            if (!put_tokens(m, id, m->count[u], err) || (m->unit[u].ends && !end_document(m, err))) return false;
+    }
+    return true;
+}
+
+static bool write_waves(Maker *m, Str text, Team *team, Err *err) {
+    Walk walk = {.rest = text, .separator = str_of(m->spec->separator)};
+    Progress bar;
+    progress_start(&bar, "tokenising", "B", text.n);
+    bool ok = true;
+    while (ok && fill_wave(m, &walk)) {
+        Mark mark[LANES_MAX];
+        for (int64_t i = 0; i < m->lanes; i++) {
+            mark[i] = arena_mark(m->lane[i].ids_arena);
+            m->lane[i].ids = (Ids){.a = m->lane[i].ids_arena};
+        }
+        team_run(team, encode_units, m);
+        ok = write_wave(m, team, err);
+        for (int64_t i = 0; i < m->lanes; i++) arena_pop(m->lane[i].ids_arena, mark[i]);
+        progress_at(&bar, text.n - walk.rest.n, NULL);
+        if (ok && os_interrupted())
+            ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept", m->spec->text);
+    }
+    progress_end(&bar);
+    return ok;
+}
+
+static bool write_header(Maker *m, const char *key, Err *err) {
+    ShardHeader h = {.magic = SHARD_MAGIC, .version = SHARD_VERSION, .width = (uint32_t)m->width};
+    hex_to_bytes(h.key, key);
+    return put(m, &h, sizeof h, err);
+}
+
+static bool write_trailer(Maker *m, Err *err) {
+    const uint64_t zero = 0;
+    int64_t bytes = m->tokens * m->width, docs = m->border.n / 8 - 1;
+    if (docs == 0)
+        return err_set(err, ERR_FORMAT, "%s holds no text to train on: between lines \"%s\" there is nothing that has tokens",
+                       m->spec->text, m->spec->separator);
+    if (!put(m, &zero, round_up(bytes, 8) - bytes, err) || !put(m, m->border.p, m->border.n, err)) return false;
+    char hex[65];
+    sha256_hex(&m->sum, hex);
+    ShardTrailer t = {.tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok)};
+    hex_to_bytes(t.sum, hex);
+    return os_write(m->out, &t, sizeof t, err);
+}
+
+static bool write_shard(Maker *m, const char *path, const char *key, Str text, Team *team, Err *err) {
+    m->out = os_create(m->arena, path, err);
+    if (!m->out) return false;
+    if (!write_header(m, key, err) || !write_waves(m, text, team, err) || !write_trailer(m, err)) {
+        os_abandon(m->out);
+        return false;
+    }
+    return os_commit(m->out, err);
+}
+
+bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team, Err *err) {
+    CHECK(spec->end >= 0 && spec->end < tokenizer_size(spec->tok));
+    Arena *a = arena_open("tokenising", 1ll << 36);
+    Maker *m = PUSH(a, Maker, 1);
+    *m = (Maker){.spec = spec, .arena = a, .lanes = team_lanes(team), .unit = PUSH(a, Unit, WAVE_UNITS),
+                 .count = PUSH(a, int64_t, WAVE_UNITS), .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
+                 .border = {.a = arena_open("shard borders", 1ll << 36)}};
+    CHECK(m->lanes <= LANES_MAX);
+    sha256_init(&m->sum);
+    add_border(m);
+    for (int64_t i = 0; i < m->lanes; i++) {
+        m->lane[i].ids_arena = arena_open("tokens of a wave", 1ll << 32);
+        m->lane[i].scratch = arena_open("tokeniser's scratch", 1ll << 32);
+    }
+    bool ok = write_shard(m, path, key, text, team, err);
+    for (int64_t i = 0; i < m->lanes; i++) {
+        arena_close(m->lane[i].ids_arena);
+        arena_close(m->lane[i].scratch);
+    }
+    arena_close(m->border.a);
+    arena_close(a);
+    return ok;
+}
