@@ -1,0 +1,404 @@
+/* gguf.c -- GGUF files, versions 2 and 3, little-endian.
+ *
+ * A file is: "GGUF", version, number of tensors, number of metadata entries; the entries (key, type,
+ * value); the tensor descriptions (name, dimensions innermost first, type, offset); padding to the
+ * alignment; the data, each tensor where the padded end of the one before it is.
+ *
+ * The metadata is walked once to hold every length against the file; only the place of each key is kept.
+ * A getter reads from the mapping, which needs no further checks since the walk has seen all of it.
+ * Invariant: cursor.at <= map.n, and after `bad` the cursor does not move. */
+#include "file/parts.h"
+
+#define TENSOR_LIMIT (1 << 24)
+#define KEY_BYTES 14                            /* the shortest entry: length, a letter, type, a byte */
+#define TENSOR_BYTES 33                         /* the shortest description: one letter, one dimension */
+
+/* ---- types ------------------------------------------------------------------------------------------ */
+
+enum { T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STR, T_ARRAY, T_U64, T_I64, T_F64, T_N };
+
+/* Metadata types by their number in the file; bytes 0: of variable length. */
+static const struct { const char *name; int bytes; MetaType one, many; } value_types[T_N] = {
+    [T_U8]    = {"u8", 1, META_INT, META_INTS},       [T_I8]   = {"i8", 1, META_INT, META_INTS},
+    [T_U16]   = {"u16", 2, META_INT, META_INTS},      [T_I16]  = {"i16", 2, META_INT, META_INTS},
+    [T_U32]   = {"u32", 4, META_INT, META_INTS},      [T_I32]  = {"i32", 4, META_INT, META_INTS},
+    [T_U64]   = {"u64", 8, META_INT, META_INTS},      [T_I64]  = {"i64", 8, META_INT, META_INTS},
+    [T_F32]   = {"f32", 4, META_FLOAT, META_FLOATS},  [T_F64]  = {"f64", 8, META_FLOAT, META_FLOATS},
+    [T_BOOL]  = {"bool", 1, META_BOOL, META_BOOLS},   [T_STR]  = {"string", 0, META_STR, META_STRS},
+    [T_ARRAY] = {"array", 0, META_ABSENT, META_ABSENT},
+};
+
+/* Tensor types by their number in the file. Those that cannot be read here have only a name. */
+static const struct { const char *name; bool read; DType type; } tensor_types[] = {
+    [0] = {"F32", true, DTYPE_F32},    [1] = {"F16", true, DTYPE_F16},    [30] = {"BF16", true, DTYPE_BF16},
+    [3] = {"Q4_1", true, DTYPE_Q4_1},  [8] = {"Q8_0", true, DTYPE_Q8_0},
+    [2] = {.name = "Q4_0"},      [6] = {.name = "Q5_0"},      [7] = {.name = "Q5_1"},
+    [9] = {.name = "Q8_1"},      [10] = {.name = "Q2_K"},     [11] = {.name = "Q3_K"},
+    [12] = {.name = "Q4_K"},     [13] = {.name = "Q5_K"},     [14] = {.name = "Q6_K"},
+    [15] = {.name = "Q8_K"},     [16] = {.name = "IQ2_XXS"},  [17] = {.name = "IQ2_XS"},
+    [18] = {.name = "IQ3_XXS"},  [19] = {.name = "IQ1_S"},    [20] = {.name = "IQ4_NL"},
+    [21] = {.name = "IQ3_S"},    [22] = {.name = "IQ2_S"},    [23] = {.name = "IQ4_XS"},
+    [24] = {.name = "I8"},       [25] = {.name = "I16"},      [26] = {.name = "I32"},
+    [27] = {.name = "I64"},      [28] = {.name = "F64"},      [29] = {.name = "IQ1_M"},
+    [34] = {.name = "TQ1_0"},    [35] = {.name = "TQ2_0"},    [39] = {.name = "MXFP4"},
+};
+
+/* ---- cursor ------------------------------------------------------------------------------------------- */
+
+typedef struct Cursor {
+    Map map;
+    int64_t at;
+    const char *file;
+    Str field;                  /* what is being read, for messages: a key, a tensor's name, "header" */
+    Err *err;
+    bool bad;
+} Cursor;
+
+static Cursor cursor_at(const Store *s, int64_t at, Err *err) {
+    return (Cursor){s->gguf, at, s->path, STR("header"), err, false};
+}
+
+static void fail(Cursor *c, ErrCode code, const char *what) {
+    if (!c->bad) err_set(c->err, code, "%s: %.*s: %s", c->file, STRF(c->field), what);
+    c->bad = true;
+}
+
+/* n bytes of the file, or NULL when there are not as many left. */
+static const uint8_t *take(Cursor *c, uint64_t n) {
+    if (c->bad) return NULL;
+    if (n > (uint64_t)(c->map.n - c->at)) {
+        c->bad = true;
+        err_set(c->err, ERR_FORMAT, "%s: %.*s: needs %llu bytes at byte %lld, the file ends at %lld; it is "
+                "cut or damaged", c->file, STRF(c->field), (unsigned long long)n, (long long)c->at,
+                (long long)c->map.n);
+        return NULL;
+    }
+    c->at += (int64_t)n;
+    return c->map.p + c->at - n;
+}
+
+static uint32_t take_u32(Cursor *c) {
+    const uint8_t *p = take(c, 4);
+    uint32_t v = 0;
+    if (p) memcpy(&v, p, 4);
+    return v;
+}
+
+static uint64_t take_u64(Cursor *c) {
+    const uint8_t *p = take(c, 8);
+    uint64_t v = 0;
+    if (p) memcpy(&v, p, 8);
+    return v;
+}
+
+static Str take_str(Cursor *c) {
+    uint64_t n = take_u64(c);
+    const uint8_t *p = take(c, n);
+    return p ? (Str){(const char *)p, (int64_t)n} : (Str){0};
+}
+
+/* A name to be: it becomes the field of the messages that follow. */
+static Str take_name(Cursor *c, Str field) {
+    c->field = field;
+    Str name = take_str(c);
+    if (!c->bad && !name_is_visible(name)) fail(c, ERR_FORMAT, "is not 1 to 1023 visible ASCII characters");
+    if (!c->bad) c->field = name;
+    return name;
+}
+
+/* ---- metadata ------------------------------------------------------------------------------------------- */
+
+/* One entry, as it stands in the file. For an array `type` is the type of its elements. */
+typedef struct Entry { Str key; uint32_t type; bool array; int64_t n; const uint8_t *value; } Entry;
+
+static Entry entry_head(Cursor *c) {
+    Entry e = {.key = take_name(c, STR("name of a metadata key")), .n = 1};
+    e.type = take_u32(c);
+    if (!c->bad && e.type == T_ARRAY) {
+        e.array = true;
+        e.type = take_u32(c);
+        uint64_t n = take_u64(c);
+        if (n > (uint64_t)(c->map.n - c->at)) fail(c, ERR_FORMAT, "has more elements than the file has bytes");
+        e.n = c->bad ? 0 : (int64_t)n;
+    }
+    if (!c->bad && (e.type >= T_N || e.type == T_ARRAY)) {
+        fail(c, ERR_UNSUPPORTED, e.type == T_ARRAY ? "arrays of arrays cannot be read here"
+                                                   : "has a value type that GGUF does not know");
+    }
+    e.value = c->map.p + c->at;
+    return e;
+}
+
+/* Walks over the value and holds it against the file. */
+static void entry_walk(Cursor *c, const Entry *e) {
+    if (c->bad) return;
+    int bytes = value_types[e->type].bytes;
+    for (int64_t i = 0; bytes == 0 && i < e->n && !c->bad; i++) take_str(c);
+    const uint8_t *p = take(c, (uint64_t)bytes * (uint64_t)e->n);
+    for (int64_t i = 0; p && e->type == T_BOOL && i < e->n; i++) {
+        if (p[i] > 1) fail(c, ERR_FORMAT, "has a truth value that is neither 0 nor 1");
+    }
+}
+
+static Str key_name(const void *of, int64_t i) {
+    const Store *s = of;
+    Cursor c = cursor_at(s, s->key_at[i], NULL);
+    return take_str(&c);
+}
+
+static bool keys_parse(Store *s, Cursor *c, uint64_t n) {
+    if (n > (uint64_t)(c->map.n - c->at) / KEY_BYTES) {
+        fail(c, ERR_FORMAT, "claims more metadata entries than the file has room for");
+        return false;
+    }
+    s->n_keys = (int64_t)n;
+    s->key_at = arena_try(s->a, s->n_keys * (int64_t)sizeof *s->key_at);
+    if (!s->key_at || n >= INT32_MAX || !names_init(&s->keys, s->a, s->n_keys, key_name, s)) {
+        fail(c, ERR_LIMIT, "no memory for its metadata keys");
+        return false;
+    }
+    for (int64_t i = 0; i < s->n_keys; i++) {
+        s->key_at[i] = c->at;
+        Entry e = entry_head(c);
+        entry_walk(c, &e);
+        if (!c->bad && names_put(&s->keys, i) != i) fail(c, ERR_FORMAT, "this metadata key is there twice");
+        if (c->bad) return false;
+    }
+    return true;
+}
+
+/* ---- tensors ---------------------------------------------------------------------------------------------- */
+
+static void type_check(Cursor *c, uint32_t number, DType *type) {
+    bool known = number < (uint32_t)COUNT(tensor_types) && tensor_types[number].name;
+    if (c->bad) return;
+    if (known && tensor_types[number].read) {
+        *type = tensor_types[number].type;
+        return;
+    }
+    c->bad = true;
+    err_set(c->err, ERR_UNSUPPORTED, "%s: tensor %.*s has type %s (number %u), which cannot be read here; "
+            "F32, F16, BF16, Q4_1 and Q8_0 can", c->file, STRF(c->field),
+            known ? tensor_types[number].name : "unknown", (unsigned)number);
+}
+
+/* One description. The tensors follow each other in the file, so the offset it names must be *at, which
+ * then moves to where the next one must be. */
+static void tensor_parse(Cursor *c, Tensor *t, int64_t *at, int64_t alignment) {
+    t->name = take_name(c, STR("name of a tensor"));
+    t->file = c->file;
+    uint32_t dims = take_u32(c);
+    if (!c->bad && (dims < 1 || dims > TENSOR_DIMS)) fail(c, ERR_FORMAT, "has not 1 to 4 dimensions");
+    for (uint32_t i = 0; i < dims && !c->bad; i++) {
+        uint64_t dim = take_u64(c);
+        if (!c->bad && (dim < 1 || dim > INT64_MAX)) fail(c, ERR_FORMAT, "has a dimension of 0 or above 2^63");
+        t->dim[dims - 1 - i] = (int64_t)dim;
+    }
+    t->n_dims = (int)dims;
+    type_check(c, take_u32(c), &t->type);
+    uint64_t offset = take_u64(c);
+    if (c->bad) return;
+    if (offset != (uint64_t)*at) fail(c, ERR_FORMAT, "its data do not begin where those before it end");
+    else if (!tensor_measure(t, c->map.n - *at, c->err)) c->bad = true;
+    else *at = MIN(round_up(*at + t->bytes, alignment), c->map.n);
+}
+
+/* Now that the place of the data is known: points each tensor at its bytes. */
+static void data_place(Cursor *c, Store *s, int64_t alignment) {
+    int64_t at = round_up(c->at, alignment);
+    for (int64_t i = 0; i < s->n && !c->bad; i++) {
+        Tensor *t = &s->tensor[i];
+        c->field = t->name;
+        c->at = MIN(at, c->map.n);
+        t->data = take(c, (uint64_t)t->bytes);
+        at = round_up(at + t->bytes, alignment);
+    }
+}
+
+static bool tensors_parse(Store *s, Cursor *c, uint64_t n, int64_t alignment) {
+    int64_t at = 0;
+    c->field = STR("header");
+    if (n > (uint64_t)(c->map.n - c->at) / TENSOR_BYTES || n > TENSOR_LIMIT) {
+        fail(c, ERR_FORMAT, "claims more tensors than the file has room for");
+        return false;
+    }
+    s->n = (int64_t)n;
+    s->tensor = arena_try(s->a, s->n * (int64_t)sizeof(Tensor));
+    if (!s->tensor) fail(c, ERR_LIMIT, "no memory for its tensors");
+    for (int64_t i = 0; i < s->n && !c->bad; i++) tensor_parse(c, &s->tensor[i], &at, alignment);
+    data_place(c, s, alignment);
+    return !c->bad;
+}
+
+/* ---- the whole file -------------------------------------------------------------------------------------- */
+
+static void header_check(Cursor *c) {
+    const uint8_t *magic = take(c, 4);
+    if (magic && memcmp(magic, "GGUF", 4) != 0) fail(c, ERR_FORMAT, "does not begin with GGUF");
+    uint32_t version = take_u32(c);
+    if (c->bad || version == 2 || version == 3) return;
+    bool swapped = version == 2u << 24 || version == 3u << 24;
+    fail(c, ERR_UNSUPPORTED, swapped ? "is big-endian; only little-endian files can be read here"
+                                     : "has a GGUF version other than 2 and 3");
+}
+
+/* general.alignment, 32 when it is absent. */
+static bool alignment_read(const Store *s, int64_t *alignment, Err *err) {
+    *alignment = 32;
+    if (store_meta_type(s, "general.alignment") == META_ABSENT) return true;
+    if (!store_meta_i64(s, "general.alignment", alignment, err)) return false;
+    if (*alignment >= 8 && *alignment <= 1 << 20 && (*alignment & (*alignment - 1)) == 0) return true;
+    return err_set(err, ERR_FORMAT, "%s: general.alignment is %lld, not a power of two from 8 to 1048576",
+                   s->path, (long long)*alignment);
+}
+
+static bool split_check(const Store *s, Err *err) {
+    int64_t parts = 1;
+    if (store_meta_type(s, "split.count") == META_ABSENT) return true;
+    if (!store_meta_i64(s, "split.count", &parts, err)) return false;
+    return parts <= 1 || err_set(err, ERR_UNSUPPORTED, "%s: split.count: one of %lld parts of a model; join "
+                                 "them into one file with gguf-split --merge", s->path, (long long)parts);
+}
+
+bool gguf_parse(Store *s, Map m, Err *err) {
+    int64_t alignment;
+    s->gguf = m;
+    Cursor c = cursor_at(s, 0, err);
+    header_check(&c);
+    uint64_t n_tensors = take_u64(&c), n_keys = take_u64(&c);
+    return !c.bad && keys_parse(s, &c, n_keys) && split_check(s, err) && alignment_read(s, &alignment, err)
+           && tensors_parse(s, &c, n_tensors, alignment);
+}
+
+/* ---- getters --------------------------------------------------------------------------------------------- */
+
+static bool entry_find(const Store *s, const char *key, Entry *e) {
+    int64_t i = names_find(&s->keys, str_of(key));
+    if (i < 0) return false;
+    Cursor c = cursor_at(s, s->key_at[i], NULL);
+    *e = entry_head(&c);
+    return true;
+}
+
+static MetaType entry_type(const Entry *e) {
+    return e->array ? value_types[e->type].many : value_types[e->type].one;
+}
+
+MetaType store_meta_type(const Store *s, const char *key) {
+    Entry e;
+    return entry_find(s, key, &e) ? entry_type(&e) : META_ABSENT;
+}
+
+static bool wrong_type(const Store *s, const char *key, const Entry *e, const char *wanted, Err *err) {
+    return err_set(err, ERR_FORMAT, "%s: metadata key %s is %s%s, not %s", s->path, key,
+                   e->array ? "an array of " : "of type ", value_types[e->type].name, wanted);
+}
+
+static bool entry_need(const Store *s, const char *key, Entry *e, MetaType type, const char *wanted, Err *err) {
+    if (!entry_find(s, key, e)) return err_set(err, ERR_FORMAT, "%s: metadata key %s is missing", s->path, key);
+    return entry_type(e) == type || wrong_type(s, key, e, wanted, err);
+}
+
+/* Value i, of any integer type; false for a u64 above the range of int64_t. */
+static bool int_at(const Entry *e, int64_t i, int64_t *v) {
+    int bytes = value_types[e->type].bytes, shift = 64 - 8 * bytes;
+    bool is_signed = e->type == T_I8 || e->type == T_I16 || e->type == T_I32 || e->type == T_I64;
+    uint64_t u = 0;
+    memcpy(&u, e->value + i * bytes, (size_t)bytes);
+    *v = is_signed ? (int64_t)(u << shift) >> shift : (int64_t)u;
+    return is_signed || *v >= 0;
+}
+
+static double float_of(const Entry *e) {
+    double d;
+    float f;
+    if (e->type == T_F64) return memcpy(&d, e->value, 8), d;
+    return memcpy(&f, e->value, 4), f;
+}
+
+bool store_meta_i64(const Store *s, const char *key, int64_t *out, Err *err) {
+    Entry e;
+    if (!entry_need(s, key, &e, META_INT, "an integer", err)) return false;
+    return int_at(&e, 0, out) || err_set(err, ERR_FORMAT, "%s: metadata key %s is above 9223372036854775807",
+                                         s->path, key);
+}
+
+bool store_meta_f64(const Store *s, const char *key, double *out, Err *err) {
+    Entry e;
+    int64_t v;
+    if (store_meta_type(s, key) == META_INT) {
+        if (!store_meta_i64(s, key, &v, err)) return false;
+        *out = (double)v;
+        return true;
+    }
+    if (!entry_need(s, key, &e, META_FLOAT, "a number", err)) return false;
+    *out = float_of(&e);
+    return true;
+}
+
+bool store_meta_bool(const Store *s, const char *key, bool *out, Err *err) {
+    Entry e;
+    if (!entry_need(s, key, &e, META_BOOL, "a truth value", err)) return false;
+    *out = e.value[0] != 0;
+    return true;
+}
+
+static Cursor values(const Store *s, const Entry *e) { return cursor_at(s, e->value - s->gguf.p, NULL); }
+
+bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) {
+    Entry e;
+    if (!entry_need(s, key, &e, META_STR, "a string", err)) return false;
+    Cursor c = values(s, &e);
+    *out = take_str(&c);
+    return true;
+}
+
+/* Room for e's n values of `bytes` each. */
+static bool array_room(const Store *s, Arena *a, const char *key, const Entry *e, size_t bytes, void **out,
+                       Err *err) {
+    *out = arena_try(a, e->n * (int64_t)bytes);
+    return *out || err_set(err, ERR_LIMIT, "%s: metadata key %s: no memory for its %lld values", s->path, key,
+                           (long long)e->n);
+}
+
+bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64_t *n, Err *err) {
+    Entry e;
+    void *room;
+    if (!entry_need(s, key, &e, META_STRS, "an array of strings", err)) return false;
+    if (!array_room(s, a, key, &e, sizeof(Str), &room, err)) return false;
+    Cursor c = values(s, &e);
+    *out = room;
+    *n = e.n;
+    for (int64_t i = 0; i < e.n; i++) (*out)[i] = take_str(&c);
+    return true;
+}
+
+bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, int64_t *n, Err *err) {
+    Entry e;
+    void *room;
+    if (!entry_need(s, key, &e, META_INTS, "an array of integers", err)) return false;
+    if (!array_room(s, a, key, &e, sizeof(int32_t), &room, err)) return false;
+    *out = room;
+    *n = e.n;
+    for (int64_t i = 0; i < e.n; i++) {
+        int64_t v;
+        if (!int_at(&e, i, &v) || v < INT32_MIN || v > INT32_MAX) {
+            return err_set(err, ERR_FORMAT, "%s: metadata key %s: value %lld of the array does not fit 32 bits",
+                           s->path, key, (long long)i);
+        }
+        (*out)[i] = (int32_t)v;
+    }
+    return true;
+}
+
+bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int64_t *n, Err *err) {
+    Entry e;
+    void *room;
+    if (!entry_need(s, key, &e, META_FLOATS, "an array of f32", err)) return false;
+    if (e.type != T_F32) return wrong_type(s, key, &e, "an array of f32", err);
+    if (!array_room(s, a, key, &e, sizeof(float), &room, err)) return false;
+    memcpy(room, e.value, (size_t)e.n * sizeof(float));
+    *out = room;
+    *n = e.n;
+    return true;
+}

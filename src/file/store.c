@@ -1,0 +1,218 @@
+/* store.c -- opening a model, whatever form it has on disk, and asking it.
+ *
+ * Invariant: a Store that was handed out has every tensor inside a mapping it owns (or in its arena, where
+ * the file had it misaligned), and every name once. */
+#include "file/parts.h"
+
+#define JSON_LIMIT (128ll << 20)
+#define INDEX "model.safetensors.index.json"
+
+/* ---- tensors ---------------------------------------------------------------------------------------- */
+
+int64_t tensor_elements(const Tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->n_dims; i++) n *= t->dim[i];
+    return n;
+}
+
+Str tensor_shape(Arena *a, const Tensor *t) {
+    Buf b = {.a = a};
+    buf_fmt(&b, "[");
+    for (int i = 0; i < t->n_dims; i++) buf_fmt(&b, i ? ",%lld" : "%lld", (long long)t->dim[i]);
+    buf_fmt(&b, "]");
+    return buf_str(&b);
+}
+
+bool tensor_measure(Tensor *t, int64_t room, Err *err) {
+    int64_t n = 1, block = dtype_block(t->type);
+    for (int i = 0; i < t->n_dims; i++) {
+        if (!__builtin_mul_overflow(n, t->dim[i], &n)) continue;
+        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the product of its dimensions overflows", t->file,
+                       STRF(t->name));
+    }
+    if (block > 1 && (t->n_dims == 0 || t->dim[t->n_dims - 1] % block != 0)) {
+        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: rows of type %s must be a multiple of %lld long",
+                       t->file, STRF(t->name), dtype_name(t->type), (long long)block);
+    }
+    /* No type packs more than two elements into a byte, so this comes before what could overflow. */
+    t->bytes = n / 2 <= room ? dtype_bytes(t->type, n) : INT64_MAX;
+    if (t->bytes <= room) return true;
+    return err_set(err, ERR_FORMAT, "%s: tensor %.*s: claims %lld elements of %s, for which only %lld bytes are "
+                   "there; the file is cut or damaged", t->file, STRF(t->name), (long long)n,
+                   dtype_name(t->type), (long long)room);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------ */
+
+const char *path_join(Arena *a, const char *folder, const char *name) {
+    return str_fmt(a, "%s/%s", folder, name).p;
+}
+
+static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[i].name; }
+
+static bool names_build(Store *s, Err *err) {
+    if (!names_init(&s->names, s->a, s->n, tensor_name, s->tensor)) {
+        return err_set(err, ERR_LIMIT, "%s: no memory for its %lld names", s->path, (long long)s->n);
+    }
+    for (int64_t i = 0; i < s->n; i++) {
+        const Tensor *t = &s->tensor[i];
+        int64_t other = names_put(&s->names, i);
+        if (other == i) continue;
+        if (other < 0) {
+            return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the names were made to collide", t->file,
+                           STRF(t->name));
+        }
+        return err_set(err, ERR_FORMAT, "%s: tensor %.*s is there twice%s%s", t->file, STRF(t->name),
+                       s->tensor[other].file == t->file ? "" : ", the other time in ",
+                       s->tensor[other].file == t->file ? "" : s->tensor[other].file);
+    }
+    return true;
+}
+
+/* The tensors of all safetensors files of the Store, mapped here: counted first, then filled in. */
+static bool safetensors_open(Store *s, const char *const *file, int64_t n, Err *err) {
+    s->map = arena_try(s->a, n * (int64_t)sizeof(Map));
+    int64_t *count = arena_try(s->a, n * (int64_t)sizeof *count), filled = 0;
+    if (!s->map || !count) return err_set(err, ERR_LIMIT, "%s: no memory for its files", s->path);
+    for (; s->n_maps < n; s->n_maps++) {
+        int64_t i = s->n_maps;
+        if (!os_map(&s->map[i], file[i], err)) return false;
+        Mark mark = arena_mark(s->a);
+        bool ok = safetensors_parse(s->a, s->map[i], file[i], NULL, &count[i], err);
+        arena_pop(s->a, mark);
+        if (!ok) {
+            os_unmap(&s->map[i]);
+            return false;
+        }
+        s->n += count[i];
+    }
+    s->tensor = arena_try(s->a, s->n * (int64_t)sizeof(Tensor));
+    if (!s->tensor) return err_set(err, ERR_LIMIT, "%s: no memory for %lld tensors", s->path, (long long)s->n);
+    for (int64_t i = 0; i < n; filled += count[i++]) {
+        if (!safetensors_parse(s->a, s->map[i], file[i], s->tensor + filled, &count[i], err)) return false;
+    }
+    return names_build(s, err);
+}
+
+static const Tensor *find(const void *of, Str name) { return store_find(of, name); }
+
+/* The shards that the index names, then every pair of the index against what they hold. */
+static bool shards_open(Store *s, Map index, const char *file, Err *err) {
+    Str *name;
+    int64_t n;
+    if (!index_shards(s->a, index, file, &name, &n, err)) return false;
+    const char **shard = arena_push(s->a, n * (int64_t)sizeof *shard);
+    for (int64_t i = 0; i < n; i++) shard[i] = path_join(s->a, s->path, name[i].p);
+    return safetensors_open(s, shard, n, err) && index_check(s->a, index, file, find, s, err);
+}
+
+static bool folder_open(Store *s, Err *err) {
+    const char *one = path_join(s->a, s->path, "model.safetensors");
+    const char *file = path_join(s->a, s->path, INDEX);
+    Map index;
+    if (os_exists(one)) return safetensors_open(s, &one, 1, err);
+    if (!os_map(&index, file, err)) return false;
+    bool ok = shards_open(s, index, file, err);
+    os_unmap(&index);
+    return ok;
+}
+
+/* A single file: GGUF says so in its first bytes. */
+static bool file_open(Store *s, Err *err) {
+    Map m;
+    if (!os_map(&m, s->path, err)) return false;
+    if (m.n < 4 || memcmp(m.p, "GGUF", 4) != 0) {
+        os_unmap(&m);
+        s->kind = STORE_SAFETENSORS;
+        return safetensors_open(s, &s->path, 1, err);
+    }
+    s->kind = STORE_GGUF;
+    s->map = arena_push(s->a, sizeof(Map));
+    s->map[s->n_maps++] = m;
+    return gguf_parse(s, m, err) && names_build(s, err);
+}
+
+static bool part_exists(Store *s, const char *name) {
+    Mark mark = arena_mark(s->a);
+    bool there = os_exists(path_join(s->a, s->path, name));
+    arena_pop(s->a, mark);
+    return there;
+}
+
+static bool path_open(Store *s, Err *err);
+
+/* The newest checkpoint of a folder. A writer may replace it while it is being opened: then again. */
+static bool newest_open(Store *s, Err *err) {
+    const char *folder = s->path;
+    int64_t step, now;
+    if (!ckpt_newest(s->a, folder, &step, err)) return false;
+    for (;;) {
+        Err e = {0};
+        if (step < 0) {
+            return err_set(err, ERR_IO, "%s: no model here: neither model.safetensors, " INDEX " nor a "
+                           "checkpoint (step-*); give a GGUF file or a Hugging Face folder", folder);
+        }
+        s->path = ckpt_path(s->a, folder, step).p;
+        if (path_open(s, &e)) return true;
+        if (!ckpt_newest(s->a, folder, &now, err)) return false;
+        if (now == step) return err_set(err, e.code, "%s", e.msg);
+        step = now;
+        store_close(s);
+    }
+}
+
+static bool path_open(Store *s, Err *err) {
+    s->kind = STORE_FOLDER;
+    if (!os_is_dir(s->path)) return file_open(s, err);
+    if (part_exists(s, CKPT_LIST)) {
+        s->kind = STORE_CHECKPOINT;
+        if (!ckpt_check(s->a, s->path, &s->step, err)) return false;
+    }
+    if (part_exists(s, "model.safetensors") || part_exists(s, INDEX)) return folder_open(s, err);
+    return newest_open(s, err);
+}
+
+bool store_open(Store **out, Arena *a, const char *path, Err *err) {
+    Mark mark = arena_mark(a);
+    Store *s = arena_push(a, sizeof *s);
+    s->a = a;
+    s->path = str_copy(a, str_of(path)).p;
+    s->step = -1;
+    *out = s;
+    if (path_open(s, err)) return true;
+    store_close(s);
+    arena_pop(a, mark);
+    *out = NULL;
+    return false;
+}
+
+void store_close(Store *s) {
+    if (!s) return;
+    for (int64_t i = 0; i < s->n_maps; i++) os_unmap(&s->map[i]);
+    s->n_maps = s->n = 0;
+}
+
+/* ---- asking --------------------------------------------------------------------------------------------- */
+
+StoreKind store_kind(const Store *s) { return s->kind; }
+const char *store_path(const Store *s) { return s->path; }
+int64_t store_step(const Store *s) { return s->step; }
+int64_t store_count(const Store *s) { return s->n; }
+
+const Tensor *store_at(const Store *s, int64_t i) {
+    CHECK(i >= 0 && i < s->n);
+    return &s->tensor[i];
+}
+
+const Tensor *store_find(const Store *s, Str name) {
+    int64_t i = names_find(&s->names, name);
+    return i < 0 ? NULL : &s->tensor[i];
+}
+
+bool store_json(const Store *s, Arena *a, const char *name, Str *out, Err *err) {
+    *out = (Str){"", 0};
+    CHECK(name_is_plain(str_of(name)));
+    if (s->kind == STORE_GGUF || s->kind == STORE_SAFETENSORS) return true;
+    const char *path = path_join(a, s->path, name);
+    return !os_exists(path) || os_read(a, out, path, JSON_LIMIT, err);
+}
