@@ -1,0 +1,147 @@
+/* cmd_chat.c -- `lisao chat`: a conversation in the terminal. Each turn is encoded whole; the engine's prefix cache makes only
+ * what is new cost anything. Ctrl-C stops an answer; at the prompt, and Ctrl-D, it leaves. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+enum { TURNS_MAX = 1024 };
+
+typedef struct Job {
+    ModelOpts model;
+    SamplingOpts sampling;
+    int64_t context;
+    const char *system;
+} Job;
+
+typedef struct Talk {
+    Session s;
+    Chat chat;
+    Engine *engine;
+    Arena *words; /* messages and what was generated */
+    Message message[TURNS_MAX];
+    int64_t n, context;
+    Sampling sampling;
+} Talk;
+
+static void message_add(Talk *t, Role role, Str content) {
+    t->message[t->n++] = (Message){.role = role, .content = str_copy(t->words, content)};
+}
+
+static void talk_clear(Talk *t, const char *system) {
+    t->n = 0;
+    if (system) message_add(t, ROLE_SYSTEM, str_of(system));
+}
+
+/* The user's line and the model's answer; both stay in the conversation unless there was an error. */
+static bool turn(Talk *t, Str line, Err *err) {
+    if (t->n + 2 > TURNS_MAX)
+        return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",
+                       TURNS_MAX);
+    message_add(t, ROLE_USER, line);
+    Arena *scratch = arena_open("encoding", (int64_t)1 << 36);
+    Ids prompt = {.a = t->words};
+    bool ok = chat_encode(&prompt, &t->chat, t->message, t->n, (ChatOptions){.generate = true},
+                          scratch, err);
+    arena_close(scratch);
+    if (ok && prompt.n >= t->context)
+        ok = err_set(
+            err, ERR_LIMIT,
+            "the conversation has %lld tokens and the context is %lld: /clear begins a new one",
+            (long long)prompt.n, (long long)t->context);
+    Speech p;
+    SpeechSpec spec = {.max_tokens = t->context - prompt.n, .sampling = t->sampling};
+    ok = ok && speech_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
+    if (!ok) {
+        t->n--;
+        return false;
+    }
+    double decode = p.last - p.first;
+    printf("\n");
+    if (os_is_tty(1) && p.n > 1)
+        printf("%s[%lld tokens, %.0f tokens/s, first after %.2f s%s]%s\n", p.dim ? "\033[2m" : "",
+               (long long)p.n, (double)(p.n - 1) / decode, p.first - p.start,
+               p.finish == FINISH_CANCEL ? ", stopped" : "", p.dim ? "\033[0m" : "");
+    message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
+    t->message[t->n - 1].reasoning = p.splitter.thought ? buf_str(&p.reasoning) : (Str){0};
+    os_interrupt_clear();
+    return true;
+}
+
+static bool talk_open(Talk *t, const Job *job, const char *path, Err *err) {
+    PlanSpec plan;
+    EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
+    if (!session_open(&t->s, path, &job->model, &plan, err) || !session_tokenizer(&t->s, err)
+        || !session_chat(&t->s, &t->chat, err))
+        return false;
+    t->context = MIN(job->context, t->s.model->cfg.max_positions);
+    t->sampling = sampling_of(&job->sampling);
+    t->words = arena_open("conversation", (int64_t)1 << 36);
+    engine_plan(&plan, &e, t->context);
+    return session_plan(&t->s, &plan, err)
+           && engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err);
+}
+
+static void talk_close(Talk *t) {
+    if (t->s.tok) tokenizer_close(t->s.tok);
+    session_close(&t->s);
+    if (t->words) arena_close(t->words);
+}
+
+static void talk(Talk *t, const Job *job) {
+    Arena *a = arena_open("line", (int64_t)1 << 30);
+    Buf line = {.a = a};
+    bool tty = os_is_tty(0) && os_is_tty(1);
+    if (tty)
+        printf("%s, %s. /clear begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an answer.\n",
+               t->s.path, act_name(t->s.plan->spec.act));
+    talk_clear(t, job->system);
+    for (;;) {
+        if (tty) printf("\n> "), fflush(stdout);
+        if (!line_read(&line)) break;
+        Str s = buf_str(&line);
+        Err err = {0};
+        if (s.n == 0) continue;
+        if (str_eq(s, STR("/exit"))) break;
+        if (str_eq(s, STR("/clear")))
+            talk_clear(t, job->system);
+        else if (s.p[0] == '/')
+            fprintf(stderr, "There is no command %.*s: /clear, /exit.\n", STRF(s));
+        else if (!turn(t, s, &err))
+            fprintf(stderr, "lisao chat: %s\n", err.msg);
+    }
+    if (tty) printf("\n");
+    arena_close(a);
+}
+
+int cmd_chat(int argc, char **argv) {
+    Job job = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
+    const Opt opts[] = {
+        {OPT_STR, "system", "TEXT", &job.system,
+         "System text (default: the one of the model's template).", 0, 0},
+        {OPT_I64, "context", "N", &job.context,
+         "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24},
+        SAMPLING_OPTS(job.sampling),
+        MODEL_OPTS(job.model),
+    };
+    const Command c = {
+        "chat",
+        "MODEL",
+        "talk with a model in the terminal",
+        "A conversation: type, press Enter, read. Lines piped in are answered one after another.",
+        "lisao chat SmolLM2-135M-Instruct.Q4_1\nlisao chat model.gguf --system \"Answer in one "
+        "sentence.\"\n",
+        opts,
+        COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    Talk t = {0};
+    os_catch_interrupt();
+    bool ok = argc == 2
+                  ? talk_open(&t, &job, argv[1], &err)
+                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+    if (ok) talk(&t, &job);
+    if (ok && os_interrupted()) ok = err_set(&err, ERR_INTERRUPTED, "interrupted");
+    talk_close(&t);
+    return ok ? 0 : command_failed(&c, &err);
+}

@@ -1,0 +1,116 @@
+/* cmd_info.c -- `lisao info`: this machine, its kernels, and how a model would run here, and why. */
+#include "cli/cli.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+static const char *family_name(const Config *c) {
+    return c->family == FAMILY_LLAMA       ? "llama"
+           : c->family == FAMILY_DEEPSEEK2 ? "deepseek_v2"
+                                           : "deepseek_v3";
+}
+
+static const char *act_why(const Model *m) {
+    if (dtype_block(m->file_type) > 1) return "the file is quantised";
+    return m->file_type == DTYPE_F32 ? "the file is f32" : "the file has 16-bit weights";
+}
+
+static const char *mla_why(const Model *m) {
+    if (!m->cfg.mla) return "grouped-query attention has one form";
+    return m->cfg.recorded_mla ? "recorded in the checkpoint"
+                               : "the default where no checkpoint records one";
+}
+
+static const char *mla_name(const Model *m, const PlanSpec *p) {
+    return !m->cfg.mla ? "none" : p->mla == MLA_EXPANDED ? "expanded" : "absorbed";
+}
+
+static json_t *model_json(const Session *s, const PlanSpec *p) {
+    const Config *c = &s->model->cfg;
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "path", s->path,
+        "family", family_name(c), "parameters", (json_int_t)model_count(s->model), "file_type",
+        dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width", (json_int_t)c->C,
+        "heads", (json_int_t)c->H, "experts", (json_int_t)c->E, "vocabulary", (json_int_t)c->V,
+        "context", (json_int_t)c->max_positions, "act", act_name(p->act), "kv", dtype_name(p->kv),
+        "mla", mla_name(s->model, p), "bits", s->plan->bits);
+}
+
+static void model_text(const Session *s, const PlanSpec *p) {
+    const Model *m = s->model;
+    const Config *c = &m->cfg;
+    printf("\nmodel        %s\n", s->path);
+    printf("family       %s, %.1f M parameters, %s\n", family_name(c), (double)model_count(m) / 1e6,
+           dtype_name(m->file_type));
+    printf("shape        %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld\n",
+           (long long)c->L, (long long)c->C, (long long)c->H, (long long)c->V,
+           (long long)c->max_positions);
+    if (c->E)
+        printf("experts      %lld routed, %lld a token, %lld shared\n", (long long)c->E,
+               (long long)c->K, (long long)c->shared);
+    printf("activations  %s (%s)\n", act_name(p->act), act_why(m));
+    printf("KV cache     %s (%s)\n", dtype_name(p->kv),
+           p->act == ACT_F32 ? "as under f32 activations" : "the default");
+    printf("attention    %s (%s)\n", mla_name(m, p), mla_why(m));
+    Buf plan = {.a = s->arena};
+    plan_print(s->plan, &plan);
+    printf("\n%.*s", STRF(buf_str(&plan)));
+}
+
+/* A plan for one sequence of the model's context (at most 4,096), so that the printed budget is what `run` needs. */
+static bool plan_one(Session *s, PlanSpec *p, Err *err) {
+    EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
+    engine_plan(p, &e, MIN(s->model->cfg.max_positions, RUN_CONTEXT));
+    return session_plan(s, p, err);
+}
+
+static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
+    Session s = {0};
+    PlanSpec p = {0};
+    Level level = LEVEL_N;
+    if (o->cpu) CHECK(level_of_name(o->cpu, &level));
+    bool ok = model ? session_open(&s, model, o, &p, err) && plan_one(&s, &p, err)
+                    : kern_init(level, err);
+    Arena *a = arena_open("info", 1 << 24);
+    if (ok && json) {
+        json_t *j = json_pack("{s:s, s:I, s:I}", "level", level_name(kern_level()), "cpus",
+                              (json_int_t)os_cpus(), "memory_free", (json_int_t)os_memory_free());
+        if (model) json_object_set_new(j, "model", model_json(&s, &p));
+        json_dumpf(j, stdout, JSON_INDENT(2));
+        printf("\n");
+        json_decref(j);
+    } else if (ok) {
+        Buf b = {.a = a};
+        kern_print(&b);
+        printf("%.*s", STRF(buf_str(&b)));
+        printf("lanes        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
+               (double)os_memory_free() / (double)(1 << 30));
+        if (model) model_text(&s, &p);
+    }
+    arena_close(a);
+    session_close(&s);
+    return ok;
+}
+
+int cmd_info(int argc, char **argv) {
+    ModelOpts model = {0};
+    bool json = false;
+    const Opt opts[] = {{OPT_FLAG, "json", NULL, &json, "One JSON object.", 0, 0},
+                        MODEL_OPTS(model)};
+    const Command c = {"info",
+                       "[MODEL]",
+                       "this machine, its kernels, and how a model would run",
+                       "Without a model: the CPU, the kernel levels and who won each operation. "
+                       "With one: its shape, the formats "
+                       "it would run in and why, and the memory that takes.",
+                       "lisao info\nlisao info model.gguf\n",
+                       opts,
+                       COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, &err)) return 0;
+    if (argc > 2)
+        err_set(&err, ERR_USAGE, "expected at most one MODEL, found %d operands", argc - 1);
+    return command_failed(&c, &err);
+}

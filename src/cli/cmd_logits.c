@@ -1,0 +1,215 @@
+/* cmd_logits.c -- `lisao logits`: what the model says at every position, as C-ordered float32 in a .npy file.
+ *
+ * The sequence runs through model_forward as the engine would run it: in KV pages, in chunks of --chunk rows, with
+ * --company other sequences in the same steps. Neither may change a bit; that is what the printed hash is for. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+enum { COMPANY_MAX = 256 };
+
+typedef struct Job {
+    ModelOpts model;
+    const char *ids, *ids_file, *out;
+    int64_t chunk, company;
+    bool hidden;
+} Job;
+
+/* A sequence on its way through the model: position `at` of `n` tokens. */
+typedef struct Walk {
+    const int32_t *ids;
+    int64_t n, at;
+    KvSeq kv;
+} Walk;
+
+/* What the lanes run. */
+typedef struct Step {
+    Plan *plan;
+    Batch batch;
+    Out out;
+} Step;
+
+static void step_lanes(Lane l, void *arg) {
+    Step *s = arg;
+    model_forward(l, s->plan, &s->batch, &s->out, NULL);
+}
+
+/* ---- the file ---------------------------------------------------------------------------------------------- */
+
+/* A .npy header, version 1.0: magic, length, a Python literal padded so that the data begins at a multiple of 64. */
+static Str npy_header(Arena *a, const int64_t *dim, int64_t n_dims) {
+    Buf dict = {.a = a}, h = {.a = a};
+    buf_fmt(&dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
+    for (int64_t i = 0; i < n_dims; i++) buf_fmt(&dict, "%lld, ", (long long)dim[i]);
+    buf_fmt(&dict, "), }");
+    int64_t length = round_up(10 + dict.n + 1, 64) - 10;
+    buf_add(&h, (Str){"\x93NUMPY\x01\x00", 8});
+    buf_add(&h, (Str){(const char[]){(char)(length & 255), (char)(length >> 8)}, 2});
+    buf_fmt(&h, "%.*s%*s\n", STRF(buf_str(&dict)), (int)(length - dict.n - 1), "");
+    return buf_str(&h);
+}
+
+static bool npy_write(Arena *a, const char *path, const float *x, const int64_t *dim,
+                      int64_t n_dims, Err *err) {
+    int64_t bytes = 4;
+    for (int64_t i = 0; i < n_dims; i++) bytes *= dim[i];
+    Str header = npy_header(a, dim, n_dims);
+    OutFile *f = os_create(a, path, err);
+    if (!f) return false;
+    if (!os_write(f, header.p, header.n, err) || !os_write(f, x, bytes, err)) {
+        os_abandon(f);
+        return false;
+    }
+    if (!os_commit(f, err)) return false;
+    Sha256 sum;
+    char hex[65];
+    sha256_init(&sum);
+    sha256_add(&sum, x, bytes);
+    sha256_hex(&sum, hex);
+    printf("sha256 %s\n", hex);
+    return true;
+}
+
+/* ---- the walk ----------------------------------------------------------------------------------------------- */
+
+/* The next rows of every sequence that is not through, the one asked for standing among its company. Returns the first of
+ * its rows in the batch. */
+static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64_t n_walks,
+                         int64_t main, int64_t chunk) {
+    int64_t first = 0;
+    b->token = token, b->span = span, b->n = 0, b->n_spans = 0;
+    for (int64_t i = 0; i < n_walks; i++) {
+        Walk *w = &walk[i];
+        int64_t n = MIN(chunk, w->n - w->at);
+        if (n <= 0) continue;
+        if (i == main) first = b->n;
+        memcpy(token + b->n, w->ids + w->at, (size_t)n * sizeof *token);
+        span[b->n_spans++] =
+            (Span){.row = b->n, .n = n, .pos = w->at, .pages = w->kv.page, .seq = i};
+        b->n += n;
+        w->at += n;
+    }
+    return first;
+}
+
+/* Random companions of 1..n tokens, always the same for the same n and vocabulary. */
+static void company_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, int64_t n,
+                         int64_t V) {
+    for (int64_t i = 0; i < n_walks; i++) {
+        if (i == main) continue;
+        int32_t *ids = PUSH(a, int32_t, n);
+        walk[i].n = 1 + philox(1, (uint64_t)i, 0).w[0] % n;
+        for (int64_t j = 0; j < walk[i].n; j++)
+            ids[j] = (int32_t)(philox(1, (uint64_t)j, (uint32_t)i + 1).w[0] % V);
+        walk[i].ids = ids;
+    }
+}
+
+static void walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, int64_t main,
+                     float *result) {
+    Arena *a = s->arena;
+    const Config *c = &s->model->cfg;
+    int64_t T = walk[main].n, chunk = s->plan->spec.logit_rows, rows = s->plan->spec.rows;
+    int32_t *token = PUSH(a, int32_t, rows), *want = PUSH(a, int32_t, chunk);
+    Span *span = PUSH(a, Span, n_walks);
+    Step step = {.plan = s->plan};
+    if (job->hidden) step.out.hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
+    Progress bar;
+    progress_start(&bar, "logits", "tokens", T);
+    while (walk[main].at < T && !os_interrupted()) {
+        int64_t at = walk[main].at;
+        Batch *b = &step.batch;
+        int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
+                n = walk[main].at - at;
+        for (int64_t i = 0; i < n; i++) want[i] = (int32_t)(first + i);
+        b->want = want, b->n_want = job->hidden ? 0 : n;
+        step.out.logits = job->hidden ? NULL : result + at * c->V;
+        team_run(s->team, step_lanes, &step);
+        for (int64_t h = 0; job->hidden && h < c->L + 2; h++)
+            memcpy(result + (h * T + at) * c->C, step.out.hidden + (h * b->n + first) * c->C,
+                   (size_t)(n * c->C) * sizeof *result);
+        progress_at(&bar, walk[main].at, NULL);
+    }
+    progress_end(&bar);
+}
+
+static bool job_ids(const Job *job, Arena *a, int32_t **ids, int64_t *n, int64_t V, Err *err) {
+    if (!job->ids == !job->ids_file)
+        return err_set(err, ERR_USAGE,
+                       "give the token ids with either --ids 1,2,3 or --ids-file FILE");
+    Str text = job->ids ? str_of(job->ids) : (Str){0};
+    if (job->ids_file && !os_read(a, &text, job->ids_file, 1 << 28, err)) return false;
+    return ids_parse(a, ids, n, text, V, job->ids_file ? job->ids_file : "--ids", err);
+}
+
+static bool logits(const Job *job, const char *path, Err *err) {
+    Session s = {0};
+    PlanSpec spec;
+    int32_t *ids = NULL;
+    int64_t T = 0;
+    bool ok = session_open(&s, path, &job->model, &spec, err)
+              && job_ids(job, s.arena, &ids, &T, s.model->cfg.V, err);
+    if (ok) {
+        int64_t n = job->company + 1, main = job->company / 2,
+                chunk = job->chunk ? MIN(job->chunk, T) : T;
+        spec.rows = chunk * n, spec.logit_rows = chunk, spec.spans = n, spec.positions = T;
+        spec.pages = n * (round_up(T, PAGE) / PAGE), spec.hidden = job->hidden;
+        ok = session_plan(&s, &spec, err);
+        if (ok) {
+            const Config *c = &s.model->cfg;
+            Walk *walk = PUSH(s.arena, Walk, n);
+            Pages *pages = pages_new(s.arena, &s.plan->kv, spec.pages, n, T);
+            company_make(s.arena, walk, n, main, T, c->V);
+            walk[main].ids = ids, walk[main].n = T;
+            for (int64_t i = 0; i < n; i++)
+                CHECK(kv_open(pages, &walk[i].kv) && kv_reserve(pages, &walk[i].kv, walk[i].n));
+            int64_t dim[3] = {c->L + 2, T, c->C}, flat[2] = {T, c->V};
+            float *result = PUSH(s.arena, float, job->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
+            walk_all(&s, job, walk, n, main, result);
+            ok = os_interrupted()
+                     ? err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written")
+                     : npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
+                                 job->hidden ? 3 : 2, err);
+        }
+    }
+    session_close(&s);
+    return ok;
+}
+
+int cmd_logits(int argc, char **argv) {
+    Job job = {0};
+    const Opt opts[] = {
+        {OPT_STR, "ids", "IDS", &job.ids, "Token ids: 1,2,3 or a JSON array.", 0, 0},
+        {OPT_STR, "ids-file", "FILE", &job.ids_file, "The same from a file.", 0, 0},
+        {OPT_STR, "o", "FILE", &job.out, "Where the array goes: float32 [T,V].", 0, 0},
+        {OPT_I64, "chunk", "N", &job.chunk, "Rows of the sequence in one step; 0: all at once.", 0,
+         1 << 24},
+        {OPT_I64, "company", "N", &job.company, "Random other sequences run in the same steps.", 0,
+         COMPANY_MAX},
+        {OPT_FLAG, "hidden", NULL, &job.hidden,
+         "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
+         "after the final norm.",
+         0, 0},
+        MODEL_OPTS(job.model),
+    };
+    const Command c = {"logits",
+                       "MODEL -o OUT.npy",
+                       "the logits of a token sequence, as a .npy file and its SHA-256",
+                       "Runs the token ids through the model and writes float32 logits [T,V]. "
+                       "Prints one line, \"sha256 HEX\" of "
+                       "the array's bytes: equal for every --cpu, --lanes, --chunk and --company.",
+                       "lisao logits model.gguf --ids 1,2,3 -o logits.npy\n"
+                       "lisao logits checkpoint/ --ids-file ids.json --act f32 --chunk 7 --company "
+                       "3 -o logits.npy\n",
+                       opts,
+                       COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    os_catch_interrupt();
+    bool ok = argc == 2
+                  ? job.out || err_set(&err, ERR_USAGE, "say where the array goes with -o OUT.npy")
+                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+    if (ok && logits(&job, argv[1], &err)) return 0;
+    return command_failed(&c, &err);
+}

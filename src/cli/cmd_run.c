@@ -1,0 +1,159 @@
+/* cmd_run.c -- `lisao run`: one prompt, one answer, for people and (with --json) for scripts. */
+#include "cli/cli.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+typedef struct Job {
+    ModelOpts model;
+    SamplingOpts sampling;
+    const char *prompt, *ids;
+    int64_t max_tokens;
+    bool raw, json, ignore_end;
+} Job;
+
+/* The prompt as token ids: a user's turn in the model's own encoding, text as it is, or the ids given. */
+static bool prompt_encode(const Job *job, Session *s, Chat *chat, bool *in_chat, Ids *prompt,
+                          Err *err) {
+    if (job->ids)
+        return ids_parse(s->arena, &prompt->v, &prompt->n, str_of(job->ids), s->model->cfg.V,
+                         "--ids", err);
+    Arena *scratch = arena_open("encoding", (int64_t)1 << 36);
+    bool ok;
+    if (job->raw) {
+        ok = text_encode(prompt, s->tok, str_of(job->prompt), TEXT_PARSED, scratch, err);
+    } else {
+        Message m = {.role = ROLE_USER, .content = str_of(job->prompt)};
+        *in_chat = true;
+        ok = session_chat(s, chat, err)
+             && chat_encode(prompt, chat, &m, 1, (ChatOptions){.generate = true}, scratch, err);
+    }
+    arena_close(scratch);
+    if (ok && prompt->n == 0) ok = err_set(err, ERR_USAGE, "the prompt is empty");
+    for (int64_t i = 0; ok && i < prompt->n; i++)
+        if (prompt->v[i] >= s->model->cfg.V)
+            ok = err_set(err, ERR_FORMAT,
+                         "the tokenizer of %s gives id %d, but the model's vocabulary has %lld",
+                         s->path, prompt->v[i], (long long)s->model->cfg.V);
+    return ok;
+}
+
+/* The answer may be as long as asked for, or as the model's context leaves room. */
+static bool length_set(const Session *s, int64_t n_prompt, int64_t *max_tokens, Err *err) {
+    int64_t context = s->model->cfg.max_positions;
+    if (n_prompt >= context)
+        return err_set(
+            err, ERR_LIMIT,
+            "the prompt has %lld tokens and the context of %s is %lld: shorten the prompt",
+            (long long)n_prompt, s->path, (long long)context);
+    *max_tokens = MIN(*max_tokens, context - n_prompt);
+    return true;
+}
+
+static const char *finish_name(Finish f) {
+    return f == FINISH_STOP     ? "stop"
+           : f == FINISH_LENGTH ? "length"
+           : f == FINISH_CANCEL ? "cancel"
+                                : "error";
+}
+
+static void print_json(const Speech *p, int64_t n_prompt, double load_ms) {
+    json_t *ids = json_array(), *logprobs = json_array();
+    for (int64_t i = 0; i < p->n; i++) {
+        json_array_append_new(ids, json_integer(p->token[i].id));
+        json_array_append_new(logprobs, json_real((double)p->token[i].logprob));
+    }
+    json_t *reasoning =
+        p->splitter.thought ? json_stringn(p->reasoning.p, (size_t)p->reasoning.n) : json_null();
+    double first = p->n ? p->first : os_now();
+    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:{s:f, s:f, s:f}}", "text",
+                          json_stringn(p->text.p ? p->text.p : "", (size_t)p->text.n), "reasoning",
+                          reasoning, "ids", ids, "logprobs", logprobs, "finish_reason",
+                          finish_name(p->finish), "usage", "prompt_tokens", (json_int_t)n_prompt,
+                          "completion_tokens", (json_int_t)p->n, "timings", "load_ms", load_ms,
+                          "prefill_ms", (first - p->start) * 1e3, "decode_ms",
+                          p->n ? (p->last - first) * 1e3 : 0.0);
+    json_dumpf(j, stdout, JSON_COMPACT);
+    printf("\n");
+    json_decref(j);
+}
+
+static bool run(const Job *job, const char *path, Err *err) {
+    double start = os_now();
+    Session s = {0};
+    Chat chat = {0};
+    PlanSpec plan;
+    Engine *engine = NULL;
+    bool in_chat = false;
+    bool ok = session_open(&s, path, &job->model, &plan, err);
+    Err no_tokenizer = {0}; /* ids need none: without one there is just no text */
+    ok = ok && (session_tokenizer(&s, job->ids ? &no_tokenizer : err) || job->ids);
+    Ids prompt = {.a = s.arena};
+    SpeechSpec spec = {job->max_tokens, sampling_of(&job->sampling), job->raw || job->ids,
+                       job->ignore_end, job->json};
+    ok = ok && prompt_encode(job, &s, &chat, &in_chat, &prompt, err)
+         && length_set(&s, prompt.n, &spec.max_tokens, err);
+    if (ok) {
+        EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
+        engine_plan(&plan, &e, prompt.n + spec.max_tokens);
+        ok = session_plan(&s, &plan, err) && engine_new(&engine, s.arena, s.plan, &e, s.team, err);
+    }
+    Speech p;
+    double load_ms = (os_now() - start) * 1e3;
+    ok = ok && speech_run(&p, s.arena, &s, engine, &prompt, &spec, in_chat ? &chat : NULL, err);
+    if (ok && job->json)
+        print_json(&p, prompt.n, load_ms);
+    else if (ok)
+        printf("\n");
+    if (ok && p.finish == FINISH_CANCEL) ok = err_set(err, ERR_INTERRUPTED, "interrupted");
+    if (ok && p.finish == FINISH_ERROR)
+        ok = err_set(err, ERR_FORMAT,
+                     "the model produced a value that is not a number: its weights are damaged?");
+    if (s.tok) tokenizer_close(s.tok);
+    session_close(&s);
+    return ok;
+}
+
+int cmd_run(int argc, char **argv) {
+    Job job = {.max_tokens = 1024, .sampling.top_p = 1};
+    const Opt opts[] = {
+        {OPT_STR, "prompt", "TEXT", &job.prompt,
+         "What to say to the model: a user's turn in its chat encoding.", 0, 0},
+        {OPT_FLAG, "raw", NULL, &job.raw, "Take the prompt as it is, without a chat encoding.", 0,
+         0},
+        {OPT_STR, "ids", "IDS", &job.ids, "Token ids instead of text: 1,2,3 or a JSON array.", 0,
+         0},
+        {OPT_I64, "max-tokens", "N", &job.max_tokens, "Most tokens to generate.", 1, 1 << 20},
+        SAMPLING_OPTS(job.sampling),
+        {OPT_FLAG, "json", NULL, &job.json,
+         "One JSON object instead of text: text, reasoning, ids, logprobs, finish_reason, "
+         "usage, timings.",
+         0, 0},
+        {OPT_FLAG, "ignore-end", NULL, &job.ignore_end,
+         "Go on after the model's end token (for measuring).", 0, 0},
+        MODEL_OPTS(job.model),
+    };
+    const Command c = {
+        "run",
+        "MODEL --prompt TEXT",
+        "answer one prompt and exit",
+        "Prints the model's answer as it is generated. MODEL is a GGUF file, a Hugging Face "
+        "folder, a checkpoint folder, "
+        "or a name in the cache.",
+        "lisao run SmolLM2-135M-Instruct.Q4_1 --prompt \"What is the capital of France?\"\n"
+        "lisao run model.gguf --raw --prompt \"Once upon a time\" --temperature 0.8 --seed 7\n"
+        "lisao run model.gguf --ids 1,2,3 --max-tokens 16 --json\n",
+        opts,
+        COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    os_catch_interrupt();
+    if (argc != 2)
+        err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+    else if (!job.prompt == !job.ids)
+        err_set(&err, ERR_USAGE, "say what to run: either --prompt TEXT or --ids 1,2,3");
+    else if (run(&job, argv[1], &err))
+        return 0;
+    return command_failed(&c, &err);
+}

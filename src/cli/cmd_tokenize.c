@@ -1,0 +1,138 @@
+/* cmd_tokenize.c -- `lisao tokenize`: text to ids and back, one JSON object a line, answered as the lines come. */
+#include "cli/cli.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+typedef struct Job {
+    const char *text;
+    bool jsonl, plain, back;
+    Arena *line; /* what one line needs */
+    Arena *scratch;
+    Tokenizer *tok;
+    int64_t number; /* of the line, for messages */
+} Job;
+
+bool line_read(Buf *b) {
+    int c;
+    b->n = 0;
+    while ((c = getc(stdin)) != EOF && c != '\n') buf_add(b, (Str){(const char[]){(char)c}, 1});
+    return (c != EOF || b->n > 0) && !os_interrupted();
+}
+
+static void print_ids(const Ids *ids) {
+    for (int64_t i = 0; i < ids->n; i++) printf(i ? ", %d" : "%d", ids->v[i]);
+}
+
+static bool encode_line(const Job *job, const json_t *object, Err *err) {
+    const json_t *text = json_object_get(object, "text");
+    Ids ids = {.a = job->line};
+    if (!json_is_string(text))
+        return err_set(err, ERR_FORMAT, "line %lld: expected {\"text\": \"...\"}",
+                       (long long)job->number);
+    Str s = {json_string_value(text), (int64_t)json_string_length(text)};
+    if (!text_encode(&ids, job->tok, s, job->plain ? TEXT_PLAIN : TEXT_PARSED, job->scratch, err))
+        return false;
+    printf("{\"ids\": [");
+    print_ids(&ids);
+    printf("]}\n");
+    return true;
+}
+
+static bool decode_line(const Job *job, const json_t *object, Err *err) {
+    const json_t *list = json_object_get(object, "ids");
+    int64_t n = (int64_t)json_array_size(list);
+    int32_t *ids = PUSH(job->line, int32_t, n + 1);
+    bool ok = json_is_array(list);
+    for (int64_t i = 0; ok && i < n; i++) {
+        const json_t *id = json_array_get(list, (size_t)i);
+        json_int_t v = json_integer_value(id);
+        ok = json_is_integer(id) && v >= 0 && v < tokenizer_size(job->tok);
+        ids[i] = (int32_t)v;
+    }
+    if (!ok)
+        return err_set(err, ERR_FORMAT,
+                       "line %lld: expected {\"ids\": [...]} with ids from 0 to %lld",
+                       (long long)job->number, (long long)tokenizer_size(job->tok) - 1);
+    Buf text = {.a = job->line};
+    text_decode(&text, job->tok, ids, n, false);
+    json_t *j = json_pack("{s:o}", "text", json_stringn(text.p ? text.p : "", (size_t)text.n));
+    json_dumpf(j, stdout, JSON_COMPACT);
+    printf("\n");
+    json_decref(j);
+    return true;
+}
+
+static bool lines(Job *job, Err *err) {
+    bool ok = true;
+    Arena *a = arena_open("input", (int64_t)1 << 34);
+    Buf line = {.a = a};
+    while (ok && line_read(&line)) {
+        json_error_t at;
+        job->number++;
+        json_t *j = json_loadb(line.p ? line.p : "", (size_t)line.n,
+                               JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &at);
+        Mark m = arena_mark(job->line);
+        if (!j)
+            ok = err_set(err, ERR_FORMAT, "line %lld: not a JSON object: %s",
+                         (long long)job->number, at.text);
+        else
+            ok = job->back ? decode_line(job, j, err) : encode_line(job, j, err);
+        fflush(stdout);
+        json_decref(j);
+        arena_pop(job->line, m);
+    }
+    arena_close(a);
+    return ok;
+}
+
+static bool one_text(const Job *job, Err *err) {
+    Ids ids = {.a = job->line};
+    if (!text_encode(&ids, job->tok, str_of(job->text), job->plain ? TEXT_PLAIN : TEXT_PARSED,
+                     job->scratch, err))
+        return false;
+    print_ids(&ids);
+    printf("\n");
+    return true;
+}
+
+int cmd_tokenize(int argc, char **argv) {
+    Job job = {0};
+    const Opt opts[] = {
+        {OPT_FLAG, "jsonl", NULL, &job.jsonl,
+         "Read {\"text\": ...} lines from stdin, print {\"ids\": [...]} lines.", 0, 0},
+        {OPT_FLAG, "plain", NULL, &job.plain, "Added tokens written in the text are text.", 0, 0},
+        {OPT_FLAG, "detokenize", NULL, &job.back,
+         "Read {\"ids\": [...]} lines from stdin, print {\"text\": ...} lines; invalid bytes "
+         "become U+FFFD.",
+         0, 0},
+        {OPT_STR, "text", "TEXT", &job.text, "Encode this text and print its ids.", 0, 0},
+    };
+    const Command c = {"tokenize",
+                       "MODEL|tokenizer.json",
+                       "text to token ids and back",
+                       "Gives the ids that Hugging Face gives with add_special_tokens=false.",
+                       "lisao tokenize model.gguf --text \"Hello world\"\n"
+                       "echo '{\"text\": \"Hello\"}' | lisao tokenize tokenizer.json --jsonl\n"
+                       "echo '{\"ids\": [1, 2]}' | lisao tokenize model.gguf --detokenize\n",
+                       opts,
+                       COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    Arena *a = arena_open("tokenizer", (int64_t)1 << 36);
+    const char *path = NULL;
+    job.line = arena_open("line", (int64_t)1 << 36);
+    job.scratch = arena_open("encoding", (int64_t)1 << 40);
+    bool ok = argc == 2
+              || err_set(&err, ERR_USAGE, "expected one MODEL or tokenizer.json, found %d operands",
+                         argc - 1);
+    ok = ok
+         && (job.jsonl || job.back || job.text
+             || err_set(&err, ERR_USAGE, "say what to do: --text, --jsonl or --detokenize"));
+    ok = ok && model_path(a, &path, argv[1], &err) && tokenizer_load(&job.tok, a, path, NULL, &err);
+    ok = ok && (job.text ? one_text(&job, &err) : lines(&job, &err));
+    tokenizer_close(job.tok);
+    arena_close(job.scratch), arena_close(job.line), arena_close(a);
+    return ok ? 0 : command_failed(&c, &err);
+}

@@ -1,0 +1,57 @@
+/* cmd_train.c -- `lisao train`: the entrance to train/. */
+#include "cli/cli.h"
+#include "train/train.h"
+
+#include <stdio.h>
+
+typedef struct Job {
+    OptList set;
+    const char *cpu;
+    int64_t lanes;
+    bool print;
+} Job;
+
+static bool train(const Job *job, Arena *a, const char *path, Err *err) {
+    Recipe r;
+    Level level = LEVEL_N;
+    if (job->cpu) CHECK(level_of_name(job->cpu, &level));
+    if (!recipe_read(&r, a, path, job->set.v, job->set.n, err)) return false;
+    if (!job->print) return kern_init(level, err) && train_run(&r, job->lanes, err);
+    Buf b = {.a = a};
+    recipe_print(&r, &b);
+    printf("%.*s", STRF(buf_str(&b)));
+    return true;
+}
+
+int cmd_train(int argc, char **argv) {
+    Job job = {0};
+    const Opt opts[] = {
+        {OPT_LIST, "set", "KEY=VALUE", &job.set,
+         "Overrides a key of the recipe; may be given often.", 0, 0},
+        {OPT_FLAG, "print", NULL, &job.print, "Print the recipe with all defaults, and stop.", 0,
+         0},
+        {OPT_STR, "cpu", "ref|avx2|avx512|amx-emu|amx", &job.cpu,
+         "Highest kernel level to use. Results are the same bits.", 0, 0},
+        {OPT_I64, "lanes", "N", &job.lanes,
+         "Threads (default: the CPUs of this process). Results are the same bits.", 0, 64},
+    };
+    const Command c = {
+        "train",
+        "RECIPE",
+        "train a model from a recipe",
+        "Trains on text files, showing loss, tokens/s and the time left. Goes on from the newest "
+        "checkpoint of the recipe's folder; Ctrl-C finishes the step and writes one.",
+        "lisao train recipes/tiny.yaml\n"
+        "lisao train recipes/tiny.yaml --set optim.steps=2000 --set optim.lr=1e-3\n",
+        opts,
+        COUNT(opts)};
+    int code;
+    if (!command_start(&c, &argc, argv, &code)) return code;
+    Err err = {0};
+    Arena *a = arena_open("recipe", (int64_t)1 << 30);
+    bool ok = argc == 2
+                  ? train(&job, a, argv[1], &err)
+                  : err_set(&err, ERR_USAGE, "expected one RECIPE, found %d operands", argc - 1);
+    arena_close(a);
+    return ok ? 0 : command_failed(&c, &err);
+}

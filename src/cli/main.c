@@ -1,0 +1,95 @@
+/* main.c -- `lisao COMMAND ...`: finds the command. Each lives in its cmd_*.c with its option table. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+#include "gen/commit.h"
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"run", "answer one prompt and exit", cmd_run},
+    {"chat", "talk with a model in the terminal", cmd_chat},
+    {"train", "train a model from a recipe", cmd_train},
+    {"info", "this machine, its kernels, and how a model would run", cmd_info},
+    {"tokenize", "text to token ids and back", cmd_tokenize},
+    {"logits", "the logits of a token sequence, as a .npy file and its SHA-256", cmd_logits},
+};
+
+static void usage(FILE *f) {
+    fputs("Usage: lisao COMMAND [OPTIONS]\n\nTrains, runs and talks with open reasoning models on "
+          "a CPU; same bits on every machine.\n\nCommands:\n",
+          f);
+    for (int64_t i = 0; i < COUNT(commands); i++)
+        fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n`lisao COMMAND --help` explains one; `lisao --version` says which build this "
+          "is.\n\nExamples:\n"
+          "  lisao run SmolLM2-135M-Instruct.Q4_1 --prompt \"What is the capital of France?\"\n"
+          "  lisao chat model.gguf\n  lisao train recipes/tiny.yaml\n",
+          f);
+}
+
+static int version(void) {
+    Arena *a = arena_open("version", 1 << 20);
+    printf("lisao %s (commit %s)\nlevels:", LISAO_VERSION, LISAO_COMMIT);
+    for (int v = 0; v < LEVEL_N; v++) {
+        Err err = {0};
+        if (kern_init((Level)v, &err)) printf(" %s", level_name((Level)v));
+    }
+    printf("\n");
+    arena_close(a);
+    return 0;
+}
+
+bool command_start(const Command *c, int *argc, char **argv, int *code) {
+    Err err = {0};
+    bool helped = false;
+    if (*argc == 2 && !strcmp(argv[1], "--man")) {
+        Arena *a = arena_open("man", 1 << 22);
+        Buf b = {.a = a};
+        opt_man(c, &b);
+        printf("%.*s", STRF(buf_str(&b)));
+        arena_close(a);
+        *code = 0;
+        return false;
+    }
+    bool ok = opt_parse(c, argc, argv, &helped, &err);
+    *code = ok ? 0 : command_failed(c, &err);
+    return ok && !helped;
+}
+
+int command_failed(const Command *c, const Err *err) {
+    fprintf(stderr, "lisao %s: %s\n", c->name, err->msg);
+    if (err->code == ERR_USAGE) fprintf(stderr, "`lisao %s --help` explains.\n", c->name);
+    return err_exit_code(err);
+}
+
+/* The man page: what every command's option table says, one section each. */
+static int man(void) {
+    printf(".TH LISAO 1 \"\" \"lisao %s\"\n.SH NAME\nlisao \\- train, run and talk with open "
+           "reasoning models on a CPU\n"
+           ".SH SYNOPSIS\n.B lisao\nCOMMAND [OPTIONS]\n",
+           LISAO_VERSION);
+    for (int64_t i = 0; i < COUNT(commands); i++) {
+        char name[16], flag[] = "--man";
+        snprintf(name, sizeof name, "%s", commands[i].name);
+        commands[i].run(2, (char *[]){name, flag, NULL});
+    }
+    printf(".SH EXIT STATUS\n0 fine, 1 the world is wrong (a file, a network, memory), 2 usage, "
+           "130 interrupted.\n");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    float_mode_set();
+    if (argc < 2) return usage(stderr), 2;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return usage(stdout), 0;
+    if (!strcmp(argv[1], "--version")) return version();
+    if (!strcmp(argv[1], "--man")) return man();
+    for (int64_t i = 0; i < COUNT(commands); i++)
+        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "lisao: there is no command \"%s\". `lisao --help` lists them.\n", argv[1]);
+    return 2;
+}

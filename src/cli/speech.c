@@ -1,0 +1,81 @@
+/* speech.c -- one generation as a person sees it: the engine's tokens become text in the moment they come.
+ *
+ * Invariant: what is printed is whole characters, and the answer without the special tokens; a thought is shown too (in
+ * grey on a terminal) but kept apart. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static void show(const Speech *p, Str s, bool thought) {
+    if (p->quiet || s.n == 0) return;
+    if (p->dim && thought)
+        printf("\033[2m%.*s\033[0m", STRF(s));
+    else
+        fwrite(s.p, 1, (size_t)s.n, stdout);
+    fflush(stdout);
+}
+
+/* What the piece adds to thoughts and answer. */
+static void hear(Speech *p, bool end) {
+    int64_t thought = p->reasoning.n, answer = p->text.n;
+    if (!p->split)
+        buf_add(&p->text, buf_str(&p->piece));
+    else
+        splitter_push(&p->splitter, buf_str(&p->piece), &p->reasoning, &p->text);
+    if (p->split && end) splitter_end(&p->splitter, &p->reasoning, &p->text);
+    show(p, (Str){p->reasoning.p + thought, p->reasoning.n - thought}, true);
+    if (!p->quiet && answer == 0 && p->text.n > 0 && p->reasoning.n > 0) printf("\n\n");
+    show(p, (Str){p->text.p + answer, p->text.n - answer}, false);
+}
+
+static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
+    Speech *p = arg;
+    (void)seq, (void)logits;
+    p->piece.n = 0;
+    if (t.id >= 0) {
+        p->last = os_now();
+        if (p->n == 0) p->first = p->last;
+        p->token[p->n++] = t;
+        decoder_push(&p->decoder, t.id, &p->piece);
+    }
+    if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
+    p->finish = finish;
+    hear(p, finish != FINISH_NONE);
+}
+
+bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
+                const SpeechSpec *spec, const Chat *chat, Err *err) {
+    *p = (Speech){.s = s,
+                  .split = !spec->raw,
+                  .quiet = spec->quiet,
+                  .dim = os_is_tty(1) && !os_env("NO_COLOR"),
+                  .text.a = a,
+                  .reasoning.a = a,
+                  .piece.a = a,
+                  .token = PUSH(a, Token, spec->max_tokens),
+                  .start = os_now()};
+    if (s->tok) decoder_init(&p->decoder, s->tok, true);
+    splitter_init(&p->splitter, false);
+    const Config *c = &s->model->cfg;
+    int32_t stop[8];
+    int64_t n_stop = 0;
+    for (int64_t i = 0; i < c->n_eos && n_stop < COUNT(stop) - 1; i++)
+        stop[n_stop++] = (int32_t)c->eos[i];
+    if (chat) stop[n_stop++] = chat_end(chat);
+    SeqReq r = {.prompt = prompt->v,
+                .n_prompt = prompt->n,
+                .max_tokens = spec->max_tokens,
+                .sampling = spec->sampling,
+                .stop = stop,
+                .n_stop = spec->ignore_end ? 0 : n_stop,
+                .on_token = on_token,
+                .arg = p};
+    int64_t seq = engine_add(e, &r, err);
+    if (!seq) return false;
+    bool cancelled = false;
+    while (engine_step(e)) {
+        if (os_interrupted() && !cancelled) engine_cancel(e, seq);
+        cancelled = os_interrupted();
+    }
+    return true;
+}
