@@ -49,4 +49,8 @@ bool kern_test_avx512(void) {
     return ok;
 }
 
-void kern_fill_avx512(Kern *k) { k->natural = false; }
+void kern_fill_avx512(Kern *k) {
+    k->natural = false;
+    k->gemm_f32 = gemm_f32_avx512;
+    k->gemm_bf16 = gemm_bf16_avx512;
+}
