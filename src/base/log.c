@@ -1,0 +1,104 @@
+/* log.c -- what goes to stderr while the program works: log lines and the progress bar.
+ *
+ * A bar stands on the last line of a terminal and is drawn over; a log line clears it first. The results
+ * of a command go to stdout and never through here. One thread at a time, as with all of stdio's order. */
+#include "base/base.h"
+#include <stdio.h>
+
+static LogLevel log_level = LOG_INFO;
+static bool bar_shown;
+
+static void bar_clear(void) {
+    if (bar_shown) fputs("\r\x1b[K", stderr);
+    bar_shown = false;
+}
+
+void log_set(LogLevel level) { log_level = level; }
+
+void log_at(LogLevel level, const char *fmt, ...) {
+    static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
+    if (level > log_level) return;
+    char line[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    bar_clear();
+    fprintf(stderr, "lisao: %s%s\n", prefix[level], line);
+}
+
+/* ---- progress --------------------------------------------------------------------------------- */
+
+enum { BAR = 20 };
+static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10;       /* seconds */
+
+/* Three digits and a unit: "12.3 MB", "7.89k token"; counts keep a fourth digit ("4321 step"). */
+static void amount(char out[32], double v, const char *unit) {
+    bool bytes = !strcmp(unit, "B");
+    int i = 0;
+    if (v >= (bytes ? 1000 : 10000))
+        for (; v >= 1000 && i < 4; i++) v /= 1000;
+    int digits = v >= 100 || v == (double)(int64_t)v ? 0 : v >= 10 ? 1 : 2;
+    const char *prefix[] = {"", "k", "M", "G", "T"};
+    snprintf(out, 32, bytes ? "%.*f %s%s" : "%.*f%s %s", digits, v, prefix[i], unit);
+}
+
+static void clock_text(char out[32], double seconds) {
+    int64_t s = (int64_t)(seconds + 0.5);
+    if (s >= 3600) snprintf(out, 32, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
+    else snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
+}
+
+/* "train [=====>    ]  45% 123/456 step, 12.3 step/s, ETA 1:23, loss 3.21"; the bar on terminals only. */
+static void progress_text(const Progress *p, char *out, size_t size, double now, const char *extra) {
+    char bar[BAR + 8] = "", count[96], rate[32], left[40] = "", a[32], b[32];
+    double speed = (double)(p->done - p->first) / MAX(now - p->start, 1e-9);
+    amount(a, (double)p->done, p->unit);
+    amount(rate, speed, p->unit);
+    if (p->total > 0) {
+        double part = MIN(1.0, (double)p->done / (double)p->total);
+        amount(b, (double)p->total, p->unit);
+        snprintf(count, sizeof count, "%3d%% %s of %s", (int)(100 * part), a, b);
+        int fill = (int)(BAR * part);
+        if (p->tty) snprintf(bar, sizeof bar, "[%.*s%*s] ", fill, "====================", BAR - fill, "");
+        if (speed > 0 && p->done < p->total) {
+            clock_text(a, (double)(p->total - p->done) / speed);
+            snprintf(left, sizeof left, ", ETA %s", a);
+        }
+    } else snprintf(count, sizeof count, "%s", a);
+    snprintf(out, size, "%s %s%s, %s/s%s%s%s", p->what, bar, count, rate, left, extra ? ", " : "",
+             extra ? extra : "");
+}
+
+static void progress_show(Progress *p, double now, const char *extra) {
+    char line[512];
+    progress_text(p, line, sizeof line, now, extra);
+    p->shown = now;
+    p->on = true;
+    if (p->tty) {
+        fprintf(stderr, "\r%.*s\x1b[K", (int)os_columns() - 1, line);
+        fflush(stderr);
+        bar_shown = true;
+    } else log_at(LOG_INFO, "%s", line);
+}
+
+void progress_start(Progress *p, const char *what, const char *unit, int64_t total) {
+    double now = os_now();
+    *p = (Progress){.what = what, .unit = unit, .start = now, .shown = now, .total = total};
+    p->tty = os_is_tty(2);
+}
+
+void progress_at(Progress *p, int64_t done, const char *extra) {
+    double now = os_now();
+    p->done = done;
+    if (log_level < LOG_INFO || now - p->start < QUIET) return;
+    if (now - p->shown >= (p->tty ? REDRAW : LINE_EVERY)) progress_show(p, now, extra);
+}
+
+void progress_end(Progress *p) {
+    if (!p->on) return;
+    progress_show(p, os_now(), NULL);
+    if (p->tty) fputc('\n', stderr);
+    bar_shown = false;
+    p->on = false;
+}

@@ -1,0 +1,373 @@
+/* os.c -- the OS seam: the only file that opens, reads, writes, maps or asks the system.
+ *
+ * Invariants:
+ * 1. A path that os_create wrote holds the old bytes or all of the new ones, also after SIGKILL or a power
+ *    cut: the bytes go to a temporary name, are made durable, and only then take the name.
+ * 2. Each failure becomes an Err that says what was being done to which path, and what helps.
+ * 3. Every read, write, fsync and rename passes by faulty(), so that tests can make each of them fail. */
+#define _GNU_SOURCE
+#include "base/base.h"
+#include "base/os_pages.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- faults and messages -------------------------------------------------------------------------- */
+
+static _Atomic int64_t faults_in;               /* calls until the fault; 0: none */
+
+void os_fail_after(int64_t n) { atomic_store(&faults_in, n); }
+
+static bool faulty(void) {
+    if (atomic_load(&faults_in) == 0 || atomic_fetch_sub(&faults_in, 1) != 1) return false;
+    errno = EIO;
+    return true;
+}
+
+/* "cannot read FILE: No such file or directory (look for a slip in the path)" from errno. */
+static bool os_error(Err *err, const char *doing, const char *path) {
+    int e = errno;
+    const char *hint = e == ENOENT || e == ENOTDIR ? " (look for a slip in the path)"
+                     : e == EACCES || e == EPERM ? " (see who may use it: ls -l)"
+                     : e == EROFS ? " (choose a place that can be written)"
+                     : e == ENOSPC || e == EDQUOT ? " (the disk is full: make room and start again)"
+                     : e == EMFILE || e == ENFILE ? " (too many open files: ulimit -n)"
+                     : e == EIO ? " (the disk or its connection reports an error)" : "";
+    return err_set(err, ERR_IO, "cannot %s %s: %s%s", doing, path, strerror(e), hint);
+}
+
+/* ---- memory and maps ---------------------------------------------------------------------------------- */
+
+void *os_reserve(int64_t bytes) {
+    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void os_release(void *p, int64_t bytes) { CHECK(munmap(p, (size_t)bytes) == 0); }
+
+/* Opens a file for reading; a folder is refused here, where the message is a clear one. */
+static int open_file(const char *path, struct stat *st, Err *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, st) < 0) {
+        os_error(err, "open", path);
+    } else if (S_ISDIR(st->st_mode)) {
+        err_set(err, ERR_IO, "cannot read %s: it is a folder, a file is wanted", path);
+    } else return fd;
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+bool os_map(Map *m, const char *path, Err *err) {
+    struct stat st;
+    *m = (Map){(const uint8_t *)"", 0};
+    int fd = open_file(path, &st, err);
+    if (fd < 0) return false;
+    void *p = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    bool fine = p != MAP_FAILED || os_error(err, "map", path);
+    close(fd);
+    if (fine && p) *m = (Map){p, st.st_size};
+    return fine;
+}
+
+void os_unmap(Map *m) {
+    if (m->n) CHECK(munmap((void *)(uintptr_t)m->p, (size_t)m->n) == 0);
+    *m = (Map){(const uint8_t *)"", 0};
+}
+
+/* ---- reading -------------------------------------------------------------------------------------------- */
+
+/* Bytes read, 0 at the end, -1 on error. Interrupted reads go on, unless the user wants to stop. */
+static int64_t read_some(int fd, char *p, int64_t n) {
+    for (;;) {
+        ssize_t got = faulty() ? -1 : read(fd, p, (size_t)MIN(n, 1 << 30));
+        if (got >= 0 || errno != EINTR || os_interrupted()) return got;
+    }
+}
+
+/* Reads to the end, at most `limit` bytes. `hint`: the size, where it is known. */
+static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint, int64_t limit, Err *err) {
+    int64_t cap = MIN(MAX(hint, 4095), limit) + 1, n = 0;
+    char *p = arena_try(a, cap);
+    while (p) {
+        if (n == cap) {                         /* it is longer than it said: a pipe, or it grows */
+            cap = MIN(2 * cap, limit + 1);
+            char *more = n > limit ? NULL : arena_try(a, cap);
+            if (more) memcpy(more, p, (size_t)n);
+            p = more;
+            continue;
+        }
+        int64_t got = read_some(fd, p + n, cap - n);
+        if (got < 0 && errno == EINTR) return err_set(err, ERR_INTERRUPTED, "interrupted reading %s", path);
+        if (got < 0) return os_error(err, "read", path);
+        n += got;
+        if (got > 0) continue;
+        p[n] = 0;                               /* n < cap: there was room for one more byte */
+        *out = (Str){p, n};
+        return true;
+    }
+    return err_set(err, ERR_LIMIT, "%s is too long: at most %lld bytes are read", path, (long long)limit);
+}
+
+bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) {
+    struct stat st;
+    int fd = open_file(path, &st, err);
+    if (fd < 0) return false;
+    bool fine = st.st_size <= limit
+        ? read_all(a, out, fd, path, st.st_size, limit, err)
+        : err_set(err, ERR_LIMIT, "%s has %lld bytes: at most %lld are read", path, (long long)st.st_size,
+                  (long long)limit);
+    close(fd);
+    return fine;
+}
+
+bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) {
+    return read_all(a, out, 0, "standard input", 0, limit, err);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------- */
+
+struct OutFile {
+    int fd;                                     /* -1 once committed or abandoned */
+    const char *path, *temp;
+};
+
+/* The folder that holds `path`. */
+static Str folder_of(Str path) {
+    int64_t n = path.n;
+    while (n > 0 && path.p[n - 1] != '/') n--;
+    while (n > 1 && path.p[n - 1] == '/') n--;
+    return n ? (Str){path.p, n} : STR(".");
+}
+
+static int fsync_or_fault(int fd) { return faulty() ? -1 : fsync(fd); }
+static int rename_or_fault(const char *from, const char *to) { return faulty() ? -1 : rename(from, to); }
+
+/* A name is durable when its folder is. */
+static bool sync_folder(const char *path, Err *err) {
+    char folder[4096];
+    Str f = folder_of(str_of(path));
+    if (snprintf(folder, sizeof folder, "%.*s", STRF(f)) >= (int)sizeof folder)
+        return err_set(err, ERR_IO, "cannot sync the folder of %s: the path is too long", path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool fine = fd >= 0 && fsync_or_fault(fd) == 0;
+    if (!fine) os_error(err, "sync folder", folder);
+    if (fd >= 0) close(fd);
+    return fine;
+}
+
+OutFile *os_create(Arena *a, const char *path, Err *err) {
+    static _Atomic uint32_t counter;
+    OutFile *o = PUSH(a, OutFile, 1);
+    o->path = str_copy(a, str_of(path)).p;
+    /* Process and counter make the name our own; O_EXCL and another try take care of what a killed process
+     * of the same number left there, and of equal numbers in two containers. */
+    for (int tries = 0; tries < 1000; tries++) {
+        uint32_t i = atomic_fetch_add(&counter, 1);
+        o->temp = str_fmt(a, "%s.tmp-%d-%u", path, (int)getpid(), i).p;
+        o->fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (o->fd >= 0) return o;
+        if (errno != EEXIST) break;
+    }
+    os_error(err, "create", o->temp);
+    return NULL;
+}
+
+bool os_write(OutFile *o, const void *data, int64_t n, Err *err) {
+    CHECK(o->fd >= 0);
+    for (const char *p = data; n > 0;) {
+        ssize_t put = faulty() ? -1 : write(o->fd, p, (size_t)MIN(n, 1 << 30));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return os_error(err, "write", o->path);
+        p += put;
+        n -= put;
+    }
+    return true;
+}
+
+bool os_commit(OutFile *o, Err *err) {
+    CHECK(o->fd >= 0);
+    bool fine = fsync_or_fault(o->fd) == 0 || os_error(err, "sync", o->path);
+    if (close(o->fd) < 0 && fine) fine = os_error(err, "close", o->path);
+    o->fd = -1;
+    if (fine && rename_or_fault(o->temp, o->path) < 0) fine = os_error(err, "rename into place", o->path);
+    if (!fine) {
+        unlink(o->temp);
+        return false;
+    }
+    return sync_folder(o->path, err);
+}
+
+void os_abandon(OutFile *o) {
+    if (!o || o->fd < 0) return;
+    close(o->fd);
+    unlink(o->temp);
+    o->fd = -1;
+}
+
+/* ---- names ---------------------------------------------------------------------------------------------------- */
+
+static bool make_one(const char *path, Err *err) {
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && os_is_dir(path))) return true;
+    return os_error(err, "make folder", path);
+}
+
+bool os_mkdir(const char *path, Err *err) {
+    char part[4096];
+    int64_t n = (int64_t)strlen(path);
+    if (n == 0 || n >= COUNT(part))
+        return err_set(err, ERR_IO, "cannot make a folder: its path has %lld bytes", (long long)n);
+    for (int64_t i = 1; i <= n; i++) {          /* a/b/c: a, a/b, a/b/c */
+        if (i < n && path[i] != '/') continue;
+        memcpy(part, path, (size_t)i);
+        part[i] = 0;
+        if (!make_one(part, err)) return false;
+    }
+    return true;
+}
+
+bool os_rename(const char *from, const char *to, Err *err) {
+    if (rename_or_fault(from, to) < 0) return os_error(err, "rename to", to);
+    return sync_folder(to, err);
+}
+
+/* Removes the entries of an open folder; folders in it make rmdir fail later, with a clear message. */
+static void remove_files(DIR *dir) {
+    for (struct dirent *e; (e = readdir(dir));) unlinkat(dirfd(dir), e->d_name, 0);
+}
+
+bool os_remove(const char *path, Err *err) {
+    if (unlink(path) == 0) return true;
+    if (errno != EISDIR && errno != EPERM) return os_error(err, "remove", path);
+    DIR *dir = opendir(path);
+    if (!dir) return os_error(err, "remove", path);
+    remove_files(dir);
+    closedir(dir);
+    return rmdir(path) == 0 || os_error(err, "remove", path);
+}
+
+bool os_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool os_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(((const Str *)a)->p, ((const Str *)b)->p);
+}
+
+bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
+    DIR *dir = opendir(path);
+    if (!dir) return os_error(err, "list", path);
+    int64_t cap = 16, count = 0;
+    Str *list = PUSH(a, Str, cap);
+    errno = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        if (count == cap) {
+            Str *more = PUSH(a, Str, 2 * cap);
+            memcpy(more, list, (size_t)cap * sizeof *list);
+            list = more;
+            cap *= 2;
+        }
+        list[count++] = str_copy(a, str_of(e->d_name));
+    }
+    bool fine = errno == 0 || os_error(err, "list", path);
+    closedir(dir);
+    qsort(list, (size_t)count, sizeof *list, by_bytes);
+    *names = list;
+    *n = count;
+    return fine;
+}
+
+/* ---- the machine -------------------------------------------------------------------------------------------------- */
+
+double os_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The start of a small system file, as a string; empty where there is none. */
+static void system_text(const char *path, char *text, size_t size) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    text[MAX(n, 0)] = 0;
+    if (fd >= 0) close(fd);
+}
+
+/* The number that follows `name` in a system file ("" for the first), times `unit`; -1 if there is none. */
+static int64_t system_number(const char *path, const char *name, int64_t unit) {
+    char text[4096];
+    long long v;
+    system_text(path, text, sizeof text);
+    const char *at = strstr(text, name);
+    return at && sscanf(at + strlen(name), "%lld", &v) == 1 ? v * unit : -1;
+}
+
+/* The affinity mask, and what a container is granted ("quota period" of cgroup 2). */
+int64_t os_cpus(void) {
+    cpu_set_t set;
+    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+    char text[64];
+    long long quota, period;
+    system_text("/sys/fs/cgroup/cpu.max", text, sizeof text);
+    if (sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0)
+        n = MIN(n, (quota + period - 1) / period);
+    return MAX(n, 1);
+}
+
+int64_t os_memory_free(void) {
+    int64_t bytes = system_number("/proc/meminfo", "MemAvailable:", 1024);
+    int64_t max = system_number("/sys/fs/cgroup/memory.max", "", 1);
+    int64_t used = system_number("/sys/fs/cgroup/memory.current", "", 1);
+    if (max >= 0 && used >= 0) bytes = MIN(bytes, MAX(max - used, 0));
+    return bytes;
+}
+
+int64_t os_memory_peak(void) { return system_number("/proc/self/status", "VmHWM:", 1024); }
+
+const char *os_env(const char *name) {
+    const char *v = getenv(name);
+    return v && *v ? v : NULL;
+}
+
+bool os_is_tty(int fd) { return isatty(fd); }
+
+int64_t os_columns(void) {
+    struct winsize w;
+    for (int fd = 2; fd >= 1; fd--)
+        if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20) return w.ws_col;
+    return 80;
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------------------------------ */
+
+static atomic_bool interrupted;
+
+static void on_signal(int sig) {
+    if (!atomic_exchange(&interrupted, true)) return;
+    signal(sig, SIG_DFL);                       /* the second time: as if we had caught nothing */
+    raise(sig);
+}
+
+void os_catch_interrupt(void) {
+    struct sigaction act = {.sa_handler = on_signal};      /* no SA_RESTART: a waiting read returns */
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+bool os_interrupted(void) { return atomic_load(&interrupted); }
+void os_interrupt_clear(void) { atomic_store(&interrupted, false); }

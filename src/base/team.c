@@ -1,0 +1,183 @@
+/* team.c -- lanes: threads that run one function together, and the barrier between its parts.
+ *
+ * Invariants:
+ * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves the
+ *    phase on; the others wait for the phase to move. Nobody can arrive at the next barrier before that,
+ *    so the count is free again in time.
+ * 2. Who waits spins for at most SPIN seconds, and not at all when there are more lanes than CPUs: a lane
+ *    that shares its CPU with a busy neighbour must give it up. Then it sleeps on the phase by futex.
+ *    It counts itself among the sleepers before it sleeps, and the kernel compares the phase again;
+ *    the waker moves the phase before it looks for sleepers. So no wake-up is lost.
+ * 3. team_run starts the lanes by one barrier (they wait in it between runs) and ends by another, so `fn`
+ *    and `arg` are written while all lanes wait and read after the barrier.
+ * These orders rest on the sequentially consistent atomics of C11. Atomics are used here only (and for
+ * the interrupt flag in os.c). */
+#define _GNU_SOURCE
+#include "base/base.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { LANES_MAX = 64 };
+static const double SPIN = 5e-6;
+
+struct Team {
+    _Alignas(64) _Atomic uint32_t phase;        /* one cache line: what waiting lanes read */
+    _Atomic uint32_t arrived, sleepers;
+    _Alignas(64) int64_t n;                     /* constant, or written while all lanes wait */
+    bool spin, running, ending;
+    void (*fn)(Lane l, void *arg);
+    void *arg;
+    Arena *arena;
+    pthread_t thread[LANES_MAX];                /* [0] is the caller's and not ours */
+};
+typedef struct Start { Team *team; int64_t i; } Start;
+
+/* ---- float mode ------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+/* MXCSR: bit 15 FTZ, bits 14-13 rounding (0 nearest), bit 6 DAZ. */
+enum { MODE_MASK = 0xe040, MODE = 0x8040 };
+static uint32_t mode_get(void) { return __builtin_ia32_stmxcsr(); }
+static void mode_put(uint32_t v) { __builtin_ia32_ldmxcsr(v); }
+static void cpu_relax(void) { __builtin_ia32_pause(); }
+#elif defined(__aarch64__)
+/* FPCR: bit 24 FZ (inputs and results), bits 23-22 rounding (0 nearest). */
+enum { MODE_MASK = 0x1c00000, MODE = 0x1000000 };
+static uint32_t mode_get(void) {
+    uint64_t v;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(v));
+    return (uint32_t)v;
+}
+static void mode_put(uint32_t v) { __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)v)); }
+static void cpu_relax(void) { __asm__ volatile("yield"); }
+#else
+#error "team.c: say how this architecture flushes subnormals to zero"
+#endif
+
+void float_mode_set(void) { mode_put((mode_get() & ~(uint32_t)MODE_MASK) | MODE); }
+
+/* ---- the barrier -------------------------------------------------------------------------------- */
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t value) {
+    syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+/* True when the phase moved on within the time. The clock is read now and then: it costs some 20 ns. */
+static bool phase_spin(Team *t, uint32_t phase) {
+    for (double end = os_now() + SPIN; os_now() < end;)
+        for (int i = 0; i < 32; i++) {
+            if (atomic_load_explicit(&t->phase, memory_order_acquire) != phase) return true;
+            cpu_relax();
+        }
+    return false;
+}
+
+static void barrier(Team *t) {
+    uint32_t phase = atomic_load(&t->phase);
+    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n) {
+        atomic_store(&t->arrived, 0);
+        atomic_store(&t->phase, phase + 1);
+        if (atomic_load(&t->sleepers)) futex(&t->phase, FUTEX_WAKE, INT_MAX);
+        return;
+    }
+    if (t->spin && phase_spin(t, phase)) return;
+    atomic_fetch_add(&t->sleepers, 1);
+    while (atomic_load(&t->phase) == phase) futex(&t->phase, FUTEX_WAIT, phase);
+    atomic_fetch_sub(&t->sleepers, 1);
+}
+
+void lane_sync(Lane l) {
+    if (l.n > 1) barrier(l.team);
+}
+
+/* ---- the team --------------------------------------------------------------------------------------- */
+
+static void lane_run(Team *t, int64_t i) {
+    CHECK((mode_get() & MODE_MASK) == MODE);    /* float_mode_set, see the door */
+    t->fn((Lane){i, t->n, t}, t->arg);
+}
+
+static void *lane_main(void *start) {
+    Start s = *(Start *)start;
+    float_mode_set();
+    for (;;) {
+        barrier(s.team);
+        if (s.team->ending) return NULL;
+        lane_run(s.team, s.i);
+        barrier(s.team);
+    }
+}
+
+/* Signals stay with the thread that opens the team: the lanes are started with all of them blocked. */
+static void lanes_start(Team *t) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int64_t i = 1; i < t->n; i++) {
+        Start *s = PUSH(t->arena, Start, 1);
+        *s = (Start){t, i};
+        int e = pthread_create(&t->thread[i], NULL, lane_main, s);
+        if (e) {
+            fprintf(stderr, "lisao: cannot start lane %d of %d: %s (try fewer: --lanes)\n", (int)i + 1,
+                    (int)t->n, strerror(e));
+            abort();
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+Team *team_open(int64_t lanes) {
+    CHECK(lanes >= 1 && lanes <= LANES_MAX);
+    Arena *a = arena_open("team", 1 << 16);
+    Team *t = PUSH(a, Team, 1);
+    t->arena = a;
+    t->n = lanes;
+    t->spin = lanes <= os_cpus();
+    float_mode_set();
+    lanes_start(t);
+    return t;
+}
+
+void team_close(Team *t) {
+    if (!t) return;
+    CHECK(!t->running);
+    t->ending = true;
+    if (t->n > 1) barrier(t);
+    for (int64_t i = 1; i < t->n; i++) pthread_join(t->thread[i], NULL);
+    arena_close(t->arena);
+}
+
+int64_t team_lanes(const Team *t) { return t->n; }
+
+void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg) {
+    CHECK(!t->running);
+    t->running = true;
+    t->fn = fn;
+    t->arg = arg;
+    Lane l = {0, t->n, t};
+    lane_sync(l);
+    lane_run(t, 0);
+    lane_sync(l);
+    t->running = false;
+}
+
+/* ---- shares ------------------------------------------------------------------------------------------ */
+
+/* The first n % l.n lanes get one more than the others. */
+Range lane_range(Lane l, int64_t n) {
+    int64_t each = n / l.n, more = n % l.n, lo = l.i * each + MIN(l.i, more);
+    return (Range){lo, lo + each + (l.i < more)};
+}
+
+Range lane_range_by(Lane l, int64_t n, int64_t step) {
+    Range r = lane_range(l, (n + step - 1) / step);
+    return (Range){MIN(n, r.lo * step), MIN(n, r.hi * step)};
+}
