@@ -10,6 +10,7 @@ CLANG   = clang-14
 OPT     = -O2
 SAN     =
 T       = 60
+V       =
 PREFIX  = /usr/local
 comma  := ,
 B       = build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
@@ -44,6 +45,7 @@ isa_amx_emu = $(AVX512)
 isa = $(if $(filter src/kern/%,$1),$(isa_$(patsubst src/kern/%/,%,$(dir $1))))
 ISA_X86 = src/kern/avx2/% src/kern/avx512/% src/kern/amx/% src/kern/amx_emu/%
 
+Q       = $(if $V,,@)
 COMPILE = $(CC) $(OPT) $(CFLAGS) $(SANITIZE) -MMD -MP
 
 # ---- what there is ------------------------------------------------------------------------------------------
@@ -85,7 +87,10 @@ help:
 	@echo 'make clean      removes $$B'
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
+	@echo '           V=1 shows the commands'
 	@echo 'One room alone: make $$B/libROOM.a $$B/tests/ROOM, ROOM one of: $(ROOMS)'
+
+tests: $(TEST_BINS)
 
 test: all $(TEST_BINS)
 	@LISAO_TEST_FULL=1 tools/test.sh $B $(TEST_BINS)
@@ -135,35 +140,37 @@ fuzz-run: $(FUZZ:%=$B/fuzz_%)
 	done
 
 $B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,any) $(SUPPORT)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
+	@echo 'ld  $@'
+	$Q$(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
 # ---- rules ----------------------------------------------------------------------------------------------------
 
-# Objects depend on this file, which changes with compiler and flags (and with nothing else).
-$B/flags: FORCE
-	@mkdir -p $(@D); echo '$(CC) $(OPT) $(CFLAGS) $(SANITIZE) $(AMX)' | cmp -s - $@ \
-	    || echo '$(CC) $(OPT) $(CFLAGS) $(SANITIZE) $(AMX)' > $@
-
-# The commit for --version; "+" marks uncommitted changes.
-$B/include/gen/commit.h: FORCE
-	@mkdir -p $(@D); c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
-	git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; \
-	printf '#define LISAO_VERSION "%s"\n#define LISAO_COMMIT "%s"\n' '$(VERSION)' "$$c" > $@.new; \
-	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+# Two files that are written, when they would change, while this file is read (so `make -q` stays truthful).
+# $B/flags: compiler and flags; every object depends on it. gen/commit.h: the commit for --version, with "+"
+# where the sources have uncommitted changes.
+keep = mkdir -p $(dir $1) && printf '%b' '$(subst ','\'',$2)' | cmp -s - $1 || printf '%b' '$(subst ','\'',$2)' > $1
+ifneq ($(filter-out help clean format uninstall,$(or $(MAKECMDGOALS),all)),)
+COMMIT := $(shell c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
+                  git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; echo $$c)
+COMMIT_H = \#define LISAO_VERSION "$(VERSION)"\n\#define LISAO_COMMIT "$(COMMIT)"\n
+$(shell $(call keep,$B/flags,$(CC) $(OPT) $(CFLAGS) $(SANITIZE) $(AMX)))
+$(shell $(call keep,$B/include/gen/commit.h,$(COMMIT_H)))
+endif
 
 $B/obj/src/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
-	$(COMPILE) $(call isa,$<) -c -o $@ $<
-
-$B/obj/src/cli/%.o: | $B/include/gen/commit.h
+	@echo 'cc  $<'
+	$Q$(COMPILE) $(call isa,$<) -c -o $@ $<
 
 $B/obj/tests/%.o: tests/%.c $B/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests -c -o $@ $<
+	@echo 'cc  $<'
+	$Q$(COMPILE) -Itests -c -o $@ $<
 
 $B/obj/bench/%.o: bench/%.c $B/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -c -o $@ $<
+	@echo 'cc  $<'
+	$Q$(COMPILE) -c -o $@ $<
 
 # A library is made anew so that no object of a file that is gone stays in it.
 define room_rule
@@ -176,27 +183,30 @@ $B/libsupport.a: $(call objects,$(sort $(wildcard tests/support/*.c)))
 	@rm -f $@; ar rcs $@ $^
 
 $B/lisao: $(BUILT:%=$B/lib%.a)
-	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(call objects,$(call sources,cli)) \
+	@echo 'ld  $@'
+	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(call objects,$(call sources,cli)) \
 	    $(call group,$(patsubst %,$B/lib%.a,$(filter-out cli,$(BUILT)))) $(LIBS)
 
 # The program of tests/X sees the rooms that X may see, and tests/support.
 define test_rule
 $B/tests/$1: $(call objects,$(sort $(wildcard tests/$1/*.c))) $(call libs_of,$1) $(SUPPORT)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) $$(SANITIZE) -o $$@ $$(filter %.o,$$^) $$(call group,$$(filter %.a,$$^)) \
+	@echo 'ld  $$@'
+	$$Q$$(CC) $$(LDFLAGS) $$(SANITIZE) -o $$@ $$(filter %.o,$$^) $$(call group,$$(filter %.a,$$^)) \
 	    $$(TEST_LIBS) $$(LIBS)
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$t)))
 
 $B/tests/fuzz_%: $B/obj/tests/fuzz/%.o $B/obj/tests/fuzz/replay.o $(call libs_of,any) $(SUPPORT)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(TEST_LIBS) $(LIBS)
+	@echo 'ld  $@'
+	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(TEST_LIBS) $(LIBS)
 
 $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
+	@echo 'ld  $@'
+	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-FORCE:
-.PHONY: all help test test-quick lint bench golden format man install uninstall clean fuzz fuzz-run FORCE
+.PHONY: all help tests test test-quick lint bench golden format man install uninstall clean fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

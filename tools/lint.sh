@@ -1,0 +1,100 @@
+#!/bin/sh
+# tools/lint.sh [BUILD] -- the rules of the house that a program can check. Prints each offence as
+# file:line: what, and ends with 1 if there was one.
+#
+#   arrows     "room/header.h" only; from outside a room only its door; only along `layers`
+#   seams      system headers only in base/os.c and base/team.c; intrinsics only in kern/<isa>/; malloc only in
+#              base/arena.c; no libm on numeric paths but what IEEE fixes; atomics only where threads meet
+#   sizes      doors < 300 lines, files <= 1200, functions <= 150, lines <= 100 columns
+#   objects    no AVX-512 register outside kern/avx512, kern/amx*
+cd "$(dirname "$0")/.." || exit 1
+export LC_ALL=C.UTF-8
+BUILD=${1-}
+OFFENCES=$(mktemp)
+trap 'rm -f "$OFFENCES"' EXIT
+
+sources() { find "$@" -name '*.[ch]' 2>/dev/null | sort; }
+
+# Reads `layers`, then the #include lines of the files.
+includes() {
+    awk '
+    FILENAME == "layers" {
+        if ($0 !~ /^[a-z]+:/) next
+        room = $1; sub(":", "", room); rooms[room] = 1
+        for (i = 2; i <= NF; i++) may[room, $i] = 1
+        next
+    }
+    function offence(text) { print FILENAME ":" FNR ": " text }
+    FNR == 1 { split(FILENAME, at, "/"); top = at[1]; room = at[2] }
+    /^[ \t]*#[ \t]*include[ \t]*"/ {
+        split($0, quoted, "\""); path = quoted[2]
+        if (path == "gen/commit.h" || top != "src") next
+        if (split(path, p, "/") < 2 || !(p[1] in rooms)) { offence("write \"room/header.h\", not \"" path "\""); next }
+        if (p[1] == room) next
+        if (!((room, p[1]) in may)) { offence(room " may not see " p[1]); next }
+        if (path != p[1] "/" p[1] ".h") offence("use the door " p[1] "/" p[1] ".h, not " path)
+    }
+    /^[ \t]*#[ \t]*include[ \t]*</ && top == "src" {
+        sub(/^[^<]*</, ""); sub(/>.*/, "")
+        if ($0 ~ /intrin\.h$|^arm_(neon|sve|bf16)\.h$/) {
+            if (FILENAME !~ /^src\/kern\/[a-z0-9_]+\//) offence("intrinsics belong into src/kern/<isa>/: <" $0 ">")
+        } else if ($0 == "stdatomic.h") {
+            if (FILENAME !~ /^src\/base\/(os|team)\.c$/) offence("atomics belong into base/team.c")
+        } else if ($0 ~ /^(unistd|fcntl|dirent|pthread|sched|signal|termios|poll|dlfcn|semaphore)\.h$|^(sys|linux|asm|netinet|arpa)\//) {
+            if (FILENAME !~ /^src\/base\/(os|team)\.c$/) offence("the system is reached through os_*: <" $0 ">")
+        }
+    }' layers $(sources src tests)
+}
+
+# Words that may not be called: comments and strings are blanked first.
+words() {
+    awk '
+    function offence(text) { print FILENAME ":" FNR ": " text }
+    FNR == 1 { comment = 0 }
+    {
+        line = $0
+        gsub(/\\./, "", line); gsub(/"[^"]*"/, "\"\"", line); gsub(/\/\*[^*]*\*+([^\/*][^*]*\*+)*\//, " ", line); sub(/\/\/.*/, "", line)
+        if (comment) { if (!sub(/^.*\*\//, "", line)) next; comment = 0 }
+        if (sub(/\/\*.*/, "", line)) comment = 1
+        line = " " line
+        if (FILENAME !~ /^src\/base\/arena\.c$/ && line ~ /[^a-z_A-Z0-9.>](malloc|calloc|realloc|aligned_alloc|posix_memalign|strdup|strndup|asprintf|alloca)[ ]*\(/)
+            offence("memory comes from arenas (base/arena.c)")
+        if (line ~ /[^a-z_A-Z0-9.>](exp|exp2|expm1|log|log2|log10|log1p|pow|sin|cos|tan|tanh|sinh|cosh|erf|cbrt|hypot|sincos|ldexp|scalbn)[fl]?[ ]*\(/)
+            offence("no libm on numeric paths: base/base.h has exp, log, pow, sincos of its own")
+        if (FILENAME !~ /^src\/(cli|base)\// && line ~ /[^a-z_A-Z0-9.>](exit|_exit|assert|printf|puts|system|popen)[ ]*\(/)
+            offence("errors are returned; output is the business of cli/")
+    }' $(sources src)
+}
+
+sizes() {
+    awk '
+    function offence(line, text) { print FILENAME ":" line ": " text }
+    FNR == 1 { if (last) ends(); split(FILENAME, at, "/"); start = 0 }
+    { last = FILENAME; lines[FILENAME] = FNR }
+    function ends() { }
+    /^[A-Za-z_].*\{$/ && !/^(typedef|struct|enum|static const|union|extern)/ { start = FNR }
+    /^\}/ && start { if (FNR - start >= 150) offence(start, "a function of " FNR - start + 1 " lines (150)"); start = 0 }
+    END {
+        for (f in lines) {
+            if (lines[f] > 1200) print f ":" lines[f] ": the file is too long (1200)"
+            n = split(f, p, "/")
+            if (n == 3 && p[1] == "src" && p[3] == p[2] ".h" && lines[f] >= 300) print f ":" lines[f] ": a door has fewer than 300 lines"
+        }
+    }' $(sources src tests bench)
+    grep -nE '^.{101,}$' $(sources src tests bench) /dev/null | sed 's/:\([0-9]*\):.*/:\1: longer than 100 columns/'
+    grep -nE '[[:space:]]+$|	' $(sources src tests bench) /dev/null | sed 's/:\([0-9]*\):.*/:\1: a tab, or white space at the end/'
+    grep -nE 'TODO|FIXME|XXX' $(sources src tests bench) /dev/null | sed 's/:\([0-9]*\):.*/:\1: unfinished/'
+    find tools -type f | while read -r f; do case $f in *.sh) [ -x "$f" ] || head -n 1 "$f" | grep -q sourced || echo "$f:1: not executable" ;; esac; done
+}
+
+objects() {
+    command -v objdump > /dev/null && [ -d "$BUILD/obj/src" ] || return 0
+    find "$BUILD/obj/src" -name '*.o' ! -path '*/kern/avx512/*' ! -path '*/kern/amx*/*' | sort | while read -r o; do
+        objdump -d --no-show-raw-insn "$o" 2>/dev/null | grep -qE '%(zmm|k[1-7][,)]|tmm)' && echo "$o: uses AVX-512 or AMX"
+    done
+}
+
+{ includes; words; sizes; objects; } > "$OFFENCES"
+cat "$OFFENCES"
+n=$(wc -l < "$OFFENCES")
+[ "$n" -eq 0 ] && echo "lint: clean" || { echo "lint: $n offences"; exit 1; }
