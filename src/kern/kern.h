@@ -127,7 +127,7 @@ void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, cons
 /* y = (x * r) * w, r = 1/sqrt(sum(x^2)/C + eps); r (n) is kept when not NULL. w (C) or NULL for ones. y may be x. */
 void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ldx, const float *w, int64_t n,
              int64_t C, float eps);
-/* dx (n, lddx) set or added; dw (C) += sum over rows. */
+/* dx (n, lddx) set or added; dw (C; NULL without w) += sum over rows. dx may be dy. */
 void rmsnorm_back(Lane l, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy, int64_t lddy,
                   const float *x, int64_t ldx, const float *r, const float *w, int64_t n, int64_t C);
 
@@ -154,10 +154,11 @@ double tree_sq_f64(const float *x, int64_t n);  /* sum of squares, same */
 
 /* ---- experts ---------------------------------------------------------------------------------------------------- */
 
+enum { ROUTER_E = 1024 };                       /* most experts */
 typedef enum RouterKind { ROUTER_SOFTMAX, ROUTER_SIGMOID } RouterKind;
 typedef struct Router {
     RouterKind kind;
-    int64_t E, K, groups, groups_used;          /* groups 1: no limit */
+    int64_t E, K, groups, groups_used;          /* E <= ROUTER_E; groups divides E; 1: no limit; K fit in groups_used */
     bool norm;                                  /* divide by the sum of the chosen */
     float scale;
     const float *bias;                          /* (E) added for the choice only, or NULL */
@@ -168,7 +169,7 @@ bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int
 /* dz (n, E) from dweight (n, K). */
 void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id, int64_t n,
                 const Router *r);
-/* y (n, C) = base (n, C; NULL: +0), then fma(weight[i][k], rows[at[i*K+k]], y) over slots k ascending. */
+/* y (n, C) = base (n, C; NULL: +0; may be y), then fma(weight[i][k], rows[at[i*K+k]], y) over slots k ascending. */
 void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
              const float *weight, int64_t n, int64_t K, int64_t C);
 

@@ -7,10 +7,10 @@
 
 /* Rows of int8 for A8, block = 32 numbers of k: x = d * q. Structure of arrays behind one pointer. */
 typedef struct A8 {
-    const int8_t *q;        /* (n, k), k a multiple of 32 */
-    const float *d;         /* (n, k/32) scale dx */
-    const float *s;         /* (n, k/32) rn(dx * (float)sum q) */
-    const int32_t *sum;     /* (n, k/32) sum of q */
+    int8_t *q;              /* (n, k), k a multiple of 32 */
+    float *d;               /* (n, k/32) scale dx */
+    float *s;               /* (n, k/32) rn(dx * (float)sum q) */
+    int32_t *sum;           /* (n, k/32) sum of q */
 } A8;
 
 /* A block that holds an infinity or a NaN has q = 0, d = s = NaN, sum = 0. */

@@ -1,0 +1,133 @@
+/* router.c -- which experts a token goes to, what they weigh, and the way back; one row at a time.
+ *
+ * DeepSeek-V2 (arXiv 2405.04434, 2.1.2 and 2.1.3): softmax over all experts, groups by their best expert. DeepSeek-V3
+ * (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only chooses, groups by their two best, weights normalised. */
+#include "kern/table.h"
+
+/* ---- forward ------------------------------------------------------------------------------------------------------------- */
+
+static void scores(float *s, const float *z, const Router *r) {
+    if (r->kind == ROUTER_SIGMOID) {
+        for (int64_t e = 0; e < r->E; e++) s[e] = 1.0f / (1.0f + exp_f32(-z[e]));
+        return;
+    }
+    float m = kern.max(z, r->E), sum = kern.sum_exp(z, m, r->E);
+    for (int64_t e = 0; e < r->E; e++) s[e] = exp_f32(z[e] - m) / sum;
+}
+
+/* The largest of v[0..n-1] that is still open, the lowest index among equals; it is closed. */
+static int64_t take_best(const float *v, bool *open, int64_t n) {
+    int64_t best = -1;
+    for (int64_t i = 0; i < n; i++)
+        if (open[i] && (best < 0 || v[i] > v[best])) best = i;
+    CHECK(best >= 0);
+    open[best] = false;
+    return best;
+}
+
+static float group_score(const float *choice, int64_t n, RouterKind kind) {
+    bool open[ROUTER_E];
+    memset(open, true, (size_t)n);
+    float first = choice[take_best(choice, open, n)];
+    return kind == ROUTER_SOFTMAX || n == 1 ? first : first + choice[take_best(choice, open, n)];
+}
+
+/* Opens the experts of the best groups. */
+static void open_groups(bool *open, const float *choice, const Router *r) {
+    int64_t size = r->E / r->groups;
+    float value[ROUTER_E];
+    bool group[ROUTER_E];
+    memset(open, r->groups == 1, (size_t)r->E);
+    memset(group, true, (size_t)r->groups);
+    if (r->groups == 1) return;
+    for (int64_t g = 0; g < r->groups; g++) value[g] = group_score(choice + g * size, size, r->kind);
+    for (int64_t i = 0; i < r->groups_used; i++)
+        memset(open + take_best(value, group, r->groups) * size, true, (size_t)size);
+}
+
+static void weigh(float *weight, const int32_t *id, const float *s, const Router *r) {
+    float sum = 0;
+    for (int64_t k = 0; k < r->K; k++) sum = sum + s[id[k]];
+    for (int64_t k = 0; k < r->K; k++) {
+        float w = r->norm ? s[id[k]] / (sum + 1e-20f) : s[id[k]];
+        weight[k] = w * r->scale;
+    }
+}
+
+/* A row whose choice is NaN somewhere gets id[0] = -1. */
+static void route_row(int32_t *id, float *weight, float *s, const float *z, const Router *r) {
+    float choice[ROUTER_E];
+    bool open[ROUTER_E], nan = false;
+    scores(s, z, r);
+    for (int64_t e = 0; e < r->E; e++) {
+        choice[e] = r->bias ? s[e] + r->bias[e] : s[e];
+        nan |= choice[e] != choice[e];
+    }
+    id[0] = -1;
+    if (nan) return;
+    open_groups(open, choice, r);
+    for (int64_t k = 0; k < r->K; k++) id[k] = (int32_t)take_best(choice, open, r->E);
+    weigh(weight, id, s, r);
+}
+
+bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int64_t n, const Router *r) {
+    CHECK(r->E <= ROUTER_E && r->groups >= 1 && r->E % r->groups == 0);
+    Range rows = lane_range(l, n);
+    for (int64_t i = rows.lo; i < rows.hi; i++) {
+        float own[ROUTER_E];
+        route_row(id + i * r->K, weight + i * r->K, score ? score + i * r->E : own, z + i * r->E, r);
+    }
+    lane_sync(l);
+    bool fine = true;                           /* every lane looks at all rows: one answer */
+    for (int64_t i = 0; i < n; i++) fine &= id[i * r->K] >= 0;
+    return fine;
+}
+
+/* ---- backward -------------------------------------------------------------------------------------------------------------- */
+
+/* ds (K) of the chosen scores. With norm w_i = scale s_i / T, T = sum s + 1e-20:
+ * ds_i = scale (dw_i / T - sum_j(dw_j s_j) / T^2). */
+static void chosen_back(float *ds, const float *dw, const float *s, const int32_t *id, const Router *r) {
+    float sum = 0, q = 0;
+    for (int64_t k = 0; k < r->K; k++) {
+        sum = sum + s[id[k]];
+        q = q + dw[k] * s[id[k]];
+    }
+    float T = sum + 1e-20f;
+    for (int64_t k = 0; k < r->K; k++) ds[k] = r->scale * (r->norm ? dw[k] / T - q / (T * T) : dw[k]);
+}
+
+static void route_row_back(float *dz, const float *dw, const float *s, const int32_t *id, const Router *r) {
+    float ds[ROUTER_E], q = 0;
+    chosen_back(ds, dw, s, id, r);
+    if (r->kind == ROUTER_SOFTMAX)
+        for (int64_t k = 0; k < r->K; k++) q = q + ds[k] * s[id[k]];
+    for (int64_t e = 0; e < r->E; e++) dz[e] = r->kind == ROUTER_SOFTMAX ? s[e] * (0.0f - q) : 0;
+    for (int64_t k = 0; k < r->K; k++) {
+        float sk = s[id[k]];
+        dz[id[k]] = r->kind == ROUTER_SOFTMAX ? sk * (ds[k] - q) : ds[k] * (sk * (1.0f - sk));
+    }
+}
+
+void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id, int64_t n,
+                const Router *r) {
+    CHECK(r->E <= ROUTER_E);
+    Range rows = lane_range(l, n);
+    for (int64_t i = rows.lo; i < rows.hi; i++)
+        route_row_back(dz + i * r->E, dweight + i * r->K, score + i * r->E, id + i * r->K, r);
+    lane_sync(l);
+}
+
+/* ---- experts' rows ----------------------------------------------------------------------------------------------------------- */
+
+void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
+             const float *weight, int64_t n, int64_t K, int64_t C) {
+    Range range = lane_range(l, n);
+    for (int64_t i = range.lo; i < range.hi; i++) {
+        float *yi = y + i * C;
+        if (!base) memset(yi, 0, (size_t)C * 4);
+        else if (base != y) memcpy(yi, base + i * C, (size_t)C * 4);
+        for (int64_t k = 0; k < K; k++) kern.axpy(yi, weight[i * K + k], rows + at[i * K + k] * ldr, C);
+    }
+    lane_sync(l);
+}
