@@ -103,25 +103,31 @@ static bool entry_check(const Entry *e, Tensor *t, Data data, Err *err) {
     return true;
 }
 
+/* Keeps nothing in the arena but the name, which is there already. */
 static void entry_scan(Scan *s, Str name, Data data, Tensor *out) {
     Tensor t = {.name = name, .file = s->file};
     Entry e = {0};
+    Mark mark = arena_mark(s->a);
     if (!s->bad && !name_is_visible(name)) scan_fail(s, "a tensor name of visible ASCII before this");
     s->field = name;
     scan_char(s, '{');
     for (int64_t i = 0; scan_more(s, '}', i); i++) field_scan(s, &e, &t);
     s->field = (Str){0};
-    if (s->bad || !out) return;
-    if (!entry_check(&e, &t, data, s->err)) s->bad = true;
-    *out = t;
+    if (!s->bad && out) {
+        s->bad = !entry_check(&e, &t, data, s->err);
+        *out = t;
+    }
+    arena_pop(s->a, mark);
 }
 
 /* {"format": "pt"} and the like: strings only, which nobody here asks for. */
 static void metadata_scan(Scan *s) {
+    Mark mark = arena_mark(s->a);
     scan_char(s, '{');
     for (int64_t i = 0; scan_more(s, '}', i); i++) {
         scan_key(s);
         scan_string(s);
+        arena_pop(s->a, mark);
     }
 }
 
@@ -187,8 +193,8 @@ static bool misaligned_copy(Arena *a, Tensor *t, int64_t n, Err *err) {
 }
 
 bool safetensors_parse(Arena *a, Map m, const char *file, Tensor *out, int64_t *n, Err *err) {
-    Str header;
-    Data data;
+    Str header = {0};
+    Data data = {0};
     Scan s;
     if (!header_find(m, file, &header, &data, err)) return false;
     scan_init(&s, a, header, file, err);
@@ -204,39 +210,41 @@ typedef struct Shards { Str *name; int64_t n; Names names; } Shards;
 
 static Str shard_name(const void *of, int64_t i) { return ((const Str *)of)[i]; }
 
-/* Walks {"metadata": ..., "weight_map": {tensor: file}} and calls fn for every pair. */
-typedef void PairFn(Scan *s, void *arg, Str tensor, Str file);
+/* Walks {"metadata": ..., "weight_map": {tensor: file}} and calls fn for every pair; fn says whether it
+ * has kept something in the arena. */
+typedef bool PairFn(Scan *s, void *arg, Str tensor, Str file);
 
 static bool index_walk(Scan *s, PairFn *fn, void *arg) {
     int64_t maps = 0;
     scan_char(s, '{');
     for (int64_t i = 0; scan_more(s, '}', i); i++) {
+        Mark outer = arena_mark(s->a);
         if (!str_eq(scan_key(s), STR("weight_map"))) {
             scan_skip(s);
+            arena_pop(s->a, outer);
             continue;
         }
         if (maps++) scan_fail(s, "one weight_map");
         scan_char(s, '{');
         for (int64_t k = 0; scan_more(s, '}', k); k++) {
+            Mark mark = arena_mark(s->a);
             Str tensor = scan_key(s), file = scan_string(s);
-            if (!s->bad) fn(s, arg, tensor, file);
+            if (!s->bad && !fn(s, arg, tensor, file)) arena_pop(s->a, mark);
         }
     }
     if (!s->bad && maps == 0) scan_fail(s, "a weight_map");
     return scan_end(s);
 }
 
-static void shard_add(Scan *s, void *arg, Str tensor, Str file) {
+static bool shard_add(Scan *s, void *arg, Str tensor, Str file) {
     Shards *h = arg;
     if (!name_is_visible(tensor)) scan_fail(s, "a tensor name of visible ASCII before this");
     else if (!name_is_plain(file)) s->field = tensor, scan_fail(s, "the name of a file in this folder");
-    if (s->bad || (h->n > 0 && str_eq(h->name[h->n - 1], file)) || names_find(&h->names, file) >= 0) return;
-    if (h->n == SHARD_LIMIT) {
-        scan_fail(s, "at most 4096 different files");
-        return;
-    }
+    if (s->bad || names_find(&h->names, file) >= 0) return false;
+    if (h->n == SHARD_LIMIT) return scan_fail(s, "at most 4096 different files"), false;
     h->name[h->n] = str_copy(s->a, file);
     if (names_put(&h->names, h->n++) < 0) scan_fail(s, "file names that do not collide");
+    return true;
 }
 
 bool index_shards(Arena *a, Map m, const char *file, Str **shards, int64_t *n, Err *err) {
@@ -255,13 +263,13 @@ bool index_shards(Arena *a, Map m, const char *file, Str **shards, int64_t *n, E
 
 typedef struct Check { IndexFind *find; const void *of; } Check;
 
-static void pair_check(Scan *s, void *arg, Str tensor, Str file) {
+static bool pair_check(Scan *s, void *arg, Str tensor, Str file) {
     const Check *c = arg;
     const Tensor *t = c->find(c->of, tensor);
     const char *slash = t ? strrchr(t->file, '/') : NULL;
-    if (t && str_eq(str_of(slash ? slash + 1 : t->file), file)) return;
+    if (t && str_eq(str_of(slash ? slash + 1 : t->file), file)) return false;
     s->bad = true;
-    err_set(s->err, ERR_FORMAT, "%s: weight_map puts tensor %.*s into %.*s, but it is %s%s", s->file,
+    return err_set(s->err, ERR_FORMAT, "%s: weight_map puts tensor %.*s into %.*s, but it is %s%s", s->file,
             STRF(tensor), STRF(file), t ? "in " : "in none of the files; one of them is damaged or "
             "belongs to another model", t ? t->file : "");
 }

@@ -141,22 +141,22 @@ static bool part_exists(Store *s, const char *name) {
 
 static bool path_open(Store *s, Err *err);
 
-/* The newest checkpoint of a folder. A writer may replace it while it is being opened: then again. */
+/* The newest checkpoint of a folder. A writer may replace it while it is being opened: what failed counts
+ * only when a second look finds nothing newer. */
 static bool newest_open(Store *s, Err *err) {
     const char *folder = s->path;
-    int64_t step, now;
-    if (!ckpt_newest(s->a, folder, &step, err)) return false;
-    for (;;) {
-        Err e = {0};
+    Err e;
+    for (int64_t step, tried = -2;; tried = step) {
+        if (!ckpt_newest(s->a, folder, &step, err)) return false;
+        if (step == tried) return err_set(err, e.code, "%s", e.msg);
+        e = (Err){0};
         if (step < 0) {
-            return err_set(err, ERR_IO, "%s: no model here: neither model.safetensors, " INDEX " nor a "
-                           "checkpoint (step-*); give a GGUF file or a Hugging Face folder", folder);
+            err_set(&e, ERR_IO, "%s: no model here: neither model.safetensors, " INDEX " nor a checkpoint "
+                    "(step-*); give a GGUF file or a Hugging Face folder", folder);
+            continue;
         }
         s->path = ckpt_path(s->a, folder, step).p;
         if (path_open(s, &e)) return true;
-        if (!ckpt_newest(s->a, folder, &now, err)) return false;
-        if (now == step) return err_set(err, e.code, "%s", e.msg);
-        step = now;
         store_close(s);
     }
 }
