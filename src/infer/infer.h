@@ -21,8 +21,9 @@ typedef struct Sampling {
     uint64_t seed;
 } Sampling;
 typedef struct Token { int32_t id; float logprob; } Token;      /* logprob: raw logit - log-sum-exp, natural log */
-/* One draw at an absolute position: the same logits, sampling and position give the same token. work: 2*V floats' bytes
- * (sampler_bytes). Contract 5. */
+/* One draw (contract 5). position: the place that the drawn token takes in its sequence = the number of tokens before it.
+ * The same logits, sampling and position give the same token. Logits may be -inf (masked). Where their log-sum-exp is not a
+ * number (a NaN, an infinity on top, all masked): id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
 int64_t sampler_bytes(int64_t V);
 Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work);
 
@@ -36,14 +37,14 @@ typedef struct Drafter Drafter;
 typedef enum Finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR } Finish;
 typedef struct SeqReq {
     const int32_t *prompt; int64_t n_prompt;    /* 1.. tokens, each < V; copied by engine_add */
-    int64_t max_tokens;                         /* generated, the end token included */
+    int64_t max_tokens;                         /* 1..: generated, the end token included */
     Sampling sampling;
     const int32_t *stop; int64_t n_stop;        /* end tokens (at most 8), copied */
     int64_t tenant;                             /* prefix pages are shared within a tenant only */
     int64_t priority;                           /* higher first; equal: order of arrival */
     Constraint *constraint; Drafter *drafter;
-    /* After each token, and once with finish != FINISH_NONE (then with the last token, or id -1 when none came).
-     * logits (V) of this draw are valid during the call. */
+    /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a new token (cancelled, error)
+     * gets one more call, with id -1 and logits NULL. logits (V): of this draw, valid during the call. */
     void (*on_token)(void *arg, int64_t seq, Token t, Finish finish, const float *logits);
     void *arg;
 } SeqReq;
@@ -62,27 +63,38 @@ typedef struct EngineStats {
 } EngineStats;
 
 typedef struct Engine Engine;
-/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, pages), for sequences of `positions`. */
+/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, positions, pages), for sequences of `positions`.
+ * pages: enough for all sequences at full length; the caller may lower it (sequences wait for pages) or raise it (the prefix
+ * cache keeps more). A page is 128 positions of one sequence, all layers. */
 void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions);
-/* KV pages are allocated in `a`, as many as the plan budgeted for. */
+/* KV pages are allocated in `a`, as many as the plan budgeted for. ERR_LIMIT when the plan is too small for the spec. */
 bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) CHECKED;
-/* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with numbers; nothing was done. */
+/* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with numbers; ERR_USAGE for token ids,
+ * counts or sampling out of range. Then nothing was done. */
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
 void engine_cancel(Engine *e, int64_t seq);     /* takes effect between steps; unknown numbers are ignored */
-bool engine_step(Engine *e);                    /* false: nothing to do */
+bool engine_step(Engine *e);                    /* false: nothing to do; not from a callback */
 EngineStats engine_stats(const Engine *e);
-void engine_forget(Engine *e);                  /* drops the prefix cache (weights changed) */
+/* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights changed. */
+void engine_forget(Engine *e);
 
 /* ---- pages (for the engine, tests, and later speculation) --------------------------------------------------------- */
 
-/* A sequence's KV: its length and pages. Pages are reference-counted; a shared page is never written: a fork or a truncated
- * sequence copies the page it goes on in. Pages come zeroed. */
+/* A sequence's KV: its length and pages, page[i] holding positions 128i..128i+127. Pages are reference-counted; a shared page is
+ * never written: a fork or a truncated sequence copies the page it goes on in. A page that may be written (after kv_reserve) is
+ * zero from the sequence's length on. */
 typedef struct Pages Pages;
-typedef struct KvSeq { int64_t length; void **page; int64_t n_pages; } KvSeq;
+typedef struct KvSeq {
+    int64_t length;                             /* the owner adds what it stored */
+    void **page; int64_t n_pages;
+    bool cut;                                   /* something may stand behind `length` in its page */
+} KvSeq;
+/* `count` pages and tables for `seqs` sequences of `positions`. */
 Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
 int64_t pages_free(const Pages *p);
-bool kv_open(Pages *p, KvSeq *s);               /* an empty sequence; false when all places are taken */
+bool kv_open(Pages *p, KvSeq *s);               /* an empty sequence; false when all tables are taken */
 void kv_close(Pages *p, KvSeq *s);
-bool kv_reserve(Pages *p, KvSeq *s, int64_t length);    /* room to write up to length; false when pages are out */
-bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length);   /* shares pages of the first `length` positions */
+bool kv_reserve(Pages *p, KvSeq *s, int64_t length);    /* room to write positions below `length`; false: pages are out */
+/* Opens `to` on the pages of from's first `length` positions. */
+bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length);
 void kv_truncate(Pages *p, KvSeq *s, int64_t length);

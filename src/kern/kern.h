@@ -147,6 +147,7 @@ void bias_back(Lane l, float *db, const float *dy, int64_t lddy, int64_t n, int6
 void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k);      /* x = bf(x), in place: rows of experts */
 float row_max(const float *x, int64_t n);
 float row_lse(const float *x, int64_t n);       /* m + log(tree of exp(x - m)): the one log-sum-exp of the house */
+void row_exp(float *y, const float *x, float m, int64_t n);        /* y = exp(x - m) (sampling); x may be y */
 /* dz = (exp(z - lse) - onehot(target)) * scale for one row; z may be dz. */
 void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale, int64_t n);
 double tree_f64(const float *x, int64_t n);     /* sum on the 16-lane tree in f64 */
