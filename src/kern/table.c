@@ -19,8 +19,8 @@ static const LevelRow level_row[LEVEL_N] = {
     [LEVEL_REF] = {"ref", kern_fill_ref, NULL},
     [LEVEL_AVX2] = {"avx2", X86_ONLY(kern_fill_avx2), NULL},
     [LEVEL_AVX512] = {"avx512", X86_ONLY(kern_fill_avx512), X86_ONLY(kern_test_avx512)},
-    [LEVEL_AMX_EMU] = {"amx-emu", NULL, NULL},
-    [LEVEL_AMX] = {"amx", NULL, NULL},
+    [LEVEL_AMX_EMU] = {"amx-emu", X86_ONLY(kern_fill_amx_emu), NULL},
+    [LEVEL_AMX] = {"amx", X86_ONLY(kern_fill_amx), X86_ONLY(kern_test_amx)},
 };
 
 Kern kern;
