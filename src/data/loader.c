@@ -10,15 +10,19 @@ struct Loader {
     LoaderState at;
 };
 
-bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool shuffle, LoaderState at, Err *err) {
+bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool shuffle,
+                LoaderState at, Err *err) {
     Loader *l = PUSH(a, Loader, 1);
     *l = (Loader){.shard = s, .shuffle = shuffle, .at = at};
     if (!packing_new(&l->packing, a, s, sequence, err)) return false;
     bool fits = at.epoch >= 0 && at.epoch < INT32_MAX;
     if (fits) packing_epoch(&l->packing, shuffle, at.seed, at.epoch);
     if (!fits || at.row < 0 || at.row > l->packing.n_rows)
-        return err_set(err, ERR_FORMAT, "the loader's state, row %lld of epoch %lld, does not belong to %.*s with its %lld rows",
-                       (long long)at.row, (long long)at.epoch, STRF(s->path), (long long)l->packing.n_rows);
+        return err_set(err, ERR_FORMAT,
+                       "the loader's state, row %lld of epoch %lld, does not belong to %.*s with "
+                       "its %lld rows",
+                       (long long)at.row, (long long)at.epoch, STRF(s->path),
+                       (long long)l->packing.n_rows);
     *out = l;
     return true;
 }
@@ -28,8 +32,11 @@ int64_t loader_rows(const Loader *l) { return l->packing.n_rows; }
 int64_t loader_targets(const Loader *l) { return l->shard->tokens - l->shard->docs; }
 
 Packed packed_new(Arena *a, int64_t cap) {
-    return (Packed){.token = PUSH(a, int32_t, cap), .target = PUSH(a, int32_t, cap), .at = PUSH(a, int64_t, cap),
-                    .len = PUSH(a, int64_t, cap), .cap = cap};
+    return (Packed){.token = PUSH(a, int32_t, cap),
+                    .target = PUSH(a, int32_t, cap),
+                    .at = PUSH(a, int64_t, cap),
+                    .len = PUSH(a, int64_t, cap),
+                    .cap = cap};
 }
 
 static void add_piece(Packed *b, const Shard *s, Piece p) {
@@ -49,7 +56,8 @@ static void add_row(Packed *b, Loader *l) {
         l->at.epoch++;
         if (l->shuffle) packing_epoch(&l->packing, true, l->at.seed, l->at.epoch);
     }
-    for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i]) add_piece(b, l->shard, p->piece[i]);
+    for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i])
+        add_piece(b, l->shard, p->piece[i]);
     l->at.row++;
 }
 

@@ -9,14 +9,17 @@
 #include "data/pack.h"
 
 /* Keeps the loader's draws apart from the initialisation's, which has the same seed. */
-static const uint64_t LOADER_KEY = 0x6c6f61646572;      /* "loader" */
+static const uint64_t LOADER_KEY = 0x6c6f61646572; /* "loader" */
 enum { SHUFFLE_PIECES, SHUFFLE_ROWS, SHUFFLES };
 
-static int64_t pieces_of(int64_t inputs, int64_t sequence) { return (inputs + sequence - 1) / sequence; }
+static int64_t pieces_of(int64_t inputs, int64_t sequence) {
+    return (inputs + sequence - 1) / sequence;
+}
 
 static int64_t count_pieces(const Shard *s, int64_t sequence) {
     int64_t n = 0;
-    for (int64_t d = 0; d < s->docs; d++) n += pieces_of(s->border[d + 1] - s->border[d] - 1, sequence);
+    for (int64_t d = 0; d < s->docs; d++)
+        n += pieces_of(s->border[d + 1] - s->border[d] - 1, sequence);
     return n;
 }
 
@@ -35,13 +38,23 @@ bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *er
     CHECK(sequence >= 1);
     const int64_t n = count_pieces(s, sequence);
     if (n >= INT32_MAX)
-        return err_set(err, ERR_LIMIT, "%.*s has %lld pieces of %lld tokens, more than 2^31: make batch.sequence larger",
-                       STRF(s->path), (long long)n, (long long)sequence);
-    *p = (Packing){.sequence = sequence, .n_pieces = n,
-                   .piece = PUSH(a, Piece, n), .next = PUSH(a, int32_t, n), .first = PUSH(a, int32_t, n),
-                   .last = PUSH(a, int32_t, n), .used = PUSH(a, int32_t, n), .order = PUSH(a, int32_t, n),
-                   .by_length = PUSH(a, int32_t, n), .count = PUSH(a, int64_t, sequence + 2),
-                   .open = PUSH(a, int32_t, sequence + 1), .below = PUSH(a, int32_t, n), .row = PUSH(a, int32_t, n)};
+        return err_set(
+            err, ERR_LIMIT,
+            "%.*s has %lld pieces of %lld tokens, more than 2^31: make batch.sequence larger",
+            STRF(s->path), (long long)n, (long long)sequence);
+    *p = (Packing){.sequence = sequence,
+                   .n_pieces = n,
+                   .piece = PUSH(a, Piece, n),
+                   .next = PUSH(a, int32_t, n),
+                   .first = PUSH(a, int32_t, n),
+                   .last = PUSH(a, int32_t, n),
+                   .used = PUSH(a, int32_t, n),
+                   .order = PUSH(a, int32_t, n),
+                   .by_length = PUSH(a, int32_t, n),
+                   .count = PUSH(a, int64_t, sequence + 2),
+                   .open = PUSH(a, int32_t, sequence + 1),
+                   .below = PUSH(a, int32_t, n),
+                   .row = PUSH(a, int32_t, n)};
     cut_documents(p, s);
     return true;
 }
@@ -89,8 +102,10 @@ static int32_t row_take(Packing *p, int64_t n, int64_t *room) {
 
 static void row_put(Packing *p, int32_t r, int32_t piece) {
     p->next[piece] = -1;
-    if (p->first[r] < 0) p->first[r] = piece;
-    else p->next[p->last[r]] = piece;
+    if (p->first[r] < 0)
+        p->first[r] = piece;
+    else
+        p->next[p->last[r]] = piece;
     p->last[r] = piece;
     p->used[r]++;
 }

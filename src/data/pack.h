@@ -6,14 +6,14 @@
  * lists: first[r], then next[] until -1, longest piece first. Numbers are int32: P < 2^31 is checked. */
 typedef struct Packing {
     int64_t sequence, n_pieces, n_rows;
-    Piece *piece;                               /* (P) in the shard's order */
-    int32_t *next, *first, *last, *used;        /* (P); of rows: first and last piece, number of pieces */
-    int32_t *order;                             /* (P) pieces, shuffled */
-    int32_t *by_length;                         /* (P) the same, longest first */
-    int64_t *count;                             /* (sequence + 2) of the counting sort */
-    int32_t *open;                              /* (sequence + 1) newest row with that many places left */
-    int32_t *below;                             /* (P) the row under it in that stack */
-    int32_t *row;                               /* (P) rows in the order in which they are given out */
+    Piece *piece;                        /* (P) in the shard's order */
+    int32_t *next, *first, *last, *used; /* (P); of rows: first and last piece, number of pieces */
+    int32_t *order;                      /* (P) pieces, shuffled */
+    int32_t *by_length;                  /* (P) the same, longest first */
+    int64_t *count;                      /* (sequence + 2) of the counting sort */
+    int32_t *open;                       /* (sequence + 1) newest row with that many places left */
+    int32_t *below;                      /* (P) the row under it in that stack */
+    int32_t *row;                        /* (P) rows in the order in which they are given out */
 } Packing;
 
 bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *err) CHECKED;

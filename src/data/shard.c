@@ -7,7 +7,8 @@
 static int hex_digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
 void hex_to_bytes(uint8_t out[32], const char *hex) {
-    for (int i = 0; i < 32; i++) out[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+    for (int i = 0; i < 32; i++)
+        out[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
 }
 
 void bytes_to_hex(char hex[65], const uint8_t *in) {
@@ -38,7 +39,8 @@ static void key_of(char key[65], Str text, const ShardSpec *spec) {
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
 static bool bad(const char *path, const char *what, Err *err) {
-    return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s. Delete it; it is made again from the text",
+    return err_set(err, ERR_FORMAT,
+                   "%s is not a usable token shard: %s. Delete it; it is made again from the text",
                    path, what);
 }
 
@@ -73,18 +75,23 @@ static bool layout_fits(Shard *s, const char *path, Err *err) {
     ShardTrailer t;
     memcpy(&h, s->map.p, sizeof h);
     memcpy(&t, s->map.p + n - sizeof t, sizeof t);
-    if (memcmp(h.magic, SHARD_MAGIC, 8)) return bad(path, "it does not begin with " SHARD_MAGIC, err);
+    if (memcmp(h.magic, SHARD_MAGIC, 8))
+        return bad(path, "it does not begin with " SHARD_MAGIC, err);
     if (h.version != SHARD_VERSION) return bad(path, "another version wrote it", err);
-    if (h.width != 2 && h.width != 4) return bad(path, "the width of its tokens is neither 2 nor 4", err);
-    if (t.tokens < 2 || t.tokens > n || t.docs < 1 || t.docs > n || t.vocab < 1 || t.vocab > INT32_MAX)
+    if (h.width != 2 && h.width != 4)
+        return bad(path, "the width of its tokens is neither 2 nor 4", err);
+    if (t.tokens < 2 || t.tokens > n || t.docs < 1 || t.docs > n || t.vocab < 1
+        || t.vocab > INT32_MAX)
         return bad(path, "its trailer's counts do not fit into it", err);
     int64_t token_bytes = round_up(t.tokens * h.width, 8);
-    if (frame + token_bytes + (t.docs + 1) * 8 != n) return bad(path, "its length is not what its counts say", err);
+    if (frame + token_bytes + (t.docs + 1) * 8 != n)
+        return bad(path, "its length is not what its counts say", err);
     s->tokens = t.tokens, s->docs = t.docs, s->vocab = t.vocab, s->width = h.width;
     s->token = s->map.p + sizeof h;
     s->border = (const int64_t *)(s->map.p + sizeof h + token_bytes);
     bytes_to_hex(s->key, h.key);
-    if (!checksum_fits(s, &t)) return bad(path, "its checksum is wrong, bytes in it have changed", err);
+    if (!checksum_fits(s, &t))
+        return bad(path, "its checksum is wrong, bytes in it have changed", err);
     if (!borders_fit(s)) return bad(path, "its documents' borders do not rise", err);
     return tokens_fit(s) || bad(path, "a token is not in its vocabulary", err);
 }
@@ -116,15 +123,16 @@ static bool open_cached(Shard *s, Arena *a, const char *path, const char *key, b
     return !strcmp(s->key, key);
 }
 
-static bool open_or_make(Shard *s, Arena *a, Str text, const ShardSpec *spec, Team *team, Err *err) {
+static bool open_or_make(Shard *s, Arena *a, Str text, const ShardSpec *spec, Team *team,
+                         Err *err) {
     char key[65];
     bool found;
     key_of(key, text, spec);
     Str path = str_fmt(a, "%s/%.32s.tokens", spec->folder, key);
     if (open_cached(s, a, path.p, key, &found)) return true;
     if (found) shard_close(s);
-    return os_mkdir(spec->folder, err) && shard_make(path.p, key, text, spec, team, err) &&
-           shard_read(s, a, path.p, err);
+    return os_mkdir(spec->folder, err) && shard_make(path.p, key, text, spec, team, err)
+           && shard_read(s, a, path.p, err);
 }
 
 bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) {

@@ -30,4 +30,5 @@ void hex_to_bytes(uint8_t out[32], const char *hex);
 void bytes_to_hex(char hex[65], const uint8_t *in);
 
 /* Writes the shard of `text` to `path`, on all lanes of the team. */
-bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team, Err *err) CHECKED;
+bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
+                Err *err) CHECKED;

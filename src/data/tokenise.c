@@ -8,10 +8,15 @@
 
 enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, LANES_MAX = 64 };
 
-typedef struct Unit { Str text; bool ends; } Unit;      /* ends: its document ends with it */
+typedef struct Unit {
+    Str text;
+    bool ends;
+} Unit; /* ends: its document ends with it */
 
 /* Where the walk through the text is: `rest` is still to come; `doc` is what is left of a long document. */
-typedef struct Walk { Str rest, doc, separator; } Walk;
+typedef struct Walk {
+    Str rest, doc, separator;
+} Walk;
 
 /* ---- text -> documents -> units ------------------------------------------------------------------------ */
 
@@ -73,7 +78,7 @@ static bool next_unit(Walk *w, Unit *u) {
 
 typedef struct LaneWork {
     Arena *ids_arena, *scratch;
-    Ids ids;                                    /* of this lane's units, one after the other */
+    Ids ids; /* of this lane's units, one after the other */
     Err err;
 } LaneWork;
 
@@ -82,12 +87,13 @@ typedef struct Maker {
     Arena *arena;
     LaneWork lane[LANES_MAX];
     int64_t lanes;
-    Unit *unit; int64_t n_units;                /* of the wave */
-    int64_t *count;                             /* (WAVE_UNITS) tokens of each unit */
+    Unit *unit;
+    int64_t n_units; /* of the wave */
+    int64_t *count;  /* (WAVE_UNITS) tokens of each unit */
     OutFile *out;
     Sha256 sum;
-    int64_t width, tokens, doc_tokens;          /* doc_tokens: of the document that is not ended yet */
-    Buf border;                                 /* int64 each */
+    int64_t width, tokens, doc_tokens; /* doc_tokens: of the document that is not ended yet */
+    Buf border;                        /* int64 each */
 } Maker;
 
 static void encode_units(Lane l, void *arg) {
@@ -96,7 +102,8 @@ static void encode_units(Lane l, void *arg) {
     Range r = lane_range(l, m->n_units);
     for (int64_t i = r.lo; i < r.hi && w->err.code == ERR_NONE; i++) {
         int64_t before = w->ids.n;
-        if (!text_encode(&w->ids, m->spec->tok, m->unit[i].text, TEXT_PLAIN, w->scratch, &w->err)) break;
+        if (!text_encode(&w->ids, m->spec->tok, m->unit[i].text, TEXT_PLAIN, w->scratch, &w->err))
+            break;
         m->count[i] = w->ids.n - before;
     }
     lane_sync(l);
@@ -149,7 +156,8 @@ static bool write_wave(Maker *m, Team *team, Err *err) {
         const int32_t *id = w->ids.v;
         Range r = lane_range((Lane){i, m->lanes, team}, m->n_units);
         for (int64_t u = r.lo; u < r.hi; id += m->count[u++])
-            if (!put_tokens(m, id, m->count[u], err) || (m->unit[u].ends && !end_document(m, err))) return false;
+            if (!put_tokens(m, id, m->count[u], err) || (m->unit[u].ends && !end_document(m, err)))
+                return false;
     }
     return true;
 }
@@ -170,7 +178,8 @@ static bool write_waves(Maker *m, Str text, Team *team, Err *err) {
         for (int64_t i = 0; i < m->lanes; i++) arena_pop(m->lane[i].ids_arena, mark[i]);
         progress_at(&bar, text.n - walk.rest.n, NULL);
         if (ok && os_interrupted())
-            ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept", m->spec->text);
+            ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept",
+                         m->spec->text);
     }
     progress_end(&bar);
     return ok;
@@ -186,9 +195,12 @@ static bool write_trailer(Maker *m, Err *err) {
     const uint64_t zero = 0;
     int64_t bytes = m->tokens * m->width, docs = m->border.n / 8 - 1;
     if (docs == 0)
-        return err_set(err, ERR_FORMAT, "%s holds no text to train on: between lines \"%s\" there is nothing that has tokens",
-                       m->spec->text, m->spec->separator);
-    if (!put(m, &zero, round_up(bytes, 8) - bytes, err) || !put(m, m->border.p, m->border.n, err)) return false;
+        return err_set(
+            err, ERR_FORMAT,
+            "%s holds no text to train on: between lines \"%s\" there is nothing that has tokens",
+            m->spec->text, m->spec->separator);
+    if (!put(m, &zero, round_up(bytes, 8) - bytes, err) || !put(m, m->border.p, m->border.n, err))
+        return false;
     char hex[65];
     sha256_hex(&m->sum, hex);
     ShardTrailer t = {.tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok)};
@@ -196,7 +208,8 @@ static bool write_trailer(Maker *m, Err *err) {
     return os_write(m->out, &t, sizeof t, err);
 }
 
-static bool write_shard(Maker *m, const char *path, const char *key, Str text, Team *team, Err *err) {
+static bool write_shard(Maker *m, const char *path, const char *key, Str text, Team *team,
+                        Err *err) {
     m->out = os_create(m->arena, path, err);
     if (!m->out) return false;
     if (!write_header(m, key, err) || !write_waves(m, text, team, err) || !write_trailer(m, err)) {
@@ -206,12 +219,17 @@ static bool write_shard(Maker *m, const char *path, const char *key, Str text, T
     return os_commit(m->out, err);
 }
 
-bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team, Err *err) {
+bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
+                Err *err) {
     CHECK(spec->end >= 0 && spec->end < tokenizer_size(spec->tok));
     Arena *a = arena_open("tokenising", 1ll << 36);
     Maker *m = PUSH(a, Maker, 1);
-    *m = (Maker){.spec = spec, .arena = a, .lanes = team_lanes(team), .unit = PUSH(a, Unit, WAVE_UNITS),
-                 .count = PUSH(a, int64_t, WAVE_UNITS), .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
+    *m = (Maker){.spec = spec,
+                 .arena = a,
+                 .lanes = team_lanes(team),
+                 .unit = PUSH(a, Unit, WAVE_UNITS),
+                 .count = PUSH(a, int64_t, WAVE_UNITS),
+                 .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
                  .border = {.a = arena_open("shard borders", 1ll << 36)}};
     CHECK(m->lanes <= LANES_MAX);
     sha256_init(&m->sum);

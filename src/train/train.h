@@ -24,38 +24,48 @@
  * counts are meant), unknown keys are refused with the nearest known one, missing ones named. Keys of model.*
  * are those of Hugging Face's config.json and go through the same reader. docs/training.md explains all of them. */
 typedef struct Recipe {
-    const char *path;                           /* the file, for messages */
+    const char *path; /* the file, for messages */
     struct {
-        const char *family;                     /* llama, deepseek_v2, deepseek_v3; "" with init_from */
-        double initializer_range;               /* standard deviation of fresh matrices */
-        Str json;                               /* the section as the members of a config.json */
+        const char *family;       /* llama, deepseek_v2, deepseek_v3; "" with init_from */
+        double initializer_range; /* standard deviation of fresh matrices */
+        Str json;                 /* the section as the members of a config.json */
     } model;
-    const char *init_from;                      /* start from these weights: a folder or file; "": fresh */
-    const char *tokenizer;                      /* tokenizer.json, its folder, or a GGUF file */
+    const char *init_from; /* start from these weights: a folder or file; "": fresh */
+    const char *tokenizer; /* a tokenizer.json, or the folder it lies in; copied to checkpoints */
     struct {
-        const char *train, *valid;              /* text files; valid may be "" */
-        const char *separator;                  /* the line between documents */
-        const char *cache;                      /* folder of token shards; "": under $XDG_CACHE_HOME */
+        const char *train, *valid; /* text files; valid may be "" */
+        const char *separator;     /* the line between documents */
+        const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
-        int64_t sequence;                       /* places in a row */
-        int64_t tokens;                         /* places in a step: a multiple of sequence */
-        int64_t micro;                          /* places in one forward: divides tokens; 0: all of them */
+        int64_t sequence; /* places in a row */
+        int64_t tokens;   /* places in a step: a multiple of sequence */
+        int64_t micro;    /* places in one forward: divides tokens; 0: all of them */
     } batch;
     struct {
-        double lr, lr_min, betas[2], eps, weight_decay, clip;   /* clip 0: none; lr_min: where cosine ends */
+        double lr, lr_min, betas[2], eps, weight_decay,
+            clip; /* clip 0: none; lr_min: where cosine ends */
         int64_t warmup, steps;
-        const char *schedule;                   /* constant, cosine */
+        const char *schedule; /* constant, cosine */
     } optim;
     Act act;
     uint64_t seed;
-    struct { const char *folder; int64_t every, keep; } checkpoint;
-    struct { int64_t every, tokens; } eval;     /* every 0: only at the end; tokens of data.valid, 0: all */
-    struct { int64_t every; } log;              /* steps a line of <folder>/metrics.jsonl */
+    struct {
+        const char *folder;
+        int64_t every, keep;
+    } checkpoint;
+    struct {
+        int64_t every, tokens;
+    } eval; /* every 0: only at the end; tokens of data.valid, 0: all */
+    struct {
+        int64_t every;
+    } log;     /* steps a line of <folder>/metrics.jsonl */
+    Str *text; /* private: every key's value, as recipe_print writes it */
 } Recipe;
 
 /* Reads the file, then each "key=value" of `set`, which wins. */
-bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set, Err *err) CHECKED;
+bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
+                 Err *err) CHECKED;
 /* All keys with their values, defaults included, one "section.key: value" a line. */
 void recipe_print(const Recipe *r, Buf *out);
 
@@ -69,16 +79,16 @@ bool train_run(const Recipe *r, int64_t lanes, Err *err) CHECKED;
 
 typedef struct Trainer Trainer;
 typedef struct StepStats {
-    int64_t step;                               /* 1 for the first */
-    int64_t targets;                            /* tokens that were predicted in it */
-    double loss;                                /* mean, natural log, before the step */
-    double grad_norm, lr;                       /* norm before clipping */
+    int64_t step;         /* 1 for the first */
+    int64_t targets;      /* tokens that were predicted in it */
+    double loss;          /* mean, natural log, before the step */
+    double grad_norm, lr; /* norm before clipping */
 } StepStats;
 
 /* Builds everything a run needs. When checkpoint.folder has a checkpoint the run goes on from the newest; what of the
  * recipe, the text or the tokenizer does not fit to it is named, and nothing is touched. */
 bool trainer_open(Trainer **t, const Recipe *r, int64_t lanes, Err *err) CHECKED;
-void trainer_close(Trainer *t);                 /* NULL is fine */
+void trainer_close(Trainer *t); /* NULL is fine */
 /* One optimiser step. A loss or gradient that is not finite is an error naming step and tensor; weights are then as before
  * the step. */
 bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
@@ -86,16 +96,18 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
 bool trainer_eval(Trainer *t, double *loss, Err *err) CHECKED;
 /* Writes the checkpoint of the step just done: weights, config.json, tokenizer.json, moments, state.json. */
 bool trainer_save(Trainer *t, Err *err) CHECKED;
-int64_t trainer_steps(const Trainer *t);        /* steps done, those before a resume included */
+int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
 
 /* ---- loss (also what a rollout is held against) ---------------------------------------------------------------- */
 
 /* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]): the sampler's formula. logits (n, V). */
-void token_logprobs(Lane l, float *logprob, const float *logits, const int32_t *target, int64_t n, int64_t V);
+void token_logprobs(Lane l, float *logprob, const float *logits, const int32_t *target, int64_t n,
+                    int64_t V);
 /* logits become their gradients of scale * sum of -log p(target), in place; logprob (n) is set as above. */
-void loss_back(Lane l, float *logprob, float *logits, const int32_t *target, float scale, int64_t n, int64_t V);
+void loss_back(Lane l, float *logprob, float *logits, const int32_t *target, float scale, int64_t n,
+               int64_t V);
 
 /* ---- optimiser --------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,206 @@
+/* keys.c -- every key of a recipe, in one table, and the one strict reader of their values.
+ *
+ * A new key is a line here and a member of Recipe. Names of model.* are members of Hugging Face's config.json; they go
+ * there as they are, and model/ checks what they mean together. The order is that of recipe_print; keys of one section
+ * stand together (yaml.c relies on it). */
+#include "train/recipe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TO(m) (int64_t) offsetof(Recipe, m)
+#define SIZE(name)                                                                                 \
+    { "model." name, KEY_COUNT, FATE_FIXED, KEY_JSON, "", 0, 1 << 24, NULL }
+#define REAL(name)                                                                                 \
+    { "model." name, KEY_NUMBER, FATE_FIXED, KEY_JSON, "", 0, 1e12, NULL }
+#define FLAG(name)                                                                                 \
+    { "model." name, KEY_BOOL, FATE_FIXED, KEY_JSON, "", 0, 0, NULL }
+#define TEXT(name, fate, to, initial)                                                              \
+    { name, KEY_STR, fate, TO(to), initial, 0, 0, NULL }
+#define COUNT_(name, fate, to, initial, lo, hi)                                                    \
+    { name, KEY_COUNT, fate, TO(to), initial, lo, hi, NULL }
+#define NUMBER(name, to, initial, lo, hi)                                                          \
+    { name, KEY_NUMBER, FATE_WARN, TO(to), initial, lo, hi, NULL }
+
+const Key recipe_keys[] = {
+    {"model.family", KEY_CHOICE, FATE_FIXED, TO(model.family), "", 0, 0,
+     "llama|deepseek_v2|deepseek_v3"},
+    {"model.initializer_range", KEY_NUMBER, FATE_FREE, TO(model.initializer_range), "0.02", 0, 10,
+     NULL},
+    SIZE("vocab_size"),
+    SIZE("hidden_size"),
+    SIZE("num_hidden_layers"),
+    SIZE("num_attention_heads"),
+    SIZE("num_key_value_heads"),
+    SIZE("head_dim"),
+    SIZE("intermediate_size"),
+    SIZE("max_position_embeddings"),
+    REAL("rms_norm_eps"),
+    REAL("rope_theta"),
+    FLAG("tie_word_embeddings"),
+    SIZE("q_lora_rank"),
+    SIZE("kv_lora_rank"),
+    SIZE("qk_nope_head_dim"),
+    SIZE("qk_rope_head_dim"),
+    SIZE("v_head_dim"),
+    SIZE("n_routed_experts"),
+    SIZE("num_experts_per_tok"),
+    SIZE("n_shared_experts"),
+    SIZE("moe_intermediate_size"),
+    SIZE("first_k_dense_replace"),
+    SIZE("n_group"),
+    SIZE("topk_group"),
+    REAL("routed_scaling_factor"),
+    FLAG("norm_topk_prob"),
+
+    TEXT("init_from", FATE_FREE, init_from, ""),
+    TEXT("tokenizer", FATE_FREE, tokenizer, NULL),
+
+    TEXT("data.train", FATE_FREE, data.train, NULL),
+    TEXT("data.valid", FATE_FREE, data.valid, ""),
+    TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
+    TEXT("data.cache", FATE_FREE, data.cache, ""),
+
+    COUNT_("batch.sequence", FATE_FIXED, batch.sequence, NULL, 2, 1 << 20),
+    COUNT_("batch.tokens", FATE_FIXED, batch.tokens, NULL, 2, 1 << 26),
+    COUNT_("batch.micro", FATE_FIXED, batch.micro, "0", 0, 1 << 26),
+
+    NUMBER("optim.lr", optim.lr, NULL, 0, 10),
+    NUMBER("optim.lr_min", optim.lr_min, "0", 0, 10),
+    {"optim.betas", KEY_PAIR, FATE_WARN, TO(optim.betas), "0.9, 0.95", 0, 0.999999, NULL},
+    NUMBER("optim.eps", optim.eps, "1e-8", 1e-30, 1),
+    NUMBER("optim.weight_decay", optim.weight_decay, "0.1", 0, 10),
+    NUMBER("optim.clip", optim.clip, "1", 0, 1e9),
+    COUNT_("optim.warmup", FATE_WARN, optim.warmup, "0", 0, INT32_MAX),
+    {"optim.schedule", KEY_CHOICE, FATE_WARN, TO(optim.schedule), "cosine", 0, 0,
+     "constant|cosine"},
+    COUNT_("optim.steps", FATE_WARN, optim.steps, NULL, 1, INT32_MAX),
+
+    {"act", KEY_CHOICE, FATE_FIXED, TO(act), "a16", 0, 0, "f32|a16"},
+    COUNT_("seed", FATE_FIXED, seed, "1", 0, 9007199254740992.0),
+
+    TEXT("checkpoint.folder", FATE_FREE, checkpoint.folder, NULL),
+    COUNT_("checkpoint.every", FATE_FREE, checkpoint.every, "100", 0, INT32_MAX),
+    COUNT_("checkpoint.keep", FATE_FREE, checkpoint.keep, "2", 1, 1 << 20),
+    COUNT_("eval.every", FATE_FREE, eval.every, "0", 0, INT32_MAX),
+    COUNT_("eval.tokens", FATE_FREE, eval.tokens, "0", 0, 9007199254740992.0),
+    COUNT_("log.every", FATE_FREE, log.every, "1", 1, INT32_MAX),
+};
+const int64_t recipe_n_keys = COUNT(recipe_keys);
+
+/* ---- values --------------------------------------------------------------------------------------------- */
+
+static bool refuse(const Key *k, Str value, const char *from, const char *wanted, Err *err) {
+    return err_set(err, ERR_USAGE, "%s: %s is \"%.*s\", expected %s", from, k->name, STRF(value),
+                   wanted);
+}
+
+static bool out_of_range(const Key *k, Str value, const char *from, Err *err) {
+    return err_set(err, ERR_USAGE, "%s: %s is %.*s, expected %.17g to %.17g", from, k->name,
+                   STRF(value), k->lo, k->hi);
+}
+
+static bool count_read(int64_t *out, const Key *k, Str value, const char *from, Err *err) {
+    if (!str_i64(value, out)) return refuse(k, value, from, "a whole number", err);
+    return ((double)*out >= k->lo && (double)*out <= k->hi) || out_of_range(k, value, from, err);
+}
+
+static bool number_read(double *out, const Key *k, Str value, const char *from, Err *err) {
+    if (!str_f64(value, out)) return refuse(k, value, from, "a number", err);
+    return (*out >= k->lo && *out <= k->hi) || out_of_range(k, value, from, err);
+}
+
+static Str stripped(Str s) {
+    while (s.n && s.p[0] == ' ') s.p++, s.n--;
+    while (s.n && s.p[s.n - 1] == ' ') s.n--;
+    return s;
+}
+
+/* "0.9, 0.95", in brackets or without. */
+static bool pair_read(double out[2], const Key *k, Str value, const char *from, Err *err) {
+    Str s = stripped(value);
+    if (s.n >= 2 && s.p[0] == '[' && s.p[s.n - 1] == ']') s = (Str){s.p + 1, s.n - 2};
+    const char *comma = s.n ? memchr(s.p, ',', (size_t)s.n) : NULL;
+    if (!comma) return refuse(k, value, from, "two numbers with a comma between them", err);
+    Str second = {comma + 1, s.p + s.n - comma - 1};
+    return number_read(&out[0], k, stripped((Str){s.p, comma - s.p}), from, err)
+           && number_read(&out[1], k, stripped(second), from, err);
+}
+
+static bool choice_known(const char *choices, Str value) {
+    for (const char *p = choices; *p;) {
+        const char *end = strchr(p, '|');
+        int64_t n = end ? end - p : (int64_t)strlen(p);
+        if (str_eq((Str){p, n}, value)) return true;
+        p += n + (end != NULL);
+    }
+    return false;
+}
+
+static bool bool_read(bool *out, const Key *k, Str value, const char *from, Err *err) {
+    *out = str_eq(value, STR("true"));
+    return *out || str_eq(value, STR("false")) || refuse(k, value, from, "true or false", err);
+}
+
+static bool choice_check(const Key *k, Str value, const char *from, Err *err) {
+    return choice_known(k->choices, value) || (k->initial && value.n == 0 && !k->initial[0])
+           || refuse(k, value, from, k->choices, err);
+}
+
+/* One spelling a number, the shortest that reads back the same: 1e-3 and 0.001 are equal texts. */
+static Str number_text(Arena *a, double x) {
+    char z[32];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(z, sizeof z, "%.*g", digits, x);
+        if (strtod(z, NULL) == x) break;
+    }
+    return str_copy(a, str_of(z));
+}
+
+/* The value, to where it belongs and as it is printed and compared. */
+static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char *from, void *to,
+                       Err *err) {
+    int64_t count;
+    double number[2];
+    bool flag;
+    switch (k->kind) {
+    case KEY_STR:
+        *text = str_copy(a, value);
+        if (to) *(const char **)to = text->p;
+        return value.n > 0 || k->initial || refuse(k, value, from, "some text", err);
+    case KEY_CHOICE:
+        if (!choice_check(k, value, from, err)) return false;
+        *text = str_copy(a, value);
+        if (k->to == TO(act))
+            *(Act *)to = str_eq(value, STR("f32")) ? ACT_F32 : ACT_A16;
+        else
+            *(const char **)to = text->p;
+        return true;
+    case KEY_BOOL:
+        if (!bool_read(&flag, k, value, from, err)) return false;
+        *text = flag ? STR("true") : STR("false");
+        return true;
+    case KEY_COUNT:
+        if (!count_read(&count, k, value, from, err)) return false;
+        *text = str_fmt(a, "%lld", (long long)count);
+        if (to) memcpy(to, &count, sizeof count);
+        return true;
+    case KEY_NUMBER:
+        if (!number_read(number, k, value, from, err)) return false;
+        *text = number_text(a, number[0]);
+        if (to) memcpy(to, number, sizeof number[0]);
+        return true;
+    case KEY_PAIR:
+        if (!pair_read(number, k, value, from, err)) return false;
+        *text = str_fmt(a, "%s, %s", number_text(a, number[0]).p, number_text(a, number[1]).p);
+        memcpy(to, number, sizeof number);
+        return true;
+    }
+    return false;
+}
+
+bool key_set(Recipe *r, Arena *a, int64_t key, Str value, const char *from, Err *err) {
+    const Key *k = &recipe_keys[key];
+    void *to = k->to == KEY_JSON ? NULL : (char *)r + k->to;
+    return value_read(&r->text[key], a, k, value, from, to, err);
+}

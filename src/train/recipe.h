@@ -1,0 +1,30 @@
+/* recipe.h -- private to train/: the table of keys, for the reader, for --set and for the resume check. */
+#pragma once
+#include "train/train.h"
+
+typedef enum KeyKind { KEY_STR, KEY_CHOICE, KEY_BOOL, KEY_COUNT, KEY_NUMBER, KEY_PAIR } KeyKind;
+
+/* What a change of the key means for a run that goes on from a checkpoint. */
+typedef enum KeyFate {
+    FATE_FREE, /* nothing: where to write, how often to log */
+    FATE_WARN, /* another course from here on, legitimate but not the same run */
+    FATE_FIXED /* the checkpoint does not fit: refused */
+} KeyFate;
+
+typedef struct Key {
+    const char *name; /* "optim.lr" */
+    KeyKind kind;
+    KeyFate fate;
+    int64_t to; /* offset in Recipe, or KEY_JSON for a member of config.json */
+    const char
+        *initial;  /* the value when the key is missing; NULL: required; "" in model.*: left out */
+    double lo, hi; /* of numbers, inclusive */
+    const char *choices; /* of KEY_CHOICE: "a|b|c" */
+} Key;
+enum { KEY_JSON = -1 };
+
+extern const Key recipe_keys[];
+extern const int64_t recipe_n_keys;
+
+/* One value into the recipe, by the key's kind and range; `from` names the place in messages. */
+bool key_set(Recipe *r, Arena *a, int64_t key, Str value, const char *from, Err *err) CHECKED;

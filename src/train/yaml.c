@@ -1,0 +1,241 @@
+/* yaml.c -- a recipe's file through libcyaml, with the schema made from the table of keys.
+ *
+ * The library is used for the structure only: sections, keys, duplicates, aliases (refused). Every scalar is loaded as the
+ * string that it is and read by keys.c, because the library's own numbers are lax (1.5 loads as the integer 1).
+ * What the library reports about an error goes to its log; the first line and the place are taken from there. */
+#include "train/recipe.h"
+
+#include <cyaml/cyaml.h>
+#include <stdio.h>
+
+enum { KEYS_MAX = 96, RECIPE_BYTES = 1 << 20 };
+
+/* What the library fills: slot i belongs to recipe_keys[i]. */
+typedef struct Loaded {
+    union {
+        char *z;
+        char **pair;
+    } slot[KEYS_MAX];
+} Loaded;
+enum { SLOT = sizeof(char *) };
+
+typedef struct Schema {
+    cyaml_schema_field_t top[KEYS_MAX], member[2 * KEYS_MAX]; /* each list ends with a zero entry */
+    cyaml_schema_value_t root;
+} Schema;
+
+static const cyaml_schema_value_t text_value = {.type = CYAML_STRING,
+                                                .flags = CYAML_FLAG_POINTER,
+                                                .data_size = sizeof(char),
+                                                .string = {.min = 0, .max = UINT32_MAX}};
+
+static cyaml_schema_value_t value_of(KeyKind kind) {
+    cyaml_schema_value_t v = text_value;
+    v.flags |= CYAML_FLAG_OPTIONAL;
+    if (kind == KEY_PAIR) {
+        v.type = CYAML_SEQUENCE_FIXED;
+        v.data_size = sizeof(char *);
+        v.sequence.entry = &text_value;
+        v.sequence.min = v.sequence.max = 2;
+    }
+    return v;
+}
+
+static int64_t section_length(const char *name) {
+    const char *dot = strchr(name, '.');
+    return dot ? dot - name : 0;
+}
+
+/* A section is a mapping over the slots of its keys; keys without a dot stand at the top. */
+static void schema_make(Arena *a, Schema *s) {
+    cyaml_schema_field_t *top = s->top, *member = s->member;
+    CHECK(recipe_n_keys < KEYS_MAX);
+    for (int64_t i = 0; i < recipe_n_keys;) {
+        const char *name = recipe_keys[i].name;
+        const int64_t n = section_length(name), first = i;
+        if (n == 0) {
+            *top++ = (cyaml_schema_field_t){.key = name,
+                                            .data_offset = (uint32_t)(i * SLOT),
+                                            .value = value_of(recipe_keys[i].kind)};
+            i++;
+            continue;
+        }
+        *top = (cyaml_schema_field_t){.key = str_copy(a, (Str){name, n}).p,
+                                      .data_offset = (uint32_t)(first * SLOT)};
+        top->value = (cyaml_schema_value_t){
+            .type = CYAML_MAPPING, .flags = CYAML_FLAG_OPTIONAL, .mapping = {.fields = member}};
+        for (; i < recipe_n_keys && !strncmp(recipe_keys[i].name, name, (size_t)n + 1); i++)
+            *member++ = (cyaml_schema_field_t){.key = recipe_keys[i].name + n + 1,
+                                               .data_offset = (uint32_t)((i - first) * SLOT),
+                                               .value = value_of(recipe_keys[i].kind)};
+        member++;
+        top++->value.data_size = (uint32_t)((i - first) * SLOT);
+    }
+    s->root = (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                     .flags = CYAML_FLAG_POINTER,
+                                     .data_size = sizeof(Loaded),
+                                     .mapping = {.fields = s->top}};
+}
+
+/* ---- what went wrong ------------------------------------------------------------------------------------ */
+
+/* The library's error lines, one after the other, each without its "Load: ". */
+static void note(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
+    char line[512];
+    vsnprintf(line, sizeof line, fmt, args);
+    Str s = str_of(line);
+    if (level < CYAML_LOG_ERROR) return;
+    if (str_starts(s, STR("Load: "))) s = (Str){s.p + 6, s.n - 6};
+    buf_add(ctx, s);
+}
+
+static Str first_line(Str s) {
+    const char *nl = s.n ? memchr(s.p, '\n', (size_t)s.n) : NULL;
+    return nl ? (Str){s.p, nl - s.p} : s;
+}
+
+/* "line: 3" of the first line of the backtrace that has one. */
+static int place_of(const char *log) {
+    int line = 0;
+    const char *p = strstr(log, "line: ");
+    return p && sscanf(p, "line: %d", &line) == 1 ? line : 0;
+}
+
+/* The full name of the key, or the section, that was probably meant. A name may be whole ("optim.lr") or what stands in
+ * the file ("lr", "optim"). */
+static const char *key_near(const Schema *s, Str name) {
+    const char *spelled[3 * KEYS_MAX], *full[3 * KEYS_MAX];
+    int64_t n = 0;
+    for (int64_t i = 0; i < recipe_n_keys; i++) {
+        const char *key = recipe_keys[i].name;
+        spelled[n] = full[n] = key, n++;
+        spelled[n] = key + section_length(key) + (section_length(key) > 0), full[n++] = key;
+    }
+    for (const cyaml_schema_field_t *f = s->top; f->key; f++) spelled[n] = full[n] = f->key, n++;
+    const char *near = str_nearest(name, spelled, n);
+    for (int64_t i = 0; near && i < n; i++)
+        if (near == spelled[i]) return full[i];
+    return NULL;
+}
+
+static bool unknown_key(const Schema *s, Str name, const char *from, Err *err) {
+    const char *near = key_near(s, name);
+    return err_set(err, ERR_USAGE, "%s: there is no key \"%.*s\"%s%s%s", from, STRF(name),
+                   near ? "; did you mean " : ". docs/training.md lists them", near ? near : "",
+                   near ? "?" : "");
+}
+
+static bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, const Buf *log,
+                        Err *err) {
+    const Str line = first_line(buf_str(log)), unknown = STR("Unexpected key: ");
+    const int place = log->n ? place_of(log->p) : 0;
+    char from[600];
+    snprintf(from, sizeof from, place ? "%s, near line %d" : "%s", path, place);
+    if (str_starts(line, unknown))
+        return unknown_key(s, (Str){line.p + unknown.n, line.n - unknown.n}, from, err);
+    return err_set(err, ERR_USAGE, "%s: %s (%.*s)", from, cyaml_strerror(code), STRF(line));
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+static Str slot_text(Arena *a, const Loaded *in, int64_t i) {
+    if (!in || !in->slot[i].z) return (Str){0};
+    if (recipe_keys[i].kind != KEY_PAIR) return str_of(in->slot[i].z);
+    return str_fmt(a, "%s, %s", in->slot[i].pair[0], in->slot[i].pair[1]);
+}
+
+static bool file_read(Str *value, Arena *a, const Schema *s, const char *path, Err *err) {
+    Str bytes;
+    if (!os_read(a, &bytes, path, RECIPE_BYTES, err)) return false;
+    Buf log = {.a = a};
+    const cyaml_config_t config = {.log_fn = note,
+                                   .log_ctx = &log,
+                                   .mem_fn = cyaml_mem,
+                                   .log_level = CYAML_LOG_ERROR,
+                                   .flags = CYAML_CFG_NO_ALIAS};
+    Loaded *in = NULL;
+    cyaml_err_t code = cyaml_load_data((const uint8_t *)bytes.p, (size_t)bytes.n, &config, &s->root,
+                                       (cyaml_data_t **)&in, NULL);
+    if (code != CYAML_OK) return yaml_failed(s, path, code, &log, err);
+    for (int64_t i = 0; i < recipe_n_keys; i++) value[i] = str_copy(a, slot_text(a, in, i));
+    cyaml_free(&config, &s->root, in, 0);
+    return true;
+}
+
+/* "key=value" over what the file says. */
+static bool override(Str *value, const Schema *s, const char *set, Err *err) {
+    const char *eq = strchr(set, '=');
+    if (!eq)
+        return err_set(err, ERR_USAGE, "--set %s: expected key=value, like optim.lr=1e-3", set);
+    const Str name = {set, eq - set};
+    for (int64_t i = 0; i < recipe_n_keys; i++)
+        if (str_eq(name, str_of(recipe_keys[i].name))) return value[i] = str_of(eq + 1), true;
+    return unknown_key(s, name, "--set", err);
+}
+
+static bool values_set(Recipe *r, Arena *a, const Str *value, Err *err) {
+    for (int64_t i = 0; i < recipe_n_keys; i++) {
+        const Key *k = &recipe_keys[i];
+        const bool given = value[i].n > 0;
+        if (!given && !k->initial)
+            return err_set(err, ERR_USAGE, "%s: the key %s is missing (or give it by --set)",
+                           r->path, k->name);
+        if (!given && k->to == KEY_JSON) continue;
+        if (!key_set(r, a, i, given ? value[i] : str_of(k->initial), r->path, err)) return false;
+    }
+    return true;
+}
+
+/* ---- keys that must fit each other ------------------------------------------------------------------------------ */
+
+/* The model's section as members of a config.json: "\"hidden_size\": 64, ". */
+static Str model_json(Arena *a, const Recipe *r) {
+    Buf b = {.a = a};
+    for (int64_t i = 0; i < recipe_n_keys; i++)
+        if (recipe_keys[i].to == KEY_JSON && r->text[i].n)
+            buf_fmt(&b, "\"%s\": %.*s, ", recipe_keys[i].name + STR("model.").n, STRF(r->text[i]));
+    return buf_str(&b);
+}
+
+static bool batch_check(Recipe *r, Err *err) {
+    if (r->batch.micro == 0) r->batch.micro = r->batch.tokens;
+    if (r->batch.micro % r->batch.sequence)
+        return err_set(err, ERR_USAGE, "%s: %s (%lld) is not a multiple of batch.sequence (%lld)",
+                       r->path, r->batch.micro == r->batch.tokens ? "batch.tokens" : "batch.micro",
+                       (long long)r->batch.micro, (long long)r->batch.sequence);
+    return r->batch.tokens % r->batch.micro == 0
+           || err_set(err, ERR_USAGE,
+                      "%s: batch.tokens (%lld) is not a multiple of batch.micro (%lld)", r->path,
+                      (long long)r->batch.tokens, (long long)r->batch.micro);
+}
+
+static bool model_check(const Recipe *r, Err *err) {
+    const bool fresh = !r->init_from[0];
+    if (fresh && !r->model.family[0])
+        return err_set(err, ERR_USAGE,
+                       "%s: model.family is missing (llama, deepseek_v2 or deepseek_v3), or "
+                       "init_from, the model to start from",
+                       r->path);
+    return fresh || (!r->model.json.n && !r->model.family[0])
+           || err_set(err, ERR_USAGE,
+                      "%s: init_from brings its own shape; leave out the keys of model.*", r->path);
+}
+
+bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
+                 Err *err) {
+    *r = (Recipe){.path = str_copy(a, str_of(path)).p, .text = PUSH(a, Str, recipe_n_keys)};
+    Str *value = PUSH(a, Str, recipe_n_keys);
+    Schema *schema = PUSH(a, Schema, 1);
+    schema_make(a, schema);
+    if (!file_read(value, a, schema, path, err)) return false;
+    for (int64_t i = 0; i < n_set; i++)
+        if (!override(value, schema, set[i], err)) return false;
+    if (!values_set(r, a, value, err)) return false;
+    r->model.json = model_json(a, r);
+    return model_check(r, err) && batch_check(r, err);
+}
+
+void recipe_print(const Recipe *r, Buf *out) {
+    for (int64_t i = 0; i < recipe_n_keys; i++)
+        if (r->text[i].n) buf_fmt(out, "%s: %.*s\n", recipe_keys[i].name, STRF(r->text[i]));
+}
