@@ -280,6 +280,13 @@ static bool entry_find(const Store *s, const char *key, Entry *e) {
     return true;
 }
 
+int64_t store_meta_count(const Store *s) { return s->n_keys; }
+
+Str store_meta_key(const Store *s, int64_t i) {
+    CHECK(i >= 0 && i < s->n_keys);
+    return key_name(s, i);
+}
+
 static MetaType entry_type(const Entry *e) {
     return e->array ? value_types[e->type].many : value_types[e->type].one;
 }
