@@ -2,10 +2,12 @@
  *
  * Invariants:
  * 1. The Arena stands at the start of its own reservation; blocks follow from HEAD on.
- * 2. used <= dirty = peak <= limit. Memory above `dirty` was never handed out and is zero as the system
- *    gave it; memory below is cleared when it is handed out again. So a push of 40 GB touches nothing.
- * 3. Under ASan every byte in [0, dirty) that is in no live block is poisoned, at least ZONE bytes
- *    behind each block. (Above `dirty` nothing is: poisoning a large reservation would touch its shadow.) */
+ * 2. used <= dirty = peak <= limit. Memory above `dirty` was never handed out and is zero as the
+ *    system gave it; memory below is cleared when it is handed out again. So a push of 40 GB
+ *    touches nothing.
+ * 3. Under ASan every byte in [0, dirty) that is in no live block is poisoned, at least ZONE
+ *    bytes behind each block. (Above `dirty` nothing is: poisoning a large reservation would
+ *    touch its shadow.) */
 #include "base/base.h"
 #include "base/os_pages.h"
 #include <stdio.h>

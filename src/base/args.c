@@ -1,8 +1,8 @@
 /* args.c -- command lines: one table gives the parser, --help and the man page.
  *
- * A name of one letter is written with one dash (-o FILE), a longer one with two (--act f32, --act=f32).
- * The value of an option never begins with "--" and a letter, unless it is written behind "=": so a
- * forgotten value is noticed and --help is found wherever it stands. */
+ * A name of one letter is written with one dash (-o FILE), a longer one with two (--act f32,
+ * --act=f32). The value of an option never begins with "--" and a letter, unless it is written
+ * behind "=": so a forgotten value is noticed and --help is found wherever it stands. */
 #include "base/base.h"
 #include <stdio.h>
 
@@ -18,7 +18,7 @@ static bool is_option(const char *z) {
 
 static bool is_long(const char *z) { return is_option(z) && z[1] == '-'; }
 
-/* ---- values --------------------------------------------------------------------------------------- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 /* True if v is one of the words of "f32|a16|a8". */
 static bool is_choice(Str v, const char *choices) {
@@ -38,8 +38,8 @@ static bool bad_number(const Opt *o, const char *value, Err *err) {
     const char *kind = o->kind == OPT_I64 ? "a whole number" : "a number";
     if (o->lo == 0 && o->hi == 0)
         return err_set(err, ERR_USAGE, "%s%s wants %s, not '%s'", dashes(o), o->name, kind, value);
-    return err_set(err, ERR_USAGE, "%s%s wants %s from %.10g to %.10g, not '%s'", dashes(o), o->name, kind,
-                   o->lo, o->hi, value);
+    return err_set(err, ERR_USAGE, "%s%s wants %s from %.10g to %.10g, not '%s'", dashes(o),
+                   o->name, kind, o->lo, o->hi, value);
 }
 
 static bool opt_set(const Opt *o, const char *value, Err *err) {
@@ -60,7 +60,8 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
         return true;
     case OPT_STR:
         if (strchr(o->arg, '|') && !is_choice(v, o->arg))
-            return err_set(err, ERR_USAGE, "%s%s wants one of %s, not '%s'", dashes(o), o->name, o->arg, value);
+            return err_set(err, ERR_USAGE, "%s%s wants one of %s, not '%s'", dashes(o), o->name,
+                           o->arg, value);
         *(const char **)o->to = value;
         return true;
     case OPT_LIST:;
@@ -74,21 +75,23 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
     return false;
 }
 
-/* ---- parsing --------------------------------------------------------------------------------------- */
+/* ---- parsing -------------------------------------------------------------------------------- */
 
 static bool unknown(const Command *c, const char *given, Str name, Err *err) {
     const char *names[OPTS_MAX + 1] = {"help"};
     for (int64_t i = 0; i < c->n_opts; i++) names[i + 1] = c->opts[i].name;
     const char *near = str_nearest(name, names, c->n_opts + 1);
     if (!near)
-        return err_set(err, ERR_USAGE, "%s has no option %s (see lisao %s --help)", c->name, given, c->name);
+        return err_set(err, ERR_USAGE, "%s has no option %s (see lisao %s --help)", c->name, given,
+                       c->name);
     return err_set(err, ERR_USAGE, "%s has no option %s; is %s%s meant?", c->name, given,
                    near[1] ? "--" : "-", near);
 }
 
 /* argv[*i] is an option; *i moves on to its value if that stands apart. */
 static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen, Err *err) {
-    const char *given = argv[*i], *body = given + (given[1] == '-' ? 2 : 1), *equals = strchr(body, '=');
+    const char *given = argv[*i], *body = given + (given[1] == '-' ? 2 : 1);
+    const char *equals = strchr(body, '=');
     Str name = {body, equals ? equals - body : (int64_t)strlen(body)};
     int64_t at = 0;
     while (at < c->n_opts && !str_eq(name, str_of(c->opts[at].name))) at++;
@@ -103,7 +106,8 @@ static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen
     const char *value = equals ? equals + 1 : NULL;
     if (!value && o->kind != OPT_FLAG) {
         if (*i + 1 == argc || is_long(argv[*i + 1]))
-            return err_set(err, ERR_USAGE, "%s%s wants a value: %s (one that begins with dashes: %s%s=...)",
+            return err_set(err, ERR_USAGE,
+                           "%s%s wants a value: %s (one that begins with dashes: %s%s=...)",
                            dashes(o), o->name, o->arg, dashes(o), o->name);
         value = argv[++*i];
     }
@@ -138,11 +142,12 @@ bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err)
     return true;
 }
 
-/* ---- help ------------------------------------------------------------------------------------------- */
+/* ---- help ----------------------------------------------------------------------------------- */
 
 enum { WIDTH = 80, COLUMN = 26 };
 
-/* Words of s from column `at`, broken before WIDTH, further lines indented; newlines of s are kept. */
+/* Words of s from column `at`, broken before WIDTH, further lines indented; newlines of s are
+ * kept. */
 static void wrap(Buf *out, const char *s, int64_t indent, int64_t at) {
     while (*s) {
         int64_t n = (int64_t)strcspn(s, " \n");
@@ -200,7 +205,7 @@ void opt_help(const Command *c, Buf *out) {
     if (c->examples && *c->examples) buf_fmt(out, "\nExamples:\n%s", c->examples);
 }
 
-/* ---- the man page --------------------------------------------------------------------------------------- */
+/* ---- the man page --------------------------------------------------------------------------- */
 
 /* Text for man(7): backslashes and dashes escaped, a line never begins with a control character. */
 static void man_text(Buf *out, const char *s) {

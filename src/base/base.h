@@ -3,8 +3,8 @@
  * Promises: nothing here knows about models. Memory comes from arenas only; the operating system is
  * reached through os_* only; threads are the lanes of one Team; numbers are the same bits on every
  * CPU and compiler (no libm beyond fma, sqrt, rint, fabs).
- * Ownership: a function that returns memory takes the Arena first, and the arena owns it. A function
- * without an Arena keeps nothing. x_open/x_close own a resource, x_new lives in its arena.
+ * Ownership: a function that returns memory takes the Arena first, and the arena owns it. A
+ * function without an Arena keeps nothing. x_open/x_close own a resource, x_new lives in its arena.
  * Threads: an Arena, a Buf, an Err belong to one thread at a time. Team and Lane: see below.
  * Everything else is free of state, or says otherwise. */
 #pragma once
@@ -28,7 +28,7 @@ _Noreturn void check_failed(const char *file, int line, const char *what);
 
 static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-/* ---- errors: the world is wrong --------------------------------------------------------------- */
+/* ---- errors: the world is wrong ------------------------------------------------------------- */
 
 typedef enum ErrCode {
     ERR_NONE, ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED, ERR_INTERRUPTED
@@ -40,7 +40,7 @@ typedef struct Err { ErrCode code; char msg[1024]; } Err;
 bool err_set(Err *err, ErrCode code, const char *fmt, ...) FORMAT(3, 4);
 int err_exit_code(const Err *err);              /* 0 none, 2 usage, 130 interrupted, else 1 */
 
-/* ---- arenas: "which arena?" answers every question of ownership --------------------------------- */
+/* ---- arenas: "which arena?" answers every question of ownership ----------------------------- */
 
 typedef struct Arena Arena;
 typedef struct Mark { int64_t used; } Mark;
@@ -51,14 +51,14 @@ typedef struct Mark { int64_t used; } Mark;
 Arena *arena_open(const char *name, int64_t reserve_bytes);
 void arena_close(Arena *a);
 void *arena_push(Arena *a, int64_t bytes);      /* never NULL: aborts naming the arena when full */
-void *arena_try(Arena *a, int64_t bytes);       /* NULL when full: for sizes that come from outside */
+void *arena_try(Arena *a, int64_t bytes);       /* NULL when full: for sizes from outside */
 Mark arena_mark(const Arena *a);
 void arena_pop(Arena *a, Mark m);               /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);
 int64_t arena_peak(const Arena *a);             /* high-water mark; unchanged = nothing allocated */
 #define PUSH(a, T, n) ((T *)arena_push((a), (int64_t)sizeof(T) * (n)))
 
-/* ---- strings: pointer and length, not terminated ------------------------------------------------ */
+/* ---- strings: pointer and length, not terminated -------------------------------------------- */
 
 typedef struct Str { const char *p; int64_t n; } Str;
 #define STR(lit) ((Str){"" lit, (int64_t)sizeof(lit) - 1})
@@ -77,7 +77,7 @@ bool str_f64(Str s, double *out);
 /* The name that was probably meant by s, by edit distance; NULL when none is near. */
 const char *str_nearest(Str s, const char *const *names, int64_t n);
 uint64_t str_hash(Str s);                       /* FNV-1a: for tables, not for identity */
-/* Length 1..4 of the valid UTF-8 character at s.p, 0 if there is none (overlong, surrogate, cut). */
+/* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
 
 typedef struct Buf { Arena *a; char *p; int64_t n, cap; } Buf;   /* growing bytes in an arena */
@@ -91,7 +91,7 @@ void sha256_init(Sha256 *s);
 void sha256_add(Sha256 *s, const void *p, int64_t n);
 void sha256_hex(Sha256 *s, char hex[65]);       /* ends the hash; lower case, terminated */
 
-/* ---- number types -------------------------------------------------------------------------------- */
+/* ---- number types --------------------------------------------------------------------------- */
 
 typedef enum DType {
     DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q4_1, DTYPE_Q8_0, DTYPE_F64,
@@ -104,7 +104,8 @@ int64_t dtype_bytes(DType t, int64_t n);        /* bytes of n elements; n a mult
 static inline float f32_of_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
 static inline uint32_t bits_of_f32(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 static inline float f32_of_bf16(uint16_t b) { return f32_of_bits((uint32_t)b << 16); }
-/* To nearest even. A subnormal input is zero (of its sign) first, as DAZ has it; NaN stays quiet NaN. */
+/* To nearest even. A subnormal is zero (of its sign) first, as DAZ has it; NaN stays a quiet
+ * one. */
 static inline uint16_t bf16_of_f32(float f) {
     uint32_t u = bits_of_f32(f);
     if ((u & 0x7f800000u) == 0) return (uint16_t)((u >> 16) & 0x8000u);
@@ -113,10 +114,10 @@ static inline uint16_t bf16_of_f32(float f) {
 }
 float f32_of_f16(uint16_t h);                   /* exact, subnormals kept */
 
-/* ---- own elementary functions (docs/contract.md gives the polynomials; errors proved in tests) ----- */
+/* ---- own elementary functions: contract 4; errors measured in tests/base -------------------- */
 
 /* exp_f32, step by step, so that vector kernels give its bits (EXP_C2..6: minimax on |r| <= ln2/2,
- * relative error 2^-28.3; EXP_LN2_HI has 20 bits, so n * EXP_LN2_HI is exact and so is the first fma):
+ * relative error 2^-28.3; math.c says why the first fma is exact):
  *   n = rint(x * EXP_LOG2E); r = fma(n, -EXP_LN2_HI, x); r = fma(n, -EXP_LN2_LO, r)
  *   p = C6; p = fma(p, r, C5); .. C4; C3; C2; p = fma(p, r, 1); p = fma(p, r, 1)
  *   result: the bits of p plus (n << 23), an integer add; n is -126..127, nothing is subnormal
@@ -132,8 +133,8 @@ float f32_of_f16(uint16_t h);                   /* exact, subnormals kept */
 #define EXP_LO     (-87.0f)
 #define EXP_HI     88.37f
 float exp_f32(float x);
-float log_f32(float x);                         /* log_f64 rounded; < 0.51 ulp; 0: -inf, below: NaN */
-double exp_f64(double x), log_f64(double x);    /* < 1 ulp; for tables of constants, not for loops */
+float log_f32(float x);                         /* log_f64 rounded; 0 gives -inf, below 0 NaN */
+double exp_f64(double x), log_f64(double x);    /* < 1 ulp; for tables of constants, not loops */
 double pow_f64(double x, double y);             /* x > 0, else NaN; < 1 ulp while |y log x| < 32 */
 void sincos_f64(double x, double *sin, double *cos);   /* |x| < 2^30; < 1 ulp */
 
@@ -143,59 +144,61 @@ Philox philox(uint64_t key, uint64_t position, uint32_t stream);
 /* counter = (position lo, position hi, stream, 0), key = (key lo, key hi). */
 static inline float philox_unit(uint32_t w) { return (float)(w >> 8) * 0x1p-24f; }   /* [0, 1) */
 
-/* ---- lanes: one team, straight-line code on all of it ------------------------------------------------ */
+/* ---- lanes: one team, straight-line code on all of it --------------------------------------- */
 
-/* Every lane runs the same function; lane_range splits *outputs*, never a sum; lane_sync joins. Each
- * lane, the caller's thread included, runs with round-to-nearest, FTZ and DAZ, which is CHECKed. */
+/* Every lane runs the same function; lane_range splits *outputs*, never a sum; lane_sync joins.
+ * Each lane runs with round-to-nearest, FTZ and DAZ, which is CHECKed. team_open sets this for the
+ * thread that calls it, which is lane 0. */
 typedef struct Team Team;
 typedef struct Lane { int64_t i, n; Team *team; } Lane;
 typedef struct Range { int64_t lo, hi; } Range;
 
-Team *team_open(int64_t lanes);                 /* 1..64 lanes; lane 0 is the thread that calls team_run */
+Team *team_open(int64_t lanes);                 /* 1..64 */
 void team_close(Team *t);
 int64_t team_lanes(const Team *t);
-void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg);   /* returns when all lanes are through */
-void lane_sync(Lane l);                         /* spins a few microseconds, then sleeps; n = 1: returns at once */
-static inline Lane lane_alone(Lane l) { return (Lane){0, 1, l.team}; }   /* work that this lane does without company */
+void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg);  /* until all lanes are through */
+void lane_sync(Lane l);                        /* spins some microseconds, then sleeps on a futex */
+static inline Lane lane_alone(Lane l) { return (Lane){0, 1, l.team}; }  /* work without company */
 Range lane_range(Lane l, int64_t n);            /* this lane's contiguous share of 0..n-1 */
-Range lane_range_by(Lane l, int64_t n, int64_t step);   /* the same with borders at multiples of step */
+Range lane_range_by(Lane l, int64_t n, int64_t step);   /* with borders at multiples of step */
 void float_mode_set(void);                      /* the calling thread: nearest, FTZ, DAZ */
 
-/* ---- the OS seam: only base/os.c calls the system ------------------------------------------------------ */
+/* ---- the OS seam: only base/os.c calls the system ------------------------------------------- */
 
-typedef struct Map { const uint8_t *p; int64_t n; } Map;        /* a file's bytes, read-only, mapped */
+typedef struct Map { const uint8_t *p; int64_t n; } Map;    /* a file's bytes, read-only */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
-void os_drop(const void *p, int64_t n);         /* mapped bytes that are not needed soon: they leave memory, not the map */
-bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;  /* terminated */
+void os_drop(const void *p, int64_t n);         /* mapped bytes leave memory, not the map */
+/* A whole file of at most `limit` bytes, NUL-terminated behind its end. */
+bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;
 bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;
 /* Writing is always: temporary name beside it, write, fsync, rename, fsync of the folder. */
 typedef struct OutFile OutFile;
-OutFile *os_create(Arena *a, const char *path, Err *err);           /* NULL on error; path appears at os_commit */
+OutFile *os_create(Arena *a, const char *path, Err *err);       /* NULL on error */
 bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
-bool os_commit(OutFile *o, Err *err) CHECKED;                       /* the file is there, whole and durable */
-void os_abandon(OutFile *o);                                        /* it never was */
-bool os_mkdir(const char *path, Err *err) CHECKED;              /* parents too; there already is fine */
-bool os_rename(const char *from, const char *to, Err *err) CHECKED;   /* atomic, folder fsynced */
-bool os_remove(const char *path, Err *err) CHECKED;             /* a file, or a folder with its files */
+bool os_commit(OutFile *o, Err *err) CHECKED;   /* now it has its name, whole and durable */
+void os_abandon(OutFile *o);                    /* it never was; also after a failed commit */
+bool os_mkdir(const char *path, Err *err) CHECKED;      /* parents too; there already is fine */
+bool os_rename(const char *from, const char *to, Err *err) CHECKED;     /* atomic and durable */
+bool os_remove(const char *path, Err *err) CHECKED;     /* a file, or a folder with its files */
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
-double os_now(void);                                            /* monotonic seconds */
-int64_t os_cpus(void);                                          /* CPUs this process may use */
-bool os_allow_amx(void);                                        /* asks the kernel for AMX tiles, for this process */
-int64_t os_memory_free(void), os_memory_peak(void);             /* bytes available; own peak RSS */
-const char *os_env(const char *name);                           /* NULL when unset or empty */
+double os_now(void);                            /* monotonic seconds */
+int64_t os_cpus(void);                          /* CPUs this process may use */
+bool os_allow_amx(void);                        /* asks the kernel for AMX tiles, per process */
+int64_t os_memory_free(void), os_memory_peak(void);     /* bytes available; own peak RSS */
+const char *os_env(const char *name);           /* NULL when unset or empty */
 bool os_is_tty(int fd);
-int64_t os_columns(void);                                       /* terminal width, 80 when unknown */
-void os_catch_interrupt(void);                                  /* SIGINT, SIGTERM: set a flag; twice: die */
+int64_t os_columns(void);                       /* terminal width, 80 when unknown */
+void os_catch_interrupt(void);                  /* SIGINT, SIGTERM: set a flag; twice: die */
 bool os_interrupted(void);
 void os_interrupt_clear(void);
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */
 void os_fail_after(int64_t n);
 
-/* ---- logging and progress (stderr) ---------------------------------------------------------------------- */
+/* ---- logging and progress (stderr) ---------------------------------------------------------- */
 
 typedef enum LogLevel { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } LogLevel;
 void log_set(LogLevel level);
@@ -205,22 +208,22 @@ void log_at(LogLevel level, const char *fmt, ...) FORMAT(2, 3);
 typedef struct Progress {
     const char *what, *unit;                    /* "train", "step"; bytes have the unit "B" */
     double start, shown;
-    int64_t first, done, total;                 /* total 0: not known. first: set it when resuming */
+    int64_t first, done, total;                 /* total 0: unknown; first: set it when resuming */
     bool tty, on;                               /* on: something is on the screen */
 } Progress;
 void progress_start(Progress *p, const char *what, const char *unit, int64_t total);
 void progress_at(Progress *p, int64_t done, const char *extra);  /* extra: "loss 3.21" or NULL */
 void progress_end(Progress *p);
 
-/* ---- options: one table gives parser, --help and the man page --------------------------------------------- */
+/* ---- options: one table gives parser, --help and the man page ------------------------------- */
 
 typedef enum OptKind { OPT_FLAG, OPT_STR, OPT_I64, OPT_F64, OPT_LIST } OptKind;
 typedef struct OptList { const char *v[64]; int64_t n; } OptList;
 typedef struct Opt {
     OptKind kind;
-    const char *name;       /* "max-tokens": --max-tokens N or --max-tokens=N */
-    const char *arg;        /* "N", "FILE"; for a choice "f32|a16|a8", which is enforced; NULL for a flag */
-    void *to;               /* bool*, const char**, int64_t*, double*, OptList*; the default stands there */
+    const char *name;       /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
+    const char *arg;        /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
+    void *to;               /* bool, const char*, int64_t, double, OptList; holds the default */
     const char *help;       /* one or two sentences */
     double lo, hi;          /* inclusive bounds of a number; both 0: any */
 } Opt;
@@ -230,8 +233,8 @@ typedef struct Command {
     const char *examples;                /* "lisao run ...\n" lines */
     const Opt *opts; int64_t n_opts;
 } Command;
-/* Parses argv[1..]; operands stay in argv[1..*argc-1]. "--" ends options. Unknown, missing, doubled or
- * out-of-range: ERR_USAGE with the nearest name. --help prints and sets *helped. */
+/* Parses argv[1..]; operands stay in argv[1..*argc-1]. "--" ends options. Unknown, missing,
+ * doubled or out-of-range: ERR_USAGE with the nearest name. --help prints and sets *helped. */
 bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err) CHECKED;
 void opt_help(const Command *c, Buf *out);      /* text for a terminal */
 void opt_man(const Command *c, Buf *out);       /* one section of the man page, in man(7) */

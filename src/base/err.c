@@ -1,10 +1,12 @@
-/* err.c -- the two kinds of error: the programmer's (CHECK, abort) and the world's (Err, returned). */
+/* err.c -- the two kinds of error: the programmer's (CHECK, abort) and the world's (Err,
+ * returned). */
 #include "base/base.h"
 #include <stdio.h>
 #include <stdlib.h>
 
 void check_failed(const char *file, int line, const char *what) {
-    fprintf(stderr, "lisao: %s:%d: CHECK(%s) failed; this is a defect of the program\n", file, line, what);
+    fprintf(stderr, "lisao: %s:%d: CHECK(%s) failed; this is a defect of the program\n", file, line,
+            what);
     fflush(stderr);
     abort();
 }

@@ -1,7 +1,8 @@
 /* log.c -- what goes to stderr while the program works: log lines and the progress bar.
  *
- * A bar stands on the last line of a terminal and is drawn over; a log line clears it first. The results
- * of a command go to stdout and never through here. One thread at a time, as with all of stdio's order. */
+ * A bar stands on the last line of a terminal and is drawn over; a log line clears it first. The
+ * results of a command go to stdout and never through here. One thread at a time, as with all of
+ * stdio's order. */
 #include "base/base.h"
 #include <stdio.h>
 
@@ -27,7 +28,7 @@ void log_at(LogLevel level, const char *fmt, ...) {
     fprintf(stderr, "lisao: %s%s\n", prefix[level], line);
 }
 
-/* ---- progress --------------------------------------------------------------------------------- */
+/* ---- progress ------------------------------------------------------------------------------- */
 
 enum { BAR = 20 };
 static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10;       /* seconds */
@@ -45,12 +46,15 @@ static void amount(char out[32], double v, const char *unit) {
 
 static void clock_text(char out[32], double seconds) {
     int64_t s = (int64_t)(seconds + 0.5);
-    if (s >= 3600) snprintf(out, 32, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
+    if (s >= 3600)
+        snprintf(out, 32, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
     else snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
-/* "train [=====>    ]  45% 123/456 step, 12.3 step/s, ETA 1:23, loss 3.21"; the bar on terminals only. */
-static void progress_text(const Progress *p, char *out, size_t size, double now, const char *extra) {
+/* "train [=====>    ]  45% 123/456 step, 12.3 step/s, ETA 1:23, loss 3.21"; the bar on terminals
+ * only. */
+static void progress_text(const Progress *p, char *out, size_t size, double now,
+                          const char *extra) {
     char bar[BAR + 8] = "", count[96], rate[32], left[40] = "", a[32], b[32];
     double speed = (double)(p->done - p->first) / MAX(now - p->start, 1e-9);
     amount(a, (double)p->done, p->unit);
@@ -60,7 +64,8 @@ static void progress_text(const Progress *p, char *out, size_t size, double now,
         amount(b, (double)p->total, p->unit);
         snprintf(count, sizeof count, "%3d%% %s of %s", (int)(100 * part), a, b);
         int fill = (int)(BAR * part);
-        if (p->tty) snprintf(bar, sizeof bar, "[%.*s%*s] ", fill, "====================", BAR - fill, "");
+        if (p->tty)
+            snprintf(bar, sizeof bar, "[%.*s%*s] ", fill, "====================", BAR - fill, "");
         if (speed > 0 && p->done < p->total) {
             clock_text(a, (double)(p->total - p->done) / speed);
             snprintf(left, sizeof left, ", ETA %s", a);

@@ -1,9 +1,10 @@
 /* math.c -- exp, log, pow, sin, cos from basic operations and fma: the same bits on every CPU and
  * compiler, which no libm promises. Correct with FTZ and DAZ set.
  *
- * Polynomials are minimax (Remez exchange, weighted for relative error), their errors stated beside them.
- * "Exact" below is meant literally; each such claim carries its reason. tests/base/math.c measures the
- * errors against long double and, for rope angles, against correctly rounded tables. */
+ * Polynomials are minimax (Remez exchange, weighted for relative error), their errors stated
+ * beside them. "Exact" below is meant literally; each such claim carries its reason.
+ * tests/base/math.c measures the errors against long double and, for rope angles, against
+ * correctly rounded tables. */
 #include "base/base.h"
 #include <math.h>
 
@@ -11,8 +12,9 @@ float exp_f32(float x) {
     if (x < EXP_LO) return 0;
     if (x > EXP_HI) return INFINITY;
     if (x != x) return x;
-    /* The first fma is exact: the bits of x and of n * LN2_HI reach down to 2^-25 at most (for n != 0),
-     * and |r| < 1/2. x >= EXP_LO keeps p * 2^n normal: n = -126 only comes with r > 0, that is p > 1. */
+    /* The first fma is exact: the bits of x and of n * LN2_HI reach down to 2^-25 at most (for n
+     * != 0), and |r| < 1/2. x >= EXP_LO keeps p * 2^n normal: n = -126 only comes with r > 0,
+     * that is p > 1. */
     float n = rintf(x * EXP_LOG2E);
     float r = fmaf(n, -EXP_LN2_HI, x);
     r = fmaf(n, -EXP_LN2_LO, r);
@@ -26,10 +28,11 @@ float exp_f32(float x) {
     return f32_of_bits(bits_of_f32(p) + ((uint32_t)(int32_t)n << 23));
 }
 
-/* log_f64 errs by 2^-53 relative, so the rounding to f32 is the correct one but for one case in 2^28. */
+/* log_f64 errs by 2^-53 relative, so the rounding to f32 is the correct one but for one case in
+ * 2^28. */
 float log_f32(float x) { return (float)log_f64((double)x); }
 
-/* ---- f64 -------------------------------------------------------------------------------------- */
+/* ---- f64 ------------------------------------------------------------------------------------ */
 
 /* A number as the unevaluated sum hi + lo, |lo| <= ulp(hi)/2 or little more. */
 typedef struct Pair { double hi, lo; } Pair;
@@ -61,17 +64,19 @@ static double exp_pair(Pair x) {
     if (x.hi < -708) return 0;                  /* near 2^-1022, where FTZ begins */
     if (x.hi > 709.78) return INFINITY;
     if (x.hi != x.hi) return x.hi;
-    /* y + z = x - n ln2. The first fma is exact: for n != 0 the bits of x reach down to 2^-54 at most
-     * (|x| > 0.34), those of n * LN2 to 2^-53, and |y| < 1/2. Then n * LN2_LO < 2^-45 is taken off. */
+    /* y + z = x - n ln2. The first fma is exact: for n != 0 the bits of x reach down to 2^-54 at
+     * most (|x| > 0.34), those of n * LN2 to 2^-53, and |y| < 1/2. Then n * LN2_LO < 2^-45 is
+     * taken off. */
     double n = rint(x.hi * 0x1.71547652b82fep+0);
     double exact = fma(n, -0x1.62e42fefa39efp-1, x.hi);
     Pair y = pair_sum(exact, fma(n, -0x1.abc9e3b39803fp-56, x.lo));
-    /* e^(y.hi + y.lo) = 1 + y.hi + (y.hi^2 Q(y.hi) + y.lo e^y): 1 + y.hi is exact as a pair, and the
-     * bracket is below 0.07, so its roundings are below 2^-56: the last addition is nearly all the error. */
+    /* e^(y.hi + y.lo) = 1 + y.hi + (y.hi^2 Q(y.hi) + y.lo e^y): 1 + y.hi is exact as a pair, and
+     * the bracket is below 0.07, so its roundings are below 2^-56: the last addition is nearly
+     * all the error. */
     double t = fma(y.hi * y.hi, polynomial(Q, COUNT(Q), y.hi), y.lo * (1 + y.hi));
     Pair one = pair_sum(1, y.hi);
     double p = one.hi + (one.lo + t);
-    int64_t half = (int64_t)n / 2;              /* twice, since 2^1024 is no number but p * 2^1024 may be */
+    int64_t half = (int64_t)n / 2;      /* twice, since 2^1024 is no number but p * 2^1024 may be */
     return p * power_of_two(half) * power_of_two((int64_t)n - half);
 }
 
@@ -79,17 +84,20 @@ static double exp_pair(Pair x) {
  * x = 2^e m, sqrt(1/2) <= m < sqrt(2); s = f/(2+f) with f = m - 1, so log m = 2 atanh(s)
  * = 2s + 2s s^2 P(s^2). */
 static Pair log_pair(double x) {
-    /* (atanh(s)/s - 1)/s^2 as a polynomial in s^2, |s| <= 0.1716: relative error of atanh 2^-66.7 */
+    /* (atanh(s)/s - 1)/s^2 as a polynomial in s^2, |s| <= 0.1716: relative error of atanh
+     * 2^-66.7 */
     static const double P[] = {
         0x1.5555555555555p-2, 0x1.9999999999dffp-3, 0x1.249249242b410p-3, 0x1.c71c7258fdeaap-4,
         0x1.745cde358dcdep-4, 0x1.3b20ab92520c2p-4, 0x1.0f5cc8c86c9ccp-4, 0x1.0f6314057d66bp-4};
     uint64_t u = bits_of_f64(x);
     /* Subtracting the bits of sqrt(1/2) makes the exponent field floor(log2(x / sqrt(1/2))). */
     int64_t e = ((int64_t)u - (int64_t)0x3fe6a09e667f3bcd) >> 52;
-    double f = f64_of_bits(u - ((uint64_t)e << 52)) - 1;     /* exact: within a factor of 2 (Sterbenz) */
+    /* exact: within a factor of 2 (Sterbenz) */
+    double f = f64_of_bits(u - ((uint64_t)e << 52)) - 1;
     Pair t = pair_sum(2, f);
     Pair s = {f / t.hi, 0};
-    s.lo = fma(-s.hi, t.lo, fma(-s.hi, t.hi, f)) / t.hi;     /* the remainder of the division is exact */
+    /* the remainder of the division is exact */
+    s.lo = fma(-s.hi, t.lo, fma(-s.hi, t.hi, f)) / t.hi;
     double z = s.hi * s.hi;
     double tail = 2 * fma(s.hi * z, polynomial(P, COUNT(P), z), s.lo);
     /* e * LN2_HI is exact: 41 bits times 11. It is at least 0.69 or 0, and |2s| < 0.35. */
@@ -104,7 +112,7 @@ static bool is_positive(double x) { return x >= 0x1p-1022 && x < INFINITY; }
 
 double log_f64(double x) {
     if (is_positive(x)) return log_pair(x).hi;
-    return x < 0 ? NAN : x < 1 ? -INFINITY : x;             /* subnormals count as 0; inf and NaN stay */
+    return x < 0 ? NAN : x < 1 ? -INFINITY : x;        /* subnormals count as 0; inf and NaN stay */
 }
 
 double pow_f64(double x, double y) {
@@ -114,12 +122,15 @@ double pow_f64(double x, double y) {
     return exp_pair((Pair){p, fma(l.lo, y, fma(l.hi, y, -p))});
 }
 
-/* Cody and Waite with three parts of pi/2 = P1 + P2 + P3 + O(2^-163) and fma; |x| < 2^30, so |n| < 2^30.
- *   1. r = x - n P1 is exact: for n != 0 the bits of x reach down to 2^-53 at most (|x| > 0.78), those
- *      of n P1 to 2^-52, and |r| < 0.8.
- *   2. w = n P2 < 2^-23 with its rounding error by fma; r - w exactly as a pair, in either order of size.
- *   3. What is lost is the rounding of the low parts, about 2^-53 of 2^-76, and n times the rest of pi/2,
- *      2^-133. The nearest a double comes to a multiple of pi/2 is about 2^-61: 2^-68 relative at worst. */
+/* Cody and Waite with three parts of pi/2 = P1 + P2 + P3 + O(2^-163) and fma; |x| < 2^30, so |n| <
+ * 2^30.
+ *   1. r = x - n P1 is exact: for n != 0 the bits of x reach down to 2^-53 at most (|x| > 0.78),
+ *      those of n P1 to 2^-52, and |r| < 0.8.
+ *   2. w = n P2 < 2^-23 with its rounding error by fma; r - w exactly as a pair, in either order of
+ *      size.
+ *   3. What is lost is the rounding of the low parts, about 2^-53 of 2^-76, and n times the rest
+ *      of pi/2, 2^-133. The nearest a double comes to a multiple of pi/2 is about 2^-61: 2^-68
+ *      relative at worst. */
 static Pair reduce(double x, int64_t *quadrant) {
     CHECK(fabs(x) < 0x1p30);
     double n = rint(x * 0x1.45f306dc9c883p-1);

@@ -1,10 +1,11 @@
 /* os.c -- the OS seam: the only file that opens, reads, writes, maps or asks the system.
  *
  * Invariants:
- * 1. A path that os_create wrote holds the old bytes or all of the new ones, also after SIGKILL or a power
- *    cut: the bytes go to a temporary name, are made durable, and only then take the name.
+ * 1. A path that os_create wrote holds the old bytes or all of the new ones, also after SIGKILL or
+ *    a power cut: the bytes go to a temporary name, are made durable, and only then take the name.
  * 2. Each failure becomes an Err that says what was being done to which path, and what helps.
- * 3. Every read, write, fsync and rename passes by faulty(), so that tests can make each of them fail. */
+ * 3. Every read, write, fsync and rename passes by faulty(), so that tests can make each of them
+ *    fail. */
 #define _GNU_SOURCE
 #include "base/base.h"
 #include "base/os_pages.h"
@@ -19,10 +20,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* ---- faults and messages -------------------------------------------------------------------------- */
+/* ---- faults and messages -------------------------------------------------------------------- */
 
 static _Atomic int64_t faults_in;               /* calls until the fault; 0: none */
 
@@ -46,7 +48,7 @@ static bool os_error(Err *err, const char *doing, const char *path) {
     return err_set(err, ERR_IO, "cannot %s %s: %s%s", doing, path, strerror(e), hint);
 }
 
-/* ---- memory and maps ---------------------------------------------------------------------------------- */
+/* ---- memory and maps ------------------------------------------------------------------------ */
 
 void *os_reserve(int64_t bytes) {
     void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
@@ -85,7 +87,15 @@ void os_unmap(Map *m) {
     *m = (Map){(const uint8_t *)"", 0};
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------- */
+/* Whole pages inside of the range; a page that is asked for again is read again. */
+void os_drop(const void *p, int64_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)p, hi = lo + (uintptr_t)n;
+    lo = (lo + page - 1) / page * page;
+    hi = hi / page * page;
+    if (lo < hi) madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* Bytes read, 0 at the end, -1 on error. Interrupted reads go on, unless the user wants to stop. */
 static int64_t read_some(int fd, char *p, int64_t n) {
@@ -96,7 +106,8 @@ static int64_t read_some(int fd, char *p, int64_t n) {
 }
 
 /* Reads to the end, at most `limit` bytes. `hint`: the size, where it is known. */
-static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint, int64_t limit, Err *err) {
+static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint, int64_t limit,
+                     Err *err) {
     int64_t cap = MIN(MAX(hint, 4095), limit) + 1, n = 0;
     char *p = arena_try(a, cap);
     while (p) {
@@ -108,7 +119,8 @@ static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint,
             continue;
         }
         int64_t got = read_some(fd, p + n, cap - n);
-        if (got < 0 && errno == EINTR) return err_set(err, ERR_INTERRUPTED, "interrupted reading %s", path);
+        if (got < 0 && errno == EINTR)
+            return err_set(err, ERR_INTERRUPTED, "interrupted reading %s", path);
         if (got < 0) return os_error(err, "read", path);
         n += got;
         if (got > 0) continue;
@@ -116,7 +128,8 @@ static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint,
         *out = (Str){p, n};
         return true;
     }
-    return err_set(err, ERR_LIMIT, "%s is too long: at most %lld bytes are read", path, (long long)limit);
+    return err_set(err, ERR_LIMIT, "%s is too long: at most %lld bytes are read", path,
+                   (long long)limit);
 }
 
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) {
@@ -124,9 +137,9 @@ bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) {
     int fd = open_file(path, &st, err);
     if (fd < 0) return false;
     bool fine = st.st_size <= limit
-        ? read_all(a, out, fd, path, st.st_size, limit, err)
-        : err_set(err, ERR_LIMIT, "%s has %lld bytes: at most %lld are read", path, (long long)st.st_size,
-                  (long long)limit);
+                    ? read_all(a, out, fd, path, st.st_size, limit, err)
+                    : err_set(err, ERR_LIMIT, "%s has %lld bytes: at most %lld are read", path,
+                              (long long)st.st_size, (long long)limit);
     close(fd);
     return fine;
 }
@@ -135,7 +148,7 @@ bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) {
     return read_all(a, out, 0, "standard input", 0, limit, err);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 struct OutFile {
     int fd;                                     /* -1 once committed or abandoned */
@@ -151,7 +164,9 @@ static Str folder_of(Str path) {
 }
 
 static int fsync_or_fault(int fd) { return faulty() ? -1 : fsync(fd); }
-static int rename_or_fault(const char *from, const char *to) { return faulty() ? -1 : rename(from, to); }
+static int rename_or_fault(const char *from, const char *to) {
+    return faulty() ? -1 : rename(from, to);
+}
 
 /* A name is durable when its folder is. */
 static bool sync_folder(const char *path, Err *err) {
@@ -170,8 +185,8 @@ OutFile *os_create(Arena *a, const char *path, Err *err) {
     static _Atomic uint32_t counter;
     OutFile *o = PUSH(a, OutFile, 1);
     o->path = str_copy(a, str_of(path)).p;
-    /* Process and counter make the name our own; O_EXCL and another try take care of what a killed process
-     * of the same number left there, and of equal numbers in two containers. */
+    /* Process and counter make the name our own; O_EXCL and another try take care of what a
+     * killed process of the same number left there, and of equal numbers in two containers. */
     for (int tries = 0; tries < 1000; tries++) {
         uint32_t i = atomic_fetch_add(&counter, 1);
         o->temp = str_fmt(a, "%s.tmp-%d-%u", path, (int)getpid(), i).p;
@@ -200,7 +215,8 @@ bool os_commit(OutFile *o, Err *err) {
     bool fine = fsync_or_fault(o->fd) == 0 || os_error(err, "sync", o->path);
     if (close(o->fd) < 0 && fine) fine = os_error(err, "close", o->path);
     o->fd = -1;
-    if (fine && rename_or_fault(o->temp, o->path) < 0) fine = os_error(err, "rename into place", o->path);
+    if (fine && rename_or_fault(o->temp, o->path) < 0)
+        fine = os_error(err, "rename into place", o->path);
     if (!fine) {
         unlink(o->temp);
         return false;
@@ -215,7 +231,7 @@ void os_abandon(OutFile *o) {
     o->fd = -1;
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static bool make_one(const char *path, Err *err) {
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && os_is_dir(path))) return true;
@@ -241,7 +257,8 @@ bool os_rename(const char *from, const char *to, Err *err) {
     return sync_folder(to, err);
 }
 
-/* Removes the entries of an open folder; folders in it make rmdir fail later, with a clear message. */
+/* Removes the entries of an open folder; folders in it make rmdir fail later, with a clear
+ * message. */
 static void remove_files(DIR *dir) {
     for (struct dirent *e; (e = readdir(dir));) unlinkat(dirfd(dir), e->d_name, 0);
 }
@@ -291,7 +308,7 @@ bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
     return fine;
 }
 
-/* ---- the machine -------------------------------------------------------------------------------------------------- */
+/* ---- the machine ---------------------------------------------------------------------------- */
 
 double os_now(void) {
     struct timespec t;
@@ -307,7 +324,8 @@ static void system_text(const char *path, char *text, size_t size) {
     if (fd >= 0) close(fd);
 }
 
-/* The number that follows `name` in a system file ("" for the first), times `unit`; -1 if there is none. */
+/* The number that follows `name` in a system file ("" for the first), times `unit`; -1 if there
+ * is none. */
 static int64_t system_number(const char *path, const char *name, int64_t unit) {
     char text[4096];
     long long v;
@@ -319,13 +337,24 @@ static int64_t system_number(const char *path, const char *name, int64_t unit) {
 /* The affinity mask, and what a container is granted ("quota period" of cgroup 2). */
 int64_t os_cpus(void) {
     cpu_set_t set;
-    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                            : sysconf(_SC_NPROCESSORS_ONLN);
     char text[64];
     long long quota, period;
     system_text("/sys/fs/cgroup/cpu.max", text, sizeof text);
     if (sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0)
         n = MIN(n, (quota + period - 1) / period);
     return MAX(n, 1);
+}
+
+/* arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): without it the first tile instruction
+ * dies. */
+bool os_allow_amx(void) {
+#if defined(__x86_64__)
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return false;
+#endif
 }
 
 int64_t os_memory_free(void) {
@@ -352,7 +381,7 @@ int64_t os_columns(void) {
     return 80;
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------------------------------ */
+/* ---- interrupts ----------------------------------------------------------------------------- */
 
 static atomic_bool interrupted;
 
@@ -363,7 +392,7 @@ static void on_signal(int sig) {
 }
 
 void os_catch_interrupt(void) {
-    struct sigaction act = {.sa_handler = on_signal};      /* no SA_RESTART: a waiting read returns */
+    struct sigaction act = {.sa_handler = on_signal};    /* no SA_RESTART: a waiting read returns */
     sigemptyset(&act.sa_mask);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);

@@ -1,5 +1,5 @@
-/* sha256.c -- SHA-256 (FIPS 180-4), incremental. s->bytes counts what came in; the last bytes % 64 of it
- * wait in s->block. */
+/* sha256.c -- SHA-256 (FIPS 180-4), incremental. s->bytes counts what came in; the last bytes %
+ * 64 of it wait in s->block. */
 #include "base/base.h"
 
 static const uint32_t K[64] = {
@@ -41,8 +41,10 @@ static void sha256_block(uint32_t h[8], const uint8_t *p) {
 }
 
 void sha256_init(Sha256 *s) {
-    *s = (Sha256){{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
-                   0x5be0cd19}, 0, {0}};
+    *s = (Sha256){{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
+                   0x1f83d9ab, 0x5be0cd19},
+                  0,
+                  {0}};
 }
 
 void sha256_add(Sha256 *s, const void *data, int64_t n) {
@@ -68,6 +70,7 @@ void sha256_hex(Sha256 *s, char hex[65]) {
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)(bits >> (56 - 8 * i));
     sha256_add(s, padding, 1 + (int64_t)((119 - s->bytes % 64) % 64));      /* up to 56 mod 64 */
     sha256_add(s, length, 8);
-    for (int i = 0; i < 64; i++) hex[i] = "0123456789abcdef"[s->h[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    for (int i = 0; i < 64; i++)
+        hex[i] = "0123456789abcdef"[s->h[i / 8] >> (28 - 4 * (i % 8)) & 15];
     hex[64] = 0;
 }

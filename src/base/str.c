@@ -37,9 +37,10 @@ uint64_t str_hash(Str s) {
     return h;
 }
 
-/* ---- buffers ---------------------------------------------------------------------------------- */
+/* ---- buffers -------------------------------------------------------------------------------- */
 
-/* Room for `more` bytes and a NUL. Doubling: what is left behind in the arena is less than what is used. */
+/* Room for `more` bytes and a NUL. Doubling: what is left behind in the arena is less than what
+ * is used. */
 static void buf_grow(Buf *b, int64_t more) {
     if (b->n + more < b->cap) return;
     int64_t cap = MAX(64, MAX(2 * b->cap, b->n + more + 1));
@@ -74,7 +75,7 @@ void buf_fmt(Buf *b, const char *fmt, ...) {
     va_end(args);
 }
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -86,9 +87,10 @@ static int64_t digits(Str s, int64_t i) {
 bool str_i64(Str s, int64_t *out) {
     bool minus = s.n > 0 && s.p[0] == '-';
     if (s.n == minus || digits(s, minus) != s.n) return false;
-    int64_t v = 0;                              /* built downwards: INT64_MIN has no positive twin */
+    int64_t v = 0;                             /* built downwards: INT64_MIN has no positive twin */
     for (int64_t i = minus; i < s.n; i++)
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, s.p[i] - '0', &v)) return false;
+        if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, s.p[i] - '0', &v))
+            return false;
     if (!minus && __builtin_sub_overflow(0, v, &v)) return false;
     *out = v;
     return true;
@@ -124,9 +126,10 @@ bool str_f64(Str s, double *out) {
     return true;
 }
 
-/* ---- names and UTF-8 --------------------------------------------------------------------------- */
+/* ---- names and UTF-8 ------------------------------------------------------------------------ */
 
-/* Levenshtein distance, one row of the table at a time; names longer than 63 are far from anything. */
+/* Levenshtein distance, one row of the table at a time; names longer than 63 are far from
+ * anything. */
 static int64_t distance(Str a, Str b) {
     int64_t row[64];
     if (a.n >= COUNT(row) || b.n >= COUNT(row)) return INT64_MAX;
@@ -153,7 +156,8 @@ const char *str_nearest(Str s, const char *const *names, int64_t n) {
     return found;
 }
 
-/* RFC 3629: the second byte's range excludes overlong forms, surrogates and what is beyond U+10FFFF. */
+/* RFC 3629: the second byte's range excludes overlong forms, surrogates and what is beyond
+ *           U+10FFFF. */
 int utf8_length(Str s) {
     if (s.n < 1) return 0;
     const uint8_t *p = (const uint8_t *)s.p;

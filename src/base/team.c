@@ -1,17 +1,17 @@
 /* team.c -- lanes: threads that run one function together, and the barrier between its parts.
  *
  * Invariants:
- * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves the
- *    phase on; the others wait for the phase to move. Nobody can arrive at the next barrier before that,
- *    so the count is free again in time.
- * 2. Who waits spins for at most SPIN seconds, and not at all when there are more lanes than CPUs: a lane
- *    that shares its CPU with a busy neighbour must give it up. Then it sleeps on the phase by futex.
- *    It counts itself among the sleepers before it sleeps, and the kernel compares the phase again;
- *    the waker moves the phase before it looks for sleepers. So no wake-up is lost.
- * 3. team_run starts the lanes by one barrier (they wait in it between runs) and ends by another, so `fn`
- *    and `arg` are written while all lanes wait and read after the barrier.
- * These orders rest on the sequentially consistent atomics of C11. Atomics are used here only (and for
- * the interrupt flag in os.c). */
+ * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves
+ *    the phase on; the others wait for the phase to move. Nobody can arrive at the next barrier
+ *    before that, so the count is free again in time.
+ * 2. Who waits spins for at most SPIN seconds, and not at all when there are more lanes than CPUs:
+ *    a lane that shares its CPU with a busy neighbour must give it up. Then it sleeps on the phase
+ *    by futex. It counts itself among the sleepers before it sleeps, and the kernel compares the
+ *    phase again; the waker moves the phase before it looks for sleepers. So no wake-up is lost.
+ * 3. team_run starts the lanes by one barrier (they wait in it between runs) and ends by another,
+ *    so `fn` and `arg` are written while all lanes wait and read after the barrier.
+ * These orders rest on the sequentially consistent atomics of C11. Atomics are used here only
+ * (and for the interrupt flag in os.c). */
 #define _GNU_SOURCE
 #include "base/base.h"
 #include <errno.h>
@@ -40,7 +40,7 @@ struct Team {
 };
 typedef struct Start { Team *team; int64_t i; } Start;
 
-/* ---- float mode ------------------------------------------------------------------------------- */
+/* ---- float mode ----------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 /* MXCSR: bit 15 FTZ, bits 14-13 rounding (0 nearest), bit 6 DAZ. */
@@ -64,13 +64,14 @@ static void cpu_relax(void) { __asm__ volatile("yield"); }
 
 void float_mode_set(void) { mode_put((mode_get() & ~(uint32_t)MODE_MASK) | MODE); }
 
-/* ---- the barrier -------------------------------------------------------------------------------- */
+/* ---- the barrier ---------------------------------------------------------------------------- */
 
 static void futex(_Atomic uint32_t *word, int op, uint32_t value) {
     syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
-/* True when the phase moved on within the time. The clock is read now and then: it costs some 20 ns. */
+/* True when the phase moved on within the time. The clock is read now and then: it costs some 20
+ * ns. */
 static bool phase_spin(Team *t, uint32_t phase) {
     for (double end = os_now() + SPIN; os_now() < end;)
         for (int i = 0; i < 32; i++) {
@@ -98,7 +99,7 @@ void lane_sync(Lane l) {
     if (l.n > 1) barrier(l.team);
 }
 
-/* ---- the team --------------------------------------------------------------------------------------- */
+/* ---- the team ------------------------------------------------------------------------------- */
 
 static void lane_run(Team *t, int64_t i) {
     CHECK((mode_get() & MODE_MASK) == MODE);    /* float_mode_set, see the door */
@@ -116,7 +117,8 @@ static void *lane_main(void *start) {
     }
 }
 
-/* Signals stay with the thread that opens the team: the lanes are started with all of them blocked. */
+/* Signals stay with the thread that opens the team: the lanes are started with all of them
+ * blocked. */
 static void lanes_start(Team *t) {
     sigset_t all, before;
     sigfillset(&all);
@@ -126,8 +128,8 @@ static void lanes_start(Team *t) {
         *s = (Start){t, i};
         int e = pthread_create(&t->thread[i], NULL, lane_main, s);
         if (e) {
-            fprintf(stderr, "lisao: cannot start lane %d of %d: %s (try fewer: --lanes)\n", (int)i + 1,
-                    (int)t->n, strerror(e));
+            fprintf(stderr, "lisao: cannot start lane %d of %d: %s (try fewer: --lanes)\n",
+                    (int)i + 1, (int)t->n, strerror(e));
             abort();
         }
     }
@@ -169,7 +171,7 @@ void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg) {
     t->running = false;
 }
 
-/* ---- shares ------------------------------------------------------------------------------------------ */
+/* ---- shares --------------------------------------------------------------------------------- */
 
 /* The first n % l.n lanes get one more than the others. */
 Range lane_range(Lane l, int64_t n) {
