@@ -1,0 +1,27 @@
+# case.bash NAME -- runs tests/e2e/NAME.case in an empty folder with the helpers below, and removes the folder.
+# Ends with 0 when all was as it should be, 77 when what the case needs is not on this machine.
+set -u
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+LISAO=${LISAO_BIN:-$ROOT/build/lisao}
+GOLDEN=$ROOT/tests/golden
+SMOLLM2=${LISAO_MODEL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf}
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+export NO_COLOR=1
+
+# fail MESSAGE: says which expectation was not met. need FILE: skips the script where FILE is absent.
+fail() { echo "$NAME: $*" >&2; exit 1; }
+need() { [ -e "$1" ] || { echo "$NAME: skipped, no $1" >&2; exit 77; }; }
+# expect CODE COMMAND...: runs it, its output in $WORK/out and $WORK/err, and holds the exit code.
+expect() {
+    local want=$1 got=0
+    shift
+    "$@" >"$WORK/out" 2>"$WORK/err" </dev/null || got=$?
+    [ "$got" = "$want" ] || { cat "$WORK/err" >&2; fail "exit code $got, not $want, from: $*"; }
+}
+# says TEXT: the last command's stderr has it. prints TEXT: its stdout has it.
+says() { grep -qF -- "$1" "$WORK/err" || { cat "$WORK/err" >&2; fail "stderr lacks: $1"; }; }
+prints() { grep -qF -- "$1" "$WORK/out" || { cat "$WORK/out" >&2; fail "stdout lacks: $1"; }; }
+
+NAME=$1
+. "$ROOT/tests/e2e/$NAME.case"
