@@ -124,6 +124,8 @@ float row_lse(const float *x, int64_t n) {
     return m + log_f32(kern.sum_exp(x, m, n));
 }
 
+void row_exp(float *y, const float *x, float m, int64_t n) { kern.cross_entropy_back(y, x, m, 1.0f, n); }
+
 void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale, int64_t n) {
     CHECK(target >= 0 && target < n);
     float hit = (exp_f32(z[target] - lse) - 1.0f) * scale;       /* read before dz, which may be z */
