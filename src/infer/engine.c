@@ -1,0 +1,249 @@
+/* engine.c -- requests in, tokens out: add, cancel, step.
+ *
+ * Everything an engine needs is allocated in engine_new. Callbacks run while no batch is under way, so they may add and
+ * cancel; what they cancel ends at the beginning of the next step. */
+#include "infer/parts.h"
+
+#include <math.h>
+
+enum { TEMPERATURE_MAX = 1000 };
+static const float TEMPERATURE_MIN = 1e-4f;
+
+void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions) {
+    p->rows = e->rows;
+    p->logit_rows = p->spans = e->seqs;
+    p->positions = positions;
+    p->pages = e->seqs * (round_up(positions, PAGE) / PAGE);
+}
+
+static bool spec_check(const EngineSpec *s, const PlanSpec *p, Err *err) {
+    if (s->seqs < 1 || s->queue < 1 || s->rows < s->seqs || s->chunk < 0)
+        return err_set(err, ERR_LIMIT, "starting the engine: %lld sequences, a queue of %lld and %lld rows a step do not go "
+                       "together; there must be a place in the queue and a row for each sequence", (long long)s->seqs,
+                       (long long)s->queue, (long long)s->rows);
+    if (p->rows < s->rows || p->logit_rows < s->seqs || p->spans < s->seqs || p->pages < 1)
+        return err_set(err, ERR_LIMIT, "starting the engine: the plan has %lld rows, %lld logit rows, %lld spans and %lld "
+                       "pages, too few for %lld sequences and %lld rows a step", (long long)p->rows,
+                       (long long)p->logit_rows, (long long)p->spans, (long long)p->pages, (long long)s->seqs,
+                       (long long)s->rows);
+    return true;
+}
+
+static void lists_new(Engine *e, Arena *a) {
+    const EngineSpec *s = &e->spec;
+    int64_t most = e->plan->spec.positions + 1;                 /* the last token drawn is not computed */
+    e->n_seqs = s->seqs + s->queue;
+    e->seq = PUSH(a, Seq, e->n_seqs);
+    for (int64_t i = 0; i < e->n_seqs; i++) e->seq[i].token = PUSH(a, int32_t, most);
+    e->waiting.v = PUSH(a, Seq *, s->queue);
+    e->active.v = PUSH(a, Seq *, s->seqs);
+    e->token = PUSH(a, int32_t, s->rows);
+    e->want = PUSH(a, int32_t, s->seqs);
+    e->span = PUSH(a, Span, s->seqs);
+    e->row_seq = PUSH(a, Seq *, s->seqs);
+    e->want_seq = PUSH(a, Seq *, s->seqs);
+    e->drawn = PUSH(a, Token, s->seqs);
+}
+
+bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) {
+    if (!spec_check(spec, &plan->spec, err)) return false;
+    Engine *e = *out = PUSH(a, Engine, 1);
+    *e = (Engine){.spec = *spec, .plan = plan, .team = team, .V = plan->model->cfg.V};
+    if (e->spec.chunk == 0) e->spec.chunk = e->spec.rows;
+    e->pages = pages_new(a, &plan->kv, plan->spec.pages, spec->seqs, plan->spec.positions);
+    e->prefix = prefix_new(a, e->pages);
+    memcpy(e->bits, plan->bits, sizeof e->bits);
+    lists_new(e, a);
+    e->out.logits = PUSH(a, float, spec->seqs * e->V);
+    e->work = arena_push(a, team_lanes(team) * sampler_bytes(e->V));
+    return true;
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------------- */
+
+static bool tokens_check(const char *what, const int32_t *token, int64_t n, int64_t V, Err *err) {
+    for (int64_t i = 0; i < n; i++)
+        if (token[i] < 0 || token[i] >= V)
+            return err_set(err, ERR_USAGE, "adding a request: %s token %lld is %d; ids go from 0 to %lld", what,
+                           (long long)i, token[i], (long long)V - 1);
+    return true;
+}
+
+static bool sampling_check(const Sampling *s, Err *err) {
+    bool cold = s->temperature == 0, warm = s->temperature >= TEMPERATURE_MIN && s->temperature <= TEMPERATURE_MAX;
+    if (!cold && !warm)
+        return err_set(err, ERR_USAGE, "adding a request: temperature %g; it must be 0 or from %g to %d",
+                       (double)s->temperature, (double)TEMPERATURE_MIN, TEMPERATURE_MAX);
+    if (s->top_k < 0 || !(s->top_p >= 0 && s->top_p <= 1))
+        return err_set(err, ERR_USAGE, "adding a request: top_k %lld, top_p %g; top_k must not be negative, top_p lies "
+                       "between 0 and 1", (long long)s->top_k, (double)s->top_p);
+    return true;
+}
+
+static int64_t pages_needed(const SeqReq *r) { return round_up(r->n_prompt + r->max_tokens - 1, PAGE) / PAGE; }
+
+static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
+    int64_t positions = e->plan->spec.positions, pages = pages_count(e->pages);
+    if (r->n_prompt < 1 || r->max_tokens < 1 || r->n_stop < 0 || r->n_stop > STOP_MAX)
+        return err_set(err, ERR_USAGE, "adding a request: %lld prompt tokens, %lld tokens to generate, %lld end tokens; there "
+                       "must be one at least of the first two, and %d at most of the last", (long long)r->n_prompt,
+                       (long long)r->max_tokens, (long long)r->n_stop, STOP_MAX);
+    if (r->n_prompt > positions || r->max_tokens - 1 > positions - r->n_prompt)
+        return err_set(err, ERR_LIMIT, "adding a request: %lld prompt tokens and %lld to generate are more than the %lld "
+                       "positions that were planned for", (long long)r->n_prompt, (long long)r->max_tokens,
+                       (long long)positions);
+    if (pages_needed(r) > pages)
+        return err_set(err, ERR_LIMIT, "adding a request: it may need %lld KV pages and there are %lld",
+                       (long long)pages_needed(r), (long long)pages);
+    if (e->waiting.n == e->spec.queue)
+        return err_set(err, ERR_LIMIT, "adding a request: %lld are waiting already, as many as the queue takes; try again "
+                       "later", (long long)e->waiting.n);
+    return true;
+}
+
+int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
+    CHECK(r->on_token && !r->constraint && !r->drafter);
+    if (!size_check(e, r, err) || !sampling_check(&r->sampling, err)
+        || !tokens_check("prompt", r->prompt, r->n_prompt, e->V, err)
+        || !tokens_check("end", r->stop, r->n_stop, e->V, err))
+        return 0;
+    Seq *s = seq_slot(e);
+    int32_t *token = s->token;
+    *s = (Seq){.state = SEQ_WAITING, .id = ++e->next_id, .req = *r, .token = token, .n = r->n_prompt, .pages = pages_needed(r)};
+    memcpy(s->token, r->prompt, (size_t)r->n_prompt * sizeof *r->prompt);
+    if (r->n_stop > 0) memcpy(s->stop, r->stop, (size_t)r->n_stop * sizeof *r->stop);
+    seq_list_add(&e->waiting, s);
+    return s->id;
+}
+
+void engine_cancel(Engine *e, int64_t id) {
+    Seq *s = seq_find(e, id);
+    if (s) s->cancelled = true;
+}
+
+void engine_forget(Engine *e) { prefix_forget(e->prefix); }
+
+/* ---- ends ----------------------------------------------------------------------------------------------------------------- */
+
+static void seq_release(Engine *e, Seq *s, Finish finish) {
+    if (s->state == SEQ_ACTIVE) {
+        if (!e->spec.no_prefix && finish != FINISH_ERROR)
+            prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, true);
+        kv_close(e->pages, &s->kv);
+    }
+    seq_list_remove(s->state == SEQ_ACTIVE ? &e->active : &e->waiting, s);
+    s->state = SEQ_FREE;
+}
+
+/* An end without a token. */
+static void seq_end(Engine *e, Seq *s, Finish finish) {
+    s->req.on_token(s->req.arg, s->id, (Token){-1, NAN}, finish, NULL);
+    seq_release(e, s, finish);
+}
+
+static bool cancels_take(Engine *e) {
+    bool any = false;
+    for (int64_t i = 0; i < e->n_seqs; i++) {
+        Seq *s = &e->seq[i];
+        if (s->state == SEQ_FREE || !s->cancelled) continue;
+        seq_end(e, s, FINISH_CANCEL);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------------------ */
+
+/* All lanes: the forward, then each lane draws for its share of the rows. */
+static void step_lanes(Lane l, void *arg) {
+    Engine *e = arg;
+    model_forward(l, e->plan, &e->batch, &e->out, NULL);
+    if (e->out.nan) return;
+    Range r = lane_range(l, e->batch.n_want);
+    for (int64_t i = r.lo; i < r.hi; i++) {
+        const Seq *s = e->want_seq[i];
+        e->drawn[i] = sampler_pick(e->out.logits + i * e->V, e->V, &s->req.sampling, s->n,
+                                   e->work + l.i * sampler_bytes(e->V));
+    }
+}
+
+/* A router met NaN and no result of the step counts. Each sequence of it goes on alone until the culprit is found. */
+static void step_void(Engine *e) {
+    int64_t n = e->batch.n_spans;
+    for (int64_t i = 0; i < n; i++) {
+        Seq *s = e->row_seq[i];
+        kv_truncate(e->pages, &s->kv, s->kv.length);
+        s->suspect = n > 1;
+        if (n == 1) seq_end(e, s, FINISH_ERROR);
+    }
+}
+
+static void step_commit(Engine *e) {
+    for (int64_t i = 0; i < e->batch.n_spans; i++) {
+        Seq *s = e->row_seq[i];
+        int64_t prompt = MAX(0, MIN(s->rows, s->req.n_prompt - s->kv.length));
+        e->stats.prompt_rows += prompt;
+        e->stats.decode_rows += s->rows - prompt;
+        s->kv.length += s->rows;
+        s->suspect = false;
+        if (!e->spec.no_prefix)
+            prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, false);
+    }
+}
+
+static Finish finish_of(const Seq *s) {
+    for (int64_t i = 0; i < s->req.n_stop; i++)
+        if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
+    return s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
+}
+
+static void step_deliver(Engine *e) {
+    for (int64_t i = 0; i < e->batch.n_want; i++) {
+        Seq *s = e->want_seq[i];
+        Token t = e->drawn[i];
+        if (t.id < 0) {                                         /* the logits are no numbers */
+            seq_end(e, s, FINISH_ERROR);
+            continue;
+        }
+        s->token[s->n++] = t.id;
+        s->drawn++;
+        Finish finish = finish_of(s);
+        s->req.on_token(s->req.arg, s->id, t, finish, e->out.logits + i * e->V);
+        if (finish != FINISH_NONE) seq_release(e, s, finish);
+    }
+}
+
+bool engine_step(Engine *e) {
+    CHECK(!e->stepping);
+    e->stepping = true;
+    if (memcmp(e->bits, e->plan->bits, sizeof e->bits) != 0) {  /* other bits: what the tree holds is not ours */
+        engine_forget(e);
+        memcpy(e->bits, e->plan->bits, sizeof e->bits);
+    }
+    bool worked = cancels_take(e);
+    sched_admit(e);
+    if (sched_batch(e)) {
+        worked = true;
+        e->out.nan = false;
+        team_run(e->team, step_lanes, e);
+        e->stats.steps++;
+        if (e->out.nan) {
+            step_void(e);
+        } else {
+            step_commit(e);
+            step_deliver(e);
+        }
+    }
+    e->stepping = false;
+    return worked;
+}
+
+EngineStats engine_stats(const Engine *e) {
+    EngineStats s = e->stats;
+    s.active = e->active.n;
+    s.waiting = e->waiting.n;
+    s.pages = pages_count(e->pages);
+    s.pages_free = pages_free(e->pages);
+    s.pages_cached = prefix_pages(e->prefix);
+    return s;
+}

@@ -1,0 +1,136 @@
+/* page.c -- KV pages: one block of memory cut into pages, counted references, copy on write.
+ *
+ * Invariants:
+ * 1. A page with no references is on the free list; one that is given out is zero.
+ * 2. A page with more than one reference is never written. kv_reserve, which everyone calls before writing, copies the page
+ *    that a sequence goes on in when others hold it too.
+ * 3. After kv_reserve a sequence's last page is zero behind its length, as if it had just been filled that far. Attention
+ *    multiplies masked positions by 0 (contract 5), so what another continuation left there must not be an infinity. */
+#include "infer/parts.h"
+
+struct Pages {
+    KvLayout kv;
+    int64_t count, page_bytes;
+    uint8_t *base;                              /* (count, page_bytes) */
+    int32_t *refs;                              /* (count) */
+    int64_t *free, n_free;                      /* a stack, so that memory once touched is used again first */
+    void ***table; int64_t n_tables;            /* a stack of page tables for sequences, */
+    int64_t table_size;                         /* each of so many pages */
+    float *zero;                                /* one row of K or V */
+};
+
+static int64_t pages_for(int64_t length) { return round_up(length, PAGE) / PAGE; }
+
+Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions) {
+    CHECK(count > 0 && seqs > 0 && positions > 0);
+    Pages *p = PUSH(a, Pages, 1);
+    *p = (Pages){.kv = *kv, .count = count, .page_bytes = round_up(kv->page_bytes, 64)};
+    p->base = arena_push(a, count * p->page_bytes);
+    p->refs = PUSH(a, int32_t, count);
+    p->free = PUSH(a, int64_t, count);
+    for (int64_t i = count; i-- > 0;) p->free[p->n_free++] = i;
+    p->table_size = pages_for(positions);
+    p->table = PUSH(a, void **, seqs);
+    void **tables = PUSH(a, void *, seqs * p->table_size);
+    for (int64_t i = 0; i < seqs; i++) p->table[p->n_tables++] = tables + i * p->table_size;
+    p->zero = PUSH(a, float, kv->shape.heads * MAX(kv->shape.dk, kv->shape.dv));
+    return p;
+}
+
+int64_t pages_free(const Pages *p) { return p->n_free; }
+int64_t pages_count(const Pages *p) { return p->count; }
+
+/* ---- one page ------------------------------------------------------------------------------------------------- */
+
+void *page_at(const Pages *p, int64_t i) { return p->base + i * p->page_bytes; }
+
+int64_t page_number(const Pages *p, const void *page) {
+    int64_t i = ((const uint8_t *)page - p->base) / p->page_bytes;
+    CHECK(i >= 0 && i < p->count && page_at(p, i) == page && p->refs[i] > 0);
+    return i;
+}
+
+int64_t page_refs(const Pages *p, int64_t i) { return p->refs[i]; }
+void page_hold(Pages *p, int64_t i) { p->refs[i]++; }
+
+void page_drop(Pages *p, int64_t i) {
+    CHECK(p->refs[i] > 0);
+    if (--p->refs[i] == 0) p->free[p->n_free++] = i;
+}
+
+/* A page of one's own, as memory has it; NULL when they are out. */
+static void *page_take(Pages *p) {
+    if (p->n_free == 0) return NULL;
+    int64_t i = p->free[--p->n_free];
+    p->refs[i] = 1;
+    return page_at(p, i);
+}
+
+/* Zeros at positions from.. of the page, written as the model writes keys and values. */
+static void page_clear(const Pages *p, void *page, int64_t from) {
+    const KvShape *k = &p->kv.shape;
+    Span span = {.n = PAGE - from, .pos = from, .pages = &page};
+    for (int64_t off = 0; off < p->kv.page_bytes; off += p->kv.layer_bytes)
+        kv_store((Lane){0, 1, NULL}, k, off, &span, 1, p->zero, 0, k->v_of_k ? NULL : p->zero, 0);
+}
+
+/* ---- sequences --------------------------------------------------------------------------------------------------- */
+
+bool kv_open(Pages *p, KvSeq *s) {
+    if (p->n_tables == 0) return false;
+    *s = (KvSeq){.page = p->table[--p->n_tables]};
+    return true;
+}
+
+void kv_close(Pages *p, KvSeq *s) {
+    kv_truncate(p, s, 0);
+    p->table[p->n_tables++] = s->page;
+    *s = (KvSeq){0};
+}
+
+void kv_truncate(Pages *p, KvSeq *s, int64_t length) {
+    CHECK(length >= 0 && length <= s->length);
+    while (s->n_pages > pages_for(length)) page_drop(p, page_number(p, s->page[--s->n_pages]));
+    s->length = length;
+    s->cut = length % PAGE > 0;
+}
+
+/* Makes the page that s goes on in its own, and zero behind its length. */
+static bool last_page_own(Pages *p, KvSeq *s) {
+    if (s->length % PAGE == 0) return true;
+    void **at = &s->page[s->length / PAGE];
+    int64_t i = page_number(p, *at);
+    if (page_refs(p, i) > 1) {
+        void *own = page_take(p);
+        if (!own) return false;
+        memcpy(own, *at, (size_t)p->page_bytes);
+        page_drop(p, i);
+        *at = own;
+    }
+    if (s->cut) page_clear(p, *at, s->length % PAGE);
+    s->cut = false;
+    return true;
+}
+
+bool kv_reserve(Pages *p, KvSeq *s, int64_t length) {
+    CHECK(pages_for(length) <= p->table_size);
+    if (length > s->length && !last_page_own(p, s)) return false;
+    while (s->n_pages < pages_for(length)) {
+        void *page = page_take(p);
+        if (!page) return false;
+        s->page[s->n_pages++] = memset(page, 0, (size_t)p->page_bytes);
+    }
+    return true;
+}
+
+bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length) {
+    CHECK(length >= 0 && length <= from->length);
+    if (!kv_open(p, to)) return false;
+    for (; to->n_pages < pages_for(length); to->n_pages++) {
+        to->page[to->n_pages] = from->page[to->n_pages];
+        page_hold(p, page_number(p, to->page[to->n_pages]));
+    }
+    to->length = length;
+    to->cut = length % PAGE > 0;
+    return true;
+}

@@ -1,0 +1,111 @@
+/* sampler.c -- one draw from a row of logits (contract 5).
+ *
+ * The contract sums candidates by (p descending, id ascending), so the draw depends on the whole order. Two facts keep that
+ * cheap at a vocabulary of 100,000:
+ *   - The first candidate has p = exp(0) = 1, so the running sum is never below 1, and adding less than 2^-24, half an ulp
+ *     there, changes nothing. Candidates below that neither move a sum nor can be the first to pass a bound: left out.
+ *   - What remains lies in [2^-24, 1], whose float bits are a range of 28 bits: three stable passes of a radix sort.
+ * The exponential is not strictly monotonic, so p is what is sorted, not the logit. */
+#include "infer/infer.h"
+
+#include <math.h>
+
+/* A candidate in one word: rank (distance of p's bits below those of 1) << 32 | id. Rank ascending = p descending. */
+typedef uint64_t Item;
+enum { ONE_BITS = 0x3f800000, RANK_BITS = 28, TOP_SHIFT = 18, TOP_N = 1 << (RANK_BITS - TOP_SHIFT) };
+static const float P_MIN = 0x1p-24f;
+
+static int64_t item_rank(Item x) { return (int64_t)(x >> 32); }
+static float item_p(Item x) { return f32_of_bits((uint32_t)(ONE_BITS - item_rank(x))); }
+
+int64_t sampler_bytes(int64_t V) { return V * (int64_t)(2 * sizeof(Item) + sizeof(float)); }
+
+static int64_t first_equal(const float *x, float value, int64_t n) {
+    int64_t i = 0;
+    while (i < n - 1 && x[i] != value) i++;
+    return i;
+}
+
+/* p (V) = exp(logit / T - max); false when there is no largest finite z. */
+static bool probabilities(float *p, const float *logits, int64_t V, float temperature) {
+    for (int64_t i = 0; i < V; i++) p[i] = logits[i] / temperature;
+    float m = row_max(p, V);
+    if (!(fabsf(m) < INFINITY)) return false;
+    row_exp(p, p, m, V);
+    return true;
+}
+
+static int64_t candidates(Item *item, const float *p, int64_t V) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < V; i++) {
+        item[n] = (uint64_t)(ONE_BITS - bits_of_f32(p[i])) << 32 | (uint64_t)i;
+        n += p[i] >= P_MIN;
+    }
+    return n;
+}
+
+/* Keeps the candidates whose rank's top digit is among those of the k best: k or a few more, still by id. */
+static int64_t keep_best(Item *item, int64_t n, int64_t k) {
+    int64_t count[TOP_N] = {0}, digit = 0, kept = 0;
+    for (int64_t i = 0; i < n; i++) count[item_rank(item[i]) >> TOP_SHIFT]++;
+    for (int64_t sum = count[0]; sum < k; sum += count[digit]) digit++;
+    for (int64_t i = 0; i < n; i++) {
+        item[kept] = item[i];
+        kept += item_rank(item[i]) >> TOP_SHIFT <= digit;
+    }
+    return kept;
+}
+
+/* Stable, by rank; equal ranks stay by id. Returns where the sorted items are: `item` or `other`. */
+static Item *sort_items(Item *item, Item *other, int64_t n) {
+    static const int shift[] = {0, 9, TOP_SHIFT}, bits[] = {9, 9, RANK_BITS - TOP_SHIFT};
+    for (int64_t pass = 0; pass < COUNT(shift); pass++) {
+        int64_t at[TOP_N] = {0}, sum = 0, mask = (1 << bits[pass]) - 1;
+        for (int64_t i = 0; i < n; i++) at[item_rank(item[i]) >> shift[pass] & mask]++;
+        for (int64_t d = 0; d <= mask; d++) {
+            int64_t c = at[d];
+            at[d] = sum;
+            sum += c;
+        }
+        for (int64_t i = 0; i < n; i++) other[at[item_rank(item[i]) >> shift[pass] & mask]++] = item[i];
+        Item *t = item;
+        item = other, other = t;
+    }
+    return item;
+}
+
+/* Top-p and the pick over n candidates in order; run (n) receives their running sums. */
+static int64_t pick(float *run, const Item *item, int64_t n, float top_p, float u) {
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) run[i] = sum = sum + item_p(item[i]);
+    int64_t kept = 1, i = 0;
+    for (float enough = top_p * sum; kept < n && run[kept - 1] < enough;) kept++;
+    for (float bound = u * run[kept - 1]; i < kept - 1 && !(run[i] > bound);) i++;
+    return (int64_t)(item[i] & UINT32_MAX);
+}
+
+static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work) {
+    Item *item = work, *other = item + V;
+    float *p = (float *)(other + V);
+    if (!probabilities(p, logits, V, s->temperature)) return -1;
+    int64_t n = candidates(item, p, V);
+    if (s->top_k > 0 && s->top_k < n) {
+        n = keep_best(item, n, s->top_k);
+        item = sort_items(item, other, n);
+        n = s->top_k;
+    } else {
+        item = sort_items(item, other, n);
+    }
+    float u = philox_unit(philox(s->seed, (uint64_t)position, 0).w[0]);
+    return pick(p, item, n, s->top_p, u);
+}
+
+Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work) {
+    float lse = row_lse(logits, V);
+    int64_t id = -1;
+    if (!isnan(lse)) {
+        id = s->temperature > 0 ? draw(logits, V, s, position, work)
+                                : first_equal(logits, row_max(logits, V), V);
+    }
+    return (Token){(int32_t)id, id < 0 ? NAN : logits[id] - lse};
+}
