@@ -159,6 +159,9 @@ int64_t team_lanes(const Team *t);
 void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg);  /* until all lanes are through */
 void lane_sync(Lane l);                        /* spins some microseconds, then sleeps on a futex */
 static inline Lane lane_alone(Lane l) { return (Lane){0, 1, l.team}; }  /* work without company */
+/* The same share of the work without the wait at its end: for calls followed by one that syncs,
+ * which read nothing that another lane has written since the last sync. */
+static inline Lane lane_quiet(Lane l) { return (Lane){l.i, l.n, NULL}; }
 Range lane_range(Lane l, int64_t n);            /* this lane's contiguous share of 0..n-1 */
 Range lane_range_by(Lane l, int64_t n, int64_t step);   /* with borders at multiples of step */
 void float_mode_set(void);                      /* the calling thread: nearest, FTZ, DAZ */

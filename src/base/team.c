@@ -96,7 +96,7 @@ static void barrier(Team *t) {
 }
 
 void lane_sync(Lane l) {
-    if (l.n > 1) barrier(l.team);
+    if (l.n > 1 && l.team) barrier(l.team);
 }
 
 /* ---- the team ------------------------------------------------------------------------------- */
