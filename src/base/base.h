@@ -181,6 +181,8 @@ OutFile *os_create(Arena *a, const char *path, Err *err);       /* NULL on error
 bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
 bool os_commit(OutFile *o, Err *err) CHECKED;   /* now it has its name, whole and durable */
 void os_abandon(OutFile *o);                    /* it never was; also after a failed commit */
+/* Except for logs: bytes behind a file's end, which begins here when there is none. Not durable. */
+bool os_append(const char *path, Str bytes, Err *err) CHECKED;
 bool os_mkdir(const char *path, Err *err) CHECKED;      /* parents too; there already is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED;     /* atomic and durable */
 bool os_remove(const char *path, Err *err) CHECKED;     /* a file, or a folder with its files */

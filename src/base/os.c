@@ -198,16 +198,28 @@ OutFile *os_create(Arena *a, const char *path, Err *err) {
     return NULL;
 }
 
-bool os_write(OutFile *o, const void *data, int64_t n, Err *err) {
-    CHECK(o->fd >= 0);
-    for (const char *p = data; n > 0;) {
-        ssize_t put = faulty() ? -1 : write(o->fd, p, (size_t)MIN(n, 1 << 30));
+static bool write_all(int fd, const char *p, int64_t n, const char *path, Err *err) {
+    while (n > 0) {
+        ssize_t put = faulty() ? -1 : write(fd, p, (size_t)MIN(n, 1 << 30));
         if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return os_error(err, "write", o->path);
+        if (put < 0) return os_error(err, "write", path);
         p += put;
         n -= put;
     }
     return true;
+}
+
+bool os_write(OutFile *o, const void *data, int64_t n, Err *err) {
+    CHECK(o->fd >= 0);
+    return write_all(o->fd, data, n, o->path, err);
+}
+
+bool os_append(const char *path, Str bytes, Err *err) {
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return os_error(err, "open", path);
+    bool fine = write_all(fd, bytes.p, bytes.n, path, err);
+    if (close(fd) < 0 && fine) fine = os_error(err, "close", path);
+    return fine;
 }
 
 bool os_commit(OutFile *o, Err *err) {
