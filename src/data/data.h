@@ -95,6 +95,7 @@ typedef struct Loader Loader;
 bool loader_new(Loader **l, Arena *a, const Shard *s, int64_t sequence, bool shuffle,
                 LoaderState at, Err *err) CHECKED;
 LoaderState loader_state(const Loader *l);
+void loader_rewind(Loader *l);           /* to the first row of the first epoch */
 int64_t loader_rows(const Loader *l);    /* rows in an epoch; the same for every epoch */
 int64_t loader_targets(const Loader *l); /* targets in an epoch */
 /* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into the

@@ -49,13 +49,17 @@ static void add_piece(Packed *b, const Shard *s, Piece p) {
     }
 }
 
+static void epoch_begin(Loader *l, int64_t epoch) {
+    l->at.epoch = epoch;
+    l->at.row = 0;
+    if (l->shuffle) packing_epoch(&l->packing, true, l->at.seed, epoch);
+}
+
+void loader_rewind(Loader *l) { epoch_begin(l, 0); }
+
 static void add_row(Packed *b, Loader *l) {
     const Packing *p = &l->packing;
-    if (l->at.row == p->n_rows) {
-        l->at.row = 0;
-        l->at.epoch++;
-        if (l->shuffle) packing_epoch(&l->packing, true, l->at.seed, l->at.epoch);
-    }
+    if (l->at.row == p->n_rows) epoch_begin(l, l->at.epoch + 1);
     for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i])
         add_piece(b, l->shard, p->piece[i]);
     l->at.row++;

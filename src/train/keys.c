@@ -27,7 +27,7 @@ const Key recipe_keys[] = {
      "llama|deepseek_v2|deepseek_v3"},
     {"model.initializer_range", KEY_NUMBER, FATE_FREE, TO(model.initializer_range), "0.02", 0, 10,
      NULL},
-    SIZE("vocab_size"),
+    COUNT_("model.vocab_size", FATE_FIXED, model.vocab_size, "0", 0, 1 << 24),
     SIZE("hidden_size"),
     SIZE("num_hidden_layers"),
     SIZE("num_attention_heads"),
@@ -59,6 +59,7 @@ const Key recipe_keys[] = {
     TEXT("data.train", FATE_FREE, data.train, NULL),
     TEXT("data.valid", FATE_FREE, data.valid, ""),
     TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
+    TEXT("data.end", FATE_FIXED, data.end, ""),
     TEXT("data.cache", FATE_FREE, data.cache, ""),
 
     COUNT_("batch.sequence", FATE_FIXED, batch.sequence, NULL, 2, 1 << 20),

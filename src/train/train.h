@@ -27,6 +27,7 @@ typedef struct Recipe {
     const char *path; /* the file, for messages */
     struct {
         const char *family;       /* llama, deepseek_v2, deepseek_v3; "" with init_from */
+        int64_t vocab_size;       /* 0: the tokenizer's */
         double initializer_range; /* standard deviation of fresh matrices */
         Str json;                 /* the section as the members of a config.json */
     } model;
@@ -35,7 +36,8 @@ typedef struct Recipe {
     struct {
         const char *train, *valid; /* text files; valid may be "" */
         const char *separator;     /* the line between documents */
-        const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
+        const char *end; /* the special token behind a document; "": that of the separator's name */
+        const char *cache; /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
         int64_t sequence; /* places in a row */

@@ -104,7 +104,7 @@ static int place_of(const char *log) {
 /* The full name of the key, or the section, that was probably meant. A name may be whole ("optim.lr") or what stands in
  * the file ("lr", "optim"). */
 static const char *key_near(const Schema *s, Str name) {
-    const char *spelled[3 * KEYS_MAX], *full[3 * KEYS_MAX];
+    const char *spelled[3 * KEYS_MAX] = {0}, *full[3 * KEYS_MAX] = {0};
     int64_t n = 0;
     for (int64_t i = 0; i < recipe_n_keys; i++) {
         const char *key = recipe_keys[i].name;

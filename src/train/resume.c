@@ -1,0 +1,187 @@
+/* resume.c -- a run to disk and back: the checkpoint's state.json and moments, and what must fit before going on.
+ *
+ * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) and beside them optimizer.safetensors with
+ * AdamW's m and v of every tensor, and state.json:
+ *   {"format": 1, "step": 120, "targets": 491520, "shard": key, "bits": plan's,
+ *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
+ * Going on from it gives the bits of a run that was never stopped, because it holds all that a step depends on. What differs
+ * in the recipe is refused or reported by the fate of its key (keys.c). */
+#include "train/trainer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20 };
+
+/* ---- writing ---------------------------------------------------------------------------------------------- */
+
+static json_t *recipe_json(const Recipe *r) {
+    json_t *o = json_object();
+    for (int64_t i = 0; i < recipe_n_keys; i++)
+        if (r->text[i].n)
+            json_object_set_new(o, recipe_keys[i].name,
+                                json_stringn_nocheck(r->text[i].p, (size_t)r->text[i].n));
+    return o;
+}
+
+static Str state_text(Arena *a, const Trainer *t) {
+    const LoaderState at = loader_state(t->loader);
+    json_t *o = json_pack("{s:i, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
+                          STATE_FORMAT, "step", (json_int_t)t->step, "targets",
+                          (json_int_t)t->targets, "shard", t->train.key, "bits", t->plan->bits,
+                          "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch,
+                          "row", (json_int_t)at.row, "recipe", recipe_json(t->recipe));
+    CHECK(o);
+    char *z = json_dumps(o, JSON_INDENT(2));
+    json_decref(o);
+    CHECK(z);
+    Str s = str_copy(a, str_of(z));
+    free(z);
+    return s;
+}
+
+/* m.NAME and v.NAME of every tensor that is trained; stacked experts as one tensor of three dimensions. */
+static int64_t moment_tensors(Tensor *out, Arena *a, const Model *m) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const Param *p = &m->param[i];
+        for (int k = 0; k < 2 && !p->frozen; k++)
+            out[n++] = (Tensor){.name = str_fmt(a, "%c.%s", "mv"[k], p -> name),
+                                .type = DTYPE_F32,
+                                .n_dims = 3,
+                                .dim = {p->w.n, p->w.rows, p->w.cols},
+                                .data = k == 0 ? p->m : p->v};
+    }
+    return n;
+}
+
+static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
+    Arena *a = t->scratch;
+    Tensor *moment = PUSH(a, Tensor, 2 * t->model->n_params);
+    const int64_t n = moment_tensors(moment, a, t->model);
+    return model_save(t->model, a, w, err) && ckpt_put_json(w, "tokenizer.json", t->words.json, err)
+           && (!t->words.config.n
+               || ckpt_put_json(w, "tokenizer_config.json", t->words.config, err))
+           && ckpt_put_tensors(w, "optimizer.safetensors", moment, n, err)
+           && ckpt_put_json(w, "state.json", state_text(a, t), err);
+}
+
+bool trainer_save(Trainer *t, Err *err) {
+    if (t->saved == t->step && t->step > 0) return true;
+    const Mark mark = arena_mark(t->scratch);
+    CkptWriter *w = ckpt_create(t->scratch, t->recipe->checkpoint.folder, t->step, err);
+    bool ok = w && put_files(t, w, err) && ckpt_commit(w, t->recipe->checkpoint.keep, err);
+    if (!ok)
+        ckpt_abandon(w);
+    else
+        t->saved = t->step;
+    arena_pop(t->scratch, mark);
+    return ok;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+bool resume_find(bool *found, const Trainer *t, Err *err) {
+    const char *folder = t->recipe->checkpoint.folder;
+    *found = false;
+    if (!os_exists(folder)) return true;
+    const Mark mark = arena_mark(t->scratch);
+    Str *name;
+    int64_t n;
+    const bool ok = os_list(t->scratch, &name, &n, folder, err);
+    for (int64_t i = 0; ok && i < n; i++) *found |= str_starts(name[i], STR("step-"));
+    arena_pop(t->scratch, mark);
+    return ok;
+}
+
+static bool unfit(const char *file, const char *what, Err *err) {
+    return err_set(err, ERR_FORMAT,
+                   "cannot go on from %s: %s. Give checkpoint.folder another name to begin anew",
+                   file, what);
+}
+
+/* Differences between the recipe now and the one that the checkpoint was trained with. */
+static bool recipe_fits(const Trainer *t, const json_t *there, const char *file, Err *err) {
+    for (int64_t i = 0; i < recipe_n_keys; i++) {
+        const Key *k = &recipe_keys[i];
+        const Str now = t->recipe->text[i];
+        const char *z = json_string_value(json_object_get(there, k->name));
+        if (k->fate == FATE_FREE || str_eq(now, str_of(z ? z : ""))) continue;
+        if (k->fate == FATE_FIXED)
+            return err_set(err, ERR_USAGE,
+                           "cannot go on from %s: %s was \"%s\" and is \"%.*s\" now. Set it back, "
+                           "or give checkpoint.folder "
+                           "another name to begin anew",
+                           file, k->name, z ? z : "", STRF(now));
+        log_at(LOG_WARN, "%s was %s in %s and is %.*s from here on", k->name, z ? z : "not set",
+               file, STRF(now));
+    }
+    return true;
+}
+
+static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
+    json_t *recipe;
+    json_int_t step, targets, seed, epoch, row;
+    const char *shard, *bits;
+    int format;
+    json_error_t e;
+    if (json_unpack_ex(o, &e, 0, "{s:i, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
+                       &format, "step", &step, "targets", &targets, "shard", &shard, "bits", &bits,
+                       "loader", "seed", &seed, "epoch", &epoch, "row", &row, "recipe", &recipe))
+        return unfit(file, e.text, err);
+    if (format != STATE_FORMAT) return unfit(file, "another version of the program wrote it", err);
+    if (step < 0 || targets < 0) return unfit(file, "its numbers are below zero", err);
+    if (!recipe_fits(t, recipe, file, err)) return false;
+    if (strcmp(shard, t->train.key))
+        return unfit(
+            file,
+            "data.train or the tokenizer has changed since, so its place in the data means nothing",
+            err);
+    t->start = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
+    t->step = t->saved = step;
+    t->targets = targets;
+    t->bits = str_copy(t->arena, str_of(bits));
+    return true;
+}
+
+bool resume_state(Trainer *t, Err *err) {
+    if (!store_open(&t->store, t->arena, t->recipe->checkpoint.folder, err)) return false;
+    const char *file = str_fmt(t->arena, "%s/state.json", store_path(t->store)).p;
+    Str text;
+    json_error_t e;
+    if (!os_read(t->arena, &text, file, STATE_BYTES, err)) return false;
+    json_t *o = json_loadb(text.p, (size_t)text.n, JSON_REJECT_DUPLICATES, &e);
+    const bool ok = o ? state_read(t, o, file, err) : unfit(file, e.text, err);
+    json_decref(o);
+    if (ok && t->step != store_step(t->store))
+        return unfit(file, "it belongs to another step", err);
+    return ok;
+}
+
+static bool moments_read(Trainer *t, const Store *s, Err *err) {
+    Tensor *want = PUSH(t->scratch, Tensor, 2 * t->model->n_params);
+    const int64_t n = moment_tensors(want, t->scratch, t->model);
+    for (int64_t i = 0; i < n; i++) {
+        const Tensor *have = store_find(s, want[i].name);
+        if (!have || have->type != DTYPE_F32 || tensor_elements(have) != tensor_elements(&want[i]))
+            return err_set(err, ERR_FORMAT,
+                           "%s: %.*s is missing or has another shape than the model's",
+                           store_path(s), STRF(want[i].name));
+        memcpy((void *)(uintptr_t)want[i].data, have->data, (size_t)have->bytes);
+    }
+    return n == store_count(s)
+           || unfit(store_path(s), "it has tensors that the model has not", err);
+}
+
+bool resume_moments(Trainer *t, Err *err) {
+    if (!str_eq(t->bits, str_of(t->plan->bits)))
+        return unfit(store_path(t->store), "its arithmetic (the plan's bits) is not this program's",
+                     err);
+    const Mark mark = arena_mark(t->scratch);
+    Store *s = NULL;
+    const char *path = str_fmt(t->scratch, "%s/optimizer.safetensors", store_path(t->store)).p;
+    const bool ok = store_open(&s, t->scratch, path, err) && moments_read(t, s, err);
+    if (s) store_close(s);
+    arena_pop(t->scratch, mark);
+    return ok;
+}

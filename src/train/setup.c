@@ -1,0 +1,173 @@
+/* setup.c -- from a recipe to everything that a run needs: tokenizer, shards, model, plan, loader. */
+#include "train/trainer.h"
+
+enum { TOKENIZER_BYTES = 1 << 27 };
+static const int64_t ARENA_BYTES =
+    1ll << 46; /* address space, not memory: the plan says what is used */
+
+/* ---- tokenizer ---------------------------------------------------------------------------------------- */
+
+/* A neighbour of tokenizer.json that need not be there. */
+static bool read_beside(Str *out, Arena *a, const char *folder, const char *name, Err *err) {
+    Str path = str_fmt(a, "%s/%s", folder, name);
+    *out = (Str){0};
+    return !os_exists(path.p) || os_read(a, out, path.p, TOKENIZER_BYTES, err);
+}
+
+static bool end_token(Words *w, const Recipe *r, Err *err) {
+    const char *name = r->data.end[0] ? r->data.end : r->data.separator;
+    w->end = token_named(w->tok, str_of(name));
+    return w->end >= 0
+           || err_set(err, ERR_USAGE,
+                      "%s has no token \"%s\" to end documents with: name one of its special "
+                      "tokens in data.end",
+                      r->tokenizer, name);
+}
+
+bool words_open(Words *w, Arena *a, const Recipe *r, Err *err) {
+    const bool folder = os_is_dir(r->tokenizer);
+    Str path = str_fmt(a, folder ? "%s/tokenizer.json" : "%s", r->tokenizer);
+    if (!os_read(a, &w->json, path.p, TOKENIZER_BYTES, err)
+        || !tokenizer_open_json(&w->tok, a, w->json, path.p, err))
+        return false;
+    if (folder && !read_beside(&w->config, a, r->tokenizer, "tokenizer_config.json", err))
+        return false;
+    Sha256 h;
+    sha256_init(&h);
+    sha256_add(&h, w->json.p, w->json.n);
+    sha256_hex(&h, w->id);
+    return end_token(w, r, err);
+}
+
+/* ---- shards -------------------------------------------------------------------------------------------- */
+
+static const char *cache_folder(Arena *a, const Recipe *r) {
+    if (r->data.cache[0]) return r->data.cache;
+    const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
+    if (cache) return str_fmt(a, "%s/lisao/tokens", cache).p;
+    return str_fmt(a, "%s/.cache/lisao/tokens", home ? home : ".").p;
+}
+
+static bool shards_open(Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    ShardSpec spec = {.text = r->data.train,
+                      .separator = r->data.separator,
+                      .folder = cache_folder(t->arena, r),
+                      .tok = t->words.tok,
+                      .tok_id = t->words.id,
+                      .end = t->words.end};
+    if (!shard_open(&t->train, t->arena, &spec, t->team, err)) return false;
+    spec.text = r->data.valid;
+    return !spec.text[0] || shard_open(&t->valid, t->arena, &spec, t->team, err);
+}
+
+/* ---- model ---------------------------------------------------------------------------------------------- */
+
+static bool fresh_model(Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    Config c;
+    const int64_t V = r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->words.tok);
+    Str json = str_fmt(t->arena,
+                       "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
+                       STRF(r->model.json), (long long)V, r->model.family, (int)t->words.end);
+    if (!config_parse(&c, json, r->path, err)) return false;
+    model_init(&t->model, t->arena, &c, r->model.initializer_range, r->seed);
+    return true;
+}
+
+/* The weights of the checkpoint, or of init_from, become masters. */
+static bool stored_model(Trainer *t, Err *err) {
+    if (!model_open(&t->model, t->arena, t->store, err)) return false;
+    model_train(t->model, t->arena);
+    return true;
+}
+
+static bool model_start(Trainer *t, bool resumed, Err *err) {
+    const Recipe *r = t->recipe;
+    if (!resumed && r->init_from[0] && !store_open(&t->store, t->arena, r->init_from, err))
+        return false;
+    if (t->store ? !stored_model(t, err) : !fresh_model(t, err)) return false;
+    Config *c = &t->model->cfg;
+    if (c->mla) c->recorded_mla = "expanded"; /* the form that is trained: checkpoints say so */
+    return c->V >= tokenizer_size(t->words.tok)
+           || err_set(
+               err, ERR_USAGE,
+               "the model has %lld tokens and %s has %lld: set model.vocab_size to that at least",
+               (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->words.tok));
+}
+
+/* ---- plan and work memory ---------------------------------------------------------------------------------- */
+
+static bool plan_start(Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    PlanSpec s = plan_defaults(t->model);
+    s.act = r->act;
+    s.kv = r->act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
+    s.mla = MLA_EXPANDED;
+    s.rows = s.logit_rows = r->batch.micro;
+    s.spans = r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
+    s.positions = r->batch.sequence;
+    s.training = true;
+    return plan_new(&t->plan, t->arena, t->model, &s, 0, t->team, err);
+}
+
+static void buffers_new(Trainer *t) {
+    const int64_t N = t->recipe->batch.micro;
+    Arena *a = t->arena;
+    t->n_micro = t->recipe->batch.tokens / N;
+    t->micro = PUSH(a, Packed, t->n_micro);
+    for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
+    t->span = PUSH(a, Span, t->plan->spec.spans);
+    t->want = PUSH(a, int32_t, N);
+    for (int64_t i = 0; i < N; i++) t->want[i] = (int32_t)i;
+    t->logits = PUSH(a, float, N * t->model->cfg.V);
+    t->logprob = PUSH(a, float, N);
+    t->square = PUSH(a, double, t->model->n_params);
+}
+
+static bool loaders_new(Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    return loader_new(&t->loader, t->arena, &t->train, r->batch.sequence, true, t->start, err)
+           && (!t->valid.tokens
+               || loader_new(&t->checker, t->arena, &t->valid, r->batch.sequence, false,
+                             (LoaderState){0}, err));
+}
+
+static bool trainer_build(Trainer *t, Err *err) {
+    bool resumed;
+    if (!words_open(&t->words, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
+        return false;
+    if (!shards_open(t, err)) return false;
+    t->start = (LoaderState){.seed = t->recipe->seed};
+    if (resumed && !resume_state(t, err)) return false;
+    if (!model_start(t, resumed, err) || !plan_start(t, err) || !loaders_new(t, err)) return false;
+    buffers_new(t);
+    return !resumed || resume_moments(t, err);
+}
+
+bool trainer_open(Trainer **out, const Recipe *r, int64_t lanes, Err *err) {
+    Arena *a = arena_open("training", ARENA_BYTES);
+    Trainer *t = PUSH(a, Trainer, 1);
+    *t = (Trainer){.recipe = r,
+                   .arena = a,
+                   .scratch = arena_open("checkpoints", ARENA_BYTES),
+                   .team = team_open(lanes ? lanes : MIN(os_cpus(), 64))};
+    if (trainer_build(t, err)) return *out = t, true;
+    trainer_close(t);
+    return false;
+}
+
+void trainer_close(Trainer *t) {
+    if (!t) return;
+    team_close(t->team);
+    shard_close(&t->train);
+    shard_close(&t->valid);
+    if (t->store) store_close(t->store);
+    tokenizer_close(t->words.tok);
+    arena_close(t->scratch);
+    arena_close(t->arena); /* t itself lies in it */
+}
+
+int64_t trainer_steps(const Trainer *t) { return t->step; }
+Model *trainer_model(Trainer *t) { return t->model; }
+Plan *trainer_plan(Trainer *t) { return t->plan; }

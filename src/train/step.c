@@ -1,0 +1,109 @@
+/* step.c -- one optimiser step, and the loss on held-out text: the trainer's straight line.
+ *
+ * Invariants: all lanes run the same line; what one lane writes for all (spans, sums) lies between two syncs. Rows are drawn
+ * before the lanes start, so the number of targets, by which the mean divides, is known to the first micro-batch. */
+#include "train/trainer.h"
+
+#include <math.h>
+
+static void batch_begin(Lane l, Trainer *t, const Packed *b) {
+    if (l.i == 0) {
+        for (int64_t i = 0; i < b->n_pieces; i++)
+            t->span[i] = (Span){.row = b->at[i], .n = b->len[i], .seq = i};
+        t->batch = (Batch){.n = b->n,
+                           .token = b->token,
+                           .span = t->span,
+                           .n_spans = b->n_pieces,
+                           .want = t->want,
+                           .n_want = b->n};
+        t->out = (Out){.logits = t->logits};
+    }
+    lane_sync(l);
+    plan_pages(l, t->plan, t->span, b->n_pieces);
+}
+
+static void micro_batch(Lane l, Trainer *t, const Packed *b) {
+    const float scale = (float)(1.0 / (double)t->stats.targets);
+    const int64_t V = t->model->cfg.V;
+    batch_begin(l, t, b);
+    model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
+    loss_back(l, t->logprob, t->logits, b->target, scale, b->n, V);
+    if (l.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
+    model_back(l, t->plan, &t->batch, t->logits, plan_acts(t->plan));
+}
+
+static float clip_scale(const Recipe *r, double norm) {
+    const double clip = r->optim.clip;
+    return clip == 0 || norm <= clip ? 1 : (float)(clip / norm);
+}
+
+static void step_lanes(Lane l, void *arg) {
+    Trainer *t = arg;
+    model_zero_grad(l, t->model);
+    for (int64_t i = 0; i < t->n_micro; i++) micro_batch(l, t, &t->micro[i]);
+    const double norm = grad_norm(l, t->model, t->square);
+    if (l.i == 0) t->stats.grad_norm = norm;
+    if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
+    optim_step(l, t->model, t->recipe, t->stats.step, clip_scale(t->recipe, norm));
+    plan_repack(l, t->plan);
+}
+
+/* The step is void; says where the number that is not finite was found first. */
+static bool step_failed(const Trainer *t, Err *err) {
+    const char *name = "the loss";
+    for (int64_t i = t->model->n_params - 1; i >= 0; i--)
+        if (!isfinite(t->square[i])) name = t->model->param[i].name;
+    const StepStats *s = &t->stats;
+    return err_set(err, ERR_FORMAT,
+                   "step %lld: loss %g, gradient norm %g: %s is not finite. The checkpoint of step "
+                   "%lld is intact; a smaller "
+                   "optim.lr or a longer optim.warmup usually helps",
+                   (long long)s->step, s->loss, s->grad_norm, name, (long long)t->saved);
+}
+
+bool trainer_step(Trainer *t, StepStats *s, Err *err) {
+    const Recipe *r = t->recipe;
+    t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(r, t->step + 1)};
+    for (int64_t i = 0; i < t->n_micro; i++) {
+        loader_next(t->loader, &t->micro[i], r->batch.micro / r->batch.sequence);
+        t->stats.targets += t->micro[i].n;
+    }
+    team_run(t->team, step_lanes, t);
+    t->stats.loss /= (double)t->stats.targets;
+    if (!isfinite(t->stats.loss) || !isfinite(t->stats.grad_norm)) return step_failed(t, err);
+    t->step++;
+    t->targets += t->stats.targets;
+    *s = t->stats;
+    return true;
+}
+
+/* ---- held-out text ------------------------------------------------------------------------------------------ */
+
+static void check_lanes(Lane l, void *arg) {
+    Trainer *t = arg;
+    const Packed *b = &t->micro[0];
+    batch_begin(l, t, b);
+    model_forward(l, t->plan, &t->batch, &t->out, NULL);
+    token_logprobs(l, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
+}
+
+bool trainer_eval(Trainer *t, double *loss, Err *err) {
+    const Recipe *r = t->recipe;
+    if (!t->checker)
+        return err_set(err, ERR_USAGE, "%s: data.valid names no text to validate on", r->path);
+    const int64_t most = r->eval.tokens ? r->eval.tokens : INT64_MAX,
+                  step = r->batch.micro / r->batch.sequence;
+    int64_t targets = 0;
+    double sum = 0;
+    loader_rewind(t->checker);
+    for (int64_t left = loader_rows(t->checker); left > 0 && targets < most; left -= step) {
+        Packed *b = &t->micro[0];
+        loader_next(t->checker, b, MIN(left, step));
+        team_run(t->team, check_lanes, t);
+        sum -= tree_f64(t->logprob, b->n);
+        targets += b->n;
+    }
+    *loss = sum / (double)targets;
+    return isfinite(*loss)
+           || err_set(err, ERR_FORMAT, "the loss on %s is not finite", r->data.valid);
+}

@@ -1,0 +1,53 @@
+/* trainer.h -- private to train/: what a Trainer holds, and how its parts are handed about.
+ *
+ * setup.c builds it, step.c makes a step or a validation with it, resume.c takes it to disk and back, loop.c is the run. */
+#pragma once
+#include "train/recipe.h"
+
+/* The tokenizer and the files that travel with every checkpoint. */
+typedef struct Words {
+    Tokenizer *tok;
+    Str json, config; /* bytes of tokenizer.json; of tokenizer_config.json, or empty */
+    char id[65];      /* SHA-256 of json */
+    int32_t end;      /* the token behind each document */
+} Words;
+
+struct Trainer {
+    const Recipe *recipe;
+    Arena *arena, *scratch; /* for the whole run; emptied after each use */
+    Team *team;
+    Words words;
+    Shard train, valid; /* valid.tokens 0: none */
+    Store *store;       /* where the first weights come from; NULL: fresh */
+    Model *model;
+    Plan *plan;
+    Loader *loader, *checker; /* of train; of valid */
+    LoaderState start;        /* of the loader when the run was opened */
+    Str bits;                 /* the plan's, as a checkpoint has them */
+
+    /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
+    Packed *micro;
+    int64_t n_micro;
+    Span *span;              /* (micro / sequence * row_pieces) */
+    int32_t *want;           /* (N) 0, 1, 2, ...: logits are wanted everywhere */
+    float *logits, *logprob; /* (N, V), (N) */
+    double *square;          /* (n_params) */
+    Batch batch;
+    Out out; /* of the micro-batch under way, for all lanes */
+
+    int64_t step, saved; /* steps done; step of the newest checkpoint */
+    int64_t targets;     /* tokens predicted so far in the run */
+    StepStats stats;     /* of the step under way, written by lane 0 */
+};
+
+/* resume.c: the newest checkpoint of the folder, when there is one. State first (step, start, targets); moments when the
+ * plan has their memory. */
+bool resume_find(bool *found, const Trainer *t, Err *err) CHECKED;
+bool resume_state(Trainer *t, Err *err) CHECKED;
+bool resume_moments(Trainer *t, Err *err) CHECKED;
+
+/* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that the run goes on from are
+ * taken out. */
+bool metrics_open(const Trainer *t, Err *err) CHECKED;
+bool metrics_step(const Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
+bool metrics_valid(const Trainer *t, double loss, Err *err) CHECKED;
