@@ -52,8 +52,8 @@ static void change_all(Scratch *s, const Victim *v, int64_t changes) {
 
 /* From the end to the front, so that one file serves all; it is gone afterwards. */
 static void cut_all(Scratch *s, const Victim *v, int64_t cuts) {
+    int64_t header_cuts = v->header < v->bytes ? cuts / 2 : cuts;
     for (int64_t i = cuts - 1; i >= 0; i--) {
-        int64_t header_cuts = cuts / 2;
         int64_t at = i < header_cuts ? v->header * i / header_cuts
                                      : v->header + (v->bytes - v->header) * (i - header_cuts) / (cuts - header_cuts);
         assert_int_equal(truncate(v->file, at), 0);
