@@ -1,0 +1,117 @@
+/* bpe.c -- merging a word's bytes into tokens: the pair of lowest rank first, of equal ones the leftmost,
+ * until no neighbours have a merge.
+ *
+ * The word is a linked list of symbols; a symbol remembers the merge of itself and its right neighbour.
+ * A heap holds (rank, position) of every merge that was ever possible. An entry is current exactly if its
+ * symbol's merge still has its rank: a symbol's rank is renewed with every change of the pair, and the
+ * same position cannot get the same rank twice, since a pair only grows. Each merge removes a symbol and
+ * adds at most two entries, so a word of n bytes takes at most 3n steps of log n, and the heap never
+ * holds more than 2n. */
+#include "text/tokenizer.h"
+
+bool merges_init(Merges *m, Arena *a, int64_t n) {
+    m->n_slots = table_slots(n);
+    m->slots = arena_try(a, m->n_slots * (int64_t)sizeof(Merge));
+    for (int64_t i = 0; m->slots && i < m->n_slots; i++) m->slots[i].rank = NO_RANK;
+    return m->slots != NULL;
+}
+
+/* The slot of this pair, or the free one where it belongs. */
+static Merge *merge_slot(const Merges *m, uint32_t left, uint32_t right) {
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+    int64_t mask = m->n_slots - 1;
+    for (int64_t i = (int64_t)(h >> 32) & mask;; i = (i + 1) & mask) {
+        Merge *s = &m->slots[i];
+        if (s->rank == NO_RANK || (s->left == left && s->right == right)) return s;
+    }
+}
+
+const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form, int64_t rank) {
+    bool literal = false, literal_right = false;
+    int64_t n = form_bytes(form, &part[0], escaped, n_parts == 1, &literal);
+    int64_t n_right = n < 0 ? -1 : form_bytes(form + n, &part[n_parts - 1], escaped, false, &literal_right);
+    if (n_right < 0) return "not a string in UTF-8";
+    if (n == 0 || n_right == 0) return "a part is missing";
+    if (literal || literal_right) return "it has a character that stands for no byte";
+    int32_t left = vocab_find(v, (Str){form, n}, false);
+    int32_t right = vocab_find(v, (Str){form + n, n_right}, false);
+    int32_t made = vocab_find(v, (Str){form, n + n_right}, false);
+    if (left < 0) return "its left part is not in the vocabulary";
+    if (right < 0) return "its right part is not in the vocabulary";
+    if (made < 0) return "what it makes is not in the vocabulary";
+    *merge_slot(m, (uint32_t)left, (uint32_t)right) =
+        (Merge){(uint32_t)left, (uint32_t)right, (uint32_t)rank, (uint32_t)made};
+    return NULL;
+}
+
+static void heap_push(Bpe *b, uint64_t key) {
+    int64_t i = b->n_heap++;
+    for (; i > 0 && b->heap[(i - 1) / 2] > key; i = (i - 1) / 2) b->heap[i] = b->heap[(i - 1) / 2];
+    b->heap[i] = key;
+}
+
+static uint64_t heap_pop(Bpe *b) {
+    uint64_t least = b->heap[0], last = b->heap[--b->n_heap];
+    int64_t i = 0;
+    for (int64_t k = 1; k < b->n_heap; k = 2 * i + 1) {
+        if (k + 1 < b->n_heap && b->heap[k + 1] < b->heap[k]) k++;
+        if (b->heap[k] >= last) break;
+        b->heap[i] = b->heap[k];
+        i = k;
+    }
+    b->heap[i] = last;
+    return least;
+}
+
+/* Finds the merge of symbol i and its right neighbour anew. */
+static void pair_renew(const Tokenizer *t, Bpe *b, int32_t i) {
+    Symbol *s = &b->symbols[i];
+    s->rank = NO_RANK;
+    if (s->next < 0) return;
+    const Merge *m = merge_slot(&t->merges, (uint32_t)s->id, (uint32_t)b->symbols[s->next].id);
+    s->rank = m->rank;
+    s->made = m->made;
+    if (s->rank != NO_RANK) heap_push(b, (uint64_t)s->rank << 32 | (uint32_t)i);
+}
+
+static void symbols_merge(const Tokenizer *t, Bpe *b, int32_t i) {
+    Symbol *s = &b->symbols[i], *gone = &b->symbols[s->next];
+    s->id = (int32_t)s->made;
+    s->next = gone->next;
+    gone->rank = NO_RANK;
+    if (s->next >= 0) b->symbols[s->next].prev = i;
+    pair_renew(t, b, i);
+    if (s->prev >= 0) pair_renew(t, b, s->prev);
+}
+
+static bool bpe_room(Bpe *b, int64_t n, Arena *scratch) {
+    if (n <= b->cap) return true;
+    n = MAX(MAX(n, 2 * b->cap), 256);
+    b->symbols = arena_try(scratch, n * (int64_t)sizeof(Symbol));
+    b->heap = arena_try(scratch, 2 * n * (int64_t)sizeof(uint64_t));
+    b->cap = b->symbols && b->heap ? n : 0;
+    return b->cap > 0;
+}
+
+bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch) {
+    if (!bpe_room(b, word.n, scratch)) return false;
+    int32_t n = 0;
+    for (int64_t i = 0; i < word.n; i++) {
+        int32_t id = t->byte_id[(uint8_t)word.p[i]];
+        if (id < 0) continue;
+        b->symbols[n] = (Symbol){.id = id, .prev = n - 1, .next = n + 1};
+        n++;
+    }
+    if (n == 0) return true;
+    b->symbols[n - 1].next = -1;
+    b->n_heap = 0;
+    for (int32_t i = 0; i < n; i++) pair_renew(t, b, i);
+    while (b->n_heap > 0) {
+        uint64_t key = heap_pop(b);
+        int32_t i = (int32_t)(uint32_t)key;
+        if (b->symbols[i].rank == (uint32_t)(key >> 32)) symbols_merge(t, b, i);
+    }
+    for (int32_t i = 0; i >= 0; i = b->symbols[i].next)
+        if (!ids_add(out, b->symbols[i].id)) return false;
+    return true;
+}

@@ -1,0 +1,48 @@
+/* decode.c -- ids -> text, byte by byte. Invariant: held is the proper beginning of some character. */
+#include "text/text.h"
+
+/* The length of the characters that begin with the n bytes at p, 0 when none does (RFC 3629, table in
+ * section 4: the second byte's range depends on the first). */
+static int char_length(const uint8_t *p, int n) {
+    int b = p[0], len = b < 0x80 ? 1 : b < 0xc2 ? 0 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : b < 0xf5 ? 4 : 0;
+    int lo = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80, hi = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    if (n > 1 && (p[1] < lo || p[1] > hi)) return 0;
+    if (n > 2 && (p[n - 1] & 0xc0) != 0x80) return 0;
+    return len;
+}
+
+void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special) {
+    *d = (Decoder){.t = t, .skip_special = skip_special};
+}
+
+static void byte_push(Decoder *d, uint8_t byte, Buf *out) {
+    d->held[d->n_held++] = byte;
+    int n = char_length(d->held, d->n_held);
+    if (n == 0 && d->n_held > 1) {      /* what was held is cut off; the byte begins anew */
+        decoder_end(d, out);
+        byte_push(d, byte, out);
+    } else if (n == 0) {
+        decoder_end(d, out);
+    } else if (n == d->n_held) {
+        buf_add(out, (Str){(char *)d->held, n});
+        d->n_held = 0;
+    }
+}
+
+void decoder_push(Decoder *d, int32_t id, Buf *out) {
+    if (d->skip_special && token_is_special(d->t, id)) return;
+    Str s = token_bytes(d->t, id);
+    for (int64_t i = 0; i < s.n; i++) byte_push(d, (uint8_t)s.p[i], out);
+}
+
+void decoder_end(Decoder *d, Buf *out) {
+    if (d->n_held > 0) buf_add(out, STR("\xef\xbf\xbd"));
+    d->n_held = 0;
+}
+
+void text_decode(Buf *out, const Tokenizer *t, const int32_t *ids, int64_t n, bool skip_special) {
+    Decoder d;
+    decoder_init(&d, t, skip_special);
+    for (int64_t i = 0; i < n; i++) decoder_push(&d, ids[i], out);
+    decoder_end(&d, out);
+}

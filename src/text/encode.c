@@ -1,0 +1,80 @@
+/* encode.c -- text -> ids, in the order in which Hugging Face does it: added tokens in the text as it is;
+ * what lies between is normalised; added tokens that are marked "normalized" in that; what lies between
+ * is cut into words; each word is merged.
+ *
+ * Text need not be UTF-8: rows of bytes that are not stand for themselves as one word each. */
+#include "text/tokenizer.h"
+
+typedef struct Encode {
+    const Tokenizer *t;
+    TextMode mode;
+    Ids *out;
+    Bpe bpe;
+    Cutter cutter;
+    Arena *scratch;
+    Err *err;
+} Encode;
+
+static bool memory_out(Encode *e, int64_t bytes) {
+    return err_set(e->err, ERR_LIMIT, "encoding a text: no memory left for a word of %lld bytes", (long long)bytes);
+}
+
+static bool word_encode(void *arg, Str word) {
+    Encode *e = arg;
+    return bpe_encode(e->out, e->t, &e->bpe, word, e->scratch) || memory_out(e, word.n);
+}
+
+/* Does `gap` with all between the added tokens of a trie, in order, and appends their ids. */
+static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Encode *e, Str text)) {
+    int64_t from = 0, at = 0, len = 0;
+    int32_t id;
+    while (e->mode == TEXT_PARSED && trie_find(trie, text, from, &at, &len, &id)) {
+        if (at > from && !gap(e, (Str){text.p + from, at - from})) return false;
+        if (!ids_add(e->out, id)) return memory_out(e, len);
+        from = at + len;
+    }
+    return from == text.n || gap(e, (Str){text.p + from, text.n - from});
+}
+
+static bool words_encode(Encode *e, Str text) { return cutter_cut(&e->cutter, text); }
+
+static bool valid_encode(Encode *e, Str text) {
+    if (e->t->nfc && !nfc(&text, text, e->scratch, e->err)) return false;
+    return added_encode(e, &e->t->normal, text, words_encode);
+}
+
+/* Bytes from the start of s that are UTF-8 (valid) or that are not. */
+static int64_t run_length(Str s, bool valid) {
+    int64_t i = 0;
+    while (i < s.n) {
+        int n = (uint8_t)s.p[i] < 0x80 ? 1 : utf8_length((Str){s.p + i, s.n - i});
+        if ((n > 0) != valid) break;
+        i += MAX(n, 1);
+    }
+    return i;
+}
+
+static bool any_encode(Encode *e, Str text) {
+    for (bool valid = true; text.n > 0; valid = !valid) {
+        Str run = {text.p, run_length(text, valid)};
+        if (run.n > 0 && !(valid ? valid_encode(e, run) : word_encode(e, run))) return false;
+        text.p += run.n, text.n -= run.n;
+    }
+    return true;
+}
+
+bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *scratch, Err *err) {
+    CHECK(scratch != out->a);
+    Encode e = {.t = t, .mode = mode, .out = out, .scratch = scratch, .err = err};
+    Mark mark = arena_mark(scratch);
+    int64_t n = out->n;
+    bool ok = text.n < INT32_MAX / 4
+                  ? cutter_init(&e.cutter, t, scratch, err)
+                  : err_set(err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is 512 MiB", (long long)text.n);
+    e.cutter.word = word_encode;
+    e.cutter.arg = &e;
+    ok = ok && added_encode(&e, &t->raw, text, any_encode);
+    if (!ok) out->n = n;
+    arena_pop(scratch, mark);
+    return ok;
+}

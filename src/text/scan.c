@@ -1,0 +1,76 @@
+/* scan.c -- see scan.h. Nothing recurses: a file cannot choose how deep the stack gets. */
+#include "text/scan.h"
+
+static void skip_space(Scan *s) {
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r')) s->p++;
+}
+
+int64_t scan_at(const Scan *s) { return s->p - s->start; }
+
+bool scan_peek(Scan *s, char c) {
+    skip_space(s);
+    return s->p < s->end && *s->p == c;
+}
+
+bool scan_char(Scan *s, char c) {
+    if (!scan_peek(s, c)) return false;
+    s->p++;
+    return true;
+}
+
+bool scan_string(Scan *s, Str *inside) {
+    if (!scan_peek(s, '"')) return false;
+    const char *p = s->p + 1;
+    for (; p < s->end && *p != '"'; p++)
+        if (*p == '\\' && p + 1 < s->end) p++;
+    if (p == s->end) return false;
+    *inside = (Str){s->p + 1, p - s->p - 1};
+    s->p = p + 1;
+    return true;
+}
+
+bool scan_int(Scan *s, int64_t *v) {
+    skip_space(s);
+    const char *p = s->p;
+    bool minus = p < s->end && *p == '-';
+    p += minus;
+    const char *digits = p;
+    int64_t n = 0;
+    for (; p < s->end && *p >= '0' && *p <= '9' && n < (int64_t)1 << 53; p++) n = 10 * n + (*p - '0');
+    bool plain = p == s->end || !strchr("0123456789.eE", *p);
+    if (p == digits || !plain || (*digits == '0' && p > digits + 1)) return false;
+    *v = minus ? -n : n;
+    s->p = p;
+    return true;
+}
+
+bool scan_skip(Scan *s, int64_t *count) {
+    Scan was = *s;
+    int64_t depth = 0;
+    do {
+        Str ignored;
+        skip_space(s);
+        if (s->p == s->end) break;
+        char c = *s->p;
+        if (c == '"') {
+            if (!scan_string(s, &ignored)) break;
+        } else if (c == '{' || c == '[') {
+            depth++, s->p++;
+        } else if (c == '}' || c == ']') {
+            if (--depth < 0) break;
+            s->p++;
+            continue;
+        } else if (c == ',' || c == ':') {
+            if (depth == 0) break;
+            s->p++;
+            continue;
+        } else {
+            do s->p++;
+            while (s->p < s->end && !strchr(",:]}[{\" \n\t\r", *s->p));
+        }
+        ++*count;
+    } while (depth > 0);
+    bool whole = depth == 0 && s->p > was.p;
+    if (!whole) *s = was;
+    return whole;
+}

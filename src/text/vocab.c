@@ -1,0 +1,138 @@
+/* vocab.c -- the tokens of a tokenizer: bytes of an id, id of bytes, and the alphabet between spelling and
+ * bytes. One block holds all bytes; a hash table of 8 bytes a slot finds them. Nothing is allocated a
+ * token. Invariant: at most two thirds of the slots are taken, so looking ends. */
+#include "text/tokenizer.h"
+
+int64_t table_slots(int64_t n) {
+    int64_t slots = 4;
+    while (2 * slots < 3 * n) slots *= 2;
+    return slots;
+}
+
+bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t bytes) {
+    *v = (Vocab){.n_ids = n_ids, .cap_bytes = bytes, .n_slots = table_slots(n_tokens)};
+    v->bytes = arena_try(a, MAX(bytes, 1));
+    v->tokens = arena_try(a, n_ids * (int64_t)sizeof *v->tokens);
+    v->slots = arena_try(a, v->n_slots * (int64_t)sizeof *v->slots);
+    return v->bytes && v->tokens && v->slots;
+}
+
+Str vocab_bytes(const Vocab *v, int32_t id) { return (Str){v->bytes + v->tokens[id].at, v->tokens[id].len}; }
+
+/* The slot that holds these bytes, or the free one where they belong. *tag: what their slot has above
+ * the id. */
+static uint64_t *slot_of(const Vocab *v, Str bytes, bool literal, uint64_t *tag) {
+    uint64_t h = str_hash(bytes);
+    *tag = h >> 32 << 32;
+    int64_t mask = v->n_slots - 1;
+    for (int64_t i = (int64_t)(h ^ h >> 32) & mask;; i = (i + 1) & mask) {
+        if (v->slots[i] == 0) return &v->slots[i];
+        if (v->slots[i] >> 32 << 32 != *tag) continue;
+        int32_t id = (int32_t)((uint32_t)v->slots[i] - 1);
+        bool same_kind = literal == ((v->tokens[id].flags & TOKEN_LITERAL) != 0);
+        if (same_kind && str_eq(vocab_bytes(v, id), bytes)) return &v->slots[i];
+    }
+}
+
+const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags) {
+    CHECK(id >= 0 && id < v->n_ids && bytes.n <= v->cap_bytes - v->n_bytes);
+    if (v->tokens[id].flags & TOKEN_THERE) return "this id has another token already";
+    uint64_t tag, *slot = slot_of(v, bytes, flags & TOKEN_LITERAL, &tag);
+    if (*slot != 0) return "this token has another id already";
+    if (bytes.n > 0) memcpy(v->bytes + v->n_bytes, bytes.p, (size_t)bytes.n);
+    v->tokens[id].at = (uint32_t)v->n_bytes;
+    v->tokens[id].len = (uint32_t)bytes.n & (BYTES_MAX - 1);
+    v->tokens[id].flags = (TOKEN_THERE | flags) & 7;
+    v->n_bytes += bytes.n;
+    *slot = tag | (uint64_t)(id + 1);
+    return NULL;
+}
+
+int32_t vocab_find(const Vocab *v, Str bytes, bool literal) {
+    uint64_t tag;
+    return (int32_t)(uint32_t)*slot_of(v, bytes, literal, &tag) - 1;
+}
+
+/* ---- spellings ------------------------------------------------------------------------------------ */
+
+static bool is_own(int c) { return (c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173); }
+
+/* The byte that a character of the alphabet stands for, or -1. The 68 bytes without a character of their
+ * own are 0..32, 127..160 and 173, spelled U+0100, U+0101, ... in this order. */
+static int alphabet_byte(int32_t c) {
+    if (c < 0x100) return is_own(c) ? c : -1;
+    int n = c - 0x100;
+    return n <= 32 ? n : n <= 66 ? n - 33 + 127 : n == 67 ? 173 : -1;
+}
+
+static int hex4(const char *p) {
+    int v = 0;
+    for (int i = 0; i < 4; i++) {
+        int c = p[i] | 32, d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (d < 0) return -1;
+        v = v << 4 | d;
+    }
+    return v;
+}
+
+/* The character behind a backslash, which is at s->p[0]; s moves on behind it. -1: no such escape. */
+static int32_t escape_next(Str *s) {
+    if (s->n < 2) return -1;
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *known = s->p[1] ? strchr(from, s->p[1]) : NULL;
+    int64_t n = known ? 2 : 6;
+    if (!known && (s->p[1] != 'u' || s->n < 6)) return -1;
+    int32_t c = known ? to[known - from] : hex4(s->p + 2);
+    if (c >= 0xd800 && c < 0xdc00 && s->n >= 12 && s->p[6] == '\\' && s->p[7] == 'u') {
+        int low = hex4(s->p + 8);
+        if (low < 0xdc00 || low > 0xdfff) return -1;
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        n = 12;
+    } else if (c >= 0xd800 && c < 0xe000) {
+        return -1;
+    }
+    s->p += n, s->n -= n;
+    return c;
+}
+
+static int32_t char_next(Str *s, bool escaped) {
+    const uint8_t *p = (const uint8_t *)s->p;
+    if (escaped && (*p == '\\' || *p < 32)) return *p == '\\' ? escape_next(s) : -1;
+    int n = *p < 0x80 ? 1 : utf8_length(*s);
+    if (n == 0) return -1;
+    s->p += n, s->n -= n;
+    if (n == 1) return p[0];
+    if (n == 2) return (p[0] & 31) << 6 | (p[1] & 63);
+    if (n == 3) return (p[0] & 15) << 12 | (p[1] & 63) << 6 | (p[2] & 63);
+    return (p[0] & 7) << 18 | (p[1] & 63) << 12 | (p[2] & 63) << 6 | (p[3] & 63);
+}
+
+static int64_t char_put(char *dst, int32_t c) {
+    int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (int i = n - 1; i > 0; i--, c >>= 6) dst[i] = (char)(0x80 | (c & 63));
+    dst[0] = (char)(lead[n] | c);
+    return n;
+}
+
+int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *literal) {
+    Str all = *s;
+    int64_t n = 0;
+    *literal = false;
+    while (s->n > 0) {
+        int32_t c = char_next(s, escaped);
+        if (c < 0) return -1;
+        if (c == ' ' && until_space) break;
+        int byte = alphabet_byte(c);
+        *literal |= byte < 0;
+        dst[n++] = (char)byte;
+    }
+    if (!*literal) return n;
+    n = 0;
+    for (*s = all; s->n > 0;) {
+        int32_t c = char_next(s, escaped);
+        if (c == ' ' && until_space) break;
+        n += char_put(dst + n, c);
+    }
+    return n;
+}
