@@ -76,27 +76,50 @@ static void widen(float *out, const Weight *w, int64_t i, int64_t r, int64_t k0,
 
 void weight_row(float *out, const Weight *w, int64_t i, int64_t r) { widen(out, w, i, r, 0, w->cols); }
 
-/* ---- panels of W: 16 rows of the file ---------------------------------------------------------------------------- */
+/* ---- the two ways into a panel ------------------------------------------------------------------------------- */
 
 enum { PIECE = 256 };                           /* numbers of k at a time, so that all stays in L1 */
 
-/* Rows r0.. of matrix i, PIECE numbers of k at a time: 16 rows side by side, then turned. */
+static void zero_columns(uint32_t *panel, int64_t m, int64_t dwords) {
+    for (int64_t d = 0; d < dwords && m < PANEL; d++) memset(panel + d * PANEL + m, 0, (size_t)(PANEL - m) * 4);
+}
+
+void panel_turn(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0, int64_t n) {
+    _Alignas(64) uint16_t h[PANEL][PIECE];
+    uint32_t *out = (uint32_t *)(void *)panel;
+    if (pack == PACK_F32) {
+        kern.transpose(out + k0 * PANEL, PANEL, (const uint32_t *)(const void *)x, ld, m, n);
+        zero_columns(out + k0 * PANEL, m, n);
+        return;
+    }
+    for (int64_t k = 0; k < n; k += PIECE) {
+        int64_t wide = MIN(n - k, PIECE), dwords = round_up(wide, TILE_K) / 2;
+        uint32_t *to = out + (k0 + k) / 2 * PANEL;
+        for (int64_t r = 0; r < m; r++) kern.rows_bf16(h[r], x + r * ld + k, wide);
+        kern.transpose(to, PANEL, (const uint32_t *)(const void *)h, PIECE / 2, m, dwords);
+        zero_columns(to, m, dwords);
+    }
+}
+
+void panel_rows(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0, int64_t n) {
+    if (pack == PACK_BF16) {
+        kern.panel_bf16((uint16_t *)(void *)panel + k0 * PANEL, x, ld, m, n);
+        return;
+    }
+    float *to = (float *)(void *)panel + k0 * PANEL;
+    for (int64_t k = 0; k < n; k++) memcpy(to + k * PANEL, x + k * ld, (size_t)m * 4);
+    zero_columns((uint32_t *)(void *)to, m, n);
+}
+
+/* ---- panels of W: 16 rows of the file ---------------------------------------------------------------------------- */
+
 static void panel_of_rows(uint8_t *out, Pack pack, const Weight *w, int64_t i, int64_t r0) {
     _Alignas(64) float x[PANEL][PIECE];
-    _Alignas(64) uint16_t h[PANEL][PIECE];
     int64_t m = MIN(w->rows - r0, PANEL);
-    memset(x, 0, sizeof x);
-    memset(h, 0, sizeof h);
     for (int64_t k = 0; k < w->cols; k += PIECE) {
         int64_t n = MIN(w->cols - k, PIECE);
         for (int64_t r = 0; r < m; r++) widen(x[r], w, i, r0 + r, k, n);
-        if (pack == PACK_F32) {
-            kern.transpose((uint32_t *)out + k * PANEL, PANEL, (const uint32_t *)x, PIECE, PANEL, n);
-        } else {
-            for (int64_t r = 0; r < m; r++) kern.rows_bf16(h[r], x[r], n);
-            kern.transpose((uint32_t *)out + k / 2 * PANEL, PANEL, (const uint32_t *)h, PIECE / 2, PANEL,
-                           round_up(n, TILE_K) / 2);
-        }
+        panel_turn(out, pack, x[0], PIECE, m, k, n);
     }
 }
 
@@ -142,18 +165,6 @@ void weight_pack(Lane l, void *tile, Pack pack, const Weight *w, int64_t lo, int
 }
 
 /* ---- panels of W transposed: 16 columns of the file ----------------------------------------------------------------- */
-
-void panel_rows(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0, int64_t n) {
-    if (pack == PACK_BF16) {
-        kern.panel_bf16((uint16_t *)out + k0 * PANEL, x, ld, m, n);
-        return;
-    }
-    float *to = (float *)out + k0 * PANEL;
-    for (int64_t k = 0; k < n; k++, to += PANEL) {
-        memcpy(to, x + k * ld, (size_t)m * 4);
-        memset(to + m, 0, (size_t)(PANEL - m) * 4);
-    }
-}
 
 enum { STRIP = 64 };                            /* columns at a time: a whole number of blocks and of panels */
 

@@ -61,6 +61,8 @@ typedef struct A8 {
     X(softmax_back, void, (float *p, float *ds, const float *s, const float *dp, const float *lse,       \
                         const float *D, float scale, int64_t n))                                         \
                         /* p = exp(s*scale - lse), ds = (p*(dp - D))*scale, all by element; p may be s, ds may be dp */ \
+    X(rescale,   void, (float *m, float *l, float *a, float *b, const float *mc, const float *lc, int64_t n)) \
+                        /* M = max(m, mc), a = exp(m - M), b = exp(mc - M), l = fma(l, a, lc*b), m = M, by element */ \
     X(merge,     void, (float *o, float a, const float *oc, float b, int64_t n))   /* o = fma(o, a, oc*b) */ \
     X(div,       void, (float *y, float d, int64_t n))                       /* y = y / d */                 \
     X(cross_entropy_back, void, (float *dz, const float *z, float lse, float scale, int64_t n))          \

@@ -22,6 +22,16 @@ void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, cons
     }
 }
 
+void rescale_ref(float *m, float *l, float *a, float *b, const float *mc, const float *lc, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float top = MAX(m[i], mc[i]);
+        a[i] = exp_f32(m[i] - top);
+        b[i] = exp_f32(mc[i] - top);
+        l[i] = fmaf(l[i], a[i], lc[i] * b[i]);
+        m[i] = top;
+    }
+}
+
 void merge_ref(float *o, float a, const float *oc, float b, int64_t n) {
     for (int64_t i = 0; i < n; i++) o[i] = fmaf(o[i], a, oc[i] * b);
 }

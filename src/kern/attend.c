@@ -1,0 +1,287 @@
+/* attend.c -- causal attention over KV pages (docs/contract.md 5).
+ *
+ * A task is a block of query rows of one span with all the heads that share a kv head: its n = rows * group query
+ * vectors meet each chunk of 64 keys in two products, and the chunk's (m, l, o) is merged into the task's. Where
+ * there are many tasks a lane does whole tasks. Where there are few (decoding few sequences) lanes share the pairs
+ * (task, chunk): chunks are independent until they are merged, left to right, by the lane that owns the query vector. */
+#include "kern/kv.h"
+
+/* Query vectors of a task: enough for the products to run well, few enough to stay in L2 beside K and V. */
+enum { QUERIES = 64, QUERIES_V_OF_K = 128, SLOTS_BYTES = 256 << 10, FEW_TASKS = 4, OWN_QUERIES = 2048 };
+
+typedef struct Part { float *m, *l, *o; } Part;         /* (n), (n), (n, dv): what a chunk gives */
+
+/* One lane's work memory. */
+typedef struct Desk {
+    void *q;                                    /* (most, dk) packed */
+    void *p;                                    /* (most, 64) packed, bf16 only */
+    float *s;                                   /* (most, 64) */
+    float *a, *b;                               /* (most) */
+    float *m, *l;                               /* (own): of the query vectors that this lane merges */
+    void *v;                                    /* panels of V, for v_of_k */
+    uint8_t *slot;                              /* room for parts */
+} Desk;
+
+typedef struct Job {
+    const Attend *a;
+    const Span *span;
+    int64_t n_spans;
+    const float *q;
+    int64_t ldq;
+    float *o;
+    int64_t ldo;
+    float *lse;
+    int64_t group, step;                        /* heads that share a kv head; rows of a task */
+    int64_t most;                               /* query vectors of a task */
+    int64_t slot_bytes, slots;                  /* of one part; how many a lane has */
+    uint8_t *work;
+} Job;
+
+typedef struct Task {
+    const Span *span;
+    int64_t head, row, pos, n;                  /* kv head; n rows of the batch from `row` are positions pos.. */
+} Task;
+
+/* ---- work memory ---------------------------------------------------------------------------------------------------- */
+
+static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
+    CHECK(a->heads % a->kv.heads == 0);
+    j->a = a;
+    j->group = a->heads / a->kv.heads;
+    j->step = MAX((a->kv.v_of_k ? QUERIES_V_OF_K : QUERIES) / j->group, 1);
+    j->most = j->group * MIN(j->step, max_rows);
+    j->slot_bytes = round_up(2 * j->most * 4, 64) + round_up(j->most * a->kv.dv * 4, 64);
+    j->slots = MAX(SLOTS_BYTES / MAX(j->slot_bytes, 1), 1);
+}
+
+static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_QUERIES); }
+
+static void *take(uint8_t *base, int64_t *at, int64_t bytes) {
+    void *p = base ? base + *at : NULL;
+    *at += round_up(bytes, 64);
+    return p;
+}
+
+/* Lays out the desk of lane i; returns its size. Fewer rows need no larger one. */
+static int64_t desk_make(Desk *d, const Job *j, uint8_t *base) {
+    const KvShape *s = &j->a->kv;
+    int64_t at = 0;
+    d->q = take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
+    d->p = take(base, &at, j->most * CHUNK * 2);
+    d->s = take(base, &at, j->most * CHUNK * 4);
+    d->a = take(base, &at, j->most * 4);
+    d->b = take(base, &at, j->most * 4);
+    d->m = take(base, &at, own_queries(j) * 4);
+    d->l = take(base, &at, own_queries(j) * 4);
+    d->v = take(base, &at, s->v_of_k ? v_bytes(s) : 0);
+    d->slot = take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));
+    return at;
+}
+
+static Desk desk_of(const Job *j, int64_t lane) {
+    Desk d;
+    desk_make(&d, j, j->work + lane * desk_make(&d, j, NULL));
+    return d;
+}
+
+int64_t attend_bytes(const Attend *a, int64_t max_rows) {
+    Job j = {0};
+    Desk d;
+    job_sizes(&j, a, max_rows);
+    return desk_make(&d, &j, NULL);
+}
+
+/* The i-th part in a lane's slots. */
+static Part slot_part(const Job *j, const Desk *d, int64_t i) {
+    float *m = (float *)(void *)(d->slot + i * j->slot_bytes);
+    return (Part){m, m + j->most, m + round_up(2 * j->most, PANEL)};
+}
+
+/* ---- tasks ----------------------------------------------------------------------------------------------------- */
+
+static Task task_first(const Job *j) {
+    return j->n_spans ? (Task){j->span, -1, j->span->row, j->span->pos, 0} : (Task){j->span, -1, 0, 0, 0};
+}
+
+/* Head after head, rows after rows, span after span. */
+static bool task_next(const Job *j, Task *t) {
+    const Span *end = j->span + j->n_spans;
+    if (++t->head == j->a->kv.heads) {
+        t->head = 0;
+        t->row += t->n, t->pos += t->n;
+    }
+    while (t->span < end && t->row == t->span->row + t->span->n)
+        if (++t->span < end) t->row = t->span->row, t->pos = t->span->pos;
+    if (t->span == end) return false;
+    t->n = MIN(j->step, t->span->row + t->span->n - t->row);
+    return true;
+}
+
+static int64_t task_chunks(const Task *t) { return (t->pos + t->n - 1) / CHUNK + 1; }
+static float *out_row(const Job *j, const Task *t, int64_t i) {
+    return j->o + (t->row + i / j->group) * j->ldo + (t->head * j->group + i % j->group) * j->a->kv.dv;
+}
+
+/* ---- one chunk ------------------------------------------------------------------------------------------------------- */
+
+/* Query vector i of a task: row i / group, head i % group of the kv head's. */
+static void queries_pack(const Job *j, const Desk *d, const Task *t) {
+    int64_t dk = j->a->kv.dk, dkp = round_up(dk, TILE_K);
+    for (int64_t i = 0; i < t->n * j->group; i++) {
+        const float *q = j->q + (t->row + i / j->group) * j->ldq + (t->head * j->group + i % j->group) * dk;
+        if (j->a->kv.type == DTYPE_F32) memcpy((float *)d->q + i * dk, q, (size_t)dk * 4);
+        else kern.rows_bf16((uint16_t *)d->q + i * dkp, q, dk);
+    }
+}
+
+/* V of absorbed MLA: the first dv numbers of each key, keys becoming the summed index. */
+static const void *chunk_values(const Job *j, const Desk *d, const uint8_t *k) {
+    const KvShape *s = &j->a->kv;
+    if (!s->v_of_k) return k + k_bytes(s);
+    if (s->type == DTYPE_BF16) {
+        kern.v_of_k(d->v, (const uint16_t *)(const void *)k, s->dk, s->dv);
+        return d->v;
+    }
+    for (int64_t i = 0; i < s->dv; i += PANEL)
+        for (int64_t key = 0; key < CHUNK; key += PANEL)
+            kern.transpose((uint32_t *)d->v + i * CHUNK + key * PANEL, PANEL,
+                           (const uint32_t *)(const void *)k + key * s->dk + i * PANEL, PANEL, MIN(s->dv - i, PANEL),
+                           PANEL);
+    return d->v;
+}
+
+/* The first query vector of the task that sees a key of chunk c. */
+static int64_t first_query(const Job *j, const Task *t, int64_t c) {
+    return MAX(c * CHUNK - t->pos, 0) * j->group;
+}
+
+/* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of these. */
+static void chunk_run(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part) {
+    const KvShape *s = &j->a->kv;
+    bool f32 = s->type == DTYPE_F32;
+    int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0, dkp = round_up(s->dk, TILE_K);
+    int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK);       /* beyond: masked for all */
+    const uint8_t *k = chunk_at(s, j->a->off, t->span, c * CHUNK, t->head);
+    if (f32) kern.gemm_f32(d->s, CHUNK, (float *)d->q + i0 * s->dk, s->dk, n, (const float *)(const void *)k, keys, s->dk, STORE_SET);
+    else kern.gemm_bf16(d->s, CHUNK, (uint16_t *)d->q + i0 * dkp, n, (const uint16_t *)(const void *)k, keys, s->dk, STORE_SET);
+    for (int64_t i = 0; i < n; i++) {
+        float *row = d->s + i * CHUNK;
+        int64_t visible = MIN(t->pos + (i0 + i) / j->group - c * CHUNK + 1, CHUNK);
+        part->l[i0 + i] = kern.chunk_softmax(row, part->m + i0 + i, row, visible, j->a->scale, !f32);
+        if (!f32) kern.rows_bf16((uint16_t *)d->p + i * CHUNK, row, CHUNK);
+    }
+    const void *v = chunk_values(j, d, k);
+    float *o = part->o + i0 * s->dv;
+    if (f32) kern.gemm_f32(o, s->dv, d->s, CHUNK, n, v, s->dv, CHUNK, STORE_SET);
+    else kern.gemm_bf16(o, s->dv, d->p, n, v, s->dv, CHUNK, STORE_SET);
+}
+
+/* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the output. */
+static void chunk_merge(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part, int64_t i0,
+                        int64_t i1, float *m, float *l) {
+    int64_t dv = j->a->kv.dv, n = i1 - i0;
+    if (c == 0) {
+        memcpy(m, part->m + i0, (size_t)n * 4);
+        memcpy(l, part->l + i0, (size_t)n * 4);
+        for (int64_t i = i0; i < i1; i++) memcpy(out_row(j, t, i), part->o + i * dv, (size_t)dv * 4);
+        return;
+    }
+    kern.rescale(m, l, d->a, d->b, part->m + i0, part->l + i0, n);
+    for (int64_t i = i0; i < i1; i++) kern.merge(out_row(j, t, i), d->a[i - i0], part->o + i * dv, d->b[i - i0], dv);
+}
+
+/* o / l, and the log-sum-exp of the scores. */
+static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) {
+    kern.div(out_row(j, t, i), l, j->a->kv.dv);
+    int64_t head = t->head * j->group + i % j->group;
+    if (j->lse) j->lse[(t->row + i / j->group) * j->a->heads + head] = m + log_f32(l);
+}
+
+/* ---- many tasks: a lane does whole ones ----------------------------------------------------------------------------- */
+
+static void task_run(const Job *j, const Desk *d, const Task *t) {
+    Part part = slot_part(j, d, 0);
+    int64_t n = t->n * j->group;
+    queries_pack(j, d, t);
+    for (int64_t c = 0; c < task_chunks(t); c++) {
+        int64_t i0 = first_query(j, t, c);
+        chunk_run(j, d, t, c, &part);
+        chunk_merge(j, d, t, c, &part, i0, n, d->m + i0, d->l + i0);
+    }
+    for (int64_t i = 0; i < n; i++) query_end(j, t, i, d->m[i], d->l[i]);
+}
+
+static void tasks_run(Lane l, const Job *j, const Desk *d, int64_t cost) {
+    int64_t lo = cost * l.i / l.n, hi = cost * (l.i + 1) / l.n, start = 0;
+    for (Task t = task_first(j); task_next(j, &t);) {
+        if (start >= lo && start < hi) task_run(j, d, &t);
+        start += t.n * task_chunks(&t);
+    }
+}
+
+/* ---- few tasks: lanes share the pairs (task, chunk) -------------------------------------------------------------------- */
+
+/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it lane i computes `per` of them,
+ * so pair `at` of the wave is part at % per of lane at / per. */
+static void wave_compute(const Job *j, const Desk *d, Range mine) {
+    int64_t start = 0;
+    for (Task t = task_first(j); start < mine.hi && task_next(j, &t); start += task_chunks(&t)) {
+        int64_t lo = MAX(mine.lo, start), hi = MIN(mine.hi, start + task_chunks(&t));
+        if (lo < hi) queries_pack(j, d, &t);
+        for (int64_t at = lo; at < hi; at++) {
+            Part part = slot_part(j, d, at - mine.lo);
+            chunk_run(j, d, &t, at - start, &part);
+        }
+    }
+}
+
+/* Query vectors stand in one line too; a lane merges its share of them, whoever computed the parts. */
+static void wave_merge(const Job *j, const Desk *d, Range wave, int64_t per, Range own) {
+    int64_t start = 0, first = 0;
+    for (Task t = task_first(j); start < wave.hi && task_next(j, &t);) {
+        int64_t n = t.n * j->group, chunks = task_chunks(&t);
+        int64_t i_lo = MAX(own.lo - first, 0), i_hi = MIN(own.hi - first, n);
+        for (int64_t at = MAX(wave.lo, start); at < MIN(wave.hi, start + chunks) && i_lo < i_hi; at++) {
+            int64_t c = at - start, i0 = MAX(i_lo, first_query(j, &t, c));
+            Desk from = desk_of(j, (at - wave.lo) / per);
+            Part part = slot_part(j, &from, (at - wave.lo) % per);
+            int64_t at0 = first + i0 - own.lo;
+            if (i0 < i_hi) chunk_merge(j, d, &t, c, &part, i0, i_hi, d->m + at0, d->l + at0);
+            for (int64_t i = i_lo; i < i_hi && c == chunks - 1; i++)
+                query_end(j, &t, i, d->m[first + i - own.lo], d->l[first + i - own.lo]);
+        }
+        start += chunks, first += n;
+    }
+}
+
+static void pairs_run(Lane l, const Job *j, const Desk *d, int64_t pairs, int64_t queries) {
+    int64_t most = l.n * j->slots;
+    for (int64_t lo = 0; lo < pairs; lo += most) {
+        int64_t n = MIN(pairs - lo, most), per = (n + l.n - 1) / l.n;
+        wave_compute(j, d, (Range){lo + MIN(l.i * per, n), lo + MIN((l.i + 1) * per, n)});
+        lane_sync(l);                           /* all parts of the wave are there */
+        wave_merge(j, d, (Range){lo, lo + n}, per, lane_range(l, queries));
+        if (lo + most < pairs) lane_sync(l);    /* the slots are free again */
+    }
+}
+
+void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a, const Span *span,
+            int64_t n_spans, void *work) {
+    int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;
+    for (int64_t i = 0; i < n_spans; i++) {
+        max_rows = MAX(max_rows, span[i].n);
+        rows += span[i].n;
+    }
+    Job j = {.span = span, .n_spans = n_spans, .q = q, .ldq = ldq, .o = o, .ldo = ldo, .lse = lse, .work = work};
+    job_sizes(&j, a, max_rows);
+    for (Task t = task_first(&j); task_next(&j, &t); tasks++) {
+        pairs += task_chunks(&t);
+        cost += t.n * task_chunks(&t);
+        longest = MAX(longest, t.n * task_chunks(&t));
+    }
+    Desk d = desk_of(&j, l.i);
+    bool uneven = tasks < FEW_TASKS * l.n || longest * FEW_TASKS * l.n > cost;
+    if (uneven && l.n > 1 && rows * a->heads <= own_queries(&j) * l.n) pairs_run(l, &j, &d, pairs, rows * a->heads);
+    else tasks_run(l, &j, &d, cost);
+    lane_sync(l);
+}
