@@ -50,9 +50,8 @@ bool kern_test_avx512(void) {
 }
 
 void kern_fill_avx512(Kern *k) {
+#define X(field, ret, params) k->field = NAME(field);
+    KERN_LIST(X)
+#undef X
     k->natural = false;
-    k->gemm_f32 = gemm_f32_avx512;
-    k->gemm_bf16 = gemm_bf16_avx512;
-    k->gemm_q4_1 = gemm_q4_1_avx512;
-    k->gemm_q8_0 = gemm_q8_0_avx512;
 }

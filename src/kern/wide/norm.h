@@ -1,0 +1,132 @@
+/* norm.h -- sums on the tree, RMSNorm, rope, the adds and AdamW. Included once by each level (wide.h). */
+#include "kern/wide/wide.h"
+#include <math.h>
+
+float NAME(dot)(const float *x, const float *y, int64_t n) {
+    Vec lane = vec_set(0.0f);
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        lane = vec_keep(in, vec_fma(vec_load(in, x + i), vec_load(in, y + i), lane), lane);
+    }
+    return vec_tree(lane);
+}
+
+float NAME(max)(const float *x, int64_t n) {
+    Vec top = vec_set(x[0]);
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        top = vec_keep(in, vec_max(vec_load(in, x + i), top), top);
+    }
+    return vec_top(top);
+}
+
+void NAME(add)(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(y + i, in, vec_add(vec_load(in, y + i), vec_load(in, x + i)));
+    }
+}
+
+void NAME(axpy)(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(y + i, in, vec_fma(vec_set(a), vec_load(in, x + i), vec_load(in, y + i)));
+    }
+}
+
+void NAME(merge)(float *o, float a, const float *oc, float b, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        Vec new = vec_mul(vec_load(in, oc + i), vec_set(b));
+        vec_store(o + i, in, vec_fma(vec_load(in, o + i), vec_set(a), new));
+    }
+}
+
+void NAME(div)(float *y, float d, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(y + i, in, vec_div(vec_load(in, y + i), vec_set(d)));
+    }
+}
+
+float NAME(rmsnorm)(float *y, const float *x, const float *w, int64_t C, float eps) {
+    float r = 1.0f / sqrtf(NAME(dot)(x, x, C) / (float)C + eps);
+    for (int64_t i = 0; i < C; i += 16) {
+        In in = in_first(C - i);
+        Vec v = vec_mul(vec_load(in, x + i), vec_set(r));
+        vec_store(y + i, in, w ? vec_mul(v, vec_load(in, w + i)) : v);
+    }
+    return r;
+}
+
+INLINE Vec times_weight(In in, const float *dy, const float *w, int64_t i) {
+    Vec t = vec_load(in, dy + i);
+    return w ? vec_mul(t, vec_load(in, w + i)) : t;
+}
+
+void NAME(rmsnorm_back)(float *dx, const float *dy, const float *x, const float *w, float r,
+                        int64_t C, StoreMode mode) {
+    Vec lane = vec_set(0.0f);
+    for (int64_t i = 0; i < C; i += 16) {
+        In in = in_first(C - i);
+        Vec sum = vec_fma(times_weight(in, dy, w, i), vec_load(in, x + i), lane);
+        lane = vec_keep(in, sum, lane);
+    }
+    float c = (((r * r) * r) * vec_tree(lane)) / (float)C;
+    for (int64_t i = 0; i < C; i += 16) {
+        In in = in_first(C - i);
+        Vec t = vec_mul(vec_set(r), times_weight(in, dy, w, i));
+        Vec v = vec_fma(vec_negate(vec_load(in, x + i)), vec_set(c), t);
+        vec_store(dx + i, in, mode == STORE_ADD ? vec_add(vec_load(in, dx + i), v) : v);
+    }
+}
+
+/* (x0, x1) turned by the angle of (c, s). */
+INLINE void turn(Vec *x0, Vec *x1, Vec c, Vec s) {
+    Vec y0 = vec_fma(*x0, c, vec_negate(vec_mul(*x1, s)));
+    *x1 = vec_fma(*x1, c, vec_mul(*x0, s));
+    *x0 = y0;
+}
+
+/* `n` pairs that stand side by side: 2n numbers, the first 32 of them. */
+INLINE void turn_pairs(float *x, int64_t n, Vec c, Vec s) {
+    In in0 = in_first(2 * n), in1 = in_first(2 * n - 16);
+    Vec a = vec_load(in0, x), b = vec_load(in1, x + 16);
+    Vec x0 = vec_even(a, b), x1 = vec_odd(a, b);
+    turn(&x0, &x1, c, s);
+    vec_store(x, in0, vec_low(x0, x1));
+    vec_store(x + 16, in1, vec_high(x0, x1));
+}
+
+void NAME(rope)(float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin) {
+    for (int64_t j = 0; j < half; j += 16) {
+        In in = in_first(half - j);
+        Vec c = vec_load(in, cos + j), s = vec_load(in, sin + j);
+        if (back) s = vec_negate(s);
+        if (pairs) {
+            turn_pairs(x + 2 * j, half - j, c, s);
+        } else {
+            Vec x0 = vec_load(in, x + j), x1 = vec_load(in, x + half + j);
+            turn(&x0, &x1, c, s);
+            vec_store(x + j, in, x0);
+            vec_store(x + half + j, in, x1);
+        }
+    }
+}
+
+void NAME(adamw)(float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
+    const Vec b1 = vec_set(p->b1), a1 = vec_set(1.0f - p->b1), c1 = vec_set(p->c1);
+    const Vec b2 = vec_set(p->b2), a2 = vec_set(1.0f - p->b2), c2 = vec_set(p->c2);
+    const Vec eps = vec_set(p->eps), back = vec_set(-p->lr), keep = vec_set(1.0f - p->lr * p->wd);
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        Vec gv = vec_load(in, g + i);
+        Vec mv = vec_fma(b1, vec_load(in, m + i), vec_mul(a1, gv));
+        Vec vv = vec_fma(b2, vec_load(in, v + i), vec_mul(vec_mul(a2, gv), gv));
+        Vec root = vec_add(vec_sqrt(vec_div(vv, c2)), eps);
+        Vec step = vec_div(vec_div(mv, c1), root);
+        vec_store(m + i, in, mv);
+        vec_store(v + i, in, vv);
+        vec_store(w + i, in, vec_fma(back, step, vec_mul(vec_load(in, w + i), keep)));
+    }
+}

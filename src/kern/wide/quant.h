@@ -1,0 +1,57 @@
+/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level (wide.h), which brings
+ *
+ *   Unpacked, unpack_q4_1(w), unpack_q8_0(w)   one block of one panel, ready for the products
+ *   ROW_PANELS                                  how many of them a row passes at once, 1 or 2
+ *   row_block(P, q4, c, u, x, at)               c (P x 16) takes block `at` of the rows x with u[0..P-1]
+ *
+ * Panels are unpacked once a block and stay at hand while up to QUANT_ROWS rows pass by; their sums wait in L1. */
+#include "kern/wide/wide.h"
+
+enum { QUANT_ROWS = 32, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
+
+/* Rows i.. (n <= QUANT_ROWS) times P panels. */
+INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
+                    const uint8_t *w, int64_t blocks) {
+    const int64_t bytes = q4 ? Q4_1_BYTES : Q8_0_BYTES;
+    memset(c, 0, sizeof c[0] * (size_t)n);
+    for (int64_t b = 0; b < blocks; b++, w += bytes) {
+        Unpacked u[ROW_PANELS];
+        UNROLL for (int p = 0; p < P; p++)
+            u[p] = q4 ? unpack_q4_1(w + p * blocks * bytes) : unpack_q8_0(w + p * blocks * bytes);
+        for (int64_t r = 0; r < n; r++) row_block(P, q4, c[r], u, x, (i + r) * blocks + b);
+    }
+}
+
+static void tile_store(float *y, int64_t ldy, float c[][QUANT_COLS], int64_t n, int64_t m,
+                       StoreMode mode) {
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t j = 0; j < m; j += 16) {
+            float *to = y + r * ldy + j;
+            In in = in_first(m - j);
+            Vec v = vec_load(in, c[r] + j);
+            vec_store(to, in, mode == STORE_ADD ? vec_add(vec_load(in, to), v) : v);
+        }
+}
+
+INLINE void gemm_a8(bool q4, float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,
+                    int64_t m, int64_t k, StoreMode mode) {
+    _Alignas(64) float c[QUANT_ROWS][QUANT_COLS];
+    int64_t blocks = k / 32, panel = blocks * (q4 ? Q4_1_BYTES : Q8_0_BYTES);
+    for (int64_t j = 0; j < m; j += QUANT_COLS, w += ROW_PANELS * panel)
+        for (int64_t i = 0; i < n; i += QUANT_ROWS) {
+            int64_t rows = MIN(n - i, QUANT_ROWS);
+            if (m - j > PANEL) tile_a8(ROW_PANELS, q4, c, x, i, rows, w, blocks);
+            else tile_a8(1, q4, c, x, i, rows, w, blocks);
+            tile_store(y + i * ldy + j, ldy, c, rows, MIN(m - j, QUANT_COLS), mode);
+        }
+}
+
+void NAME(gemm_q4_1)(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
+                     int64_t k, StoreMode mode) {
+    gemm_a8(true, y, ldy, x, n, w, m, k, mode);
+}
+
+void NAME(gemm_q8_0)(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
+                     int64_t k, StoreMode mode) {
+    gemm_a8(false, y, ldy, x, n, w, m, k, mode);
+}
