@@ -28,7 +28,7 @@
  *   header   64 bytes: magic "LISAOTOK", version, bytes a token (2 or 4), and the 32-byte key
  *   tokens   one after the other, document after document; padded with zeros to 8 bytes
  *   borders  documents + 1 int64: document d is tokens border[d] .. border[d+1]-1
- *   trailer  64 bytes: tokens, documents, vocabulary, 0, and the SHA-256 of all bytes before the trailer
+ *   trailer  64 bytes: tokens, documents, vocabulary, 0, and the SHA-256 of all bytes before it
  * It is written once, from front to back, and appears by one rename. */
 typedef struct Shard {
     Str path;     /* of the shard file */

@@ -39,9 +39,7 @@ static void key_of(char key[65], Str text, const ShardSpec *spec) {
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
 static bool bad(const char *path, const char *what, Err *err) {
-    return err_set(err, ERR_FORMAT,
-                   "%s is not a usable token shard: %s. Delete it; it is made again from the text",
-                   path, what);
+    return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s", path, what);
 }
 
 static bool tokens_fit(const Shard *s) {
@@ -61,7 +59,7 @@ static bool checksum_fits(const Shard *s, const ShardTrailer *t) {
     char is[65], should[65];
     Sha256 h;
     sha256_init(&h);
-    sha256_add(&h, s->map.p, s->map.n - (int64_t)sizeof *t);
+    sha256_add(&h, s->map.p, s->map.n - (int64_t)sizeof t->sum);
     sha256_hex(&h, is);
     bytes_to_hex(should, t->sum);
     return !strcmp(is, should);

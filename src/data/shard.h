@@ -4,7 +4,7 @@
  *   0                      Header
  *   64                     tokens, padded with zeros to 8 bytes
  *   64 + padded tokens     borders, documents + 1
- *   behind them            Trailer, whose checksum covers every byte before it */
+ *   behind them            Trailer, whose checksum covers every byte before itself */
 #pragma once
 #include "data/data.h"
 

@@ -201,11 +201,12 @@ static bool write_trailer(Maker *m, Err *err) {
             m->spec->text, m->spec->separator);
     if (!put(m, &zero, round_up(bytes, 8) - bytes, err) || !put(m, m->border.p, m->border.n, err))
         return false;
+    ShardTrailer t = {.tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok)};
+    if (!put(m, &t, offsetof(ShardTrailer, sum), err)) return false;
     char hex[65];
     sha256_hex(&m->sum, hex);
-    ShardTrailer t = {.tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok)};
     hex_to_bytes(t.sum, hex);
-    return os_write(m->out, &t, sizeof t, err);
+    return os_write(m->out, t.sum, sizeof t.sum, err);
 }
 
 static bool write_shard(Maker *m, const char *path, const char *key, Str text, Team *team,
