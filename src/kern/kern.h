@@ -173,6 +173,9 @@ void route_back(Lane l, float *dz, const float *dweight, const float *score, con
 /* y (n, C) = base (n, C; NULL: +0; may be y), then fma(weight[i][k], rows[at[i*K+k]], y) over slots k ascending. */
 void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
              const float *weight, int64_t n, int64_t K, int64_t C);
+/* dweight (n, K) = dy . rows[at] on the tree; drows[at] = weight * dy. drows may be rows. */
+void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows, int64_t ldr,
+                  const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C);
 
 /* ---- optimiser ------------------------------------------------------------------------------------------------------ */
 

@@ -131,3 +131,15 @@ void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr
     }
     lane_sync(l);
 }
+
+void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows, int64_t ldr,
+                  const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
+    Range range = lane_range(l, n * K);
+    for (int64_t slot = range.lo; slot < range.hi; slot++) {
+        const float w = weight[slot], *dyi = dy + slot / K * C;
+        float *d = drows + at[slot] * ldr;
+        dweight[slot] = kern.dot(dyi, rows + at[slot] * ldr, C);
+        for (int64_t j = 0; j < C; j++) d[j] = w * dyi[j];
+    }
+    lane_sync(l);
+}
