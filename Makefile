@@ -58,6 +58,7 @@ NOT_ROOM_TESTS = fuzz golden support
 TESTS  := $(filter-out $(NOT_ROOM_TESTS),$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
 FUZZ   := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+TEST_SH := $(wildcard tests/*/*.sh)
 TEST_BINS  = $(TESTS:%=$B/tests/%) $(FUZZ:%=$B/tests/fuzz_%)
 BENCH_BINS = $(BENCH:%=$B/bench/%)
 
@@ -93,10 +94,10 @@ help:
 tests: $(TEST_BINS)
 
 test: all $(TEST_BINS)
-	@LISAO_TEST_FULL=1 tools/test.sh $B $(TEST_BINS)
+	@LISAO_TEST_FULL=1 tools/test.sh $B $(TEST_BINS) $(TEST_SH)
 
 test-quick: all $(TEST_BINS)
-	@tools/test.sh $B $(TEST_BINS)
+	@tools/test.sh $B $(TEST_BINS) $(TEST_SH)
 
 lint: all
 	@tools/lint.sh $B

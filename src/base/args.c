@@ -47,9 +47,7 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
     int64_t whole;
     double number;
     switch (o->kind) {
-    case OPT_FLAG:
-        *(bool *)o->to = true;
-        return true;
+    case OPT_FLAG: return false;                /* has no value: opt_take */
     case OPT_I64:
         if (!str_i64(v, &whole) || out_of_range(o, (double)whole)) return bad_number(o, value, err);
         *(int64_t *)o->to = whole;
@@ -101,10 +99,13 @@ static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen
     if (seen[at] && o->kind != OPT_LIST)
         return err_set(err, ERR_USAGE, "%s%s is given twice", dashes(o), o->name);
     seen[at] = true;
-    if (o->kind == OPT_FLAG && equals)
-        return err_set(err, ERR_USAGE, "%s%s takes no value", dashes(o), o->name);
+    if (o->kind == OPT_FLAG) {
+        if (equals) return err_set(err, ERR_USAGE, "%s%s takes no value", dashes(o), o->name);
+        *(bool *)o->to = true;
+        return true;
+    }
     const char *value = equals ? equals + 1 : NULL;
-    if (!value && o->kind != OPT_FLAG) {
+    if (!value) {
         if (*i + 1 == argc || is_long(argv[*i + 1]))
             return err_set(err, ERR_USAGE,
                            "%s%s wants a value: %s (one that begins with dashes: %s%s=...)",

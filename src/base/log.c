@@ -33,15 +33,16 @@ void log_at(LogLevel level, const char *fmt, ...) {
 enum { BAR = 20 };
 static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10;       /* seconds */
 
-/* Three digits and a unit: "12.3 MB", "7.89k token"; counts keep a fourth digit ("4321 step"). */
+/* Three digits and the unit: "12.3 MB", "7.89k token", "7.89k"; counts may have four: "4321 step". */
 static void amount(char out[32], double v, const char *unit) {
+    static const char *const prefixes[] = {"", "k", "M", "G", "T"};
     bool bytes = !strcmp(unit, "B");
     int i = 0;
     if (v >= (bytes ? 1000 : 10000))
         for (; v >= 1000 && i < 4; i++) v /= 1000;
     int digits = v >= 100 || v == (double)(int64_t)v ? 0 : v >= 10 ? 1 : 2;
-    const char *prefix[] = {"", "k", "M", "G", "T"};
-    snprintf(out, 32, bytes ? "%.*f %s%s" : "%.*f%s %s", digits, v, prefix[i], unit);
+    const char *k = prefixes[i], *space = *unit ? " " : "";
+    snprintf(out, 32, "%.*f%s%s%s", digits, v, bytes ? space : k, bytes ? k : space, unit);
 }
 
 static void clock_text(char out[32], double seconds) {
@@ -57,7 +58,8 @@ static void progress_text(const Progress *p, char *out, size_t size, double now,
                           const char *extra) {
     char bar[BAR + 8] = "", count[96], rate[32], left[40] = "", a[32], b[32];
     double speed = (double)(p->done - p->first) / MAX(now - p->start, 1e-9);
-    amount(a, (double)p->done, p->unit);
+    bool bytes = !strcmp(p->unit, "B");
+    amount(a, (double)p->done, p->total > 0 && !bytes ? "" : p->unit);
     amount(rate, speed, p->unit);
     if (p->total > 0) {
         double part = MIN(1.0, (double)p->done / (double)p->total);

@@ -1,0 +1,71 @@
+/* log.c -- tests of log lines and progress, as a child process says them to a pipe (no
+ * terminal). */
+#include "tests.h"
+
+static void say_levels(void *arg) {
+    (void)arg;
+    log_at(LOG_INFO, "one %d", 1);
+    log_at(LOG_DEBUG, "hidden");
+    log_set(LOG_ERROR);
+    log_at(LOG_WARN, "hidden too");
+    log_at(LOG_ERROR, "two");
+}
+
+static void test_levels(void **state) {
+    (void)state;
+    char said[1000];
+    assert_int_equal(child(say_levels, NULL, said, sizeof said), 0);
+    assert_string_equal(said, "lisao: one 1\nlisao: error: two\n");
+}
+
+/* Time is moved by hand: `start` and `shown` lie as far back as the case wants. */
+static void progress(void *arg) {
+    Progress p;
+    (void)arg;
+    progress_start(&p, "train", "step", 200);
+    progress_at(&p, 1, NULL);                   /* under a second: nothing */
+    progress_end(&p);
+    p.start -= 5;
+    progress_at(&p, 40, NULL);                  /* 10 s are not over: nothing */
+    p.start -= 15;
+    p.shown -= 20;
+    progress_at(&p, 50, "loss 3.21");
+    progress_at(&p, 60, NULL);                  /* the next line has time */
+    p.done = 200;
+    progress_end(&p);
+    progress_end(&p);
+}
+
+static void test_lines(void **state) {
+    (void)state;
+    char said[1000];
+    assert_int_equal(child(progress, NULL, said, sizeof said), 0);
+    const char *first = "lisao: train  25% 50 of 200 step, 2.50 step/s, ETA 1:00, loss 3.21\n";
+    const char *last = "lisao: train 100% 200 of 200 step, 10.0";   /* 10.0 or 10.00 step/s */
+    if (strncmp(said, first, strlen(first))) fail_msg("%s", said);
+    if (strncmp(said + strlen(first), last, strlen(last))) fail_msg("%s", said);
+    assert_int_equal(said[strlen(said) - 1], '\n');
+}
+
+static void bytes(void *arg) {
+    Progress p;
+    (void)arg;
+    progress_start(&p, "load", "B", 0);
+    p.start -= 100;
+    p.shown -= 100;
+    p.first = 1000000;
+    progress_at(&p, 2345678901, NULL);
+}
+
+static void test_bytes(void **state) {
+    (void)state;
+    char said[1000];
+    assert_int_equal(child(bytes, NULL, said, sizeof said), 0);
+    assert_string_equal(said, "lisao: load 2.35 GB, 23.4 MB/s\n");
+}
+
+int test_log(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_levels), cmocka_unit_test(test_lines),
+                                       cmocka_unit_test(test_bytes)};
+    return cmocka_run_group_tests_name("log", tests, NULL, NULL);
+}

@@ -1,0 +1,152 @@
+/* str.c -- tests of strings, buffers, strict numbers and UTF-8. */
+#include "tests.h"
+#include <math.h>
+
+static Arena *arena;
+
+static int open_arena(void **state) {
+    (void)state;
+    arena = arena_open("str", 1 << 22);
+    return 0;
+}
+
+static int close_arena(void **state) {
+    (void)state;
+    arena_close(arena);
+    return 0;
+}
+
+static void test_parts(void **state) {
+    (void)state;
+    assert_true(str_eq(STR("abc"), str_of("abc")));
+    assert_false(str_eq(STR("abc"), STR("abd")));
+    assert_false(str_eq(STR("abc"), STR("ab")));
+    assert_true(str_eq((Str){NULL, 0}, STR("")));
+    assert_true(str_starts(STR("abc"), STR("ab")) && str_starts(STR("abc"), STR("")));
+    assert_false(str_starts(STR("ab"), STR("abc")));
+    assert_true(str_ends(STR("abc"), STR("bc")) && !str_ends(STR("abc"), STR("ab")));
+    Str s = str_copy(arena, (Str){"abcdef", 3});
+    assert_string_equal(s.p, "abc");
+    assert_string_equal(str_fmt(arena, "%d-%s", 7, "x").p, "7-x");
+    assert_int_equal(str_fmt(arena, "%0*d", 5000, 1).n, 5000);
+    /* FNV-1a's published values */
+    assert_true(str_hash(STR("")) == 0xcbf29ce484222325u);
+    assert_true(str_hash(STR("foobar")) == 0x85944171f73967e8u);
+}
+
+static void test_buf(void **state) {
+    (void)state;
+    Buf b = {.a = arena};
+    char want[20000];
+    int64_t n = 0;
+    for (int i = 0; i < 2000; i++) {
+        buf_fmt(&b, "%d,", i);
+        n += snprintf(want + n, sizeof want - (size_t)n, "%d,", i);
+        buf_add(&b, STR(""));
+    }
+    assert_int_equal(b.n, n);
+    assert_memory_equal(b.p, want, n);
+}
+
+static void test_i64(void **state) {
+    (void)state;
+    static const struct { const char *text; bool good; int64_t value; } cases[] = {
+        {"0", true, 0},
+        {"-0", true, 0},
+        {"007", true, 7},
+        {"9223372036854775807", true, INT64_MAX},
+        {"-9223372036854775808", true, INT64_MIN},
+        {"9223372036854775808", false, 0},
+        {"-9223372036854775809", false, 0},
+        {"99999999999999999999999", false, 0},
+        {"", false, 0},
+        {"-", false, 0},
+        {"+1", false, 0},
+        {" 1", false, 0},
+        {"1 ", false, 0},
+        {"1.0", false, 0},
+        {"0x10", false, 0},
+        {"--1", false, 0},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        int64_t v = 42;
+        bool good = str_i64(str_of(cases[i].text), &v);
+        if (good != cases[i].good || v != (good ? cases[i].value : 42))
+            fail_msg("%s", cases[i].text);
+    }
+}
+
+static void test_f64(void **state) {
+    (void)state;
+    static const struct { const char *text; bool good; double value; } cases[] = {
+        {"0", true, 0},      {"-1.5", true, -1.5},   {"1e-5", true, 1e-5},  {"2E+3", true, 2000},
+        {"0.1", true, 0.1},  {"1e308", true, 1e308}, {"1e309", false, 0},   {"-1e999", false, 0},
+        {"", false, 0},      {".5", false, 0},       {"5.", false, 0},      {"1e", false, 0},
+        {"1e+", false, 0},   {"nan", false, 0},      {"inf", false, 0},     {"0x1p3", false, 0},
+        {" 1", false, 0},    {"1 ", false, 0},       {"1,5", false, 0},     {"1e5x", false, 0},
+        {"+1", false, 0},    {"1.5.2", false, 0},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        double v = 42;
+        bool good = str_f64(str_of(cases[i].text), &v);
+        if (good != cases[i].good || v != (good ? cases[i].value : 42))
+            fail_msg("%s", cases[i].text);
+    }
+    char digits[1000];
+    memset(digits, '1', sizeof digits);
+    double v;
+    assert_false(str_f64((Str){digits, sizeof digits}, &v));
+    assert_true(str_f64((Str){"12345", 3}, &v) && v == 123);    /* the string ends where it says */
+}
+
+/* Against a decoder that knows only the code points: what encodes to the same bytes is valid. */
+static int encode(uint32_t c, uint8_t out[4]) {
+    if (c < 0x80) return out[0] = (uint8_t)c, 1;
+    int n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (int i = n - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 63));
+    out[0] = (uint8_t)((0xf00 >> n) | c);
+    return n;
+}
+
+static void test_utf8(void **state) {
+    (void)state;
+    uint8_t p[4];
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        int n = encode(c, p);
+        int want = c >= 0xd800 && c < 0xe000 ? 0 : n;
+        if (utf8_length((Str){(char *)p, n}) != want) fail_msg("U+%04X", c);
+        if (n > 1 && utf8_length((Str){(char *)p, n - 1})) fail_msg("cut U+%04X", c);
+    }
+    static const char *const bad[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc1\xbf",
+                                      "\xe0\x9f\xbf",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xff",
+                                      "\xe2\x28\xa1",
+                                      "\xc3("};
+    for (int64_t i = 0; i < COUNT(bad); i++) assert_int_equal(utf8_length(str_of(bad[i])), 0);
+    assert_int_equal(utf8_length(STR("")), 0);
+}
+
+static void test_nearest(void **state) {
+    (void)state;
+    static const char *const names[] = {"max-tokens", "temperature", "seed", "top-k", "top-p"};
+    assert_string_equal(str_nearest(STR("max-token"), names, 5), "max-tokens");
+    assert_string_equal(str_nearest(STR("temprature"), names, 5), "temperature");
+    assert_string_equal(str_nearest(STR("sede"), names, 5), "seed");
+    assert_null(str_nearest(STR("verbose"), names, 5));
+    char text[200];
+    memset(text, 'x', sizeof text);
+    assert_null(str_nearest((Str){text, sizeof text}, names, 5));
+}
+
+int test_str(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parts), cmocka_unit_test(test_buf),  cmocka_unit_test(test_i64),
+        cmocka_unit_test(test_f64),   cmocka_unit_test(test_utf8), cmocka_unit_test(test_nearest),
+    };
+    return cmocka_run_group_tests_name("str", tests, open_arena, close_arena);
+}

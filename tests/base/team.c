@@ -1,0 +1,134 @@
+/* team.c -- tests of lanes: shares, barriers, float mode. */
+#include "tests.h"
+
+enum { LANES = 5 };
+
+static void test_ranges(void **state) {
+    (void)state;
+    for (int64_t lanes = 1; lanes <= 7; lanes++)
+        for (int64_t n = 0; n < 60; n++)
+            for (int64_t step = 1; step <= 17; step += 4) {
+                int64_t at = 0, least = n, most = 0;
+                for (int64_t i = 0; i < lanes; i++) {
+                    Lane l = {i, lanes, NULL};
+                    Range r = lane_range_by(l, n, step), whole = lane_range(l, n);
+                    assert_int_equal(r.lo, at);
+                    assert_true(r.hi >= r.lo && (r.hi % step == 0 || r.hi == n));
+                    if (step == 1) assert_true(r.lo == whole.lo && r.hi == whole.hi);
+                    at = r.hi;
+                    least = MIN(least, whole.hi - whole.lo);
+                    most = MAX(most, whole.hi - whole.lo);
+                }
+                assert_int_equal(at, n);
+                assert_true(most - least <= 1);
+            }
+}
+
+/* Every lane runs once, with its own number. */
+static void count_lane(Lane l, void *arg) { ((int64_t *)arg)[l.i] += 100 + l.n; }
+
+static void test_run(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= LANES; n++) {
+        Team *t = team_open(n);
+        int64_t seen[LANES] = {0};
+        assert_int_equal(team_lanes(t), n);
+        for (int round = 0; round < 50; round++) team_run(t, count_lane, seen);
+        for (int64_t i = 0; i < LANES; i++) assert_int_equal(seen[i], i < n ? 50 * (100 + n) : 0);
+        team_close(t);
+    }
+}
+
+/* Between two barriers every lane writes its cell from what all lanes wrote before the first
+ * one: plain memory, so a barrier that lets one lane through early gives a wrong number (and a
+ * report under TSan). */
+typedef struct Relay { int64_t rounds, cell[2][LANES]; bool sleepy; } Relay;
+
+static void relay(Lane l, void *arg) {
+    Relay *r = arg;
+    for (int64_t k = 0; k < r->rounds; k++) {
+        int64_t sum = 0;
+        for (int64_t i = 0; i < l.n; i++) sum += r->cell[k % 2][i];
+        r->cell[(k + 1) % 2][l.i] = (sum + l.i) % 1000003;
+        if (r->sleepy && (k + l.i) % 50 == 0)       /* longer than anyone spins: the others sleep */
+            for (double end = os_now() + 2e-4; os_now() < end;) {}
+        lane_sync(l);
+    }
+}
+
+static void test_barrier(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= LANES; n++)
+        for (int sleepy = 0; sleepy < 2; sleepy++) {
+            Relay r = {.rounds = full() ? 20000 : 2000, .sleepy = sleepy}, want = r;
+            if (sleepy) r.rounds = want.rounds = 500;
+            Team *t = team_open(n);
+            team_run(t, relay, &r);
+            team_close(t);
+            for (int64_t k = 0; k < want.rounds; k++)
+                for (int64_t i = 0; i < n; i++) {
+                    int64_t sum = i;
+                    for (int64_t j = 0; j < n; j++) sum += want.cell[k % 2][j];
+                    want.cell[(k + 1) % 2][i] = sum % 1000003;
+                }
+            assert_memory_equal(r.cell, want.cell, sizeof r.cell);
+        }
+}
+
+/* Subnormals are zero, as inputs and as results, and 1 + 2^-24 rounds to even, in every lane. */
+static void try_floats(Lane l, void *arg) {
+    volatile float tiny = f32_of_bits(1), small = 0x1p-100f, one = 1, half_ulp = 0x1p-24f;
+    bool daz = tiny * 0x1p100f == 0, ftz = small * small == 0 && small * 0x1p-27f == 0;
+    bool nearest = one + half_ulp == 1 && one + 1.5f * half_ulp == 1 + 0x1p-23f;
+    ((bool *)arg)[l.i] = daz && ftz && nearest;
+}
+
+static void test_float_mode(void **state) {
+    (void)state;
+    Team *t = team_open(LANES);
+    bool good[LANES] = {0};
+    team_run(t, try_floats, good);
+    for (int i = 0; i < LANES; i++) assert_true(good[i]);
+    team_close(t);
+}
+
+#if defined(__x86_64__)
+static void run_in_default_mode(void *arg) {
+    __builtin_ia32_ldmxcsr(0x1f80);             /* as a new process has it */
+    int64_t seen[LANES] = {0};
+    team_run(arg, count_lane, seen);
+}
+
+static void test_float_mode_checked(void **state) {
+    (void)state;
+    Team *t = team_open(1);
+    assert_aborts(run_in_default_mode, t, "CHECK((mode_get() & MODE_MASK) == MODE)");
+    team_close(t);
+}
+#endif
+
+static void run_again(Lane l, void *arg) {
+    (void)arg;
+    int64_t seen[LANES] = {0};
+    team_run(l.team, count_lane, seen);
+}
+static void nest(void *arg) { team_run(arg, run_again, NULL); }
+
+static void test_nested(void **state) {
+    (void)state;
+    Team *t = team_open(1);
+    assert_aborts(nest, t, "CHECK(!t->running)");
+    team_close(t);
+}
+
+int test_team(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranges),  cmocka_unit_test(test_run),
+        cmocka_unit_test(test_barrier), cmocka_unit_test(test_float_mode),
+#if defined(__x86_64__)
+        cmocka_unit_test(test_float_mode_checked),
+#endif
+        cmocka_unit_test(test_nested),
+    };
+    return cmocka_run_group_tests_name("team", tests, NULL, NULL);
+}
