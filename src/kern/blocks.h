@@ -1,27 +1,31 @@
-/* blocks.h -- private to kern/: the loop nest of the two float products, around a level's register blocks.
+/* blocks.h -- private to kern/: the loop nest of the two float products, around a level's register
+ * blocks.
  *
- * A tile of the output, TILE_ROWS x TILE_COLS, is summed in a scratch array that stays in L1. k goes by in slices of
- * about `depth`, so that the slices of the panels at work stay in L1 too while rows stream past them. The sums do not
- * see any of this: a block goes on from what stands in the tile (docs/contract.md 2.1), and parts of CUT_K are summed
- * apart and then added. */
+ * A tile of the output, TILE_ROWS x TILE_COLS, is summed in a scratch array that stays in L1. k
+ * goes by in slices of about `depth`, so that the slices of the panels at work stay in L1 too while
+ * rows stream past them. The sums do not see any of this: a block goes on from what stands in the
+ * tile (docs/contract.md 2.1), and parts of CUT_K are summed apart and then added. */
 #pragma once
 #include "kern/table.h"
 
 enum { TILE_ROWS = 64, TILE_COLS = 64, BLOCK_ROWS = 4, BLOCK_PANELS = 4 };
 
-/* c (R rows, TILE_COLS apart; P panels) goes on with the sum over k; `first`: it starts from +0. x: rows ldx bytes
- * apart; w: panels ldw bytes apart. */
-typedef void BlockFn(float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t ldw, int64_t k, bool first);
+/* c (R rows, TILE_COLS apart; P panels) goes on with the sum over k; `first`: it starts from +0. x:
+ * rows ldx bytes apart; w: panels ldw bytes apart. */
+typedef void BlockFn(float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t ldw,
+                     int64_t k, bool first);
 
 typedef struct Blocks {
-    BlockFn *fn[BLOCK_ROWS][BLOCK_PANELS];      /* [R-1][P-1] or NULL; with (R,P) there is every (R-1,P), and (R,1) */
-    int64_t x_bytes, w_bytes;                   /* of one k in a row, in a panel */
+    BlockFn
+        *fn[BLOCK_ROWS]
+           [BLOCK_PANELS];    /* [R-1][P-1] or NULL; with (R,P) there is every (R-1,P), and (R,1) */
+    int64_t x_bytes, w_bytes; /* of one k in a row, in a panel */
     int64_t depth;
 } Blocks;
 
 typedef struct Operands {
     const uint8_t *x, *w;
-    int64_t ldx, ldw;                           /* bytes from row to row, from panel to panel */
+    int64_t ldx, ldw; /* bytes from row to row, from panel to panel */
 } Operands;
 
 /* The largest share of `left` rows that leaves no block much smaller than the others. */
@@ -37,37 +41,44 @@ static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) 
 }
 
 /* One slice of k: every block of the tile. */
-static inline void tile_slice(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels, int64_t k, bool first) {
+static inline void tile_slice(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels,
+                              int64_t k, bool first) {
     for (int64_t j = 0, p; j < panels; j += p) {
         p = block_panels(b, block_rows(n), panels - j);
         for (int64_t i = 0, r; i < n; i += r) {
             r = block_rows(n - i);
-            b->fn[r - 1][p - 1](c + i * TILE_COLS + j * PANEL, a.x + i * a.ldx, a.ldx, a.w + j * a.ldw, a.ldw, k, first);
+            b->fn[r - 1][p - 1](c + i * TILE_COLS + j * PANEL, a.x + i * a.ldx, a.ldx,
+                                a.w + j * a.ldw, a.ldw, k, first);
         }
     }
 }
 
 /* One part of at most CUT_K, in slices of equal depth (multiples of TILE_K). */
-static inline void tile_part(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels, int64_t k, bool on) {
-    int64_t slices = MAX(1, (k + b->depth - 1) / b->depth), step = round_up((k + slices - 1) / slices, TILE_K);
+static inline void tile_part(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels,
+                             int64_t k, bool on) {
+    int64_t slices = MAX(1, (k + b->depth - 1) / b->depth),
+            step = round_up((k + slices - 1) / slices, TILE_K);
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += step) {
         Operands at = {a.x + k0 * b->x_bytes, a.w + k0 * b->w_bytes, a.ldx, a.ldw};
         tile_slice(b, c, at, n, panels, MIN(step, k - k0), k0 == 0 && !on);
     }
 }
 
-static inline void rows_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m, bool sum) {
+static inline void rows_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n,
+                             int64_t m, bool sum) {
     for (int64_t i = 0; i < n; i++) {
         float *t = to + i * ldt;
         const float *f = from + i * ldf;
-        if (sum) for (int64_t j = 0; j < m; j++) t[j] = t[j] + f[j];
-        else for (int64_t j = 0; j < m; j++) t[j] = f[j];
+        if (sum)
+            for (int64_t j = 0; j < m; j++) t[j] = t[j] + f[j];
+        else
+            for (int64_t j = 0; j < m; j++) t[j] = f[j];
     }
 }
 
 /* The whole product of one tile, n x m, from first part to store. */
-static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n, int64_t m, int64_t k,
-                                StoreMode mode) {
+static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
+                                int64_t m, int64_t k, StoreMode mode) {
     _Alignas(64) float total[TILE_ROWS * TILE_COLS], part[TILE_ROWS * TILE_COLS];
     int64_t panels = (m + PANEL - 1) / PANEL;
     if (mode == STORE_ON) rows_move(total, TILE_COLS, y, ldy, n, m, false);
@@ -80,11 +91,27 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
     rows_move(y, ldy, total, TILE_COLS, n, m, mode == STORE_ADD);
 }
 
-static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n, int64_t m, int64_t k,
-                               StoreMode mode) {
+static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
+                               int64_t m, int64_t k, StoreMode mode) {
     for (int64_t i = 0; i < n; i += TILE_ROWS)
         for (int64_t j = 0; j < m; j += TILE_COLS) {
             Operands at = {a.x + i * a.ldx, a.w + j / PANEL * a.ldw, a.ldx, a.ldw};
-            tile_product(b, y + i * ldy + j, ldy, at, MIN(n - i, TILE_ROWS), MIN(m - j, TILE_COLS), k, mode);
+            tile_product(b, y + i * ldy + j, ldy, at, MIN(n - i, TILE_ROWS), MIN(m - j, TILE_COLS),
+                         k, mode);
         }
+}
+
+static inline void gemm_bf16_blocks(const Blocks *b, float *y, int64_t ldy, const uint16_t *x,
+                                    int64_t n, const uint16_t *w, int64_t m, int64_t k,
+                                    StoreMode mode) {
+    int64_t kp = round_up(k, TILE_K);
+    Operands a = {(const uint8_t *)x, (const uint8_t *)w, kp * 2, kp * 2 * PANEL};
+    gemm_blocks(b, y, ldy, a, n, m, kp, mode);
+}
+
+static inline void gemm_f32_blocks(const Blocks *b, float *y, int64_t ldy, const float *x,
+                                   int64_t ldx, int64_t n, const float *w, int64_t m, int64_t k,
+                                   StoreMode mode) {
+    Operands a = {(const uint8_t *)x, (const uint8_t *)w, ldx * 4, k * 4 * PANEL};
+    gemm_blocks(b, y, ldy, a, n, m, k, mode);
 }

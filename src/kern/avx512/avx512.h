@@ -1,27 +1,20 @@
-/* avx512.h -- private to kern/avx512: the names of its kernels, and the 16 lanes of kern/wide in one register.
- * Every kernel gives the bits of kern/ref; comments here say only what is not said there. */
+/* avx512.h -- private to kern/avx512: the names of its kernels, and the 16 lanes of kern/wide in
+ * one register. Every kernel gives the bits of kern/ref; comments here say only what is not said
+ * there. */
 #pragma once
 #include <immintrin.h>
 #include "kern/table.h"
+#include "kern/wide/each.h"
 
-#define NAME(f) f##_avx512
+#define NAME(f)               f##_avx512
 #define X(field, ret, params) ret NAME(field) params;
 KERN_LIST(X)
 #undef X
 
-#define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 typedef __m512 Vec;
 typedef __mmask16 In;
 
-INLINE In in_first(int64_t n) {
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (In)((1u << n) - 1u);
-}
+INLINE In in_first(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (In)((1u << n) - 1u); }
 INLINE Vec vec_load(In in, const float *p) { return _mm512_maskz_loadu_ps(in, p); }
 INLINE void vec_store(float *p, In in, Vec v) { _mm512_mask_storeu_ps(p, in, v); }
 INLINE Vec vec_keep(In in, Vec v, Vec old) { return _mm512_mask_mov_ps(old, in, v); }
@@ -62,7 +55,8 @@ INLINE Vec vec_low(Vec even, Vec odd) {
     return _mm512_permutex2var_ps(even, at, odd);
 }
 INLINE Vec vec_high(Vec even, Vec odd) {
-    const __m512i at = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    const __m512i at =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(even, at, odd);
 }
 

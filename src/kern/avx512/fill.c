@@ -2,12 +2,13 @@
  * instruction whose rounding the contract leans on. */
 #include "kern/avx512/avx512.h"
 
-/* One dword of VDPBF16PS as the contract has it: the product of the high words is added first, then that
- * of the low words, each by one fma. Runs under FTZ and DAZ, which the instruction always has. */
+/* One dword of VDPBF16PS as the contract has it: the product of the high words is added first, then
+ * that of the low words, each by one fma. Runs under FTZ and DAZ, which the instruction always has. */
 static float dpbf16_model(float acc, uint32_t a, uint32_t b) {
     const __m128 hi = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a & 0xffff0000u)),
                                    _mm_set_ss(f32_of_bits(b & 0xffff0000u)), _mm_set_ss(acc));
-    const __m128 lo = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a << 16)), _mm_set_ss(f32_of_bits(b << 16)), hi);
+    const __m128 lo =
+        _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a << 16)), _mm_set_ss(f32_of_bits(b << 16)), hi);
     return _mm_cvtss_f32(lo);
 }
 
@@ -29,7 +30,7 @@ static uint32_t test_pair(uint32_t w, uint32_t kind) {
 bool kern_test_avx512(void) {
     enum { CASES = 2048 };
     const unsigned mode = _mm_getcsr();
-    _mm_setcsr(0x9fc0);                          /* nearest, FTZ, DAZ, no traps */
+    _mm_setcsr(0x9fc0); /* nearest, FTZ, DAZ, no traps */
     bool ok = true;
     for (uint64_t i = 0; i < CASES && ok; i++) {
         uint32_t a[16], b[16];

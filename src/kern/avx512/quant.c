@@ -1,18 +1,24 @@
-/* quant.c -- the products with Q4_1 and Q8_0 panels. VPDPBUSD sums 4 byte products exactly in every 32-bit lane, so a
- * block of 32 k is 8 of them. Two panels, unpacked, are 20 registers; a row needs 8 broadcasts for 16 products. */
+/* quant.c -- the products with Q4_1 and Q8_0 panels. VPDPBUSD sums 4 byte products exactly in every
+ * 32-bit lane, so a block of 32 k is 8 of them. Two panels, unpacked, are 20 registers; a row needs
+ * 8 broadcasts for 16 products. */
 #include "kern/avx512/avx512.h"
 
 enum { ROW_PANELS = 2 };
 
 /* The unsigned weights of 8 dwords of k; scale and minimum. */
-typedef struct Unpacked { __m512i q[8]; Vec d, m; } Unpacked;
+typedef struct Unpacked {
+    __m512i q[8];
+    Vec d, m;
+} Unpacked;
 
-INLINE Vec load_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
+INLINE Vec load_f16(const uint8_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
 
 INLINE Unpacked unpack_q4_1(const uint8_t *w) {
     const __m512i low = _mm512_set1_epi8(15);
     Unpacked u;
-    UNROLL for (int g = 0; g < 4; g++) {
+    EACH (g, 4) {
         __m512i v = _mm512_load_si512(w + 64 * g);
         u.q[g] = _mm512_and_si512(v, low);
         u.q[g + 4] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
@@ -24,7 +30,7 @@ INLINE Unpacked unpack_q4_1(const uint8_t *w) {
 
 INLINE Unpacked unpack_q8_0(const uint8_t *w) {
     Unpacked u;
-    UNROLL for (int g = 0; g < 8; g++) u.q[g] = _mm512_loadu_si512(w + 64 * g);
+    EACH (g, 8) u.q[g] = _mm512_loadu_si512(w + 64 * g);
     u.d = load_f16(w + 512);
     u.m = vec_set(0.0f);
     return u;
@@ -36,7 +42,7 @@ INLINE __m512i dot_bytes(__m512i sum, __m512i w, __m512i x) {
     return sum;
 }
 
-/* Q8_0 weights are held 128 too large: their sum starts at -128 times the sum of the row's numbers. */
+/* Q8_0 weights are held 128 too large: their sum starts at -128 times the sum of the row. */
 INLINE __m512i sum_start(bool q4, const A8 *x, int64_t at) {
     if (q4) return _mm512_setzero_si512();
     return _mm512_slli_epi32(_mm512_set1_epi32(-x->sum[at]), 7);
@@ -44,14 +50,14 @@ INLINE __m512i sum_start(bool q4, const A8 *x, int64_t at) {
 
 INLINE void row_block(int P, bool q4, float *c, const Unpacked *u, const A8 *x, int64_t at) {
     __m512i isum[ROW_PANELS], start = sum_start(q4, x, at);
-    UNROLL for (int p = 0; p < P; p++) isum[p] = start;
-    UNROLL for (int g = 0; g < 8; g++) {
+    EACH (p, P) isum[p] = start;
+    EACH (g, 8) {
         int32_t four;
         memcpy(&four, x->q + at * 32 + 4 * g, 4);
         __m512i xv = _mm512_set1_epi32(four);
-        UNROLL for (int p = 0; p < P; p++) isum[p] = dot_bytes(isum[p], u[p].q[g], xv);
+        EACH (p, P) isum[p] = dot_bytes(isum[p], u[p].q[g], xv);
     }
-    UNROLL for (int p = 0; p < P; p++) {
+    EACH (p, P) {
         Vec d = vec_mul(u[p].d, vec_set(x->d[at]));
         Vec acc = vec_fma(d, _mm512_cvtepi32_ps(isum[p]), _mm512_load_ps(c + 16 * p));
         if (q4) acc = vec_fma(u[p].m, vec_set(x->s[at]), acc);

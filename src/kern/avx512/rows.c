@@ -1,9 +1,11 @@
-/* rows.c -- laying out: rows and panels of bf16 in the crossed pair order, rows of int8, transposition. */
+/* rows.c -- laying out: rows and panels of bf16 in the crossed pair order, rows of int8,
+ * transposition. */
 #include "kern/avx512/avx512.h"
 
 /* The crossed order inside 16 bytes: words 2,0,3,1 of every four. */
 INLINE __m512i cross_words(__m512i v) {
-    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11)));
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(_mm_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12,
+                                                                       13, 8, 9, 14, 15, 10, 11)));
 }
 
 void rows_bf16_avx512(uint16_t *out, const float *x, int64_t k) {
@@ -22,49 +24,57 @@ INLINE __m512i column_bf16(const float *x, int64_t ld, int64_t i, int64_t k, In 
 void panel_bf16_avx512(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
     In in = in_first(m);
     for (int64_t i = 0; i < round_up(k, TILE_K); i += 4)
-        UNROLL for (int odd = 0; odd < 2; odd++) {
-            __m512i high = column_bf16(x, ld, i + odd, k, in), low = column_bf16(x, ld, i + odd + 2, k, in);
-            _mm512_store_si512(out + (i / 2 + odd) * 32, _mm512_or_si512(_mm512_slli_epi32(high, 16), low));
+        EACH (odd, 2) {
+            __m512i high = column_bf16(x, ld, i + odd, k, in),
+                    low = column_bf16(x, ld, i + odd + 2, k, in);
+            _mm512_store_si512(out + (i / 2 + odd) * 32,
+                               _mm512_or_si512(_mm512_slli_epi32(high, 16), low));
         }
 }
 
 /* Rows and columns of a 16 x 16 square of dwords change places. */
 INLINE void transpose16(__m512i r[16]) {
     __m512i t[16];
-    UNROLL for (int i = 0; i < 16; i += 2) {
+    EACH_BY (i, 0, 16, 2) {
         t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
     }
-    UNROLL for (int i = 0; i < 16; i += 4) UNROLL for (int j = 0; j < 2; j++) {
-        r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
-        r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
-    }
-    UNROLL for (int i = 0; i < 16; i += 8) UNROLL for (int j = 0; j < 4; j++) {
-        t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
-        t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
-    }
-    UNROLL for (int j = 0; j < 8; j++) {
+    EACH_BY (i, 0, 16, 4)
+        EACH (j, 2) {
+            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+        }
+    EACH_BY (i, 0, 16, 8)
+        EACH (j, 4) {
+            t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
+            t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
+        }
+    EACH (j, 8) {
         r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
         r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
     }
 }
 
-static void transpose_square(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols) {
+static void transpose_square(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
+                             int64_t cols) {
     __m512i r[16];
-    UNROLL for (int i = 0; i < 16; i++)
-        r[i] = _mm512_maskz_loadu_epi32(i < rows ? in_first(cols) : 0, x + (i < rows ? i : 0) * ldx);
+    EACH (i, 16)
+        r[i] =
+            _mm512_maskz_loadu_epi32(i < rows ? in_first(cols) : 0, x + (i < rows ? i : 0) * ldx);
     transpose16(r);
-    UNROLL for (int j = 0; j < 16; j++)
+    EACH (j, 16)
         if (j < cols) _mm512_mask_storeu_epi32(y + j * ldy, in_first(rows), r[j]);
 }
 
-void transpose_avx512(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols) {
+void transpose_avx512(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
+                      int64_t cols) {
     for (int64_t i = 0; i < rows; i += 16)
         for (int64_t j = 0; j < cols; j += 16)
             transpose_square(y + j * ldy + i, ldy, x + i * ldx + j, ldx, rows - i, cols - j);
 }
 
-/* Column c of K for 32 keys (two panels, kp * 32 bytes apart) as 16 pairs of keys in the crossed order. */
+/* Column c of K for 32 keys (two panels, kp * 32 bytes apart) as 16 pairs of keys in the crossed
+ * order. */
 INLINE __m512i keys_of_column(const uint16_t *k, int64_t kp, int64_t c) {
     const uint16_t *dword = k + pair_at(false, c) / 2 * 32;
     __m512i a = _mm512_load_si512(dword), b = _mm512_load_si512(dword + kp * PANEL);
@@ -72,7 +82,8 @@ INLINE __m512i keys_of_column(const uint16_t *k, int64_t kp, int64_t c) {
         a = _mm512_srli_epi32(a, 16);
         b = _mm512_srli_epi32(b, 16);
     }
-    __m512i words = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)), _mm512_cvtepi32_epi16(b), 1);
+    __m512i words = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)),
+                                       _mm512_cvtepi32_epi16(b), 1);
     return cross_words(words);
 }
 
@@ -81,19 +92,21 @@ void v_of_k_avx512(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     for (int64_t j = 0; j < dv; j += PANEL, v += PANEL * CHUNK)
         for (int64_t half = 0; half < 2; half++) {
             __m512i r[16];
-            UNROLL for (int c = 0; c < PANEL; c++)
-                r[c] = j + c < dv ? keys_of_column(k + half * 2 * PANEL * kp, kp, j + c) : _mm512_setzero_si512();
+            EACH (c, PANEL)
+                r[c] = j + c < dv ? keys_of_column(k + half * 2 * PANEL * kp, kp, j + c)
+                                  : _mm512_setzero_si512();
             transpose16(r);
-            UNROLL for (int pair = 0; pair < 16; pair++) _mm512_store_si512(v + (half * 16 + pair) * 32, r[pair]);
+            EACH (pair, 16) _mm512_store_si512(v + (half * 16 + pair) * 32, r[pair]);
         }
 }
 
-/* ---- int8 rows: 16 blocks at a time, so that the divisions are one instruction ----------------------------- */
+/*  int8 rows: 16 blocks at a time, so that the divisions are one instruction --------------- */
 
 /* The largest |x| of a block as bits: an infinity or NaN comes out on top. */
 INLINE uint32_t largest_bits(const float *x) {
     const __m512i abs = _mm512_set1_epi32(0x7fffffff);
-    __m512i a = _mm512_and_si512(_mm512_loadu_si512(x), abs), b = _mm512_and_si512(_mm512_loadu_si512(x + 16), abs);
+    __m512i a = _mm512_and_si512(_mm512_loadu_si512(x), abs),
+            b = _mm512_and_si512(_mm512_loadu_si512(x + 16), abs);
     return _mm512_reduce_max_epu32(_mm512_max_epu32(a, b));
 }
 

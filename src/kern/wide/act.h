@@ -1,5 +1,5 @@
-/* act.h -- everything that takes exponentials: silu, softmax over a chunk of keys, log-sum-exp, and their backwards.
- * Included once by each level (wide.h). */
+/* act.h -- everything that takes exponentials: silu, softmax over a chunk of keys, log-sum-exp, and
+ * their backwards. Included once by each level (wide.h). */
 #include "kern/wide/wide.h"
 
 /* 1 + exp(-g), the denominator of sigmoid and silu. */
@@ -46,13 +46,13 @@ float NAME(sum_exp)(const float *x, float m, int64_t n) {
 float NAME(chunk_softmax)(float *p, float *m, const float *s, int64_t visible, float scale,
                           bool round) {
     Vec z[4], top = vec_set(-__builtin_inff()), lane = vec_set(0.0f);
-    UNROLL for (int i = 0; i < 4; i++) {
+    EACH (i, 4) {
         In in = in_first(visible - 16 * i);
         z[i] = vec_mul(vec_load(in, s + 16 * i), vec_set(scale));
         top = vec_keep(in, vec_max(z[i], top), top);
     }
     *m = vec_top(top);
-    UNROLL for (int i = 0; i < 4; i++) {
+    EACH (i, 4) {
         Vec e = vec_exp(vec_sub(z[i], vec_set(*m)));
         if (round) e = vec_round(e);
         e = vec_keep(in_first(visible - 16 * i), e, vec_set(0.0f));

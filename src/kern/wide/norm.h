@@ -1,4 +1,5 @@
-/* norm.h -- sums on the tree, RMSNorm, rope, the adds and AdamW. Included once by each level (wide.h). */
+/* norm.h -- sums on the tree, RMSNorm, rope, the adds and AdamW. Included once by each level
+ * (wide.h). */
 #include "kern/wide/wide.h"
 #include <math.h>
 

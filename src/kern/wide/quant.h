@@ -1,10 +1,12 @@
-/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level (wide.h), which brings
+/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level, after
+ * its header (wide.h) and these of its own:
  *
  *   Unpacked, unpack_q4_1(w), unpack_q8_0(w)   one block of one panel, ready for the products
- *   ROW_PANELS                                  how many of them a row passes at once, 1 or 2
- *   row_block(P, q4, c, u, x, at)               c (P x 16) takes block `at` of the rows x with u[0..P-1]
+ *   ROW_PANELS                                 how many of them a row passes at once, 1 or 2
+ *   row_block(P, q4, c, u, x, at)              c (P x 16) takes block `at` of rows x with u[0..P-1]
  *
- * Panels are unpacked once a block and stay at hand while up to QUANT_ROWS rows pass by; their sums wait in L1. */
+ * Panels are unpacked once a block and stay at hand while up to QUANT_ROWS rows pass by, whose sums
+ * wait in L1. */
 #include "kern/wide/wide.h"
 
 enum { QUANT_ROWS = 32, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
@@ -16,7 +18,7 @@ INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t 
     memset(c, 0, sizeof c[0] * (size_t)n);
     for (int64_t b = 0; b < blocks; b++, w += bytes) {
         Unpacked u[ROW_PANELS];
-        UNROLL for (int p = 0; p < P; p++)
+        EACH (p, P)
             u[p] = q4 ? unpack_q4_1(w + p * blocks * bytes) : unpack_q8_0(w + p * blocks * bytes);
         for (int64_t r = 0; r < n; r++) row_block(P, q4, c[r], u, x, (i + r) * blocks + b);
     }

@@ -1,19 +1,21 @@
-/* wide.h -- private to kern/: kernels written once for every level that has 16 lanes of f32, in one register or in
- * several. The level's own header comes first and brings the lanes:
+/* wide.h -- private to kern/: kernels written once for every level that has 16 lanes of f32, in one
+ * register or in several. The level's own header comes first and brings the lanes:
  *
- *   NAME(f)          the name of kernel f at this level
- *   INLINE, UNROLL   always inlined; a loop that is unrolled whole, so that small arrays are registers
- *   Vec              16 f32; vec_set, vec_add, vec_sub, vec_mul, vec_div, vec_max (second operand where one is NaN),
- *                    vec_sqrt, vec_negate, vec_fma(a, b, c) = a b + c rounded once, vec_rint
- *   In, in_first(n)  the first n of 16 lanes (all for n >= 16, none for n <= 0); vec_load(in, p) gives 0 outside and
- *                    reads nothing there, vec_store(p, in, v) writes nothing there, vec_keep(in, v, old)
- *   vec_below(x, limit, v, w)   v where x < limit, else w
- *   vec_scale(p, n)  p 2^n for integral n by adding n to the exponent's bits
- *   vec_round(x)     through bf16
- *   vec_even, vec_odd(a, b)     lanes 0, 2, .. (1, 3, ..) of the 32; vec_low, vec_high(e, o)   and back
- *   vec_tree(v), vec_top(v)     the end of the 16-lane tree; the largest lane
+ *   NAME(f)            the name of kernel f at this level
+ *   Vec                16 f32, with vec_set, vec_add, vec_sub, vec_mul, vec_div, vec_sqrt, vec_negate,
+ *                      vec_rint, vec_max (the second operand where one is NaN), and vec_fma(a, b, c),
+ *                      which is a b + c rounded once
+ *   In, in_first(n)    the first n of 16 lanes: all for n >= 16, none for n <= 0
+ *   vec_load(in, p)    0 outside `in`, and nothing is read there
+ *   vec_store(p, in, v), vec_keep(in, v, old)         nothing is written there; old stays there
+ *   vec_below(x, limit, v, w)                         v where x < limit, else w
+ *   vec_scale(p, n)    p 2^n for integral n, by adding n to the exponent's bits
+ *   vec_round(x)       through bf16
+ *   vec_even(a, b), vec_odd(a, b)                     lanes 0, 2, .. and 1, 3, .. of the 32
+ *   vec_low(even, odd), vec_high(even, odd)           and back
+ *   vec_tree(v), vec_top(v)                           the end of the 16-lane tree; the largest lane
  *
- * A register is the 16 lanes of the tree, so sums fall into the contract's order by themselves. */
+ * A Vec is the 16 lanes of the tree, so sums fall into the contract's order by themselves. */
 #pragma once
 #include "kern/table.h"
 

@@ -1,0 +1,143 @@
+/* rows.c -- laying out: rows and panels of bf16 in the crossed pair order, rows of int8,
+ * transposition. */
+#include "kern/avx2/avx2.h"
+#include "kern/ref/ref.h"
+
+/* 8 numbers in the upper halves of dwords; the crossed order (words 2,0,3,1 of every four) is made
+ * of them in place. */
+void NAME(rows_bf16)(uint16_t *out, const float *x, int64_t k) {
+    const __m256i cross = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(10, 11, 2, 3, 14, 15, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1));
+    for (int64_t i = 0; i < round_up(k, TILE_K); i += 16) {
+        Vec v = vec_load(in_first(k - i), x + i);
+        __m256i a = _mm256_shuffle_epi8(half_bf16(v.a), cross),
+                b = _mm256_shuffle_epi8(half_bf16(v.b), cross);
+        __m256i both = _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), 0xd8);
+        _mm256_storeu_si256((void *)(out + i), both);
+    }
+}
+
+/* Words of k and of k + 2, upper and lower, for 16 outputs of one panel. */
+static void pair_put(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t i, int64_t k) {
+    Vec high = vec_load(in_first(i < k ? m : 0), x + (i < k ? i : 0) * ld);
+    Vec low = vec_load(in_first(i + 2 < k ? m : 0), x + (i + 2 < k ? i + 2 : 0) * ld);
+    __m256i a = _mm256_or_si256(half_bf16(high.a), _mm256_srli_epi32(half_bf16(low.a), 16));
+    __m256i b = _mm256_or_si256(half_bf16(high.b), _mm256_srli_epi32(half_bf16(low.b), 16));
+    _mm256_store_si256((void *)out, a);
+    _mm256_store_si256((void *)(out + 16), b);
+}
+
+void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
+    for (int64_t i = 0; i < round_up(k, TILE_K); i += 4)
+        for (int64_t odd = 0; odd < 2; odd++)
+            pair_put(out + (i / 2 + odd) * 32, x, ld, m, i + odd, k);
+}
+
+/* Rows and columns of an 8 x 8 square of dwords change places. */
+INLINE void transpose8(__m256i r[8]) {
+    __m256i t[8];
+    EACH_BY (i, 0, 8, 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    EACH_BY (i, 0, 8, 4)
+        EACH (j, 2) {
+            r[i + 2 * j] = _mm256_unpacklo_epi64(t[i + j], t[i + j + 2]);
+            r[i + 2 * j + 1] = _mm256_unpackhi_epi64(t[i + j], t[i + j + 2]);
+        }
+    EACH (j, 4) {
+        t[j] = _mm256_permute2x128_si256(r[j], r[j + 4], 0x20);
+        t[j + 4] = _mm256_permute2x128_si256(r[j], r[j + 4], 0x31);
+    }
+    EACH (j, 8) r[j] = t[j];
+}
+
+void NAME(transpose)(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
+                     int64_t cols) {
+    for (int64_t i = 0; i < rows; i += 8)
+        for (int64_t j = 0; j < cols; j += 8) {
+            uint32_t *to = y + j * ldy + i;
+            const uint32_t *from = x + i * ldx + j;
+            if (rows - i < 8 || cols - j < 8) {
+                transpose_ref(to, ldy, from, ldx, MIN(rows - i, 8), MIN(cols - j, 8));
+                continue;
+            }
+            __m256i r[8];
+            EACH (a, 8) r[a] = _mm256_loadu_si256((const void *)(from + a * ldx));
+            transpose8(r);
+            EACH (a, 8) _mm256_storeu_si256((void *)(to + a * ldy), r[a]);
+        }
+}
+
+/* Column c of K for the 16 keys of a panel as 8 pairs of keys in the crossed order. */
+INLINE __m256i keys_of_column(const uint16_t *k, int64_t c) {
+    const __m256i cross = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11));
+    const uint16_t *dword = k + pair_at(false, c) / 2 * 32;
+    __m256i a = _mm256_load_si256((const void *)dword),
+            b = _mm256_load_si256((const void *)(dword + 16));
+    int up = pair_at(false, c) & 1 ? 0 : 16;
+    a = _mm256_srli_epi32(_mm256_slli_epi32(a, up), 16);
+    b = _mm256_srli_epi32(_mm256_slli_epi32(b, up), 16);
+    return _mm256_shuffle_epi8(_mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8), cross);
+}
+
+void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
+    int64_t kp = round_up(dk, TILE_K);
+    for (int64_t j = 0; j < round_up(dv, PANEL); j += 8)
+        for (int64_t p = 0; p < CHUNK / PANEL; p++) {
+            uint16_t *to = v + j / PANEL * PANEL * CHUNK + p * 8 * 32 + j % PANEL * 2;
+            __m256i r[8];
+            EACH (c, 8)
+                r[c] =
+                    j + c < dv ? keys_of_column(k + p * PANEL * kp, j + c) : _mm256_setzero_si256();
+            transpose8(r);
+            EACH (pair, 8) _mm256_store_si256((void *)(to + pair * 32), r[pair]);
+        }
+}
+
+/*  int8 rows ------------------------------------------------------------------------------- */
+
+INLINE __m256i load_i(const float *x) { return _mm256_loadu_si256((const void *)x); }
+
+/* The largest |x| of a block as bits: an infinity or NaN comes out on top. */
+INLINE uint32_t largest_bits(const float *x) {
+    const __m256i abs = _mm256_set1_epi32(0x7fffffff);
+    __m256i top = _mm256_setzero_si256();
+    EACH_BY (i, 0, 32, 8) top = _mm256_max_epi32(top, _mm256_and_si256(load_i(x + i), abs));
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+/* q = rint(x inv); |x inv| <= 127 (1 + 2^-23), so nothing is left to clamp. Returns the sum. */
+INLINE int32_t quantise(int8_t *q, const float *x, float inv) {
+    __m256i v[4];
+    EACH (i, 4)
+        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(inv)));
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((void *)q, _mm256_permutevar8x32_epi32(bytes, order));
+    __m256i sum = _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+void NAME(rows_a8)(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
+    for (int64_t b = 0; b < k / 32; b++, q += 32, x += 32) {
+        uint32_t top = largest_bits(x);
+        float amax = f32_of_bits(top);
+        if (top < 0x7f800000u && amax >= 0x1p-100f) {
+            d[b] = amax / 127.0f;
+            sum[b] = quantise(q, x, 127.0f / amax);
+        } else {
+            d[b] = top >= 0x7f800000u ? __builtin_nanf("") : 0.0f;
+            sum[b] = 0;
+            memset(q, 0, 32);
+        }
+        s[b] = d[b] * (float)sum[b];
+    }
+}
