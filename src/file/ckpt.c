@@ -1,8 +1,8 @@
 /* ckpt.c -- writing safetensors files and checkpoints, and finding the newest checkpoint.
  *
- * A checkpoint is a folder step-NNNNNNNNN that appears by one rename, complete and durable, and goes by
- * one rename. What is being written or removed is called .tmp-*, which no reader looks at.
- * Invariant: from the first commit on, the folder of checkpoints holds at least one complete step-*. */
+ * A checkpoint is a folder step-NNNNNNNNN that appears by one rename, complete and durable, and
+ * goes by one rename. What is being written or removed is called .tmp-*, which no reader looks at.
+ * Invariant: from the first commit on, the folder holds at least one complete step-*. */
 #include "file/parts.h"
 
 #define STEP_DIGITS 9
@@ -11,11 +11,11 @@
 #define LIST_VERSION 1
 #define FILES_MAX 64
 
-/* ---- safetensors -------------------------------------------------------------------------------------- */
+/* ---- safetensors --------------------------------------------------------------------------- */
 
 static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[i].name; }
 
-/* Names visible and each once, types that the format has: the caller's table says so, or is wrong. */
+/* Names visible and each once, types that the format has: else the caller's table is wrong. */
 static bool tensors_check(Arena *a, const char *file, const Tensor *t, int64_t n, Err *err) {
     Names names;
     CHECK(names_init(&names, a, n, tensor_name, t));
@@ -29,7 +29,7 @@ static bool tensors_check(Arena *a, const char *file, const Tensor *t, int64_t n
     return true;
 }
 
-/* The tensors in the order of their bytes: wide types first, so that each is aligned without holes. */
+/* The tensors in the order of their bytes: wide types first, which aligns all without holes. */
 static const Tensor **tensors_order(Arena *a, const Tensor *t, int64_t n) {
     const Tensor **order = arena_push(a, n * (int64_t)sizeof *order);
     int64_t k = 0;
@@ -44,16 +44,19 @@ static const Tensor **tensors_order(Arena *a, const Tensor *t, int64_t n) {
 
 static int64_t tensor_bytes(const Tensor *t) { return dtype_bytes(t->type, tensor_elements(t)); }
 
-/* Length and text of the header, padded with spaces to 64 bytes in all. "format" is what transformers
- * wants to see before it loads a file. */
+/* Length and text of the header, padded with spaces to 64 bytes in all. "format" is what
+ * transformers wants to see before it loads a file. */
 static void header_write(Buf *b, const Tensor **t, int64_t n) {
     int64_t at = 0;
     buf_add(b, (Str){"\0\0\0\0\0\0\0\0", 8});
     buf_fmt(b, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int64_t i = 0; i < n; i++) {
-        buf_fmt(b, ",\"%.*s\":{\"dtype\":\"%s\",\"shape\":[", STRF(t[i]->name), dtype_name(t[i]->type));
-        for (int d = 0; d < t[i]->n_dims; d++) buf_fmt(b, d ? ",%lld" : "%lld", (long long)t[i]->dim[d]);
-        buf_fmt(b, "],\"data_offsets\":[%lld,%lld]}", (long long)at, (long long)(at + tensor_bytes(t[i])));
+        buf_fmt(b, ",\"%.*s\":{\"dtype\":\"%s\",\"shape\":[", STRF(t[i]->name),
+                dtype_name(t[i]->type));
+        for (int d = 0; d < t[i]->n_dims; d++)
+            buf_fmt(b, d ? ",%lld" : "%lld", (long long)t[i]->dim[d]);
+        buf_fmt(b, "],\"data_offsets\":[%lld,%lld]}", (long long)at,
+                (long long)(at + tensor_bytes(t[i])));
         at += tensor_bytes(t[i]);
     }
     buf_add(b, STR("}"));
@@ -63,7 +66,8 @@ static void header_write(Buf *b, const Tensor **t, int64_t n) {
 }
 
 /* Writes path; *bytes is its length. */
-static bool tensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, int64_t *bytes, Err *err) {
+static bool tensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, int64_t *bytes,
+                          Err *err) {
     Mark mark = arena_mark(a);
     if (!tensors_check(a, path, t, n, err)) return false;
     const Tensor **order = tensors_order(a, t, n);
@@ -87,7 +91,7 @@ bool safetensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, E
     return tensors_write(a, path, t, n, &bytes, err);
 }
 
-/* ---- the folder of checkpoints -------------------------------------------------------------------------- */
+/* ---- the folder of checkpoints ------------------------------------------------------------- */
 
 Str ckpt_path(Arena *a, const char *folder, int64_t step) {
     return str_fmt(a, "%s/step-%0*lld", folder, STEP_DIGITS, (long long)step);
@@ -115,7 +119,7 @@ bool ckpt_newest(Arena *a, const char *folder, int64_t *step, Err *err) {
     return ok;
 }
 
-/* ---- checkpoint.json -------------------------------------------------------------------------------------- */
+/* ---- checkpoint.json ----------------------------------------------------------------------- */
 
 /* One file of the list: it is there in its size. */
 static void listed_check(Scan *s, const char *path, Str name, int64_t bytes) {
@@ -127,8 +131,9 @@ static void listed_check(Scan *s, const char *path, Str name, int64_t bytes) {
     s->bad = !os_map(&m, file, s->err);
     if (!s->bad && m.n != bytes) {
         s->bad = true;
-        err_set(s->err, ERR_FORMAT, "%s: %s lists it with %lld bytes, it has %lld; the checkpoint is damaged",
-                file, CKPT_LIST, (long long)bytes, (long long)m.n);
+        err_set(s->err, ERR_FORMAT,
+                "%s: %s lists it with %lld bytes, it has %lld; the checkpoint is damaged", file,
+                CKPT_LIST, (long long)bytes, (long long)m.n);
     }
     if (!s->bad) os_unmap(&m);
     arena_pop(s->a, mark);
@@ -164,14 +169,15 @@ bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err) {
         ok = scan_end(&s);
     }
     if (ok && (version != LIST_VERSION || *step < 0)) {
-        ok = err_set(err, ERR_UNSUPPORTED, "%s: has version %lld and step %lld; version %d can be read here",
-                     file, (long long)version, (long long)*step, LIST_VERSION);
+        ok = err_set(err, ERR_UNSUPPORTED,
+                     "%s: has version %lld and step %lld; version %d can be read here", file,
+                     (long long)version, (long long)*step, LIST_VERSION);
     }
     arena_pop(a, mark);
     return ok;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 struct CkptWriter {
     Arena *a;
@@ -196,9 +202,11 @@ static bool step_check(Arena *a, const char *folder, int64_t step, Err *err) {
     int64_t newest;
     CHECK(step >= 0 && step <= STEP_MAX);
     if (!ckpt_newest(a, folder, &newest, err)) return false;
-    return step > newest || err_set(err, ERR_USAGE, "%s: cannot write a checkpoint of step %lld, it already "
-                                    "holds step %lld; resume from there or choose another folder", folder,
-                                    (long long)step, (long long)newest);
+    return step > newest
+           || err_set(err, ERR_USAGE,
+                      "%s: cannot write a checkpoint of step %lld, it already "
+                      "holds step %lld; resume from there or choose another folder",
+                      folder, (long long)step, (long long)newest);
 }
 
 CkptWriter *ckpt_create(Arena *a, const char *folder, int64_t step, Err *err) {

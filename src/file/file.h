@@ -1,26 +1,29 @@
 /* file.h -- the door of file/: bytes on disk <-> named tensors.
  *
- * Promises: nothing in a model file is trusted. Before a Store is handed out every count, length, offset,
- * shape and name in it has been held against the bytes that are there, so that a caller may use each
- * tensor as it is described. A bad file is an Err that names file and field. Opening allocates at most
- * about twice the header's bytes and reads no tensor data.
- * Ownership: a Store lives in the arena it was opened in and owns the mappings of its files; tensor data,
- * names and metadata strings point into them and are valid until store_close. Files are opened read-only
- * and must not be truncated while they are open (a mapping of a truncated file ends the process).
+ * Promises: nothing in a model file is trusted. Before a Store is handed out every count, length,
+ * offset, shape and name in it has been held against the bytes that are there, so that a caller may
+ * use each tensor as it is described. A bad file is an Err that names file and field. Opening
+ * allocates at most about twice the header's bytes and reads no tensor data.
+ * Ownership: a Store lives in the arena it was opened in and owns the mappings of its files; tensor
+ * data, names and metadata strings point into them and are valid until store_close. Files are
+ * opened read-only and must not be truncated while they are open (a mapping of a truncated file
+ * ends the process).
  * Threads: a Store does not change after store_open; any number of threads may ask it. A CkptWriter
- * belongs to one thread, and a checkpoint folder to one writer at a time; readers may come at any time.
+ * belongs to one thread, and a checkpoint folder to one writer at a time; readers may come at any
+ * time.
  *
  * docs/formats.md describes to the byte what is read and written. */
 #pragma once
 #include "base/base.h"
 
-/* ---- tensors -------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------- */
 
 #define TENSOR_DIMS 4
 
 /* One tensor of a file. Dimensions are outermost first in every format (GGUF writes them innermost
- * first; they are turned round on reading), so dim[n_dims-1] is the contiguous one. n_dims = 0 is one
- * number. data is aligned for its type at least: 4 bytes for F32, 2 for F16, BF16, Q4_1 and Q8_0. */
+ * first; they are turned round on reading), so dim[n_dims-1] is the contiguous one. n_dims = 0 is
+ * one number. data is aligned for its type at least: 4 bytes for F32, 2 for F16, BF16, Q4_1 and
+ * Q8_0. */
 typedef struct Tensor {
     Str name;
     DType type;
@@ -35,7 +38,7 @@ int64_t tensor_elements(const Tensor *t);       /* product of dims; 1 without di
 /* "[16,576]" for messages and listings. */
 Str tensor_shape(Arena *a, const Tensor *t);
 
-/* ---- reading: one opened model -------------------------------------------------------------------- */
+/* ---- reading: one opened model ------------------------------------------------------------- */
 
 typedef enum StoreKind {
     STORE_GGUF,         /* one GGUF file, version 2 or 3, little-endian */
@@ -46,32 +49,32 @@ typedef enum StoreKind {
 
 typedef struct Store Store;
 
-/* Opens `path`: a GGUF file, a safetensors file, a Hugging Face folder, one checkpoint, or a folder of
- * checkpoints, of which the newest is taken. On failure nothing stays open and the arena is as before. */
+/* Opens `path`: a GGUF file, a safetensors file, a Hugging Face folder, one checkpoint, or a folder
+ * of checkpoints, of which the newest is taken. On failure nothing stays open, nothing in `a`. */
 bool store_open(Store **out, Arena *a, const char *path, Err *err) CHECKED;
 void store_close(Store *s);                     /* NULL is fine; all data pointers end here */
 
 StoreKind store_kind(const Store *s);
-/* What was opened in the end: the file, or the folder that holds the files (of a folder of checkpoints:
- * the checkpoint chosen). Further files of a checkpoint, like its optimizer state, are opened as
- * "<store_path>/optimizer.safetensors". */
+/* What was opened in the end: the file, or the folder that holds the files (of a folder of
+ * checkpoints: the checkpoint chosen). Further files of a checkpoint, like its optimizer state, are
+ * opened as "<store_path>/optimizer.safetensors". */
 const char *store_path(const Store *s);
 int64_t store_step(const Store *s);             /* a checkpoint's step; -1 for everything else */
 
 int64_t store_count(const Store *s);            /* number of tensors */
-const Tensor *store_at(const Store *s, int64_t i);          /* in the order of their bytes on disk */
-const Tensor *store_find(const Store *s, Str name);         /* NULL when there is none */
+const Tensor *store_at(const Store *s, int64_t i);      /* in the order of their bytes on disk */
+const Tensor *store_find(const Store *s, Str name);     /* NULL when there is none */
 
-/* Bytes of a JSON file of the folder ("config.json", "tokenizer.json"), at most 128 MiB, terminated,
- * copied into `a`. A file that is not there, and every name in a single file's Store, gives an empty Str
- * and true; false is for a file that cannot be read or is too large. */
+/* Bytes of a JSON file of the folder ("config.json", "tokenizer.json"), at most 128 MiB,
+ * terminated, copied into `a`. A file that is not there, and every name in a single file's Store,
+ * gives an empty Str and true; false is for a file that cannot be read or is too large. */
 bool store_json(const Store *s, Arena *a, const char *name, Str *out, Err *err) CHECKED;
 
-/* ---- metadata of a GGUF file ---------------------------------------------------------------------- */
+/* ---- metadata of a GGUF file --------------------------------------------------------------- */
 
-/* Every getter fails when the key is absent and when it has another type, each with its own message that
- * names file and key; for a key that may be absent ask store_meta_type first. A Store of another kind has
- * no metadata: all keys are absent. */
+/* Every getter fails when the key is absent and when it has another type, each with its own message
+ * that names file and key; for a key that may be absent ask store_meta_type first. A Store of
+ * another kind has no metadata: all keys are absent. */
 typedef enum MetaType {
     META_ABSENT,
     META_INT, META_FLOAT, META_BOOL, META_STR,                      /* one value */
@@ -83,23 +86,26 @@ int64_t store_meta_count(const Store *s);
 Str store_meta_key(const Store *s, int64_t i);
 
 bool store_meta_i64(const Store *s, const char *key, int64_t *out, Err *err) CHECKED;
-bool store_meta_f64(const Store *s, const char *key, double *out, Err *err) CHECKED;  /* integers too */
+bool store_meta_f64(const Store *s, const char *key, double *out, Err *err) CHECKED; /* or int */
 bool store_meta_bool(const Store *s, const char *key, bool *out, Err *err) CHECKED;
-bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) CHECKED;     /* any bytes */
-/* Arrays, pushed into `a`; the strings themselves stay in the file. An integer that does not fit 32 bits
- * is an error. */
-bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64_t *n, Err *err) CHECKED;
+bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) CHECKED; /* any bytes */
+/* Arrays, pushed into `a`; the strings themselves stay in the file. An integer that does not fit 32
+ * bits is an error. */
+bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64_t *n,
+                     Err *err) CHECKED;
 bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, int64_t *n,
                      Err *err) CHECKED;
-bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int64_t *n, Err *err) CHECKED;
+bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int64_t *n,
+                     Err *err) CHECKED;
 
-/* ---- writing checkpoints -------------------------------------------------------------------------- */
+/* ---- writing checkpoints ------------------------------------------------------------------- */
 
-/* folder/step-000000120/ holds one checkpoint: model.safetensors and config.json, which Hugging Face
- * loads as they are, whatever state files the caller adds, and checkpoint.json, the list of them. It is
- * written under a temporary name, each file made durable, and appears by one rename of the folder; older
- * checkpoints are removed only after that. So whenever the process dies, `folder` opens as the old
- * checkpoint or as the new one, and what was left half-way is removed by the next ckpt_create.
+/* folder/step-000000120/ holds one checkpoint: model.safetensors and config.json, which Hugging
+ * Face loads as they are, whatever state files the caller adds, and checkpoint.json, the list of
+ * them. It is written under a temporary name, each file made durable, and appears by one rename of
+ * the folder; older checkpoints are removed only after that. So whenever the process dies, `folder`
+ * opens as the old checkpoint or as the new one, and what was left half-way is removed by the next
+ * ckpt_create.
  *
  *     CkptWriter *w = ckpt_create(a, "runs/tiny", 120, err);
  *     ok = w && ckpt_put_json(w, "config.json", config, err)
@@ -107,16 +113,17 @@ bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int
  *            && ckpt_put_tensors(w, "optimizer.safetensors", moments, n_moments, err)
  *            && ckpt_commit(w, 2, err);
  *     if (!ok) ckpt_abandon(w);
- */
+ * / */
 typedef struct CkptWriter CkptWriter;
 
-/* Steps only go up in a folder: a step that is not above the newest there is an error. NULL on error. */
+/* NULL on error. Steps only go up in a folder: one not above the newest there is an error. */
 CkptWriter *ckpt_create(Arena *a, const char *folder, int64_t step, Err *err);
-/* File names are letters, digits, '.', '_' and '-', each once. A tensor's `bytes` and `file` are not
- * looked at; block-quantised types cannot be written. */
+/* File names are letters, digits, '.', '_' and '-', each once. A tensor's `bytes` and `file` are
+ * not looked at; block-quantised types cannot be written. */
 bool ckpt_put_json(CkptWriter *w, const char *name, Str json, Err *err) CHECKED;
-bool ckpt_put_tensors(CkptWriter *w, const char *name, const Tensor *t, int64_t n, Err *err) CHECKED;
-/* After true the checkpoint is durable, all but the newest `keep` (>= 1) are removed, w is used up. */
+bool ckpt_put_tensors(CkptWriter *w, const char *name, const Tensor *t, int64_t n,
+                      Err *err) CHECKED;
+/* True: the checkpoint is durable, all but the newest `keep` (>= 1) are removed, w is used up. */
 bool ckpt_commit(CkptWriter *w, int64_t keep, Err *err) CHECKED;
 void ckpt_abandon(CkptWriter *w);               /* after any failure; NULL is fine */
 

@@ -1,21 +1,24 @@
 /* gguf.c -- GGUF files, versions 2 and 3, little-endian.
  *
- * A file is: "GGUF", version, number of tensors, number of metadata entries; the entries (key, type,
- * value); the tensor descriptions (name, dimensions innermost first, type, offset); padding to the
- * alignment; the data, each tensor where the padded end of the one before it is.
+ * A file is: "GGUF", version, number of tensors, number of metadata entries; the entries (key,
+ * type, value); the tensor descriptions (name, dimensions innermost first, type, offset); padding
+ * to the alignment; the data, each tensor where the padded end of the one before it is.
  *
- * The metadata is walked once to hold every length against the file; only the place of each key is kept.
- * A getter reads from the mapping, which needs no further checks since the walk has seen all of it.
+ * The metadata is walked once to hold every length against the file; only the place of each key is
+ * kept. A getter reads from the mapping, which needs no further checks since the walk has seen all
+ * of it.
  * Invariant: cursor.at <= map.n, and after `bad` the cursor does not move. */
 #include "file/parts.h"
 
 #define TENSOR_LIMIT (1 << 24)
-#define KEY_BYTES 14                            /* the shortest entry: length, a letter, type, a byte */
-#define TENSOR_BYTES 33                         /* the shortest description: one letter, one dimension */
+#define KEY_BYTES 14                    /* the shortest entry: length, a letter, type, a byte */
+#define TENSOR_BYTES 33                 /* the shortest description: one letter, one dimension */
 
-/* ---- types ------------------------------------------------------------------------------------------ */
+/* ---- types --------------------------------------------------------------------------------- */
 
-enum { T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STR, T_ARRAY, T_U64, T_I64, T_F64, T_N };
+enum {
+    T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STR, T_ARRAY, T_U64, T_I64, T_F64, T_N
+};
 
 /* Metadata types by their number in the file; bytes 0: of variable length. */
 static const struct { const char *name; int bytes; MetaType one, many; } value_types[T_N] = {
@@ -23,15 +26,16 @@ static const struct { const char *name; int bytes; MetaType one, many; } value_t
     [T_U16]   = {"u16", 2, META_INT, META_INTS},      [T_I16]  = {"i16", 2, META_INT, META_INTS},
     [T_U32]   = {"u32", 4, META_INT, META_INTS},      [T_I32]  = {"i32", 4, META_INT, META_INTS},
     [T_U64]   = {"u64", 8, META_INT, META_INTS},      [T_I64]  = {"i64", 8, META_INT, META_INTS},
-    [T_F32]   = {"f32", 4, META_FLOAT, META_FLOATS},  [T_F64]  = {"f64", 8, META_FLOAT, META_FLOATS},
+    [T_F32]   = {"f32", 4, META_FLOAT, META_FLOATS},  [T_F64] = {"f64", 8, META_FLOAT, META_FLOATS},
     [T_BOOL]  = {"bool", 1, META_BOOL, META_BOOLS},   [T_STR]  = {"string", 0, META_STR, META_STRS},
     [T_ARRAY] = {"array", 0, META_ABSENT, META_ABSENT},
 };
 
 /* Tensor types by their number in the file. Those that cannot be read here have only a name. */
 static const struct { const char *name; bool read; DType type; } tensor_types[] = {
-    [0] = {"F32", true, DTYPE_F32},    [1] = {"F16", true, DTYPE_F16},    [30] = {"BF16", true, DTYPE_BF16},
+    [0] = {"F32", true, DTYPE_F32},    [1] = {"F16", true, DTYPE_F16},
     [3] = {"Q4_1", true, DTYPE_Q4_1},  [8] = {"Q8_0", true, DTYPE_Q8_0},
+    [30] = {"BF16", true, DTYPE_BF16},
     [2] = {.name = "Q4_0"},      [6] = {.name = "Q5_0"},      [7] = {.name = "Q5_1"},
     [9] = {.name = "Q8_1"},      [10] = {.name = "Q2_K"},     [11] = {.name = "Q3_K"},
     [12] = {.name = "Q4_K"},     [13] = {.name = "Q5_K"},     [14] = {.name = "Q6_K"},
@@ -43,13 +47,13 @@ static const struct { const char *name; bool read; DType type; } tensor_types[] 
     [34] = {.name = "TQ1_0"},    [35] = {.name = "TQ2_0"},    [39] = {.name = "MXFP4"},
 };
 
-/* ---- cursor ------------------------------------------------------------------------------------------- */
+/* ---- cursor -------------------------------------------------------------------------------- */
 
 typedef struct Cursor {
     Map map;
     int64_t at;
     const char *file;
-    Str field;                  /* what is being read, for messages: a key, a tensor's name, "header" */
+    Str field;              /* what is being read, for messages: a key, a tensor's name, "header" */
     Err *err;
     bool bad;
 } Cursor;
@@ -68,8 +72,10 @@ static const uint8_t *take(Cursor *c, uint64_t n) {
     if (c->bad) return NULL;
     if (n > (uint64_t)(c->map.n - c->at)) {
         c->bad = true;
-        err_set(c->err, ERR_FORMAT, "%s: %.*s: needs %llu bytes at byte %lld, the file ends at %lld; it is "
-                "cut or damaged", c->file, STRF(c->field), (unsigned long long)n, (long long)c->at,
+        err_set(c->err, ERR_FORMAT,
+                "%s: %.*s: needs %llu bytes at byte %lld, the file ends at %lld; it is "
+                "cut or damaged",
+                c->file, STRF(c->field), (unsigned long long)n, (long long)c->at,
                 (long long)c->map.n);
         return NULL;
     }
@@ -101,12 +107,13 @@ static Str take_str(Cursor *c) {
 static Str take_name(Cursor *c, Str field) {
     c->field = field;
     Str name = take_str(c);
-    if (!c->bad && !name_is_visible(name)) fail(c, ERR_FORMAT, "is not 1 to 1023 visible ASCII characters");
+    if (!c->bad && !name_is_visible(name))
+        fail(c, ERR_FORMAT, "is not 1 to 1023 visible ASCII characters");
     if (!c->bad) c->field = name;
     return name;
 }
 
-/* ---- metadata ------------------------------------------------------------------------------------------- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* One entry, as it stands in the file. For an array `type` is the type of its elements. */
 typedef struct Entry { Str key; uint32_t type; bool array; int64_t n; const uint8_t *value; } Entry;
@@ -118,7 +125,8 @@ static Entry entry_head(Cursor *c) {
         e.array = true;
         e.type = take_u32(c);
         uint64_t n = take_u64(c);
-        if (n > (uint64_t)(c->map.n - c->at)) fail(c, ERR_FORMAT, "has more elements than the file has bytes");
+        if (n > (uint64_t)(c->map.n - c->at))
+            fail(c, ERR_FORMAT, "has more elements than the file has bytes");
         e.n = c->bad ? 0 : (int64_t)n;
     }
     if (!c->bad && (e.type >= T_N || e.type == T_ARRAY)) {
@@ -161,13 +169,14 @@ static bool keys_parse(Store *s, Cursor *c, uint64_t n) {
         s->key_at[i] = c->at;
         Entry e = entry_head(c);
         entry_walk(c, &e);
-        if (!c->bad && names_put(&s->keys, i) != i) fail(c, ERR_FORMAT, "this metadata key is there twice");
+        if (!c->bad && names_put(&s->keys, i) != i)
+            fail(c, ERR_FORMAT, "this metadata key is there twice");
         if (c->bad) return false;
     }
     return true;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------- */
 
 static void type_check(Cursor *c, uint32_t number, DType *type) {
     bool known = number < (uint32_t)COUNT(tensor_types) && tensor_types[number].name;
@@ -177,28 +186,33 @@ static void type_check(Cursor *c, uint32_t number, DType *type) {
         return;
     }
     c->bad = true;
-    err_set(c->err, ERR_UNSUPPORTED, "%s: tensor %.*s has type %s (number %u), which cannot be read here; "
-            "F32, F16, BF16, Q4_1 and Q8_0 can", c->file, STRF(c->field),
-            known ? tensor_types[number].name : "unknown", (unsigned)number);
+    err_set(c->err, ERR_UNSUPPORTED,
+            "%s: tensor %.*s has type %s (number %u), which cannot be read here; "
+            "F32, F16, BF16, Q4_1 and Q8_0 can",
+            c->file, STRF(c->field), known ? tensor_types[number].name : "unknown",
+            (unsigned)number);
 }
 
-/* One description. The tensors follow each other in the file, so the offset it names must be *at, which
- * then moves to where the next one must be. */
+/* One description. The tensors follow each other in the file, so the offset it names must be *at,
+ * which then moves to where the next one must be. */
 static void tensor_parse(Cursor *c, Tensor *t, int64_t *at, int64_t alignment) {
     t->name = take_name(c, STR("name of a tensor"));
     t->file = c->file;
     uint32_t dims = take_u32(c);
-    if (!c->bad && (dims < 1 || dims > TENSOR_DIMS)) fail(c, ERR_FORMAT, "has not 1 to 4 dimensions");
+    if (!c->bad && (dims < 1 || dims > TENSOR_DIMS))
+        fail(c, ERR_FORMAT, "has not 1 to 4 dimensions");
     for (uint32_t i = 0; i < dims && !c->bad; i++) {
         uint64_t dim = take_u64(c);
-        if (!c->bad && (dim < 1 || dim > INT64_MAX)) fail(c, ERR_FORMAT, "has a dimension of 0 or above 2^63");
+        if (!c->bad && (dim < 1 || dim > INT64_MAX))
+            fail(c, ERR_FORMAT, "has a dimension of 0 or above 2^63");
         t->dim[dims - 1 - i] = (int64_t)dim;
     }
     t->n_dims = (int)dims;
     type_check(c, take_u32(c), &t->type);
     uint64_t offset = take_u64(c);
     if (c->bad) return;
-    if (offset != (uint64_t)*at) fail(c, ERR_FORMAT, "its data do not begin where those before it end");
+    if (offset != (uint64_t)*at)
+        fail(c, ERR_FORMAT, "its data do not begin where those before it end");
     else if (!tensor_measure(t, c->map.n - *at, c->err)) c->bad = true;
     else *at = MIN(round_up(*at + t->bytes, alignment), c->map.n);
 }
@@ -230,7 +244,7 @@ static bool tensors_parse(Store *s, Cursor *c, uint64_t n, int64_t alignment) {
     return !c->bad;
 }
 
-/* ---- the whole file -------------------------------------------------------------------------------------- */
+/* ---- the whole file ------------------------------------------------------------------------ */
 
 static void header_check(Cursor *c) {
     const uint8_t *magic = take(c, 4);
@@ -247,17 +261,22 @@ static bool alignment_read(const Store *s, int64_t *alignment, Err *err) {
     *alignment = 32;
     if (store_meta_type(s, "general.alignment") == META_ABSENT) return true;
     if (!store_meta_i64(s, "general.alignment", alignment, err)) return false;
-    if (*alignment >= 8 && *alignment <= 1 << 20 && (*alignment & (*alignment - 1)) == 0) return true;
-    return err_set(err, ERR_FORMAT, "%s: general.alignment is %lld, not a power of two from 8 to 1048576",
-                   s->path, (long long)*alignment);
+    if (*alignment >= 8 && *alignment <= 1 << 20 && (*alignment & (*alignment - 1)) == 0)
+        return true;
+    return err_set(err, ERR_FORMAT,
+                   "%s: general.alignment is %lld, not a power of two from 8 to 1048576", s->path,
+                   (long long)*alignment);
 }
 
 static bool split_check(const Store *s, Err *err) {
     int64_t parts = 1;
     if (store_meta_type(s, "split.count") == META_ABSENT) return true;
     if (!store_meta_i64(s, "split.count", &parts, err)) return false;
-    return parts <= 1 || err_set(err, ERR_UNSUPPORTED, "%s: split.count: one of %lld parts of a model; join "
-                                 "them into one file with gguf-split --merge", s->path, (long long)parts);
+    return parts <= 1
+           || err_set(err, ERR_UNSUPPORTED,
+                      "%s: split.count: one of %lld parts of a model; join "
+                      "them into one file with gguf-split --merge",
+                      s->path, (long long)parts);
 }
 
 bool gguf_parse(Store *s, Map m, Err *err) {
@@ -266,11 +285,11 @@ bool gguf_parse(Store *s, Map m, Err *err) {
     Cursor c = cursor_at(s, 0, err);
     header_check(&c);
     uint64_t n_tensors = take_u64(&c), n_keys = take_u64(&c);
-    return !c.bad && keys_parse(s, &c, n_keys) && split_check(s, err) && alignment_read(s, &alignment, err)
-           && tensors_parse(s, &c, n_tensors, alignment);
+    return !c.bad && keys_parse(s, &c, n_keys) && split_check(s, err)
+           && alignment_read(s, &alignment, err) && tensors_parse(s, &c, n_tensors, alignment);
 }
 
-/* ---- getters --------------------------------------------------------------------------------------------- */
+/* ---- getters ------------------------------------------------------------------------------- */
 
 static bool entry_find(const Store *s, const char *key, Entry *e) {
     int64_t i = names_find(&s->keys, str_of(key));
@@ -296,13 +315,16 @@ MetaType store_meta_type(const Store *s, const char *key) {
     return entry_find(s, key, &e) ? entry_type(&e) : META_ABSENT;
 }
 
-static bool wrong_type(const Store *s, const char *key, const Entry *e, const char *wanted, Err *err) {
+static bool wrong_type(const Store *s, const char *key, const Entry *e, const char *wanted,
+                       Err *err) {
     return err_set(err, ERR_FORMAT, "%s: metadata key %s is %s%s, not %s", s->path, key,
                    e->array ? "an array of " : "of type ", value_types[e->type].name, wanted);
 }
 
-static bool entry_need(const Store *s, const char *key, Entry *e, MetaType type, const char *wanted, Err *err) {
-    if (!entry_find(s, key, e)) return err_set(err, ERR_FORMAT, "%s: metadata key %s is missing", s->path, key);
+static bool entry_need(const Store *s, const char *key, Entry *e, MetaType type, const char *wanted,
+                       Err *err) {
+    if (!entry_find(s, key, e))
+        return err_set(err, ERR_FORMAT, "%s: metadata key %s is missing", s->path, key);
     return entry_type(e) == type || wrong_type(s, key, e, wanted, err);
 }
 
@@ -326,8 +348,9 @@ static double float_of(const Entry *e) {
 bool store_meta_i64(const Store *s, const char *key, int64_t *out, Err *err) {
     Entry e;
     if (!entry_need(s, key, &e, META_INT, "an integer", err)) return false;
-    return int_at(&e, 0, out) || err_set(err, ERR_FORMAT, "%s: metadata key %s is above 9223372036854775807",
-                                         s->path, key);
+    return int_at(&e, 0, out)
+           || err_set(err, ERR_FORMAT, "%s: metadata key %s is above 9223372036854775807", s->path,
+                      key);
 }
 
 bool store_meta_f64(const Store *s, const char *key, double *out, Err *err) {
@@ -350,7 +373,9 @@ bool store_meta_bool(const Store *s, const char *key, bool *out, Err *err) {
     return true;
 }
 
-static Cursor values(const Store *s, const Entry *e) { return cursor_at(s, e->value - s->gguf.p, NULL); }
+static Cursor values(const Store *s, const Entry *e) {
+    return cursor_at(s, e->value - s->gguf.p, NULL);
+}
 
 bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) {
     Entry e;
@@ -361,11 +386,12 @@ bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) {
 }
 
 /* Room for e's n values of `bytes` each. */
-static bool array_room(const Store *s, Arena *a, const char *key, const Entry *e, size_t bytes, void **out,
-                       Err *err) {
+static bool array_room(const Store *s, Arena *a, const char *key, const Entry *e, size_t bytes,
+                       void **out, Err *err) {
     *out = arena_try(a, e->n * (int64_t)bytes);
-    return *out || err_set(err, ERR_LIMIT, "%s: metadata key %s: no memory for its %lld values", s->path, key,
-                           (long long)e->n);
+    return *out
+           || err_set(err, ERR_LIMIT, "%s: metadata key %s: no memory for its %lld values", s->path,
+                      key, (long long)e->n);
 }
 
 bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64_t *n, Err *err) {
@@ -380,7 +406,8 @@ bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64
     return true;
 }
 
-bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, int64_t *n, Err *err) {
+bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, int64_t *n,
+                     Err *err) {
     Entry e;
     void *room;
     if (!entry_need(s, key, &e, META_INTS, "an array of integers", err)) return false;
@@ -390,7 +417,8 @@ bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, i
     for (int64_t i = 0; i < e.n; i++) {
         int64_t v;
         if (!int_at(&e, i, &v) || v < INT32_MIN || v > INT32_MAX) {
-            return err_set(err, ERR_FORMAT, "%s: metadata key %s: value %lld of the array does not fit 32 bits",
+            return err_set(err, ERR_FORMAT,
+                           "%s: metadata key %s: value %lld of the array does not fit 32 bits",
                            s->path, key, (long long)i);
         }
         (*out)[i] = (int32_t)v;

@@ -1,11 +1,12 @@
 /* names.c -- a table from names to indices, and what a name may look like.
  *
- * Invariant: at most half of the slots are in use, so a probe always ends. No name is ever taken out. */
+ * Invariant: at most half of the slots are in use, so a probe always ends. No name ever leaves. */
 #include "file/parts.h"
 
 #define LONGEST_CHAIN 1000
 
-bool names_init(Names *t, Arena *a, int64_t n, Str (*name_at)(const void *, int64_t), const void *of) {
+bool names_init(Names *t, Arena *a, int64_t n, Str (*name_at)(const void *, int64_t),
+                const void *of) {
     int64_t slots = 2;
     CHECK(n >= 0 && n < INT32_MAX);
     while (slots < 2 * n) slots *= 2;

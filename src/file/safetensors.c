@@ -1,16 +1,16 @@
 /* safetensors.c -- safetensors files and the index of a model in several of them.
  *
  * A file is: 8 bytes header length, little-endian; that many bytes of JSON, {name: {dtype, shape,
- * data_offsets}, "__metadata__": {string: string}}; the data, which the tensors cover from its first byte
- * to its last, without overlap and without holes. All of that is checked here.
+ * data_offsets}, "__metadata__": {string: string}}; the data, which the tensors cover from its
+ * first byte to its last, without overlap and without holes. All of that is checked here.
  *
- * Invariant: what safetensors_parse has filled in lies inside the file, each tensor apart from the others. */
+ * Invariant: the tensors that safetensors_parse has filled in lie inside the file, side by side. */
 #include <stdlib.h>
 #include "file/parts.h"
 
 #define HEADER_LIMIT 100000000                  /* Hugging Face's own limit */
 
-/* ---- one file --------------------------------------------------------------------------------------- */
+/* ---- one file ------------------------------------------------------------------------------ */
 
 typedef struct Data { const uint8_t *p; int64_t n; } Data;      /* the bytes behind the header */
 
@@ -23,7 +23,8 @@ static bool header_find(Map m, const char *file, Str *header, Data *data, Err *e
     }
     memcpy(&n, m.p, 8);
     if (n > HEADER_LIMIT || (int64_t)n > m.n - 8) {
-        return err_set(err, ERR_FORMAT, "%s: the header length says %llu bytes, the file has %lld behind it "
+        return err_set(err, ERR_FORMAT,
+                       "%s: the header length says %llu bytes, the file has %lld behind it "
                        "and %d is the most; it is cut, damaged or no safetensors file",
                        file, (unsigned long long)n, (long long)(m.n - 8), HEADER_LIMIT);
     }
@@ -41,7 +42,11 @@ static bool type_of(Str name, DType *type) {
 }
 
 /* The value of one entry: three fields, each once, in any order. */
-typedef struct Entry { Str dtype; int64_t offsets[2]; bool has_type, has_shape, has_offsets; } Entry;
+typedef struct Entry {
+    Str dtype;
+    int64_t offsets[2];
+    bool has_type, has_shape, has_offsets;
+} Entry;
 
 static void shape_scan(Scan *s, Tensor *t) {
     scan_char(s, '[');
@@ -77,26 +82,30 @@ static void field_scan(Scan *s, Entry *e, Tensor *t) {
     }
 }
 
-/* Holds the entry against the data: type known, offsets inside, shape and type give exactly its bytes. */
+/* Holds the entry against the data: type known, offsets inside, exactly the bytes of its shape. */
 static bool entry_check(const Entry *e, Tensor *t, Data data, Err *err) {
     int64_t begin = e->offsets[0], end = e->offsets[1];
     if (!e->has_type || !e->has_shape || !e->has_offsets) {
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: one of dtype, shape, data_offsets is missing",
-                       t->file, STRF(t->name));
+        return err_set(err, ERR_FORMAT,
+                       "%s: tensor %.*s: one of dtype, shape, data_offsets is missing", t->file,
+                       STRF(t->name));
     }
     if (!type_of(e->dtype, &t->type)) {
-        return err_set(err, ERR_UNSUPPORTED, "%s: tensor %.*s: dtype %.*s is not one that can be read here",
-                       t->file, STRF(t->name), name_is_plain(e->dtype) ? (int)e->dtype.n : 1,
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: tensor %.*s: dtype %.*s is not one that can be read here", t->file,
+                       STRF(t->name), name_is_plain(e->dtype) ? (int)e->dtype.n : 1,
                        name_is_plain(e->dtype) ? e->dtype.p : "?");
     }
     if (begin > end || end > data.n) {
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: data_offsets [%lld,%lld] do not lie in the %lld "
-                       "bytes of data; the file is cut or damaged", t->file, STRF(t->name),
-                       (long long)begin, (long long)end, (long long)data.n);
+        return err_set(err, ERR_FORMAT,
+                       "%s: tensor %.*s: data_offsets [%lld,%lld] do not lie in the %lld "
+                       "bytes of data; the file is cut or damaged",
+                       t->file, STRF(t->name), (long long)begin, (long long)end, (long long)data.n);
     }
     if (!tensor_measure(t, end - begin, err)) return false;
     if (t->bytes != end - begin) {
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: shape and dtype make %lld bytes, data_offsets %lld",
+        return err_set(err, ERR_FORMAT,
+                       "%s: tensor %.*s: shape and dtype make %lld bytes, data_offsets %lld",
                        t->file, STRF(t->name), (long long)t->bytes, (long long)(end - begin));
     }
     t->data = data.p + begin;
@@ -108,7 +117,8 @@ static void entry_scan(Scan *s, Str name, Data data, Tensor *out) {
     Tensor t = {.name = name, .file = s->file};
     Entry e = {0};
     Mark mark = arena_mark(s->a);
-    if (!s->bad && !name_is_visible(name)) scan_fail(s, "a tensor name of visible ASCII before this");
+    if (!s->bad && !name_is_visible(name))
+        scan_fail(s, "a tensor name of visible ASCII before this");
     s->field = name;
     scan_char(s, '{');
     for (int64_t i = 0; scan_more(s, '}', i); i++) field_scan(s, &e, &t);
@@ -155,7 +165,7 @@ static int by_place(const void *a, const void *b) {
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);       /* empty ones in front */
 }
 
-/* Brings the tensors into the order of their bytes; each must begin where the one before it ends. */
+/* Sorts the tensors by place; each must begin where the one before it ends. */
 static bool tiles_check(Tensor *t, int64_t n, Data data, const char *file, Err *err) {
     bool sorted = true;
     const uint8_t *at = data.p;
@@ -163,9 +173,11 @@ static bool tiles_check(Tensor *t, int64_t n, Data data, const char *file, Err *
     if (!sorted) qsort(t, (size_t)n, sizeof *t, by_place);
     for (int64_t i = 0; i < n; i++) {
         if (t[i].data != at) {
-            return err_set(err, ERR_FORMAT, "%s: tensor %.*s begins at data byte %lld, the one before it ends "
-                           "at %lld; tensors must neither overlap nor leave holes", file, STRF(t[i].name),
-                           (long long)((const uint8_t *)t[i].data - data.p), (long long)(at - data.p));
+            return err_set(err, ERR_FORMAT,
+                           "%s: tensor %.*s begins at data byte %lld, the one before it ends "
+                           "at %lld; tensors must neither overlap nor leave holes",
+                           file, STRF(t[i].name), (long long)((const uint8_t *)t[i].data - data.p),
+                           (long long)(at - data.p));
         }
         at += t[i].bytes;
     }
@@ -183,7 +195,8 @@ static bool misaligned_copy(Arena *a, Tensor *t, int64_t n, Err *err) {
         if (t[i].bytes == 0 || (uintptr_t)t[i].data % step == 0) continue;
         void *copy = arena_try(a, t[i].bytes);
         if (!copy) {
-            return err_set(err, ERR_LIMIT, "%s: tensor %.*s is not aligned in the file and there is no memory "
+            return err_set(err, ERR_LIMIT,
+                           "%s: tensor %.*s is not aligned in the file and there is no memory "
                            "to copy it; write the file anew with a current safetensors library",
                            t[i].file, STRF(t[i].name));
         }
@@ -202,7 +215,7 @@ bool safetensors_parse(Arena *a, Map m, const char *file, Tensor *out, int64_t *
     return !out || (tiles_check(out, *n, data, file, err) && misaligned_copy(a, out, *n, err));
 }
 
-/* ---- the index of several files ------------------------------------------------------------------------- */
+/* ---- the index of several files ------------------------------------------------------------ */
 
 #define SHARD_LIMIT 4096
 
@@ -210,8 +223,8 @@ typedef struct Shards { Str *name; int64_t n; Names names; } Shards;
 
 static Str shard_name(const void *of, int64_t i) { return ((const Str *)of)[i]; }
 
-/* Walks {"metadata": ..., "weight_map": {tensor: file}} and calls fn for every pair; fn says whether it
- * has kept something in the arena. */
+/* Walks {"metadata": ..., "weight_map": {tensor: file}} and calls fn for every pair; fn says
+ * whether it has kept something in the arena. */
 typedef bool PairFn(Scan *s, void *arg, Str tensor, Str file);
 
 static bool index_walk(Scan *s, PairFn *fn, void *arg) {
@@ -239,7 +252,8 @@ static bool index_walk(Scan *s, PairFn *fn, void *arg) {
 static bool shard_add(Scan *s, void *arg, Str tensor, Str file) {
     Shards *h = arg;
     if (!name_is_visible(tensor)) scan_fail(s, "a tensor name of visible ASCII before this");
-    else if (!name_is_plain(file)) s->field = tensor, scan_fail(s, "the name of a file in this folder");
+    else if (!name_is_plain(file))
+        s->field = tensor, scan_fail(s, "the name of a file in this folder");
     if (s->bad || names_find(&h->names, file) >= 0) return false;
     if (h->n == SHARD_LIMIT) return scan_fail(s, "at most 4096 different files"), false;
     h->name[h->n] = str_copy(s->a, file);
@@ -269,9 +283,12 @@ static bool pair_check(Scan *s, void *arg, Str tensor, Str file) {
     const char *slash = t ? strrchr(t->file, '/') : NULL;
     if (t && str_eq(str_of(slash ? slash + 1 : t->file), file)) return false;
     s->bad = true;
-    return err_set(s->err, ERR_FORMAT, "%s: weight_map puts tensor %.*s into %.*s, but it is %s%s", s->file,
-            STRF(tensor), STRF(file), t ? "in " : "in none of the files; one of them is damaged or "
-            "belongs to another model", t ? t->file : "");
+    return err_set(s->err, ERR_FORMAT, "%s: weight_map puts tensor %.*s into %.*s, but it is %s%s",
+                   s->file, STRF(tensor), STRF(file),
+                   t ? "in "
+                     : "in none of the files; one of them is damaged or "
+                       "belongs to another model",
+                   t ? t->file : "");
 }
 
 bool index_check(Arena *a, Map m, const char *file, IndexFind *find, const void *of, Err *err) {

@@ -1,5 +1,6 @@
-/* scan.c -- a strict JSON scanner (RFC 8259): valid UTF-8, no control characters, no trailing commas, no
- * lone surrogates, one value and then only white space. It keeps no tree; see parts.h for why.
+/* scan.c -- a strict JSON scanner (RFC 8259): valid UTF-8, no control characters, no trailing
+ * commas, no lone surrogates, one value and then only white space. It keeps no tree; see parts.h
+ * for why.
  *
  * Invariant: begin <= p <= end, and after `bad` p does not move. */
 #include "file/parts.h"
@@ -17,7 +18,8 @@ void scan_fail(Scan *s, const char *expected) {
 }
 
 static char peek(Scan *s) {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r')) s->p++;
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r'))
+        s->p++;
     return s->p < s->end ? *s->p : '\0';
 }
 
@@ -38,7 +40,7 @@ bool scan_more(Scan *s, char close, int64_t i) {
     return !s->bad;
 }
 
-/* ---- strings ---------------------------------------------------------------------------------------- */
+/* ---- strings ------------------------------------------------------------------------------- */
 
 /* Four hexadecimal digits at p, or -1. */
 static int hex4(const char *p, const char *end) {
@@ -69,7 +71,7 @@ static int utf8_put(char *to, int c) {
     return to[3] = (char)(0x80 | (c & 63)), 4;
 }
 
-/* One escape, p behind the backslash: writes its bytes (never more than the escape has), moves p. */
+/* One escape, p behind the backslash: writes its bytes, never more than the escape has. */
 static int unescape(Scan *s, char *to) {
     static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
     const char *which = s->p < s->end && *s->p ? strchr(from, *s->p) : NULL;
@@ -80,7 +82,8 @@ static int unescape(Scan *s, char *to) {
     int c = s->p < s->end && *s->p == 'u' ? hex4(s->p + 1, s->end) : -1;
     if (c >= 0) s->p += 5;
     if (c >= 0xd800 && c < 0xdc00) {
-        int low = s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
+        int low =
+            s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
         if (low >= 0xdc00 && low < 0xe000) {
             s->p += 6;
             return utf8_put(to, 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00));
@@ -106,7 +109,7 @@ static void skip_plain(Scan *s) {
 
 /* The rest of a string that holds escapes; `start` is its first character. */
 static Str decode(Scan *s, const char *start) {
-    const char *quote = s->p;                   /* an upper bound of its length: the closing quote */
+    const char *quote = s->p;           /* an upper bound of its length: the closing quote */
     while (quote < s->end && *quote != '"') quote += *quote == '\\' && s->end - quote > 1 ? 2 : 1;
     if (quote == s->end) {
         s->p = s->end;
@@ -157,7 +160,7 @@ Str scan_key(Scan *s) {
     return s->bad ? (Str){0} : key;
 }
 
-/* ---- everything else ---------------------------------------------------------------------------------- */
+/* ---- everything else ----------------------------------------------------------------------- */
 
 static bool is_digit(const Scan *s) { return s->p < s->end && *s->p >= '0' && *s->p <= '9'; }
 
@@ -166,7 +169,8 @@ int64_t scan_int(Scan *s) {
     peek(s);
     const char *start = s->p;
     int64_t v = 0;
-    while (is_digit(s) && !__builtin_mul_overflow(v, 10, &v) && !__builtin_add_overflow(v, *s->p - '0', &v))
+    while (is_digit(s) && !__builtin_mul_overflow(v, 10, &v)
+           && !__builtin_add_overflow(v, *s->p - '0', &v))
         s->p++;
     bool whole = s->p > start && (*start != '0' || s->p == start + 1);
     if (whole && (s->p == s->end || !(is_digit(s) || strchr(".eE", *s->p)))) return v;

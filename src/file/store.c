@@ -1,13 +1,13 @@
 /* store.c -- opening a model, whatever form it has on disk, and asking it.
  *
- * Invariant: a Store that was handed out has every tensor inside a mapping it owns (or in its arena, where
- * the file had it misaligned), and every name once. */
+ * Invariant: a Store that was handed out has every tensor inside a mapping it owns (or in its
+ * arena, where the file had it misaligned), and every name once. */
 #include "file/parts.h"
 
 #define JSON_LIMIT (128ll << 20)
 #define INDEX "model.safetensors.index.json"
 
-/* ---- tensors ---------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------- */
 
 int64_t tensor_elements(const Tensor *t) {
     int64_t n = 1;
@@ -27,22 +27,24 @@ bool tensor_measure(Tensor *t, int64_t room, Err *err) {
     int64_t n = 1, block = dtype_block(t->type);
     for (int i = 0; i < t->n_dims; i++) {
         if (!__builtin_mul_overflow(n, t->dim[i], &n)) continue;
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the product of its dimensions overflows", t->file,
-                       STRF(t->name));
+        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the product of its dimensions overflows",
+                       t->file, STRF(t->name));
     }
     if (block > 1 && (t->n_dims == 0 || t->dim[t->n_dims - 1] % block != 0)) {
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s: rows of type %s must be a multiple of %lld long",
-                       t->file, STRF(t->name), dtype_name(t->type), (long long)block);
+        return err_set(err, ERR_FORMAT,
+                       "%s: tensor %.*s: rows of type %s must be a multiple of %lld long", t->file,
+                       STRF(t->name), dtype_name(t->type), (long long)block);
     }
-    /* No type packs more than two elements into a byte, so this comes before what could overflow. */
+    /* No type packs more than two elements into a byte: asked before what could overflow. */
     t->bytes = n / 2 <= room ? dtype_bytes(t->type, n) : INT64_MAX;
     if (t->bytes <= room) return true;
-    return err_set(err, ERR_FORMAT, "%s: tensor %.*s: claims %lld elements of %s, for which only %lld bytes are "
-                   "there; the file is cut or damaged", t->file, STRF(t->name), (long long)n,
-                   dtype_name(t->type), (long long)room);
+    return err_set(err, ERR_FORMAT,
+                   "%s: tensor %.*s: claims %lld elements of %s, for which only %lld bytes are "
+                   "there; the file is cut or damaged",
+                   t->file, STRF(t->name), (long long)n, dtype_name(t->type), (long long)room);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------- */
 
 const char *path_join(Arena *a, const char *folder, const char *name) {
     return str_fmt(a, "%s/%s", folder, name).p;
@@ -52,17 +54,19 @@ static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[
 
 static bool names_build(Store *s, Err *err) {
     if (!names_init(&s->names, s->a, s->n, tensor_name, s->tensor)) {
-        return err_set(err, ERR_LIMIT, "%s: no memory for its %lld names", s->path, (long long)s->n);
+        return err_set(err, ERR_LIMIT, "%s: no memory for its %lld names", s->path,
+                       (long long)s->n);
     }
     for (int64_t i = 0; i < s->n; i++) {
         const Tensor *t = &s->tensor[i];
         int64_t other = names_put(&s->names, i);
         if (other == i) continue;
         if (other < 0) {
-            return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the names were made to collide", t->file,
-                           STRF(t->name));
+            return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the names were made to collide",
+                           t->file, STRF(t->name));
         }
-        return err_set(err, ERR_FORMAT, "%s: tensor %.*s is there twice%s%s", t->file, STRF(t->name),
+        return err_set(err, ERR_FORMAT, "%s: tensor %.*s is there twice%s%s", t->file,
+                       STRF(t->name),
                        s->tensor[other].file == t->file ? "" : ", the other time in ",
                        s->tensor[other].file == t->file ? "" : s->tensor[other].file);
     }
@@ -87,9 +91,11 @@ static bool safetensors_open(Store *s, const char *const *file, int64_t n, Err *
         s->n += count[i];
     }
     s->tensor = arena_try(s->a, s->n * (int64_t)sizeof(Tensor));
-    if (!s->tensor) return err_set(err, ERR_LIMIT, "%s: no memory for %lld tensors", s->path, (long long)s->n);
+    if (!s->tensor)
+        return err_set(err, ERR_LIMIT, "%s: no memory for %lld tensors", s->path, (long long)s->n);
     for (int64_t i = 0; i < n; filled += count[i++]) {
-        if (!safetensors_parse(s->a, s->map[i], file[i], s->tensor + filled, &count[i], err)) return false;
+        if (!safetensors_parse(s->a, s->map[i], file[i], s->tensor + filled, &count[i], err))
+            return false;
     }
     return names_build(s, err);
 }
@@ -141,8 +147,8 @@ static bool part_exists(Store *s, const char *name) {
 
 static bool path_open(Store *s, Err *err);
 
-/* The newest checkpoint of a folder. A writer may replace it while it is being opened: what failed counts
- * only when a second look finds nothing newer. */
+/* The newest checkpoint of a folder. A writer may replace it while it is being opened: what failed
+ * counts only when a second look finds nothing newer. */
 static bool newest_open(Store *s, Err *err) {
     const char *folder = s->path;
     Err e;
@@ -151,8 +157,10 @@ static bool newest_open(Store *s, Err *err) {
         if (step == tried) return err_set(err, e.code, "%s", e.msg);
         e = (Err){0};
         if (step < 0) {
-            err_set(&e, ERR_IO, "%s: no model here: neither model.safetensors, " INDEX " nor a checkpoint "
-                    "(step-*); give a GGUF file or a Hugging Face folder", folder);
+            err_set(&e, ERR_IO,
+                    "%s: no model here: neither model.safetensors, " INDEX " nor a checkpoint "
+                    "(step-*); give a GGUF file or a Hugging Face folder",
+                    folder);
             continue;
         }
         s->path = ckpt_path(s->a, folder, step).p;
@@ -192,7 +200,7 @@ void store_close(Store *s) {
     s->n_maps = s->n = 0;
 }
 
-/* ---- asking --------------------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 StoreKind store_kind(const Store *s) { return s->kind; }
 const char *store_path(const Store *s) { return s->path; }

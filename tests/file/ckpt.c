@@ -1,5 +1,5 @@
-/* ckpt.c -- checkpoints: written, read again, interrupted in every way. Each test checkpoint carries its
- * step in every byte group, so a mixture of two would show. */
+/* ckpt.c -- checkpoints: written, read again, interrupted in every way. Each test checkpoint
+ * carries its step in every byte group, so a mixture of two would show. */
 #define _DEFAULT_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -17,8 +17,16 @@ static bool step_put(CkptWriter *w, Arena *a, int64_t step, Err *err) {
     for (int i = 0; i < ROWS * COLS; i++) x[i] = (float)step;
     int64_t *count = PUSH(a, int64_t, 1);
     *count = step;
-    Tensor model[] = {{.name = STR("model.embed_tokens.weight"), .type = DTYPE_F32, .n_dims = 2, .dim = {ROWS, COLS}, .data = x},
-                      {.name = STR("model.norm.weight"), .type = DTYPE_F32, .n_dims = 1, .dim = {COLS}, .data = x}};
+    Tensor model[] = {{.name = STR("model.embed_tokens.weight"),
+                       .type = DTYPE_F32,
+                       .n_dims = 2,
+                       .dim = {ROWS, COLS},
+                       .data = x},
+                      {.name = STR("model.norm.weight"),
+                       .type = DTYPE_F32,
+                       .n_dims = 1,
+                       .dim = {COLS},
+                       .data = x}};
     Tensor state[] = {{.name = STR("m"), .type = DTYPE_F32, .n_dims = 1, .dim = {COLS}, .data = x},
                       {.name = STR("steps"), .type = DTYPE_I64, .data = count}};
     return ckpt_put_json(w, "config.json", str_fmt(a, "{\"step\":%lld}", (long long)step), err)
@@ -38,7 +46,8 @@ static bool step_write(Arena *a, const char *folder, int64_t step, int64_t keep,
 static void all_equal(const Store *st, const char *name, int64_t step) {
     const Tensor *t = store_find(st, str_of(name));
     assert_non_null(t);
-    for (int64_t i = 0; i < tensor_elements(t); i++) assert_true(((const float *)t->data)[i] == (float)step);
+    for (int64_t i = 0; i < tensor_elements(t); i++)
+        assert_true(((const float *)t->data)[i] == (float)step);
 }
 
 /* The folder opens as one whole checkpoint; returns its step. */
@@ -138,9 +147,10 @@ static void test_damaged(void **state) {
         {"{\"version\":2,\"step\":3,\"files\":{}}", ERR_UNSUPPORTED, "has version 2"},
         {"{\"step\":3,\"files\":{}}", ERR_UNSUPPORTED, "has version -1"},
         {"{\"version\":1,\"files\":{}}", ERR_UNSUPPORTED, "step -1"},
-        {"{\"version\":1,\"step\":3,\"files\":{\"../x\":1}}", ERR_FORMAT, "the name of a file in this folder"},
+        {"{\"version\":1,\"step\":3,\"files\":{\"../x\":1}}", ERR_FORMAT, "the name of a file in"},
         {"{\"version\":1,\"step\":3,\"files\":{\"gone.json\":1}}", ERR_IO, "gone.json"},
-        {"{\"version\":1,\"step\":3,\"files\":{\"config.json\":1}}", ERR_FORMAT, "lists it with 1 bytes, it has 10"},
+        {"{\"version\":1,\"step\":3,\"files\":{\"config.json\":1}}", ERR_FORMAT,
+         "lists it with 1 bytes, it has 10"},
         {"{\"version\":1,\"step\":3,\"files\":{},\"x\":1}", ERR_FORMAT, "version, step or files"},
     };
     step_fine(s, run, 3, 1);
@@ -160,10 +170,10 @@ static void test_damaged(void **state) {
     store_close(st);
 }
 
-/* ---- faults --------------------------------------------------------------------------------------------- */
+/* ---- faults -------------------------------------------------------------------------------- */
 
-/* The n-th system call of a checkpoint fails, for every n: what opens then is the old one, or the new one
- * if its rename had happened, and the next write succeeds and leaves nothing behind. */
+/* The n-th system call of a checkpoint fails, for every n: what opens then is the old one, or the
+ * new one if its rename had happened, and the next write succeeds and leaves nothing behind. */
 static void test_each_call_fails(void **state) {
     Scratch *s = *state;
     int64_t failed = 0, n = 1;
@@ -225,13 +235,13 @@ static void test_kill(void **state) {
         seen += now > step;
         step = now;
     }
-    assert_true(seen > 0);                      /* some were killed late enough to have written one */
+    assert_true(seen > 0);          /* some were killed late enough to have written one */
     step_fine(s, run, step + 1, 1);
     assert_int_equal(whole_step(s, run), step + 1);
     assert_string_equal(listing(s, run), str_fmt(s->a, "step-%09lld", (long long)(step + 1)).p);
 }
 
-/* A reader at any time sees one whole checkpoint, although the one it found may be gone a moment later. */
+/* A reader at any time sees one whole checkpoint, though the one it found may soon be gone. */
 static void test_reader_beside_writer(void **state) {
     Scratch *s = *state;
     const char *run = scratch_path(s, "run");
@@ -256,8 +266,13 @@ static void test_reader_beside_writer(void **state) {
 
 int ckpt_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_write_and_read), FILE_TEST(test_steps_go_up), FILE_TEST(test_leftovers), FILE_TEST(test_damaged),
-        FILE_TEST(test_each_call_fails), FILE_TEST(test_kill), FILE_TEST(test_reader_beside_writer),
+        FILE_TEST(test_write_and_read),
+        FILE_TEST(test_steps_go_up),
+        FILE_TEST(test_leftovers),
+        FILE_TEST(test_damaged),
+        FILE_TEST(test_each_call_fails),
+        FILE_TEST(test_kill),
+        FILE_TEST(test_reader_beside_writer),
     };
     return cmocka_run_group_tests_name("file: checkpoints", tests, NULL, NULL);
 }

@@ -116,20 +116,20 @@ uint64_t store_touch(Scratch *s, const Store *st) {
         const Tensor *t = store_at(st, i);
         assert_ptr_equal(store_find(st, t->name), t);
         assert_int_equal(t->bytes, dtype_bytes(t->type, tensor_elements(t)));
-        assert_int_equal((uintptr_t)t->data % (uintptr_t)(dtype_block(t->type) > 1 ? 2 : dtype_bytes(t->type, 1)),
+        assert_int_equal((uintptr_t)t->data
+                             % (uintptr_t)(dtype_block(t->type) > 1 ? 2 : dtype_bytes(t->type, 1)),
                          0);
         h = sum(h, t->data, t->bytes);
     }
-    for (int64_t i = 0; i < st->n_keys; i++) {
-        Str key = st->keys.name_at(st->keys.of, i);
-        h += key_touch(s, st, str_copy(s->a, key).p);
+    for (int64_t i = 0; i < store_meta_count(st); i++) {
+        h += key_touch(s, st, str_copy(s->a, store_meta_key(st, i)).p);
     }
     return h;
 }
 
 uint32_t draw(uint64_t position, uint32_t below) { return philox(7, position, 0).w[0] % below; }
 
-/* ---- writers ------------------------------------------------------------------------------------------ */
+/* ---- writers ------------------------------------------------------------------------------- */
 
 Str safetensors_bytes(Arena *a, const char *header, int64_t data_bytes) {
     Buf b = {.a = a};
@@ -159,7 +159,8 @@ void put_key(Buf *b, const char *key, uint32_t type) {
     put_u32(b, type);
 }
 
-void put_tensor(Buf *b, const char *name, uint32_t n_dims, const uint64_t *dim, uint32_t type, uint64_t offset) {
+void put_tensor(Buf *b, const char *name, uint32_t n_dims, const uint64_t *dim, uint32_t type,
+                uint64_t offset) {
     put_str(b, str_of(name));
     put_u32(b, n_dims);
     for (uint32_t i = 0; i < n_dims; i++) put_u64(b, dim[i]);

@@ -1,5 +1,5 @@
-/* files.h -- what the tests of file/ share: scratch folders, files made of bytes, the oracle folders, and
- * two small writers of the formats that know nothing of the code under test. */
+/* files.h -- what the tests of file/ share: scratch folders, files made of bytes, the oracle
+ * folders, and two small writers of the formats that know nothing of the code under test. */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,13 +28,13 @@ void open_fails(Scratch *s, const char *path, ErrCode code, const char *piece);
 Store *bytes_fine(Scratch *s, Str bytes);
 void bytes_fail(Scratch *s, Str bytes, ErrCode code, const char *piece);
 
-/* Touches every byte that a Store shows and asks everything; returns a checksum so that nothing is left out. */
+/* Touches every byte that a Store shows and asks everything; the sum is for the optimiser. */
 uint64_t store_touch(Scratch *s, const Store *st);
 
 /* Numbers for tests that are the same every time. */
 uint32_t draw(uint64_t position, uint32_t below);
 
-/* ---- writers ------------------------------------------------------------------------------------------ */
+/* ---- writers ------------------------------------------------------------------------------- */
 
 /* A safetensors file: length, header, n zero bytes of data. */
 Str safetensors_bytes(Arena *a, const char *header, int64_t data_bytes);
@@ -43,13 +43,15 @@ void put_u32(Buf *b, uint32_t v);
 void put_u64(Buf *b, uint64_t v);
 void put_str(Buf *b, Str s);
 void put_gguf(Buf *b, uint32_t version, uint64_t tensors, uint64_t keys);    /* the header */
-void put_key(Buf *b, const char *key, uint32_t type);                        /* the value is the caller's */
-void put_tensor(Buf *b, const char *name, uint32_t n_dims, const uint64_t *dim, uint32_t type, uint64_t offset);
+void put_key(Buf *b, const char *key, uint32_t type);           /* the value is the caller's */
+void put_tensor(Buf *b, const char *name, uint32_t n_dims, const uint64_t *dim, uint32_t type,
+                uint64_t offset);
 void put_zeros(Buf *b, int64_t n);
 void put_padding(Buf *b, int64_t alignment);
 
 enum { G_U8, G_I8, G_U16, G_I16, G_U32, G_I32, G_F32, G_BOOL, G_STR, G_ARRAY, G_U64, G_I64, G_F64 };
 
-/* ---- groups; each returns the number of failed tests ------------------------------------------------------- */
+/* ---- groups; each returns the number of failed tests --------------------------------------- */
 
-int scan_tests(void), safetensors_tests(void), gguf_tests(void), ckpt_tests(void), hostile_tests(void);
+int scan_tests(void), safetensors_tests(void), gguf_tests(void), ckpt_tests(void);
+int hostile_tests(void);

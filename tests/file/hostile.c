@@ -1,6 +1,6 @@
-/* hostile.c -- real files, cut at 200 places and changed at 1,000, and small files with large claims. What
- * comes back is a message that names the file, or a Store every byte of which can be touched; the arena
- * given to the reader has twice the size of what is read, so more cannot be taken. */
+/* hostile.c -- real files, cut at 200 places and changed at 1,000, and small files with large
+ * claims. What comes back is a message that names the file, or a Store every byte of which can be
+ * touched. The reader's arena has twice the size of what is read, so it cannot take more. */
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
 #include <unistd.h>
@@ -40,7 +40,8 @@ static void change_all(Scratch *s, const Victim *v, int64_t changes) {
         int64_t at = place(v, from);
         uint8_t was, is;
         assert_int_equal(pread(fd, &was, 1, at), 1);
-        is = draw(from + 2, 2) ? (uint8_t)(was ^ 1u << draw(from + 3, 8)) : (uint8_t)draw(from + 3, 256);
+        is = draw(from + 2, 2) ? (uint8_t)(was ^ 1u << draw(from + 3, 8))
+                               : (uint8_t)draw(from + 3, 256);
         assert_int_equal(pwrite(fd, &is, 1, at), 1);
         fine += open_bounded(s, v, "changed", at);
         assert_int_equal(pwrite(fd, &was, 1, at), 1);
@@ -54,8 +55,9 @@ static void change_all(Scratch *s, const Victim *v, int64_t changes) {
 static void cut_all(Scratch *s, const Victim *v, int64_t cuts) {
     int64_t header_cuts = v->header < v->bytes ? cuts / 2 : cuts;
     for (int64_t i = cuts - 1; i >= 0; i--) {
-        int64_t at = i < header_cuts ? v->header * i / header_cuts
-                                     : v->header + (v->bytes - v->header) * (i - header_cuts) / (cuts - header_cuts);
+        int64_t rest = v->bytes - v->header, k = i - header_cuts;
+        int64_t at = k < 0 ? v->header * i / header_cuts
+                           : v->header + rest * k / (cuts - header_cuts);
         assert_int_equal(truncate(v->file, at), 0);
         assert_false(open_bounded(s, v, "cut", at));
     }
@@ -95,12 +97,15 @@ static void gguf_file(Scratch *s, const char *name, int64_t header) {
     cut_all(s, &v, 200);
 }
 
-static void test_gguf(void **state) { gguf_file(*state, "stories260K/stories260K-f16.gguf", 14240); }
+static void test_gguf(void **state) {
+    gguf_file(*state, "stories260K/stories260K-f16.gguf", 14240);
+}
 static void test_gguf_q8(void **state) { gguf_file(*state, "gguf-types/Q8_0.gguf", 12625); }
 
 static void test_index(void **state) {
     Scratch *s = *state;
-    static const char *const files[] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+    static const char *const files[] = {"model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors",
                                         "model.safetensors.index.json"};
     const char *from = oracle(s->a, "models/deepseek-v3-bf16-tiny");
     if (!from) skip();
@@ -108,14 +113,14 @@ static void test_index(void **state) {
     for (int64_t i = 0; i < COUNT(files); i++) {
         Str bytes = bytes_of(s, path_join(s->a, from, files[i]));
         v.file = scratch_file(s, files[i], bytes);
-        while (bytes.p[bytes.n - 1] == '\n') bytes.n--;        /* without it the index is whole, too */
+        while (bytes.p[bytes.n - 1] == '\n') bytes.n--; /* the index is whole without it, too */
         v.bytes = v.header = bytes.n;
     }
     change_all(s, &v, 1000);
     cut_all(s, &v, 200);
 }
 
-/* ---- small files, large claims ------------------------------------------------------------------------------ */
+/* ---- small files, large claims ------------------------------------------------------------- */
 
 /* Refused within 50 ms and without taking memory. */
 static void claim(Scratch *s, Buf b, const char *piece) {
@@ -162,7 +167,8 @@ static void test_large_claims(void **state) {
     claim(s, b, "more elements than the file has bytes");
     b = (Buf){.a = s->a};
     put_u64(&b, 152 - 4);
-    buf_fmt(&b, "{\"w\":{\"dtype\":\"F32\",\"shape\":[1152921504606846976],\"data_offsets\":[0,4]}}");
+    buf_fmt(&b,
+            "{\"w\":{\"dtype\":\"F32\",\"shape\":[1152921504606846976],\"data_offsets\":[0,4]}}");
     while (b.n < 156) buf_add(&b, STR(" "));
     claim(s, b, "tensor w: claims 1152921504606846976 elements");
     b = (Buf){.a = s->a}, put_u64(&b, big);
@@ -176,7 +182,8 @@ static void test_dense_header(void **state) {
     Buf json = {.a = s->a}, b = {.a = s->a};
     buf_fmt(&json, "{");
     for (int i = 0; i < N; i++) {
-        buf_fmt(&json, "%s\"%x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i);
+        buf_fmt(&json, "%s\"%x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
+                i ? "," : "", i);
     }
     buf_fmt(&json, "}");
     put_u64(&b, (uint64_t)json.n);
@@ -185,15 +192,16 @@ static void test_dense_header(void **state) {
     assert_true(open_bounded(s, &(Victim){file, file, b.n, b.n}, "dense", 0));
 
     b = gguf_begin(s, 0, N);
-    for (int i = 0; i < N; i++) put_key(&b, str_fmt(s->a, "%x", i).p, G_BOOL), buf_add(&b, STR("\1"));
+    for (int i = 0; i < N; i++)
+        put_key(&b, str_fmt(s->a, "%x", i).p, G_BOOL), buf_add(&b, STR("\1"));
     file = scratch_file(s, "keys", buf_str(&b));
     assert_true(open_bounded(s, &(Victim){file, file, b.n, b.n}, "keys", 0));
 }
 
 int hostile_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_safetensors), FILE_TEST(test_gguf), FILE_TEST(test_gguf_q8), FILE_TEST(test_index),
-        FILE_TEST(test_large_claims), FILE_TEST(test_dense_header),
+        FILE_TEST(test_safetensors), FILE_TEST(test_gguf),         FILE_TEST(test_gguf_q8),
+        FILE_TEST(test_index),       FILE_TEST(test_large_claims), FILE_TEST(test_dense_header),
     };
     return cmocka_run_group_tests_name("file: hostile", tests, NULL, NULL);
 }

@@ -3,5 +3,6 @@
 
 int main(void) {
     log_set(LOG_ERROR);
-    return (scan_tests() + safetensors_tests() + gguf_tests() + ckpt_tests() + hostile_tests()) != 0;
+    return (scan_tests() + safetensors_tests() + gguf_tests() + ckpt_tests() + hostile_tests())
+           != 0;
 }

@@ -1,10 +1,11 @@
-/* safetensors.c -- safetensors files, folders of shards, and what is refused of both. The headers of the
- * oracle files are read a second time by jansson, which knows nothing of ours. */
+/* safetensors.c -- safetensors files, folders of shards, and what is refused of both. The headers
+ * of the oracle files are read a second time by jansson, which knows nothing of ours. */
 #include <jansson.h>
 #include "files.h"
 
 /* One entry, F32, for headers in the tables below. */
-#define F32(shape, begin, end) "{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
+#define F32(shape, begin, end)                                                                     \
+    "{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static const struct { const char *header; int64_t data; } taken[] = {
     {"{}", 0},
@@ -19,44 +20,68 @@ static const struct { const char *header; int64_t data; } taken[] = {
     {"{ \"a\" : {\"data_offsets\":[0,8], \"shape\" : [ 2 ] ,\"dtype\":\"F32\" } } ", 8},
 };
 
-static const struct { const char *header; int64_t data; ErrCode code; const char *piece; } refused[] = {
+static const struct {
+    const char *header;
+    int64_t data;
+    ErrCode code;
+    const char *piece;
+} refused[] = {
     {"[]", 0, ERR_FORMAT, "expected '{'"},
     {"{\"a\":" F32("[2]", 0, 8) "}x", 8, ERR_FORMAT, "nothing after the end"},
     {"{\"a\":" F32("[2]", 0, 8) ",}", 8, ERR_FORMAT, "a string"},
     {"{\"a\":" F32("[3]", 0, 8) "}", 8, ERR_FORMAT, "tensor a: claims 3 elements"},
-    {"{\"a\":" F32("[1]", 0, 8) "}", 8, ERR_FORMAT, "tensor a: shape and dtype make 4 bytes, data_offsets 8"},
+    {"{\"a\":" F32("[1]", 0, 8) "}", 8, ERR_FORMAT,
+     "tensor a: shape and dtype make 4 bytes, data_offsets 8"},
     {"{\"a\":" F32("[2]", 0, 8) "}", 7, ERR_FORMAT, "tensor a: data_offsets [0,8]"},
     {"{\"a\":" F32("[2]", 8, 0) "}", 8, ERR_FORMAT, "tensor a: data_offsets [8,0]"},
-    {"{\"a\":" F32("[1]", 9223372036854775803, 9223372036854775807) "}", 8, ERR_FORMAT, "do not lie in"},
+    {"{\"a\":" F32("[1]", 9223372036854775803, 9223372036854775807) "}", 8, ERR_FORMAT,
+     "do not lie in"},
     {"{\"a\":" F32("[2]", 0, 8) "}", 9, ERR_FORMAT, "1 bytes of data belong to no tensor"},
     {"{\"a\":" F32("[1]", 4, 8) "}", 8, ERR_FORMAT, "tensor a begins at data byte 4"},
-    {"{\"a\":" F32("[2]", 0, 8) ",\"b\":" F32("[2]", 4, 12) "}", 12, ERR_FORMAT, "tensor b begins at data byte 4"},
-    {"{\"a\":" F32("[2]", 0, 8) ",\"b\":" F32("[2]", 0, 8) "}", 8, ERR_FORMAT, "begins at data byte 0"},
-    {"{\"a\":" F32("[1]", 0, 4) ",\"b\":" F32("[1]", 8, 12) "}", 12, ERR_FORMAT, "tensor b begins at data byte 8"},
-    {"{\"a\":" F32("[1]", 0, 4) ",\"a\":" F32("[1]", 4, 8) "}", 8, ERR_FORMAT, "tensor a is there twice"},
-    {"{\"a\":" F32("[1]", 0, 4) ",\"\\u0061\":" F32("[1]", 4, 8) "}", 8, ERR_FORMAT, "tensor a is there twice"},
-    {"{\"a\":" F32("[4294967296,4294967296]", 0, 8) "}", 8, ERR_FORMAT, "tensor a: the product of its dimensions"},
+    {"{\"a\":" F32("[2]", 0, 8) ",\"b\":" F32("[2]", 4, 12) "}", 12, ERR_FORMAT,
+     "tensor b begins at data byte 4"},
+    {"{\"a\":" F32("[2]", 0, 8) ",\"b\":" F32("[2]", 0, 8) "}", 8, ERR_FORMAT,
+     "begins at data byte 0"},
+    {"{\"a\":" F32("[1]", 0, 4) ",\"b\":" F32("[1]", 8, 12) "}", 12, ERR_FORMAT,
+     "tensor b begins at data byte 8"},
+    {"{\"a\":" F32("[1]", 0, 4) ",\"a\":" F32("[1]", 4, 8) "}", 8, ERR_FORMAT,
+     "tensor a is there twice"},
+    {"{\"a\":" F32("[1]", 0, 4) ",\"\\u0061\":" F32("[1]", 4, 8) "}", 8, ERR_FORMAT,
+     "tensor a is there twice"},
+    {"{\"a\":" F32("[4294967296,4294967296]", 0, 8) "}", 8, ERR_FORMAT,
+     "tensor a: the product of its dimensions"},
     {"{\"a\":" F32("[0,9223372036854775807,2]", 0, 8) "}", 8, ERR_FORMAT, "make 0 bytes"},
-    {"{\"a\":" F32("[1152921504606846976]", 0, 8) "}", 8, ERR_FORMAT, "claims 1152921504606846976 elements"},
-    {"{\"a\":" F32("[4611686018427387905]", 0, 4) "}", 4, ERR_FORMAT, "claims 4611686018427387905 elements"},
+    {"{\"a\":" F32("[1152921504606846976]", 0, 8) "}", 8, ERR_FORMAT,
+     "claims 1152921504606846976 elements"},
+    {"{\"a\":" F32("[4611686018427387905]", 0, 4) "}", 4, ERR_FORMAT,
+     "claims 4611686018427387905 elements"},
     {"{\"a\":" F32("[1,1,1,1,1]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected at most 4 dimensions"},
     {"{\"a\":" F32("[-1]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
     {"{\"a\":" F32("[1.0]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
     {"{\"a\":" F32("[01]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
     {"{\"a\":" F32("[1e0]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
     {"{\"a\":" F32("[\"1\"]", 0, 4) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
-    {"{\"a\":" F32("[1]", 0, 18446744073709551620) "}", 4, ERR_FORMAT, "at a: expected a whole number"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, ERR_FORMAT, "at a: expected ','"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,4]}}", 4, ERR_FORMAT, "at a: expected ']'"},
+    {"{\"a\":" F32("[1]", 0, 18446744073709551620) "}", 4, ERR_FORMAT,
+     "at a: expected a whole number"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, ERR_FORMAT,
+     "at a: expected ','"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,4]}}", 4, ERR_FORMAT,
+     "at a: expected ']'"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, ERR_FORMAT, "tensor a: one of dtype"},
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ERR_FORMAT, "tensor a: one of dtype"},
     {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, ERR_FORMAT, "tensor a: one of dtype"},
-    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ERR_FORMAT, "each once"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ERR_FORMAT, "each once"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, ERR_FORMAT, "each once"},
-    {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, ERR_UNSUPPORTED, "tensor a: dtype F8_E4M3"},
-    {"{\"a\":{\"dtype\":\"Q8_0\",\"shape\":[32],\"data_offsets\":[0,34]}}", 34, ERR_UNSUPPORTED, "tensor a: dtype Q8_0"},
-    {"{\"a\":{\"dtype\":\"\\u001b[2J\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, ERR_UNSUPPORTED, "dtype ?"},
+    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     ERR_FORMAT, "each once"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     ERR_FORMAT, "each once"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"more\":1}}", 4, ERR_FORMAT,
+     "each once"},
+    {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, ERR_UNSUPPORTED,
+     "tensor a: dtype F8_E4M3"},
+    {"{\"a\":{\"dtype\":\"Q8_0\",\"shape\":[32],\"data_offsets\":[0,34]}}", 34, ERR_UNSUPPORTED,
+     "tensor a: dtype Q8_0"},
+    {"{\"a\":{\"dtype\":\"\\u001b[2J\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, ERR_UNSUPPORTED,
+     "dtype ?"},
     {"{\"\":" F32("[1]", 0, 4) "}", 4, ERR_FORMAT, "a tensor name of visible ASCII"},
     {"{\"\\u001b[2J\":" F32("[1]", 0, 4) "}", 4, ERR_FORMAT, "a tensor name of visible ASCII"},
     {"{\"\xc3\xa9\":" F32("[1]", 0, 4) "}", 4, ERR_FORMAT, "a tensor name of visible ASCII"},
@@ -110,10 +135,11 @@ static void test_order(void **state) {
     store_close(st);
 }
 
-/* A header of odd length puts every number at an odd address: they are copied, and stay what they were. */
+/* A header of odd length puts every number at an odd address: they are copied, unchanged. */
 static void test_misaligned(void **state) {
     Scratch *s = *state;
-    const char *header = "{\"a\":" F32("[3]", 0, 12) ",\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[12,13]}}";
+    const char *header = "{\"a\":" F32(
+        "[3]", 0, 12) ",\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[12,13]}}";
     float three[3] = {1.5f, -2.0f, 3.25f};
     for (int spaces = 0; spaces < 8; spaces++) {
         const char *padded = str_fmt(s->a, "%s%*s", header, spaces, "").p;
@@ -126,11 +152,12 @@ static void test_misaligned(void **state) {
     }
 }
 
-/* ---- the oracle folders, against jansson ---------------------------------------------------------------- */
+/* ---- the oracle folders, against jansson --------------------------------------------------- */
 
 static void entry_compare(const Store *st, const char *name, json_t *entry, const uint8_t *data) {
     const Tensor *t = store_find(st, str_of(name));
-    json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
+    json_t *shape = json_object_get(entry, "shape"),
+           *offsets = json_object_get(entry, "data_offsets");
     if (!t) fail_msg("%s is missing", name);
     assert_string_equal(dtype_name(t->type), json_string_value(json_object_get(entry, "dtype")));
     assert_int_equal(t->n_dims, json_array_size(shape));
@@ -155,7 +182,8 @@ static int64_t file_compare(Scratch *s, const Store *st, const char *file) {
     json_t *j = json_loadb(bytes.p + 8, header, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(j);
     json_object_del(j, "__metadata__");
-    json_object_foreach(j, name, entry) entry_compare(st, name, entry, (const uint8_t *)bytes.p + 8 + header);
+    json_object_foreach(j, name, entry)
+        entry_compare(st, name, entry, (const uint8_t *)bytes.p + 8 + header);
     int64_t n = (int64_t)json_object_size(j);
     json_decref(j);
     return n;
@@ -183,7 +211,8 @@ static void test_oracle_folders(void **state) {
     Scratch *s = *state;
     Err err = {0};
     Str text;
-    const char *one = oracle(s->a, "models/llama-tiny"), *two = oracle(s->a, "models/deepseek-v3-bf16-tiny");
+    const char *one = oracle(s->a, "models/llama-tiny"),
+               *two = oracle(s->a, "models/deepseek-v3-bf16-tiny");
     if (!one || !two) skip();
     Store *st = open_fine(s, one);
     assert_int_equal(store_kind(st), STORE_FOLDER);
@@ -191,7 +220,8 @@ static void test_oracle_folders(void **state) {
     assert_string_equal(store_path(st), one);
     assert_int_equal(store_count(st), 30);
     assert_true(store_json(st, s->a, "config.json", &text, &err));
-    assert_true(str_starts(text, STR("{")) && text.p[text.n] == '\0' && strstr(text.p, "LlamaForCausalLM"));
+    assert_true(str_starts(text, STR("{")) && text.p[text.n] == '\0'
+                && strstr(text.p, "LlamaForCausalLM"));
     assert_true(store_json(st, s->a, "tokenizer.json", &text, &err));
     assert_int_equal(text.n, 0);
     assert_int_equal(store_meta_type(st, "general.architecture"), META_ABSENT);
@@ -205,14 +235,16 @@ static void test_oracle_folders(void **state) {
     store_close(st);
 }
 
-/* ---- shards --------------------------------------------------------------------------------------------- */
+/* ---- shards -------------------------------------------------------------------------------- */
 
 static void shard_write(Scratch *s, const char *file, const char *tensor) {
     const char *header = str_fmt(s->a, "{\"%s\":" F32("[2]", 0, 8) "}", tensor).p;
     scratch_file(s, file, safetensors_bytes(s->a, header, 8));
 }
 
-static void index_write(Scratch *s, const char *text) { scratch_file(s, "model.safetensors.index.json", str_of(text)); }
+static void index_write(Scratch *s, const char *text) {
+    scratch_file(s, "model.safetensors.index.json", str_of(text));
+}
 
 static void test_shards(void **state) {
     Scratch *s = *state;
@@ -231,24 +263,31 @@ static void test_shards(void **state) {
 
 static void test_index_refused(void **state) {
     Scratch *s = *state;
-    static const struct { const char *index; ErrCode code; const char *piece; } cases[] = {
+    static const struct { const char *index; ErrCode code; const char *piece;
+    } cases[] = {
         {"{}", ERR_FORMAT, "a weight_map"},
         {"{\"weight_map\":[]}", ERR_FORMAT, "expected '{'"},
         {"{\"weight_map\":{\"a\":1}}", ERR_FORMAT, "a string"},
         {"{\"weight_map\":{},\"weight_map\":{}}", ERR_FORMAT, "one weight_map"},
-        {"{\"weight_map\":{\"a\":\"../one.safetensors\"}}", ERR_FORMAT, "at a: expected the name of a file"},
-        {"{\"weight_map\":{\"a\":\"/etc/passwd\"}}", ERR_FORMAT, "at a: expected the name of a file"},
+        {"{\"weight_map\":{\"a\":\"../one.safetensors\"}}", ERR_FORMAT,
+         "at a: expected the name of a file"},
+        {"{\"weight_map\":{\"a\":\"/etc/passwd\"}}", ERR_FORMAT,
+         "at a: expected the name of a file"},
         {"{\"weight_map\":{\"a\":\"x\\/y\"}}", ERR_FORMAT, "at a: expected the name of a file"},
         {"{\"weight_map\":{\"a\":\"..\"}}", ERR_FORMAT, "at a: expected the name of a file"},
         {"{\"weight_map\":{\"a\":\".one\"}}", ERR_FORMAT, "at a: expected the name of a file"},
         {"{\"weight_map\":{\"a\":\"\"}}", ERR_FORMAT, "at a: expected the name of a file"},
-        {"{\"weight_map\":{\"a\":\"one.safetensors\\u0000\"}}", ERR_FORMAT, "at a: expected the name of a file"},
+        {"{\"weight_map\":{\"a\":\"one.safetensors\\u0000\"}}", ERR_FORMAT,
+         "at a: expected the name of a file"},
         {"{\"weight_map\":{\"a\":\"three.safetensors\"}}", ERR_IO, "three.safetensors"},
-        {"{\"weight_map\":{\"b\":\"one.safetensors\"}}", ERR_FORMAT, "tensor b into one.safetensors, but it is in none"},
-        {"{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\",\"c\":\"two.safetensors\"}}", ERR_FORMAT,
-         "tensor a is there twice, the other time in"},
-        {"{\"weight_map\":{\"a\":\"one.safetensors\",\"d\":\"one.safetensors\",\"c\":\"four.safetensors\"}}", ERR_FORMAT,
-         "tensor d into one.safetensors, but it is in "},
+        {"{\"weight_map\":{\"b\":\"one.safetensors\"}}", ERR_FORMAT,
+         "tensor b into one.safetensors, but it is in none"},
+        {"{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\",\"c\":\"two."
+         "safetensors\"}}",
+         ERR_FORMAT, "tensor a is there twice, the other time in"},
+        {"{\"weight_map\":{\"a\":\"one.safetensors\",\"d\":\"one.safetensors\",\"c\":\"four."
+         "safetensors\"}}",
+         ERR_FORMAT, "tensor d into one.safetensors, but it is in "},
         {"{\"weight_map\":{\"a\":\"one.safetensors\"}", ERR_FORMAT, "found the end"},
         {"", ERR_FORMAT, "found the end"},
     };
@@ -285,7 +324,7 @@ static void test_no_model(void **state) {
     open_fails(s, scratch_path(s, "nothing"), ERR_IO, "No such file");
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static const DType plain_types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I8,
                                     DTYPE_U8, DTYPE_I16, DTYPE_I32, DTYPE_I64, DTYPE_BOOL};
@@ -327,7 +366,7 @@ static void test_round_trip(void **state) {
             assert_memory_equal(got->dim, t[i].dim, sizeof got->dim);
             assert_int_equal(got->bytes, t[i].bytes);
             assert_memory_equal(got->data, t[i].data, (size_t)t[i].bytes);
-            assert_true((const uint8_t *)got->data >= st->map[0].p);    /* in the map: no copy was needed */
+            assert_true((const uint8_t *)got->data >= st->map[0].p);    /* no copy was needed */
             assert_true((const uint8_t *)got->data + got->bytes <= st->map[0].p + st->map[0].n);
         }
         store_close(st);
@@ -357,10 +396,11 @@ static void test_shape_text(void **state) {
 
 int safetensors_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_taken), FILE_TEST(test_refused), FILE_TEST(test_header_length), FILE_TEST(test_order),
-        FILE_TEST(test_misaligned), FILE_TEST(test_oracle_files), FILE_TEST(test_oracle_folders),
-        FILE_TEST(test_shards), FILE_TEST(test_index_refused), FILE_TEST(test_many_files), FILE_TEST(test_no_model),
-        FILE_TEST(test_round_trip), FILE_TEST(test_write_refused), FILE_TEST(test_shape_text),
+        FILE_TEST(test_taken),          FILE_TEST(test_refused),    FILE_TEST(test_header_length),
+        FILE_TEST(test_order),          FILE_TEST(test_misaligned), FILE_TEST(test_oracle_files),
+        FILE_TEST(test_oracle_folders), FILE_TEST(test_shards),     FILE_TEST(test_index_refused),
+        FILE_TEST(test_many_files),     FILE_TEST(test_no_model),   FILE_TEST(test_round_trip),
+        FILE_TEST(test_write_refused),  FILE_TEST(test_shape_text),
     };
     return cmocka_run_group_tests_name("file: safetensors", tests, NULL, NULL);
 }

@@ -4,14 +4,68 @@
 
 /* "+ text": valid JSON whatever its value; "- text": not. */
 static const char *const texts[] = {
-    "+{}", "+[]", "+ { \"a\" : [ 1 , 2 ] }\n\t\r", "+\"x\"", "+true", "+[false,null,true]", "+0", "+-0", "+-1.5e+10",
-    "+[1E-3,0.25,10]", "+\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u20AC\"", "+\"\\ud83d\\ude00\"",
-    "+\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "+[[[[[[[[1]]]]]]]]",
-    "-", "-{", "-[", "-}", "-{]", "-[1,]", "-{\"a\":1,}", "-{,}", "-[,1]", "-[1 2]", "-{\"a\" 1}", "-{\"a\"}",
-    "-{a:1}", "-{1:1}", "-'x'", "-\"x", "-\"\n\"", "-\"\x01\"", "-\"\\x\"", "-\"\\u12\"", "-\"\\u12g4\"",
-    "-\"\\ud800\"", "-\"\\ud800x\"", "-\"\\ud800\\u0041\"", "-\"\\udc00\"", "-\"\\", "-\"\xff\"", "-\"\xc3\"",
-    "-\"\xc0\xaf\"", "-\"\xed\xa0\x80\"", "-tru", "-nul", "-True", "-01", "-1.", "-.5", "-+1", "--", "-1e", "-1e+",
-    "-0x10", "-NaN", "-Infinity", "-{} {}", "-1 2", "-[1]]", "-\"a\"b", "-\xef\xbb\xbf{}",
+    "+{}",
+    "+[]",
+    "+ { \"a\" : [ 1 , 2 ] }\n\t\r",
+    "+\"x\"",
+    "+true",
+    "+[false,null,true]",
+    "+0",
+    "+-0",
+    "+-1.5e+10",
+    "+[1E-3,0.25,10]",
+    "+\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u20AC\"",
+    "+\"\\ud83d\\ude00\"",
+    "+\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+    "+[[[[[[[[1]]]]]]]]",
+    "-",
+    "-{",
+    "-[",
+    "-}",
+    "-{]",
+    "-[1,]",
+    "-{\"a\":1,}",
+    "-{,}",
+    "-[,1]",
+    "-[1 2]",
+    "-{\"a\" 1}",
+    "-{\"a\"}",
+    "-{a:1}",
+    "-{1:1}",
+    "-'x'",
+    "-\"x",
+    "-\"\n\"",
+    "-\"\x01\"",
+    "-\"\\x\"",
+    "-\"\\u12\"",
+    "-\"\\u12g4\"",
+    "-\"\\ud800\"",
+    "-\"\\ud800x\"",
+    "-\"\\ud800\\u0041\"",
+    "-\"\\udc00\"",
+    "-\"\\",
+    "-\"\xff\"",
+    "-\"\xc3\"",
+    "-\"\xc0\xaf\"",
+    "-\"\xed\xa0\x80\"",
+    "-tru",
+    "-nul",
+    "-True",
+    "-01",
+    "-1.",
+    "-.5",
+    "-+1",
+    "--",
+    "-1e",
+    "-1e+",
+    "-0x10",
+    "-NaN",
+    "-Infinity",
+    "-{} {}",
+    "-1 2",
+    "-[1]]",
+    "-\"a\"b",
+    "-\xef\xbb\xbf{}",
 };
 
 static bool scans(Scratch *s, Str text, Err *err) {
@@ -55,8 +109,10 @@ static void test_depth(void **state) {
 static void test_strings(void **state) {
     Scratch *s = *state;
     static const struct { const char *text, *value; } cases[] = {
-        {"\"plain\"", "plain"}, {"\"\"", ""}, {"\"a\\nb\"", "a\nb"}, {"\"\\u0041\\u00e9\\u20aC!\"", "A\xc3\xa9\xe2\x82\xac!"},
-        {"\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80"}, {"\"\\\\\\\"\\/\"", "\\\"/"}, {" \"x\\\\\"", "x\\"},
+        {"\"plain\"", "plain"}, {"\"\"", ""}, {"\"a\\nb\"", "a\nb"},
+        {"\"\\u0041\\u00e9\\u20aC!\"", "A\xc3\xa9\xe2\x82\xac!"},
+        {"\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80"},
+        {"\"\\\\\\\"\\/\"", "\\\"/"}, {" \"x\\\\\"", "x\\"},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
         Err err = {0};
@@ -71,8 +127,10 @@ static void test_strings(void **state) {
 static void test_ints(void **state) {
     Scratch *s = *state;
     static const struct { const char *text; int64_t value; } cases[] = {
-        {"0", 0}, {"7", 7}, {"9223372036854775807", INT64_MAX}, {"9223372036854775808", -1}, {"-1", -1}, {"01", -1},
-        {"1.0", -1}, {"1e3", -1}, {"99999999999999999999999", -1}, {"", -1}, {"\"1\"", -1}, {"1x", -1},
+        {"0", 0}, {"7", 7}, {"9223372036854775807", INT64_MAX}, {"9223372036854775808", -1},
+        {"-1", -1}, {"01", -1},
+        {"1.0", -1}, {"1e3", -1}, {"99999999999999999999999", -1}, {"", -1},
+        {"\"1\"", -1}, {"1x", -1},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
         Err err = {0};
@@ -128,8 +186,9 @@ static void test_names(void **state) {
 
 int scan_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_texts), FILE_TEST(test_zero_byte), FILE_TEST(test_depth), FILE_TEST(test_strings),
-        FILE_TEST(test_ints), FILE_TEST(test_errors_stick), FILE_TEST(test_names),
+        FILE_TEST(test_texts),   FILE_TEST(test_zero_byte), FILE_TEST(test_depth),
+        FILE_TEST(test_strings), FILE_TEST(test_ints),      FILE_TEST(test_errors_stick),
+        FILE_TEST(test_names),
     };
     return cmocka_run_group_tests_name("file: scanner and names", tests, NULL, NULL);
 }
