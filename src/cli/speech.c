@@ -61,7 +61,7 @@ bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
     int64_t n_stop = 0;
     for (int64_t i = 0; i < c->n_eos && n_stop < COUNT(stop) - 1; i++)
         stop[n_stop++] = (int32_t)c->eos[i];
-    if (chat) stop[n_stop++] = chat_end(chat);
+    if (chat) stop[n_stop++] = chat->end;
     SeqReq r = {.prompt = prompt->v,
                 .n_prompt = prompt->n,
                 .max_tokens = spec->max_tokens,

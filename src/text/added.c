@@ -1,6 +1,7 @@
-/* added.c -- added tokens: words of the vocabulary that are looked for in a text before anything else is
- * done with it. A trie, with children as linked lists, is walked from each position where a token can
- * begin; as contents have a largest length (ADDED_LENGTH_MAX), that is linear in the text. */
+/* added.c -- added tokens: words of the vocabulary that are looked for in a text before anything
+ * else is done with it. A trie, with children as linked lists, is walked from each position where a
+ * token can begin; as contents have a largest length (ADDED_LENGTH_MAX), that is linear in the
+ * text. */
 #include "text/tokenizer.h"
 
 bool trie_init(Trie *t, Arena *a, int64_t bytes) {

@@ -1,12 +1,12 @@
-/* bpe.c -- merging a word's bytes into tokens: the pair of lowest rank first, of equal ones the leftmost,
- * until no neighbours have a merge.
+/* bpe.c -- merging a word's bytes into tokens: the pair of lowest rank first, of equal ones the
+ * leftmost, until no neighbours have a merge.
  *
- * The word is a linked list of symbols; a symbol remembers the merge of itself and its right neighbour.
- * A heap holds (rank, position) of every merge that was ever possible. An entry is current exactly if its
- * symbol's merge still has its rank: a symbol's rank is renewed with every change of the pair, and the
- * same position cannot get the same rank twice, since a pair only grows. Each merge removes a symbol and
- * adds at most two entries, so a word of n bytes takes at most 3n steps of log n, and the heap never
- * holds more than 2n. */
+ * The word is a linked list of symbols; a symbol remembers the merge of itself and its right
+ * neighbour. A heap holds (rank, position) of every merge that was ever possible. An entry is
+ * current exactly if its symbol's merge still has its rank: a symbol's rank is renewed with every
+ * change of the pair, and the same position cannot get the same rank twice, since a pair only
+ * grows. Each merge removes a symbol and adds at most two entries, so a word of n bytes takes at
+ * most 3n steps of log n, and the heap never holds more than 2n. */
 #include "text/tokenizer.h"
 
 bool merges_init(Merges *m, Arena *a, int64_t n) {
@@ -26,10 +26,12 @@ static Merge *merge_slot(const Merges *m, uint32_t left, uint32_t right) {
     }
 }
 
-const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form, int64_t rank) {
+const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form,
+                       int64_t rank) {
     bool literal = false, literal_right = false;
     int64_t n = form_bytes(form, &part[0], escaped, n_parts == 1, &literal);
-    int64_t n_right = n < 0 ? -1 : form_bytes(form + n, &part[n_parts - 1], escaped, false, &literal_right);
+    int64_t n_right =
+        n < 0 ? -1 : form_bytes(form + n, &part[n_parts - 1], escaped, false, &literal_right);
     if (n_right < 0) return "not a string in UTF-8";
     if (n == 0 || n_right == 0) return "a part is missing";
     if (literal || literal_right) return "it has a character that stands for no byte";

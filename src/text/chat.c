@@ -14,7 +14,9 @@ bool str_has(Str s, const char *part) { return str_after(s, part).p != NULL; }
 
 bool chat_token(const Chat *c, const char *content, int32_t *id, Err *err) {
     *id = token_named(c->t, str_of(content));
-    return *id >= 0 || err_set(err, ERR_UNSUPPORTED, "the chat template writes %s, but the tokenizer has no such token", content);
+    return *id >= 0
+           || err_set(err, ERR_UNSUPPORTED,
+                      "the chat template writes %s, but the tokenizer has no such token", content);
 }
 
 bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, Err *err) {
@@ -23,10 +25,9 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t
         if (families[i]->recognise(chat_template)) c->family = families[i];
     if (c->family == NULL)
         return err_set(err, ERR_UNSUPPORTED,
-                       chat_template.n ? "the model's chat template is of no known family (known: %s); its text can "
-                                         "still be continued as it is (--raw)"
-                                       : "the model has no chat template (known: %s); text can still be continued as "
-                                         "it is (--raw)", families[0]->name);
+                       "%s (known: %s); a text can still be continued as it is (--raw)",
+                       chat_template.n ? "the model's chat template is of no known family"
+                                       : "the model has no chat template", families[0]->name);
     return c->family->init(c, a, chat_template, err);
 }
 
@@ -40,19 +41,21 @@ static bool text_flush(Render *r) {
 
 bool render_token(Render *r, int32_t id) {
     if (!text_flush(r)) return false;
-    return ids_add(r->out, id) || err_set(r->err, ERR_LIMIT, "encoding a conversation: no memory left for its ids");
+    return ids_add(r->out, id)
+           || err_set(r->err, ERR_LIMIT, "encoding a conversation: no memory left for its ids");
 }
 
 void render_text(Render *r, Str s) { buf_add(&r->text, s); }
 
-bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options, Arena *scratch,
-                 Err *err) {
+bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options,
+                 Arena *scratch, Err *err) {
     Mark mark = arena_mark(scratch);
     int64_t n_before = out->n, bytes = 4096 + c->system.n;
     for (int64_t i = 0; i < n; i++) bytes += 256 + messages[i].content.n + messages[i].reasoning.n;
     Render r = {.c = c, .out = out, .scratch = scratch, .err = err};
     r.text = (Buf){.a = scratch, .p = arena_try(scratch, bytes), .cap = bytes};
-    bool ok = r.text.p != NULL || err_set(err, ERR_LIMIT, "encoding a conversation: no memory left for its text");
+    bool ok = r.text.p != NULL
+              || err_set(err, ERR_LIMIT, "encoding a conversation: no memory left for its text");
     ok = ok && c->family->render(&r, messages, n, options) && text_flush(&r);
     if (!ok) out->n = n_before;
     arena_pop(scratch, mark);

@@ -1,5 +1,5 @@
-/* chatml.c -- ChatML, as SmolLM2 writes it: each message is <|im_start|>ROLE\nCONTENT<|im_end|>\n, and a
- * conversation without a system message begins with the template's own. */
+/* chatml.c -- ChatML, as SmolLM2 writes it: each message is <|im_start|>ROLE\nCONTENT<|im_end|>\n,
+ * and a conversation without a system message begins with the template's own. */
 #include "text/chat.h"
 
 enum { IM_START, IM_END };
@@ -9,7 +9,8 @@ static bool chatml_recognise(Str s) {
     static const char *const more[] = {"tool", "think", "reasoning", "image", "bos_token"};
     for (int i = 0; i < COUNT(more); i++)
         if (str_has(s, more[i])) return false;
-    return str_has(s, "<|im_start|>") && str_has(s, "<|im_end|>") && str_has(s, "<|im_start|>assistant");
+    return str_has(s, "<|im_start|>") && str_has(s, "<|im_end|>")
+           && str_has(s, "<|im_start|>assistant");
 }
 
 /* The inside of a string of the template, with its escapes resolved. */
@@ -23,13 +24,15 @@ static Str unescape(Arena *a, Str s) {
     return buf_str(&out);
 }
 
-/* The system text that stands in the template as it is: {{ '<|im_start|>system\nTEXT<|im_end|>\n' }}. */
+/* The system text that stands in the template as a string:
+ * {{ '<|im_start|>system\nTEXT<|im_end|>\n' }}. */
 static Str system_text(Arena *a, Str s) {
     while ((s = str_after(s, "<|im_start|>system")).p) {
         Str end = str_after(s, "<|im_end|>"), text = {s.p, end.p ? end.p - 10 - s.p : 0};
         int64_t newline = str_starts(text, STR("\\n")) ? 2 : str_starts(text, STR("\n")) ? 1 : 0;
         text.p += newline, text.n -= newline;
-        if (newline && text.n > 0 && text.p[0] != '\'' && text.p[0] != '"') return unescape(a, text);
+        if (newline && text.n > 0 && text.p[0] != '\'' && text.p[0] != '"')
+            return unescape(a, text);
     }
     return (Str){0};
 }
@@ -54,7 +57,8 @@ static bool turn_render(Render *r, const char *role, Str content) {
 
 static bool chatml_render(Render *r, const Message *m, int64_t n, ChatOptions options) {
     static const char *const names[ROLE_N] = {"system", "user", "assistant", "tool"};
-    if (n > 0 && m[0].role != ROLE_SYSTEM && r->c->system.n > 0 && !turn_render(r, names[ROLE_SYSTEM], r->c->system))
+    if (n > 0 && m[0].role != ROLE_SYSTEM && r->c->system.n > 0
+        && !turn_render(r, names[ROLE_SYSTEM], r->c->system))
         return false;
     for (int64_t i = 0; i < n; i++) {
         CHECK(m[i].role >= 0 && m[i].role < ROLE_N);

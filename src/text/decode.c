@@ -1,14 +1,19 @@
-/* decode.c -- ids -> text, byte by byte. Invariant: held is the proper beginning of some character. */
+/* decode.c -- ids -> text, byte by byte. Invariant: held is the beginning of some character. */
 #include "text/text.h"
 
-/* The length of the characters that begin with the n bytes at p, 0 when none does (RFC 3629, table in
- * section 4: the second byte's range depends on the first). */
+/* The length of the characters that begin with the n bytes at p, 0 when none does (RFC 3629, table
+ * in section 4: the second byte's range depends on the first). */
 static int char_length(const uint8_t *p, int n) {
-    int b = p[0], len = b < 0x80 ? 1 : b < 0xc2 ? 0 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : b < 0xf5 ? 4 : 0;
-    int lo = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80, hi = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    int b = p[0], lo = 0x80, hi = 0xbf;
+    if (b < 0x80) return 1;
+    if (b < 0xc2 || b > 0xf4) return 0;
+    if (b == 0xe0) lo = 0xa0;
+    if (b == 0xf0) lo = 0x90;
+    if (b == 0xed) hi = 0x9f;
+    if (b == 0xf4) hi = 0x8f;
     if (n > 1 && (p[1] < lo || p[1] > hi)) return 0;
     if (n > 2 && (p[n - 1] & 0xc0) != 0x80) return 0;
-    return len;
+    return b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
 }
 
 void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special) {
@@ -18,7 +23,7 @@ void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special) {
 static void byte_push(Decoder *d, uint8_t byte, Buf *out) {
     d->held[d->n_held++] = byte;
     int n = char_length(d->held, d->n_held);
-    if (n == 0 && d->n_held > 1) {      /* what was held is cut off; the byte begins anew */
+    if (n == 0 && d->n_held > 1) { /* what was held is cut off; the byte begins anew */
         decoder_end(d, out);
         byte_push(d, byte, out);
     } else if (n == 0) {

@@ -1,9 +1,11 @@
-/* encode.c -- text -> ids, in the order in which Hugging Face does it: added tokens in the text as it is;
- * what lies between is normalised; added tokens that are marked "normalized" in that; what lies between
- * is cut into words; each word is merged.
+/* encode.c -- text -> ids, in the order in which Hugging Face does it: added tokens in the text as
+ * it is; what lies between is normalised; added tokens that are marked "normalized" in that; what
+ * lies between is cut into words; each word is merged.
  *
  * Text need not be UTF-8: rows of bytes that are not stand for themselves as one word each. */
 #include "text/tokenizer.h"
+
+#define TEXT_BYTES_MAX (1 << 29)        /* three times as many after nfc still fit an int32_t */
 
 typedef struct Encode {
     const Tokenizer *t;
@@ -16,7 +18,8 @@ typedef struct Encode {
 } Encode;
 
 static bool memory_out(Encode *e, int64_t bytes) {
-    return err_set(e->err, ERR_LIMIT, "encoding a text: no memory left for a word of %lld bytes", (long long)bytes);
+    return err_set(e->err, ERR_LIMIT, "encoding a text: no memory left for a word of %lld bytes",
+                   (long long)bytes);
 }
 
 static bool word_encode(void *arg, Str word) {
@@ -68,9 +71,10 @@ bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *s
     Encode e = {.t = t, .mode = mode, .out = out, .scratch = scratch, .err = err};
     Mark mark = arena_mark(scratch);
     int64_t n = out->n;
-    bool ok = text.n < INT32_MAX / 4
-                  ? cutter_init(&e.cutter, t, scratch, err)
-                  : err_set(err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is 512 MiB", (long long)text.n);
+    if (text.n > TEXT_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is %d",
+                       (long long)text.n, TEXT_BYTES_MAX);
+    bool ok = cutter_init(&e.cutter, t, scratch, err);
     e.cutter.word = word_encode;
     e.cutter.arg = &e;
     ok = ok && added_encode(&e, &t->raw, text, any_encode);

@@ -1,22 +1,22 @@
 /* json.c -- a tokenizer from the bytes of a tokenizer.json.
  *
- * The two large tables, model.vocab and model.merges, are read where they stand (scan.h); the rest, with
- * these two cut out, is jansson's. First all is counted and held against the size of the file, then
- * memory is taken, then it is filled. Whatever the file says that changes ids and is not implemented is
- * refused by the name of its field. */
-#include "text/scan.h"
+ * The two large tables, model.vocab and model.merges, are read where they stand (skim.h); the rest,
+ * with these two cut out, is jansson's. First all is counted and held against the size of the file,
+ * then memory is taken, then it is filled. Whatever the file says that changes ids and is not
+ * implemented is refused by the name of its field. */
+#include "text/skim.h"
 #include "text/tokenizer.h"
 #include <jansson.h>
 
-#define VALUES_MAX (1 << 17)            /* outside the two tables: at most some 16 MB in jansson */
-#define IDS_FLOOR 65536                 /* so many ids are granted to a file of any size */
+#define VALUES_MAX (1 << 17) /* outside the two tables: at most some 16 MB in jansson */
+#define IDS_FLOOR  65536     /* so many ids are granted to a file of any size */
 
 typedef struct Load {
     Tokenizer *t;
     Arena *a;
     Str json;
     json_t *root, *model;
-    Scan vocab, merges;                 /* at the bracket that opens the table; p NULL: there is none */
+    Skim vocab, merges; /* at the bracket that opens the table; p NULL: there is none */
     int64_t n_vocab, n_merges, n_added; /* entries */
     int64_t n_ids;                      /* 1 + the largest id */
     int64_t vocab_bytes, added_bytes;   /* spellings together */
@@ -28,29 +28,30 @@ static bool fail(Load *l, ErrCode code, const char *where, const char *what) {
     return err_set(l->err, code, "%s: %s: %s", l->t->name, where, what);
 }
 
-static bool fail_at(Load *l, const Scan *s, const char *where, const char *what) {
-    return err_set(l->err, ERR_FORMAT, "%s: %s, at byte %lld: %s", l->t->name, where, (long long)scan_at(s), what);
+static bool fail_at(Load *l, const Skim *s, const char *where, const char *what) {
+    return err_set(l->err, ERR_FORMAT, "%s: %s, at byte %lld: %s", l->t->name, where,
+                   (long long)skim_at(s), what);
 }
 
-/* ---- the two tables ------------------------------------------------------------------------------- */
+/* ---- the two tables -------------------------------------------------------------------------- */
 
-/* Steps to the next element of an object or array: 1, 0 when it is closed, -1 when neither comes. */
-static int list_next(Scan *s, char close, bool *first) {
+/* Steps to the next element of an object or array: 1; 0: it is closed; -1: neither. */
+static int list_next(Skim *s, char close, bool *first) {
     bool was_first = *first;
     *first = false;
-    if (scan_char(s, close)) return 0;
-    return was_first || scan_char(s, ',') ? 1 : -1;
+    if (skim_char(s, close)) return 0;
+    return was_first || skim_char(s, ',') ? 1 : -1;
 }
 
 /* The next entry of model.vocab, "key": id. */
-static int vocab_next(Load *l, Scan *s, bool *first, Str *key, int64_t *id) {
+static int vocab_next(Load *l, Skim *s, bool *first, Str *key, int64_t *id) {
     int rc = list_next(s, '}', first);
     if (rc == 0) return 0;
-    if (rc < 0 || !scan_string(s, key) || !scan_char(s, ':')) {
+    if (rc < 0 || !skim_string(s, key) || !skim_char(s, ':')) {
         fail_at(l, s, "model.vocab", "expected \"token\": id");
         return -1;
     }
-    if (!scan_int(s, id)) {
+    if (!skim_int(s, id)) {
         fail_at(l, s, "model.vocab", "the id is not a whole number");
         return -1;
     }
@@ -58,12 +59,12 @@ static int vocab_next(Load *l, Scan *s, bool *first, Str *key, int64_t *id) {
 }
 
 /* The next entry of model.merges: "left right" (n = 1) or ["left", "right"] (n = 2). */
-static int merge_next(Load *l, Scan *s, bool *first, Str part[2], int *n) {
+static int merge_next(Load *l, Skim *s, bool *first, Str part[2], int *n) {
     int rc = list_next(s, ']', first);
     if (rc == 0) return 0;
-    *n = rc > 0 && scan_char(s, '[') ? 2 : 1;
-    bool ok = rc > 0 && scan_string(s, &part[0]);
-    if (*n == 2) ok = ok && scan_char(s, ',') && scan_string(s, &part[1]) && scan_char(s, ']');
+    *n = rc > 0 && skim_char(s, '[') ? 2 : 1;
+    bool ok = rc > 0 && skim_string(s, &part[0]);
+    if (*n == 2) ok = ok && skim_char(s, ',') && skim_string(s, &part[1]) && skim_char(s, ']');
     if (ok) return 1;
     fail_at(l, s, "model.merges", "expected \"left right\" or [\"left\", \"right\"]");
     return -1;
@@ -73,17 +74,17 @@ static bool id_count(Load *l, int64_t id, const char *where) {
     int64_t limit = MAX(IDS_FLOOR, l->json.n / 4);
     if (id < 0 || id >= limit)
         return err_set(l->err, id < 0 ? ERR_FORMAT : ERR_LIMIT,
-                       "%s: %s: id %lld, but a file of this size can have 0 to %lld", l->t->name, where,
-                       (long long)id, (long long)(limit - 1));
+                       "%s: %s: id %lld, but a file of this size can have 0 to %lld", l->t->name,
+                       where, (long long)id, (long long)(limit - 1));
     l->n_ids = MAX(l->n_ids, id + 1);
     return true;
 }
 
-static bool vocab_count(Load *l, Scan *s) {
+static bool vocab_count(Load *l, Skim *s) {
     Str key;
     int64_t id;
     bool first = true;
-    int rc = scan_char(s, '{') ? 1 : -1;
+    int rc = skim_char(s, '{') ? 1 : -1;
     if (rc < 0) return fail_at(l, s, "model.vocab", "not an object");
     while ((rc = vocab_next(l, s, &first, &key, &id)) == 1) {
         if (!id_count(l, id, "model.vocab")) return false;
@@ -94,11 +95,11 @@ static bool vocab_count(Load *l, Scan *s) {
     return rc == 0;
 }
 
-static bool merges_count(Load *l, Scan *s) {
+static bool merges_count(Load *l, Skim *s) {
     Str part[2];
     int n, rc;
     bool first = true;
-    if (!scan_char(s, '[')) return fail_at(l, s, "model.merges", "not an array");
+    if (!skim_char(s, '[')) return fail_at(l, s, "model.merges", "not an array");
     while ((rc = merge_next(l, s, &first, part, &n)) == 1) {
         l->n_merges++;
         l->longest = MAX(l->longest, part[0].n + (n == 2 ? part[1].n : 0));
@@ -106,95 +107,107 @@ static bool merges_count(Load *l, Scan *s) {
     return rc == 0;
 }
 
-/* Walks through the object at s; within "model", counts the two tables and notes where they are. */
-static bool object_walk(Load *l, Scan *s, bool in_model, int64_t *values) {
+static bool object_walk(Load *l, Skim *s, bool in_model, int64_t *values);
+
+/* The value of a key; the two tables are counted and remembered. */
+static bool value_walk(Load *l, Skim *s, Str key, bool in_model, int64_t *values) {
+    if (!in_model && str_eq(key, STR("model"))) return object_walk(l, s, true, values);
+    bool vocab = in_model && str_eq(key, STR("vocab"));
+    bool merges = in_model && str_eq(key, STR("merges"));
+    if (!vocab && !merges) return skim_skip(s, values);
+    Skim *table = vocab ? &l->vocab : &l->merges;
+    if (table->p) return fail(l, ERR_FORMAT, vocab ? "model.vocab" : "model.merges", "there twice");
+    *table = *s;
+    bool ok = vocab ? vocab_count(l, s) : merges_count(l, s);
+    table->end = s->p;
+    return ok;
+}
+
+static bool object_walk(Load *l, Skim *s, bool in_model, int64_t *values) {
     Str key;
     bool first = true;
-    int rc;
-    if (!scan_char(s, '{')) return fail_at(l, s, in_model ? "model" : "the file", "not a JSON object");
-    while ((rc = list_next(s, '}', &first)) == 1) {
-        if (!scan_string(s, &key) || !scan_char(s, ':')) break;
-        Scan *table = !in_model                  ? NULL
-                      : str_eq(key, STR("vocab"))  ? &l->vocab
-                      : str_eq(key, STR("merges")) ? &l->merges
-                                                   : NULL;
-        if (table && table->p) return fail_at(l, s, "model", "vocab or merges is there twice");
-        if (table) *table = *s;
-        bool into = !in_model && str_eq(key, STR("model"));
-        bool ok = table == &l->vocab    ? vocab_count(l, s)
-                  : table == &l->merges ? merges_count(l, s)
-                  : into                ? object_walk(l, s, true, values)
-                                        : scan_skip(s, values);
-        if (!ok) return fail_at(l, s, in_model ? "model" : "the file", "not valid JSON");
-        if (table) table->end = s->p;
-    }
-    return rc == 0 || fail_at(l, s, in_model ? "model" : "the file", "not valid JSON");
+    int rc = skim_char(s, '{') ? 1 : -1;
+    while (rc == 1 && (rc = list_next(s, '}', &first)) == 1)
+        if (!skim_string(s, &key) || !skim_char(s, ':') || !value_walk(l, s, key, in_model, values))
+            rc = -1;
+    return rc == 0 || fail_at(l, s, in_model ? "model" : "the file", "not a valid JSON object");
 }
 
 static bool tables_find(Load *l) {
     int64_t values = 0;
-    Scan s = {l->json.p, l->json.p, l->json.p + l->json.n};
+    Skim s = {l->json.p, l->json.p, l->json.p + l->json.n};
     if (l->json.n >= BYTES_MAX) return fail(l, ERR_LIMIT, "the file", "larger than 256 MiB");
     if (!object_walk(l, &s, false, &values)) return false;
-    if (l->vocab.p == NULL || l->n_vocab == 0) return fail(l, ERR_FORMAT, "model.vocab", "missing or empty");
+    if (l->vocab.p == NULL || l->n_vocab == 0)
+        return fail(l, ERR_FORMAT, "model.vocab", "missing or empty");
     if (l->merges.p == NULL) return fail(l, ERR_FORMAT, "model.merges", "missing");
-    if (values > VALUES_MAX) return fail(l, ERR_LIMIT, "the file", "too many values beside vocab and merges");
-    int64_t table = MAX(table_slots(l->n_vocab) * 8, table_slots(l->n_merges) * (int64_t)sizeof(Merge));
-    return table <= 2 * l->json.n + (1 << 20) || fail(l, ERR_LIMIT, "model.merges", "too many for a file of this size");
+    if (values > VALUES_MAX)
+        return fail(l, ERR_LIMIT, "the file", "too many values beside vocab and merges");
+    int64_t table =
+        MAX(table_slots(l->n_vocab) * 8, table_slots(l->n_merges) * (int64_t)sizeof(Merge));
+    return table <= 2 * l->json.n + (1 << 20)
+           || fail(l, ERR_LIMIT, "model.merges", "too many for a file of this size");
 }
 
 static bool vocab_fill(Load *l, char *form) {
-    Scan s = l->vocab;
+    Skim s = l->vocab;
     Str key;
     int64_t id;
     bool first = true, literal;
-    scan_char(&s, '{');
+    skim_char(&s, '{');
     while (vocab_next(l, &s, &first, &key, &id) == 1) {
         int64_t n = form_bytes(form, &key, true, false, &literal);
-        const char *wrong = n < 0 ? "the token is not a JSON string in UTF-8"
-                                  : vocab_put(&l->t->vocab, id, (Str){form, n}, literal ? TOKEN_LITERAL : 0);
+        const char *wrong =
+            n < 0 ? "the token is not a JSON string in UTF-8"
+                  : vocab_put(&l->t->vocab, id, (Str){form, n}, literal ? TOKEN_LITERAL : 0);
         if (wrong) return fail_at(l, &s, "model.vocab", wrong);
     }
     return true;
 }
 
 static bool merges_fill(Load *l, char *form) {
-    Scan s = l->merges;
+    Skim s = l->merges;
     Str part[2] = {{0}};
     bool first = true;
     int n;
-    scan_char(&s, '[');
+    skim_char(&s, '[');
     for (int64_t rank = 0; merge_next(l, &s, &first, part, &n) == 1; rank++) {
         const char *wrong = merges_put(&l->t->merges, &l->t->vocab, part, n, true, form, rank);
         if (wrong)
-            return err_set(l->err, ERR_FORMAT, "%s: model.merges[%lld]: %s", l->t->name, (long long)rank, wrong);
+            return err_set(l->err, ERR_FORMAT, "%s: model.merges[%lld]: %s", l->t->name,
+                           (long long)rank, wrong);
     }
     return true;
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 /* Parses the file with {} and [] in place of the two tables. */
 static bool rest_parse(Load *l) {
     bool vocab_first = l->vocab.p < l->merges.p;
-    const Scan *one = vocab_first ? &l->vocab : &l->merges, *two = vocab_first ? &l->merges : &l->vocab;
-    const Str parts[] = {{l->json.p, one->p - l->json.p}, vocab_first ? STR("{}") : STR("[]"),
-                         {one->end, two->p - one->end}, vocab_first ? STR("[]") : STR("{}"),
+    const Skim *one = vocab_first ? &l->vocab : &l->merges,
+               *two = vocab_first ? &l->merges : &l->vocab;
+    const Str parts[] = {{l->json.p, one->p - l->json.p},
+                         vocab_first ? STR("{}") : STR("[]"),
+                         {one->end, two->p - one->end},
+                         vocab_first ? STR("[]") : STR("{}"),
                          {two->end, l->json.p + l->json.n - two->end}};
     Mark mark = arena_mark(l->a);
     char *rest = arena_try(l->a, l->json.n);
     int64_t n = 0;
     if (rest == NULL) return fail(l, ERR_LIMIT, "the file", "no memory left to read it");
-    for (int i = 0; i < COUNT(parts); n += parts[i++].n) memcpy(rest + n, parts[i].p, (size_t)parts[i].n);
+    for (int i = 0; i < COUNT(parts); n += parts[i++].n)
+        memcpy(rest + n, parts[i].p, (size_t)parts[i].n);
     json_error_t e;
     l->root = json_loadb(rest, (size_t)n, JSON_REJECT_DUPLICATES, &e);
     arena_pop(l->a, mark);
-    if (l->root == NULL) return err_set(l->err, ERR_FORMAT, "%s: not valid JSON: %s", l->t->name, e.text);
+    if (l->root == NULL)
+        return err_set(l->err, ERR_FORMAT, "%s: not valid JSON: %s", l->t->name, e.text);
     l->model = json_object_get(l->root, "model");
     return true;
 }
 
-/* Every key of an object must be one of `known` (comma-separated, with a comma in front and behind). */
+/* Every key of an object must be one of `known` (a list with a comma in front and behind). */
 static bool keys_known(Load *l, json_t *o, const char *where, const char *known) {
     const char *key;
     json_t *value;
@@ -203,7 +216,8 @@ static bool keys_known(Load *l, json_t *o, const char *where, const char *known)
         char wanted[64];
         int n = snprintf(wanted, sizeof wanted, ",%s,", key);
         if (n < (int)sizeof wanted && strstr(known, wanted)) continue;
-        return err_set(l->err, ERR_UNSUPPORTED, "%s: %s: key \"%.60s\" is not known", l->t->name, where, key);
+        return err_set(l->err, ERR_UNSUPPORTED, "%s: %s: key \"%.60s\" is not known", l->t->name,
+                       where, key);
     }
     return true;
 }
@@ -211,14 +225,18 @@ static bool keys_known(Load *l, json_t *o, const char *where, const char *known)
 /* Key is absent, null, or what it must be for us: false, 0 or an empty string. */
 static bool key_off(Load *l, json_t *o, const char *where, const char *key) {
     const json_t *v = json_object_get(o, key);
-    bool off = v == NULL || json_is_null(v) || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0)
+    bool off = v == NULL || json_is_null(v) || json_is_false(v)
+               || (json_is_number(v) && json_number_value(v) == 0)
                || (json_is_string(v) && json_string_length(v) == 0);
-    return off || err_set(l->err, ERR_UNSUPPORTED, "%s: %s.%s is set, which is not supported", l->t->name, where, key);
+    return off
+           || err_set(l->err, ERR_UNSUPPORTED, "%s: %s.%s is set, which is not supported",
+                      l->t->name, where, key);
 }
 
 enum { REQUIRED = -1 };
 
-static bool get_bool(Load *l, json_t *o, const char *where, const char *key, int missing, bool *out) {
+static bool get_bool(Load *l, json_t *o, const char *where, const char *key, int missing,
+                     bool *out) {
     const json_t *v = json_object_get(o, key);
     *out = v ? json_is_true(v) : missing == true;
     if ((v && json_is_boolean(v)) || (!v && missing != REQUIRED)) return true;
@@ -231,10 +249,11 @@ static bool get_type(Load *l, json_t *o, const char *where, const char **type) {
 }
 
 static bool type_refused(Load *l, const char *where, const char *type) {
-    return err_set(l->err, ERR_UNSUPPORTED, "%s: %s: type \"%.60s\" is not supported", l->t->name, where, type);
+    return err_set(l->err, ERR_UNSUPPORTED, "%s: %s: type \"%.60s\" is not supported", l->t->name,
+                   where, type);
 }
 
-/* ---- added tokens --------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 static Str string_of(const json_t *v) {
     return (Str){json_string_value(v), json_is_string(v) ? (int64_t)json_string_length(v) : 0};
@@ -244,13 +263,15 @@ static bool added_check(Load *l, json_t *o, const char *where) {
     bool flag;
     const json_t *id = json_object_get(o, "id");
     Str content = string_of(json_object_get(o, "content"));
-    if (!keys_known(l, o, where, ",id,content,single_word,lstrip,rstrip,normalized,special,")) return false;
+    if (!keys_known(l, o, where, ",id,content,single_word,lstrip,rstrip,normalized,special,"))
+        return false;
     if (!json_is_integer(id)) return fail(l, ERR_FORMAT, where, "id is not a whole number");
     if (content.n < 1 || content.n > ADDED_LENGTH_MAX)
         return fail(l, ERR_LIMIT, where, "content must be a string of 1 to 256 bytes");
     l->added_bytes += content.n;
-    return key_off(l, o, where, "single_word") && key_off(l, o, where, "lstrip") && key_off(l, o, where, "rstrip")
-           && get_bool(l, o, where, "normalized", REQUIRED, &flag) && get_bool(l, o, where, "special", REQUIRED, &flag)
+    return key_off(l, o, where, "single_word") && key_off(l, o, where, "lstrip")
+           && key_off(l, o, where, "rstrip") && get_bool(l, o, where, "normalized", REQUIRED, &flag)
+           && get_bool(l, o, where, "special", REQUIRED, &flag)
            && id_count(l, json_integer_value(id), where);
 }
 
@@ -263,10 +284,10 @@ static bool added_count(Load *l) {
     json_t *list = json_object_get(l->root, "added_tokens"), *o;
     size_t i;
     char where[64];
-    if (list && !json_is_null(list) && !json_is_array(list)) return fail(l, ERR_FORMAT, "added_tokens", "not an array");
+    if (list && !json_is_null(list) && !json_is_array(list))
+        return fail(l, ERR_FORMAT, "added_tokens", "not an array");
     l->n_added = (int64_t)json_array_size(list);
-    json_array_foreach(list, i, o)
-        if (!added_check(l, o, added_name(where, i))) return false;
+    json_array_foreach(list, i, o) if (!added_check(l, o, added_name(where, i))) return false;
     return true;
 }
 
@@ -279,8 +300,9 @@ static bool added_put(Load *l, json_t *o, const char *where) {
     bool literal;
     int64_t n = form_bytes(form, &spelling, false, false, &literal);
     int32_t there = vocab_find(v, (Str){form, n}, literal);
-    const char *wrong = there == id ? NULL : there >= 0 ? "this token has another id in model.vocab"
-                                                        : vocab_put(v, id, content, TOKEN_LITERAL);
+    const char *wrong = there == id  ? NULL
+                        : there >= 0 ? "this token has another id in model.vocab"
+                                     : vocab_put(v, id, content, TOKEN_LITERAL);
     if (wrong) return fail(l, ERR_FORMAT, where, wrong);
     if (json_is_true(json_object_get(o, "special"))) v->tokens[id].flags |= TOKEN_SPECIAL;
     bool normal = json_is_true(json_object_get(o, "normalized"));
@@ -289,7 +311,7 @@ static bool added_put(Load *l, json_t *o, const char *where) {
     return true;
 }
 
-/* ---- normalizer, pre_tokenizer, decoder ------------------------------------------------------------- */
+/* ---- normalizer, pre_tokenizer, decoder ------------------------------------------------------ */
 
 static bool normalizer_read(Load *l, json_t *o, const char *where, bool inner) {
     const char *type;
@@ -300,23 +322,29 @@ static bool normalizer_read(Load *l, json_t *o, const char *where, bool inner) {
     if (!strcmp(type, "NFC")) return l->t->nfc = true;
     if (inner || strcmp(type, "Sequence") != 0) return type_refused(l, where, type);
     list = json_object_get(o, "normalizers");
-    if (!json_is_array(list)) return fail(l, ERR_FORMAT, where, "a Sequence without \"normalizers\"");
-    json_array_foreach(list, i, one)
-        if (!normalizer_read(l, one, str_fmt(l->a, "%s.normalizers[%zu]", where, i).p, true)) return false;
+    if (!json_is_array(list))
+        return fail(l, ERR_FORMAT, where, "a Sequence without \"normalizers\"");
+    json_array_foreach(
+        list, i, one) if (!normalizer_read(l, one, str_fmt(l->a, "%s.normalizers[%zu]", where, i).p,
+                                           true)) return false;
     return true;
 }
 
 static bool split_read(Load *l, json_t *o, const char *where) {
-    static const char *const behaviors[CUT_N] = {
-        [CUT_ISOLATED] = "Isolated", [CUT_REMOVED] = "Removed", [CUT_CONTIGUOUS] = "Contiguous",
-        [CUT_MERGED_PREVIOUS] = "MergedWithPrevious", [CUT_MERGED_NEXT] = "MergedWithNext"};
+    static const char *const behaviors[CUT_N] = {[CUT_ISOLATED] = "Isolated",
+                                                 [CUT_REMOVED] = "Removed",
+                                                 [CUT_CONTIGUOUS] = "Contiguous",
+                                                 [CUT_MERGED_PREVIOUS] = "MergedWithPrevious",
+                                                 [CUT_MERGED_NEXT] = "MergedWithNext"};
     Stage s = {.where = where, .behavior = CUT_N};
     json_t *pattern = json_object_get(o, "pattern");
-    const json_t *regex = json_object_get(pattern, "Regex"), *plain = json_object_get(pattern, "String");
+    const json_t *regex = json_object_get(pattern, "Regex"),
+                 *plain = json_object_get(pattern, "String");
     const char *behavior = json_string_value(json_object_get(o, "behavior"));
     for (int b = 0; behavior && b < CUT_N; b++)
         if (!strcmp(behavior, behaviors[b])) s.behavior = (CutBehavior)b;
-    if (s.behavior == CUT_N) return fail(l, ERR_UNSUPPORTED, where, "behavior is missing or not a known one");
+    if (s.behavior == CUT_N)
+        return fail(l, ERR_UNSUPPORTED, where, "behavior is missing or not a known one");
     if (json_is_string(regex) == json_is_string(plain) || json_object_size(pattern) != 1)
         return fail(l, ERR_FORMAT, where, "pattern must be {\"Regex\": ...} or {\"String\": ...}");
     s.literal = plain != NULL;
@@ -348,15 +376,19 @@ static bool pretokenizer_read(Load *l, json_t *o, const char *where, bool inner,
     size_t i;
     json_t *list, *one;
     if (!get_type(l, o, where, &type)) return false;
-    if (*bytes) return fail(l, ERR_UNSUPPORTED, where, "stands after ByteLevel, which must be the last");
+    if (*bytes)
+        return fail(l, ERR_UNSUPPORTED, where, "stands after ByteLevel, which must be the last");
     if (!strcmp(type, "Split")) return split_read(l, o, where);
     if (!strcmp(type, "Digits")) return digits_read(l, o, where);
     if (!strcmp(type, "ByteLevel")) return (*bytes = true) && byte_level_read(l, o, where);
     if (inner || strcmp(type, "Sequence") != 0) return type_refused(l, where, type);
     list = json_object_get(o, "pretokenizers");
-    if (!json_is_array(list)) return fail(l, ERR_FORMAT, where, "a Sequence without \"pretokenizers\"");
-    json_array_foreach(list, i, one)
-        if (!pretokenizer_read(l, one, str_fmt(l->a, "%s.pretokenizers[%zu]", where, i).p, true, bytes)) return false;
+    if (!json_is_array(list))
+        return fail(l, ERR_FORMAT, where, "a Sequence without \"pretokenizers\"");
+    json_array_foreach(
+        list, i,
+        one) if (!pretokenizer_read(l, one, str_fmt(l->a, "%s.pretokenizers[%zu]", where, i).p,
+                                    true, bytes)) return false;
     return true;
 }
 
@@ -367,7 +399,7 @@ static bool decoder_read(Load *l) {
     return !strcmp(type, "ByteLevel") || type_refused(l, "decoder", type);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool model_check(Load *l) {
     const char *type = json_string_value(json_object_get(l->model, "type"));
@@ -376,7 +408,8 @@ static bool model_check(Load *l) {
     if (type && strcmp(type, "BPE") != 0) return type_refused(l, "model", type);
     for (int i = 0; i < COUNT(off); i++)
         if (!key_off(l, l->model, "model", off[i])) return false;
-    return keys_known(l, l->model, "model", ",type,vocab,merges,unk_token,fuse_unk,dropout,"
+    return keys_known(l, l->model, "model",
+                      ",type,vocab,merges,unk_token,fuse_unk,dropout,"
                       "continuing_subword_prefix,end_of_word_suffix,byte_fallback,ignore_merges,");
 }
 
@@ -388,23 +421,28 @@ static bool unknown_check(Load *l) {
 }
 
 static bool fields_check(Load *l) {
-    return keys_known(l, l->root, "the file", ",version,truncation,padding,added_tokens,normalizer,"
+    return keys_known(l, l->root, "the file",
+                      ",version,truncation,padding,added_tokens,normalizer,"
                       "pre_tokenizer,post_processor,decoder,model,")
-           && key_off(l, l->root, "the file", "truncation") && key_off(l, l->root, "the file", "padding")
-           && model_check(l) && decoder_read(l) && normalizer_read(l, json_object_get(l->root, "normalizer"), "normalizer", false);
+           && key_off(l, l->root, "the file", "truncation")
+           && key_off(l, l->root, "the file", "padding") && model_check(l) && decoder_read(l)
+           && normalizer_read(l, json_object_get(l->root, "normalizer"), "normalizer", false);
 }
 
 static bool tokens_fill(Load *l) {
     json_t *o;
     size_t i;
     char where[64], *form = arena_try(l->a, MAX(l->longest, 1));
-    bool room = form && vocab_init(&l->t->vocab, l->a, l->n_ids, l->n_vocab + l->n_added, l->vocab_bytes + l->added_bytes)
+    bool room = form
+                && vocab_init(&l->t->vocab, l->a, l->n_ids, l->n_vocab + l->n_added,
+                              l->vocab_bytes + l->added_bytes)
                 && merges_init(&l->t->merges, l->a, l->n_merges)
-                && trie_init(&l->t->raw, l->a, 3 * l->added_bytes) && trie_init(&l->t->normal, l->a, 3 * l->added_bytes);
+                && trie_init(&l->t->raw, l->a, 3 * l->added_bytes)
+                && trie_init(&l->t->normal, l->a, 3 * l->added_bytes);
     if (!room) return fail(l, ERR_LIMIT, "the file", "no memory left for its tokens");
     if (!vocab_fill(l, form)) return false;
-    json_array_foreach(json_object_get(l->root, "added_tokens"), i, o)
-        if (!added_put(l, o, added_name(where, i))) return false;
+    json_array_foreach(json_object_get(l->root, "added_tokens"), i,
+                       o) if (!added_put(l, o, added_name(where, i))) return false;
     tokenizer_bytes(l->t);
     return merges_fill(l, form) && unknown_check(l);
 }
@@ -413,14 +451,16 @@ static bool stages_read(Load *l) {
     bool bytes = false;
     json_t *o = json_object_get(l->root, "pre_tokenizer");
     if (!pretokenizer_read(l, o, "pre_tokenizer", false, &bytes)) return false;
-    return bytes || fail(l, ERR_UNSUPPORTED, "pre_tokenizer", "has no ByteLevel; only byte-level BPE is supported");
+    return bytes
+           || fail(l, ERR_UNSUPPORTED, "pre_tokenizer",
+                   "has no ByteLevel; only byte-level BPE is supported");
 }
 
 bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, Err *err) {
     Mark mark = arena_mark(a);
     Load l = {.t = tokenizer_new(a, name), .a = a, .json = json, .err = err};
-    bool ok = tables_find(&l) && rest_parse(&l) && fields_check(&l) && added_count(&l) && tokens_fill(&l)
-              && stages_read(&l);
+    bool ok = tables_find(&l) && rest_parse(&l) && fields_check(&l) && added_count(&l)
+              && tokens_fill(&l) && stages_read(&l);
     json_decref(l.root);
     *out = l.t;
     if (ok) return true;

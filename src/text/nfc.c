@@ -3,32 +3,36 @@
  * The tables and the first and last step are utf8proc's. The ordering in between is ours, because
  * utf8proc's takes quadratic time on a long row of marks, and a text may come from anyone.
  *
- * Hugging Face normalises by Unicode 9, and so do we, as ids must be the same: for it the marks that came
- * later are characters that nothing happens to and that nothing moves or composes across. */
+ * Hugging Face normalises by Unicode 9, and so do we, as ids must be the same: for it the marks
+ * that came later are characters that nothing happens to and that nothing moves or composes across.
+ */
 #include "text/tokenizer.h"
 #include <utf8proc.h>
 
 static int class_of(int32_t c) { return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class; }
 
-/* Marks, and one vowel sign with its second half, that are younger than Unicode 9 (and in utf8proc's). */
+/* Marks, and one vowel sign with its second half, that are younger than Unicode 9. */
 static const int32_t young[][2] = {
-    {0x7fd, 0x7fd}, {0x898, 0x89f}, {0x8ca, 0x8d3}, {0x9fe, 0x9fe}, {0xc3c, 0xc3c},
-    {0xd3b, 0xd3c}, {0xeba, 0xeba}, {0x1715, 0x1715}, {0x1abf, 0x1ace}, {0x1df6, 0x1dfa},
-    {0xa82c, 0xa82c}, {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff},
-    {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b},
-    {0x1145e, 0x1145e}, {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938},
-    {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34},
-    {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
-    {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f},
-    {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
+    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
+    {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
+    {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x10d24, 0x10d27},
+    {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50}, {0x10f82, 0x10f85},
+    {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
+    {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943},
+    {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99},
+    {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42},
+    {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae},
+    {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
 };
 
 static bool is_young(int32_t c) {
     int64_t lo = 0, hi = COUNT(young);
     while (lo < hi) {
         int64_t mid = (lo + hi) / 2;
-        if (young[mid][1] < c) lo = mid + 1;
-        else hi = mid;
+        if (young[mid][1] < c)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo < COUNT(young) && c >= young[lo][0];
 }
@@ -77,7 +81,8 @@ static int64_t normalise(int32_t *c, int64_t cap, int32_t *temp, Str text) {
             c[n++] = one;
             done = n;
         } else {
-            n += utf8proc_decompose_char(one, c + n, cap - n, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, NULL);
+            n += utf8proc_decompose_char(one, c + n, cap - n, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+                                         NULL);
         }
         CHECK(n <= cap);
     }
@@ -87,13 +92,14 @@ static int64_t normalise(int32_t *c, int64_t cap, int32_t *temp, Str text) {
 bool nfc(Str *out, Str text, Arena *scratch, Err *err) {
     *out = text;
     if (is_inert(text)) return true;
-    /* A character of b bytes decomposes to at most 2b characters and comes back as at most 3b bytes. */
+    /* b bytes decompose to at most 2b characters and come back as at most 3b bytes. */
     int64_t cap = 2 * text.n + 4, n_bytes = 0;
     int32_t *c = arena_try(scratch, cap * (int64_t)sizeof *c);
     int32_t *temp = arena_try(scratch, cap * (int64_t)sizeof *temp);
     uint8_t *bytes = arena_try(scratch, 3 * text.n + 4);
     if (!c || !temp || !bytes)
-        return err_set(err, ERR_LIMIT, "normalising a text of %lld bytes: no memory left for it", (long long)text.n);
+        return err_set(err, ERR_LIMIT, "normalising a text of %lld bytes: no memory left for it",
+                       (long long)text.n);
     int64_t n = normalise(c, cap, temp, text);
     for (int64_t i = 0; i < n; i++) n_bytes += utf8proc_encode_char(c[i], bytes + n_bytes);
     CHECK(n_bytes <= 3 * text.n);

@@ -1,15 +1,15 @@
 /* pretok.c -- cutting text into words: each stage cuts the pieces that the one before it made.
  *
- * A stage is a regular expression run by PCRE2. Expressions in tokenizer.json are written for Oniguruma;
- * the two languages agree on a large part, which is what pattern_write lets through. In that part one thing
- * differs and is rewritten: PCRE2's \s has U+180E in it. Unicode's version differs too (here 14), so a
- * character younger than that can be cut differently.
+ * A stage is a regular expression run by PCRE2. Expressions in tokenizer.json are written for
+ * Oniguruma; the two languages agree on a large part, which is what pattern_write lets through. In
+ * that part one thing differs and is rewritten: PCRE2's \s has U+180E in it. Unicode's version
+ * differs too (here 14), so a character younger than that can be cut differently.
  *
  * A piece stands for itself: an expression does not look beyond its borders, as in Hugging Face. */
 #include "text/tokenizer.h"
 #include <ctype.h>
 
-/* ---- memory ------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *arena_malloc(size_t n, void *arena) { return arena_try(arena, (int64_t)n); }
 static void arena_free(void *p, void *arena) { (void)p, (void)arena; }
@@ -18,11 +18,16 @@ pcre2_general_context *regex_memory(Arena *a) {
     return pcre2_general_context_create(arena_malloc, arena_free, a);
 }
 
-/* ---- from Oniguruma's language to PCRE2's --------------------------------------------------------- */
+/* ---- from Oniguruma's language to PCRE2's ---------------------------------------------------- */
 
 #define SPACES "\\t-\\r\\x{85}\\p{Z}"
 
-typedef struct Rewrite { Str in; int64_t at; bool in_class; Buf *out; } Rewrite;
+typedef struct Rewrite {
+    Str in;
+    int64_t at;
+    bool in_class;
+    Buf *out;
+} Rewrite;
 
 static Str rest(const Rewrite *r) { return (Str){r->in.p + r->at, r->in.n - r->at}; }
 
@@ -36,7 +41,8 @@ static bool escape_write(Rewrite *r) {
     Str s = rest(r);
     char c = s.n > 1 ? s.p[1] : 0;
     if (c == 's' || (c == 'S' && !r->in_class)) {
-        buf_add(r->out, r->in_class ? STR(SPACES) : c == 's' ? STR("[" SPACES "]") : STR("[^" SPACES "]"));
+        Str class = c == 's' ? STR("[" SPACES "]") : STR("[^" SPACES "]");
+        buf_add(r->out, r->in_class ? STR(SPACES) : class);
         r->at += 2;
         return true;
     }
@@ -52,8 +58,8 @@ static bool escape_write(Rewrite *r) {
     return true;
 }
 
-/* The length of a quantifier {n}, {n,} or {n,m} that s begins with; 0: something else. A '+' behind it
- * means possessive in one language and repeated in the other. */
+/* The length of a quantifier {n}, {n,} or {n,m} that s begins with; 0: something else. A '+' or '?'
+ * behind it is a part of it in one language and another quantifier in the other. */
 static int64_t braces_length(Str s) {
     int64_t i = 1;
     while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
@@ -61,7 +67,7 @@ static int64_t braces_length(Str s) {
     if (i < s.n && s.p[i] == ',') i++;
     while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
     if (i >= s.n || s.p[i] != '}') return 0;
-    return i + 1 < s.n && s.p[i + 1] == '+' ? 0 : i + 1;
+    return i + 1 < s.n && (s.p[i + 1] == '+' || s.p[i + 1] == '?') ? 0 : i + 1;
 }
 
 static int64_t prefix_length(Str s, const char *const *list, int64_t n) {
@@ -100,40 +106,45 @@ static bool pattern_write(Buf *out, Str pattern, const char *name, const char *w
         if (!construct_write(&r))
             return err_set(err, ERR_UNSUPPORTED,
                            "%s: %s: the regular expression has \"%.*s\" at byte %lld, which is not "
-                           "supported", name, where, (int)MIN(4, pattern.n - r.at), pattern.p + r.at,
+                           "supported",
+                           name, where, (int)MIN(4, pattern.n - r.at), pattern.p + r.at,
                            (long long)r.at);
     return true;
 }
 
-/* ---- stages ----------------------------------------------------------------------------------------- */
+/* ---- stages ---------------------------------------------------------------------------------- */
 
-#define REGEX_OPTIONS (PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE)
+#define REGEX_OPTIONS   (PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE)
 #define LITERAL_OPTIONS (PCRE2_UTF | PCRE2_LITERAL)
 
-static pcre2_code *pattern_compile(Tokenizer *t, Str pattern, uint32_t options, const char *where, Err *err) {
+static pcre2_code *pattern_compile(Tokenizer *t, Str pattern, uint32_t options, const char *where,
+                                   Err *err) {
     int code = 0;
     PCRE2_SIZE at = 0;
     pcre2_compile_context *c = pcre2_compile_context_create(t->memory);
     if (c) pcre2_set_newline(c, PCRE2_NEWLINE_LF);
-    pcre2_code *p = c ? pcre2_compile((PCRE2_SPTR)pattern.p, (size_t)pattern.n, options, &code, &at, c) : NULL;
+    pcre2_code *p =
+        c ? pcre2_compile((PCRE2_SPTR)pattern.p, (size_t)pattern.n, options, &code, &at, c) : NULL;
     if (p == NULL) {
         char why[128] = "no memory left for it";
         if (c) pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-        err_set(err, ERR_FORMAT, "%s: %s: regular expression: %s (at byte %zu of it)", t->name, where, why, at);
+        err_set(err, ERR_FORMAT, "%s: %s: regular expression: %s (at byte %zu of it)", t->name,
+                where, why, at);
         return NULL;
     }
-    pcre2_jit_compile(p, PCRE2_JIT_COMPLETE);       /* where this machine forbids it, it is interpreted */
+    pcre2_jit_compile(p, PCRE2_JIT_COMPLETE); /* where this machine forbids it, it is interpreted */
     return p;
 }
 
 bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err) {
     Stage s = *like;
     if (t->n_stages == STAGES_MAX)
-        return err_set(err, ERR_LIMIT, "%s: %s: more than %d pre-tokenizers", t->name, s.where, STAGES_MAX);
+        return err_set(err, ERR_LIMIT, "%s: %s: more than %d pre-tokenizers", t->name, s.where,
+                       STAGES_MAX);
     if (pattern.p != NULL) {
         if (pattern.n == 0 || pattern.n > PATTERN_MAX)
-            return err_set(err, ERR_LIMIT, "%s: %s: a pattern of %lld bytes, need 1 to %d", t->name, s.where,
-                           (long long)pattern.n, PATTERN_MAX);
+            return err_set(err, ERR_LIMIT, "%s: %s: a pattern of %lld bytes, need 1 to %d", t->name,
+                           s.where, (long long)pattern.n, PATTERN_MAX);
         Buf out = {.a = a};
         if (!s.literal && !pattern_write(&out, pattern, t->name, s.where, err)) return false;
         s.code = s.literal ? pattern_compile(t, pattern, LITERAL_OPTIONS, s.where, err)
@@ -144,7 +155,7 @@ bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err)
     return true;
 }
 
-/* ---- cutting ---------------------------------------------------------------------------------------- */
+/* ---- cutting --------------------------------------------------------------------------------- */
 
 /* The limits are for expressions from outside; the known ones need a small part. */
 bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) {
@@ -156,24 +167,27 @@ bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) {
     c->limits = memory ? pcre2_match_context_create(memory) : NULL;
     if (!c->found || !c->limits)
         return err_set(err, ERR_LIMIT, "encoding a text: no scratch memory left");
-    pcre2_set_heap_limit(c->limits, 1 << 15);       /* KiB */
+    pcre2_set_heap_limit(c->limits, 1 << 15); /* KiB */
     return true;
 }
 
 /* The next match at or after `from`: [*lo, *hi). 1, 0 for none, -1 for an error. */
-static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64_t *lo, int64_t *hi) {
+static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64_t *lo,
+                        int64_t *hi) {
+    PCRE2_SPTR p = (PCRE2_SPTR)text.p;
+    size_t n = (size_t)text.n, at = (size_t)from;
     uint32_t options = PCRE2_NO_UTF_CHECK;
     pcre2_set_match_limit(c->limits, 10000000 + 8 * (uint32_t)MIN(text.n, 1 << 28));
-    int rc = pcre2_match(s->code, (PCRE2_SPTR)text.p, (size_t)text.n, (size_t)from, options, c->found, c->limits);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)           /* the interpreter keeps its state in memory, not on a stack */
-        rc = pcre2_match(s->code, (PCRE2_SPTR)text.p, (size_t)text.n, (size_t)from, options | PCRE2_NO_JIT,
-                         c->found, c->limits);
+    int rc = pcre2_match(s->code, p, n, at, options, c->found, c->limits);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)   /* the interpreter's state is in memory, not on a stack */
+        rc = pcre2_match(s->code, p, n, at, options | PCRE2_NO_JIT, c->found, c->limits);
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc < 0) {
         char why[128] = "";
         pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);
-        err_set(c->err, ERR_LIMIT, "%s: %s: its regular expression gave up on a piece of %lld bytes: %s",
-                c->t->name, s->where, (long long)text.n, why);
+        err_set(c->err, ERR_LIMIT,
+                "%s: %s: its regular expression gave up on a piece of %lld bytes: %s", c->t->name,
+                s->where, (long long)text.n, why);
         return -1;
     }
     const PCRE2_SIZE *place = pcre2_get_ovector_pointer(c->found);
@@ -183,10 +197,15 @@ static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64
 
 /* Goes through a text as gaps and matches in turn: a gap may be missing, a match may be empty. */
 typedef struct Piece { int64_t lo, hi; bool match; } Piece;
-typedef struct Walk { Str text; int64_t at, last_hi; bool found; Piece next; } Walk;
+typedef struct Walk {
+    Str text;
+    int64_t at, last_hi;                /* the next gap begins at at; the last match ended at last_hi */
+    bool found;                         /* next is a match whose gap was given already */
+    Piece next;
+} Walk;
 
-/* 1: *p is the next piece; 0: no more; -1: error. An empty match where the last one ended does not count:
- * the search goes on one character later. */
+/* 1: *p is the next piece; 0: no more; -1: error. An empty match where the last one ended does not
+ * count: the search goes on one character later. */
 static int walk_next(Cutter *c, const Stage *s, Walk *w, Piece *p) {
     if (w->found) {
         w->found = false;
@@ -195,12 +214,13 @@ static int walk_next(Cutter *c, const Stage *s, Walk *w, Piece *p) {
     }
     int64_t from = w->at, lo = 0, hi = 0;
     int rc;
-    while ((rc = pattern_find(c, s, w->text, from, &lo, &hi)) == 1 && lo == hi && hi == w->last_hi) {
-        if (from >= w->text.n) { rc = 0; break; }
+    while ((rc = pattern_find(c, s, w->text, from, &lo, &hi)) == 1 && lo == hi
+           && hi == w->last_hi) {
+        if (from >= w->text.n) break;
         from += utf8_length((Str){w->text.p + from, w->text.n - from});
     }
     if (rc < 0) return -1;
-    if (rc == 0) {
+    if (rc == 0 || hi == w->last_hi) {
         *p = (Piece){w->at, w->text.n, false};
         w->at = w->last_hi = w->text.n;
         return p->lo < p->hi;

@@ -1,18 +1,22 @@
-/* split.c -- thoughts and answer apart, byte by byte. A tag begins with '<' and has no other, so after a
- * mismatch nothing but the byte at hand can begin it anew. What is held is known from two numbers: line
- * breaks, then the first bytes of the awaited tag.
+/* split.c -- thoughts and answer apart, byte by byte. A tag begins with '<' and has no other, so
+ * after a mismatch nothing but the byte at hand can begin it anew. What is held is known from two
+ * numbers: line breaks, then the first bytes of the awaited tag.
  *
- *   START --<think>--> THOUGHT --</think>--> GAP --any but \n--> ANSWER;   START --any but \n--> ANSWER */
+ *   START --<think>--> THOUGHT --</think>--> GAP --any but \n--> ANSWER
+ *   START --any but \n--> ANSWER
+ */
 #include "text/text.h"
 
 void splitter_init(Splitter *s, bool in_thought) {
     *s = (Splitter){.state = in_thought ? SPLIT_THOUGHT : SPLIT_START, .thought = in_thought};
 }
 
-static Str awaited(const Splitter *s) { return s->state == SPLIT_START ? STR("<think>") : STR("</think>"); }
+static Str awaited(const Splitter *s) {
+    return s->state == SPLIT_START ? STR("<think>") : STR("</think>");
+}
 
-/* What was held is text after all; line breaks in front of a thought are dropped. An answer that has
- * begun has no thought. */
+/* What was held is text after all; line breaks in front of a thought are dropped. An answer that
+ * has begun has no thought. */
 static void held_out(Splitter *s, Buf *out) {
     bool keep = s->state == SPLIT_START || s->begun;
     for (; s->newlines > 0; s->newlines--)

@@ -1,98 +1,102 @@
-/* text.h -- the door of text/: bytes <-> token ids, and conversations <-> the ids that a chat model was
- * taught with.
+/* text.h -- the door of text/: bytes <-> token ids, and conversations <-> the ids that a chat model
+ * was taught with.
  *
- * Promises: text_encode gives the ids that Hugging Face `tokenizers` gives with add_special_tokens=false,
- * in time that is linear in the text but for a logarithm. Any bytes can be encoded; where the vocabulary
- * has all 256 bytes and nothing is normalised, decoding gives exactly them back. What a user wrote never
- * becomes a special token in a conversation: chat_encode takes all content as plain text.
- * A tokenizer is a file from outside: whatever is in it, it loads or an Err names the field. A feature of
- * the format that is not implemented is refused by name, never skipped, because a tokenizer that is
- * nearly right is worse than none.
+ * Promises: text_encode gives the ids that Hugging Face `tokenizers` gives with
+ * add_special_tokens=false, in time that is linear in the text but for a logarithm. Any bytes can
+ * be encoded; where the vocabulary has all 256 bytes and nothing is normalised, decoding gives
+ * exactly them back. What a user wrote never becomes a special token in a conversation: chat_encode
+ * takes all content as plain text.
+ * A tokenizer is a file from outside: whatever is in it, it loads or an Err names the field. A
+ * feature of the format that is not implemented is refused by name, never skipped, because a
+ * tokenizer that is nearly right is worse than none.
  * Ownership: a Tokenizer, a Chat and the strings they return live in the arena they were made in. A
- * Tokenizer also owns compiled code outside of it: tokenizer_close. Results grow in the arena of the Ids
- * or the Buf that the caller brings; `scratch` is given back before a call returns and must be another.
- * Threads: a Tokenizer and a Chat do not change once they are made; any number of threads may use one.
- * A Decoder and a Splitter belong to one stream of tokens.
+ * Tokenizer also owns compiled code outside of it: tokenizer_close. Results grow in the arena of
+ * the Ids or the Buf that the caller brings; `scratch` is given back before a call returns and must
+ * be another.
+ * Threads: a Tokenizer and a Chat do not change once they are made; any number of threads may use
+ * one. A Decoder and a Splitter belong to one stream of tokens.
  *
  * docs/tokenizers.md says what of the formats is read, and how. */
 #pragma once
 #include "base/base.h"
 
-/* ---- ids ------------------------------------------------------------------------------------------ */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
-typedef struct Ids { Arena *a; int32_t *v; int64_t n, cap; } Ids;    /* a growing row of token ids */
-bool ids_add(Ids *ids, int32_t id) CHECKED;          /* false when the arena is full */
+typedef struct Ids { Arena *a; int32_t *v; int64_t n, cap; } Ids;  /* a growing row of token ids */
+bool ids_add(Ids *ids, int32_t id) CHECKED;  /* false when the arena is full */
 
-/* ---- tokenizers ----------------------------------------------------------------------------------- */
+/* ---- tokenizers ------------------------------------------------------------------------------ */
 
 typedef struct Tokenizer Tokenizer;
 
-/* From the bytes of a tokenizer.json: byte-level BPE as DeepSeek-V3, Qwen3 and SmolLM2 have it. `name`
- * stands in messages (a path). Takes about the file's size in `a`, and as much again while it reads. */
+/* From the bytes of a tokenizer.json: byte-level BPE as DeepSeek-V3, Qwen3 and SmolLM2 have it.
+ * `name` stands in messages (a path). Takes about the file's size in `a`, and as much again while
+ * it reads. */
 bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, Err *err) CHECKED;
 
-/* The same from the arrays of a GGUF file, whose caller read them: tokenizer.ggml.tokens, .token_type,
- * .merges and .pre (the name of a pre-tokeniser; ours: gpt-2, default, smollm, qwen2, deepseek-v3).
- * Nothing of the arrays is kept. */
+/* The same from the arrays of a GGUF file, whose caller read them: tokenizer.ggml.tokens,
+ * .token_type, .merges and .pre (the name of a pre-tokeniser; ours: gpt-2, default, smollm, qwen2,
+ * deepseek-v3). Nothing of the arrays is kept. */
 typedef struct TokenizerParts {
-    const char *name;                               /* in messages */
-    Str pre;                                        /* empty: "default" */
-    const Str *tokens; int64_t n_tokens;            /* token i has id i */
-    const int32_t *types; int64_t n_types;          /* one a token, or none at all: all are normal */
-    const Str *merges; int64_t n_merges;            /* "left right", best first */
+    const char *name;                       /* in messages */
+    Str pre;                                /* empty: "default" */
+    const Str *tokens; int64_t n_tokens;    /* token i has id i */
+    const int32_t *types; int64_t n_types;  /* one a token, or none at all: all are normal */
+    const Str *merges; int64_t n_merges;    /* "left right", best first */
 } TokenizerParts;
 bool tokenizer_open_parts(Tokenizer **out, Arena *a, const TokenizerParts *p, Err *err) CHECKED;
 
-void tokenizer_close(Tokenizer *t);                 /* NULL is fine */
+void tokenizer_close(Tokenizer *t);         /* NULL is fine */
 
-int64_t tokenizer_size(const Tokenizer *t);         /* 1 + the largest id; a model's V may be larger */
+int64_t tokenizer_size(const Tokenizer *t);  /* 1 + the largest id; a model's V may be larger */
 /* What the token stands for; empty for an id without a token, and for any id out of range. */
 Str token_bytes(const Tokenizer *t, int32_t id);
-/* A token for the machine and not for the reader: marked special in tokenizer.json, control in GGUF. */
+/* A token for the machine and not for the reader: special in tokenizer.json, control in GGUF. */
 bool token_is_special(const Tokenizer *t, int32_t id);
-/* The id of the added token that is written `content`, or -1. Added tokens are those that stand beside
- * the merges: all special ones, and words like <think>. */
+/* The id of the added token that is written `content`, or -1. Added tokens are those that stand
+ * beside the merges: all special ones, and words like <think>. */
 int32_t token_named(const Tokenizer *t, Str content);
 
-/* ---- text -> ids ---------------------------------------------------------------------------------- */
+/* ---- text -> ids ----------------------------------------------------------------------------- */
 
 typedef enum TextMode {
-    TEXT_PARSED,        /* added tokens written in the text become their ids, as Hugging Face does */
-    TEXT_PLAIN          /* all of it is text; for everything that comes from a user */
+    TEXT_PARSED,                            /* added tokens in it become their ids */
+    TEXT_PLAIN                              /* all of it is text: for what users write */
 } TextMode;
 
-/* Appends the ids of `text`. Fails when an arena is too small (scratch: 100 bytes a byte of text are
- * enough, 300 with NFC; out: 8), and when a regular expression of the tokenizer exceeds its limits, which
- * none of the known ones does; ids are then as before. A byte that has no token (SmolLM2 lacks 21 rare ones) is left out,
- * as in Hugging Face. */
-bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *scratch, Err *err) CHECKED;
+/* Appends the ids of `text`. Fails when an arena is too small (scratch: 100 bytes a byte of text
+ * are enough, 300 with NFC; out: 8), and when a regular expression of the tokenizer exceeds its
+ * limits, which none of the known ones does; ids are then as before. A byte that has no token
+ * (SmolLM2 lacks 21 rare ones) is left out, as in Hugging Face. */
+bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *scratch,
+                 Err *err) CHECKED;
 
-/* ---- ids -> text ---------------------------------------------------------------------------------- */
+/* ---- ids -> text ----------------------------------------------------------------------------- */
 
-/* A streaming decoder. Its output is always valid UTF-8, whole characters only, each in the very call in
- * which its last byte arrives. Bytes that can no longer become a character are U+FFFD, one for each
- * longest cut-off prefix, as Python's errors="replace" and Rust's from_utf8_lossy have it; so the stream
- * is what decoding all the bytes at once would give. */
+/* A streaming decoder. Its output is always valid UTF-8, whole characters only, each in the very
+ * call in which its last byte arrives. Bytes that can no longer become a character are U+FFFD, one
+ * for each longest cut-off prefix, as Python's errors="replace" and Rust's from_utf8_lossy have it;
+ * so the stream is what decoding all the bytes at once would give. */
 typedef struct Decoder {
     const Tokenizer *t;
-    bool skip_special;                              /* tokens of token_is_special give nothing */
-    uint8_t held[4]; int n_held;                    /* the beginning of a character */
+    bool skip_special;                      /* tokens of token_is_special give nothing */
+    uint8_t held[4]; int n_held;            /* the beginning of a character */
 } Decoder;
 void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special);
 void decoder_push(Decoder *d, int32_t id, Buf *out);
-void decoder_end(Decoder *d, Buf *out);             /* what is held can come to nothing: U+FFFD */
+void decoder_end(Decoder *d, Buf *out);     /* what is held can come to nothing: U+FFFD */
 
 /* All at once. */
 void text_decode(Buf *out, const Tokenizer *t, const int32_t *ids, int64_t n, bool skip_special);
 
-/* ---- conversations -------------------------------------------------------------------------------- */
+/* ---- conversations --------------------------------------------------------------------------- */
 
 typedef enum Role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_N } Role;
 
 typedef struct Message {
     Role role;
     Str content;
-    Str reasoning;                                  /* an assistant's thoughts; p is NULL when there are none */
+    Str reasoning;                          /* an assistant's thoughts; p NULL: none */
 } Message;
 
 /* How one family of models writes a conversation. Recognised from the template that comes with the
@@ -101,38 +105,40 @@ typedef struct ChatFamily ChatFamily;
 typedef struct Chat {
     const Tokenizer *t;
     const ChatFamily *family;
-    Str system;                                     /* the template's own system text; n = 0: none */
-    int32_t bos;                                    /* -1: none; for families that begin with it */
-    int32_t token[8];                               /* the family's own tokens, in its own order */
-    int32_t end;                                    /* ends the assistant's turn: to be among the engine's
-                                                       stop tokens, beside the model's end of text */
+    Str system;                             /* the template's own system text; n = 0: none */
+    int32_t bos;                            /* -1: none; for families that begin with it */
+    int32_t token[8];                       /* the family's own tokens, in its own order */
+    int32_t end;                            /* ends the assistant's turn: one of the stop tokens,
+                                               beside the model's end of text */
 } Chat;
 
-/* Fails when no family recognises the template, and when the tokenizer lacks a token that the family
- * needs. `system` is copied into `a`. */
-bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, Err *err) CHECKED;
-const char *chat_name(const Chat *c);               /* "chatml" */
+/* Fails when no family recognises the template, and when the tokenizer lacks a token that the
+ * family needs. `system` is copied into `a`. */
+bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos,
+               Err *err) CHECKED;
+const char *chat_name(const Chat *c);       /* "chatml" */
 
 typedef struct ChatOptions {
-    bool generate;                                  /* end with the beginning of the assistant's turn */
+    bool generate;                          /* end with the beginning of the assistant's turn */
 } ChatOptions;
 /* Appends the conversation. What the family writes around the content are its tokens; content,
  * whatever it spells, is text. */
 bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options,
                  Arena *scratch, Err *err) CHECKED;
 
-/* ---- thoughts ------------------------------------------------------------------------------------- */
+/* ---- thoughts -------------------------------------------------------------------------------- */
 
-/* Splits generated text into <think>thoughts</think> and the answer, as it streams. A thought counts
- * only at the very beginning (or from the beginning, where the prompt has opened it already); line breaks
- * on the inner and outer side of the tags belong to neither. What may yet become a tag is held back. */
+/* Splits generated text into <think>thoughts</think> and the answer, as it streams. A thought
+ * counts only at the very beginning (or from the beginning, where the prompt has opened it
+ * already); line breaks on the inner and outer side of the tags belong to neither. What may yet
+ * become a tag is held back. */
 typedef enum SplitState { SPLIT_START, SPLIT_THOUGHT, SPLIT_GAP, SPLIT_ANSWER } SplitState;
 typedef struct Splitter {
     SplitState state;
-    bool thought;                                   /* there was a <think>: reasoning is not NULL */
-    bool begun;                                     /* the thought has text already */
-    int64_t newlines;                               /* held: line breaks, and after them ... */
-    int64_t matched;                                /* ... that many bytes of the awaited tag */
+    bool thought;                           /* there was a <think>: reasoning is not NULL */
+    bool begun;                             /* the thought has text already */
+    int64_t newlines;                       /* held: line breaks, and after them ... */
+    int64_t matched;                        /* ... that many bytes of the awaited tag */
 } Splitter;
 void splitter_init(Splitter *s, bool in_thought);
 void splitter_push(Splitter *s, Str text, Buf *reasoning, Buf *answer);

@@ -38,7 +38,9 @@ static bool is_there(const Tokenizer *t, int32_t id) {
     return id >= 0 && id < t->vocab.n_ids && (t->vocab.tokens[id].flags & TOKEN_THERE);
 }
 
-Str token_bytes(const Tokenizer *t, int32_t id) { return is_there(t, id) ? vocab_bytes(&t->vocab, id) : (Str){"", 0}; }
+Str token_bytes(const Tokenizer *t, int32_t id) {
+    return is_there(t, id) ? vocab_bytes(&t->vocab, id) : (Str){"", 0};
+}
 
 bool token_is_special(const Tokenizer *t, int32_t id) {
     return is_there(t, id) && (t->vocab.tokens[id].flags & TOKEN_SPECIAL);
@@ -49,6 +51,7 @@ int32_t token_named(const Tokenizer *t, Str content) {
     int32_t id;
     const Trie *tries[] = {&t->raw, &t->normal};
     for (int i = 0; i < 2; i++)
-        if (trie_find(tries[i], content, 0, &at, &len, &id) && at == 0 && len == content.n) return id;
+        if (trie_find(tries[i], content, 0, &at, &len, &id) && at == 0 && len == content.n)
+            return id;
     return -1;
 }

@@ -7,60 +7,65 @@
  *   nfc.c      normalisation
  *   json.c, parts.c    fill all this from the two formats; encode.c and decode.c use it
  *
- * Byte-level BPE writes each of the 256 bytes as one printable character, its alphabet: 33..126, 161..172
- * and 174..255 stand for themselves, the other 68 are U+0100 and up, in order (space is U+0120). A token's
- * form is its spelling in the file. All is kept as the bytes that the forms stand for; a form with a
- * character outside the alphabet can never come out of merging and is kept as it is spelled: a literal.
+ * Byte-level BPE writes each of the 256 bytes as one printable character, its alphabet: 33..126,
+ * 161..172 and 174..255 stand for themselves, the other 68 are U+0100 and up, in order (space is
+ * U+0120). A token's form is its spelling in the file. All is kept as the bytes that the forms
+ * stand for; a form with a character outside the alphabet can never come out of merging and is kept
+ * as it is spelled: a literal.
  *
- * Invariants: ids are 0..n_ids-1; a token that is there has TOKEN_THERE; no two tokens have both the same
- * bytes and the same literalness; every id in merges, byte_id and tries is of a token that is there. */
+ * Invariants: ids are 0..n_ids-1; a token that is there has TOKEN_THERE; no two tokens have both
+ * the same bytes and the same literalness; every id in merges, byte_id and tries is of a token that
+ * is there. */
 #pragma once
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include "text/text.h"
 
-/* ---- vocab.c ---------------------------------------------------------------------------------------- */
+/* ---- vocab.c --------------------------------------------------------------------------------- */
 
 enum { TOKEN_THERE = 1, TOKEN_LITERAL = 2, TOKEN_SPECIAL = 4 };
 
-#define BYTES_MAX (1 << 28)             /* of all spellings, and of a file that has them */
+#define BYTES_MAX (1 << 28)                 /* of all spellings, and of a file that has them */
 
-typedef struct Token { uint32_t at, len : 29, flags : 3; } Token;    /* where in bytes; TOKEN_... */
+typedef struct Token { uint32_t at, len : 29, flags : 3; } Token;  /* where in bytes; TOKEN_... */
 typedef struct Vocab {
-    char *bytes; int64_t n_bytes, cap_bytes;        /* all tokens' bytes, one after the other */
-    Token *tokens; int64_t n_ids;                   /* [n_ids] */
-    uint64_t *slots; int64_t n_slots;               /* open addressing, a power of two: hash's upper half and
-                                                       id + 1; 0 is free */
+    char *bytes; int64_t n_bytes, cap_bytes;  /* all tokens' bytes, one after the other */
+    Token *tokens; int64_t n_ids;           /* [n_ids] */
+    uint64_t *slots; int64_t n_slots;       /* open addressing, a power of two:
+                                               the hash's upper half, id + 1; 0: free */
 } Vocab;
 
 /* Room for n_tokens tokens with ids below n_ids whose spellings have `bytes` bytes. */
 bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t bytes);
-/* Puts token `id`; flags may have TOKEN_SPECIAL and TOKEN_LITERAL (bytes are the spelling itself). NULL,
- * or what is wrong: taken id or double spelling. */
+/* Puts token `id`; flags may have TOKEN_SPECIAL and TOKEN_LITERAL (bytes are the spelling itself).
+ * NULL, or what is wrong: taken id or double spelling. */
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags);
-int32_t vocab_find(const Vocab *v, Str bytes, bool literal);      /* -1: none */
+int32_t vocab_find(const Vocab *v, Str bytes, bool literal);  /* -1: none */
 Str vocab_bytes(const Vocab *v, int32_t id);
 
-/* A spelling turned into the bytes it stands for, into dst (at least s.n bytes); `escaped`: it is a JSON
- * string's inside. A space ends it when `until_space`, and s then begins behind the space. Returns the
- * number of bytes, -1 when it is not valid UTF-8 or JSON. *literal: some character was no byte. */
+/* A spelling turned into the bytes it stands for, into dst (at least s.n bytes); `escaped`: it is a
+ * JSON string's inside. A space ends it when `until_space`, and s then begins behind the space.
+ * Returns the number of bytes, -1 when it is not valid UTF-8 or JSON. *literal: some character was
+ * no byte. */
 int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *literal);
 
-/* ---- bpe.c ------------------------------------------------------------------------------------------ */
+/* ---- bpe.c ----------------------------------------------------------------------------------- */
 
 #define NO_RANK UINT32_MAX
 
-typedef struct Merge { uint32_t left, right, rank, made; } Merge;    /* rank NO_RANK: a free slot */
-typedef struct Merges { Merge *slots; int64_t n_slots; } Merges;      /* open addressing, a power of two */
+typedef struct Merge { uint32_t left, right, rank, made; } Merge;  /* rank NO_RANK: a free slot */
+typedef struct Merges { Merge *slots; int64_t n_slots; } Merges;    /* open addressing too */
 
-int64_t table_slots(int64_t n);                     /* slots for n entries: a power of two, >= 1.5 n */
+int64_t table_slots(int64_t n);             /* slots for n entries: a power of two, >= 1.5 n */
 bool merges_init(Merges *m, Arena *a, int64_t n);
-/* Merge number `rank`, spelled "left right" (n_parts = 1) or in two parts; form: room for the spelling. NULL,
- * or what is wrong. A pair that is there already gets the new rank, as Hugging Face does. */
-const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form, int64_t rank);
+/* Merge number `rank`, spelled "left right" (n_parts = 1) or in two parts; form: room for the
+ * spelling. NULL, or what is wrong. A pair that is there already gets the new rank, as Hugging Face
+ * does. */
+const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form,
+                       int64_t rank);
 
 typedef struct Symbol { int32_t id, prev, next; uint32_t rank, made; } Symbol;
-typedef struct Bpe {                                /* room for one word at a time, grown as needed */
+typedef struct Bpe {                        /* room for one word at a time, grown as needed */
     Symbol *symbols;
     uint64_t *heap; int64_t n_heap;
     int64_t cap;
@@ -68,19 +73,22 @@ typedef struct Bpe {                                /* room for one word at a ti
 /* Appends the ids of one word. False when an arena is full. */
 bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch);
 
-/* ---- added.c ---------------------------------------------------------------------------------------- */
+/* ---- added.c --------------------------------------------------------------------------------- */
 
-#define ADDED_LENGTH_MAX 256            /* bytes: looking for added tokens takes at most so many steps a byte */
+#define ADDED_LENGTH_MAX 256                /* bytes: so many steps a byte does looking take */
 
 typedef struct TrieNode { uint32_t child, sibling; int32_t id; uint8_t byte; } TrieNode;
-typedef struct Trie { TrieNode *nodes; int64_t n, cap; bool first[256]; } Trie;   /* node 0: root; 0: none */
+typedef struct Trie {                       /* node 0 is the root; as a link, 0 is none */
+    TrieNode *nodes; int64_t n, cap;
+    bool first[256];                        /* some token begins with this byte */
+} Trie;
 
-bool trie_init(Trie *t, Arena *a, int64_t bytes);   /* room for contents of so many bytes together */
-void trie_put(Trie *t, Str content, int32_t id);    /* the first of two equal ones counts */
-/* The leftmost, and there longest, added token at or after `from`: its place, its id; false: none. */
+bool trie_init(Trie *t, Arena *a, int64_t bytes);  /* room for contents of so many bytes together */
+void trie_put(Trie *t, Str content, int32_t id);  /* the first of two equal ones counts */
+/* The leftmost, and there longest, added token at or after `from`. */
 bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len, int32_t *id);
 
-/* ---- pretok.c --------------------------------------------------------------------------------------- */
+/* ---- pretok.c -------------------------------------------------------------------------------- */
 
 /* What becomes of the pieces that a pattern cuts a text into, matches and what is between them. */
 typedef enum CutBehavior {
@@ -88,20 +96,21 @@ typedef enum CutBehavior {
 } CutBehavior;
 
 typedef struct Stage {
-    pcre2_code *code;                               /* NULL: nothing is split here */
+    pcre2_code *code;                       /* NULL: nothing is split here */
     CutBehavior behavior;
-    bool literal;                                   /* the pattern is text, not an expression */
-    bool invert;                                    /* matches and gaps change places */
-    bool prefix_space;                              /* a piece without a space in front gets one first */
-    const char *where;                              /* for messages: "pre_tokenizer[1]" */
+    bool literal;                           /* the pattern is text, not an expression */
+    bool invert;                            /* matches and gaps change places */
+    bool prefix_space;                      /* a piece without a space in front gets one first */
+    const char *where;                      /* for messages: "pre_tokenizer[1]" */
 } Stage;
 #define STAGES_MAX 16
 #define PATTERN_MAX 4096
 
-#define PATTERN_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define PATTERN_GPT2 \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-/* Adds a stage. `pattern` is in Oniguruma's language, as in tokenizer.json; p NULL: none. What does not
- * mean the same in PCRE2, or is not known to, is refused by name. */
+/* Adds a stage. `pattern` is in Oniguruma's language, as in tokenizer.json; p NULL: none. What does
+ * not mean the same in PCRE2, or is not known to, is refused by name. */
 bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err) CHECKED;
 
 /* Cuts text through all stages and hands each word on; false from `word` stops it. */
@@ -115,24 +124,25 @@ typedef struct Cutter {
     Err *err;
 } Cutter;
 bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) CHECKED;
-bool cutter_cut(Cutter *c, Str text) CHECKED;       /* text: valid UTF-8 */
+bool cutter_cut(Cutter *c, Str text) CHECKED;  /* text: valid UTF-8 */
 
-/* ---- nfc.c ------------------------------------------------------------------------------------------ */
+/* ---- nfc.c ----------------------------------------------------------------------------------- */
 
-/* `text` (valid UTF-8) in Unicode's normalisation form C; *out is text itself where nothing can change. */
+/* `text` (valid UTF-8) in Unicode's normalisation form C; *out is text itself where nothing can
+ * change. */
 bool nfc(Str *out, Str text, Arena *scratch, Err *err) CHECKED;
 
-/* ---- the whole -------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct Tokenizer {
-    const char *name;                               /* in messages */
+    const char *name;                       /* in messages */
     Vocab vocab;
-    int32_t byte_id[256];                           /* the token of one byte; -1: none */
+    int32_t byte_id[256];                   /* the token of one byte; -1: none */
     Merges merges;
-    Trie raw, normal;                               /* added tokens looked for before and after nfc */
+    Trie raw, normal;                       /* added tokens looked for before and after nfc */
     bool nfc;
     Stage stages[STAGES_MAX]; int n_stages;
-    pcre2_general_context *memory;                  /* PCRE2 takes its memory from the tokenizer's arena */
+    pcre2_general_context *memory;          /* PCRE2 takes its memory from the tokenizer's arena */
 };
 
 /* Makes an empty tokenizer, and finds its single bytes after the vocabulary is there. */

@@ -1,6 +1,6 @@
-/* vocab.c -- the tokens of a tokenizer: bytes of an id, id of bytes, and the alphabet between spelling and
- * bytes. One block holds all bytes; a hash table of 8 bytes a slot finds them. Nothing is allocated a
- * token. Invariant: at most two thirds of the slots are taken, so looking ends. */
+/* vocab.c -- the tokens of a tokenizer: bytes of an id, id of bytes, and the alphabet between
+ * spelling and bytes. One block holds all bytes; a hash table of 8 bytes a slot finds them. Nothing
+ * is allocated a token. Invariant: at most two thirds of the slots are taken, so looking ends. */
 #include "text/tokenizer.h"
 
 int64_t table_slots(int64_t n) {
@@ -17,10 +17,12 @@ bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t byt
     return v->bytes && v->tokens && v->slots;
 }
 
-Str vocab_bytes(const Vocab *v, int32_t id) { return (Str){v->bytes + v->tokens[id].at, v->tokens[id].len}; }
+Str vocab_bytes(const Vocab *v, int32_t id) {
+    return (Str){v->bytes + v->tokens[id].at, v->tokens[id].len};
+}
 
-/* The slot that holds these bytes, or the free one where they belong. *tag: what their slot has above
- * the id. */
+/* The slot that holds these bytes, or the free one where they belong. *tag: what their slot has
+ * above the id. */
 static uint64_t *slot_of(const Vocab *v, Str bytes, bool literal, uint64_t *tag) {
     uint64_t h = str_hash(bytes);
     *tag = h >> 32 << 32;
@@ -53,12 +55,12 @@ int32_t vocab_find(const Vocab *v, Str bytes, bool literal) {
     return (int32_t)(uint32_t)*slot_of(v, bytes, literal, &tag) - 1;
 }
 
-/* ---- spellings ------------------------------------------------------------------------------------ */
+/* ---- spellings ------------------------------------------------------------------------------- */
 
 static bool is_own(int c) { return (c >= 33 && c <= 126) || (c >= 161 && c <= 255 && c != 173); }
 
-/* The byte that a character of the alphabet stands for, or -1. The 68 bytes without a character of their
- * own are 0..32, 127..160 and 173, spelled U+0100, U+0101, ... in this order. */
+/* The byte that a character of the alphabet stands for, or -1. The 68 bytes without a character of
+ * their own are 0..32, 127..160 and 173, spelled U+0100, U+0101, ... in this order. */
 static int alphabet_byte(int32_t c) {
     if (c < 0x100) return is_own(c) ? c : -1;
     int n = c - 0x100;
@@ -66,16 +68,17 @@ static int alphabet_byte(int32_t c) {
 }
 
 static int hex4(const char *p) {
+    static const char digits[] = "0123456789abcdefABCDEF";
     int v = 0;
     for (int i = 0; i < 4; i++) {
-        int c = p[i] | 32, d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (d < 0) return -1;
-        v = v << 4 | d;
+        const char *d = p[i] ? strchr(digits, p[i]) : NULL;
+        if (d == NULL) return -1;
+        v = v << 4 | (int)(d - digits - (d - digits > 15 ? 6 : 0));
     }
     return v;
 }
 
-/* The character behind a backslash, which is at s->p[0]; s moves on behind it. -1: no such escape. */
+/* The character that the escape at s->p[0] is; s moves on behind it. -1: no such escape. */
 static int32_t escape_next(Str *s) {
     if (s->n < 2) return -1;
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";

@@ -1,25 +1,26 @@
-/* scan.c -- see scan.h. Nothing recurses: a file cannot choose how deep the stack gets. */
-#include "text/scan.h"
+/* skim.c -- see skim.h. Nothing recurses: a file cannot choose how deep the stack gets. */
+#include "text/skim.h"
 
-static void skip_space(Scan *s) {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r')) s->p++;
+static void skip_space(Skim *s) {
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r'))
+        s->p++;
 }
 
-int64_t scan_at(const Scan *s) { return s->p - s->start; }
+int64_t skim_at(const Skim *s) { return s->p - s->start; }
 
-bool scan_peek(Scan *s, char c) {
+bool skim_peek(Skim *s, char c) {
     skip_space(s);
     return s->p < s->end && *s->p == c;
 }
 
-bool scan_char(Scan *s, char c) {
-    if (!scan_peek(s, c)) return false;
+bool skim_char(Skim *s, char c) {
+    if (!skim_peek(s, c)) return false;
     s->p++;
     return true;
 }
 
-bool scan_string(Scan *s, Str *inside) {
-    if (!scan_peek(s, '"')) return false;
+bool skim_string(Skim *s, Str *inside) {
+    if (!skim_peek(s, '"')) return false;
     const char *p = s->p + 1;
     for (; p < s->end && *p != '"'; p++)
         if (*p == '\\' && p + 1 < s->end) p++;
@@ -29,14 +30,15 @@ bool scan_string(Scan *s, Str *inside) {
     return true;
 }
 
-bool scan_int(Scan *s, int64_t *v) {
+bool skim_int(Skim *s, int64_t *v) {
     skip_space(s);
     const char *p = s->p;
     bool minus = p < s->end && *p == '-';
     p += minus;
     const char *digits = p;
     int64_t n = 0;
-    for (; p < s->end && *p >= '0' && *p <= '9' && n < (int64_t)1 << 53; p++) n = 10 * n + (*p - '0');
+    for (; p < s->end && *p >= '0' && *p <= '9' && n < (int64_t)1 << 53; p++)
+        n = 10 * n + (*p - '0');
     bool plain = p == s->end || !strchr("0123456789.eE", *p);
     if (p == digits || !plain || (*digits == '0' && p > digits + 1)) return false;
     *v = minus ? -n : n;
@@ -44,8 +46,8 @@ bool scan_int(Scan *s, int64_t *v) {
     return true;
 }
 
-bool scan_skip(Scan *s, int64_t *count) {
-    Scan was = *s;
+bool skim_skip(Skim *s, int64_t *count) {
+    Skim was = *s;
     int64_t depth = 0;
     do {
         Str ignored;
@@ -53,7 +55,7 @@ bool scan_skip(Scan *s, int64_t *count) {
         if (s->p == s->end) break;
         char c = *s->p;
         if (c == '"') {
-            if (!scan_string(s, &ignored)) break;
+            if (!skim_string(s, &ignored)) break;
         } else if (c == '{' || c == '[') {
             depth++, s->p++;
         } else if (c == '}' || c == ']') {

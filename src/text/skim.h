@@ -1,0 +1,19 @@
+/* skim.h -- private to text/: a cursor over JSON text for the two large tables of a tokenizer.json.
+ *
+ * A tree of the 300,000 strings of vocab and merges would take several times the file and most of
+ * the loading time; these functions read them where they stand. They check what they read; the rest
+ * of the file is jansson's. Each skips white space first, and leaves the cursor where it was when
+ * it fails. */
+#pragma once
+#include "base/base.h"
+
+typedef struct Skim { const char *start, *p, *end; } Skim;
+
+bool skim_char(Skim *s, char c);            /* takes c if it comes next */
+bool skim_peek(Skim *s, char c);            /* whether c comes next */
+bool skim_string(Skim *s, Str *inside);     /* between the quotes, escapes still there */
+bool skim_int(Skim *s, int64_t *v);         /* an integer below 2^53 in size */
+/* Any one value; brackets are matched by number only. Adds the values in it, keys and itself to
+ * *count. */
+bool skim_skip(Skim *s, int64_t *count);
+int64_t skim_at(const Skim *s);             /* byte offset, for messages */
