@@ -1,0 +1,117 @@
+/* page.c -- sequences that grow, fork, are cut and closed at random. What each one's pages hold is compared with fresh pages
+ * into which the same values were stored in order: a page that two share by mistake, or that is not clean, shows. */
+#include "tests.h"
+
+enum { LENGTH_MAX = 400, SEQS = 6, LAYERS = 2 };
+
+/* A sequence and what it ought to hold: value[i] is the seed of position i's keys and values. */
+typedef struct Twin { KvSeq kv; bool open; uint32_t value[LENGTH_MAX]; } Twin;
+
+static KvLayout layout(KvShape shape) {
+    KvLayout kv = {.shape = shape, .layer_bytes = kv_bytes(&shape)};
+    kv.page_bytes = LAYERS * kv.layer_bytes;
+    return kv;
+}
+
+static void store(const KvLayout *kv, void **page, int64_t pos, uint32_t value) {
+    float k[64], v[64];
+    const KvShape *s = &kv->shape;
+    for (int64_t i = 0; i < LAYERS; i++) {
+        for (int j = 0; j < 64; j++) k[j] = (float)(value + (uint32_t)i) + (float)j, v[j] = -k[j];
+        Span span = {.n = 1, .pos = pos, .pages = page};
+        kv_store((Lane){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64, s->v_of_k ? NULL : v, 64);
+    }
+}
+
+/* Also that nothing stands behind the length. */
+static void twin_check(const KvLayout *kv, const Twin *t, void **fresh) {
+    for (int64_t p = 0; p < t->kv.n_pages; p++) {
+        memset(fresh[p], 0, (size_t)kv->page_bytes);
+        for (int64_t i = p * PAGE; i < MIN(t->kv.length, (p + 1) * PAGE); i++) store(kv, fresh, i, t->value[i]);
+        assert_memory_equal(fresh[p], t->kv.page[p], (size_t)kv->page_bytes);
+    }
+}
+
+static bool twin_grow(Pages *pages, const KvLayout *kv, Twin *t, int64_t n, uint32_t value) {
+    if (!kv_reserve(pages, &t->kv, t->kv.length + n)) return false;
+    for (; n-- > 0; t->kv.length++) store(kv, t->kv.page, t->kv.length, t->value[t->kv.length] = value++);
+    return true;
+}
+
+/* One random change; *dry counts the times when pages were out. */
+static void twin_change(Pages *pages, const KvLayout *kv, Twin *all, Dice *d, int64_t *dry) {
+    Twin *t = &all[dice(d, SEQS)], *from = &all[dice(d, SEQS)];
+    int64_t length = dice(d, t->kv.length + 1), n = dice(d, 200);
+    switch (dice(d, 8)) {
+    case 0:
+        if (t->open) kv_close(pages, &t->kv);
+        else assert_true(kv_open(pages, &t->kv));
+        t->open = !t->open;
+        break;
+    case 1:
+    case 2:
+        if (t->open || !from->open) return;
+        assert_true(kv_fork(pages, &t->kv, &from->kv, dice(d, from->kv.length + 1)));
+        memcpy(t->value, from->value, sizeof t->value);
+        t->open = true;
+        break;
+    case 3:
+        if (t->open) kv_truncate(pages, &t->kv, length);
+        break;
+    default:
+        if (!t->open) return;
+        *dry += !twin_grow(pages, kv, t, MIN(LENGTH_MAX - t->kv.length, n), (uint32_t)dice(d, 1 << 15));
+    }
+}
+
+static void pages_walk(Arena *a, KvShape shape, uint64_t seed) {
+    enum { COUNT_PAGES = 9 };
+    KvLayout kv = layout(shape);
+    Pages *pages = pages_new(a, &kv, COUNT_PAGES, SEQS, LENGTH_MAX);
+    Twin *all = PUSH(a, Twin, SEQS);
+    void *fresh[4];
+    int64_t dry = 0, shared = 0;
+    Dice d = {seed, 0};
+    for (int i = 0; i < 4; i++) fresh[i] = arena_push(a, kv.page_bytes);
+    for (int64_t step = 0; step < 600; step++) {
+        twin_change(pages, &kv, all, &d, &dry);
+        int64_t held = 0;
+        for (int64_t i = 0; i < SEQS; i++) {
+            if (!all[i].open) continue;
+            held += all[i].kv.n_pages;
+            if (!all[i].kv.cut) twin_check(&kv, &all[i], fresh);
+        }
+        shared += held > COUNT_PAGES - pages_free(pages);
+    }
+    assert_true(dry > 3 && shared > 100);
+    for (int64_t i = 0; i < SEQS; i++)
+        if (all[i].open) kv_close(pages, &all[i].kv);
+    assert_int_equal(pages_free(pages), COUNT_PAGES);
+}
+
+static void random_walks_of_sequences(void **state) {
+    pages_walk(*state, (KvShape){DTYPE_F32, 2, 20, 12, false}, 21);
+    pages_walk(*state, (KvShape){DTYPE_BF16, 2, 20, 12, false}, 22);
+    pages_walk(*state, (KvShape){DTYPE_BF16, 1, 40, 32, true}, 23);
+    pages_walk(*state, (KvShape){DTYPE_F32, 1, 40, 32, true}, 24);
+}
+
+static void what_runs_out_says_so(void **state) {
+    KvLayout kv = layout((KvShape){DTYPE_F32, 1, 8, 8, false});
+    Pages *pages = pages_new(*state, &kv, 2, 2, 3 * PAGE);
+    KvSeq s, t, u;
+    assert_true(kv_open(pages, &s) && kv_open(pages, &t) && !kv_open(pages, &u));
+    assert_true(kv_reserve(pages, &s, PAGE));
+    assert_false(kv_reserve(pages, &s, 2 * PAGE + 1));          /* takes what there is ... */
+    assert_false(kv_reserve(pages, &t, 1));
+    kv_truncate(pages, &s, 0);                                  /* ... and gives it back */
+    assert_true(kv_reserve(pages, &t, 2 * PAGE));
+    kv_close(pages, &s);
+    kv_close(pages, &t);
+    assert_int_equal(pages_free(pages), 2);
+}
+
+int page_tests(void) {
+    const struct CMUnitTest tests[] = {ARENA_TEST(random_walks_of_sequences), ARENA_TEST(what_runs_out_says_so)};
+    return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
+}

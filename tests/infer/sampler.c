@@ -1,0 +1,193 @@
+/* sampler.c -- the draw against two twins that share nothing with it: the contract's words, executed one after another over
+ * the whole sorted vocabulary (same token every time), and probabilities in double (statistics, and what may be drawn). */
+#include "tests.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- the contract, literally -------------------------------------------------------------------------------------- */
+
+typedef struct Cand { float p; int32_t id; } Cand;
+
+static int cand_order(const void *a, const void *b) {
+    const Cand *x = a, *y = b;
+    if (x->p != y->p) return x->p > y->p ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static int32_t literal_pick(Cand *c, const float *logits, int64_t V, const Sampling *s, int64_t position) {
+    float max = -INFINITY, total = 0, kept_total = 0, sum = 0;
+    if (s->temperature == 0) {
+        int64_t best = 0;
+        for (int64_t i = 1; i < V; i++)
+            if (logits[i] > logits[best]) best = i;
+        return (int32_t)best;
+    }
+    for (int64_t i = 0; i < V; i++) max = fmaxf(max, logits[i] / s->temperature);
+    for (int64_t i = 0; i < V; i++) c[i] = (Cand){exp_f32(logits[i] / s->temperature - max), (int32_t)i};
+    qsort(c, (size_t)V, sizeof *c, cand_order);
+    int64_t n = s->top_k > 0 ? MIN(s->top_k, V) : V, kept = 0;
+    for (int64_t i = 0; i < n; i++) total += c[i].p;
+    do kept_total += c[kept++].p;
+    while (kept < n && kept_total < s->top_p * total);
+    float u = (float)(philox(s->seed, (uint64_t)position, 0).w[0] >> 8) * 0x1p-24f;
+    for (int64_t i = 0; i < kept; i++) {
+        sum += c[i].p;
+        if (sum > u * kept_total) return c[i].id;
+    }
+    return c[kept - 1].id;
+}
+
+enum { NORMAL, NARROW, COARSE, FLAT, SPIKE, MASKED, N_SHAPES };
+
+static void row_make(float *x, int64_t V, int shape, Dice *d) {
+    for (int64_t i = 0; i < V; i++) {
+        float z = dice_normal(d);
+        x[i] = shape == NORMAL ? 6 * z : shape == NARROW ? z : shape == COARSE ? rintf(2 * z) : shape == FLAT ? 1
+             : shape == SPIKE ? (dice(d, 50) ? z - 30 : 8 + z) : dice(d, 3) ? -INFINITY : 3 * z;
+    }
+    x[dice(d, V)] = 9.5f;                       /* never all masked */
+}
+
+static void draws_are_the_contracts(void **state) {
+    static const int64_t sizes[] = {1, 2, 15, 16, 17, 100, 1000, 5000};
+    static const float temps[] = {0, 0.1f, 0.7f, 1, 1.5f, 100};
+    static const int64_t ks[] = {0, 1, 2, 5, 40, 6000};
+    static const float ps[] = {0, 0.1f, 0.5f, 0.95f, 0.999999f, 1};
+    Arena *a = *state;
+    Dice d = {11, 0};
+    float *x = PUSH(a, float, 5000);
+    Cand *c = PUSH(a, Cand, 5000);
+    void *work = arena_push(a, sampler_bytes(5000));
+    for (int64_t i = 0; i < 4000; i++) {
+        int64_t V = sizes[dice(&d, i % 10 ? 7 : COUNT(sizes))];
+        row_make(x, V, (int)dice(&d, N_SHAPES), &d);
+        for (int64_t j = 0; j < 4; j++) {
+            Sampling s = {temps[dice(&d, COUNT(temps))], ks[dice(&d, COUNT(ks))], ps[dice(&d, COUNT(ps))], (uint64_t)i << 33 | 5};
+            int64_t position = dice(&d, 1 << 20) << (j * 8);
+            Token t = sampler_pick(x, V, &s, position, work);
+            if (t.id != literal_pick(c, x, V, &s, position))
+                fail_msg("V %d T %g k %d p %g: drew %d", (int)V, (double)s.temperature, (int)s.top_k, (double)s.top_p, t.id);
+            assert_true(bits_of_f32(t.logprob) == bits_of_f32(x[t.id] - row_lse(x, V)));
+        }
+    }
+}
+
+static void large_vocabularies_too(void **state) {
+    Arena *a = *state;
+    enum { V = 49152 };
+    Dice d = {12, 0};
+    float *x = PUSH(a, float, V);
+    Cand *c = PUSH(a, Cand, V);
+    void *work = arena_push(a, sampler_bytes(V));
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        row_make(x, V, shape, &d);
+        for (int64_t j = 0; j < 6; j++) {
+            Sampling s = {j % 2 ? 1 : 2.5f, j == 2 ? 50 : j == 3 ? 20000 : 0, j == 4 ? 0.9f : 1, 7};
+            assert_int_equal(sampler_pick(x, V, &s, j, work).id, literal_pick(c, x, V, &s, j));
+        }
+    }
+}
+
+/* ---- statistics ----------------------------------------------------------------------------------------------------- */
+
+enum { WORDS = 40, DRAWS = 100000 };
+
+static int double_order(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Probabilities after temperature, top-k and top-p, in double; distinct logits, so that the smallest kept value cuts. */
+static void twin(double *p, const float *x, const Sampling *s) {
+    double sorted[WORDS], total = 0, sum = 0, least = 0, kept = 0;
+    for (int i = 0; i < WORDS; i++) sorted[i] = p[i] = exp((double)x[i] / (double)s->temperature);
+    qsort(sorted, WORDS, sizeof *sorted, double_order);
+    int n = s->top_k > 0 ? (int)s->top_k : WORDS;
+    for (int i = 0; i < n; i++) total += sorted[i];
+    for (int i = 0; i < n && (i == 0 || sum < (double)s->top_p * total); i++) sum += least = sorted[i];
+    for (int i = 0; i < WORDS; i++) kept += p[i] = p[i] >= least ? p[i] : 0;
+    for (int i = 0; i < WORDS; i++) p[i] /= kept;
+}
+
+/* Pearson's chi-square over the words that can come; the bound is mean + 6 standard deviations. */
+static void frequencies_are_right(void **state) {
+    static const Sampling cases[] = {{1, 0, 1, 1}, {0.6f, 0, 1, 2}, {1, 7, 1, 3}, {1, 0, 0.8f, 4}, {1.7f, 20, 0.9f, 5}};
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(WORDS));
+    for (int64_t c = 0; c < COUNT(cases); c++) {
+        Dice d = {13, (uint64_t)c << 20};
+        float x[WORDS];
+        double p[WORDS], chi = 0;
+        int64_t hits[WORDS] = {0}, words = 0;
+        for (int i = 0; i < WORDS; i++) x[i] = 1.5f * dice_normal(&d);
+        twin(p, x, &cases[c]);
+        for (int64_t i = 0; i < DRAWS; i++) hits[sampler_pick(x, WORDS, &cases[c], i, work).id]++;
+        for (int i = 0; i < WORDS; i++) {
+            if (p[i] == 0) assert_int_equal(hits[i], 0);
+            if (p[i] == 0) continue;
+            double expected = p[i] * DRAWS;
+            chi += ((double)hits[i] - expected) * ((double)hits[i] - expected) / expected;
+            words++;
+        }
+        double degrees = (double)words - 1;
+        if (chi > degrees + 6 * sqrt(2 * degrees)) fail_msg("case %d: chi-square %g of %g", (int)c, chi, degrees);
+    }
+}
+
+/* ---- edges ------------------------------------------------------------------------------------------------------------- */
+
+static void ties_go_to_the_lowest_id(void **state) {
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(100));
+    float x[100];
+    for (int i = 0; i < 100; i++) x[i] = i % 10 == 7 ? 3 : -3;
+    assert_int_equal(sampler_pick(x, 100, &(Sampling){0, 0, 1, 1}, 5, work).id, 7);
+    for (int64_t i = 0; i < 200; i++) {                         /* the three best are 7, 17, 27; the best alone is 7 */
+        assert_true(sampler_pick(x, 100, &(Sampling){1, 3, 1, 9}, i, work).id <= 27);
+        assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 1, 1, 9}, i, work).id, 7);
+        assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 0, 0, 9}, i, work).id, 7);
+    }
+}
+
+static void a_draw_has_an_address(void **state) {
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(300));
+    Dice d = {14, 0};
+    float x[300];
+    int64_t seed_moved = 0, position_moved = 0;
+    for (int i = 0; i < 300; i++) x[i] = dice_normal(&d);
+    for (int64_t i = 0; i < 200; i++) {
+        int32_t id = sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id;
+        assert_int_equal(sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id, id);
+        seed_moved += sampler_pick(x, 300, &(Sampling){1, 0, 1, 42 + ((uint64_t)1 << 40)}, i, work).id != id;
+        position_moved += sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i + ((int64_t)1 << 40), work).id != id;
+    }
+    assert_true(seed_moved > 150 && position_moved > 150);
+}
+
+static void broken_rows_draw_nothing(void **state) {
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(50));
+    static const float bad[] = {NAN, INFINITY};
+    for (int i = 0; i < 6; i++) {
+        float x[50];
+        for (int j = 0; j < 50; j++) x[j] = i < 4 ? (float)j : -INFINITY;
+        if (i < 4) x[20] = bad[i / 2];
+        Token t = sampler_pick(x, 50, &(Sampling){(float)(i % 2), 0, 1, 1}, 3, work);
+        assert_int_equal(t.id, -1);
+        assert_true(isnan(t.logprob));
+    }
+    float x[2] = {1e38f, -1e38f};               /* over the top only after the temperature */
+    assert_int_equal(sampler_pick(x, 2, &(Sampling){0.01f, 0, 1, 1}, 3, work).id, -1);
+    assert_int_equal(sampler_pick(x, 2, &(Sampling){1, 0, 1, 1}, 3, work).id, 0);
+}
+
+int sampler_tests(void) {
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(draws_are_the_contracts), ARENA_TEST(large_vocabularies_too), ARENA_TEST(frequencies_are_right),
+        ARENA_TEST(ties_go_to_the_lowest_id), ARENA_TEST(a_draw_has_an_address), ARENA_TEST(broken_rows_draw_nothing),
+    };
+    return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
+}

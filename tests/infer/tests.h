@@ -1,0 +1,22 @@
+/* tests.h -- what the tests of infer/ share: random numbers, an arena a test, tiny models in an engine. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "infer/parts.h"
+
+/* A number below n; each call another, the same in every run. */
+typedef struct Dice { uint64_t seed, n; } Dice;
+int64_t dice(Dice *d, int64_t n);
+float dice_unit(Dice *d);
+float dice_normal(Dice *d);                     /* about: the sum of twelve units less six */
+
+/* cmocka's state is an Arena, new for each test. */
+int arena_setup(void **state);
+int arena_teardown(void **state);
+#define ARENA_TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
+
+/* Groups; each returns the number of failed tests. */
+int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void);

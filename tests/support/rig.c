@@ -1,0 +1,77 @@
+/* rig.c -- see rig.h. */
+#include "rig.h"
+
+const char *rig_path(Arena *a, const char *name) {
+    const char *shared = os_env("LISAO_SHARED");
+    const char *golden = str_fmt(a, "tests/golden/models/%s", name).p;
+    const char *oracle = str_fmt(a, "%s/oracles/models/%s", shared ? shared : "../shared", name).p;
+    return os_exists(golden) ? golden : os_exists(oracle) ? oracle : NULL;
+}
+
+/* The test cannot go on: what the world did stands in err. */
+static void must(bool ok, const Err *err) {
+    if (!ok) log_at(LOG_ERROR, "%s", err->msg);
+    CHECK(ok);
+}
+
+void rig_open(Rig *r, Arena *a, Team *team, const char *path) {
+    Err err = {0};
+    *r = (Rig){.a = a, .team = team};
+    must(store_open(&r->store, a, path, &err), &err);
+    must(model_open(&r->model, a, r->store, &err), &err);
+}
+
+void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages) {
+    Err err = {0};
+    engine_plan(&plan, spec, positions);
+    if (pages) plan.pages = pages;
+    must(plan_new(&r->plan, r->a, r->model, &plan, 0, r->team, &err), &err);
+    must(engine_new(&r->engine, r->a, r->plan, spec, r->team, &err), &err);
+}
+
+void rig_close(Rig *r) { store_close(r->store); }
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+void ask_prompt(int32_t *token, int64_t text, int64_t n, int64_t V) {
+    for (int64_t i = 0; i < n; i++) token[i] = (int32_t)(philox((uint64_t)text, (uint64_t)i, 3).w[0] % (uint64_t)V);
+}
+
+static void answer_hear(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
+    Answer *a = arg;
+    CHECK(a->finish == FINISH_NONE && a->seq == seq);
+    CHECK((t.id < 0) == !logits && (t.id >= 0 || finish == FINISH_CANCEL || finish == FINISH_ERROR));
+    a->finish = finish;
+    a->last = engine_stats(a->engine).steps;
+    if (t.id < 0) return;
+    CHECK(a->n < ANSWER_MAX && t.id < a->V);
+    CHECK(bits_of_f32(t.logprob) == bits_of_f32(logits[t.id] - row_lse(logits, a->V)));
+    if (a->n == 0) a->first = a->last;
+    a->token[a->n++] = t;
+    sha256_add(&a->sha, logits, a->V * (int64_t)sizeof *logits);
+    sha256_add(&a->sha, &t.id, sizeof t.id);
+    sha256_add(&a->sha, &t.logprob, sizeof t.logprob);
+}
+
+int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err) {
+    int32_t prompt[PROMPT_MAX];
+    CHECK(q->n <= PROMPT_MAX);
+    ask_prompt(prompt, q->text, q->n, r->model->cfg.V);
+    *to = (Answer){.engine = r->engine, .V = r->model->cfg.V};
+    sha256_init(&to->sha);
+    return to->seq = engine_add(r->engine, &(SeqReq){.prompt = prompt, .n_prompt = q->n, .max_tokens = q->max_tokens,
+        .sampling = q->sampling, .stop = q->stop, .n_stop = q->n_stop, .tenant = q->tenant, .priority = q->priority,
+        .on_token = answer_hear, .arg = to}, err);
+}
+
+bool answer_same(const Answer *a, const Answer *b) {
+    char x[65], y[65];
+    Sha256 sx = a->sha, sy = b->sha;
+    sha256_hex(&sx, x);
+    sha256_hex(&sy, y);
+    return a->n == b->n && a->finish == b->finish && !strcmp(x, y);
+}
+
+void rig_run(Rig *r) {
+    while (engine_step(r->engine)) continue;
+}

@@ -1,0 +1,43 @@
+/* rig.h -- a model in an engine, and requests whose answers can be compared bit for bit. */
+#pragma once
+#include "infer/infer.h"
+
+/* The folder of an oracle model: in tests/golden/models, else in $LISAO_SHARED or ../shared. NULL: not there. */
+const char *rig_path(Arena *a, const char *name);
+
+/* Everything lives in `a`, the caller's; the team too is the caller's. */
+typedef struct Rig {
+    Arena *a;
+    Team *team;
+    Store *store;
+    Model *model;
+    Plan *plan;
+    Engine *engine;
+} Rig;
+/* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise); pages 0: as many as engine_plan says. */
+void rig_open(Rig *r, Arena *a, Team *team, const char *path);
+void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages);
+void rig_close(Rig *r);
+
+/* A request told by few numbers: the prompt is the first n of the endless random tokens number `text`. */
+typedef struct Ask {
+    int64_t text, n, max_tokens;
+    Sampling sampling;
+    int64_t tenant, priority;
+    const int32_t *stop; int64_t n_stop;
+} Ask;
+enum { ANSWER_MAX = 64, PROMPT_MAX = 1024 };
+typedef struct Answer {
+    int64_t seq;
+    int64_t n; Token token[ANSWER_MAX];
+    Finish finish;                              /* FINISH_NONE while it runs */
+    int64_t first, last;                        /* engine step of the first token and of the last call */
+    Sha256 sha;                                 /* logits, id and logprob of each draw */
+    const Engine *engine;
+    int64_t V;
+} Answer;
+void ask_prompt(int32_t *token, int64_t text, int64_t n, int64_t V);
+/* engine_add; CHECKs in the callback that nothing comes after the end and that log-probabilities are raw logit less row_lse. */
+int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err);
+bool answer_same(const Answer *a, const Answer *b);     /* tokens, log-probabilities, logits, end */
+void rig_run(Rig *r);                           /* steps until there is nothing to do */
