@@ -42,6 +42,7 @@ typedef struct Config {
     int64_t Q, R, d_nope, d_rope, d_v;          /* MLA; Q = 0: one q projection */
     int64_t E, K, shared, F_moe, first_dense;   /* MoE from layer first_dense on; E = 0: dense everywhere */
     Router router;                              /* kind, groups, norm, scale (bias NULL here) */
+    int64_t mtp;                                /* layers L.. of the file predict further tokens: known, skipped */
     int64_t max_positions;
     int64_t bos, eos[8], n_eos;                 /* -1: none */
     const char *recorded_mla;                   /* "expanded"/"absorbed" where config.json says so (key mla_form), or NULL */
@@ -68,6 +69,7 @@ typedef struct Param {
     bool f32;                                   /* never rounded: router, norms, biases */
     Weight w;                                   /* its shape and type; row: as a whole in canonical order, or NULL */
     const struct Source *source;                /* private: where its rows stand in the files */
+    int32_t row;                                /* private: its row of the table */
     int64_t count;                              /* numbers: n * rows * cols */
     float *master, *grad, *m, *v;               /* (count) each, f32; NULL unless training */
 } Param;
@@ -76,6 +78,7 @@ typedef struct Layer Layer;                     /* private: pointers into the pa
 typedef struct Model {
     Config cfg;
     Param *param; int64_t n_params;             /* in table order */
+    Param *embed, *norm, *head;                 /* head is embed when tied */
     Layer *layer;                               /* (L) */
     Arena *arena;
     DType file_type;                            /* of the largest matrices: decides the default formats */

@@ -1,0 +1,18 @@
+/* ffn.c -- the gated FFN (Shazeer 2020): y = y + (silu(x Wg^T) * (x Wu^T)) Wd^T. Dense layers, and the shared experts
+ * of a layer with experts, which are one FFN of their summed width. */
+#include "model/layer.h"
+
+void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode) {
+    const Config *c = &p->model->cfg;
+    const Layer *w = &p->model->layer[layer];
+    const Param *gate = w->gate ? w->gate : w->gate_s, *up = w->up ? w->up : w->up_s;
+    const Param *down = w->down ? w->down : w->down_s;
+    int64_t F = gate->w.rows;
+
+    Input in = input_of(l, p, a->fn, b->n, c->C, c->C);
+    project(lane_quiet(l), a->g, F, gate, &in, STORE_SET);
+    project(l, a->u, F, up, &in, STORE_SET);
+    silu_mul(l, a->h, a->g, a->u, b->n * F);
+    in = input_of(l, p, a->h, b->n, F, F);
+    project(l, y, c->C, down, &in, mode);
+}

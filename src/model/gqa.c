@@ -1,0 +1,30 @@
+/* gqa.c -- grouped-query attention (Ainslie et al. 2023): H query heads share G heads of keys and values.
+ *
+ *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k turned by rope;  mid = x + attention(q, K, V) Wo^T
+ *
+ * Sums and roundings: docs/contract.md 5; derivation of the backward: docs/math/gqa.md. */
+#include "model/layer.h"
+
+void gqa(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+    const Config *c = &p->model->cfg;
+    const Layer *w = &p->model->layer[layer];
+    const PlanState *s = p->state;
+    int64_t n = b->n, ld = (c->H + 2 * c->G) * c->D, half = c->D / 2;
+    float *q = a->qkv, *k = q + c->H * c->D, *v = k + c->G * c->D;
+
+    Input in = input_of(l, p, a->xn, n, c->C, c->C);
+    project(lane_quiet(l), q, ld, w->q, &in, STORE_SET);
+    project(lane_quiet(l), k, ld, w->k, &in, STORE_SET);
+    project(l, v, ld, w->v, &in, STORE_SET);
+    /* q and k stand side by side: one call turns the heads of both. */
+    rope(l, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
+
+    Attend t = s->attend;
+    t.off = layer * p->kv.layer_bytes;
+    kv_store(l, &t.kv, t.off, b->span, b->n_spans, k, ld, v, ld);
+    attend(l, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
+
+    in = input_of(l, p, a->att, n, c->H * c->D, c->H * c->D);
+    rows_copy(l, a->mid, c->C, a->x, c->C, n, c->C);
+    project(l, a->mid, c->C, w->o, &in, STORE_ADD);
+}

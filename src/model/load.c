@@ -1,0 +1,177 @@
+/* load.c -- from the tensors of an opened file to the parameters of a model. Data stays where it is mapped; only vectors
+ * (norms, biases), which are small, are widened to f32.
+ *
+ * Invariants: every parameter has a tensor of its shape and of a type that kern can pack; every tensor of the file
+ * has been taken by a parameter or is one of those known to be left out. So nothing that the file says is lost unseen. */
+#include "model/layer.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct Loader {
+    Model *m;
+    Arena *a;
+    const Store *store;
+    bool gguf;
+    const Tensor **taken; int64_t n_taken;      /* room for all tensors of the store */
+    Err *err;
+} Loader;
+
+static bool wrong(Loader *o, const char *name, const char *what) {
+    return err_set(o->err, ERR_FORMAT, "%s: tensor %s: %s", store_path(o->store), name, what);
+}
+
+static const Tensor *take(Loader *o, const char *name) {
+    const Tensor *t = store_find(o->store, str_of(name));
+    if (t) {
+        CHECK(o->n_taken < store_count(o->store));
+        o->taken[o->n_taken++] = t;
+    }
+    return t;
+}
+
+/* The tensor `name` of the shape dim (n_dims of them; unused leading ones are given as n_dims smaller). */
+static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const int64_t *dim) {
+    const Tensor *t = take(o, name);
+    if (!t) return (void)wrong(o, name, "is missing"), NULL;
+    bool fits = t->n_dims == n_dims;
+    for (int i = 0; fits && i < n_dims; i++) fits = t->dim[i] == dim[i];
+    if (!fits) {
+        Tensor want = {.n_dims = n_dims};
+        memcpy(want.dim, dim, (size_t)n_dims * sizeof *dim);
+        char what[160];
+        Str has = tensor_shape(o->a, t), wants = tensor_shape(o->a, &want);
+        snprintf(what, sizeof what, "has the shape %.*s where the configuration asks for %.*s", STRF(has), STRF(wants));
+        return (void)wrong(o, name, what), NULL;
+    }
+    if (t->type > DTYPE_Q8_0) return (void)wrong(o, name, "is of a type that is no weight's"), NULL;
+    return t;
+}
+
+/* ---- one parameter -------------------------------------------------------------------------------------- */
+
+static void part_put(Source *s, const Tensor *t) { s->part[s->n_parts++] = (Part){t->data, t->bytes, t->type}; }
+
+static Source *source_push(Loader *o, Param *p, Transform transform, int64_t parts) {
+    Source *s = PUSH(o->a, Source, 1);
+    s->transform = transform;
+    s->part = PUSH(o->a, Part, parts);
+    p->source = s;
+    return s;
+}
+
+/* Hugging Face has experts one by one. */
+static bool take_experts(Loader *o, Param *p) {
+    Source *s = source_push(o, p, SAME, p->w.n);
+    for (int64_t i = 0; i < p->w.n; i++) {
+        const Tensor *t = take_shaped(o, param_name(o->a, p, i), 2, (int64_t[]){p->w.rows, p->w.cols});
+        if (!t) return false;
+        if (i && t->type != s->part[0].type) return wrong(o, param_name(o->a, p, i), "is of another type than the experts before it");
+        part_put(s, t);
+    }
+    p->w.type = s->part[0].type;
+    return true;
+}
+
+static bool take_split_kv(Loader *o, Param *p, const char *prefix) {
+    const Config *c = &o->m->cfg;
+    const Tensor *k = take_shaped(o, str_fmt(o->a, "%sattn_k_b.weight", prefix).p, 3, (int64_t[]){c->H, c->R, c->d_nope});
+    if (!k) return false;
+    const Tensor *v = take_shaped(o, str_fmt(o->a, "%sattn_v_b.weight", prefix).p, 3, (int64_t[]){c->H, c->d_v, c->R});
+    if (!v) return false;
+    Source *s = source_push(o, p, SPLIT_KV, 2);
+    s->head = c->d_nope + c->d_v, s->nope = c->d_nope, s->rank = c->R;
+    part_put(s, k);
+    part_put(s, v);
+    p->w.type = DTYPE_F32;                      /* gathered rows are dequantised: kv_b is never a8 */
+    return true;
+}
+
+static void widen_vector(Loader *o, Param *p) {
+    float *x = PUSH(o->a, float, p->w.cols);
+    weight_row(x, &p->w, 0, 0);
+    p->w.row = x;
+    p->w.type = DTYPE_F32;
+}
+
+static bool param_load(Loader *o, Param *p) {
+    Names names = param_names(o->m, p);
+    const char *prefix = p->layer < 0 ? "" : str_fmt(o->a, "blk.%lld.", (long long)p->layer).p;
+    const char *name = o->gguf ? str_fmt(o->a, "%s%s", prefix, names.gguf).p : p->name;
+    if (names.expert && !o->gguf) return take_experts(o, p);
+    if (names.transform == SPLIT_KV && o->gguf && !store_find(o->store, str_of(name))) return take_split_kv(o, p, prefix);
+
+    int n_dims = names.expert ? 3 : names.vector ? 1 : 2;
+    int64_t dim[3] = {p->w.n, p->w.rows, p->w.cols};
+    const Tensor *t = take_shaped(o, name, n_dims, dim + 3 - n_dims);
+    if (!t) return false;
+    p->w.type = t->type;
+    if (names.transform == PERMUTED && o->gguf) {
+        Source *s = source_push(o, p, PERMUTED, 1);
+        s->head = o->m->cfg.D;
+        part_put(s, t);
+        return true;
+    }
+    p->w.row = t->data;
+    if (names.vector) widen_vector(o, p);
+    return true;
+}
+
+/* ---- what is left ------------------------------------------------------------------------------------------ */
+
+static int by_address(const void *a, const void *b) {
+    uintptr_t x = (uintptr_t)*(const Tensor *const *)a, y = (uintptr_t)*(const Tensor *const *)b;
+    return (x > y) - (x < y);
+}
+
+/* Tensors that may be there without being read: layers that predict further tokens, a copy of a tied embedding, and the
+ * rope frequencies that old checkpoints carry. */
+static bool left_out(const Loader *o, Str name) {
+    const Config *c = &o->m->cfg;
+    Str layers = STR("model.layers."), at = {0};
+    if (c->tied && str_eq(name, STR("lm_head.weight"))) return true;
+    if (str_ends(name, STR(".rotary_emb.inv_freq"))) return true;
+    if (!str_starts(name, layers)) return false;
+    at = (Str){name.p + layers.n, 0};
+    while (at.n < name.n - layers.n && at.p[at.n] != '.') at.n++;
+    int64_t layer;
+    return str_i64(at, &layer) && layer >= c->L && layer < c->L + c->mtp;
+}
+
+static bool surplus_refuse(Loader *o) {
+    qsort(o->taken, (size_t)o->n_taken, sizeof *o->taken, by_address);
+    for (int64_t i = 0; i < store_count(o->store); i++) {
+        const Tensor *t = store_at(o->store, i);
+        if (bsearch(&t, o->taken, (size_t)o->n_taken, sizeof t, by_address) || left_out(o, t->name)) continue;
+        return err_set(o->err, ERR_UNSUPPORTED, "%s: tensor %.*s is not part of the model that the configuration describes; "
+                       "running without it would give other answers", t->file, STRF(t->name));
+    }
+    return true;
+}
+
+/* The type that most numbers of the matrices have. */
+static DType main_type(const Model *m) {
+    int64_t count[DTYPE_N] = {0};
+    DType best = DTYPE_F32;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const Param *p = &m->param[i];
+        if (p->f32) continue;
+        count[p->w.type] += p->count;
+        if (count[p->w.type] > count[best]) best = p->w.type;
+    }
+    return best;
+}
+
+bool model_open(Model **out, Arena *a, const Store *s, Err *err) {
+    Model *m = PUSH(a, Model, 1);
+    m->arena = a;
+    if (!config_read(&m->cfg, s, err)) return false;
+    params_build(m, a);
+    Loader o = {.m = m, .a = a, .store = s, .gguf = store_kind(s) == STORE_GGUF, .err = err};
+    o.taken = PUSH(a, const Tensor *, store_count(s) + 1);
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!param_load(&o, &m->param[i])) return false;
+    if (!surplus_refuse(&o)) return false;
+    m->file_type = main_type(m);
+    *out = m;
+    return true;
+}

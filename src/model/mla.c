@@ -1,0 +1,103 @@
+/* mla.c -- multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): keys and values of all heads come from one
+ * latent c of rank R, beside one rope key for all heads.
+ *
+ *     q = W_UQ norm(W_DQ x)  (or W_Q x);  [c~ | k~] = W_KVa x;  c = norm(c~);  k~ and the ends of q turned by rope
+ *
+ * Expanded: head h has K = [W_UK c | k~], V = W_UV c, and attention is GQA's with G = H.
+ * Absorbed: W_UK moves to the other side of the score: one head of keys [c | k~] whose first R numbers are its values;
+ * q^ = W_UK^T q before, o = W_UV o^ after. The cache holds R + r numbers a position instead of H (n + r + v).
+ *
+ * Both norms have eps 1e-6 whatever rms_norm_eps says, as in the released code. Sums and roundings: docs/contract.md 5;
+ * derivation of the backward: docs/math/mla.md. */
+#include "model/layer.h"
+
+static const float EPS = 1e-6f;
+
+typedef struct Dims { int64_t N, C, H, n, r, v, R, Q; } Dims;
+static Dims dims_of(const Plan *p, const Batch *b) {
+    const Config *c = &p->model->cfg;
+    return (Dims){b->n, c->C, c->H, c->d_nope, c->d_rope, c->d_v, c->R, c->Q};
+}
+
+static const float *vector(const Param *p) { return p->w.row; }
+
+/* a->q (N, H (n+r)) and a->ck (N, R+r), both after rope. */
+static void queries_and_latent(Lane l, Plan *p, const Layer *w, Dims d, LayerActs *a) {
+    const PlanState *s = p->state;
+    bool pairs = p->model->cfg.rope.pairs;
+    int64_t ldq = d.H * (d.n + d.r), ldk = d.R + d.r;
+    Input in = input_of(l, p, a->xn, d.N, d.C, d.C);
+    if (w->q) project(lane_quiet(l), a->q, ldq, w->q, &in, STORE_SET);
+    else project(lane_quiet(l), a->qa, d.Q, w->q_a, &in, STORE_SET);
+    project(l, a->kva, ldk, w->kv_a, &in, STORE_SET);
+
+    /* Rows only, so each lane goes on with its own. */
+    Lane quiet = lane_quiet(l);
+    if (w->q_a) rmsnorm(quiet, a->qn, d.Q, a->qr, a->qa, d.Q, vector(w->q_a_norm), d.N, d.Q, EPS);
+    rmsnorm(quiet, a->ck, ldk, a->cr, a->kva, ldk, vector(w->kv_a_norm), d.N, d.R, EPS);
+    rows_copy(quiet, a->ck + d.R, ldk, a->kva + d.R, ldk, d.N, d.r);
+    rope(l, a->ck + d.R, ldk, 0, d.N, 1, d.r / 2, pairs, false, s->cos, s->sin);
+    if (w->q_a) {
+        in = input_of(l, p, a->qn, d.N, d.Q, d.Q);
+        project(l, a->q, ldq, w->q_b, &in, STORE_SET);
+    }
+    rope(l, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos, s->sin);
+}
+
+static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d, LayerActs *a) {
+    int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v);
+    Input in = input_of(l, p, a->ck, d.N, d.R, d.R + d.r);
+    project(l, a->kvb, ldb, w->kv_b, &in, STORE_SET);
+    /* kv_b's rows are, head by head, n of the key and v of the value; the rope key goes to every head. */
+    Range rows = lane_range(l, d.N);
+    for (int64_t i = rows.lo; i < rows.hi; i++)
+        for (int64_t h = 0; h < d.H; h++) {
+            const float *from = a->kvb + i * ldb + h * (d.n + d.v);
+            float *k = a->k + (i * d.H + h) * dk;
+            memcpy(k, from, (size_t)d.n * sizeof *k);
+            memcpy(k + d.n, a->ck + i * (d.R + d.r) + d.R, (size_t)d.r * sizeof *k);
+            memcpy(a->v + (i * d.H + h) * d.v, from + d.n, (size_t)d.v * sizeof *k);
+        }
+    lane_sync(l);
+    kv_store(l, &t->kv, t->off, b->span, b->n_spans, a->k, d.H * dk, a->v, d.H * d.v);
+    attend(l, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans, p->state->attend_work);
+}
+
+/* Each head multiplies every row with a matrix of its own: heads are experts to which all rows go. */
+static void absorbed(Lane l, Plan *p, const Batch *b, int64_t layer, const Attend *t, Dims d, LayerActs *a) {
+    const PlanState *s = p->state;
+    int64_t dk = d.R + d.r, dq = d.n + d.r;
+    Input in = input_gathered(l, p, a->q, s->by_head, d.H * d.N, d.n, dq);
+    project_groups(l, a->qh, d.R, &s->uk[layer], &in, s->heads, d.H);
+    Range rows = lane_range(l, d.N);
+    for (int64_t i = rows.lo; i < rows.hi; i++)
+        for (int64_t h = 0; h < d.H; h++) {
+            float *to = a->qc + (i * d.H + h) * dk;
+            memcpy(to, a->qh + (h * d.N + i) * d.R, (size_t)d.R * sizeof *to);
+            memcpy(to + d.R, a->q + (i * d.H + h) * dq + d.n, (size_t)d.r * sizeof *to);
+        }
+    lane_sync(l);
+    kv_store(l, &t->kv, t->off, b->span, b->n_spans, a->ck, dk, NULL, 0);
+    attend(l, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
+    in = input_gathered(l, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
+    project_groups(l, a->qh, d.v, &s->uv[layer], &in, s->heads, d.H);
+    for (int64_t i = rows.lo; i < rows.hi; i++)
+        for (int64_t h = 0; h < d.H; h++) {
+            float *to = a->att + (i * d.H + h) * d.v;
+            memcpy(to, a->qh + (h * d.N + i) * d.v, (size_t)d.v * sizeof *to);
+        }
+    lane_sync(l);
+}
+
+void mla(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+    const Layer *w = &p->model->layer[layer];
+    Dims d = dims_of(p, b);
+    Attend t = p->state->attend;
+    t.off = layer * p->kv.layer_bytes;
+    queries_and_latent(l, p, w, d, a);
+    if (p->spec.mla == MLA_EXPANDED) expanded(l, p, b, w, &t, d, a);
+    else absorbed(l, p, b, layer, &t, d, a);
+    Input in = input_of(l, p, a->att, d.N, d.H * d.v, d.H * d.v);
+    rows_copy(l, a->mid, d.C, a->x, d.C, d.N, d.C);
+    project(l, a->mid, d.C, w->o, &in, STORE_ADD);
+}

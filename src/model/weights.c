@@ -1,0 +1,320 @@
+/* weights.c -- the parameters: one constant table a family, from which loader, saver, initialisation, optimiser,
+ * gradient norm and counts all come. A new family is a table here and a line in `tables`.
+ *
+ * A row is a tensor of the model or of each layer; stacked experts are one row. Rows stand in the order of the sums over
+ * tensors (contract 7): the model's rows before the layers, each layer's in turn, the model's rows after them. */
+#include "model/layer.h"
+#include <math.h>
+
+/* ---- the tables ------------------------------------------------------------------------------------------- */
+
+typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
+
+/* Whether a model or a layer of it has the row. */
+typedef enum When { ALWAYS, UNTIED, DENSE, MOE, SHARED, BIASED, Q_RANK, NO_Q_RANK } When;
+
+/* Initialisation, weight decay, rounding and gradient go together. */
+typedef enum Sort {
+    MATRIX,         /* normal, decay */
+    F32_MATRIX,     /* the same, never rounded: router */
+    NORM,           /* ones */
+    CHOICE_BIAS     /* zeros, no gradient: it moves by the balance of experts */
+} Sort;
+
+typedef struct Row {
+    const char *hf, *gguf;      /* a layer's without "model.layers.N." and "blk.N."; %d: the expert's number */
+    Scope scope;
+    When when;
+    const char *rows, *cols;    /* sums of products of the letters of size_of; rows NULL: a vector */
+    Sort sort;
+    Transform transform;        /* from GGUF; from Hugging Face always SAME */
+    size_t slot;                /* the pointer to it, in Layer or Model */
+} Row;
+
+#define IN(role) offsetof(Layer, role)
+#define OF(role) offsetof(Model, role)
+
+static const Row llama[] = {
+    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME, OF(embed)},
+    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(attn_norm)},
+    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, ALWAYS, "HD", "C", MATRIX, PERMUTED, IN(q)},
+    {"self_attn.k_proj.weight", "attn_k.weight", LAYER, ALWAYS, "GD", "C", MATRIX, PERMUTED, IN(k)},
+    {"self_attn.v_proj.weight", "attn_v.weight", LAYER, ALWAYS, "GD", "C", MATRIX, SAME, IN(v)},
+    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "HD", MATRIX, SAME, IN(o)},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(ffn_norm)},
+    {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(gate)},
+    {"mlp.up_proj.weight", "ffn_up.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(up)},
+    {"mlp.down_proj.weight", "ffn_down.weight", LAYER, ALWAYS, "C", "F", MATRIX, SAME, IN(down)},
+    {"model.norm.weight", "output_norm.weight", MODEL, ALWAYS, NULL, "C", NORM, SAME, OF(norm)},
+    {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
+};
+
+/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: the sizes of a head's parts without rope, with rope, and of its value. */
+static const Row deepseek[] = {
+    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME, OF(embed)},
+    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(attn_norm)},
+    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, SAME, IN(q)},
+    {"self_attn.q_a_proj.weight", "attn_q_a.weight", LAYER, Q_RANK, "Q", "C", MATRIX, SAME, IN(q_a)},
+    {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight", LAYER, Q_RANK, NULL, "Q", NORM, SAME, IN(q_a_norm)},
+    {"self_attn.q_b_proj.weight", "attn_q_b.weight", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, SAME, IN(q_b)},
+    {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight", LAYER, ALWAYS, "R+r", "C", MATRIX, SAME, IN(kv_a)},
+    {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight", LAYER, ALWAYS, NULL, "R", NORM, SAME, IN(kv_a_norm)},
+    {"self_attn.kv_b_proj.weight", "attn_kv_b.weight", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX, SPLIT_KV, IN(kv_b)},
+    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "Hv", MATRIX, SAME, IN(o)},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(ffn_norm)},
+    {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(gate)},
+    {"mlp.up_proj.weight", "ffn_up.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(up)},
+    {"mlp.down_proj.weight", "ffn_down.weight", LAYER, DENSE, "C", "F", MATRIX, SAME, IN(down)},
+    {"mlp.gate.weight", "ffn_gate_inp.weight", LAYER, MOE, "E", "C", F32_MATRIX, SAME, IN(router)},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS, SAME, IN(bias)},
+    {"mlp.experts.%d.gate_proj.weight", "ffn_gate_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME, IN(gate_x)},
+    {"mlp.experts.%d.up_proj.weight", "ffn_up_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME, IN(up_x)},
+    {"mlp.experts.%d.down_proj.weight", "ffn_down_exps.weight", EXPERT, MOE, "C", "f", MATRIX, SAME, IN(down_x)},
+    {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX, SAME, IN(gate_s)},
+    {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX, SAME, IN(up_s)},
+    {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight", LAYER, SHARED, "C", "sf", MATRIX, SAME, IN(down_s)},
+    {"model.norm.weight", "output_norm.weight", MODEL, ALWAYS, NULL, "C", NORM, SAME, OF(norm)},
+    {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
+};
+
+static const struct { const Row *row; int64_t n; } tables[] = {
+    [FAMILY_LLAMA] = {llama, COUNT(llama)},
+    [FAMILY_DEEPSEEK2] = {deepseek, COUNT(deepseek)},
+    [FAMILY_DEEPSEEK3] = {deepseek, COUNT(deepseek)},
+};
+
+static int64_t letter(const Config *c, char name) {
+    switch (name) {
+    case 'C': return c->C;
+    case 'V': return c->V;
+    case 'H': return c->H;
+    case 'G': return c->G;
+    case 'D': return c->D;
+    case 'F': return c->F;
+    case 'Q': return c->Q;
+    case 'R': return c->R;
+    case 'n': return c->d_nope;
+    case 'r': return c->d_rope;
+    case 'v': return c->d_v;
+    case 'E': return c->E;
+    case 'f': return c->F_moe;
+    case 's': return c->shared;
+    default: CHECK(!"a letter of a shape"); return 0;
+    }
+}
+
+/* "Hn+Hr" = H * n + H * r; NULL = 1. */
+static int64_t size_of(const Config *c, const char *shape) {
+    int64_t sum = 0, product = 1;
+    for (; shape && *shape; shape++) {
+        if (*shape == '+') sum += product, product = 1;
+        else product *= letter(c, *shape);
+    }
+    return sum + product;
+}
+
+static bool has(const Config *c, const Row *r, int64_t layer) {
+    bool moe = layer >= c->first_dense;
+    switch (r->when) {
+    case ALWAYS: return true;
+    case UNTIED: return !c->tied;
+    case DENSE: return !moe;
+    case MOE: return moe;
+    case SHARED: return moe && c->shared > 0;
+    case BIASED: return moe && c->router.kind == ROUTER_SIGMOID;
+    case Q_RANK: return c->Q > 0;
+    case NO_Q_RANK: return c->Q == 0;
+    }
+    return false;
+}
+
+/* ---- building ----------------------------------------------------------------------------------------------- */
+
+/* Calls put for every tensor of the model, in table order. */
+static void rows_walk(Model *m, Arena *a, void (*put)(Model *m, Arena *a, const Row *r, int64_t layer)) {
+    const Row *row = tables[m->cfg.family].row;
+    int64_t n = tables[m->cfg.family].n;
+    for (int64_t i = 0, end; i < n; i = end) {
+        end = i + 1;
+        while (row[i].scope != MODEL && row[end].scope != MODEL) end++;     /* a table ends with the model's */
+        for (int64_t layer = 0; layer < (row[i].scope == MODEL ? 1 : m->cfg.L); layer++)
+            for (int64_t j = i; j < end; j++) {
+                int64_t of = row[j].scope == MODEL ? -1 : layer;
+                if (has(&m->cfg, &row[j], of)) put(m, a, &row[j], of);
+            }
+    }
+}
+
+static void param_count(Model *m, Arena *a, const Row *r, int64_t layer) {
+    (void)a, (void)r, (void)layer;
+    m->n_params++;
+}
+
+static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
+    const Config *c = &m->cfg;
+    Param *p = &m->param[m->n_params++];
+    p->row = (int32_t)(r - tables[c->family].row);
+    p->name = layer < 0 ? r->hf : str_fmt(a, "model.layers.%lld.%s", (long long)layer, r->hf).p;
+    p->layer = layer;
+    p->decay = r->rows != NULL;
+    p->frozen = r->sort == CHOICE_BIAS;
+    p->f32 = r->sort != MATRIX;
+    p->w.n = r->scope == EXPERT ? c->E : 1;
+    p->w.rows = size_of(c, r->rows), p->w.cols = size_of(c, r->cols);
+    p->count = p->w.n * p->w.rows * p->w.cols;
+    void *home = layer < 0 ? (void *)m : (void *)&m->layer[layer];
+    *(Param **)(void *)((char *)home + r->slot) = p;
+}
+
+void params_build(Model *m, Arena *a) {
+    rows_walk(m, a, param_count);
+    m->param = PUSH(a, Param, m->n_params);
+    m->layer = PUSH(a, Layer, m->cfg.L);
+    m->n_params = 0;
+    rows_walk(m, a, param_put);
+    if (m->cfg.tied) m->head = m->embed;
+}
+
+Names param_names(const Model *m, const Param *p) {
+    const Row *r = &tables[m->cfg.family].row[p->row];
+    return (Names){r->hf, r->gguf, r->transform, r->scope == EXPERT, r->rows == NULL};
+}
+
+const char *param_name(Arena *a, const Param *p, int64_t i) {
+    const char *number = strstr(p->name, "%d");
+    if (!number) return p->name;
+    return str_fmt(a, "%.*s%lld%s", (int)(number - p->name), p->name, (long long)i, number + 2).p;
+}
+
+int64_t model_count(const Model *m) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < m->n_params; i++) count += m->param[i].count;
+    return count;
+}
+
+/* ---- rows in canonical order ---------------------------------------------------------------------------------- */
+
+static void gather_permuted(uint8_t *out, const Param *p, int64_t row, int64_t n) {
+    int64_t bytes = param_row_bytes(p), half = p->source->head / 2;
+    for (int64_t i = 0; i < n; i++, row++) {
+        int64_t at = row % p->source->head;
+        int64_t from = row - at + at % half * 2 + at / half;
+        memcpy(out + i * bytes, (const uint8_t *)p->source->part[0].p + from * bytes, (size_t)bytes);
+    }
+}
+
+/* Rows j0..j1-1 of head h of W_UK (n, R), whose transpose stands in the file. */
+static void gather_k(float *out, const Source *s, int64_t h, int64_t j0, int64_t j1) {
+    float column[1024];
+    Weight k_b = {.type = s->part[0].type, .n = 1, .cols = s->nope, .row = s->part[0].p};
+    CHECK(s->nope <= COUNT(column));
+    for (int64_t c = 0; c < s->rank; c++) {
+        weight_row(column, &k_b, 0, h * s->rank + c);
+        for (int64_t j = j0; j < j1; j++) out[(j - j0) * s->rank + c] = column[j];
+    }
+}
+
+static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
+    const Source *s = p->source;
+    int64_t value = s->head - s->nope;
+    Weight v_b = {.type = s->part[1].type, .n = 1, .cols = s->rank, .row = s->part[1].p};
+    for (int64_t end = row + n, step; row < end; row += step, out += step * s->rank) {
+        int64_t h = row / s->head, j = row % s->head;
+        step = MIN(end - row, (j < s->nope ? s->nope : s->head) - j);
+        if (j < s->nope) gather_k(out, s, h, j, j + step);
+        else
+            for (int64_t i = 0; i < step; i++)
+                weight_row(out + i * s->rank, &v_b, 0, h * value + j - s->nope + i);
+    }
+}
+
+const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
+    CHECK(n >= 1 && row / p->w.rows == (row + n - 1) / p->w.rows);
+    if (p->w.row) return (const uint8_t *)p->w.row + row * param_row_bytes(p);
+    switch (p->source->transform) {
+    case SAME: return (const uint8_t *)p->source->part[row / p->w.rows].p + row % p->w.rows * param_row_bytes(p);
+    case PERMUTED: gather_permuted(scratch, p, row, n); break;
+    case SPLIT_KV: gather_kv(scratch, p, row, n); break;
+    }
+    return scratch;
+}
+
+void param_drop(const Param *p) {
+    if (p->master || p->w.n * p->w.rows == 1) return;       /* in an arena, not mapped */
+    if (p->w.row) os_drop(p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
+    for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++) os_drop(p->source->part[i].p, p->source->part[i].bytes);
+}
+
+/* ---- masters ------------------------------------------------------------------------------------------------- */
+
+static void master_push(Param *p, Arena *a) {
+    p->master = PUSH(a, float, p->count);
+    p->w.type = DTYPE_F32;
+    p->w.row = p->master;
+    p->source = NULL;
+}
+
+/* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element. */
+static void normal_fill(float *x, int64_t n, double std, uint64_t seed, uint32_t stream) {
+    for (int64_t i = 0; i < n; i++) {
+        Philox w = philox(seed, (uint64_t)i, stream);
+        double s, c, u0 = philox_unit(w.w[0]), u1 = philox_unit(w.w[1]);
+        sincos_f64(6.283185307179586 * u1, &s, &c);
+        x[i] = (float)(std * (sqrt(-2 * log_f64(1 - u0)) * c));
+    }
+}
+
+void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t seed) {
+    Model *m = *out = PUSH(a, Model, 1);
+    *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
+    params_build(m, a);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        Param *p = &m->param[i];
+        Sort sort = tables[c->family].row[p->row].sort;
+        master_push(p, a);
+        if (p->decay) normal_fill(p->master, p->count, std, seed, (uint32_t)((p->layer + 1) * 256 + p->row));
+        else
+            for (int64_t k = 0; k < p->count; k++) p->master[k] = sort == NORM;
+    }
+}
+
+void model_train(Model *m, Arena *a) {
+    Arena *scratch = arena_open("widening", 1 << 30);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        Param *p = &m->param[i], from = *p;
+        Mark mark = arena_mark(scratch);
+        void *room = arena_push(scratch, param_row_bytes(p) * MAX(p->w.rows, 1));
+        master_push(p, a);
+        for (int64_t g = 0; g < p->w.n; g++) {
+            Weight w = {.type = from.w.type, .n = 1, .rows = p->w.rows, .cols = p->w.cols};
+            w.row = param_rows(&from, g * p->w.rows, p->w.rows, room);
+            for (int64_t r = 0; r < p->w.rows; r++)
+                weight_row(p->master + (g * p->w.rows + r) * p->w.cols, &w, 0, r);
+        }
+        param_drop(&from);
+        arena_pop(scratch, mark);
+    }
+    arena_close(scratch);
+}
+
+bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
+    Config c = m->cfg;
+    if (c.mla) c.recorded_mla = "expanded";     /* the form that training has */
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) n += m->param[i].w.n;
+    Tensor *t = PUSH(scratch, Tensor, n);
+    n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const Param *p = &m->param[i];
+        CHECK(p->master);
+        bool vector = param_names(m, p).vector;
+        for (int64_t g = 0; g < p->w.n; g++) {
+            t[n] = (Tensor){.name = str_of(param_name(scratch, p, g)), .type = DTYPE_F32, .n_dims = vector ? 1 : 2,
+                            .dim = {vector ? p->w.cols : p->w.rows, vector ? 0 : p->w.cols},
+                            .data = p->master + g * p->w.rows * p->w.cols};
+            t[n++].bytes = p->w.rows * p->w.cols * 4;
+        }
+    }
+    return ckpt_put_json(w, "config.json", config_json(scratch, &c), err) &&
+           ckpt_put_tensors(w, "model.safetensors", t, n, err);
+}

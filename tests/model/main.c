@@ -1,0 +1,100 @@
+/* main.c -- runs the groups of tests of model/, and holds what they share. */
+#include "tests.h"
+#include <math.h>
+#include <stdio.h>
+
+const char *golden(Arena *a, const char *name) {
+    const char *shared = os_env("LISAO_SHARED");
+    const char *own = str_fmt(a, "tests/golden/%s", name).p;
+    const char *other = str_fmt(a, "%s/oracles/%s", shared ? shared : "../shared", name).p;
+    return os_exists(own) ? own : os_exists(other) ? other : NULL;
+}
+
+void must(bool ok, const Err *err) {
+    if (!ok) fail_msg("%s", err->msg);
+}
+
+json_t *json_of(Arena *a, const char *path) {
+    Err err = {0};
+    Str text;
+    must(os_read(a, &text, path, 1 << 26, &err), &err);
+    json_t *j = json_loadb(text.p, (size_t)text.n, 0, NULL);
+    assert_non_null(j);
+    return j;
+}
+
+void opened(Opened *o, const char *path, int64_t lanes) {
+    Err err = {0};
+    *o = (Opened){.a = arena_open("test", (int64_t)1 << 34), .team = team_open(lanes)};
+    must(store_open(&o->store, o->a, path, &err), &err);
+    must(model_open(&o->model, o->a, o->store, &err), &err);
+}
+
+void planned(Opened *o, PlanSpec spec) {
+    Err err = {0};
+    if (!spec.rows) spec.rows = MIN(256, o->model->cfg.max_positions);
+    if (!spec.positions) spec.positions = MIN(256, o->model->cfg.max_positions);
+    if (!spec.logit_rows) spec.logit_rows = spec.rows;
+    if (!spec.spans) spec.spans = 4;
+    must(plan_new(&o->plan, o->a, o->model, &spec, 0, o->team, &err), &err);
+}
+
+void closed(Opened *o) {
+    team_close(o->team);
+    store_close(o->store);
+    arena_close(o->a);
+}
+
+typedef struct Step { Plan *plan; Batch batch; Out out; } Step;
+
+static void forward(Lane l, void *arg) {
+    Step *s = arg;
+    model_forward(l, s->plan, &s->batch, &s->out, NULL);
+}
+
+Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden) {
+    const Config *c = &o->model->cfg;
+    int64_t states = c->L + 2, n_pages = (T + PAGE - 1) / PAGE;
+    if (!chunk) chunk = T;
+    Result r = {.logits = PUSH(o->a, float, T * c->V), .expert = PUSH(o->a, int32_t, c->L * T * c->K + 1),
+                .expert_weight = PUSH(o->a, float, c->L * T * c->K + 1)};
+    if (hidden) r.hidden = PUSH(o->a, float, states * T * c->C);
+    void **page = PUSH(o->a, void *, n_pages);
+    for (int64_t i = 0; i < n_pages; i++) page[i] = arena_push(o->a, o->plan->kv.page_bytes);
+    Mark mark = arena_mark(o->a);
+    int32_t *want = PUSH(o->a, int32_t, chunk), *id = PUSH(o->a, int32_t, c->L * chunk * c->K + 1);
+    float *x = PUSH(o->a, float, states * chunk * c->C), *weight = PUSH(o->a, float, c->L * chunk * c->K + 1);
+    for (int64_t i = 0; i < chunk; i++) want[i] = (int32_t)i;
+    for (int64_t at = 0; at < T; at += chunk) {
+        int64_t n = MIN(chunk, T - at);
+        Span span = {0, n, at, page, 1};
+        Step s = {o->plan, {n, ids + at, &span, 1, want, n},
+                  {r.logits + at * c->V, hidden ? x : NULL, id, weight, false}};
+        team_run(o->team, forward, &s);
+        assert_false(s.out.nan);
+        for (int64_t i = 0; hidden && i < states; i++)
+            memcpy(r.hidden + (i * T + at) * c->C, x + i * n * c->C, (size_t)(n * c->C) * sizeof *x);
+        for (int64_t i = c->first_dense; i < c->L; i++) {
+            memcpy(r.expert + (i * T + at) * c->K, id + i * n * c->K, (size_t)(n * c->K) * sizeof *id);
+            memcpy(r.expert_weight + (i * T + at) * c->K, weight + i * n * c->K, (size_t)(n * c->K) * sizeof *x);
+        }
+    }
+    arena_pop(o->a, mark);
+    return r;
+}
+
+double largest_difference(const float *x, const float *y, int64_t n) {
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = fabs((double)x[i] - (double)y[i]);
+        if (!(d <= most)) most = d;             /* NaN counts */
+    }
+    return most;
+}
+
+int main(void) {
+    Err err = {0};
+    float_mode_set();
+    if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
+    return test_oracles();
+}

@@ -1,0 +1,45 @@
+/* tests.h -- what the tests of model/ share: a model opened from a folder, and a sequence run through it. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include "model/model.h"
+
+int test_config(void);
+int test_rope(void);
+int test_table(void);
+int test_oracles(void);
+int test_gguf(void);
+int test_plan(void);
+int test_smollm2(void);
+
+/* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not there. */
+const char *golden(Arena *a, const char *name);
+/* The parsed file; the test fails when it cannot be read. */
+json_t *json_of(Arena *a, const char *path);
+void must(bool ok, const Err *err);             /* fails the test with the error's message */
+
+typedef struct Opened {
+    Arena *a;
+    Team *team;
+    Store *store;
+    Model *model;
+    Plan *plan;
+} Opened;
+void opened(Opened *o, const char *path, int64_t lanes);
+void planned(Opened *o, PlanSpec spec);         /* sizes that are 0 are set to fit one sequence of 256 */
+void closed(Opened *o);
+
+typedef struct Result {
+    float *logits;                              /* (T, V) */
+    float *hidden;                              /* (L+2, T, C) */
+    int32_t *expert; float *expert_weight;      /* (L, T, K) */
+} Result;
+/* One sequence in chunks of `chunk` rows (0: all at once), all logits wanted. */
+Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden);
+
+double largest_difference(const float *x, const float *y, int64_t n);
