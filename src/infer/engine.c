@@ -52,7 +52,6 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     if (e->spec.chunk == 0) e->spec.chunk = e->spec.rows;
     e->pages = pages_new(a, &plan->kv, plan->spec.pages, spec->seqs, plan->spec.positions);
     e->prefix = prefix_new(a, e->pages);
-    memcpy(e->bits, plan->bits, sizeof e->bits);
     lists_new(e, a);
     e->out.logits = PUSH(a, float, spec->seqs * e->V);
     e->work = arena_push(a, team_lanes(team) * sampler_bytes(e->V));
@@ -216,10 +215,6 @@ static void step_deliver(Engine *e) {
 bool engine_step(Engine *e) {
     CHECK(!e->stepping);
     e->stepping = true;
-    if (memcmp(e->bits, e->plan->bits, sizeof e->bits) != 0) {  /* other bits: what the tree holds is not ours */
-        engine_forget(e);
-        memcpy(e->bits, e->plan->bits, sizeof e->bits);
-    }
     bool worked = cancels_take(e);
     sched_admit(e);
     if (sched_batch(e)) {

@@ -64,7 +64,6 @@ struct Engine {
     int64_t V;
     Pages *pages;
     Prefix *prefix;
-    char bits[65];                              /* of the plan whose pages the prefix tree holds */
     Seq *seq; int64_t n_seqs;                   /* (seqs + queue) slots */
     SeqList waiting, active;
     int64_t next_id;

@@ -1,9 +1,9 @@
 /* prefix.c -- the prefix tree: pages whose contents are known, by the tokens they were computed from.
  *
  * A node is a page in the tree and has its number. It stands for the tokens of all pages above it and its own; a full page
- * may have children, one that a finished sequence stopped in may not. Roots carry a tenant. Contents of a page depend on the
+ * may have children, one that a finished sequence stopped in may not. Nodes carry a tenant. Contents of a page depend on the
  * tokens up to its end and on the plan's bits alone, so pages of live and finished sequences serve alike, and of two pages
- * with the same tokens either will do.
+ * with the same tokens either will do. A tree belongs to one engine, and so to one plan: its bits need not be in the key.
  *
  * The tree holds one reference to each of its pages. Siblings never stand for tokens of which one is the beginning of the
  * other. The clock counts uses. */

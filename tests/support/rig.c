@@ -19,6 +19,7 @@ void rig_open(Rig *r, Arena *a, Team *team, const char *path) {
     *r = (Rig){.a = a, .team = team};
     must(store_open(&r->store, a, path, &err), &err);
     must(model_open(&r->model, a, r->store, &err), &err);
+    r->model->cfg.max_positions = MAX(r->model->cfg.max_positions, RIG_POSITIONS);
 }
 
 void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages) {

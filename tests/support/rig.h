@@ -5,7 +5,9 @@
 /* The folder of an oracle model: in tests/golden/models, else in $LISAO_SHARED or ../shared. NULL: not there. */
 const char *rig_path(Arena *a, const char *name);
 
-/* Everything lives in `a`, the caller's; the team too is the caller's. */
+/* Everything lives in `a`, the caller's; the team too is the caller's. The oracle models are made for 64 or 128 positions; here they
+ * run longer sequences, so that they cross the borders of pages. */
+enum { RIG_POSITIONS = 1024 };
 typedef struct Rig {
     Arena *a;
     Team *team;
