@@ -82,7 +82,7 @@ help:
 	@echo 'make bench      builds and runs bench/*.c: one CSV row a measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
-	@echo 'make format     clang-format over src, tests and bench'
+	@echo 'make format     brings lines of more than 100 columns down, by clang-format'
 	@echo 'make man        writes $$B/lisao.1'
 	@echo 'make install    copies program and man page under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
 	@echo 'make clean      removes $$B'
@@ -109,7 +109,7 @@ golden: all
 	tools/golden.sh $B
 
 format:
-	@files=$$(find src tests bench -name '*.[ch]'); clang-format-14 -i $$files
+	@tools/format.sh
 
 man: $B/lisao.1
 $B/lisao.1: $B/lisao
