@@ -33,7 +33,8 @@ void log_at(LogLevel level, const char *fmt, ...) {
 enum { BAR = 20 };
 static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10;       /* seconds */
 
-/* Three digits and the unit: "12.3 MB", "7.89k token", "7.89k"; counts may have four: "4321 step". */
+/* Three digits and the unit: "12.3 MB", "7.89k token", "7.89k"; counts may have four: "4321 step".
+ */
 static void amount(char out[32], double v, const char *unit) {
     static const char *const prefixes[] = {"", "k", "M", "G", "T"};
     bool bytes = !strcmp(unit, "B");
