@@ -96,5 +96,5 @@ int main(void) {
     Err err = {0};
     float_mode_set();
     if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
-    return test_oracles();
+    return test_oracles() + test_smollm2();
 }
