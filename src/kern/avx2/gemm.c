@@ -1,7 +1,7 @@
-/* gemm.c -- the float products: register blocks of up to 4 rows by one panel for kern/blocks.h. 8
+/* gemm.c -- the float products: register blocks of up to 4 rows by one panel for kern/wide/blocks.h. 8
  * chains hide the 4 cycles of an fma at two a cycle. */
 #include "kern/avx2/avx2.h"
-#include "kern/blocks.h"
+#include "kern/wide/blocks.h"
 
 INLINE __m256 load8(const uint8_t *p) { return _mm256_load_ps((const float *)(const void *)p); }
 

@@ -1,6 +1,6 @@
-/* gemm.c -- the float products: register blocks for kern/blocks.h. */
+/* gemm.c -- the float products: register blocks for kern/wide/blocks.h. */
 #include "kern/avx512/avx512.h"
-#include "kern/blocks.h"
+#include "kern/wide/blocks.h"
 
 INLINE __m512 dot_pair(__m512 sum, __m512i x, __m512i w) {
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
