@@ -1,6 +1,7 @@
-/* acts.h -- private to model/: what a forward leaves behind. In inference one LayerActs serves all layers, one
- * after another, and x, mid and the next layer's x are the same memory; in training each layer has its own and the
- * backward reads them. N rows, all f32 unless said; a name that a layer does not use is NULL.
+/* acts.h -- private to model/: what a forward leaves behind. In inference one LayerActs serves all
+ * layers, one after another, and x, mid and the next layer's x are the same memory; in training
+ * each layer has its own and the backward reads them. N rows, all f32 unless said; a name that a
+ * layer does not use is NULL.
  *
  * P = width of the first products of MLA's input: Q (or H*(n+r) where there is no q rank). */
 #pragma once
@@ -13,10 +14,11 @@ typedef struct LayerActs {
     /* GQA */
     float *qkv;             /* (N, (H + 2G) D): q and k after rope, v */
 
-    /* MLA. The latent c and the rope key stand side by side: they are one key of the absorbed form. */
-    float *qa, *qn, *qr;    /* (N, Q) q_a product, (N, Q) its norm, (N) 1/rms; NULL without q rank */
+    /* MLA. The latent c and the rope key stand side by side: they are one key of the absorbed
+     * form. */
+    float *qa, *qn, *qr; /* (N, Q) q_a product, (N, Q) its norm, (N) 1/rms; NULL without q rank */
     float *q;               /* (N, H (n+r)) after rope */
-    float *kva;             /* (N, R + r) kv_a product; kept in training, else the same memory as ck */
+    float *kva; /* (N, R + r) kv_a product; kept in training, else the same memory as ck */
     float *ck, *cr;         /* (N, R + r) normed latent, rope key after rope; (N) 1/rms */
     float *kvb;             /* (N, H (n+v)) kv_b product: expanded only */
     float *k, *v;           /* (N, H (n+r)), (N, H v): expanded only */
@@ -32,9 +34,11 @@ typedef struct LayerActs {
     /* dense FFN, or the shared experts: F = F or shared * F_moe */
     float *g, *u, *h;       /* (N, F) gate, up, silu(g) * u; in inference h is g */
 
-    /* routed experts. Rows of experts stand compacted: expert ascending, within it rows ascending. */
+    /* routed experts. Rows of experts stand compacted: expert ascending, within it rows ascending.
+     */
     float *z, *score;       /* (N, E) router logits; scores, training only */
-    int32_t *id; float *weight;         /* (N, K) chosen experts and their weights, in the router's order */
+    int32_t *id;
+    float *weight;          /* (N, K) chosen experts and their weights, in the router's order */
     int32_t *row, *at;      /* (N K) batch row of a compacted row; (N, K) compacted row of a slot */
     Group *group; int64_t n_groups;     /* (E) the experts that have rows */
     float *gx, *ux, *hx;    /* (N K, F_moe); in inference hx is gx */
@@ -45,5 +49,5 @@ typedef struct LayerActs {
 typedef struct Acts {
     LayerActs *layer;       /* (L); inference: all the same pointers */
     float *last;            /* (N, C) residual stream after the last layer */
-    float *wx, *wn, *wr;    /* (n_want, C) its wanted rows, (n_want, C) their norm, (n_want) 1/rms */
+    float *wx, *wn, *wr; /* (n_want, C) its wanted rows, (n_want, C) their norm, (n_want) 1/rms */
 } Acts;

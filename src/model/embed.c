@@ -1,4 +1,7 @@
-/* embed.c -- tokens to rows of the embedding: copied for f32, widened or dequantised otherwise, never rounded. */
+/* embed.c -- tokens to rows of the embedding: copied for f32, widened or dequantised otherwise, never rounded.
+ *
+ * A mapped row comes with its neighbours, 64 KB at a time. The pages leave memory again, so that a long prompt does not
+ * bring the whole table in beside the head's panels. */
 #include "model/layer.h"
 
 void embed(Lane l, Plan *p, const Batch *b, float *x) {
@@ -7,6 +10,20 @@ void embed(Lane l, Plan *p, const Batch *b, float *x) {
     for (int64_t i = r.lo; i < r.hi; i++) {
         CHECK(b->token[i] >= 0 && b->token[i] < w->rows);
         weight_row(x + i * w->cols, w, 0, b->token[i]);
+        if ((i - r.lo) % 16 == 15) param_drop(p->model->embed);
+    }
+    param_drop(p->model->embed);
+    lane_sync(l);
+}
+
+/* A token may stand in many rows, so columns are dealt to the lanes and each adds all rows, ascending. */
+void embed_back(Lane l, Plan *p, const Batch *b, const float *dx) {
+    const Param *e = p->model->embed;
+    int64_t C = e->w.cols;
+    Range r = lane_range_by(l, C, PANEL);
+    for (int64_t i = 0; i < b->n; i++) {
+        float *to = e->grad + b->token[i] * C;
+        for (int64_t j = r.lo; j < r.hi; j++) to[j] = to[j] + dx[i * C + j];
     }
     lane_sync(l);
 }

@@ -16,3 +16,15 @@ void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y,
     in = input_of(l, p, a->h, b->n, F, F);
     project(l, y, c->C, down, &in, mode);
 }
+
+void ffn_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+    const Layer *w = &p->model->layer[layer];
+    const Param *gate = w->gate ? w->gate : w->gate_s, *up = w->up ? w->up : w->up_s;
+    const Param *down = w->down ? w->down : w->down_s;
+    int64_t n = b->n, C = p->model->cfg.C, F = gate->w.rows;
+
+    project_back(l, p, down, g->dh, F, STORE_SET, g->dx, C, a->h, F, n);
+    silu_mul_back(l, g->dg, g->du, g->dh, a->g, a->u, n * F);
+    project_back(l, p, gate, g->dn, C, STORE_SET, g->dg, F, a->fn, C, n);
+    project_back(l, p, up, g->dn, C, STORE_ADD, g->du, F, a->fn, C, n);
+}

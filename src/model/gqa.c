@@ -28,3 +28,21 @@ void gqa(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     rows_copy(l, a->mid, c->C, a->x, c->C, n, c->C);
     project(l, a->mid, c->C, w->o, &in, STORE_ADD);
 }
+
+void gqa_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+    const Config *c = &p->model->cfg;
+    const Layer *w = &p->model->layer[layer];
+    const PlanState *s = p->state;
+    int64_t n = b->n, C = c->C, D = c->D, ldq = c->H * D, ldk = c->G * D;
+    Attend t = s->attend;
+    t.off = layer * p->kv.layer_bytes;
+
+    project_back(l, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
+    rows_copy(l, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);
+    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans, g->attend_work);
+    rope(l, g->dq, ldq, D, n, c->H, D / 2, c->rope.pairs, true, s->cos, s->sin);
+    rope(l, g->dk, ldk, D, n, c->G, D / 2, c->rope.pairs, true, s->cos, s->sin);
+    project_back(l, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);
+    project_back(l, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, n);
+    project_back(l, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, n);
+}

@@ -5,6 +5,7 @@
  * number and its Acts (model/acts.h), and write nothing else. */
 #pragma once
 #include "model/acts.h"
+#include "model/back.h"
 #include "model/model.h"
 
 /* ---- parameters (weights.c) -------------------------------------------------------------------------- */
@@ -60,6 +61,7 @@ typedef struct PlanState {
     void *rows;                                 /* packed input of the product at hand */
     void *attend_work;                          /* for each lane */
     Acts *own, *acts;                           /* inference: one layer's buffers for all; training: all layers' */
+    Back *back;                                 /* training: the backward's work memory */
     uint8_t **page, *page_memory;               /* training: the pages that plan_pages gives */
 } PlanState;
 

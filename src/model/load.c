@@ -1,8 +1,9 @@
-/* load.c -- from the tensors of an opened file to the parameters of a model. Data stays where it is mapped; only vectors
- * (norms, biases), which are small, are widened to f32.
+/* load.c -- from the tensors of an opened file to the parameters of a model. Data stays where it
+ * is mapped; only vectors (norms, biases), which are small, are widened to f32.
  *
- * Invariants: every parameter has a tensor of its shape and of a type that kern can pack; every tensor of the file
- * has been taken by a parameter or is one of those known to be left out. So nothing that the file says is lost unseen. */
+ * Invariants: every parameter has a tensor of its shape and of a type that kern can pack; every
+ * tensor of the file has been taken by a parameter or is one of those known to be left out. So
+ * nothing that the file says is lost unseen. */
 #include "model/layer.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static const Tensor *take(Loader *o, const char *name) {
     return t;
 }
 
-/* The tensor `name` of the shape dim (n_dims of them; unused leading ones are given as n_dims smaller). */
+/* The tensor `name` of the shape dim (n_dims of them; unused leading ones are given as n_dims
+ * smaller). */
 static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const int64_t *dim) {
     const Tensor *t = take(o, name);
     if (!t) return (void)wrong(o, name, "is missing"), NULL;
@@ -40,16 +42,19 @@ static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const 
         memcpy(want.dim, dim, (size_t)n_dims * sizeof *dim);
         char what[160];
         Str has = tensor_shape(o->a, t), wants = tensor_shape(o->a, &want);
-        snprintf(what, sizeof what, "has the shape %.*s where the configuration asks for %.*s", STRF(has), STRF(wants));
+        snprintf(what, sizeof what, "has the shape %.*s where the configuration asks for %.*s",
+                 STRF(has), STRF(wants));
         return (void)wrong(o, name, what), NULL;
     }
     if (t->type > DTYPE_Q8_0) return (void)wrong(o, name, "is of a type that is no weight's"), NULL;
     return t;
 }
 
-/* ---- one parameter -------------------------------------------------------------------------------------- */
+/* ---- one parameter --------------------------------------------------------------------------- */
 
-static void part_put(Source *s, const Tensor *t) { s->part[s->n_parts++] = (Part){t->data, t->bytes, t->type}; }
+static void part_put(Source *s, const Tensor *t) {
+    s->part[s->n_parts++] = (Part){t->data, t->bytes, t->type};
+}
 
 static Source *source_push(Loader *o, Param *p, Transform transform, int64_t parts) {
     Source *s = PUSH(o->a, Source, 1);
@@ -63,9 +68,12 @@ static Source *source_push(Loader *o, Param *p, Transform transform, int64_t par
 static bool take_experts(Loader *o, Param *p) {
     Source *s = source_push(o, p, SAME, p->w.n);
     for (int64_t i = 0; i < p->w.n; i++) {
-        const Tensor *t = take_shaped(o, param_name(o->a, p, i), 2, (int64_t[]){p->w.rows, p->w.cols});
+        const Tensor *t =
+            take_shaped(o, param_name(o->a, p, i), 2, (int64_t[]){p->w.rows, p->w.cols});
         if (!t) return false;
-        if (i && t->type != s->part[0].type) return wrong(o, param_name(o->a, p, i), "is of another type than the experts before it");
+        if (i && t->type != s->part[0].type)
+            return wrong(o, param_name(o->a, p, i),
+                         "is of another type than the experts before it");
         part_put(s, t);
     }
     p->w.type = s->part[0].type;
@@ -74,15 +82,17 @@ static bool take_experts(Loader *o, Param *p) {
 
 static bool take_split_kv(Loader *o, Param *p, const char *prefix) {
     const Config *c = &o->m->cfg;
-    const Tensor *k = take_shaped(o, str_fmt(o->a, "%sattn_k_b.weight", prefix).p, 3, (int64_t[]){c->H, c->R, c->d_nope});
+    const Tensor *k = take_shaped(o, str_fmt(o->a, "%sattn_k_b.weight", prefix).p, 3,
+                                  (int64_t[]){c->H, c->R, c->d_nope});
     if (!k) return false;
-    const Tensor *v = take_shaped(o, str_fmt(o->a, "%sattn_v_b.weight", prefix).p, 3, (int64_t[]){c->H, c->d_v, c->R});
+    const Tensor *v = take_shaped(o, str_fmt(o->a, "%sattn_v_b.weight", prefix).p, 3,
+                                  (int64_t[]){c->H, c->d_v, c->R});
     if (!v) return false;
     Source *s = source_push(o, p, SPLIT_KV, 2);
     s->head = c->d_nope + c->d_v, s->nope = c->d_nope, s->rank = c->R;
     part_put(s, k);
     part_put(s, v);
-    p->w.type = DTYPE_F32;                      /* gathered rows are dequantised: kv_b is never a8 */
+    p->w.type = DTYPE_F32; /* gathered rows are dequantised: kv_b is never a8 */
     return true;
 }
 
@@ -98,7 +108,8 @@ static bool param_load(Loader *o, Param *p) {
     const char *prefix = p->layer < 0 ? "" : str_fmt(o->a, "blk.%lld.", (long long)p->layer).p;
     const char *name = o->gguf ? str_fmt(o->a, "%s%s", prefix, names.gguf).p : p->name;
     if (names.expert && !o->gguf) return take_experts(o, p);
-    if (names.transform == SPLIT_KV && o->gguf && !store_find(o->store, str_of(name))) return take_split_kv(o, p, prefix);
+    if (names.transform == SPLIT_KV && o->gguf && !store_find(o->store, str_of(name)))
+        return take_split_kv(o, p, prefix);
 
     int n_dims = names.expert ? 3 : names.vector ? 1 : 2;
     int64_t dim[3] = {p->w.n, p->w.rows, p->w.cols};
@@ -116,15 +127,15 @@ static bool param_load(Loader *o, Param *p) {
     return true;
 }
 
-/* ---- what is left ------------------------------------------------------------------------------------------ */
+/* ---- what is left ---------------------------------------------------------------------------- */
 
 static int by_address(const void *a, const void *b) {
     uintptr_t x = (uintptr_t)*(const Tensor *const *)a, y = (uintptr_t)*(const Tensor *const *)b;
     return (x > y) - (x < y);
 }
 
-/* Tensors that may be there without being read: layers that predict further tokens, a copy of a tied embedding, and the
- * rope frequencies that old checkpoints carry. */
+/* Tensors that may be there without being read: layers that predict further tokens, a copy of a
+ * tied embedding, and the rope frequencies that old checkpoints carry. */
 static bool left_out(const Loader *o, Str name) {
     const Config *c = &o->m->cfg;
     Str layers = STR("model.layers."), at = {0};
@@ -141,9 +152,12 @@ static bool surplus_refuse(Loader *o) {
     qsort(o->taken, (size_t)o->n_taken, sizeof *o->taken, by_address);
     for (int64_t i = 0; i < store_count(o->store); i++) {
         const Tensor *t = store_at(o->store, i);
-        if (bsearch(&t, o->taken, (size_t)o->n_taken, sizeof t, by_address) || left_out(o, t->name)) continue;
-        return err_set(o->err, ERR_UNSUPPORTED, "%s: tensor %.*s is not part of the model that the configuration describes; "
-                       "running without it would give other answers", t->file, STRF(t->name));
+        if (bsearch(&t, o->taken, (size_t)o->n_taken, sizeof t, by_address) || left_out(o, t->name))
+            continue;
+        return err_set(o->err, ERR_UNSUPPORTED,
+                       "%s: tensor %.*s is not part of the model that the configuration describes; "
+                       "running without it would give other answers",
+                       t->file, STRF(t->name));
     }
     return true;
 }

@@ -101,3 +101,52 @@ void mla(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     rows_copy(l, a->mid, d.C, a->x, d.C, d.N, d.C);
     project(l, a->mid, d.C, w->o, &in, STORE_ADD);
 }
+
+/* From dk (N, H (n+r)) and dv (N, H v) back to kv_b's product, dkvb (N, H (n+v)), and to the one rope key, which sums up
+ * its heads: the last r columns of dkva. */
+static void heads_gather(Lane l, Dims d, Back *g) {
+    int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v), lda = d.R + d.r;
+    Range rows = lane_range(l, d.N);
+    for (int64_t i = rows.lo; i < rows.hi; i++) {
+        float *key = g->dkva + i * lda + d.R;
+        for (int64_t h = 0; h < d.H; h++) {
+            const float *k = g->dk + (i * d.H + h) * dk, *v = g->dv + (i * d.H + h) * d.v;
+            float *to = g->dkvb + i * ldb + h * (d.n + d.v);
+            memcpy(to, k, (size_t)d.n * sizeof *to);
+            memcpy(to + d.n, v, (size_t)d.v * sizeof *to);
+            for (int64_t j = 0; j < d.r; j++) key[j] = h ? key[j] + k[d.n + j] : k[d.n + j];
+        }
+    }
+    lane_sync(l);
+}
+
+/* The expanded form only: it is the one that is trained. */
+void mla_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+    const Layer *w = &p->model->layer[layer];
+    const PlanState *s = p->state;
+    const Dims d = dims_of(p, b);
+    const bool pairs = p->model->cfg.rope.pairs;
+    int64_t dk = d.n + d.r, ldq = d.H * dk, ldo = d.H * d.v, lda = d.R + d.r;
+    Attend t = s->attend;
+    t.off = layer * p->kv.layer_bytes;
+
+    project_back(l, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
+    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans, g->attend_work);
+    heads_gather(l, d, g);
+    rope(l, g->dkva + d.R, lda, 0, d.N, 1, d.r / 2, pairs, true, s->cos, s->sin);
+    rope(l, g->dq + d.n, ldq, dk, d.N, d.H, d.r / 2, pairs, true, s->cos, s->sin);
+
+    /* The gradient of the latent goes through its norm where it stands. */
+    project_back(l, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda, d.N);
+    rmsnorm_back(l, g->dkva, lda, STORE_SET, w->kv_a_norm->grad, g->dkva, lda, a->kva, lda, a->cr,
+                 vector(w->kv_a_norm), d.N, d.R);
+    if (w->q) {
+        project_back(l, p, w->q, g->dn, d.C, STORE_SET, g->dq, ldq, a->xn, d.C, d.N);
+    } else {
+        project_back(l, p, w->q_b, g->dqa, d.Q, STORE_SET, g->dq, ldq, a->qn, d.Q, d.N);
+        rmsnorm_back(l, g->dqa, d.Q, STORE_SET, w->q_a_norm->grad, g->dqa, d.Q, a->qa, d.Q, a->qr,
+                     vector(w->q_a_norm), d.N, d.Q);
+        project_back(l, p, w->q_a, g->dn, d.C, STORE_SET, g->dqa, d.Q, a->xn, d.C, d.N);
+    }
+    project_back(l, p, w->kv_a, g->dn, d.C, STORE_ADD, g->dkva, lda, a->xn, d.C, d.N);
+}

@@ -84,3 +84,34 @@ void model_forward(Lane l, Plan *p, const Batch *b, Out *out, Acts *acts) {
         rmsnorm(l, out->hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row, n, C, c->eps);
     if (b->n_want) head(l, p, b, acts, out->logits);
 }
+
+/* The same line backwards. g->dx is the gradient of the residual stream all the way; a layer puts that of its normed input
+ * into g->dn, and the norm adds its share. */
+void model_back(Lane l, Plan *p, const Batch *b, float *dlogits, Acts *acts) {
+    const Model *m = p->model;
+    const Config *c = &m->cfg;
+    Back *g = p->state->back;
+    int64_t n = b->n, C = c->C;
+    head_back(l, p, b, acts, dlogits, g);
+    for (int64_t i = c->L - 1; i >= 0; i--) {
+        const Layer *w = &m->layer[i];
+        const LayerActs *a = &acts->layer[i];
+
+        if (w->router) moe_back(l, p, b, i, a, g);
+        else ffn_back(l, p, b, i, a, g);
+        rmsnorm_back(l, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr, w->ffn_norm->w.row, n, C);
+
+        if (c->mla) mla_back(l, p, b, i, a, g);
+        else gqa_back(l, p, b, i, a, g);
+        rmsnorm_back(l, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr, w->attn_norm->w.row, n, C);
+    }
+    embed_back(l, p, b, g->dx);
+}
+
+void model_zero_grad(Lane l, Model *m) {
+    for (int64_t i = 0; i < m->n_params; i++) {
+        Range r = lane_range(l, m->param[i].count);
+        memset(m->param[i].grad + r.lo, 0, (size_t)(r.hi - r.lo) * sizeof(float));
+    }
+    lane_sync(l);
+}

@@ -1,22 +1,25 @@
 /* model.h -- the door of model/: one transformer family, forward and backward.
  *
- * Promises: model_forward is one straight line for prefill, decode and training; logits of a position depend
- * on the model, on the plan's `bits` and on the tokens before it, and on nothing else, bit for bit.
- * Ownership: Model and Plan live in the arenas they are given; weights are mapped from the Store (which must
- * outlive the Model) or, when trained, f32 masters in the model's arena. Panels belong to the Plan: two plans of one
- * model share masters and mapping, nothing else. KV pages belong to whoever runs sequences (infer), or to the plan in
- * training. Nothing is allocated in a step.
- * Threads: functions with a Lane run on every lane of the team; the others on one thread at a time.
+ * Promises: model_forward is one straight line for prefill, decode and training; logits of a
+ * position depend on the model, on the plan's `bits` and on the tokens before it, and on nothing
+ * else, bit for bit. Ownership: Model and Plan live in the arenas they are given; weights are
+ * mapped from the Store (which must outlive the Model) or, when trained, f32 masters in the
+ * model's arena. Panels belong to the Plan: two plans of one model share masters and mapping,
+ * nothing else. KV pages belong to whoever runs sequences (infer), or to the plan in training.
+ * Nothing is allocated in a step. Threads: functions with a Lane run on every lane of the team;
+ * the others on one thread at a time.
  *
  * Shape letters, here and in every file of the room:
- *   B sequences  N rows of a batch  C width  L layers  V vocabulary  H query heads  G key/value heads  D head dim
- *   R latent rank (kv_lora_rank)  Q query rank (q_lora_rank)  E experts  K experts a token  F ffn width */
+ *   B sequences  N rows of a batch  C width  L layers  V vocabulary  H query heads  G key/value
+ * heads  D head dim R latent rank (kv_lora_rank)  Q query rank (q_lora_rank)  E experts  K experts
+ * a token  F ffn width
+ */
 #pragma once
 #include "base/base.h"
 #include "file/file.h"
 #include "kern/kern.h"
 
-/* ---- configuration ------------------------------------------------------------------------------------ */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 typedef enum Family { FAMILY_LLAMA, FAMILY_DEEPSEEK2, FAMILY_DEEPSEEK3 } Family;
 typedef enum RopeScaling { ROPE_PLAIN, ROPE_YARN, ROPE_LLAMA3 } RopeScaling;
@@ -27,7 +30,7 @@ typedef struct RopeConfig {
     int64_t dim;                                /* rotated numbers a head */
     bool pairs;                                 /* (2j, 2j+1); else (j, j + dim/2) */
     RopeScaling scaling;
-    double factor, original;                    /* both scalings: how much longer than how many positions */
+    double factor, original; /* both scalings: how much longer than how many positions */
     double beta_fast, beta_slow, mscale, mscale_all_dim;        /* YaRN */
     double low_freq, high_freq;                 /* llama3 */
 } RopeConfig;
@@ -40,34 +43,40 @@ typedef struct Config {
     RopeConfig rope;
     bool mla;
     int64_t Q, R, d_nope, d_rope, d_v;          /* MLA; Q = 0: one q projection */
-    int64_t E, K, shared, F_moe, first_dense;   /* MoE from layer first_dense on; E = 0: dense everywhere */
+    int64_t E, K, shared, F_moe,
+        first_dense; /* MoE from layer first_dense on; E = 0: dense everywhere */
     Router router;                              /* kind, groups, norm, scale (bias NULL here) */
-    int64_t mtp;                                /* layers L.. of the file predict further tokens: known, skipped */
+    int64_t mtp; /* layers L.. of the file predict further tokens: known, skipped */
     int64_t max_positions;
     int64_t bos, eos[8], n_eos;                 /* -1: none */
-    const char *recorded_mla;                   /* "expanded"/"absorbed" where config.json says so (key mla_form), or NULL */
+    const char
+        *recorded_mla; /* "expanded"/"absorbed" where config.json says so (key mla_form), or NULL */
 } Config;
 
-/* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF keys (llama, deepseek2). A key
- * that changes the arithmetic and is not known is an error naming it; sizes are checked against each other. */
+/* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF
+ * keys (llama, deepseek2). A key that changes the arithmetic and is not known is an error naming
+ * it; sizes are checked against each other. */
 bool config_read(Config *c, const Store *s, Err *err) CHECKED;
-bool config_parse(Config *c, Str json, const char *name, Err *err) CHECKED;      /* the bytes of a config.json */
+bool config_parse(Config *c, Str json, const char *name,
+                  Err *err) CHECKED;            /* the bytes of a config.json */
 Str config_json(Arena *a, const Config *c);     /* as Hugging Face writes it, to load there */
-/* Scaled inverse frequencies (rope.dim/2, f64), the factor on cos and sin, the scale of attention scores. */
+/* Scaled inverse frequencies (rope.dim/2, f64), the factor on cos and sin, the scale of attention
+ * scores. */
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r);
 float attention_scale(const Config *c);
 
-/* ---- parameters --------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
-/* One row of the family's table in one layer: the single source for loader, saver, optimiser, gradient sync and
- * counts (model/weights.c). A matrix is w.rows x w.cols, `w.n` of them for stacked experts; a vector is one row. */
+/* One row of the family's table in one layer: the single source for loader, saver, optimiser,
+ * gradient sync and counts (model/weights.c). A matrix is w.rows x w.cols, `w.n` of them for
+ * stacked experts; a vector is one row. */
 typedef struct Param {
-    const char *name;                           /* Hugging Face name; experts have "%d" for the expert's number */
+    const char *name; /* Hugging Face name; experts have "%d" for the expert's number */
     int64_t layer;                              /* -1: the model's own */
     bool decay;                                 /* weight decay: matrices yes, vectors no */
     bool frozen;                                /* no gradient: e_score_correction_bias */
     bool f32;                                   /* never rounded: router, norms, biases */
-    Weight w;                                   /* its shape and type; row: as a whole in canonical order, or NULL */
+    Weight w; /* its shape and type; row: as a whole in canonical order, or NULL */
     const struct Source *source;                /* private: where its rows stand in the files */
     int32_t row;                                /* private: its row of the table */
     int64_t count;                              /* numbers: n * rows * cols */
@@ -81,20 +90,23 @@ typedef struct Model {
     Param *embed, *norm, *head;                 /* head is embed when tied */
     Layer *layer;                               /* (L) */
     Arena *arena;
-    DType file_type;                            /* of the largest matrices: decides the default formats */
+    DType file_type; /* of the largest matrices: decides the default formats */
 } Model;
 
-/* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming them. */
+/* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
+ * them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
-/* Fresh f32 masters from the table's initialisation (contract 5); std as the config's initializer_range (0.02). */
+/* Fresh f32 masters from the table's initialisation (contract 5); std as the config's
+ * initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
 int64_t model_count(const Model *m);            /* all parameters; equals the published totals */
-/* Tensors by their Hugging Face names from the masters, config.json beside them, into a checkpoint. */
+/* Tensors by their Hugging Face names from the masters, config.json beside them, into a
+ * checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;
 
-/* ---- plan ------------------------------------------------------------------------------------------------ */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 typedef struct PlanSpec {
     Act act; MlaForm mla; DType kv;             /* kv: F32 or BF16 */
@@ -103,32 +115,41 @@ typedef struct PlanSpec {
     int64_t spans;                              /* most spans in one batch */
     int64_t pages;                              /* KV pages to budget for (infer allocates them) */
     int64_t positions;                          /* longest sequence */
-    bool training;                              /* masters, gradients, moments, activations, own pages */
-    bool hidden;                                /* the caller will hold Out.hidden for `positions` rows: budgeted */
+    bool training; /* masters, gradients, moments, activations, own pages */
+    bool hidden;   /* the caller will hold Out.hidden for `positions` rows: budgeted */
 } PlanSpec;
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
 
-typedef struct KvLayout { KvShape shape; int64_t layer_bytes, page_bytes; } KvLayout;   /* layer i at i*layer_bytes */
+typedef struct KvLayout {
+    KvShape shape;
+    int64_t layer_bytes, page_bytes;
+} KvLayout; /* layer i at i*layer_bytes */
 
 typedef struct Plan {
     PlanSpec spec;
     Model *model;
     KvLayout kv;
-    char bits[65];                              /* SHA-256 of all that decides bits: stamps caches, rollouts, checkpoints */
-    struct { const char *what; int64_t bytes; } item[16]; int64_t n_items;   /* the budget, by arena */
+    char bits[65]; /* SHA-256 of all that decides bits: stamps caches, rollouts, checkpoints */
+    struct {
+        const char *what;
+        int64_t bytes;
+    } item[16];
+    int64_t n_items;                            /* the budget, by arena */
     int64_t bytes;                              /* their sum: the process's peak */
     struct PlanState *state;                    /* private: work buffers */
 } Plan;
-/* Computes the budget, refuses (ERR_LIMIT, naming the three largest items) what exceeds `limit` bytes (0: what the machine has
- * free), then allocates in `a` and packs the weights on the team. Training refuses quantised act and absorbed MLA. */
-bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team, Err *err) CHECKED;
+/* Computes the budget, refuses (ERR_LIMIT, naming the three largest items) what exceeds `limit`
+ * bytes (0: what the machine has free), then allocates in `a` and packs the weights on the team.
+ * Training refuses quantised act and absorbed MLA. */
+bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
+              Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
-void plan_repack(Lane l, Plan *p);              /* panels anew from the masters, after an optimiser step */
+void plan_repack(Lane l, Plan *p); /* panels anew from the masters, after an optimiser step */
 /* Training: gives the spans zeroed pages of the plan's own. */
 void plan_pages(Lane l, Plan *p, Span *span, int64_t n_spans);
 
-/* ---- the straight line --------------------------------------------------------------------------------------- */
+/* ---- the straight line ----------------------------------------------------------------------- */
 
 typedef struct Batch {
     int64_t n;                                  /* rows */
@@ -139,15 +160,17 @@ typedef struct Batch {
 
 typedef struct Out {
     float *logits;                              /* (n_want, V), or NULL */
-    float *hidden;                              /* (L+2, n, C): embedding, after each layer, after the final norm; or NULL */
-    int32_t *expert; float *expert_weight;      /* (L, n, K), rows of dense layers untouched; or NULL */
+    float *hidden; /* (L+2, n, C): embedding, after each layer, after the final norm; or NULL */
+    int32_t *expert;
+    float *expert_weight; /* (L, n, K), rows of dense layers untouched; or NULL */
     bool nan;                                   /* set when a router met NaN: the step is void */
 } Out;
 
-typedef struct Acts Acts;                       /* what the backward needs, per layer; belongs to the plan */
+typedef struct Acts Acts; /* what the backward needs, per layer; belongs to the plan */
 Acts *plan_acts(Plan *p);                       /* NULL unless training */
 
 void model_forward(Lane l, Plan *p, const Batch *b, Out *out, Acts *acts);
-/* Gradients of the parameters from dlogits (n_want, V; overwritten), adding to Param.grad. Same batch as the forward. */
+/* Gradients of the parameters from dlogits (n_want, V; overwritten), adding to Param.grad. Same
+ * batch as the forward. */
 void model_back(Lane l, Plan *p, const Batch *b, float *dlogits, Acts *acts);
 void model_zero_grad(Lane l, Model *m);

@@ -48,3 +48,46 @@ bool moe(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y)
     add(l, y, a->y, n * c->C);
     return true;
 }
+
+/* dx (slots, in) = dy (slots, out) times each expert's matrix, and the gradients of the matrices from the input x. */
+static void experts_back(Lane l, Plan *p, const Param *w, float *dx, const float *dy, const float *x, int64_t slots,
+                         const LayerActs *a, Back *g) {
+    const Weight *panel = panels(p, w), t = weight_t(panel);
+    int64_t out = w->w.rows, in = w->w.cols;
+    for (int64_t i = 0; i < a->n_groups; i++) {
+        const Group *e = &a->group[i];
+        linear_dw(l, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in, e->n, out, in,
+                  panel->pack_t, g->dw_work);
+    }
+    Rows rows = {0};
+    rows_pack(l, &rows, panel->pack_t, dy, slots, out, out, g->rows);
+    linear_groups(l, dx, in, &t, &rows, a->group, a->n_groups);
+}
+
+static void rows_pick(Lane l, float *to, const float *from, const int32_t *row, int64_t n, int64_t k) {
+    Range r = lane_range(l, n);
+    for (int64_t i = r.lo; i < r.hi; i++) memcpy(to + i * k, from + row[i] * k, (size_t)k * sizeof *to);
+    lane_sync(l);
+}
+
+void moe_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+    const Config *c = &p->model->cfg;
+    const Layer *w = &p->model->layer[layer];
+    int64_t n = b->n, C = c->C, F = c->F_moe, slots = n * c->K;
+    Router r = c->router;
+
+    combine_back(l, g->dyx, g->dweight, g->dx, a->yx, C, a->at, a->weight, n, c->K, C);
+    if (w->gate_s) ffn_back(l, p, b, layer, a, g);
+
+    experts_back(l, p, w->down_x, g->dh, g->dyx, a->hx, slots, a, g);
+    silu_mul_back(l, g->dg, g->du, g->dh, a->gx, a->ux, slots * F);
+    rows_pick(l, g->xg, a->fn, a->row, slots, C);
+    experts_back(l, p, w->gate_x, g->dyx, g->dg, g->xg, slots, a, g);
+    experts_back(l, p, w->up_x, g->dxx, g->du, g->xg, slots, a, g);
+    add(l, g->dyx, g->dxx, slots * C);
+    /* A sum of the slots' rows in the router's order: the combine with weights of one, where an fma is an add. */
+    combine(l, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
+
+    route_back(l, g->dz, g->dweight, a->score, a->id, n, &r);
+    project_back(l, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, n);
+}

@@ -309,7 +309,59 @@ static void work_build(Room *r, PlanState *s, int64_t lanes) {
 
 static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAGE + s->spans : 0; }
 
-static void training_build(Room *r, PlanState *s) {
+/* The widest packed gradient of any product's output, and the most that any weight gradient needs. */
+static void back_products(Room *r, Back *g) {
+    const Plan *p = r->p;
+    int64_t N = p->spec.rows, rows = 0, work = 0;
+    for (int64_t i = 0; i < p->model->n_params; i++) {
+        const Param *w = &p->model->param[i];
+        if (!is_multiplied(p, w)) continue;
+        Pack pack = pack_for(p, w);
+        rows = MAX(rows, rows_bytes(pack, w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
+        work = MAX(work, linear_dw_bytes(pack, N, w->w.rows, w->w.cols));
+    }
+    g->rows = room_touched(r, rows);
+    g->dw_work = room_touched(r, work);
+}
+
+static void back_experts(Room *r, Back *g) {
+    const Config *c = &r->p->model->cfg;
+    int64_t N = r->p->spec.rows, S = N * c->K;
+    g->dyx = room_f32(r, S, c->C);
+    g->dxx = room_f32(r, S, c->C);
+    g->xg = room_f32(r, S, c->C);
+    g->dweight = room_f32(r, N, c->K);
+    g->one = room_f32(r, N, c->K);
+    g->dz = room_f32(r, N, c->E);
+    for (int64_t i = 0; r->big && i < S; i++) g->one[i] = 1;
+}
+
+static void back_build(Room *r, PlanState *s, int64_t lanes) {
+    const Config *c = &r->p->model->cfg;
+    const KvShape *kv = &r->p->kv.shape;
+    int64_t N = r->p->spec.rows, F = MAX(c->first_dense ? c->F : 0, c->shared * c->F_moe);
+    Back *g = s->back = PUSH(r->small, Back, 1);
+    g->dx = room_f32(r, N, c->C);
+    g->dn = room_f32(r, N, c->C);
+    g->datt = room_f32(r, N, c->H * kv->dv);
+    g->q = c->mla ? NULL : room_f32(r, N, c->H * kv->dk);
+    g->dq = room_f32(r, N, c->H * kv->dk);
+    g->dk = room_f32(r, N, kv->heads * kv->dk);
+    g->dv = room_f32(r, N, kv->heads * kv->dv);
+    if (c->mla) {
+        g->dkvb = room_f32(r, N, c->H * (c->d_nope + c->d_v));
+        g->dkva = room_f32(r, N, c->R + c->d_rope);
+        g->dqa = room_f32(r, N, c->Q);
+    }
+    float **gate[] = {&g->dg, &g->du, &g->dh};
+    for (int i = 0; i < 3; i++) *gate[i] = room_f32(r, N, MAX(F, c->K * c->F_moe));
+    if (c->E) back_experts(r, g);
+    back_products(r, g);
+    g->attend_work = room_touched(r, lanes * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
+    room_item(r, "work memory of the backward");
+}
+
+static void training_build(Room *r, PlanState *s, int64_t lanes) {
     const Plan *p = r->p;
     int64_t pages = own_pages(&p->spec), masters = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
@@ -325,20 +377,20 @@ static void training_build(Room *r, PlanState *s) {
     s->page = room_touched(r, pages * (int64_t)sizeof *s->page);
     s->page_memory = room_touched(r, pages * p->kv.page_bytes);
     room_item(r, "KV pages");
+    back_build(r, s, lanes);
 }
 
 void plan_pages(Lane l, Plan *p, Span *span, int64_t n_spans) {
     PlanState *s = p->state;
-    int64_t pages = own_pages(&p->spec), used = 0;
-    Range r = lane_range(l, pages);
+    int64_t pages = own_pages(&p->spec), wanted = 0, used = 0;
+    for (int64_t i = 0; i < n_spans; i++) wanted += (span[i].n + PAGE - 1) / PAGE;
+    CHECK(wanted <= pages);
+    Range r = lane_range(l, wanted);
     memset(s->page_memory + r.lo * p->kv.page_bytes, 0, (size_t)((r.hi - r.lo) * p->kv.page_bytes));
     for (int64_t i = 0; l.i == 0 && i < n_spans; i++) {
         CHECK(span[i].pos == 0);
         span[i].pages = (void *const *)&s->page[used];
-        for (int64_t at = 0; at < span[i].n; at += PAGE, used++) {
-            CHECK(used < pages);
-            s->page[used] = s->page_memory + used * p->kv.page_bytes;
-        }
+        for (int64_t at = 0; at < span[i].n; at += PAGE, used++) s->page[used] = s->page_memory + used * p->kv.page_bytes;
     }
     lane_sync(l);
 }
@@ -369,7 +421,7 @@ static void plan_build(Room *r, int64_t lanes) {
     Acts *acts = acts_build(r);
     *(p->spec.training ? &s->acts : &s->own) = acts;
     work_build(r, s, lanes);
-    if (p->spec.training) training_build(r, s);
+    if (p->spec.training) training_build(r, s, lanes);
     else item_put(p, "KV pages", p->spec.pages * p->kv.page_bytes);
     item_put(p, "logits", p->spec.logit_rows * c->V * 4);
     if (p->spec.hidden) item_put(p, "hidden states", (c->L + 2) * p->spec.positions * c->C * 4);

@@ -36,3 +36,13 @@ void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, i
     for (int64_t i = r.lo; i < r.hi; i++) memcpy(dst + i * ldd, src + i * lds, (size_t)k * sizeof *dst);
     lane_sync(l);
 }
+
+void project_back(Lane l, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode, const float *dy,
+                  int64_t lddy, const float *x, int64_t ldx, int64_t n) {
+    const Back *g = p->state->back;
+    const Weight *panel = panels(p, w), t = weight_t(panel);
+    Rows rows = {0};
+    linear_dw(l, w->grad, dy, lddy, x, ldx, n, w->w.rows, w->w.cols, panel->pack_t, g->dw_work);
+    rows_pack(l, &rows, panel->pack_t, dy, n, w->w.rows, lddy, g->rows);
+    linear(l, dx, lddx, &t, 0, &rows, mode);
+}

@@ -1,8 +1,9 @@
 /* rope.c -- rotary positions: frequencies with their scalings, and the scale of attention scores.
  *
- * All of it is f64 by base's own functions and is rounded to f32 last (cos and sin in the table that a step
- * makes, the score scale here), so tables are the same bits everywhere. The rotation itself is kern's `rope`; its
- * backward is the inverse rotation, called from gqa.c and mla.c. Formulas: docs/math/rope.md. */
+ * All of it is f64 by base's own functions and is rounded to f32 last (cos and sin in the table
+ * that a step makes, the score scale here), so tables are the same bits everywhere. The rotation
+ * itself is kern's `rope`; its backward is the inverse rotation, called from gqa.c and mla.c.
+ * Formulas: docs/math/rope.md. */
 #include "model/layer.h"
 #include <math.h>
 
@@ -12,7 +13,8 @@ static double ceil_f64(double x) { return rint(x) < x ? rint(x) + 1 : rint(x); }
 
 static const double PI = 3.14159265358979323846;
 
-/* YaRN (Peng et al. 2023, 3.2): the dimension whose wave turns `beta` times within the original length. */
+/* YaRN (Peng et al. 2023, 3.2): the dimension whose wave turns `beta` times within the original
+ * length. */
 static double yarn_dim(const RopeConfig *r, double beta) {
     return (double)r->dim * log_f64(r->original / (beta * 2 * PI)) / (2 * log_f64(r->theta));
 }
@@ -21,7 +23,8 @@ static double yarn_mscale(double factor, double m) {
     return factor <= 1 || m == 0 ? 1 : 0.1 * m * log_f64(factor) + 1;
 }
 
-/* Fast waves stay, slow ones are stretched by the factor, those between are mixed linearly by dimension. */
+/* Fast waves stay, slow ones are stretched by the factor, those between are mixed linearly by
+ * dimension. */
 static void yarn(double *f, const RopeConfig *r) {
     double lo = MAX(floor_f64(yarn_dim(r, r->beta_fast)), 0);
     double hi = MIN(ceil_f64(yarn_dim(r, r->beta_slow)), (double)r->dim - 1);
@@ -32,7 +35,8 @@ static void yarn(double *f, const RopeConfig *r) {
     }
 }
 
-/* Llama 3.1: the same idea by wavelength, with a smooth part between original/high and original/low. */
+/* Llama 3.1: the same idea by wavelength, with a smooth part between original/high and
+ * original/low. */
 static void llama3(double *f, const RopeConfig *r) {
     for (int64_t j = 0; j < r->dim / 2; j++) {
         double wave = 2 * PI / f[j];
@@ -51,7 +55,8 @@ void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig 
     if (r->scaling == ROPE_LLAMA3) llama3(inv_freq, r);
     if (r->scaling != ROPE_YARN) return;
     yarn(inv_freq, r);
-    *attention_factor = yarn_mscale(r->factor, r->mscale) / yarn_mscale(r->factor, r->mscale_all_dim);
+    *attention_factor =
+        yarn_mscale(r->factor, r->mscale) / yarn_mscale(r->factor, r->mscale_all_dim);
 }
 
 float attention_scale(const Config *c) {

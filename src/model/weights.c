@@ -1,12 +1,14 @@
-/* weights.c -- the parameters: one constant table a family, from which loader, saver, initialisation, optimiser,
- * gradient norm and counts all come. A new family is a table here and a line in `tables`.
+/* weights.c -- the parameters: one constant table a family, from which loader, saver,
+ * initialisation, optimiser, gradient norm and counts all come. A new family is a table here and a
+ * line in `tables`.
  *
- * A row is a tensor of the model or of each layer; stacked experts are one row. Rows stand in the order of the sums over
- * tensors (contract 7): the model's rows before the layers, each layer's in turn, the model's rows after them. */
+ * A row is a tensor of the model or of each layer; stacked experts are one row. Rows stand in the
+ * order of the sums over tensors (contract 7): the model's rows before the layers, each layer's in
+ * turn, the model's rows after them. */
 #include "model/layer.h"
 #include <math.h>
 
-/* ---- the tables ------------------------------------------------------------------------------------------- */
+/* ---- the tables ------------------------------------------------------------------------------ */
 
 typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
 
@@ -22,10 +24,11 @@ typedef enum Sort {
 } Sort;
 
 typedef struct Row {
-    const char *hf, *gguf;      /* a layer's without "model.layers.N." and "blk.N."; %d: the expert's number */
+    const char *hf,
+        *gguf; /* a layer's without "model.layers.N." and "blk.N."; %d: the expert's number */
     Scope scope;
     When when;
-    const char *rows, *cols;    /* sums of products of the letters of size_of; rows NULL: a vector */
+    const char *rows, *cols; /* sums of products of the letters of size_of; rows NULL: a vector */
     Sort sort;
     Transform transform;        /* from GGUF; from Hugging Face always SAME */
     size_t slot;                /* the pointer to it, in Layer or Model */
@@ -35,13 +38,17 @@ typedef struct Row {
 #define OF(role) offsetof(Model, role)
 
 static const Row llama[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME, OF(embed)},
-    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(attn_norm)},
+    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME,
+     OF(embed)},
+    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
+     IN(attn_norm)},
     {"self_attn.q_proj.weight", "attn_q.weight", LAYER, ALWAYS, "HD", "C", MATRIX, PERMUTED, IN(q)},
     {"self_attn.k_proj.weight", "attn_k.weight", LAYER, ALWAYS, "GD", "C", MATRIX, PERMUTED, IN(k)},
     {"self_attn.v_proj.weight", "attn_v.weight", LAYER, ALWAYS, "GD", "C", MATRIX, SAME, IN(v)},
-    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "HD", MATRIX, SAME, IN(o)},
-    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(ffn_norm)},
+    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "HD", MATRIX, SAME,
+     IN(o)},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
+     IN(ffn_norm)},
     {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(gate)},
     {"mlp.up_proj.weight", "ffn_up.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(up)},
     {"mlp.down_proj.weight", "ffn_down.weight", LAYER, ALWAYS, "C", "F", MATRIX, SAME, IN(down)},
@@ -49,30 +56,49 @@ static const Row llama[] = {
     {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
 };
 
-/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: the sizes of a head's parts without rope, with rope, and of its value. */
+/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: the sizes of a head's parts without rope, with rope, and
+ * of its value. */
 static const Row deepseek[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME, OF(embed)},
-    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(attn_norm)},
-    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, SAME, IN(q)},
-    {"self_attn.q_a_proj.weight", "attn_q_a.weight", LAYER, Q_RANK, "Q", "C", MATRIX, SAME, IN(q_a)},
-    {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight", LAYER, Q_RANK, NULL, "Q", NORM, SAME, IN(q_a_norm)},
-    {"self_attn.q_b_proj.weight", "attn_q_b.weight", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, SAME, IN(q_b)},
-    {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight", LAYER, ALWAYS, "R+r", "C", MATRIX, SAME, IN(kv_a)},
-    {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight", LAYER, ALWAYS, NULL, "R", NORM, SAME, IN(kv_a_norm)},
-    {"self_attn.kv_b_proj.weight", "attn_kv_b.weight", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX, SPLIT_KV, IN(kv_b)},
-    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "Hv", MATRIX, SAME, IN(o)},
-    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME, IN(ffn_norm)},
+    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME,
+     OF(embed)},
+    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
+     IN(attn_norm)},
+    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, SAME,
+     IN(q)},
+    {"self_attn.q_a_proj.weight", "attn_q_a.weight", LAYER, Q_RANK, "Q", "C", MATRIX, SAME,
+     IN(q_a)},
+    {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight", LAYER, Q_RANK, NULL, "Q", NORM, SAME,
+     IN(q_a_norm)},
+    {"self_attn.q_b_proj.weight", "attn_q_b.weight", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, SAME,
+     IN(q_b)},
+    {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight", LAYER, ALWAYS, "R+r", "C",
+     MATRIX, SAME, IN(kv_a)},
+    {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight", LAYER, ALWAYS, NULL, "R", NORM,
+     SAME, IN(kv_a_norm)},
+    {"self_attn.kv_b_proj.weight", "attn_kv_b.weight", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX,
+     SPLIT_KV, IN(kv_b)},
+    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "Hv", MATRIX, SAME,
+     IN(o)},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
+     IN(ffn_norm)},
     {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(gate)},
     {"mlp.up_proj.weight", "ffn_up.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(up)},
     {"mlp.down_proj.weight", "ffn_down.weight", LAYER, DENSE, "C", "F", MATRIX, SAME, IN(down)},
     {"mlp.gate.weight", "ffn_gate_inp.weight", LAYER, MOE, "E", "C", F32_MATRIX, SAME, IN(router)},
-    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS, SAME, IN(bias)},
-    {"mlp.experts.%d.gate_proj.weight", "ffn_gate_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME, IN(gate_x)},
-    {"mlp.experts.%d.up_proj.weight", "ffn_up_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME, IN(up_x)},
-    {"mlp.experts.%d.down_proj.weight", "ffn_down_exps.weight", EXPERT, MOE, "C", "f", MATRIX, SAME, IN(down_x)},
-    {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX, SAME, IN(gate_s)},
-    {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX, SAME, IN(up_s)},
-    {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight", LAYER, SHARED, "C", "sf", MATRIX, SAME, IN(down_s)},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS,
+     SAME, IN(bias)},
+    {"mlp.experts.%d.gate_proj.weight", "ffn_gate_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME,
+     IN(gate_x)},
+    {"mlp.experts.%d.up_proj.weight", "ffn_up_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME,
+     IN(up_x)},
+    {"mlp.experts.%d.down_proj.weight", "ffn_down_exps.weight", EXPERT, MOE, "C", "f", MATRIX, SAME,
+     IN(down_x)},
+    {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight", LAYER, SHARED, "sf", "C",
+     MATRIX, SAME, IN(gate_s)},
+    {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX,
+     SAME, IN(up_s)},
+    {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight", LAYER, SHARED, "C", "sf",
+     MATRIX, SAME, IN(down_s)},
     {"model.norm.weight", "output_norm.weight", MODEL, ALWAYS, NULL, "C", NORM, SAME, OF(norm)},
     {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
 };
@@ -128,15 +154,17 @@ static bool has(const Config *c, const Row *r, int64_t layer) {
     return false;
 }
 
-/* ---- building ----------------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 /* Calls put for every tensor of the model, in table order. */
-static void rows_walk(Model *m, Arena *a, void (*put)(Model *m, Arena *a, const Row *r, int64_t layer)) {
+static void rows_walk(Model *m, Arena *a,
+                      void (*put)(Model *m, Arena *a, const Row *r, int64_t layer)) {
     const Row *row = tables[m->cfg.family].row;
     int64_t n = tables[m->cfg.family].n;
     for (int64_t i = 0, end; i < n; i = end) {
         end = i + 1;
-        while (row[i].scope != MODEL && row[end].scope != MODEL) end++;     /* a table ends with the model's */
+        while (row[i].scope != MODEL && row[end].scope != MODEL)
+            end++; /* a table ends with the model's */
         for (int64_t layer = 0; layer < (row[i].scope == MODEL ? 1 : m->cfg.L); layer++)
             for (int64_t j = i; j < end; j++) {
                 int64_t of = row[j].scope == MODEL ? -1 : layer;
@@ -192,14 +220,15 @@ int64_t model_count(const Model *m) {
     return count;
 }
 
-/* ---- rows in canonical order ---------------------------------------------------------------------------------- */
+/* ---- rows in canonical order ----------------------------------------------------------------- */
 
 static void gather_permuted(uint8_t *out, const Param *p, int64_t row, int64_t n) {
     int64_t bytes = param_row_bytes(p), half = p->source->head / 2;
     for (int64_t i = 0; i < n; i++, row++) {
         int64_t at = row % p->source->head;
         int64_t from = row - at + at % half * 2 + at / half;
-        memcpy(out + i * bytes, (const uint8_t *)p->source->part[0].p + from * bytes, (size_t)bytes);
+        memcpy(out + i * bytes, (const uint8_t *)p->source->part[0].p + from * bytes,
+               (size_t)bytes);
     }
 }
 
@@ -232,7 +261,9 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     CHECK(n >= 1 && row / p->w.rows == (row + n - 1) / p->w.rows);
     if (p->w.row) return (const uint8_t *)p->w.row + row * param_row_bytes(p);
     switch (p->source->transform) {
-    case SAME: return (const uint8_t *)p->source->part[row / p->w.rows].p + row % p->w.rows * param_row_bytes(p);
+    case SAME:
+        return (const uint8_t *)p->source->part[row / p->w.rows].p
+               + row % p->w.rows * param_row_bytes(p);
     case PERMUTED: gather_permuted(scratch, p, row, n); break;
     case SPLIT_KV: gather_kv(scratch, p, row, n); break;
     }
@@ -242,10 +273,11 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
 void param_drop(const Param *p) {
     if (p->master || p->w.n * p->w.rows == 1) return;       /* in an arena, not mapped */
     if (p->w.row) os_drop(p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
-    for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++) os_drop(p->source->part[i].p, p->source->part[i].bytes);
+    for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++)
+        os_drop(p->source->part[i].p, p->source->part[i].bytes);
 }
 
-/* ---- masters ------------------------------------------------------------------------------------------------- */
+/* ---- masters --------------------------------------------------------------------------------- */
 
 static void master_push(Param *p, Arena *a) {
     p->master = PUSH(a, float, p->count);
@@ -272,7 +304,8 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
         Param *p = &m->param[i];
         Sort sort = tables[c->family].row[p->row].sort;
         master_push(p, a);
-        if (p->decay) normal_fill(p->master, p->count, std, seed, (uint32_t)((p->layer + 1) * 256 + p->row));
+        if (p->decay)
+            normal_fill(p->master, p->count, std, seed, (uint32_t)((p->layer + 1) * 256 + p->row));
         else
             for (int64_t k = 0; k < p->count; k++) p->master[k] = sort == NORM;
     }
@@ -309,7 +342,9 @@ bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
         CHECK(p->master);
         bool vector = param_names(m, p).vector;
         for (int64_t g = 0; g < p->w.n; g++) {
-            t[n] = (Tensor){.name = str_of(param_name(scratch, p, g)), .type = DTYPE_F32, .n_dims = vector ? 1 : 2,
+            t[n] = (Tensor){.name = str_of(param_name(scratch, p, g)),
+                            .type = DTYPE_F32,
+                            .n_dims = vector ? 1 : 2,
                             .dim = {vector ? p->w.cols : p->w.rows, vector ? 0 : p->w.cols},
                             .data = p->master + g * p->w.rows * p->w.cols};
             t[n++].bytes = p->w.rows * p->w.cols * 4;

@@ -56,14 +56,16 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
     const Config *c = &o->model->cfg;
     int64_t states = c->L + 2, n_pages = (T + PAGE - 1) / PAGE;
     if (!chunk) chunk = T;
-    Result r = {.logits = PUSH(o->a, float, T * c->V), .expert = PUSH(o->a, int32_t, c->L * T * c->K + 1),
-                .expert_weight = PUSH(o->a, float, c->L * T * c->K + 1)};
+    Result r = {.logits = PUSH(o->a, float, T * c->V),
+                .expert = PUSH(o->a, int32_t, c->L * T * c->K + 1),
+                .expert_weight = PUSH(o->a, float, c->L *T * c->K + 1)};
     if (hidden) r.hidden = PUSH(o->a, float, states * T * c->C);
     void **page = PUSH(o->a, void *, n_pages);
     for (int64_t i = 0; i < n_pages; i++) page[i] = arena_push(o->a, o->plan->kv.page_bytes);
     Mark mark = arena_mark(o->a);
     int32_t *want = PUSH(o->a, int32_t, chunk), *id = PUSH(o->a, int32_t, c->L * chunk * c->K + 1);
-    float *x = PUSH(o->a, float, states * chunk * c->C), *weight = PUSH(o->a, float, c->L * chunk * c->K + 1);
+    float *x = PUSH(o->a, float, states *chunk * c->C),
+          *weight = PUSH(o->a, float, c->L *chunk * c->K + 1);
     for (int64_t i = 0; i < chunk; i++) want[i] = (int32_t)i;
     for (int64_t at = 0; at < T; at += chunk) {
         int64_t n = MIN(chunk, T - at);
@@ -73,10 +75,13 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
         team_run(o->team, forward, &s);
         assert_false(s.out.nan);
         for (int64_t i = 0; hidden && i < states; i++)
-            memcpy(r.hidden + (i * T + at) * c->C, x + i * n * c->C, (size_t)(n * c->C) * sizeof *x);
+            memcpy(r.hidden + (i * T + at) * c->C, x + i * n * c->C,
+                   (size_t)(n * c->C) * sizeof *x);
         for (int64_t i = c->first_dense; i < c->L; i++) {
-            memcpy(r.expert + (i * T + at) * c->K, id + i * n * c->K, (size_t)(n * c->K) * sizeof *id);
-            memcpy(r.expert_weight + (i * T + at) * c->K, weight + i * n * c->K, (size_t)(n * c->K) * sizeof *x);
+            memcpy(r.expert + (i * T + at) * c->K, id + i * n * c->K,
+                   (size_t)(n * c->K) * sizeof *id);
+            memcpy(r.expert_weight + (i * T + at) * c->K, weight + i * n * c->K,
+                   (size_t)(n * c->K) * sizeof *x);
         }
     }
     arena_pop(o->a, mark);
@@ -96,5 +101,5 @@ int main(void) {
     Err err = {0};
     float_mode_set();
     if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
-    return test_oracles() + test_smollm2();
+    return test_oracles() + test_smollm2() + test_back();
 }

@@ -1,4 +1,5 @@
-/* tests.h -- what the tests of model/ share: a model opened from a folder, and a sequence run through it. */
+/* tests.h -- what the tests of model/ share: a model opened from a folder, and a sequence run
+ * through it. */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,9 +16,11 @@ int test_table(void);
 int test_oracles(void);
 int test_gguf(void);
 int test_plan(void);
+int test_back(void);
 int test_smollm2(void);
 
-/* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not there. */
+/* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not
+ * there. */
 const char *golden(Arena *a, const char *name);
 /* The parsed file; the test fails when it cannot be read. */
 json_t *json_of(Arena *a, const char *path);
@@ -31,7 +34,7 @@ typedef struct Opened {
     Plan *plan;
 } Opened;
 void opened(Opened *o, const char *path, int64_t lanes);
-void planned(Opened *o, PlanSpec spec);         /* sizes that are 0 are set to fit one sequence of 256 */
+void planned(Opened *o, PlanSpec spec); /* sizes that are 0 are set to fit one sequence of 256 */
 void closed(Opened *o);
 
 typedef struct Result {

@@ -1,0 +1,182 @@
+/* back.c -- gradients of every parameter against the reference models', the same bits on any number of lanes, and a16 beside
+ * f32.
+ *
+ * The references (train.safetensors) are float64 gradients of transformers' models, which agree with central differences.
+ * Their tolerances: gradients 5e-6 + 1e-4 of the value, loss 1e-5. */
+#include "tests.h"
+#include <math.h>
+
+enum { T = 32, N = 2 * T };
+
+/* A model ready for one batch of the reference: two independent rows of 33 tokens. */
+typedef struct Rig {
+    Arena *a;
+    Team *team;
+    Store *weights, *oracle;
+    Model *m;
+    Plan *plan;
+    int32_t token[N], target[N], want[N];
+    Span span[2];
+    Batch batch;
+    Out out;
+    float *logits;
+    double loss;
+} Rig;
+
+static void rig_open(Rig *r, const char *name, Act act, int64_t lanes) {
+    Err err = {0};
+    *r = (Rig){.a = arena_open("back", (int64_t)1 << 36)};
+    const char *path = golden(r->a, str_fmt(r->a, "models/%s", name).p);
+    if (!path) {
+        arena_close(r->a);
+        skip();
+    }
+    r->team = team_open(lanes);
+    assert_true(store_open(&r->weights, r->a, path, &err) && model_open(&r->m, r->a, r->weights, &err));
+    assert_true(store_open(&r->oracle, r->a, str_fmt(r->a, "%s/train.safetensors", path).p, &err));
+    model_train(r->m, r->a);
+    PlanSpec spec = {.act = act, .mla = MLA_EXPANDED, .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16, .rows = N,
+                     .logit_rows = N, .spans = 2, .positions = T, .training = true};
+    assert_true(plan_new(&r->plan, r->a, r->m, &spec, 0, r->team, &err));
+    r->logits = PUSH(r->a, float, N * r->m->cfg.V);
+    const int32_t *rows = store_find(r->oracle, STR("batch.0"))->data;
+    for (int i = 0; i < N; i++) {
+        r->token[i] = rows[i / T * (T + 1) + i % T];
+        r->target[i] = rows[i / T * (T + 1) + i % T + 1];
+        r->want[i] = i;
+        r->span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
+    }
+    r->batch = (Batch){.n = N, .token = r->token, .span = r->span, .n_spans = 2, .want = r->want, .n_want = N};
+    r->out.logits = r->logits;
+}
+
+static void rig_close(Rig *r) {
+    team_close(r->team);
+    store_close(r->oracle);
+    store_close(r->weights);
+    arena_close(r->a);
+}
+
+static void forward_back(Lane l, void *arg) {
+    Rig *r = arg;
+    const int64_t V = r->m->cfg.V;
+    model_zero_grad(l, r->m);
+    plan_pages(l, r->plan, r->span, 2);
+    model_forward(l, r->plan, &r->batch, &r->out, plan_acts(r->plan));
+    if (l.i == 0) {
+        r->loss = 0;
+        for (int64_t i = 0; i < N; i++) {
+            float *z = r->logits + i * V, lse = row_lse(z, V);
+            r->loss += (double)(lse - z[r->target[i]]) / N;
+            cross_entropy_back(z, z, lse, r->target[i], 1.0f / N, V);
+        }
+    }
+    lane_sync(l);
+    model_back(l, r->plan, &r->batch, r->logits, plan_acts(r->plan));
+}
+
+/* Gradients of one parameter as the reference stores them: experts one by one. Returns the largest error in tolerances. */
+static double check_param(const Rig *r, const Param *p) {
+    const int64_t n = p->count / p->w.n;
+    double worst = 0;
+    for (int64_t e = 0; e < p->w.n; e++) {
+        const char *percent = strstr(p->name, "%d");
+        Str name = percent ? str_fmt(r->a, "grad.%.*s%d%s", (int)(percent - p->name), p->name, (int)e, percent + 2)
+                           : str_fmt(r->a, "grad.%s", p->name);
+        const Tensor *t = store_find(r->oracle, name);
+        assert_non_null(t);
+        assert_int_equal(tensor_elements(t), n);
+        for (int64_t i = 0; i < n; i++) {
+            const double want = ((const float *)t->data)[i];
+            worst = MAX(worst, fabs((double)p->grad[e * n + i] - want) / (5e-6 + 1e-4 * fabs(want)));
+        }
+    }
+    if (worst > 1) print_message("%s: %.2f tolerances off\n", p->name, worst);
+    return worst;
+}
+
+static void check_reference(const char *name) {
+    Rig r;
+    rig_open(&r, name, ACT_F32, 2);
+    team_run(r.team, forward_back, &r);
+    assert_true(fabs(r.loss - *(const float *)store_find(r.oracle, STR("loss"))->data) < 1e-5);
+    double worst = 0;
+    for (int64_t i = 0; i < r.m->n_params; i++)
+        if (!r.m->param[i].frozen) worst = MAX(worst, check_param(&r, &r.m->param[i]));
+    print_message("%s: largest gradient error %.3f of the tolerance\n", name, worst);
+    assert_true(worst <= 1);
+    rig_close(&r);
+}
+
+static void test_llama(void **state) { (void)state, check_reference("llama-tiny"); }
+static void test_deepseek_v2(void **state) { (void)state, check_reference("deepseek-v2-lite-tiny"); }
+static void test_deepseek_v3(void **state) { (void)state, check_reference("deepseek-v3-tiny"); }
+
+/* ---- the same bits on any number of lanes ------------------------------------------------------------------- */
+
+static void gradients_hash(const Rig *r, char hex[65]) {
+    Sha256 h;
+    sha256_init(&h);
+    for (int64_t i = 0; i < r->m->n_params; i++) sha256_add(&h, r->m->param[i].grad, r->m->param[i].count * 4);
+    sha256_hex(&h, hex);
+}
+
+static void test_lanes(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama-tiny", "deepseek-v2-lite-tiny", "deepseek-v3-tiny"};
+    static const int64_t lanes[] = {1, 2, 3, 5};
+    for (int64_t k = 0; k < COUNT(names); k++)
+        for (Act act = ACT_F32; act <= ACT_A16; act++) {
+            char first[65], hex[65];
+            for (int64_t i = 0; i < COUNT(lanes); i++) {
+                Rig r;
+                rig_open(&r, names[k], act, lanes[i]);
+                team_run(r.team, forward_back, &r);
+                gradients_hash(&r, i ? hex : first);
+                if (i) assert_string_equal(hex, first);
+                rig_close(&r);
+            }
+        }
+}
+
+/* ---- a16 --------------------------------------------------------------------------------------------------------- */
+
+/* Every tensor's gradient points where that of f32 does: bf16 has 8 bits, so a few per cent of angle are its noise. Experts whose
+ * choice rounding changes would point elsewhere; the reference's batches keep the choices apart. */
+static void check_direction(const char *name) {
+    Rig f, h;
+    rig_open(&f, name, ACT_F32, 1);
+    rig_open(&h, name, ACT_A16, 2);
+    team_run(f.team, forward_back, &f);
+    team_run(h.team, forward_back, &h);
+    assert_true(fabs(f.loss - h.loss) < 0.02);
+    double all_fh = 0, all_ff = 0, all_hh = 0;
+    for (int64_t i = 0; i < f.m->n_params; i++) {
+        double fh = 0, ff = 0, hh = 0;
+        for (int64_t j = 0; j < f.m->param[i].count; j++) {
+            const double x = f.m->param[i].grad[j], y = h.m->param[i].grad[j];
+            fh += x * y, ff += x * x, hh += y * y;
+        }
+        all_fh += fh, all_ff += ff, all_hh += hh;
+        if (ff > 0 && !(fh / sqrt(ff * hh) > 0.95)) print_message("%s: cosine %.4f\n", f.m->param[i].name, fh / sqrt(ff * hh));
+        assert_true(ff == 0 || fh / sqrt(ff * hh) > 0.95);
+    }
+    print_message("%s: a16 beside f32: loss %.2e apart, cosine of all gradients %.5f\n", name, fabs(f.loss - h.loss),
+                  all_fh / sqrt(all_ff * all_hh));
+    assert_true(all_fh / sqrt(all_ff * all_hh) > 0.99);
+    rig_close(&f);
+    rig_close(&h);
+}
+
+static void test_a16(void **state) {
+    (void)state;
+    check_direction("llama-tiny");
+    check_direction("deepseek-v2-lite-tiny");
+    check_direction("deepseek-v3-tiny");
+}
+
+int test_back(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek_v2),
+                                       cmocka_unit_test(test_deepseek_v3), cmocka_unit_test(test_lanes), cmocka_unit_test(test_a16)};
+    return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
+}
