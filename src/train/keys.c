@@ -97,7 +97,7 @@ static bool refuse(const Key *k, Str value, const char *from, const char *wanted
 }
 
 static bool out_of_range(const Key *k, Str value, const char *from, Err *err) {
-    return err_set(err, ERR_USAGE, "%s: %s is %.*s, expected %.17g to %.17g", from, k->name,
+    return err_set(err, ERR_USAGE, "%s: %s is %.*s, expected %.10g to %.10g", from, k->name,
                    STRF(value), k->lo, k->hi);
 }
 

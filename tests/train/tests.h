@@ -1,0 +1,32 @@
+/* tests.h -- what the tests of train/ share: a folder, tiny recipes, oracle models. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "support/bytes.h"
+#include "train/train.h"
+
+/* cmocka's state is an Arena, new for each test; `folder` a new empty folder, removed afterwards. */
+extern char folder[64];
+int arena_setup(void **state);
+int arena_teardown(void **state);
+#define ARENA_TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
+
+/* The slow groups run too (make test), or only a sample (make test-quick). */
+static inline bool full(void) { return os_env("LISAO_TEST_FULL") != NULL; }
+/* A number below n; each call another, the same in every run. */
+int64_t dice(int64_t n);
+
+/* Writes `name` into the folder; returns its path. */
+const char *file_write(Arena *a, const char *name, Str bytes);
+/* Reads a recipe from the folder that trains a tiny model on a small text with the byte tokenizer; `family` is llama or
+ * deepseek_v3, `set` further settings ("key=value"). Text and tokenizer are written too. */
+Recipe tiny_recipe(Arena *a, const char *family, const char *const *set, int64_t n_set);
+/* SHA-256 of a file, and of all parameters of a model. */
+typedef struct Hex { char z[65]; } Hex;
+Hex file_hash(const char *path);
+Hex model_hash(const Model *m);
+
+int recipe_tests(void), optim_tests(void), whole_tests(void), resume_tests(void), rollout_tests(void);
