@@ -1,0 +1,227 @@
+/* hostile.c -- tokenizer files that are wrong: each is refused with the name of its field, nothing
+ * crashes, and nothing stays in the arena. */
+#include "tests.h"
+
+/* tiny.json with the value at a path ("model.dropout") set to JSON text; NULL removes the key. */
+static Str changed(Bench *b, const char *path, const char *value) {
+    json_t *file = tiny_json(b), *o = file;
+    const char *dot;
+    while ((dot = strchr(path, '.'))) {
+        o = json_object_get(o, str_copy(b->keep, (Str){path, dot - path}).p);
+        path = dot + 1;
+    }
+    if (value)
+        json_object_set_new(o, path, json_loads(value, JSON_DECODE_ANY, NULL));
+    else
+        json_object_del(o, path);
+    return json_text(b, file);
+}
+
+static void fields(void **state) {
+    Bench *b = *state;
+    static const struct {
+        const char *path, *value;
+        ErrCode code;
+        const char *piece;
+    } cases[] = {
+        {"model", NULL, ERR_FORMAT, "model.vocab"},
+        {"model", "[]", ERR_FORMAT, "model"},
+        {"model.vocab", NULL, ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{}", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "[1]", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{\"a\": -1}", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{\"a\": 1.5}", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{\"a\": \"1\"}", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{\"a\": 1152921504606846976}", ERR_FORMAT, "model.vocab"},
+        {"model.vocab", "{\"a\": 4000000000}", ERR_LIMIT, "model.vocab"},
+        {"model.vocab", "{\"a\": 1, \"b\": 1}", ERR_FORMAT, "model.vocab"},
+        {"model.merges", NULL, ERR_FORMAT, "model.merges"},
+        {"model.merges", "{}", ERR_FORMAT, "model.merges"},
+        {"model.merges", "[\"t h\", 3]", ERR_FORMAT, "model.merges"},
+        {"model.merges", "[\"th\"]", ERR_FORMAT, "model.merges[0]"},
+        {"model.merges", "[\"t \"]", ERR_FORMAT, "model.merges[0]"},
+        {"model.merges", "[\" h\"]", ERR_FORMAT, "model.merges[0]"},
+        {"model.merges", "[\"t h e\"]", ERR_FORMAT, "model.merges[0]"},
+        {"model.merges", "[[\"t\", \"h\"], [\"t\"]]", ERR_FORMAT, "model.merges"},
+        {"model.merges", "[[\"t\", \"h\", \"e\"]]", ERR_FORMAT, "model.merges"},
+        {"model.merges", "[[\"q\", \"q\"]]", ERR_FORMAT, "model.merges[0]: what it makes"},
+        {"model.merges", "[[\"qqq\", \"t\"]]", ERR_FORMAT, "model.merges[0]: its left"},
+        {"model.merges", "[[\"t\", \"qqq\"]]", ERR_FORMAT, "model.merges[0]: its right"},
+        {"model.type", "\"WordPiece\"", ERR_UNSUPPORTED, "WordPiece"},
+        {"model.dropout", "0.1", ERR_UNSUPPORTED, "model.dropout"},
+        {"model.byte_fallback", "true", ERR_UNSUPPORTED, "model.byte_fallback"},
+        {"model.ignore_merges", "true", ERR_UNSUPPORTED, "model.ignore_merges"},
+        {"model.end_of_word_suffix", "\"</w>\"", ERR_UNSUPPORTED, "model.end_of_word_suffix"},
+        {"model.spell", "1", ERR_UNSUPPORTED, "spell"},
+        {"truncation", "{\"max_length\": 3}", ERR_UNSUPPORTED, "truncation"},
+        {"padding", "{}", ERR_UNSUPPORTED, "padding"},
+        {"extra", "1", ERR_UNSUPPORTED, "extra"},
+        {"normalizer", "{\"type\": \"NFKC\"}", ERR_UNSUPPORTED, "NFKC"},
+        {"normalizer", "{}", ERR_FORMAT, "normalizer"},
+        {"normalizer", "{\"type\": \"Sequence\"}", ERR_FORMAT, "normalizer"},
+        {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Strip\"}]}",
+         ERR_UNSUPPORTED, "normalizers[0]"},
+        {"pre_tokenizer", "null", ERR_FORMAT, "pre_tokenizer"},
+        {"pre_tokenizer", "{\"type\": \"Metaspace\"}", ERR_UNSUPPORTED, "Metaspace"},
+        {"pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": []}", ERR_UNSUPPORTED,
+         "ByteLevel"},
+        {"pre_tokenizer",
+         "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Sequence\", \"pretokenizers\": "
+         "[]}]}",
+         ERR_UNSUPPORTED, "pretokenizers[0]"},
+        {"pre_tokenizer.use_regex", "3", ERR_FORMAT, "use_regex"},
+        {"decoder", "null", ERR_FORMAT, "decoder"},
+        {"decoder", "{\"type\": \"WordPiece\"}", ERR_UNSUPPORTED, "WordPiece"},
+        {"added_tokens", "3", ERR_FORMAT, "added_tokens"},
+        {"added_tokens", "[3]", ERR_FORMAT, "added_tokens[0]"}};
+    for (int i = 0; i < COUNT(cases); i++)
+        tokenizer_fails(b, changed(b, cases[i].path, cases[i].value), cases[i].code,
+                        cases[i].piece);
+}
+
+/* One added token beside the six, with one field set. */
+static void added_tokens(void **state) {
+    Bench *b = *state;
+    static const struct {
+        const char *key, *value;
+        ErrCode code;
+        const char *piece;
+    } cases[] = {{"id", "\"1\"", ERR_FORMAT, "id"},
+                 {"id", "-4", ERR_FORMAT, "-4"},
+                 {"id", "3", ERR_FORMAT, "another token"},
+                 {"id", "1000000", ERR_LIMIT, "1000000"},
+                 {"content", "\"\"", ERR_LIMIT, "content"},
+                 {"content", "7", ERR_LIMIT, "content"},
+                 {"content", "\"t\"", ERR_FORMAT, "another id"},
+                 {"lstrip", "true", ERR_UNSUPPORTED, "lstrip"},
+                 {"rstrip", "true", ERR_UNSUPPORTED, "rstrip"},
+                 {"single_word", "true", ERR_UNSUPPORTED, "single_word"},
+                 {"special", "null", ERR_FORMAT, "special"},
+                 {"normalized", "1", ERR_FORMAT, "normalized"},
+                 {"color", "1", ERR_UNSUPPORTED, "color"}};
+    for (int i = 0; i < COUNT(cases); i++) {
+        json_t *file = tiny_json(b), *list = json_object_get(file, "added_tokens");
+        json_t *one = json_deep_copy(json_array_get(list, 0));
+        json_object_set_new(one, "id", json_integer(600));
+        json_object_set_new(one, "content", json_string("<new>"));
+        json_object_set_new(one, cases[i].key, json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
+        json_array_append_new(list, one);
+        tokenizer_fails(b, json_text(b, file), cases[i].code, cases[i].piece);
+    }
+}
+
+static void syntax(void **state) {
+    Bench *b = *state;
+    Str good = json_text(b, tiny_json(b));
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "nul",
+        "{",
+        "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}x",
+        "{\"model\":{\"vocab\":{\"a\":0,},\"merges\":[]}}",
+        "{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"vocab\":{}}}",
+        "{\"model\":{\"vocab\":{\"\\ud800\":0},\"merges\":[]}}",
+        "{\"model\":{\"vocab\":{\"\xc3\":0},\"merges\":[]}}",
+        "{\"model\":{\"vocab\":{\"a\x01\":0},\"merges\":[]}}",
+        "{\"model\":{\"vocab\":{\"a\":00},\"merges\":[]}}"};
+    for (int i = 0; i < COUNT(bad); i++) {
+        Tokenizer *t;
+        Err err = {0};
+        assert_false(tokenizer_open_json(&t, b->keep, str_of(bad[i]), "t.json", &err));
+        assert_non_null(strstr(err.msg, "t.json"));
+    }
+    /* the same key twice, outside the tables */
+    Str twice = str_fmt(b->keep, "{\"version\": \"1.0\", %.*s", (int)(good.n - 1), good.p + 1);
+    tokenizer_fails(b, twice, ERR_FORMAT, "version");
+    /* brackets without an end */
+    Buf deep = {.a = b->keep};
+    buf_add(&deep, STR("{\"version\": "));
+    for (int i = 0; i < 1 << 20; i++) buf_add(&deep, STR("["));
+    tokenizer_fails(b, buf_str(&deep), ERR_FORMAT, "not a valid JSON object");
+    for (int i = 0; i < 1 << 20; i++) buf_add(&deep, STR("]"));
+    buf_fmt(&deep, ", %.*s", (int)(good.n - 1), good.p + 1);
+    tokenizer_fails(b, buf_str(&deep), ERR_LIMIT, "too many values");
+}
+
+/* A table of merges costs more than its text only up to a limit. */
+static void many_merges(void **state) {
+    Bench *b = *state;
+    Buf file = {.a = b->keep};
+    buf_add(&file, STR("{\"model\":{\"vocab\":{\"a\":0,\"aa\":1},\"merges\":[\"a a\""));
+    for (int i = 0; i < 400000; i++) buf_add(&file, STR(",\"a a\""));
+    buf_add(&file, STR("]}}"));
+    tokenizer_fails(b, buf_str(&file), ERR_LIMIT, "model.merges");
+}
+
+/* Cut anywhere, or with one byte changed, a file loads or is refused; loaded, it encodes. */
+static void damaged(void **state) {
+    Bench *b = *state;
+    Str good = json_text(b, tiny_json(b));
+    for (uint64_t k = 0; k < 1200; k++) {
+        Mark keep = arena_mark(b->keep), out = arena_mark(b->out);
+        Str bad = str_copy(b->keep, good);
+        if (k < 200)
+            bad.n = good.n * (int64_t)k / 200;
+        else
+            ((char *)bad.p)[draw(2 * k, (uint32_t)good.n)] = (char)draw(2 * k + 1, 256);
+        Tokenizer *t;
+        Err err = {0};
+        if (tokenizer_open_json(&t, b->keep, bad, "t.json", &err)) {
+            decode(
+                b, t,
+                encode(b, t, STR("The 3 small <think> words, h\xc3\xa9 said.\n\n"), TEXT_PARSED));
+            assert_true(k >= 200);
+            tokenizer_close(t);
+        } else {
+            assert_non_null(strstr(err.msg, "t.json"));
+        }
+        arena_pop(b->keep, keep), arena_pop(b->out, out);
+    }
+}
+
+static void parts(void **state) {
+    Bench *b = *state;
+    const Str tokens[] = {STR("a"), STR("b"), STR("ab"), STR("a"), STR("\xff"), STR("")},
+              merges[] = {STR("a b"), STR("a")};
+    const int32_t normal[] = {1, 1, 1, 1, 1, 1}, bytes[] = {1, 1, 6, 1, 1, 1},
+                  empty[] = {1, 1, 1, 3, 3, 3};
+    const struct {
+        TokenizerParts p;
+        ErrCode code;
+        const char *piece;
+    } cases[] = {
+        {{"t.json", STR("llama-bpe"), tokens, 3, normal, 3, merges, 1},
+         ERR_UNSUPPORTED,
+         "llama-bpe"},
+        {{"t.json", STR("gpt-2"), tokens, 0, NULL, 0, NULL, 0}, ERR_FORMAT, "tokens"},
+        {{"t.json", STR("gpt-2"), tokens, 3, normal, 2, merges, 1}, ERR_FORMAT, "token_types"},
+        {{"t.json", STR("gpt-2"), tokens, 3, bytes, 3, merges, 1}, ERR_FORMAT, "tokens[2]"},
+        {{"t.json", STR("gpt-2"), tokens, 4, normal, 4, merges, 1},
+         ERR_FORMAT,
+         "tokens[3]: this token"},
+        {{"t.json", STR("gpt-2"), tokens + 2, 3, normal, 3, NULL, 0},
+         ERR_FORMAT,
+         "tokens[2]: not UTF-8"},
+        {{"t.json", STR("gpt-2"), tokens, 6, empty, 6, NULL, 0}, ERR_FORMAT, "tokens[5]"},
+        {{"t.json", STR("gpt-2"), tokens, 2, NULL, 0, merges, 1},
+         ERR_FORMAT,
+         "merges[0]: what it makes"},
+        {{"t.json", STR("gpt-2"), tokens, 3, NULL, 0, merges, 2}, ERR_FORMAT, "merges[1]"}};
+    for (int i = 0; i < COUNT(cases); i++) {
+        Tokenizer *t;
+        Err err = {0};
+        assert_false(tokenizer_open_parts(&t, b->keep, &cases[i].p, &err));
+        if (!strstr(err.msg, cases[i].piece) || !strstr(err.msg, "t.json"))
+            fail_msg("\"%s\" has no \"%s\"", err.msg, cases[i].piece);
+        assert_int_equal(err.code, cases[i].code);
+        assert_null(t);
+    }
+}
+
+int hostile_tests(void) {
+    const struct CMUnitTest tests[] = {TEXT_TEST(fields),  TEXT_TEST(added_tokens),
+                                       TEXT_TEST(syntax),  TEXT_TEST(many_merges),
+                                       TEXT_TEST(damaged), TEXT_TEST(parts)};
+    return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
+}
