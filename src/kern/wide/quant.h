@@ -9,9 +9,14 @@
  * wait in L1. */
 #include "kern/wide/wide.h"
 
-enum { QUANT_ROWS = 32, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
+enum { QUANT_ROWS = 48, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
 
-/* Rows i.. (n <= QUANT_ROWS) times P panels. */
+INLINE void prefetch(const uint8_t *p, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
+}
+
+/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block the same block of the next P panels is
+ * asked for: one row alone then reads at the speed of memory (without it, at 60 % of that). */
 INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
                     const uint8_t *w, int64_t blocks) {
     const int64_t bytes = q4 ? Q4_1_BYTES : Q8_0_BYTES;
@@ -20,6 +25,7 @@ INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t 
         Unpacked u[ROW_PANELS];
         EACH (p, P)
             u[p] = q4 ? unpack_q4_1(w + p * blocks * bytes) : unpack_q8_0(w + p * blocks * bytes);
+        EACH (p, P) prefetch(w + (P + p) * blocks * bytes, bytes);
         for (int64_t r = 0; r < n; r++) row_block(P, q4, c[r], u, x, (i + r) * blocks + b);
     }
 }
