@@ -57,6 +57,9 @@ static void test_parse(void **state) {
     assert_string_equal(sets.v[1], "b=2");
     assert_true(parse("-o=--x --act=f32", rest, &err));
     assert_string_equal(out_path, "--x");
+    assert_true(parse("--lanes 64 --temperature 10", rest, &err));      /* bounds belong to it */
+    assert_true(parse("--lanes 1 --temperature 0", rest, &err));
+    assert_true(lanes == 1 && temperature == 0);
     assert_true(parse("", rest, &err));
     assert_true(rest[0] == 0 && lanes == 2);
 }
