@@ -105,8 +105,8 @@ lint: all
 bench: all $(BENCH_BINS)
 	@for b in $(BENCH_BINS); do $$b || exit 1; done
 
-golden: all
-	tools/golden.sh $B
+golden: $B/tests/prop
+	$B/tests/prop --golden
 
 format:
 	@tools/format.sh

@@ -1,8 +1,16 @@
 /* rig.c -- see rig.h. */
 #include "rig.h"
 
+static const char *smollm2_path(Arena *a) {
+    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
+    if (path) return path;
+    if (cache) return str_fmt(a, "%s/lisao/models/%s.gguf", cache, RIG_SMOLLM2).p;
+    return str_fmt(a, "%s/.cache/lisao/models/%s.gguf", home ? home : ".", RIG_SMOLLM2).p;
+}
+
 const char *rig_path(Arena *a, const char *name) {
-    const char *shared = os_env("LISAO_SHARED");
+    const char *shared = os_env("LISAO_SHARED"), *real = smollm2_path(a);
+    if (!strcmp(name, RIG_SMOLLM2)) return os_exists(real) ? real : NULL;
     const char *golden = str_fmt(a, "tests/golden/models/%s", name).p;
     const char *oracle = str_fmt(a, "%s/oracles/models/%s", shared ? shared : "../shared", name).p;
     return os_exists(golden) ? golden : os_exists(oracle) ? oracle : NULL;
@@ -27,6 +35,11 @@ void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, 
     engine_plan(&plan, spec, positions);
     if (pages) plan.pages = pages;
     must(plan_new(&r->plan, r->a, r->model, &plan, 0, r->team, &err), &err);
+    rig_engine(r, spec);
+}
+
+void rig_engine(Rig *r, const EngineSpec *spec) {
+    Err err = {0};
     must(engine_new(&r->engine, r->a, r->plan, spec, r->team, &err), &err);
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 #include "infer/infer.h"
 
-/* The folder of an oracle model: in tests/golden/models, else in $LISAO_SHARED or ../shared. NULL: not there. */
+/* An oracle model: its folder in tests/golden/models, else in $LISAO_SHARED or ../shared. RIG_SMOLLM2: the real model, which
+ * $LISAO_MODEL_SMOLLM2 names, else in the cache. NULL: not there. */
+#define RIG_SMOLLM2 "SmolLM2-135M-Instruct.Q4_1"
 const char *rig_path(Arena *a, const char *name);
 
 /* Everything lives in `a`, the caller's; the team too is the caller's. The oracle models are made for 64 or 128 positions; here they
@@ -19,6 +21,7 @@ typedef struct Rig {
 /* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise); pages 0: as many as engine_plan says. */
 void rig_open(Rig *r, Arena *a, Team *team, const char *path);
 void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages);
+void rig_engine(Rig *r, const EngineSpec *spec);        /* another engine on the same plan: part of rig_plan */
 void rig_close(Rig *r);
 
 /* A request told by few numbers: the prompt is the first n of the endless random tokens number `text`. */

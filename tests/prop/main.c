@@ -1,0 +1,8 @@
+/* main.c -- properties of the whole: the same bits everywhere. `prop --golden` (make golden) writes the golden hashes. */
+#include "prop.h"
+
+int main(int argc, char **argv) {
+    log_set(LOG_ERROR);
+    if (argc == 2 && !strcmp(argv[1], "--golden")) return samebits_write() != 0;
+    return samebits_tests() != 0;
+}
