@@ -41,6 +41,7 @@ const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool e
     if (left < 0) return "its left part is not in the vocabulary";
     if (right < 0) return "its right part is not in the vocabulary";
     if (made < 0) return "what it makes is not in the vocabulary";
+    if (v->tokens[made].flags & TOKEN_SPECIAL) return "it makes a special token out of text";
     *merge_slot(m, (uint32_t)left, (uint32_t)right) =
         (Merge){(uint32_t)left, (uint32_t)right, (uint32_t)rank, (uint32_t)made};
     return NULL;

@@ -144,6 +144,18 @@ static void syntax(void **state) {
     tokenizer_fails(b, buf_str(&deep), ERR_LIMIT, "too many values");
 }
 
+/* Merging plain text never makes a special token. */
+static void special_made(void **state) {
+    Bench *b = *state;
+    json_t *file = tiny_json(b), *list = json_object_get(file, "added_tokens");
+    json_t *vocab = json_object_get(json_object_get(file, "model"), "vocab");
+    json_t *one = json_deep_copy(json_array_get(list, 0));
+    json_object_set_new(one, "content", json_string("he"));
+    json_object_set(one, "id", json_object_get(vocab, "he"));
+    json_array_append_new(list, one);
+    tokenizer_fails(b, json_text(b, file), ERR_FORMAT, "makes a special token");
+}
+
 /* A table of merges costs more than its text only up to a limit. */
 static void many_merges(void **state) {
     Bench *b = *state;
@@ -220,8 +232,8 @@ static void parts(void **state) {
 }
 
 int hostile_tests(void) {
-    const struct CMUnitTest tests[] = {TEXT_TEST(fields),  TEXT_TEST(added_tokens),
-                                       TEXT_TEST(syntax),  TEXT_TEST(many_merges),
-                                       TEXT_TEST(damaged), TEXT_TEST(parts)};
+    const struct CMUnitTest tests[] = {
+        TEXT_TEST(fields),      TEXT_TEST(added_tokens), TEXT_TEST(syntax), TEXT_TEST(special_made),
+        TEXT_TEST(many_merges), TEXT_TEST(damaged),      TEXT_TEST(parts)};
     return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* vectors.c -- ids that other programs gave: real tokenizers, and a small one cut in every way. */
+#define _POSIX_C_SOURCE 200809L /* popen */
 #include "tests.h"
 #include <stdio.h>
 
