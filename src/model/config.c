@@ -1,5 +1,4 @@
-/* config.c -- what a model is, read from config.json (Hugging Face) or from the keys of a GGUF
- * file.
+/* config.c -- what a model is: config.json (Hugging Face) or the keys of a GGUF file.
  *
  * One table, `fields`, names each number in both formats, says which families have it, between
  * which bounds it makes sense and what its absence means; reader, writer and the search for
@@ -18,18 +17,12 @@
 /* ---- the fields ------------------------------------------------------------------------------ */
 
 typedef enum Kind { KIND_I64, KIND_F64, KIND_F32, KIND_BOOL } Kind;
-enum {
-    LLAMA = 1 << FAMILY_LLAMA,
-    V2 = 1 << FAMILY_DEEPSEEK2,
-    V3 = 1 << FAMILY_DEEPSEEK3,
-    MLA = V2 | V3,
-    ALL = LLAMA | MLA
-};
+enum { LLAMA = 1 << FAMILY_LLAMA, V2 = 1 << FAMILY_DEEPSEEK2, V3 = 1 << FAMILY_DEEPSEEK3 };
+enum { MLA = V2 | V3, ALL = LLAMA | MLA };
 #define REQUIRED (-1e300)
 
 typedef struct Field {
-    const char *hf,
-        *gguf; /* NULL: not in this format; GGUF names come after "llama." or "deepseek2." */
+    const char *hf, *gguf;      /* NULL: not in this format; GGUF's come after "llama." */
     unsigned families;
     Kind kind;
     size_t at;                  /* offset in Config */
@@ -73,10 +66,9 @@ static const Field fields[] = {
     {"rope_interleave", NULL, MLA, KIND_BOOL, AT(rope.pairs), 0, 1, 1},
 };
 
-/* Of the object rope_parameters (or rope_scaling); rope_theta stands beside it in the older
- * spelling. */
+/* Of the object rope_parameters or rope_scaling, beside which rope_theta stood before. */
 static const Field rope_fields[] = {
-    {"rope_theta", "rope.freq_base", ALL, KIND_F64, AT(rope.theta), 1, 1e12, 10000},
+    {"rope_theta", "rope.freq_base", ALL, KIND_F64, AT(rope.theta), 1.001, 1e12, 10000},
     {"factor", "rope.scaling.factor", ALL, KIND_F64, AT(rope.factor), 1, 1e6, 1},
     {"original_max_position_embeddings", "rope.scaling.original_context_length", ALL, KIND_F64,
      AT(rope.original), 1, 1 << 28, 0},
@@ -88,49 +80,21 @@ static const Field rope_fields[] = {
     {"high_freq_factor", NULL, ALL, KIND_F64, AT(rope.high_freq), 1e-6, 1e6, 4},
 };
 
-/* Keys of config.json that are read below, or that say nothing about the arithmetic of a forward
- * pass. */
+/* Keys of config.json that are read below, or that do not touch the arithmetic of a forward. */
 static const char *const json_other[] = {
-    "model_type",
-    "hidden_act",
-    "rope_scaling",
-    "rope_parameters",
-    "rope_theta",
-    "scoring_func",
-    "topk_method",
-    "bos_token_id",
-    "eos_token_id",
-    "mla_form",
-    "attention_dropout",
-    "moe_layer_freq",
-    "qk_head_dim",
-    "head_dim",
-    "num_key_value_heads",
-    "architectures",
-    "auto_map",
-    "aux_loss_alpha",
-    "dtype",
-    "ep_size",
-    "initializer_range",
-    "is_llama_config",
-    "pad_token_id",
-    "pretraining_tp",
-    "router_aux_loss_coef",
-    "seq_aux",
-    "torch_dtype",
-    "transformers.js_config",
-    "transformers_version",
-    "use_cache",
-    "vocab_type",
+    "model_type", "hidden_act", "rope_scaling", "rope_parameters", "rope_theta", "scoring_func",
+    "topk_method", "bos_token_id", "eos_token_id", "mla_form", "attention_dropout", "moe_layer_freq",
+    "qk_head_dim", "head_dim", "num_key_value_heads",
+    "architectures", "auto_map", "aux_loss_alpha", "dtype", "ep_size", "initializer_range",
+    "is_llama_config", "pad_token_id", "pretraining_tp", "router_aux_loss_coef", "seq_aux",
+    "torch_dtype", "transformers.js_config", "transformers_version", "use_cache", "vocab_type",
 };
 static const char *const rope_other[] = {"type", "rope_type"};
 /* Keys after "llama." or "deepseek2." of a GGUF file, likewise. */
 static const char *const gguf_other[] = {
-    "attention.head_count_kv",  "attention.key_length",
-    "attention.key_length_mla", "attention.value_length",
-    "expert_gating_func",       "rope.dimension_count",
-    "rope.scaling.type",        "rope.scaling.yarn_log_multiplier",
-    "rope.scaling.finetuned",   "vocab_size",
+    "attention.head_count_kv", "attention.key_length", "attention.key_length_mla",
+    "attention.value_length", "expert_gating_func", "rope.dimension_count", "rope.scaling.type",
+    "rope.scaling.yarn_log_multiplier", "rope.scaling.finetuned", "vocab_size",
 };
 
 /* ---- one value ------------------------------------------------------------------------------- */
@@ -381,8 +345,8 @@ static void json_router(Reader *r) {
     Router *q = &r->c->router;
     q->kind = (RouterKind)json_choice(r, r->object, "scoring_func", v3 ? "sigmoid" : "softmax",
                                       scoring, 2);
-    int64_t method =
-        json_choice(r, r->object, "topk_method", v3 ? "noaux_tc" : "greedy", methods, 3);
+    const char *usual = v3 ? "noaux_tc" : "greedy";
+    int64_t method = json_choice(r, r->object, "topk_method", usual, methods, 3);
     if (method == 0) q->groups = q->groups_used = 1;
     if ((method == 2) != v3 || (q->kind == ROUTER_SIGMOID) != v3)
         bad(r, ERR_UNSUPPORTED, "topk_method",
@@ -391,8 +355,8 @@ static void json_router(Reader *r) {
 }
 
 static void json_tokens(Reader *r) {
-    const json_t *bos = json_object_get(r->object, "bos_token_id"),
-                 *eos = json_object_get(r->object, "eos_token_id");
+    const json_t *bos = json_object_get(r->object, "bos_token_id");
+    const json_t *eos = json_object_get(r->object, "eos_token_id");
     Config *c = r->c;
     c->bos = json_is_integer(bos) ? json_integer_value(bos) : -1;
     if (json_is_integer(eos)) c->eos[c->n_eos++] = json_integer_value(eos);
@@ -404,9 +368,8 @@ static void json_tokens(Reader *r) {
 }
 
 static void json_config(Reader *r) {
-    static const char *const types[] = {"llama", "deepseek_v2", "deepseek_v3"}, *const silu[] = {
-                                                                                    "silu"};
-    static const char *const forms[] = {"expanded", "absorbed"};
+    static const char *const types[] = {"llama", "deepseek_v2", "deepseek_v3"};
+    static const char *const silu[] = {"silu"}, *const forms[] = {"expanded", "absorbed"};
     Config *c = r->c;
     c->family = (Family)json_choice(r, r->object, "model_type", "(missing)", types, 3);
     if (r->bad) return;
@@ -460,8 +423,7 @@ static void gguf_rope(Reader *r) {
     if (str_eq(type, STR("yarn"))) c->rope.scaling = ROPE_YARN;
     else if (!str_eq(type, STR("none")))
         bad(r, ERR_UNSUPPORTED, "rope.scaling.type", "is neither none nor yarn");
-    /* The multiplier is 0.1 * mscale_all_dim in f32; the six digits that anybody writes are
-     * restored. */
+    /* The multiplier is 0.1 * mscale_all_dim in f32; its six digits in decimal are restored. */
     const Field log = {NULL, "rope.scaling.yarn_log_multiplier", ALL, KIND_F64, 0, 0, 1e3, 0};
     double v = 0;
     if (gguf_number_at(r, &log, &v)) c->rope.mscale = c->rope.mscale_all_dim = rint(v * 1e7) / 1e6;
@@ -534,8 +496,8 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
     if (c->family == FAMILY_LLAMA && turned && turned != (c->D ? c->D : c->C / c->H))
         bad(&r, ERR_UNSUPPORTED, "rope.dimension_count", "is not the size of a head");
     c->bos = gguf_i64_or(&r, "tokenizer.ggml.bos_token_id", -1);
-    int64_t eos = gguf_i64_or(&r, "tokenizer.ggml.eos_token_id", -1),
-            eot = gguf_i64_or(&r, "tokenizer.ggml.eot_token_id", -1);
+    int64_t eos = gguf_i64_or(&r, "tokenizer.ggml.eos_token_id", -1);
+    int64_t eot = gguf_i64_or(&r, "tokenizer.ggml.eot_token_id", -1);
     if (eos >= 0) c->eos[c->n_eos++] = eos;
     if (eot >= 0 && eot != eos) c->eos[c->n_eos++] = eot;
     gguf_unknown(&r);
@@ -548,10 +510,8 @@ bool config_read(Config *c, const Store *s, Err *err) {
     Str json;
     bool ok = store_json(s, a, "config.json", &json, err);
     if (ok && !json.n)
-        ok =
-            err_set(err, ERR_FORMAT,
-                    "%s: there is no config.json beside the tensors; give the folder that has both",
-                    store_path(s));
+        ok = err_set(err, ERR_FORMAT, "%s: there is no config.json beside the tensors; give the "
+                     "folder that has both", store_path(s));
     if (ok) ok = config_parse(c, json, str_fmt(a, "%s/config.json", store_path(s)).p, err);
     arena_close(a);
     return ok;
@@ -605,20 +565,16 @@ Str config_json(Arena *a, const Config *c) {
     static const char *const class[] = {"LlamaForCausalLM", "DeepseekV2ForCausalLM",
                                         "DeepseekV3ForCausalLM"};
     Buf b = {.a = a};
-    buf_fmt(
-        &b,
-        "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n  \"hidden_act\": \"silu\"",
-        class[c->family], type[c->family]);
+    buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n", class[c->family]);
+    buf_fmt(&b, "  \"model_type\": \"%s\",\n  \"hidden_act\": \"silu\"", type[c->family]);
     put_fields(&b, c, fields, COUNT(fields), "  ");
     put_rope(&b, c);
     if (c->mla) {
         bool v3 = c->family == FAMILY_DEEPSEEK3;
+        const char *v2 = c->router.groups > 1 ? "group_limited_greedy" : "greedy";
         buf_fmt(&b, ",\n  \"num_key_value_heads\": %lld", (long long)c->H);
-        buf_fmt(&b, ",\n  \"scoring_func\": \"%s\",\n  \"topk_method\": \"%s\"",
-                v3 ? "sigmoid" : "softmax",
-                v3                     ? "noaux_tc"
-                : c->router.groups > 1 ? "group_limited_greedy"
-                                       : "greedy");
+        buf_fmt(&b, ",\n  \"scoring_func\": \"%s\"", v3 ? "sigmoid" : "softmax");
+        buf_fmt(&b, ",\n  \"topk_method\": \"%s\"", v3 ? "noaux_tc" : v2);
         if (c->recorded_mla) buf_fmt(&b, ",\n  \"mla_form\": \"%s\"", c->recorded_mla);
     }
     if (c->bos >= 0) buf_fmt(&b, ",\n  \"bos_token_id\": %lld", (long long)c->bos);

@@ -44,9 +44,9 @@ static inline int64_t param_row_bytes(const Param *p) { return dtype_bytes(p->w.
  * where they stand, or gathered into `scratch` (n rows). */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch);
 void param_drop(const Param *p);                /* its bytes of the mapping leave memory */
-/* Gives p the tensors it is made of (load.c; the store has checked its bytes). false: missing or misshapen. */
-typedef struct Names { const char *hf, *gguf; Transform transform; bool expert, vector; } Names;
-Names param_names(const Model *m, const Param *p);      /* of its row in the table; without layer and expert */
+typedef struct Names { const char *gguf, *suffix; Transform transform; bool expert, vector; } Names;
+/* What the table says of p's place in files; gguf without layer and suffix. */
+Names param_names(const Model *m, const Param *p);
 
 /* ---- the plan's memory (plan.c) ----------------------------------------------------------------------- */
 

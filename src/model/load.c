@@ -106,7 +106,8 @@ static void widen_vector(Loader *o, Param *p) {
 static bool param_load(Loader *o, Param *p) {
     Names names = param_names(o->m, p);
     const char *prefix = p->layer < 0 ? "" : str_fmt(o->a, "blk.%lld.", (long long)p->layer).p;
-    const char *name = o->gguf ? str_fmt(o->a, "%s%s", prefix, names.gguf).p : p->name;
+    const char *name = p->name;
+    if (o->gguf) name = str_fmt(o->a, "%s%s%s", prefix, names.gguf, names.suffix).p;
     if (names.expert && !o->gguf) return take_experts(o, p);
     if (names.transform == SPLIT_KV && o->gguf && !store_find(o->store, str_of(name)))
         return take_split_kv(o, p, prefix);

@@ -48,9 +48,8 @@ static void llama3(double *f, const RopeConfig *r) {
 }
 
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r) {
-    double log_theta = log_f64(r->theta);
     for (int64_t j = 0; j < r->dim / 2; j++)
-        inv_freq[j] = exp_f64(-(double)(2 * j) / (double)r->dim * log_theta);
+        inv_freq[j] = 1 / pow_f64(r->theta, (double)(2 * j) / (double)r->dim);
     *attention_factor = 1;
     if (r->scaling == ROPE_LLAMA3) llama3(inv_freq, r);
     if (r->scaling != ROPE_YARN) return;

@@ -24,83 +24,63 @@ typedef enum Sort {
 } Sort;
 
 typedef struct Row {
-    const char *hf,
-        *gguf; /* a layer's without "model.layers.N." and "blk.N."; %d: the expert's number */
+    const char *hf, *gguf;      /* without ".weight", "model.layers.N.", "blk.N."; %d: the expert */
     Scope scope;
     When when;
-    const char *rows, *cols; /* sums of products of the letters of size_of; rows NULL: a vector */
+    const char *rows, *cols;    /* sums of products of letters, see size_of; rows NULL: a vector */
     Sort sort;
-    Transform transform;        /* from GGUF; from Hugging Face always SAME */
     size_t slot;                /* the pointer to it, in Layer or Model */
+    Transform transform;        /* from GGUF; from Hugging Face always SAME */
 } Row;
 
 #define IN(role) offsetof(Layer, role)
 #define OF(role) offsetof(Model, role)
+#define ATT "self_attn."
 
 static const Row llama[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME,
-     OF(embed)},
-    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
-     IN(attn_norm)},
-    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, ALWAYS, "HD", "C", MATRIX, PERMUTED, IN(q)},
-    {"self_attn.k_proj.weight", "attn_k.weight", LAYER, ALWAYS, "GD", "C", MATRIX, PERMUTED, IN(k)},
-    {"self_attn.v_proj.weight", "attn_v.weight", LAYER, ALWAYS, "GD", "C", MATRIX, SAME, IN(v)},
-    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "HD", MATRIX, SAME,
-     IN(o)},
-    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
-     IN(ffn_norm)},
-    {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(gate)},
-    {"mlp.up_proj.weight", "ffn_up.weight", LAYER, ALWAYS, "F", "C", MATRIX, SAME, IN(up)},
-    {"mlp.down_proj.weight", "ffn_down.weight", LAYER, ALWAYS, "C", "F", MATRIX, SAME, IN(down)},
-    {"model.norm.weight", "output_norm.weight", MODEL, ALWAYS, NULL, "C", NORM, SAME, OF(norm)},
-    {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
+    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, OF(embed), SAME},
+    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(attn_norm), SAME},
+    {ATT "q_proj", "attn_q", LAYER, ALWAYS, "HD", "C", MATRIX, IN(q), PERMUTED},
+    {ATT "k_proj", "attn_k", LAYER, ALWAYS, "GD", "C", MATRIX, IN(k), PERMUTED},
+    {ATT "v_proj", "attn_v", LAYER, ALWAYS, "GD", "C", MATRIX, IN(v), SAME},
+    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "HD", MATRIX, IN(o), SAME},
+    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(ffn_norm), SAME},
+    {"mlp.gate_proj", "ffn_gate", LAYER, ALWAYS, "F", "C", MATRIX, IN(gate), SAME},
+    {"mlp.up_proj", "ffn_up", LAYER, ALWAYS, "F", "C", MATRIX, IN(up), SAME},
+    {"mlp.down_proj", "ffn_down", LAYER, ALWAYS, "C", "F", MATRIX, IN(down), SAME},
+    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, OF(norm), SAME},
+    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, OF(head), SAME},
 };
 
-/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: the sizes of a head's parts without rope, with rope, and
- * of its value. */
+/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: a head's parts without and with rope, and its value. */
+#define XPS "mlp.experts.%d."
+#define SHX "mlp.shared_experts."
 static const Row deepseek[] = {
-    {"model.embed_tokens.weight", "token_embd.weight", MODEL, ALWAYS, "V", "C", MATRIX, SAME,
-     OF(embed)},
-    {"input_layernorm.weight", "attn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
-     IN(attn_norm)},
-    {"self_attn.q_proj.weight", "attn_q.weight", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, SAME,
-     IN(q)},
-    {"self_attn.q_a_proj.weight", "attn_q_a.weight", LAYER, Q_RANK, "Q", "C", MATRIX, SAME,
-     IN(q_a)},
-    {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight", LAYER, Q_RANK, NULL, "Q", NORM, SAME,
-     IN(q_a_norm)},
-    {"self_attn.q_b_proj.weight", "attn_q_b.weight", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, SAME,
-     IN(q_b)},
-    {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight", LAYER, ALWAYS, "R+r", "C",
-     MATRIX, SAME, IN(kv_a)},
-    {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight", LAYER, ALWAYS, NULL, "R", NORM,
-     SAME, IN(kv_a_norm)},
-    {"self_attn.kv_b_proj.weight", "attn_kv_b.weight", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX,
-     SPLIT_KV, IN(kv_b)},
-    {"self_attn.o_proj.weight", "attn_output.weight", LAYER, ALWAYS, "C", "Hv", MATRIX, SAME,
-     IN(o)},
-    {"post_attention_layernorm.weight", "ffn_norm.weight", LAYER, ALWAYS, NULL, "C", NORM, SAME,
-     IN(ffn_norm)},
-    {"mlp.gate_proj.weight", "ffn_gate.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(gate)},
-    {"mlp.up_proj.weight", "ffn_up.weight", LAYER, DENSE, "F", "C", MATRIX, SAME, IN(up)},
-    {"mlp.down_proj.weight", "ffn_down.weight", LAYER, DENSE, "C", "F", MATRIX, SAME, IN(down)},
-    {"mlp.gate.weight", "ffn_gate_inp.weight", LAYER, MOE, "E", "C", F32_MATRIX, SAME, IN(router)},
+    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, OF(embed), SAME},
+    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(attn_norm), SAME},
+    {ATT "q_proj", "attn_q", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, IN(q), SAME},
+    {ATT "q_a_proj", "attn_q_a", LAYER, Q_RANK, "Q", "C", MATRIX, IN(q_a), SAME},
+    {ATT "q_a_layernorm", "attn_q_a_norm", LAYER, Q_RANK, NULL, "Q", NORM, IN(q_a_norm), SAME},
+    {ATT "q_b_proj", "attn_q_b", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, IN(q_b), SAME},
+    {ATT "kv_a_proj_with_mqa", "attn_kv_a_mqa", LAYER, ALWAYS, "R+r", "C", MATRIX, IN(kv_a), SAME},
+    {ATT "kv_a_layernorm", "attn_kv_a_norm", LAYER, ALWAYS, NULL, "R", NORM, IN(kv_a_norm), SAME},
+    {ATT "kv_b_proj", "attn_kv_b", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX, IN(kv_b), SPLIT_KV},
+    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "Hv", MATRIX, IN(o), SAME},
+    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(ffn_norm), SAME},
+    {"mlp.gate_proj", "ffn_gate", LAYER, DENSE, "F", "C", MATRIX, IN(gate), SAME},
+    {"mlp.up_proj", "ffn_up", LAYER, DENSE, "F", "C", MATRIX, IN(up), SAME},
+    {"mlp.down_proj", "ffn_down", LAYER, DENSE, "C", "F", MATRIX, IN(down), SAME},
+    {"mlp.gate", "ffn_gate_inp", LAYER, MOE, "E", "C", F32_MATRIX, IN(router), SAME},
     {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS,
-     SAME, IN(bias)},
-    {"mlp.experts.%d.gate_proj.weight", "ffn_gate_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME,
-     IN(gate_x)},
-    {"mlp.experts.%d.up_proj.weight", "ffn_up_exps.weight", EXPERT, MOE, "f", "C", MATRIX, SAME,
-     IN(up_x)},
-    {"mlp.experts.%d.down_proj.weight", "ffn_down_exps.weight", EXPERT, MOE, "C", "f", MATRIX, SAME,
-     IN(down_x)},
-    {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight", LAYER, SHARED, "sf", "C",
-     MATRIX, SAME, IN(gate_s)},
-    {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight", LAYER, SHARED, "sf", "C", MATRIX,
-     SAME, IN(up_s)},
-    {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight", LAYER, SHARED, "C", "sf",
-     MATRIX, SAME, IN(down_s)},
-    {"model.norm.weight", "output_norm.weight", MODEL, ALWAYS, NULL, "C", NORM, SAME, OF(norm)},
-    {"lm_head.weight", "output.weight", MODEL, UNTIED, "V", "C", MATRIX, SAME, OF(head)},
+     IN(bias), SAME},
+    {XPS "gate_proj", "ffn_gate_exps", EXPERT, MOE, "f", "C", MATRIX, IN(gate_x), SAME},
+    {XPS "up_proj", "ffn_up_exps", EXPERT, MOE, "f", "C", MATRIX, IN(up_x), SAME},
+    {XPS "down_proj", "ffn_down_exps", EXPERT, MOE, "C", "f", MATRIX, IN(down_x), SAME},
+    {SHX "gate_proj", "ffn_gate_shexp", LAYER, SHARED, "sf", "C", MATRIX, IN(gate_s), SAME},
+    {SHX "up_proj", "ffn_up_shexp", LAYER, SHARED, "sf", "C", MATRIX, IN(up_s), SAME},
+    {SHX "down_proj", "ffn_down_shexp", LAYER, SHARED, "C", "sf", MATRIX, IN(down_s), SAME},
+    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, OF(norm), SAME},
+    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, OF(head), SAME},
 };
 
 static const struct { const Row *row; int64_t n; } tables[] = {
@@ -162,14 +142,12 @@ static void rows_walk(Model *m, Arena *a,
     const Row *row = tables[m->cfg.family].row;
     int64_t n = tables[m->cfg.family].n;
     for (int64_t i = 0, end; i < n; i = end) {
+        bool layers = row[i].scope != MODEL;
         end = i + 1;
-        while (row[i].scope != MODEL && row[end].scope != MODEL)
-            end++; /* a table ends with the model's */
-        for (int64_t layer = 0; layer < (row[i].scope == MODEL ? 1 : m->cfg.L); layer++)
-            for (int64_t j = i; j < end; j++) {
-                int64_t of = row[j].scope == MODEL ? -1 : layer;
-                if (has(&m->cfg, &row[j], of)) put(m, a, &row[j], of);
-            }
+        while (layers && row[end].scope != MODEL) end++;        /* a table ends with the model's */
+        for (int64_t layer = layers ? 0 : -1; layer < (layers ? m->cfg.L : 0); layer++)
+            for (int64_t j = i; j < end; j++)
+                if (has(&m->cfg, &row[j], layer)) put(m, a, &row[j], layer);
     }
 }
 
@@ -182,7 +160,9 @@ static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
     const Config *c = &m->cfg;
     Param *p = &m->param[m->n_params++];
     p->row = (int32_t)(r - tables[c->family].row);
-    p->name = layer < 0 ? r->hf : str_fmt(a, "model.layers.%lld.%s", (long long)layer, r->hf).p;
+    const char *suffix = r->sort == CHOICE_BIAS ? "" : ".weight";
+    p->name = layer < 0 ? str_fmt(a, "%s%s", r->hf, suffix).p
+                        : str_fmt(a, "model.layers.%lld.%s%s", (long long)layer, r->hf, suffix).p;
     p->layer = layer;
     p->decay = r->rows != NULL;
     p->frozen = r->sort == CHOICE_BIAS;
@@ -205,7 +185,8 @@ void params_build(Model *m, Arena *a) {
 
 Names param_names(const Model *m, const Param *p) {
     const Row *r = &tables[m->cfg.family].row[p->row];
-    return (Names){r->hf, r->gguf, r->transform, r->scope == EXPERT, r->rows == NULL};
+    return (Names){r->gguf, r->sort == CHOICE_BIAS ? "" : ".weight", r->transform,
+                   r->scope == EXPERT, r->rows == NULL};
 }
 
 const char *param_name(Arena *a, const Param *p, int64_t i) {

@@ -1,5 +1,6 @@
-/* oracle.c -- the tiny models of tests/golden under f32, held against transformers in float64: every hidden state and
- * logit within ten times the float32 noise of the reference itself, and the same experts. */
+/* oracle.c -- the tiny models of tests/golden under f32, held against transformers in float64:
+ * every hidden state and logit within ten times the float32 noise of the reference itself, and the
+ * same experts. */
 #include "tests.h"
 #include <math.h>
 #include <stdio.h>
@@ -11,8 +12,10 @@ static const float *expected(const Store *s, const char *name, int64_t elements)
     return t->data;
 }
 
-/* Index sets equal in each row, and each expert's weight. The reference sorts by weight, the router by choice. */
-static void experts_compare(const Result *r, const Config *c, const Store *want, int64_t T, double tolerance) {
+/* Index sets equal in each row, and each expert's weight. The reference sorts by weight, the
+ * router by choice. */
+static void experts_compare(const Result *r, const Config *c, const Store *want, int64_t T,
+                            double tolerance) {
     for (int64_t l = c->first_dense; l < c->L; l++) {
         char name[64];
         snprintf(name, sizeof name, "router.0.%d.topk_idx", (int)l);
@@ -24,32 +27,38 @@ static void experts_compare(const Result *r, const Config *c, const Store *want,
             int64_t k = 0;
             while (k < c->K && mine[k] != id[i]) k++;
             assert_true(k < c->K);
-            double d = fabs((double)r->expert_weight[l * T * c->K + i / c->K * c->K + k] - (double)weight[i]);
+            double d = fabs((double)r->expert_weight[l * T * c->K + i / c->K * c->K + k]
+                            - (double)weight[i]);
             assert_true(d <= tolerance);
         }
     }
 }
 
-static void hidden_compare(const Result *r, const Config *c, const Store *want, int64_t T, double tolerance) {
+static void hidden_compare(const Result *r, const Config *c, const Store *want, int64_t T,
+                           double tolerance) {
     for (int64_t i = 0; i < c->L + 2; i++) {
         char name[64];
         if (i == 0) snprintf(name, sizeof name, "hidden.0.embed");
         else if (i <= c->L) snprintf(name, sizeof name, "hidden.0.%d", (int)i - 1);
         else snprintf(name, sizeof name, "hidden.0.norm");
-        double d = largest_difference(r->hidden + i * T * c->C, expected(want, name, T * c->C), T * c->C);
+        double d =
+            largest_difference(r->hidden + i * T * c->C, expected(want, name, T * c->C), T * c->C);
         if (!(d <= tolerance)) fail_msg("%s: off by %g, allowed %g", name, d, tolerance);
     }
 }
 
-static void sequence_compare(Opened *o, const Store *want, const json_t *about, int64_t s, int64_t chunk) {
+static void sequence_compare(Opened *o, const Store *want, const json_t *about, int64_t s,
+                             int64_t chunk) {
     const Config *c = &o->model->cfg;
     const json_t *ids = json_array_get(json_object_get(about, "ids"), (size_t)s);
-    const json_t *noise = json_object_get(about, "noise_fp32_vs_fp64"), *of_hidden = json_object_get(noise, "hidden");
+    const json_t *noise = json_object_get(about, "noise_fp32_vs_fp64"),
+                 *of_hidden = json_object_get(noise, "hidden");
     double logits = 10 * json_number_value(json_object_get(noise, "logits"));
     double hidden = of_hidden ? 10 * json_number_value(of_hidden) : logits;
     int64_t T = (int64_t)json_array_size(ids);
     int32_t *token = PUSH(o->a, int32_t, T);
-    for (int64_t i = 0; i < T; i++) token[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
+    for (int64_t i = 0; i < T; i++)
+        token[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
     Result r = ran(o, token, T, chunk, true);
     char name[32];
     snprintf(name, sizeof name, "logits.%d", (int)s);

@@ -1,23 +1,26 @@
-/* smollm2.c -- a real model: SmolLM2-135M-Instruct Q4_1 under f32 against the dequantised weights in float32 by
- * transformers, and what a8 and a16 change, which is printed. Skipped where the file is not there. */
+/* smollm2.c -- a real model: SmolLM2-135M-Instruct Q4_1 under f32 against the dequantised weights
+ * in float32 by transformers, and what a8 and a16 change, which is printed. Skipped where the file
+ * is not there. */
 #include "tests.h"
 #include <math.h>
 #include <stdio.h>
 
 static const char *model_file(Arena *a) {
-    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
-    if (!path)
-        path = str_fmt(a, "%s%s/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf", cache ? cache : home ? home : ".",
-                       cache ? "" : "/.cache").p;
+    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME");
+    const char *home = os_env("HOME"), *name = "lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (!path && cache) path = str_fmt(a, "%s/%s", cache, name).p;
+    if (!path) path = str_fmt(a, "%s/.cache/%s", home ? home : ".", name).p;
     return os_exists(path) ? path : NULL;
 }
 
 static int64_t ids_of(int32_t *to, const json_t *array) {
-    for (size_t i = 0; i < json_array_size(array); i++) to[i] = (int32_t)json_integer_value(json_array_get(array, i));
+    for (size_t i = 0; i < json_array_size(array); i++)
+        to[i] = (int32_t)json_integer_value(json_array_get(array, i));
     return (int64_t)json_array_size(array);
 }
 
-/* The top ten logits at each greedy position, the log-probability of the chosen token, and the choice itself. */
+/* The top ten logits at each greedy position, the log-probability of the chosen token, and the
+ * choice itself. */
 static void answer_compare(Opened *o, const json_t *line) {
     const json_t *positions = json_object_get(line, "positions");
     int64_t V = o->model->cfg.V;
@@ -33,7 +36,8 @@ static void answer_compare(Opened *o, const json_t *line) {
         for (size_t k = 0; k < 10; k++) {
             double d = fabs((double)z[json_integer_value(json_array_get(id, k))] -
                             json_number_value(json_array_get(logit, k)));
-            if (!(d <= 2e-3)) fail_msg("answer position %d, place %d: off by %g", (int)i, (int)k, d);
+            if (!(d <= 2e-3))
+                fail_msg("answer position %d, place %d: off by %g", (int)i, (int)k, d);
         }
         double logprob = (double)(z[ids[prompt + i]] - row_lse(z, V));
         assert_true(fabs(logprob - json_number_value(json_object_get(p, "logprob"))) <= 2e-3);
@@ -42,13 +46,14 @@ static void answer_compare(Opened *o, const json_t *line) {
     arena_pop(o->a, mark);
 }
 
-typedef struct Score { double nll; int64_t n, same; float *logits; } Score;
+typedef struct Score { double nll; int64_t n, same; int32_t *top; } Score;
 
-/* Mean negative log-probability over the windows; how often the largest logit is that of `first`, whose logits are kept. */
-static Score windows_score(Opened *o, const json_t *ppl, Score *first, bool compare) {
+/* Mean negative log-probability over the windows, held against the reference's when `compare`; the
+ * largest logit's token at each place, and how often it is the one of `first`. */
+static Score windows_score(Opened *o, const json_t *ppl, const Score *first, bool compare) {
     const json_t *windows = json_object_get(ppl, "windows");
     int64_t V = o->model->cfg.V;
-    Score s = {.logits = PUSH(o->a, float, (int64_t)json_array_size(windows) * 256)};
+    Score s = {.top = PUSH(o->a, int32_t, (int64_t)json_array_size(windows) * 256)};
     for (size_t w = 0; w < json_array_size(windows); w++) {
         const json_t *window = json_array_get(windows, w), *nll = json_object_get(window, "nll");
         int32_t ids[256];
@@ -57,14 +62,12 @@ static Score windows_score(Opened *o, const json_t *ppl, Score *first, bool comp
         Result r = ran(o, ids, n - 1, 0, false);
         for (int64_t i = 0; i + 1 < n; i++, s.n++) {
             const float *z = r.logits + i * V;
-            double mine = -(double)(z[ids[i + 1]] - row_lse(z, V));
-            if (compare) assert_true(fabs(mine - json_number_value(json_array_get(nll, (size_t)i))) <= 2e-3);
+            double mine = (double)row_lse(z, V) - (double)z[ids[i + 1]];
+            double theirs = json_number_value(json_array_get(nll, (size_t)i));
+            if (compare) assert_true(fabs(mine - theirs) <= 2e-3);
             s.nll += mine;
-            float top = row_max(z, V);
-            int64_t best = 0;
-            while (z[best] != top) best++;
-            s.logits[s.n] = (float)best;
-            if (first) s.same += first->logits[s.n] == (float)best;
+            for (float top = row_max(z, V); z[s.top[s.n]] != top;) s.top[s.n]++;
+            s.same += first && first->top[s.n] == s.top[s.n];
         }
         arena_pop(o->a, mark);
     }
@@ -81,7 +84,8 @@ static void plan_as(Opened *o, Act act) {
 static void test_real(void **state) {
     (void)state;
     Arena *a = arena_open("smollm2", 1 << 26);
-    const char *file = model_file(a), *greedy = golden(a, "smollm2/greedy.jsonl"), *windows = golden(a, "smollm2/ppl.json");
+    const char *file = model_file(a), *greedy = golden(a, "smollm2/greedy.jsonl");
+    const char *windows = golden(a, "smollm2/ppl.json");
     if (!file || !greedy || !windows) skip();
     Opened o;
     opened(&o, file, MIN(os_cpus(), 64));
@@ -104,8 +108,10 @@ static void test_real(void **state) {
     for (Act act = ACT_A16; act <= ACT_A8; act++) {
         plan_as(&o, act);
         Score s = windows_score(&o, ppl, &exact, false);
-        print_message("# SmolLM2 %s: perplexity %.4f (f32 %.4f, reference %.4f), same top token as f32 %.2f %%\n", act_name(act),
-                      exp_f64(s.nll), exp_f64(exact.nll), exp_f64(mean), 100 * (double)s.same / (double)s.n);
+        print_message("# SmolLM2 %s: perplexity %.4f (f32 %.4f, reference %.4f), same top token as "
+                      "f32 %.2f %%\n",
+                      act_name(act), exp_f64(s.nll), exp_f64(exact.nll), exp_f64(mean),
+                      100 * (double)s.same / (double)s.n);
         assert_true(fabs(s.nll - mean) < 0.03 && s.same > s.n * 9 / 10);
     }
     json_decref(ppl);
@@ -114,6 +120,7 @@ static void test_real(void **state) {
 }
 
 int test_smollm2(void) {
-    const struct CMUnitTest tests[] = {{"SmolLM2 as transformers runs it", test_real, NULL, NULL, NULL}};
+    const struct CMUnitTest tests[] = {
+        {"SmolLM2 as transformers runs it", test_real, NULL, NULL, NULL}};
     return cmocka_run_group_tests_name("model SmolLM2", tests, NULL, NULL);
 }
