@@ -91,7 +91,7 @@ sizes() {
 objects() {
     command -v objdump > /dev/null && [ -d "$BUILD/obj/src" ] || return 0
     find "$BUILD/obj/src" -name '*.o' ! -path '*/kern/avx512/*' ! -path '*/kern/amx*/*' | sort | while read -r o; do
-        objdump -d --no-show-raw-insn "$o" 2>/dev/null | grep -qE '%(zmm|k[1-7][,)]|tmm)' && echo "$o: uses AVX-512 or AMX"
+        objdump -d --no-show-raw-insn "$o" 2>/dev/null | grep -qE '%(zmm|k[0-7]|tmm)' && echo "$o: uses AVX-512 or AMX"
     done
 }
 
