@@ -52,8 +52,9 @@ float NAME(chunk_softmax)(float *p, float *m, const float *s, int64_t visible, f
         top = vec_keep(in, vec_max(z[i], top), top);
     }
     *m = vec_top(top);
+    top = vec_set(*m);
     EACH (i, 4) {
-        Vec e = vec_exp(vec_sub(z[i], vec_set(*m)));
+        Vec e = vec_exp(vec_sub(z[i], top));
         if (round) e = vec_round(e);
         e = vec_keep(in_first(visible - 16 * i), e, vec_set(0.0f));
         lane = vec_add(lane, e);
