@@ -328,6 +328,18 @@ static void who_waits_for_pages_is_not_overtaken(void **state) {
     rig_close(&r);
 }
 
+/* All pages are needed, and one holds a beginning that could be copied: it is given up instead. */
+static void a_full_house_goes_without_the_copy(void **state) {
+    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 1, .queue = 1, .rows = 64}, 2);
+    Answer first, second;
+    alone(&r, (Ask){.text = 1, .n = 20, .max_tokens = 1}, &first);
+    assert_int_equal(engine_stats(r.engine).pages_cached, 1);
+    alone(&r, (Ask){.text = 1, .n = 2 * PAGE - 2, .max_tokens = 3}, &second);
+    EngineStats s = engine_stats(r.engine);
+    assert_true(second.n == 3 && s.cached_rows == 0 && s.pages_cached == 2);
+    rig_close(&r);
+}
+
 /* ---- ends -------------------------------------------------------------------------------------------------------------- */
 
 static void end_tokens_end(void **state) {
@@ -464,7 +476,8 @@ int engine_tests(void) {
         ARENA_TEST(evicted_and_again_changes_nothing), ARENA_TEST(live_and_finished_sequences_share),
         ARENA_TEST(forks_go_their_own_way), ARENA_TEST(thousands_of_requests_with_cancels),
         ARENA_TEST(the_queue_goes_by_priority_then_arrival), ARENA_TEST(the_gap_between_tokens_is_one_step),
-        ARENA_TEST(who_waits_for_pages_is_not_overtaken), ARENA_TEST(end_tokens_end),
+        ARENA_TEST(who_waits_for_pages_is_not_overtaken), ARENA_TEST(a_full_house_goes_without_the_copy),
+        ARENA_TEST(end_tokens_end),
         ARENA_TEST(callbacks_may_add_and_cancel), ARENA_TEST(what_cannot_be_is_refused),
         ARENA_TEST(a_poisoned_sequence_falls_alone),
     };

@@ -90,6 +90,26 @@ static void large_vocabularies_too(void **state) {
     }
 }
 
+/* One token at the top and thousands just above and just below the p that still moves the sum: drawn from far down. */
+static void what_little_counts_is_counted(void **state) {
+    Arena *a = *state;
+    enum { V = 49152 };
+    Dice d = {15, 0};
+    float *x = PUSH(a, float, V);
+    Cand *c = PUSH(a, Cand, V);
+    void *work = arena_push(a, sampler_bytes(V));
+    Sampling s = {1, 0, 1, 3};
+    for (int64_t i = 0; i < V; i++) x[i] = -16.2f - dice_unit(&d);
+    x[777] = 0;
+    for (int64_t position = 0, drawn = 0; drawn < 8; position++) {
+        if (philox_unit(philox(s.seed, (uint64_t)position, 0).w[0]) < 0.999f) continue;
+        Token t = sampler_pick(x, V, &s, position, work);
+        assert_int_not_equal(t.id, 777);
+        assert_int_equal(t.id, literal_pick(c, x, V, &s, position));
+        drawn++;
+    }
+}
+
 /* ---- statistics ----------------------------------------------------------------------------------------------------- */
 
 enum { WORDS = 40, DRAWS = 100000 };
@@ -186,7 +206,8 @@ static void broken_rows_draw_nothing(void **state) {
 
 int sampler_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(draws_are_the_contracts), ARENA_TEST(large_vocabularies_too), ARENA_TEST(frequencies_are_right),
+        ARENA_TEST(draws_are_the_contracts), ARENA_TEST(large_vocabularies_too),
+        ARENA_TEST(what_little_counts_is_counted), ARENA_TEST(frequencies_are_right),
         ARENA_TEST(ties_go_to_the_lowest_id), ARENA_TEST(a_draw_has_an_address), ARENA_TEST(broken_rows_draw_nothing),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
