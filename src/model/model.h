@@ -101,7 +101,8 @@ bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
-int64_t model_count(const Model *m);            /* all parameters; equals the published totals */
+/* Numbers that are learnt (a router's choice bias is none); equals the published totals. */
+int64_t model_count(const Model *m);
 /* Tensors by their Hugging Face names from the masters, config.json beside them, into a
  * checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;

@@ -363,17 +363,15 @@ static void back_build(Room *r, PlanState *s, int64_t lanes) {
 
 static void training_build(Room *r, PlanState *s, int64_t lanes) {
     const Plan *p = r->p;
-    int64_t pages = own_pages(&p->spec), masters = 0;
+    int64_t pages = own_pages(&p->spec);
     for (int64_t i = 0; i < p->model->n_params; i++) {
         Param *w = &p->model->param[i];
-        masters += w->count * 4;
         float *grad = room_touched(r, w->count * 4);
         float *m = w->frozen ? NULL : room_touched(r, w->count * 4);
         float *v = w->frozen ? NULL : room_touched(r, w->count * 4);
         if (r->big) w->grad = grad, w->m = m, w->v = v;
     }
     room_item(r, "gradients and moments");
-    item_put(r->p, "masters", masters);
     s->page = room_touched(r, pages * (int64_t)sizeof *s->page);
     s->page_memory = room_touched(r, pages * p->kv.page_bytes);
     room_item(r, "KV pages");
@@ -408,14 +406,22 @@ static KvLayout kv_layout(const Config *c, const PlanSpec *s) {
     return (KvLayout){shape, bytes, bytes * c->L};
 }
 
+/* Of a model that is or was trained; they stand in its arena. */
+static int64_t masters_bytes(const Model *m) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < m->n_params; i++) bytes += m->param[i].master ? m->param[i].count * 4 : 0;
+    return bytes;
+}
+
 static void plan_build(Room *r, int64_t lanes) {
     Plan *p = r->p;
     const Config *c = &p->model->cfg;
     p->n_items = 0, p->bytes = 0;
     PlanState *s = p->state = PUSH(r->small, PlanState, 1);
-    int64_t masters = p->spec.training ? model_count(p->model) * 4 : 0;
     item_put(p, "program", PROGRAM_BYTES);
-    item_put(p, "names and vectors of the model", arena_used(p->model->arena) - masters);
+    int64_t model = arena_used(p->model->arena), masters = masters_bytes(p->model);
+    item_put(p, "masters", MIN(masters, model));
+    item_put(p, "names and vectors of the model", model - MIN(masters, model));
     panels_build(r, s);
     item_put(p, "a tensor while it is packed", packing_excess(p) + lanes * scratch_bytes(p));
     Acts *acts = acts_build(r);

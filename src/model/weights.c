@@ -197,7 +197,7 @@ const char *param_name(Arena *a, const Param *p, int64_t i) {
 
 int64_t model_count(const Model *m) {
     int64_t count = 0;
-    for (int64_t i = 0; i < m->n_params; i++) count += m->param[i].count;
+    for (int64_t i = 0; i < m->n_params; i++) count += m->param[i].frozen ? 0 : m->param[i].count;
     return count;
 }
 

@@ -1,8 +1,8 @@
-/* back.c -- gradients of every parameter against the reference models', the same bits on any number of lanes, and a16 beside
- * f32.
+/* back.c -- gradients of every parameter against the reference models', the same bits on any
+ * number of lanes, and a16 beside f32.
  *
- * The references (train.safetensors) are float64 gradients of transformers' models, which agree with central differences.
- * Their tolerances: gradients 5e-6 + 1e-4 of the value, loss 1e-5. */
+ * The references (train.safetensors) are float64 gradients of transformers' models, which agree
+ * with central differences. Their tolerances: gradients 5e-6 + 1e-4 of the value, loss 1e-5. */
 #include "tests.h"
 #include <math.h>
 
@@ -32,11 +32,18 @@ static void rig_open(Rig *r, const char *name, Act act, int64_t lanes) {
         skip();
     }
     r->team = team_open(lanes);
-    assert_true(store_open(&r->weights, r->a, path, &err) && model_open(&r->m, r->a, r->weights, &err));
+    assert_true(store_open(&r->weights, r->a, path, &err)
+                && model_open(&r->m, r->a, r->weights, &err));
     assert_true(store_open(&r->oracle, r->a, str_fmt(r->a, "%s/train.safetensors", path).p, &err));
     model_train(r->m, r->a);
-    PlanSpec spec = {.act = act, .mla = MLA_EXPANDED, .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16, .rows = N,
-                     .logit_rows = N, .spans = 2, .positions = T, .training = true};
+    PlanSpec spec = {.act = act,
+                     .mla = MLA_EXPANDED,
+                     .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16,
+                     .rows = N,
+                     .logit_rows = N,
+                     .spans = 2,
+                     .positions = T,
+                     .training = true};
     assert_true(plan_new(&r->plan, r->a, r->m, &spec, 0, r->team, &err));
     r->logits = PUSH(r->a, float, N * r->m->cfg.V);
     const int32_t *rows = store_find(r->oracle, STR("batch.0"))->data;
@@ -46,7 +53,8 @@ static void rig_open(Rig *r, const char *name, Act act, int64_t lanes) {
         r->want[i] = i;
         r->span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
     }
-    r->batch = (Batch){.n = N, .token = r->token, .span = r->span, .n_spans = 2, .want = r->want, .n_want = N};
+    r->batch = (Batch){
+        .n = N, .token = r->token, .span = r->span, .n_spans = 2, .want = r->want, .n_want = N};
     r->out.logits = r->logits;
 }
 
@@ -75,20 +83,23 @@ static void forward_back(Lane l, void *arg) {
     model_back(l, r->plan, &r->batch, r->logits, plan_acts(r->plan));
 }
 
-/* Gradients of one parameter as the reference stores them: experts one by one. Returns the largest error in tolerances. */
+/* Gradients of one parameter as the reference stores them: experts one by one. Returns the largest
+ * error in tolerances. */
 static double check_param(const Rig *r, const Param *p) {
     const int64_t n = p->count / p->w.n;
     double worst = 0;
     for (int64_t e = 0; e < p->w.n; e++) {
         const char *percent = strstr(p->name, "%d");
-        Str name = percent ? str_fmt(r->a, "grad.%.*s%d%s", (int)(percent - p->name), p->name, (int)e, percent + 2)
+        Str name = percent ? str_fmt(r->a, "grad.%.*s%d%s", (int)(percent - p->name), p->name,
+                                     (int)e, percent + 2)
                            : str_fmt(r->a, "grad.%s", p->name);
         const Tensor *t = store_find(r->oracle, name);
         assert_non_null(t);
         assert_int_equal(tensor_elements(t), n);
         for (int64_t i = 0; i < n; i++) {
             const double want = ((const float *)t->data)[i];
-            worst = MAX(worst, fabs((double)p->grad[e * n + i] - want) / (5e-6 + 1e-4 * fabs(want)));
+            worst =
+                MAX(worst, fabs((double)p->grad[e * n + i] - want) / (5e-6 + 1e-4 * fabs(want)));
         }
     }
     if (worst > 1) print_message("%s: %.2f tolerances off\n", p->name, worst);
@@ -109,15 +120,18 @@ static void check_reference(const char *name) {
 }
 
 static void test_llama(void **state) { (void)state, check_reference("llama-tiny"); }
-static void test_deepseek_v2(void **state) { (void)state, check_reference("deepseek-v2-lite-tiny"); }
+static void test_deepseek_v2(void **state) {
+    (void)state, check_reference("deepseek-v2-lite-tiny");
+}
 static void test_deepseek_v3(void **state) { (void)state, check_reference("deepseek-v3-tiny"); }
 
-/* ---- the same bits on any number of lanes ------------------------------------------------------------------- */
+/* ---- the same bits on any number of lanes ---------------------------------------------------- */
 
 static void gradients_hash(const Rig *r, char hex[65]) {
     Sha256 h;
     sha256_init(&h);
-    for (int64_t i = 0; i < r->m->n_params; i++) sha256_add(&h, r->m->param[i].grad, r->m->param[i].count * 4);
+    for (int64_t i = 0; i < r->m->n_params; i++)
+        sha256_add(&h, r->m->param[i].grad, r->m->param[i].count * 4);
     sha256_hex(&h, hex);
 }
 
@@ -139,10 +153,11 @@ static void test_lanes(void **state) {
         }
 }
 
-/* ---- a16 --------------------------------------------------------------------------------------------------------- */
+/* ---- a16 ------------------------------------------------------------------------------------- */
 
-/* Every tensor's gradient points where that of f32 does: bf16 has 8 bits, so a few per cent of angle are its noise. Experts whose
- * choice rounding changes would point elsewhere; the reference's batches keep the choices apart. */
+/* Every tensor's gradient points where that of f32 does: bf16 has 8 bits, so a few per cent of
+ * angle are its noise. Experts whose choice rounding changes would point elsewhere; the
+ * reference's batches keep the choices apart. */
 static void check_direction(const char *name) {
     Rig f, h;
     rig_open(&f, name, ACT_F32, 1);
@@ -158,11 +173,12 @@ static void check_direction(const char *name) {
             fh += x * y, ff += x * x, hh += y * y;
         }
         all_fh += fh, all_ff += ff, all_hh += hh;
-        if (ff > 0 && !(fh / sqrt(ff * hh) > 0.95)) print_message("%s: cosine %.4f\n", f.m->param[i].name, fh / sqrt(ff * hh));
+        if (ff > 0 && !(fh / sqrt(ff * hh) > 0.95))
+            print_message("%s: cosine %.4f\n", f.m->param[i].name, fh / sqrt(ff * hh));
         assert_true(ff == 0 || fh / sqrt(ff * hh) > 0.95);
     }
-    print_message("%s: a16 beside f32: loss %.2e apart, cosine of all gradients %.5f\n", name, fabs(f.loss - h.loss),
-                  all_fh / sqrt(all_ff * all_hh));
+    print_message("%s: a16 beside f32: loss %.2e apart, cosine of all gradients %.5f\n", name,
+                  fabs(f.loss - h.loss), all_fh / sqrt(all_ff * all_hh));
     assert_true(all_fh / sqrt(all_ff * all_hh) > 0.99);
     rig_close(&f);
     rig_close(&h);
@@ -176,7 +192,9 @@ static void test_a16(void **state) {
 }
 
 int test_back(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_deepseek_v2),
-                                       cmocka_unit_test(test_deepseek_v3), cmocka_unit_test(test_lanes), cmocka_unit_test(test_a16)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),
+                                       cmocka_unit_test(test_deepseek_v2),
+                                       cmocka_unit_test(test_deepseek_v3),
+                                       cmocka_unit_test(test_lanes), cmocka_unit_test(test_a16)};
     return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

@@ -101,5 +101,6 @@ int main(void) {
     Err err = {0};
     float_mode_set();
     if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
-    return test_config() + test_rope() + test_oracles() + test_smollm2() + test_back();
+    return test_config() + test_rope() + test_table() + test_gguf() + test_plan() + test_oracles()
+           + test_smollm2() + test_back();
 }

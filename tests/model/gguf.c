@@ -1,0 +1,289 @@
+/* gguf.c -- GGUF and Hugging Face folders of the same weights give the same bits. The files are
+ * written here, by the names and layouts of llama.cpp's converter: q and k rows of a llama
+ * interleaved by heads, experts stacked, kv_b whole or split into a transposed k_b and a v_b. And
+ * what is missing, misshapen or too much is refused by name. */
+#define _DEFAULT_SOURCE
+#include "tests.h"
+#include "model/layer.h"
+#include <stdio.h>
+
+/* ---- a writer -------------------------------------------------------------------------------- */
+
+typedef struct File {
+    Arena *a;
+    Buf head, infos, data;                      /* metadata, tensor descriptions, their bytes */
+    int64_t n_keys, n_tensors;
+} File;
+
+static void put(Buf *b, const void *p, int64_t n) { buf_add(b, (Str){p, n}); }
+static void put_u32(Buf *b, uint32_t v) { put(b, &v, 4); }
+static void put_u64(Buf *b, uint64_t v) { put(b, &v, 8); }
+static void put_str(Buf *b, const char *s) {
+    put_u64(b, strlen(s));
+    put(b, s, (int64_t)strlen(s));
+}
+
+static void key(File *f, const char *name, uint32_t type) {
+    put_str(&f->head, name);
+    put_u32(&f->head, type);
+    f->n_keys++;
+}
+static void key_u32(File *f, const char *name, int64_t v) {
+    key(f, name, 4), put_u32(&f->head, (uint32_t)v);
+}
+static void key_f32(File *f, const char *name, double v) {
+    float x = (float)v;
+    key(f, name, 6), put(&f->head, &x, 4);
+}
+static void key_bool(File *f, const char *name, bool v) { key(f, name, 7), put(&f->head, &v, 1); }
+static void key_str(File *f, const char *name, const char *v) {
+    key(f, name, 8), put_str(&f->head, v);
+}
+
+/* Dimensions outermost first, here as everywhere in Lisao; the file has them the other way round.
+ */
+static void tensor(File *f, const char *name, const float *x, int n_dims, const int64_t *dim) {
+    int64_t n = 1;
+    put_str(&f->infos, name);
+    put_u32(&f->infos, (uint32_t)n_dims);
+    for (int i = n_dims - 1; i >= 0; i--) put_u64(&f->infos, (uint64_t)dim[i]), n *= dim[i];
+    put_u32(&f->infos, 0);                      /* F32 */
+    put_u64(&f->infos, (uint64_t)f->data.n);
+    put(&f->data, x, n * 4);
+    while (f->data.n % 32) put(&f->data, "", 1);
+    f->n_tensors++;
+}
+
+static void file_write(File *f, const char *path) {
+    Buf b = {.a = f->a};
+    Err err = {0};
+    put(&b, "GGUF", 4), put_u32(&b, 3);
+    put_u64(&b, (uint64_t)f->n_tensors), put_u64(&b, (uint64_t)f->n_keys);
+    buf_add(&b, buf_str(&f->head)), buf_add(&b, buf_str(&f->infos));
+    while (b.n % 32) put(&b, "", 1);
+    buf_add(&b, buf_str(&f->data));
+    OutFile *o = os_create(f->a, path, &err);
+    must(o && os_write(o, b.p, b.n, &err) && os_commit(o, &err), &err);
+}
+
+/* ---- a model into it ------------------------------------------------------------------------- */
+
+static const struct { const char *hf, *gguf; } names[] = {
+    {"model.embed_tokens.weight", "token_embd.weight"},
+    {"model.norm.weight", "output_norm.weight"},
+    {"lm_head.weight", "output.weight"},
+    {"input_layernorm.weight", "attn_norm.weight"},
+    {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.o_proj.weight", "attn_output.weight"},
+    {"self_attn.q_a_proj.weight", "attn_q_a.weight"},
+    {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight"},
+    {"self_attn.q_b_proj.weight", "attn_q_b.weight"},
+    {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight"},
+    {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight"},
+    {"mlp.gate_proj.weight", "ffn_gate.weight"},
+    {"mlp.up_proj.weight", "ffn_up.weight"},
+    {"mlp.down_proj.weight", "ffn_down.weight"},
+    {"mlp.gate.weight", "ffn_gate_inp.weight"},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
+    {"mlp.experts.%d.gate_proj.weight", "ffn_gate_exps.weight"},
+    {"mlp.experts.%d.up_proj.weight", "ffn_up_exps.weight"},
+    {"mlp.experts.%d.down_proj.weight", "ffn_down_exps.weight"},
+    {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight"},
+    {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight"},
+    {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight"},
+};
+
+/* Row 2j+b of a head is the model's row b*D/2 + j. */
+static void permuted(File *f, const char *name, const Param *p, int64_t D) {
+    float *x = PUSH(f->a, float, p->count);
+    for (int64_t r = 0; r < p->w.rows; r++) {
+        int64_t head = r / D, j = r % D / 2, b = r % 2;
+        memcpy(x + r * p->w.cols, p->master + (head * D + b * D / 2 + j) * p->w.cols,
+               (size_t)p->w.cols * 4);
+    }
+    tensor(f, name, x, 2, (int64_t[]){p->w.rows, p->w.cols});
+}
+
+static void split(File *f, const Param *p, const Config *c) {
+    float *k = PUSH(f->a, float, c->H * c->R * c->d_nope),
+          *v = PUSH(f->a, float, c->H * c->d_v * c->R);
+    for (int64_t h = 0; h < c->H; h++) {
+        const float *w = p->master + h * (c->d_nope + c->d_v) * c->R;
+        for (int64_t j = 0; j < c->d_nope; j++)
+            for (int64_t r = 0; r < c->R; r++) k[(h * c->R + r) * c->d_nope + j] = w[j * c->R + r];
+        memcpy(v + h * c->d_v * c->R, w + c->d_nope * c->R, (size_t)(c->d_v * c->R) * 4);
+    }
+    tensor(f, str_fmt(f->a, "blk.%d.attn_k_b.weight", (int)p->layer).p, k, 3,
+           (int64_t[]){c->H, c->R, c->d_nope});
+    tensor(f, str_fmt(f->a, "blk.%d.attn_v_b.weight", (int)p->layer).p, v, 3,
+           (int64_t[]){c->H, c->d_v, c->R});
+}
+
+static void param_write(File *f, const Model *m, const Param *p, bool kv_split) {
+    const Layer *l = p->layer < 0 ? NULL : &m->layer[p->layer];
+    Str layer = p->layer < 0 ? STR("") : str_fmt(f->a, "blk.%d.", (int)p->layer);
+    if (l && kv_split && p == l->kv_b) return split(f, p, &m->cfg);
+    const char *name = l && p == l->kv_b ? "attn_kv_b.weight" : l && p == l->q ? "attn_q.weight"
+                       : l && p == l->k  ? "attn_k.weight" : NULL;
+    for (int64_t i = 0; !name && i < COUNT(names); i++)
+        if (str_ends(str_of(p->name), str_of(names[i].hf))) name = names[i].gguf;
+    assert_non_null(name);
+    const char *full = str_fmt(f->a, "%.*s%s", STRF(layer), name).p;
+    if (l && !m->cfg.mla && (p == l->q || p == l->k)) return permuted(f, full, p, m->cfg.D);
+    int64_t dim[3] = {p->w.n, p->w.rows, p->w.cols};
+    int n_dims = strstr(name, "_exps") ? 3 : p->w.rows == 1 ? 1 : 2;
+    tensor(f, full, p->master, n_dims, dim + 3 - n_dims);
+}
+
+static void keys_write(File *f, const Config *c, bool kv_split) {
+    const char *arch = c->mla ? "deepseek2" : "llama";
+#define KEY(name) str_fmt(f->a, "%s." name, arch).p
+    key_str(f, "general.architecture", arch);
+    key_str(f, "general.name", "a test");
+    key_u32(f, KEY("block_count"), c->L);
+    key_u32(f, KEY("context_length"), c->max_positions);
+    key_u32(f, KEY("embedding_length"), c->C);
+    key_u32(f, KEY("feed_forward_length"), c->F);
+    key_u32(f, KEY("attention.head_count"), c->H);
+    key_u32(f, KEY("attention.head_count_kv"), c->mla && kv_split ? 1 : c->G);
+    key_f32(f, KEY("attention.layer_norm_rms_epsilon"), (double)c->eps);
+    key_f32(f, KEY("rope.freq_base"), c->rope.theta);
+    key_u32(f, KEY("rope.dimension_count"), c->rope.dim);
+    key_u32(f, KEY("vocab_size"), c->V);
+    key_u32(f, "tokenizer.ggml.eos_token_id", c->eos[0]);
+    if (!c->mla) return;
+    if (c->Q) key_u32(f, KEY("attention.q_lora_rank"), c->Q);
+    key_u32(f, KEY("attention.kv_lora_rank"), c->R);
+    key_u32(f, KEY("attention.key_length"), kv_split ? c->R + c->d_rope : c->D);
+    key_u32(f, KEY("attention.value_length"), kv_split ? c->R : c->d_v);
+    if (kv_split) key_u32(f, KEY("attention.key_length_mla"), c->D);
+    if (kv_split) key_u32(f, KEY("attention.value_length_mla"), c->d_v);
+    key_u32(f, KEY("leading_dense_block_count"), c->first_dense);
+    key_u32(f, KEY("expert_count"), c->E);
+    key_u32(f, KEY("expert_used_count"), c->K);
+    key_u32(f, KEY("expert_shared_count"), c->shared);
+    key_u32(f, KEY("expert_feed_forward_length"), c->F_moe);
+    key_f32(f, KEY("expert_weights_scale"), (double)c->router.scale);
+    key_bool(f, KEY("expert_weights_norm"), c->router.norm);
+    key_u32(f, KEY("expert_group_count"), c->router.groups);
+    key_u32(f, KEY("expert_group_used_count"), c->router.groups_used);
+    if (c->router.kind == ROUTER_SIGMOID) key_u32(f, KEY("expert_gating_func"), 2);
+    key_str(f, KEY("rope.scaling.type"), "yarn");
+    key_f32(f, KEY("rope.scaling.factor"), c->rope.factor);
+    key_u32(f, KEY("rope.scaling.original_context_length"), (int64_t)c->rope.original);
+    key_f32(f, KEY("rope.scaling.yarn_log_multiplier"), 0.1 * c->rope.mscale_all_dim);
+}
+
+/* ---- the comparison -------------------------------------------------------------------------- */
+
+typedef struct Temp { char folder[64]; const char *path; } Temp;
+static void temp_make(Temp *t, Arena *a) {
+    snprintf(t->folder, sizeof t->folder, "%s/lisao-gguf-XXXXXX", P_tmpdir);
+    assert_non_null(mkdtemp(t->folder));
+    t->path = str_fmt(a, "%s/model.gguf", t->folder).p;
+}
+static void temp_remove(Temp *t) {
+    Err err = {0};
+    must(os_remove(t->folder, &err), &err);
+}
+
+static void source_open(Opened *o, Arena *a, const char *model) {
+    opened(o, golden(a, str_fmt(a, "models/%s", model).p), 2);
+    model_train(o->model, o->a);
+}
+
+typedef struct Case { const char *model; bool kv_split; } Case;
+
+static void same_bits(void **state) {
+    const Case *t = *state;
+    Arena *a = arena_open("gguf", (int64_t)1 << 30);
+    Opened hf, gguf;
+    Temp temp;
+    temp_make(&temp, a);
+    source_open(&hf, a, t->model);
+    File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a};
+    keys_write(&f, &hf.model->cfg, t->kv_split);
+    for (int64_t i = 0; i < hf.model->n_params; i++)
+        param_write(&f, hf.model, &hf.model->param[i], t->kv_split);
+    file_write(&f, temp.path);
+    opened(&gguf, temp.path, 2);
+    int32_t ids[40];
+    for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % 320;
+    for (int64_t k = 0; k < 4; k++) {
+        PlanSpec spec = {.act = k & 1 ? ACT_A16 : ACT_F32,
+                         .mla = k & 2 ? MLA_ABSORBED : MLA_EXPANDED};
+        spec.kv = k & 1 ? DTYPE_BF16 : DTYPE_F32;
+        planned(&hf, spec);
+        planned(&gguf, spec);
+        Result x = ran(&hf, ids, 40, 0, false), y = ran(&gguf, ids, 40, 0, false);
+        assert_memory_equal(x.logits, y.logits, (size_t)(40 * hf.model->cfg.V) * sizeof(float));
+    }
+    closed(&gguf);
+    closed(&hf);
+    temp_remove(&temp);
+    arena_close(a);
+}
+
+/* One thing wrong with a file of llama-tiny: what, and what the message names. */
+typedef enum Fault { MISSING, SURPLUS, MISSHAPEN, KEY, ARCH } Fault;
+static const struct { Fault fault; const char *has;
+} faults[] = {
+    {MISSING, "blk.1.attn_v.weight"},
+    {SURPLUS, "rope_freqs.weight"},
+    {MISSHAPEN, "output_norm.weight"},
+    {KEY, "attention.sliding_window"},
+    {ARCH, "gemma"},
+};
+
+static void refused(void **state) {
+    (void)state;
+    Arena *a = arena_open("gguf", (int64_t)1 << 30);
+    Opened hf;
+    source_open(&hf, a, "llama-tiny");
+    for (int64_t i = 0; i < COUNT(faults); i++) {
+        Temp temp;
+        temp_make(&temp, a);
+        File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a};
+        Fault fault = faults[i].fault;
+        if (fault == ARCH) key_str(&f, "general.architecture", "gemma");
+        else keys_write(&f, &hf.model->cfg, false);
+        if (fault == KEY) key_u32(&f, "llama.attention.sliding_window", 8);
+        for (int64_t j = 0; j < hf.model->n_params; j++) {
+            const Param *p = &hf.model->param[j];
+            if (fault == MISSING && p == hf.model->layer[1].v) continue;
+            if (fault == MISSHAPEN && p == hf.model->norm)
+                tensor(&f, "output_norm.weight", p->master, 1, (int64_t[]){p->w.cols - 1});
+            else param_write(&f, hf.model, p, false);
+        }
+        if (fault == SURPLUS)
+            tensor(&f, "rope_freqs.weight", hf.model->norm->master, 1, (int64_t[]){6});
+        file_write(&f, temp.path);
+        Err err = {0};
+        Store *s;
+        Model *m;
+        must(store_open(&s, a, temp.path, &err), &err);
+        assert_false(model_open(&m, a, s, &err));
+        if (!strstr(err.msg, faults[i].has))
+            fail_msg("\"%s\" is not in: %s", faults[i].has, err.msg);
+        store_close(s);
+        temp_remove(&temp);
+    }
+    closed(&hf);
+    arena_close(a);
+}
+
+int test_gguf(void) {
+    static Case llama = {"llama-tiny", false};
+    static Case v2 = {"deepseek-v2-lite-tiny", false}, v2_split = {"deepseek-v2-lite-tiny", true};
+    static Case v3 = {"deepseek-v3-tiny", false}, v3_split = {"deepseek-v3-tiny", true};
+    const struct CMUnitTest tests[] = {
+        {"llama", same_bits, NULL, NULL, &llama},
+        {"deepseek-v2-lite, kv_b whole", same_bits, NULL, NULL, &v2},
+        {"deepseek-v2-lite, kv_b split", same_bits, NULL, NULL, &v2_split},
+        {"deepseek-v3, kv_b whole", same_bits, NULL, NULL, &v3},
+        {"deepseek-v3, kv_b split", same_bits, NULL, NULL, &v3_split},
+        cmocka_unit_test(refused),
+    };
+    return cmocka_run_group_tests_name("model gguf", tests, NULL, NULL);
+}

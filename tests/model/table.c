@@ -1,0 +1,160 @@
+/* table.c -- the tables of parameters: counts of published models, fresh weights, and a round trip
+ * through a checkpoint. */
+#define _DEFAULT_SOURCE
+#include "tests.h"
+#include "model/layer.h"
+#include <math.h>
+#include <stdio.h>
+
+static Model *built(Arena *a, const char *json) {
+    Err err = {0};
+    Model *m = PUSH(a, Model, 1);
+    must(config_parse(&m->cfg, str_of(json), "config.json", &err), &err);
+    params_build(m, a);
+    return m;
+}
+
+#define MLA_SIZES(q)                                                                               \
+    "\"q_lora_rank\": " q ", \"kv_lora_rank\": 512, \"qk_nope_head_dim\": 128, "                   \
+    "\"qk_rope_head_dim\": 64, \"v_head_dim\": 128, \"rms_norm_eps\": 1e-6, "                      \
+    "\"max_position_embeddings\": 163840"
+
+/* facts of the releases; counts in billions as published, and attention of one layer where it is.
+ */
+static const struct { const char *json; double billions; int64_t attention;
+} published[] = {
+    {"{\"model_type\": \"deepseek_v2\", \"num_hidden_layers\": 27, \"hidden_size\": 2048, "
+     "\"vocab_size\": 102400, "
+     "\"num_attention_heads\": 16, \"intermediate_size\": 10944, \"first_k_dense_replace\": 1, "
+     "\"moe_intermediate_size\": 1408, \"n_routed_experts\": 64, \"n_shared_experts\": 2, "
+     "\"num_experts_per_tok\": 6, " MLA_SIZES("null") "}",
+     15.706, 0},
+    {"{\"model_type\": \"deepseek_v2\", \"num_hidden_layers\": 60, \"hidden_size\": 5120, "
+     "\"vocab_size\": 102400, "
+     "\"num_attention_heads\": 128, \"intermediate_size\": 12288, \"first_k_dense_replace\": 1, "
+     "\"moe_intermediate_size\": 1536, \"n_routed_experts\": 160, \"n_shared_experts\": 2, "
+     "\"num_experts_per_tok\": 6, "
+     "\"topk_method\": \"group_limited_greedy\", \"n_group\": 8, \"topk_group\": 3, " MLA_SIZES(
+         "1536") "}",
+     235.741, 149227520},
+    {"{\"model_type\": \"deepseek_v3\", \"num_hidden_layers\": 61, \"hidden_size\": 7168, "
+     "\"vocab_size\": 129280, "
+     "\"num_attention_heads\": 128, \"intermediate_size\": 18432, \"first_k_dense_replace\": 3, "
+     "\"moe_intermediate_size\": 2048, \"n_routed_experts\": 256, \"n_shared_experts\": 1, "
+     "\"num_experts_per_tok\": 8, "
+     "\"n_group\": 8, \"topk_group\": 4, \"norm_topk_prob\": true, \"routed_scaling_factor\": "
+     "2.5, " MLA_SIZES("1536") "}",
+     671.026, 187107328},
+};
+
+static void counts(void **state) {
+    (void)state;
+    Arena *a = arena_open("table", 1 << 26);
+    for (int64_t i = 0; i < COUNT(published); i++) {
+        Model *m = built(a, published[i].json);
+        assert_true(fabs((double)model_count(m) / 1e9 - published[i].billions) < 0.0006);
+        int64_t attention = 0;
+        for (int64_t j = 0; j < m->n_params; j++)
+            if (m->param[j].layer == 0 && strstr(m->param[j].name, "self_attn"))
+                attention += m->param[j].count;
+        if (published[i].attention) assert_int_equal(attention, published[i].attention);
+    }
+    arena_close(a);
+}
+
+static void oracle_counts(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama-tiny", "llama3-tiny", "deepseek-v2-lite-tiny",
+                                        "deepseek-v3-tiny"};
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        Opened o;
+        Arena *a = arena_open("table", 1 << 24);
+        const char *path = golden(a, str_fmt(a, "models/%s", names[i]).p);
+        opened(&o, path, 1);
+        json_t *about = json_of(a, str_fmt(a, "%s/expected.json", path).p);
+        assert_int_equal(model_count(o.model),
+                         json_integer_value(json_object_get(about, "parameters")));
+        json_decref(about);
+        closed(&o);
+        arena_close(a);
+    }
+}
+
+/* Means and deviations of fresh weights; another seed, another tensor and another place give other
+ * numbers. */
+static void fresh(void **state) {
+    (void)state;
+    Arena *a = arena_open("table", (int64_t)1 << 30);
+    Err err = {0};
+    Str text;
+    Config c;
+    must(os_read(a, &text, golden(a, "models/deepseek-v3-tiny/config.json"), 1 << 20, &err), &err);
+    must(config_parse(&c, text, "config.json", &err), &err);
+    Model *m, *same, *other;
+    model_init(&m, a, &c, 0.02, 7);
+    model_init(&same, a, &c, 0.02, 7);
+    model_init(&other, a, &c, 0.02, 8);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const Param *p = &m->param[i];
+        size_t bytes = (size_t)p->count * sizeof(float);
+        assert_memory_equal(p->master, same->param[i].master, bytes);
+        assert_int_equal(p->decay, p->w.n * p->w.rows > 1);
+        if (!p->decay) {
+            for (int64_t k = 0; k < p->count; k++)
+                assert_true(p->master[k] == (p->frozen ? 0.0f : 1.0f));
+            continue;
+        }
+        assert_memory_not_equal(p->master, other->param[i].master, bytes);
+        double mean = tree_f64(p->master, p->count) / (double)p->count;
+        double square = tree_sq_f64(p->master, p->count) / (double)p->count;
+        double off = 5 / sqrt((double)p->count);        /* five standard errors */
+        assert_true(fabs(mean) < 0.02 * off && fabs(sqrt(square) / 0.02 - 1) < off);
+    }
+    assert_memory_not_equal(m->layer[0].gate->master, m->layer[0].up->master, 64);
+    assert_memory_not_equal(m->layer[1].o->master, m->layer[2].o->master, 64);
+    arena_close(a);
+}
+
+/* What is saved opens as the same model: the same logits, to the bit, and MLA's form recorded. */
+static void saved(void **state) {
+    Opened o, again;
+    Err err = {0};
+    Arena *a = arena_open("table", 1 << 26);
+    opened(&o, golden(a, str_fmt(a, "models/%s", (const char *)*state).p), 2);
+    model_train(o.model, o.a);
+    char folder[] = P_tmpdir "/lisao-model-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    CkptWriter *w = ckpt_create(a, folder, 1, &err);
+    must(w && model_save(o.model, a, w, &err) && ckpt_commit(w, 1, &err), &err);
+    opened(&again, folder, 2);
+    const char *form = again.model->cfg.recorded_mla;
+    assert_true(o.model->cfg.mla ? form && !strcmp(form, "expanded") : !form);
+    assert_true(plan_defaults(again.model).mla == (o.model->cfg.mla ? MLA_EXPANDED : MLA_ABSORBED));
+    assert_true(plan_defaults(again.model).act == ACT_F32);
+    PlanSpec spec = {.act = ACT_F32, .mla = MLA_EXPANDED, .kv = DTYPE_F32};
+    planned(&o, spec);
+    planned(&again, spec);
+    int32_t ids[20];
+    for (int32_t i = 0; i < 20; i++) ids[i] = i * 13 % 320;
+    Result x = ran(&o, ids, 20, 0, false), y = ran(&again, ids, 20, 0, false);
+    assert_memory_equal(x.logits, y.logits, (size_t)(20 * o.model->cfg.V) * sizeof(float));
+    closed(&again);
+    closed(&o);
+    must(os_remove(str_fmt(a, "%s/step-000000001", folder).p, &err) && os_remove(folder, &err),
+         &err);
+    arena_close(a);
+}
+
+int test_table(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts),
+        cmocka_unit_test(oracle_counts),
+        cmocka_unit_test(fresh),
+        {"saved llama-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
+        {"saved llama3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama3-tiny"},
+        {"saved deepseek-v3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
+        {"saved deepseek-v3-bf16-tiny", saved, NULL, NULL,
+         (void *)(uintptr_t) "deepseek-v3-bf16-tiny"},
+    };
+    return cmocka_run_group_tests_name("model table", tests, NULL, NULL);
+}
