@@ -16,7 +16,7 @@ typedef struct A8 {
 /* A block that holds an infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
 
 /* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros and not stored):
- *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m.
+ *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m;  n, m, k >= 1.
  * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel; STORE_ON (f32 and bf16, k <= CUT_K, and a multiple of 32
  * but for the last call) goes on with the sum that stands in y: the chain's acc, TILE's c, start from y instead of +0.
  * Layouts, kp = round_up(k, 32) except f32:

@@ -1,0 +1,440 @@
+/* back.c -- each backward alone against central differences of its twin in f64: the loss is sum(c y) with random c, so
+ * the gradient that comes back for dy = c is the slope of the loss along each input. */
+#include "cases.h"
+#include "twin.h"
+#include <math.h>
+
+typedef double Loss(const double *x, const void *arg);
+
+static double *widened(const float *x, int64_t n) {
+    double *y = guard_new(n * 8, 8, AT_END);
+    for (int64_t i = 0; i < n; i++) y[i] = (double)x[i];
+    return y;
+}
+
+static double *draws(int64_t n) { return widened(new_floats(n, MILD), n); }
+
+static float *narrowed(const double *x, int64_t n) {
+    float *y = guard_new(n * 4, 4, AT_END);
+    for (int64_t i = 0; i < n; i++) y[i] = (float)x[i];
+    return y;
+}
+
+static double dot(const double *x, const double *y, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* At most 60 numbers of got (n) against the slope of f at x; tol is relative to the largest slope seen. */
+static void check_slopes(const float *got, double *x, int64_t n, Loss *f, const void *arg, double tol, const char *what) {
+    double slope[60], largest = 0;
+    int64_t step = MAX(1, n / 59), m = 0;
+    for (int64_t i = 0; i < n && m < 60; i += step, m++) {
+        double was = x[i], h = 1e-5;
+        x[i] = was + h;
+        double up = f(x, arg);
+        x[i] = was - h;
+        slope[m] = (up - f(x, arg)) / (2 * h);
+        x[i] = was;
+        largest = fmax(largest, fabs(slope[m]));
+    }
+    assert_true(largest > 0 || n == 0);
+    for (int64_t i = 0; i < m; i++)
+        near_double((double)got[i * step], slope[i], largest, tol, "%s, number %lld", what, (long long)(i * step));
+}
+
+/* ---- linear --------------------------------------------------------------------------------------------------------- */
+
+typedef struct LinearTwin { const double *x, *w, *c; int64_t n, rows, cols; } LinearTwin;
+
+static double linear_loss(const LinearTwin *t) {
+    double *y = calloc((size_t)(t->n * t->rows), sizeof *y), sum;
+    twin_linear(y, t->x, t->w, t->n, t->rows, t->cols);
+    sum = dot(y, t->c, t->n * t->rows);
+    free(y);
+    return sum;
+}
+
+static double linear_of_x(const double *x, const void *arg) {
+    LinearTwin t = *(const LinearTwin *)arg;
+    t.x = x;
+    return linear_loss(&t);
+}
+
+static double linear_of_w(const double *w, const void *arg) {
+    LinearTwin t = *(const LinearTwin *)arg;
+    t.w = w;
+    return linear_loss(&t);
+}
+
+typedef struct DwRun { float *dw; const float *dy, *x; int64_t n, rows, cols; Pack pack; void *work; } DwRun;
+
+static void dw_lane(Lane l, void *arg) {
+    const DwRun *r = arg;
+    linear_dw(l, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->pack, r->work);
+}
+
+static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
+    double tol = pack == PACK_F32 ? 1e-6 : 2e-2;
+    Weight w = weight_new(DTYPE_F32, 1, rows, cols);
+    double *x = draws(n * cols), *c = draws(n * rows), *wd = widened(w.row, rows * cols);
+    float *dx = NEW(float, n * cols), *dw = NEW(float, rows * cols), *dy = narrowed(c, n * rows);
+    LinearTwin t = {x, wd, c, n, rows, cols};
+    weight_ready(&w, pack, true, 2);
+    Weight u = weight_t(&w);
+    run_linear(&(LinearRun){dx, cols, &u, 0, dy, NULL, n, rows, STORE_SET}, 2);
+    DwRun r = {dw, dy, narrowed(x, n * cols), n, rows, cols, pack, guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
+    on_lanes(2, dw_lane, &r);
+    check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
+    check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
+    guard_reset();
+}
+
+static void linear_goes_back(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < 8; i++) {
+        one_linear(PACK_F32, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
+        one_linear(PACK_BF16, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
+    }
+}
+
+/* ---- norms --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct NormTwin { const double *x, *w, *c; int64_t n, C; } NormTwin;
+
+static double norm_of_x(const double *x, const void *arg) {
+    const NormTwin *t = arg;
+    double y[4096];
+    twin_rmsnorm(y, x, t->w, t->n, t->C, 1e-5);
+    return dot(y, t->c, t->n * t->C);
+}
+
+static double norm_of_w(const double *w, const void *arg) {
+    const NormTwin *t = arg;
+    double y[4096];
+    twin_rmsnorm(y, t->x, w, t->n, t->C, 1e-5);
+    return dot(y, t->c, t->n * t->C);
+}
+
+typedef struct NormRun { float *dx, *dw, *dy, *x, *y, *r, *w, *db; int64_t n, C; StoreMode mode; } NormRun;
+
+static void norm_lane(Lane l, void *arg) {
+    const NormRun *t = arg;
+    rmsnorm(l, t->y, t->C, t->r, t->x, t->C, t->w, t->n, t->C, 1e-5f);
+    bias_back(l, t->db, t->dy, t->C, t->n, t->C);
+    rmsnorm_back(l, t->dx, t->C, t->mode, t->dw, t->dy, t->C, t->x, t->C, t->r, t->w, t->n, t->C);
+}
+
+/* In place of dy, added to what is there, and without a weight. */
+static void norm_goes_back(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < 12; i++) {
+        int64_t n = draw_to(1, 5), C = i == 0 ? 1 : draw_to(2, 600), all = n * C;
+        double *x = draws(all), *w = i % 3 ? draws(C) : NULL, *c = draws(all);
+        NormTwin t = {x, w, c, n, C};
+        NormRun r = {NEW(float, all), w ? NEW(float, C) : NULL, narrowed(c, all), narrowed(x, all), NEW(float, all), NEW(float, n),
+                     w ? narrowed(w, C) : NULL, NEW(float, C), n, C, i % 2 ? STORE_ADD : STORE_SET};
+        float *was = new_floats(all, MILD), *dy = narrowed(c, all);
+        if (i % 2) memcpy(r.dx, was, (size_t)all * 4);
+        else r.dx = r.dy;
+        on_lanes(3, norm_lane, &r);
+        for (int64_t j = 0; j < all && i % 2; j++) r.dx[j] = r.dx[j] - was[j];
+        if (C > 1) check_slopes(r.dx, x, all, norm_of_x, &t, 2e-6, "rmsnorm dx");
+        if (w) check_slopes(r.dw, w, C, norm_of_w, &t, 2e-6, "rmsnorm dw");
+        for (int64_t j = 0; j < C; j++) {
+            float sum = 0;
+            for (int64_t k = 0; k < n; k++) sum = sum + dy[k * C + j];
+            same_floats(r.db + j, &sum, 1, "bias_back");
+        }
+        guard_reset();
+    }
+}
+
+/* ---- rope and silu --------------------------------------------------------------------------------------------------------- */
+
+typedef struct RopeTwin { const double *cos, *sin, *c; int64_t half; bool pairs; } RopeTwin;
+
+static double rope_of_x(const double *x, const void *arg) {
+    const RopeTwin *t = arg;
+    double y[256];
+    memcpy(y, x, sizeof(double) * 2 * (size_t)t->half);
+    twin_rope(y, t->half, t->pairs, t->cos, t->sin);
+    return dot(y, t->c, 2 * t->half);
+}
+
+typedef struct RopeRun { float *x, *cos, *sin; int64_t half; bool pairs; } RopeRun;
+
+static void rope_lane(Lane l, void *arg) {
+    const RopeRun *t = arg;
+    rope(l, t->x, 2 * t->half, 2 * t->half, 1, 1, t->half, t->pairs, true, t->cos, t->sin);
+}
+
+static void rope_goes_back(void **state) {
+    (void)state;
+    for (int64_t half = 1; half < 80; half += 9) {
+        double *x = draws(2 * half), *cs = draws(half), *sn = draws(half), *c = draws(2 * half);
+        RopeTwin t = {cs, sn, c, half, half % 2};
+        RopeRun r = {narrowed(c, 2 * half), narrowed(cs, half), narrowed(sn, half), half, half % 2};
+        on_lanes(2, rope_lane, &r);
+        check_slopes(r.x, x, 2 * half, rope_of_x, &t, 1e-6, "rope");
+        guard_reset();
+    }
+}
+
+typedef struct SiluTwin { const double *g, *u, *c; int64_t n; } SiluTwin;
+
+static double silu_of_g(const double *g, const void *arg) {
+    const SiluTwin *t = arg;
+    double sum = 0;
+    for (int64_t i = 0; i < t->n; i++) sum += twin_silu(g[i]) * t->u[i] * t->c[i];
+    return sum;
+}
+
+static double silu_of_u(const double *u, const void *arg) {
+    const SiluTwin *t = arg;
+    double sum = 0;
+    for (int64_t i = 0; i < t->n; i++) sum += twin_silu(t->g[i]) * u[i] * t->c[i];
+    return sum;
+}
+
+typedef struct SiluRun { float *dg, *du, *dh, *g, *u; int64_t n; } SiluRun;
+
+static void silu_lane(Lane l, void *arg) {
+    const SiluRun *t = arg;
+    silu_mul_back(l, t->dg, t->du, t->dh, t->g, t->u, t->n);
+}
+
+static void silu_goes_back(void **state) {
+    (void)state;
+    enum { N = 149 };
+    double *g = draws(N), *u = draws(N), *c = draws(N);
+    for (int64_t i = 0; i < N; i++) g[i] = (double)(float)(8 * g[i]);
+    SiluTwin t = {g, u, c, N};
+    SiluRun r = {NEW(float, N), NEW(float, N), narrowed(c, N), narrowed(g, N), narrowed(u, N), N};
+    on_lanes(2, silu_lane, &r);
+    check_slopes(r.dg, g, N, silu_of_g, &t, 1e-6, "silu dg");
+    check_slopes(r.du, u, N, silu_of_u, &t, 1e-6, "silu du");
+    guard_reset();
+}
+
+/* ---- attention ----------------------------------------------------------------------------------------------------------------- */
+
+typedef struct AttentionTwin { const double *q, *k, *v, *c; TwinShape s; } AttentionTwin;
+
+static double attention_loss(const AttentionTwin *t) {
+    int64_t n = t->s.T * t->s.heads * t->s.dv;
+    double *o = calloc((size_t)n, sizeof *o), sum;
+    twin_attention(o, t->q, t->k, t->v, &t->s);
+    sum = dot(o, t->c, n);
+    free(o);
+    return sum;
+}
+
+static double attention_of_q(const double *q, const void *arg) {
+    AttentionTwin t = *(const AttentionTwin *)arg;
+    t.q = q;
+    return attention_loss(&t);
+}
+
+static double attention_of_k(const double *k, const void *arg) {
+    AttentionTwin t = *(const AttentionTwin *)arg;
+    t.k = k;
+    return attention_loss(&t);
+}
+
+static double attention_of_v(const double *v, const void *arg) {
+    AttentionTwin t = *(const AttentionTwin *)arg;
+    t.v = v;
+    return attention_loss(&t);
+}
+
+static void one_attention(AttentionShape s, double tol) {
+    static const int64_t lengths[] = {5, 1, 90};
+    Attention t;
+    attention_new(&t, s, lengths, COUNT(lengths), 1.0f);
+    attention_run(&t, 2);
+    attention_back(&t, 2);
+    for (int64_t i = 0; i < t.n_spans; i++) {
+        int64_t row = t.span[i].row, T = t.span[i].n, q0 = row * s.heads * s.dk, k0 = row * s.kv * s.dk, v0 = row * s.kv * s.dv;
+        double *q = widened(t.q + q0, T * s.heads * s.dk), *k = widened(t.k + k0, T * s.kv * s.dk), *v = widened(t.v + v0, T * s.kv * s.dv);
+        AttentionTwin twin = {q, k, v, widened(t.g + row * s.heads * s.dv, T * s.heads * s.dv),
+                              {T, s.heads, s.kv, s.dk, s.dv, (double)t.a.scale}};
+        if (T > 1) {                            /* one key: its weight is 1 whatever q and k are */
+            check_slopes(t.dq + q0, q, T * s.heads * s.dk, attention_of_q, &twin, tol, "attention dq");
+            check_slopes(t.dk + k0, k, T * s.kv * s.dk, attention_of_k, &twin, tol, "attention dk");
+        }
+        check_slopes(t.dv + v0, v, T * s.kv * s.dv, attention_of_v, &twin, tol, "attention dv");
+    }
+    guard_reset();
+}
+
+static void attention_goes_back(void **state) {
+    (void)state;
+    one_attention((AttentionShape){DTYPE_F32, 4, 2, 16, 16, false}, 1e-5);
+    one_attention((AttentionShape){DTYPE_F32, 3, 3, 24, 12, false}, 1e-5);
+    one_attention((AttentionShape){DTYPE_BF16, 3, 1, 24, 12, false}, 3e-2);
+    one_attention((AttentionShape){DTYPE_BF16, 3, 3, 24, 40, false}, 3e-2);
+}
+
+/* ---- experts ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct RouteTwin { const Router *r; const int32_t *id; const double *c; int64_t n; } RouteTwin;
+
+/* With the choice held fixed, as the backward has it. */
+static double route_of_z(const double *z, const void *arg) {
+    const RouteTwin *t = arg;
+    double sum = 0, score[ROUTER_E], weight[ROUTER_E];
+    for (int64_t i = 0; i < t->n; i++) {
+        twin_scores(score, z + i * t->r->E, t->r);
+        twin_weights(weight, score, t->id + i * t->r->K, t->r);
+        sum += dot(weight, t->c + i * t->r->K, t->r->K);
+    }
+    return sum;
+}
+
+typedef struct RouteRun { Router r; int64_t n; int32_t *id; float *weight, *score, *z, *dz, *dweight; } RouteRun;
+
+static void route_lane(Lane l, void *arg) {
+    const RouteRun *t = arg;
+    CHECK(route(l, t->id, t->weight, t->score, t->z, t->n, &t->r));
+    route_back(l, t->dz, t->dweight, t->score, t->id, t->n, &t->r);
+}
+
+static void router_goes_back(void **state) {
+    (void)state;
+    static const Router routers[] = {
+        {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL}, {ROUTER_SOFTMAX, 12, 4, 3, 2, true, 16.0f, NULL},
+        {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL}, {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
+    };
+    for (int64_t i = 0; i < COUNT(routers); i++) {
+        enum { N = 6 };
+        Router r = routers[i];
+        double *z = draws(N * r.E), *c = draws(N * r.K);
+        for (int64_t j = 0; j < N * r.E; j++) z[j] = (double)(float)(3 * z[j]);
+        RouteRun run = {r, N, NEW(int32_t, N * r.K), NEW(float, N * r.K), NEW(float, N * r.E), narrowed(z, N * r.E),
+                        NEW(float, N * r.E), narrowed(c, N * r.K)};
+        on_lanes(2, route_lane, &run);
+        RouteTwin t = {&r, run.id, c, N};
+        check_slopes(run.dz, z, N * r.E, route_of_z, &t, 5e-6, "router dz");
+        guard_reset();
+    }
+}
+
+/* Two experts of a linear layer each, with their rows compacted; an expert may have none. */
+enum { TOKENS = 5, PICKS = 2, EXPERTS = 3, WIDTH = 12, DEPTH = 20 };
+
+typedef struct ExpertTwin { const double *x, *w, *weight, *c; const int32_t *id; } ExpertTwin;
+
+static double experts_loss(const double *x, const double *w, const double *weight, const ExpertTwin *t) {
+    double sum = 0, y[WIDTH];
+    for (int64_t i = 0; i < TOKENS * PICKS; i++) {
+        twin_linear(y, x + i / PICKS * DEPTH, w + t->id[i] * WIDTH * DEPTH, 1, WIDTH, DEPTH);
+        sum += weight[i] * dot(y, t->c + i / PICKS * WIDTH, WIDTH);
+    }
+    return sum;
+}
+static double experts_of_x(const double *x, const void *arg) {
+    const ExpertTwin *t = arg;
+    return experts_loss(x, t->w, t->weight, t);
+}
+static double experts_of_w(const double *w, const void *arg) {
+    const ExpertTwin *t = arg;
+    return experts_loss(t->x, w, t->weight, t);
+}
+static double experts_of_weight(const double *weight, const void *arg) {
+    const ExpertTwin *t = arg;
+    return experts_loss(t->x, t->w, weight, t);
+}
+
+typedef struct ExpertRun {
+    Weight w, wt;
+    Group group[EXPERTS];
+    int32_t from[TOKENS * PICKS], at[TOKENS * PICKS];   /* token of a compacted row, and back */
+    float *x, *y, *rows, *drows, *xs, *dxs, *dx, *dy, *dw, *weight, *dweight, *ones;
+    void *mem, *work;
+} ExpertRun;
+
+static void expert_lane(Lane l, void *arg) {
+    ExpertRun *t = arg;
+    Rows r;
+    rows_gather(l, &r, PACK_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
+    linear_groups(l, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
+    combine(l, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
+    combine_back(l, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
+    for (int64_t e = 0; e < EXPERTS; e++) {
+        const Group *g = t->group + e;
+        linear_dw(l, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH, (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n,
+                  WIDTH, DEPTH, PACK_F32, t->work);
+    }
+    rows_pack(l, &r, PACK_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
+    linear_groups(l, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
+    combine(l, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
+}
+
+/* Expert 1 gets no row. */
+static void experts_compact(ExpertRun *t, const int32_t *id) {
+    int32_t n = 0;
+    for (int32_t e = 0; e < EXPERTS; e++) {
+        t->group[e] = (Group){e, n, 0};
+        for (int32_t i = 0; i < TOKENS * PICKS; i++)
+            if (id[i] == e) t->from[n] = i / PICKS, t->at[i] = n++, t->group[e].n++;
+    }
+}
+
+static void experts_go_back(void **state) {
+    (void)state;
+    static const int32_t id[TOKENS * PICKS] = {0, 2, 2, 0, 0, 2, 2, 0, 2, 0};
+    enum { S = TOKENS * PICKS };
+    double *x = draws(TOKENS * DEPTH), *c = draws(TOKENS * WIDTH), *weight = draws(S), *w;
+    ExpertRun t = {.w = weight_new(DTYPE_F32, EXPERTS, WIDTH, DEPTH), .x = narrowed(x, TOKENS * DEPTH), .dy = narrowed(c, TOKENS * WIDTH)};
+    t.weight = narrowed(weight, S), t.dweight = NEW(float, S), t.ones = NEW(float, S);
+    t.y = NEW(float, TOKENS * WIDTH), t.rows = NEW(float, S * WIDTH), t.drows = NEW(float, S * WIDTH);
+    t.dxs = NEW(float, S * DEPTH), t.dx = NEW(float, TOKENS * DEPTH), t.dw = NEW(float, EXPERTS * WIDTH * DEPTH);
+    t.mem = guard_new(rows_bytes(PACK_F32, S, DEPTH), 64, AT_END);
+    t.work = guard_new(linear_dw_bytes(PACK_F32, S, WIDTH, DEPTH), 64, AT_END);
+    for (int64_t i = 0; i < S; i++) t.ones[i] = 1;
+    experts_compact(&t, id);
+    w = widened(t.w.row, EXPERTS * WIDTH * DEPTH);
+    weight_ready(&t.w, PACK_F32, false, 1);
+    weight_ready(&t.w, PACK_F32, true, 1);
+    t.wt = weight_t(&t.w);
+    on_lanes(2, expert_lane, &t);
+    ExpertTwin twin = {x, w, weight, c, id};
+    check_slopes(t.dx, x, TOKENS * DEPTH, experts_of_x, &twin, 1e-6, "experts dx");
+    check_slopes(t.dw, w, EXPERTS * WIDTH * DEPTH, experts_of_w, &twin, 1e-6, "experts dw");
+    check_slopes(t.dweight, weight, S, experts_of_weight, &twin, 1e-6, "experts dweight");
+    guard_reset();
+}
+
+/* ---- cross-entropy -------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct LossTwin { int64_t n, target; double scale; } LossTwin;
+
+static double loss_of_z(const double *z, const void *arg) {
+    const LossTwin *t = arg;
+    return (twin_lse(z, t->n) - z[t->target]) * t->scale;
+}
+
+static void cross_entropy_goes_back(void **state) {
+    (void)state;
+    for (int64_t n = 2; n < 140; n += 23) {
+        double *z = draws(n);
+        float *zf = narrowed(z, n), *dz = n % 2 ? zf : NEW(float, n);
+        LossTwin t = {n, n / 3, (double)0.125f};
+        cross_entropy_back(dz, zf, row_lse(zf, n), t.target, 0.125f, n);
+        check_slopes(dz, z, n, loss_of_z, &t, 1e-6, "cross-entropy");
+        guard_reset();
+    }
+}
+
+int test_back(void) {
+    Err err = {0};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(linear_goes_back),    cmocka_unit_test(norm_goes_back),   cmocka_unit_test(rope_goes_back),
+        cmocka_unit_test(silu_goes_back),      cmocka_unit_test(router_goes_back), cmocka_unit_test(experts_go_back),
+        cmocka_unit_test(attention_goes_back), cmocka_unit_test(cross_entropy_goes_back),
+    };
+    CHECK(kern_init(LEVEL_N, &err));
+    return cmocka_run_group_tests_name("back", tests, NULL, NULL);
+}

@@ -1,0 +1,255 @@
+/* lanes.c -- what must not change a bit: the number of lanes, the company of a row, the blocks that a batch comes in. */
+#include "cases.h"
+
+static float *copy(const float *x, int64_t n) {
+    float *y = guard_new(n * 4, 4, AT_END);
+    memcpy(y, x, (size_t)n * 4);
+    return y;
+}
+
+/* ---- products ------------------------------------------------------------------------------------------------------ */
+
+typedef struct ProductCase { DType type; Act act; int64_t n, rows, cols; } ProductCase;
+
+static const ProductCase products[] = {
+    {DTYPE_F32, ACT_F32, 70, 40, 50},    {DTYPE_F32, ACT_A16, 133, 130, 70},  {DTYPE_Q4_1, ACT_A8, 40, 300, 64},
+    {DTYPE_Q8_0, ACT_A8, 200, 17, 96},   {DTYPE_BF16, ACT_A16, 300, 90, 576}, {DTYPE_BF16, ACT_A16, 1, 700, 33},
+    {DTYPE_BF16, ACT_A16, 60, 1040, 40}, {DTYPE_F32, ACT_F32, 97, 16, 1030},
+};
+
+static void product_level(void) {
+    for (int64_t i = 0; i < COUNT(products); i++) {
+        const ProductCase *c = products + i;
+        Weight w = weight_new(c->type, 1, c->rows, c->cols);
+        Pack pack = pack_of(c->act, c->type);
+        int64_t all = c->n * c->rows, bytes = panel_bytes(pack, c->rows, c->cols);
+        weight_ready(&w, pack, false, 1);
+        const void *tile = w.tile;
+        float *x = new_floats(c->n * c->cols, SPREAD), *y = NEW(float, all), *z = NEW(float, all);
+        run_linear(&(LinearRun){y, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, 1);
+        for (int64_t k = 1; k < COUNT(lane_counts); k++) {
+            weight_ready(&w, pack, false, lane_counts[k]);
+            same_bytes(w.tile, tile, bytes, "%s: panels on %lld lanes", level_now, (long long)lane_counts[k]);
+            run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, lane_counts[k]);
+            same_floats(z, y, all, "%s: product %lld on %lld lanes", level_now, (long long)i, (long long)lane_counts[k]);
+        }
+        for (int64_t r = 0, n; r < c->n; r += n) {             /* the same rows in blocks of 1..9 */
+            n = draw_to(1, 9);
+            n = MIN(n, c->n - r);
+            run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n, c->cols, STORE_SET}, 2);
+        }
+        same_floats(z, y, all, "%s: product %lld in blocks", level_now, (long long)i);
+        guard_reset();
+    }
+}
+static void products_do_not_see_company(void **state) { (void)state; on_levels(product_level); }
+
+/* ---- groups ---------------------------------------------------------------------------------------------------------- */
+
+enum { EXPERTS = 5 };
+typedef struct GroupRun { float *y; const Weight *w; const float *x; int64_t n; Group g[EXPERTS]; void *mem; } GroupRun;
+
+static void group_lane(Lane l, void *arg) {
+    const GroupRun *t = arg;
+    Rows x;
+    rows_pack(l, &x, t->w->pack, t->x, t->n, t->w->cols, t->w->cols, t->mem);
+    linear_groups(l, t->y, t->w->rows, t->w, &x, t->g, EXPERTS);
+}
+
+static void group_level(void) {
+    static const int64_t counts[EXPERTS] = {3, 0, 40, 1, 12};  /* one without rows */
+    for (int64_t i = 0; i < 3; i++) {
+        DType type = i == 0 ? DTYPE_Q4_1 : DTYPE_F32;
+        Weight w = weight_new(type, EXPERTS, 90, 64);
+        GroupRun t = {NULL, &w, NULL, 0, {{0, 0, 0}}, NULL};
+        weight_ready(&w, pack_of(i == 0 ? ACT_A8 : i == 1 ? ACT_A16 : ACT_F32, type), false, 2);
+        for (int64_t e = 0; e < EXPERTS; t.n += counts[e++]) t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
+        float *x = new_floats(t.n * w.cols, MILD), *want = NEW(float, t.n * w.rows);
+        t.x = x, t.mem = guard_new(rows_bytes(w.pack, t.n, w.cols), 64, AT_END);
+        for (int64_t e = 0; e < EXPERTS; e++)
+            run_linear(&(LinearRun){want + t.g[e].row0 * w.rows, w.rows, &w, t.g[e].matrix, x + t.g[e].row0 * w.cols, NULL, t.g[e].n,
+                                    w.cols, STORE_SET}, 1);
+        for (int64_t k = 0; k < COUNT(lane_counts); k++) {
+            t.y = NEW(float, t.n * w.rows);
+            on_lanes(lane_counts[k], group_lane, &t);
+            same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld lanes", level_now, (long long)lane_counts[k]);
+        }
+        guard_reset();
+    }
+}
+static void groups_are_products(void **state) { (void)state; on_levels(group_level); }
+
+/* ---- attention ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct StepRun { Attention *t; const Span *span; int64_t n; void *work; } StepRun;
+
+static void step_lane(Lane l, void *arg) {
+    const StepRun *r = arg;
+    Attention *t = r->t;
+    const KvShape *s = &t->a.kv;
+    kv_store(l, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v, s->heads * s->dv);
+    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n, r->work);
+}
+
+/* All sequences advance by `step` positions at a time; with `alone` one after the other. */
+static void attention_steps(Attention *t, int64_t step, bool alone, int64_t lanes) {
+    StepRun r = {t, NULL, 0, guard_new(lanes * attend_bytes(&t->a, step), 64, AT_END)};
+    for (int64_t first = 0; first < t->n_spans; first += alone ? 1 : t->n_spans)
+        for (int64_t pos = 0;; pos += step) {
+            Span span[SPANS];
+            r.n = 0, r.span = span;
+            for (int64_t i = first; i < (alone ? first + 1 : t->n_spans); i++) {
+                const Span *s = t->span + i;
+                if (pos < s->n) span[r.n++] = (Span){s->row + pos, MIN(step, s->n - pos), pos, s->pages, s->seq};
+            }
+            if (r.n == 0) break;
+            on_lanes(lanes, step_lane, &r);
+        }
+}
+
+static void same_attention(const Attention *t, const float *o, const float *lse, const char *what, int64_t n) {
+    same_floats(t->o, o, t->rows * t->a.heads * t->a.kv.dv, "%s: attention, %s %lld", level_now, what, (long long)n);
+    same_floats(t->lse, lse, t->rows * t->a.heads, "%s: log-sum-exp, %s %lld", level_now, what, (long long)n);
+}
+
+static const AttentionShape shapes[] = {
+    {DTYPE_BF16, 9, 3, 32, 32, false}, {DTYPE_F32, 4, 4, 24, 12, false}, {DTYPE_BF16, 16, 1, 40, 20, true},
+    {DTYPE_F32, 6, 1, 33, 17, true},
+};
+
+static void attention_level(void) {
+    static const int64_t lengths[] = {200, 1, 64, 129, 65}, steps[] = {1, 7, 64, 100};
+    for (int64_t i = 0; i < COUNT(shapes); i++) {
+        Attention t;
+        attention_new(&t, shapes[i], lengths, i % 2 ? COUNT(lengths) : 1, 3.0f);
+        attention_run(&t, 1);
+        float *o = copy(t.o, t.rows * t.a.heads * t.a.kv.dv), *lse = copy(t.lse, t.rows * t.a.heads);
+        for (int64_t k = 1; k < COUNT(lane_counts); k++) {
+            attention_run(&t, lane_counts[k]);
+            same_attention(&t, o, lse, "lanes", lane_counts[k]);
+        }
+        for (int64_t k = 0; k < COUNT(steps); k++) {
+            memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.kv.dv) * 4);
+            attention_steps(&t, steps[k], k % 2, lane_counts[k]);
+            same_attention(&t, o, lse, "steps of", steps[k]);
+            attention_steps(&t, steps[k], !(k % 2), 2);
+            same_attention(&t, o, lse, "steps of", steps[k]);
+        }
+        guard_reset();
+    }
+}
+static void attention_does_not_see_company(void **state) { (void)state; on_levels(attention_level); }
+
+/* More pairs of task and chunk than fit into the lanes' slots: many waves. */
+static void long_sequences_come_in_waves(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {3000};
+    Err err = {0};
+    Attention t;
+    assert_true(kern_init(LEVEL_N, &err));
+    level_now = "best";
+    attention_new(&t, (AttentionShape){DTYPE_BF16, 32, 1, 72, 64, true}, lengths, 1, 3.0f);
+    attention_run(&t, 1);
+    int64_t row = t.rows - 1, dv = t.a.heads * t.a.kv.dv;
+    float *o = copy(t.o + row * dv, dv);
+    Span last = {row, 1, row, t.span[0].pages, 0};
+    for (int64_t k = 0; k < COUNT(lane_counts); k++) {
+        StepRun r = {&t, &last, 1, guard_new(lane_counts[k] * attend_bytes(&t.a, 1), 64, AT_END)};
+        memset(t.o, 0x55, (size_t)(t.rows * dv) * 4);
+        on_lanes(lane_counts[k], step_lane, &r);
+        same_floats(t.o + row * dv, o, dv, "one row, 47 chunks, %lld lanes", (long long)lane_counts[k]);
+    }
+    guard_reset();
+}
+
+static void attention_back_level(void) {
+    static const int64_t lengths[] = {150, 1, 64, 90};
+    for (int64_t i = 0; i < 2; i++) {
+        Attention t;
+        attention_new(&t, shapes[i], lengths, COUNT(lengths), 2.0f);
+        attention_run(&t, 2);
+        attention_back(&t, 1);
+        int64_t nq = t.rows * t.a.heads * t.a.kv.dk, nk = t.rows * t.a.kv.heads * t.a.kv.dk, nv = t.rows * t.a.kv.heads * t.a.kv.dv;
+        float *dq = copy(t.dq, nq), *dk = copy(t.dk, nk), *dv = copy(t.dv, nv);
+        for (int64_t k = 1; k < COUNT(lane_counts) + t.n_spans; k++) {
+            Attention u = t;
+            memset(t.dq, 0, (size_t)nq * 4);
+            if (k < COUNT(lane_counts)) attention_back(&u, lane_counts[k]);
+            for (int64_t s = 0; s < t.n_spans && k >= COUNT(lane_counts); s++) {    /* one document after the other */
+                u.n_spans = 1, u.span[0] = t.span[s];
+                attention_back(&u, 2);
+            }
+            same_floats(t.dq, dq, nq, "%s: dq, case %lld", level_now, (long long)k);
+            same_floats(t.dk, dk, nk, "%s: dk, case %lld", level_now, (long long)k);
+            same_floats(t.dv, dv, nv, "%s: dv, case %lld", level_now, (long long)k);
+        }
+        guard_reset();
+    }
+}
+static void attention_back_does_not_see_lanes(void **state) { (void)state; on_levels(attention_back_level); }
+
+/* ---- everything else: one pass over all that is split by rows, columns or numbers ------------------------------------------------ */
+
+enum { ROWS = 37, COLS = 45, ALL = ROWS * COLS, PICKS = 3 };
+
+typedef struct Outputs {
+    float norm[ALL], r[ROWS], norm_dx[ALL], norm_dw[COLS], bias[ALL], bias_back[COLS], rope[ALL], cos[ROWS * 20], sin[ROWS * 20];
+    float silu[ALL], dg[ALL], du[ALL], sum[ALL], round[ALL], weight[ROWS * PICKS], score[ALL], dz[ALL], mix[ALL], drows[ROWS * PICKS * COLS];
+    float dweight[ROWS * PICKS], dw[COLS * COLS], w[ALL], m[ALL], v[ALL];
+    int32_t id[ROWS * PICKS];
+} Outputs;
+
+typedef struct EveryRun { Outputs *out; const float *x, *y, *z, *w, *rows; const int32_t *at; void *work; } EveryRun;
+
+static void every_lane(Lane l, void *arg) {
+    static const int64_t pos[ROWS] = {0, 1, 2, 5, 1000};
+    static const double freq[20] = {1, 0.5, 0.25, 0.1, 0.01};
+    const EveryRun *t = arg;
+    Outputs *o = t->out;
+    Router r = {ROUTER_SIGMOID, COLS, PICKS, 5, 3, true, 2.0f, NULL};
+    rmsnorm(l, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f);
+    rmsnorm_back(l, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w, ROWS, COLS);
+    bias_add(l, o->bias, COLS, t->w, ROWS, COLS);
+    bias_back(l, o->bias_back, t->y, COLS, ROWS, COLS);
+    rope_table(l, o->cos, o->sin, pos, ROWS, freq, 20, 1.0);
+    rope(l, o->rope, COLS, 20, ROWS, 2, 10, true, false, o->cos, o->sin);
+    silu_mul(l, o->silu, t->x, t->y, ALL);
+    silu_mul_back(l, o->dg, o->du, t->z, t->x, t->y, ALL);
+    add(l, o->sum, t->x, ALL);
+    round_rows(l, o->round, COLS, ROWS, COLS - 1);
+    CHECK(route(l, o->id, o->weight, o->score, t->z, ROWS, &r));
+    route_back(l, o->dz, o->weight, o->score, o->id, ROWS, &r);
+    combine(l, o->mix, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
+    combine_back(l, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
+    linear_dw(l, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, PACK_BF16, t->work);
+    adamw(l, o->w, t->x, o->m, o->v, ALL, &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f});
+}
+
+static void rows_do_not_see_lanes(void **state) {
+    (void)state;
+    Err err = {0};
+    int32_t *at = NEW(int32_t, ROWS * PICKS);
+    Outputs *first = NEW(Outputs, 1);
+    EveryRun t = {first, new_floats(ALL, MILD), new_floats(ALL, MILD), new_floats(ALL, MILD), new_floats(COLS, MILD),
+                  new_floats(ROWS * PICKS * COLS, MILD), at, guard_new(linear_dw_bytes(PACK_BF16, ROWS, COLS, COLS), 64, AT_END)};
+    assert_true(kern_init(LEVEL_N, &err));
+    for (int64_t i = 0; i < ROWS * PICKS; i++) at[i] = (int32_t)(ROWS * PICKS - 1 - i);
+    float *start = new_floats(ALL, MILD);
+    for (int64_t k = 0; k < COUNT(lane_counts); k++) {
+        t.out = k == 0 ? first : NEW(Outputs, 1);
+        memcpy(t.out->rope, start, sizeof t.out->rope);
+        memcpy(t.out->round, start, sizeof t.out->round);
+        on_lanes(lane_counts[k], every_lane, &t);
+        same_bytes(t.out, first, sizeof *first, "all outputs on %lld lanes", (long long)lane_counts[k]);
+    }
+    guard_reset();
+}
+
+int test_lanes(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_do_not_see_company),      cmocka_unit_test(groups_are_products),
+        cmocka_unit_test(attention_does_not_see_company),   cmocka_unit_test(long_sequences_come_in_waves),
+        cmocka_unit_test(attention_back_does_not_see_lanes), cmocka_unit_test(rows_do_not_see_lanes),
+    };
+    return cmocka_run_group_tests_name("lanes", tests, NULL, NULL);
+}

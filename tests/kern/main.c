@@ -1,0 +1,12 @@
+/* main.c -- runs the groups of tests of kern/. */
+#include "kern_test.h"
+
+int main(void) {
+    const char *seed = os_env("LISAO_TEST_SEED");
+    int64_t n = 0;
+    if (seed && str_i64(str_of(seed), &n)) test_seed = (uint64_t)n;
+    float_mode_set();                           /* kernels are called on this thread too */
+    int failed = test_levels() + test_order() + test_forward() + test_lanes() + test_back();
+    teams_close();
+    return failed;
+}
