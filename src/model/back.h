@@ -1,9 +1,11 @@
-/* back.h -- private to model/: the backward's work memory, one for all layers, and what the layers' backwards share.
+/* back.h -- private to model/: the backward's work memory, one for all layers, and what the
+ * layers' backwards share.
  *
- * The layers' backwards stand beneath their forwards. Each takes the gradient of the residual stream behind the layer in
- * g->dx, leaves it alone, and puts the gradient of its normed input into g->dn; gradients of parameters add up in
- * Param.grad. N rows, S = N K slots, all f32 unless said. A value that feeds several products collects their gradients in
- * the order of the forward. */
+ * The layers' backwards stand beneath their forwards. Each takes the gradient of the residual
+ * stream behind the layer in g->dx, leaves it alone, and puts the gradient of its normed input
+ * into g->dn; gradients of parameters add up in Param.grad. N rows, S = N K slots, all f32 unless
+ * said. A value that feeds several products collects their gradients in the order of the forward.
+ */
 #pragma once
 #include "model/acts.h"
 #include "model/model.h"
@@ -11,12 +13,13 @@
 typedef struct Back {
     float *dx, *dn;         /* (N, C) residual stream; normed input of the layer at hand */
     float *datt;            /* (N, H dv) */
-    float *q;               /* (N, H D) q by itself: GQA only, whose forward has it beside k and v */
+    float *q;               /* (N, H D) q by itself: GQA, which has it beside k and v */
     float *dq, *dk, *dv;    /* (N, H dk), (N, G dk), (N, G dv) */
     float *dkvb, *dkva;     /* (N, H (n+v)), (N, R + r): MLA */
     float *dqa;             /* (N, Q): MLA with q rank */
     float *dg, *du, *dh;    /* (N, F), or (S, F_moe) */
-    float *dyx, *dxx, *xg;  /* (S, C) rows of experts: gradient of output, then input; of a second input; inputs */
+    float *dyx, *dxx, *xg;  /* (S, C) rows of experts: gradient of output, then of input; of a
+                               second input; inputs */
     float *dweight, *one;   /* (N, K); ones */
     float *dz;              /* (N, E) */
     void *rows;             /* dy packed for a product */
@@ -25,8 +28,8 @@ typedef struct Back {
 } Back;
 
 /* dx (n, lddx) = or += dy W, and w->grad += dy^T x over n rows. */
-void project_back(Lane l, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode, const float *dy,
-                  int64_t lddy, const float *x, int64_t ldx, int64_t n);
+void project_back(Lane l, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
+                  const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n);
 
 void embed_back(Lane l, Plan *p, const Batch *b, const float *dx);
 void gqa_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);

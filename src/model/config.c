@@ -83,8 +83,8 @@ static const Field rope_fields[] = {
 /* Keys of config.json that are read below, or that do not touch the arithmetic of a forward. */
 static const char *const json_other[] = {
     "model_type", "hidden_act", "rope_scaling", "rope_parameters", "rope_theta", "scoring_func",
-    "topk_method", "bos_token_id", "eos_token_id", "mla_form", "attention_dropout", "moe_layer_freq",
-    "qk_head_dim", "head_dim", "num_key_value_heads",
+    "topk_method", "bos_token_id", "eos_token_id", "mla_form", "attention_dropout",
+    "moe_layer_freq", "qk_head_dim", "head_dim", "num_key_value_heads",
     "architectures", "auto_map", "aux_loss_alpha", "dtype", "ep_size", "initializer_range",
     "is_llama_config", "pad_token_id", "pretraining_tp", "router_aux_loss_coef", "seq_aux",
     "torch_dtype", "transformers.js_config", "transformers_version", "use_cache", "vocab_type",

@@ -1,7 +1,8 @@
-/* embed.c -- tokens to rows of the embedding: copied for f32, widened or dequantised otherwise, never rounded.
+/* embed.c -- tokens to rows of the embedding: copied for f32, widened or dequantised otherwise,
+ * never rounded.
  *
- * A mapped row comes with its neighbours, 64 KB at a time. The pages leave memory again, so that a long prompt does not
- * bring the whole table in beside the head's panels. */
+ * A mapped row comes with its neighbours, 64 KB at a time. The pages leave memory again, so that a
+ * long prompt does not bring the whole table in beside the head's panels. */
 #include "model/layer.h"
 
 void embed(Lane l, Plan *p, const Batch *b, float *x) {
@@ -16,7 +17,8 @@ void embed(Lane l, Plan *p, const Batch *b, float *x) {
     lane_sync(l);
 }
 
-/* A token may stand in many rows, so columns are dealt to the lanes and each adds all rows, ascending. */
+/* A token may stand in many rows, so columns are dealt to the lanes and each adds all rows,
+ * ascending. */
 void embed_back(Lane l, Plan *p, const Batch *b, const float *dx) {
     const Param *e = p->model->embed;
     int64_t C = e->w.cols;

@@ -1,5 +1,5 @@
-/* ffn.c -- the gated FFN (Shazeer 2020): y = y + (silu(x Wg^T) * (x Wu^T)) Wd^T. Dense layers, and the shared experts
- * of a layer with experts, which are one FFN of their summed width. */
+/* ffn.c -- the gated FFN (Shazeer 2020): y = y + (silu(x Wg^T) * (x Wu^T)) Wd^T. Dense layers, and
+ * the shared experts of a layer with experts, which are one FFN of their summed width. */
 #include "model/layer.h"
 
 void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode) {

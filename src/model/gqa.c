@@ -1,4 +1,5 @@
-/* gqa.c -- grouped-query attention (Ainslie et al. 2023): H query heads share G heads of keys and values.
+/* gqa.c -- grouped-query attention (Ainslie et al. 2023): H query heads share G heads of keys and
+ * values.
  *
  *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k turned by rope;  mid = x + attention(q, K, V) Wo^T
  *
@@ -39,7 +40,8 @@ void gqa_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a
 
     project_back(l, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
     rows_copy(l, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);
-    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans, g->attend_work);
+    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans,
+                g->attend_work);
     rope(l, g->dq, ldq, D, n, c->H, D / 2, c->rope.pairs, true, s->cos, s->sin);
     rope(l, g->dk, ldk, D, n, c->G, D / 2, c->rope.pairs, true, s->cos, s->sin);
     project_back(l, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);

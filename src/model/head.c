@@ -1,4 +1,5 @@
-/* head.c -- the rows that want logits: final norm, then the product with the head, which is the embedding when tied. */
+/* head.c -- the rows that want logits: final norm, then the product with the head, which is the
+ * embedding when tied. */
 #include "model/layer.h"
 
 void head(Lane l, Plan *p, const Batch *b, Acts *acts, float *logits) {
@@ -17,7 +18,8 @@ void head_back(Lane l, Plan *p, const Batch *b, const Acts *acts, const float *d
     const Model *m = p->model;
     int64_t C = m->cfg.C, n = b->n_want;
     project_back(l, p, m->head, g->dn, C, STORE_SET, dlogits, m->cfg.V, acts->wn, C, n);
-    rmsnorm_back(l, g->dn, C, STORE_SET, m->norm->grad, g->dn, C, acts->wx, C, acts->wr, m->norm->w.row, n, C);
+    rmsnorm_back(l, g->dn, C, STORE_SET, m->norm->grad, g->dn, C, acts->wx, C, acts->wr,
+                 m->norm->w.row, n, C);
     Range r = lane_range(l, b->n);
     memset(g->dx + r.lo * C, 0, (size_t)((r.hi - r.lo) * C) * sizeof(float));
     lane_sync(l);

@@ -1,14 +1,16 @@
-/* mla.c -- multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): keys and values of all heads come from one
- * latent c of rank R, beside one rope key for all heads.
+/* mla.c -- multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): keys and values of
+ * all heads come from one latent c of rank R, beside one rope key for all heads.
  *
- *     q = W_UQ norm(W_DQ x)  (or W_Q x);  [c~ | k~] = W_KVa x;  c = norm(c~);  k~ and the ends of q turned by rope
+ *     q = W_UQ norm(W_DQ x)  (or W_Q x);  [c~ | k~] = W_KVa x;  c = norm(c~)
+ *     k~ and the ends of q's heads turned by rope
  *
  * Expanded: head h has K = [W_UK c | k~], V = W_UV c, and attention is GQA's with G = H.
- * Absorbed: W_UK moves to the other side of the score: one head of keys [c | k~] whose first R numbers are its values;
- * q^ = W_UK^T q before, o = W_UV o^ after. The cache holds R + r numbers a position instead of H (n + r + v).
+ * Absorbed: W_UK moves to the other side of the score: one head of keys [c | k~] whose first R
+ * numbers are its values; q^ = W_UK^T q before, o = W_UV o^ after. The cache holds R + r numbers
+ * a position instead of H (n + r + v).
  *
- * Both norms have eps 1e-6 whatever rms_norm_eps says, as in the released code. Sums and roundings: docs/contract.md 5;
- * derivation of the backward: docs/math/mla.md. */
+ * Both norms have eps 1e-6 whatever rms_norm_eps says, as in the released code. Sums and
+ * roundings: docs/contract.md 5; derivation of the backward: docs/math/mla.md. */
 #include "model/layer.h"
 
 static const float EPS = 1e-6f;
@@ -44,11 +46,13 @@ static void queries_and_latent(Lane l, Plan *p, const Layer *w, Dims d, LayerAct
     rope(l, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos, s->sin);
 }
 
-static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d, LayerActs *a) {
+static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
+                     LayerActs *a) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v);
     Input in = input_of(l, p, a->ck, d.N, d.R, d.R + d.r);
     project(l, a->kvb, ldb, w->kv_b, &in, STORE_SET);
-    /* kv_b's rows are, head by head, n of the key and v of the value; the rope key goes to every head. */
+    /* kv_b's rows are, head by head, n of the key and v of the value; all heads get the rope key.
+     */
     Range rows = lane_range(l, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
@@ -60,11 +64,13 @@ static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Atte
         }
     lane_sync(l);
     kv_store(l, &t->kv, t->off, b->span, b->n_spans, a->k, d.H * dk, a->v, d.H * d.v);
-    attend(l, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans, p->state->attend_work);
+    attend(l, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans,
+           p->state->attend_work);
 }
 
-/* Each head multiplies every row with a matrix of its own: heads are experts to which all rows go. */
-static void absorbed(Lane l, Plan *p, const Batch *b, int64_t layer, const Attend *t, Dims d, LayerActs *a) {
+/* Each head multiplies every row with its own matrix: heads are experts to which all rows go. */
+static void absorbed(Lane l, Plan *p, const Batch *b, int64_t layer, const Attend *t, Dims d,
+                     LayerActs *a) {
     const PlanState *s = p->state;
     int64_t dk = d.R + d.r, dq = d.n + d.r;
     Input in = input_gathered(l, p, a->q, s->by_head, d.H * d.N, d.n, dq);
@@ -102,8 +108,8 @@ void mla(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     project(l, a->mid, d.C, w->o, &in, STORE_ADD);
 }
 
-/* From dk (N, H (n+r)) and dv (N, H v) back to kv_b's product, dkvb (N, H (n+v)), and to the one rope key, which sums up
- * its heads: the last r columns of dkva. */
+/* From dk (N, H (n+r)) and dv (N, H v) back to kv_b's product, dkvb (N, H (n+v)), and to the one
+ * rope key, which sums up its heads: the last r columns of dkva. */
 static void heads_gather(Lane l, Dims d, Back *g) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v), lda = d.R + d.r;
     Range rows = lane_range(l, d.N);
@@ -131,13 +137,15 @@ void mla_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a
     t.off = layer * p->kv.layer_bytes;
 
     project_back(l, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
-    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans, g->attend_work);
+    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans,
+                g->attend_work);
     heads_gather(l, d, g);
     rope(l, g->dkva + d.R, lda, 0, d.N, 1, d.r / 2, pairs, true, s->cos, s->sin);
     rope(l, g->dq + d.n, ldq, dk, d.N, d.H, d.r / 2, pairs, true, s->cos, s->sin);
 
     /* The gradient of the latent goes through its norm where it stands. */
-    project_back(l, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda, d.N);
+    project_back(l, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda,
+                 d.N);
     rmsnorm_back(l, g->dkva, lda, STORE_SET, w->kv_a_norm->grad, g->dkva, lda, a->kva, lda, a->cr,
                  vector(w->kv_a_norm), d.N, d.R);
     if (w->q) {

@@ -1,5 +1,5 @@
-/* model.c -- the straight line: what a newcomer holds against the paper. Prefill, decode and training run it; Acts says
- * where its values are kept (model/acts.h). */
+/* model.c -- the straight line: what a newcomer holds against the paper. Prefill, decode and
+ * training run it; Acts says where its values are kept (model/acts.h). */
 #include "model/layer.h"
 
 static void batch_check(const Plan *p, const Batch *b) {
@@ -20,7 +20,8 @@ static void step_begin(Lane l, Plan *p, const Batch *b) {
     if (l.i == 0) {
         batch_check(p, b);
         for (int64_t i = 0; i < b->n_spans; i++)
-            for (int64_t j = 0; j < b->span[i].n; j++) s->pos[b->span[i].row + j] = b->span[i].pos + j;
+            for (int64_t j = 0; j < b->span[i].n; j++)
+                s->pos[b->span[i].row + j] = b->span[i].pos + j;
     }
     Range r = lane_range(l, s->heads ? c->H : 0);
     for (int64_t h = r.lo; h < r.hi; h++) {
@@ -32,12 +33,14 @@ static void step_begin(Lane l, Plan *p, const Batch *b) {
 }
 
 /* Hidden state number i, if they are wanted. */
-static void hidden_keep(Lane l, const Plan *p, const Batch *b, Out *out, int64_t i, const float *x) {
+static void hidden_keep(Lane l, const Plan *p, const Batch *b, Out *out, int64_t i,
+                        const float *x) {
     int64_t C = p->model->cfg.C;
     if (out->hidden) rows_copy(l, out->hidden + i * b->n * C, C, x, C, b->n, C);
 }
 
-static void experts_keep(Lane l, const Plan *p, const Batch *b, Out *out, int64_t layer, const LayerActs *a) {
+static void experts_keep(Lane l, const Plan *p, const Batch *b, Out *out, int64_t layer,
+                         const LayerActs *a) {
     if (!out->expert && !out->expert_weight) return;
     int64_t K = p->model->cfg.K, at = layer * b->n * K;
     Range r = lane_range(l, b->n * K);
@@ -61,7 +64,8 @@ void model_forward(Lane l, Plan *p, const Batch *b, Out *out, Acts *acts) {
         const Layer *w = &m->layer[i];
         LayerActs *a = &acts->layer[i];
         float *y = i + 1 < c->L ? acts->layer[i + 1].x : acts->last;
-        /* Rows are packed by the lane that normed them, so the packing's sync is enough; f32 rows are not packed. */
+        /* Rows are packed by the lane that normed them, so the packing's sync is enough; f32 rows
+         * are not packed. */
         Lane norm = p->spec.act == ACT_F32 ? l : lane_quiet(l);
 
         rmsnorm(norm, a->xn, C, a->xr, a->x, C, w->attn_norm->w.row, n, C, c->eps);
@@ -81,12 +85,13 @@ void model_forward(Lane l, Plan *p, const Batch *b, Out *out, Acts *acts) {
         hidden_keep(l, p, b, out, i + 1, y);
     }
     if (out->hidden)
-        rmsnorm(l, out->hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row, n, C, c->eps);
+        rmsnorm(l, out->hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row, n, C,
+                c->eps);
     if (b->n_want) head(l, p, b, acts, out->logits);
 }
 
-/* The same line backwards. g->dx is the gradient of the residual stream all the way; a layer puts that of its normed input
- * into g->dn, and the norm adds its share. */
+/* The same line backwards. g->dx is the gradient of the residual stream all the way; a layer puts
+ * that of its normed input into g->dn, and the norm adds its share. */
 void model_back(Lane l, Plan *p, const Batch *b, float *dlogits, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
@@ -99,11 +104,13 @@ void model_back(Lane l, Plan *p, const Batch *b, float *dlogits, Acts *acts) {
 
         if (w->router) moe_back(l, p, b, i, a, g);
         else ffn_back(l, p, b, i, a, g);
-        rmsnorm_back(l, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr, w->ffn_norm->w.row, n, C);
+        rmsnorm_back(l, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr,
+                     w->ffn_norm->w.row, n, C);
 
         if (c->mla) mla_back(l, p, b, i, a, g);
         else gqa_back(l, p, b, i, a, g);
-        rmsnorm_back(l, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr, w->attn_norm->w.row, n, C);
+        rmsnorm_back(l, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr,
+                     w->attn_norm->w.row, n, C);
     }
     embed_back(l, p, b, g->dx);
 }

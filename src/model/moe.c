@@ -2,11 +2,13 @@
  *
  *     y = y + shared(x) + sum over the K chosen experts of w_i FFN_i(x)
  *
- * Rows are sorted by expert, so that an expert is one product over its own rows; the sums know nothing of that, since each
- * row's sum over its slots is made at the end, in the router's order. docs/math/moe.md has the backward. */
+ * Rows are sorted by expert, so that an expert is one product over its own rows; the sums know
+ * nothing of that, since each row's sum over its slots is made at the end, in the router's order.
+ * docs/math/moe.md has the backward. */
 #include "model/layer.h"
 
-/* Places of the (n, K) slots when they are sorted by expert, in each expert by row: a->row, a->at, a->group. */
+/* Places of the (n, K) slots when they are sorted by expert, in each expert by row: a->row, a->at,
+ * a->group. */
 static void slots_sort(LayerActs *a, int64_t n, const Router *r) {
     int32_t place[ROUTER_E + 1] = {0};
     for (int64_t j = 0; j < n * r->K; j++) place[a->id[j] + 1]++;
@@ -49,24 +51,27 @@ bool moe(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y)
     return true;
 }
 
-/* dx (slots, in) = dy (slots, out) times each expert's matrix, and the gradients of the matrices from the input x. */
-static void experts_back(Lane l, Plan *p, const Param *w, float *dx, const float *dy, const float *x, int64_t slots,
-                         const LayerActs *a, Back *g) {
+/* dx (slots, in) = dy (slots, out) times each expert's matrix, and the gradients of the matrices
+ * from the input x. */
+static void experts_back(Lane l, Plan *p, const Param *w, float *dx, const float *dy,
+                         const float *x, int64_t slots, const LayerActs *a, Back *g) {
     const Weight *panel = panels(p, w), t = weight_t(panel);
     int64_t out = w->w.rows, in = w->w.cols;
     for (int64_t i = 0; i < a->n_groups; i++) {
         const Group *e = &a->group[i];
-        linear_dw(l, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in, e->n, out, in,
-                  panel->pack_t, g->dw_work);
+        linear_dw(l, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in,
+                  e->n, out, in, panel->pack_t, g->dw_work);
     }
     Rows rows = {0};
     rows_pack(l, &rows, panel->pack_t, dy, slots, out, out, g->rows);
     linear_groups(l, dx, in, &t, &rows, a->group, a->n_groups);
 }
 
-static void rows_pick(Lane l, float *to, const float *from, const int32_t *row, int64_t n, int64_t k) {
+static void rows_pick(Lane l, float *to, const float *from, const int32_t *row, int64_t n,
+                      int64_t k) {
     Range r = lane_range(l, n);
-    for (int64_t i = r.lo; i < r.hi; i++) memcpy(to + i * k, from + row[i] * k, (size_t)k * sizeof *to);
+    for (int64_t i = r.lo; i < r.hi; i++)
+        memcpy(to + i * k, from + row[i] * k, (size_t)k * sizeof *to);
     lane_sync(l);
 }
 
@@ -85,7 +90,8 @@ void moe_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a
     experts_back(l, p, w->gate_x, g->dyx, g->dg, g->xg, slots, a, g);
     experts_back(l, p, w->up_x, g->dxx, g->du, g->xg, slots, a, g);
     add(l, g->dyx, g->dxx, slots * C);
-    /* A sum of the slots' rows in the router's order: the combine with weights of one, where an fma is an add. */
+    /* A sum of the slots' rows in the router's order: the combine with weights of one, where an
+     * fma is an add. */
     combine(l, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
 
     route_back(l, g->dz, g->dweight, a->score, a->id, n, &r);

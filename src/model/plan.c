@@ -1,8 +1,10 @@
-/* plan.c -- what a run needs, added up before it starts: panels, work memory, KV pages, and the name of its bits.
+/* plan.c -- what a run needs, added up before it starts: panels, work memory, KV pages, and the
+ * name of its bits.
  *
- * plan_build pushes everything a plan has. It runs twice: first counting only, for the budget, then for good. So the
- * budget cannot forget what is allocated. Everything is touched when it is allocated: a machine that cannot give the memory
- * says so here and not in the middle of an answer, and the process's peak is the plan's sum. */
+ * plan_build pushes everything a plan has. It runs twice: first counting only, for the budget,
+ * then for good. So the budget cannot forget what is allocated. Everything is touched when it is
+ * allocated: a machine that cannot give the memory says so here and not in the middle of an
+ * answer, and the process's peak is the plan's sum. */
 #include "model/layer.h"
 #include <stdio.h>
 
@@ -10,7 +12,7 @@
 enum { PROGRAM_BYTES = 6 << 20 };
 enum { PIECE_BYTES = 256 << 10 };               /* of a file's rows that a lane packs at a time */
 
-/* ---- room ------------------------------------------------------------------------------------------------- */
+/* ---- room ------------------------------------------------------------------------------------ */
 
 typedef struct Room {
     Arena *big;                                 /* NULL: only counting */
@@ -47,7 +49,7 @@ static void room_item(Room *r, const char *what) {
     r->bytes = 0;
 }
 
-/* ---- panels ------------------------------------------------------------------------------------------------ */
+/* ---- panels ---------------------------------------------------------------------------------- */
 
 static bool is_multiplied(const Plan *p, const Param *w) {
     const Model *m = p->model;
@@ -63,11 +65,11 @@ static Pack pack_for(const Plan *p, const Param *w) {
     return pack_of(kv_b && p->spec.act == ACT_A8 ? ACT_A16 : p->spec.act, w->w.type);
 }
 
-static Weight panels_take(Room *r, Pack pack, int64_t n, int64_t rows, int64_t cols, bool turned) {
+static Weight panels_take(Room *r, Pack pack, int64_t n, int64_t rows, int64_t cols) {
     Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .pack = pack};
     w.tile = room_take(r, n * panel_bytes(pack, rows, cols));
-    if (!turned) return w;
-    w.pack_t = pack;
+    if (!r->p->spec.training) return w;
+    w.pack_t = pack;                            /* for the gradients of inputs */
     w.tile_t = room_take(r, n * panel_bytes(pack, cols, rows));
     return w;
 }
@@ -80,21 +82,22 @@ static void panels_build(Room *r, PlanState *s) {
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
         if (is_multiplied(p, w))
-            s->weight[i] = panels_take(r, pack_for(p, w), w->w.n, w->w.rows, w->w.cols, p->spec.training);
+            s->weight[i] = panels_take(r, pack_for(p, w), w->w.n, w->w.rows, w->w.cols);
     }
     if (c->mla && p->spec.mla == MLA_ABSORBED) {
         s->uk = PUSH(r->small, Weight, c->L);
         s->uv = PUSH(r->small, Weight, c->L);
         for (int64_t i = 0; i < c->L; i++) {
             Pack pack = pack_for(p, m->layer[i].kv_b);
-            s->uk[i] = panels_take(r, pack, c->H, c->R, c->d_nope, false);
-            s->uv[i] = panels_take(r, pack, c->H, c->d_v, c->R, false);
+            s->uk[i] = panels_take(r, pack, c->H, c->R, c->d_nope);
+            s->uv[i] = panels_take(r, pack, c->H, c->d_v, c->R);
         }
     }
     room_item(r, "weight panels");
 }
 
-/* One parameter's way into panels: `rows` rows from row `first` of every `per` rows, a matrix of `to` each. */
+/* One parameter's way into panels: `rows` rows from row `first` of every `per` rows, a matrix of
+ * `to` each. */
 typedef struct Packing {
     const Param *from;
     const Weight *to;
@@ -106,15 +109,18 @@ typedef struct Packing {
 static void packing_run(Lane l, const Packing *q, int64_t *turn, uint8_t *scratch) {
     int64_t bytes = param_row_bytes(q->from), cols = q->from->w.cols;
     int64_t step = q->turned ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
-    int64_t size = q->turned ? panel_bytes(q->pack, cols, q->rows) : panel_bytes(q->pack, q->rows, cols);
+    int64_t panel = panel_bytes(q->pack, PANEL, cols);
+    int64_t size = panel_bytes(q->pack, q->turned ? cols : q->rows, q->turned ? q->rows : cols);
+    Lane alone = lane_alone(l);
     for (int64_t i = 0; i < q->to->n; i++)
         for (int64_t row = 0; row < q->rows; row += step) {
             if ((*turn)++ % l.n != l.i) continue;
-            Weight w = {.type = q->from->w.type, .n = 1, .rows = MIN(step, q->rows - row), .cols = cols};
+            Weight w = {.type = q->from->w.type, .n = 1, .cols = cols};
+            w.rows = MIN(step, q->rows - row);
             w.row = param_rows(q->from, i * q->per + q->first + row, w.rows, scratch);
             uint8_t *to = (uint8_t *)q->tile + i * size;
-            if (q->turned) weight_pack_t(lane_alone(l), to, q->pack, &w, 0, 1);
-            else weight_pack(lane_alone(l), to + row / PANEL * panel_bytes(q->pack, PANEL, cols), q->pack, &w, 0, 1);
+            if (q->turned) weight_pack_t(alone, to, q->pack, &w, 0, 1);
+            else weight_pack(alone, to + row / PANEL * panel, q->pack, &w, 0, 1);
         }
 }
 
@@ -163,13 +169,14 @@ static int64_t scratch_bytes(const Plan *p) {
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (!w->w.row && w->source->transform != SAME)
-            most = MAX(most, MAX(PIECE_BYTES, p->model->cfg.d_nope * param_row_bytes(w)) + PANEL * param_row_bytes(w));
+            most = MAX(most, MAX(PIECE_BYTES, p->model->cfg.d_nope * param_row_bytes(w))
+                                 + PANEL * param_row_bytes(w));
     }
     return round_up(most, 64);
 }
 
-/* While a tensor is packed its file's pages are there beside the panels made so far: by how much that ever exceeds all
- * panels. */
+/* While a tensor is packed its file's pages are there beside the panels made so far: by how much
+ * that ever exceeds all panels. */
 static int64_t packing_excess(const Plan *p) {
     int64_t later = 0, most = 0;
     for (int64_t i = p->model->n_params - 1; i >= 0; i--) {
@@ -182,9 +189,10 @@ static int64_t packing_excess(const Plan *p) {
     return most;
 }
 
-/* ---- work memory --------------------------------------------------------------------------------------------- */
+/* ---- work memory ----------------------------------------------------------------------------- */
 
-/* Buffers of one layer for N rows. In training (keep) each value that the backward reads has its own. */
+/* Buffers of one layer for N rows. In training (keep) each value that the backward reads has its
+ * own. */
 static void attention_acts(Room *r, LayerActs *a, bool keep) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, dq = c->d_nope + c->d_rope;
@@ -262,7 +270,8 @@ static Acts *acts_build(Room *r) {
     for (int64_t i = 0; i < c->L; i++) {
         bool moe = i >= c->first_dense;
         if (keep) layer_acts(r, &s->layer[i], true, !moe, moe);
-        else if (i == 0) layer_acts(r, &s->layer[0], false, c->first_dense > 0, c->first_dense < c->L);
+        else if (i == 0)
+            layer_acts(r, &s->layer[0], false, c->first_dense > 0, c->first_dense < c->L);
         else s->layer[i] = s->layer[0];
     }
     s->last = keep ? room_f32(r, spec->rows, c->C) : s->layer[0].x;
@@ -283,7 +292,8 @@ static int64_t rows_most(const Plan *p) {
             most = MAX(most, rows_bytes(pack_for(p, w), w->w.n > 1 ? N * c->K : N, w->w.cols));
     }
     for (int64_t i = 0; c->mla && i < 2; i++)
-        most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? PACK_F32 : PACK_BF16, N * c->H, i ? c->R : c->d_nope));
+        most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? PACK_F32 : PACK_BF16, N * c->H,
+                                    i ? c->R : c->d_nope));
     return most;
 }
 
@@ -305,11 +315,11 @@ static void work_build(Room *r, PlanState *s, int64_t lanes) {
     room_item(r, "work memory of a step");
 }
 
-/* ---- training --------------------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAGE + s->spans : 0; }
 
-/* The widest packed gradient of any product's output, and the most that any weight gradient needs. */
+/* The widest packed gradient of a product's output, and the most that a weight gradient needs. */
 static void back_products(Room *r, Back *g) {
     const Plan *p = r->p;
     int64_t N = p->spec.rows, rows = 0, work = 0;
@@ -357,7 +367,8 @@ static void back_build(Room *r, PlanState *s, int64_t lanes) {
     for (int i = 0; i < 3; i++) *gate[i] = room_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
     back_products(r, g);
-    g->attend_work = room_touched(r, lanes * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
+    g->attend_work =
+        room_touched(r, lanes * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
     room_item(r, "work memory of the backward");
 }
 
@@ -388,7 +399,8 @@ void plan_pages(Lane l, Plan *p, Span *span, int64_t n_spans) {
     for (int64_t i = 0; l.i == 0 && i < n_spans; i++) {
         CHECK(span[i].pos == 0);
         span[i].pages = (void *const *)&s->page[used];
-        for (int64_t at = 0; at < span[i].n; at += PAGE, used++) s->page[used] = s->page_memory + used * p->kv.page_bytes;
+        for (int64_t at = 0; at < span[i].n; at += PAGE, used++)
+            s->page[used] = s->page_memory + used * p->kv.page_bytes;
     }
     lane_sync(l);
 }
@@ -397,7 +409,7 @@ void plan_repack(Lane l, Plan *p) { pack_all(l, p, NULL); }
 
 Acts *plan_acts(Plan *p) { return p->state->acts; }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static KvLayout kv_layout(const Config *c, const PlanSpec *s) {
     KvShape shape = {s->kv, c->G, c->D, c->mla ? c->d_v : c->D, false};
@@ -409,7 +421,8 @@ static KvLayout kv_layout(const Config *c, const PlanSpec *s) {
 /* Of a model that is or was trained; they stand in its arena. */
 static int64_t masters_bytes(const Model *m) {
     int64_t bytes = 0;
-    for (int64_t i = 0; i < m->n_params; i++) bytes += m->param[i].master ? m->param[i].count * 4 : 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        bytes += m->param[i].master ? m->param[i].count * 4 : 0;
     return bytes;
 }
 
@@ -433,8 +446,9 @@ static void plan_build(Room *r, int64_t lanes) {
     if (p->spec.hidden) item_put(p, "hidden states", (c->L + 2) * p->spec.positions * c->C * 4);
 }
 
-/* SHA-256 of: the configuration, each parameter's name, type and shape with its first and last row (of trained
- * weights, which change, only name and shape), the activation format, the form of MLA, the KV type. */
+/* SHA-256 of: the configuration, each parameter's name, type and shape with its first and last row
+ * (of trained weights, which change, only name and shape), the activation format, the form of MLA,
+ * the KV type. */
 static void bits_name(Plan *p, Arena *scratch) {
     static const char *const forms[] = {"expanded", "absorbed"};
     const Model *m = p->model;
@@ -442,13 +456,14 @@ static void bits_name(Plan *p, Arena *scratch) {
     c.recorded_mla = NULL;
     Buf b = {.a = scratch};
     buf_add(&b, config_json(scratch, &c));
-    buf_fmt(&b, "act %s mla %s kv %s\n", act_name(p->spec.act), c.mla ? forms[p->spec.mla] : "none", dtype_name(p->spec.kv));
+    buf_fmt(&b, "act %s mla %s kv %s\n", act_name(p->spec.act), c.mla ? forms[p->spec.mla] : "none",
+            dtype_name(p->spec.kv));
     Sha256 sha;
     sha256_init(&sha);
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
-        buf_fmt(&b, "%s %s %lld %lld %lld\n", w->name, dtype_name(w->w.type), (long long)w->w.n, (long long)w->w.rows,
-                (long long)w->w.cols);
+        buf_fmt(&b, "%s %s %lld %lld %lld\n", w->name, dtype_name(w->w.type), (long long)w->w.n,
+                (long long)w->w.rows, (long long)w->w.cols);
         if (w->master) continue;
         Mark mark = arena_mark(scratch);
         void *row = arena_push(scratch, param_row_bytes(w));
@@ -462,12 +477,17 @@ static void bits_name(Plan *p, Arena *scratch) {
 
 static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     bool blocks = m->file_type == DTYPE_Q4_1 || m->file_type == DTYPE_Q8_0;
-    CHECK(s->rows >= 1 && s->spans >= 1 && s->positions >= 1 && s->logit_rows >= 0 && s->pages >= 0);
+    CHECK(s->rows >= 1 && s->spans >= 1 && s->positions >= 1 && s->logit_rows >= 0
+          && s->pages >= 0);
     if (s->act == ACT_A8 && !blocks)
-        return err_set(err, ERR_USAGE, "activations a8 need a quantised file (Q4_1, Q8_0); this one is %s: use a16 or f32",
-                       dtype_name(m->file_type));
-    if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16) return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
-    if (s->training && s->act == ACT_A8) return err_set(err, ERR_USAGE, "training runs with activations f32 or a16, not a8");
+        return err_set(
+            err, ERR_USAGE,
+            "activations a8 need a quantised file (Q4_1, Q8_0); this one is %s: use a16 or f32",
+            dtype_name(m->file_type));
+    if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
+        return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
+    if (s->training && s->act == ACT_A8)
+        return err_set(err, ERR_USAGE, "training runs with activations f32 or a16, not a8");
     if (s->training && m->cfg.mla && s->mla != MLA_EXPANDED)
         return err_set(err, ERR_USAGE, "training runs with the expanded form of MLA");
     CHECK(!s->training || m->param[0].master);
@@ -492,8 +512,11 @@ static bool budget_check(const Plan *p, int64_t limit, Err *err) {
         snprintf(list + at, sizeof list - at, "%s%s %.1f MB", k ? ", " : "", p->item[best].what,
                  (double)p->item[best].bytes / 1e6);
     }
-    return err_set(err, ERR_LIMIT, "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
-                   "or positions, or take a smaller model", (double)p->bytes / 1e6, (double)limit / 1e6, list);
+    return err_set(
+        err, ERR_LIMIT,
+        "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
+        "or positions, or take a smaller model",
+        (double)p->bytes / 1e6, (double)limit / 1e6, list);
 }
 
 typedef struct PackJob { Plan *p; uint8_t *scratch; int64_t each; } PackJob;
@@ -503,7 +526,8 @@ static void pack_lane(Lane l, void *arg) {
     pack_all(l, j->p, j->scratch + l.i * j->each);
 }
 
-bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team, Err *err) {
+bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
+              Err *err) {
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", 1 << 30);
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout(&m->cfg, spec)};
@@ -515,7 +539,7 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
         *p = draft;
         Room room = {a, a, p, 0};
         plan_build(&room, team_lanes(team));
-        *p = (Plan){.spec = *spec, .model = m, .kv = p->kv, .state = p->state, .n_items = draft.n_items, .bytes = draft.bytes};
+        p->n_items = draft.n_items, p->bytes = draft.bytes;     /* the arena has filled meanwhile */
         memcpy(p->item, draft.item, sizeof p->item);
         rope_inv_freq(p->state->inv_freq, &p->state->rope_factor, &m->cfg.rope);
         bits_name(p, scratch);

@@ -1,21 +1,23 @@
-/* project.c -- products with parameters, and moving rows. A quiet lane may be passed to project when another product
- * of the same input follows: both read the packed rows, each writes its own outputs. */
+/* project.c -- products with parameters, and moving rows. A quiet lane may be passed to project
+ * when another product of the same input follows: both read the packed rows, each writes its own
+ * outputs. */
 #include "model/layer.h"
 
 Input input_of(Lane l, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld) {
     return (Input){.p = p, .l = l, .x = x, .n = n, .k = k, .ld = ld};
 }
 
-Input input_gathered(Lane l, const Plan *p, const float *x, const int32_t *index, int64_t n, int64_t k, int64_t ld) {
+Input input_gathered(Lane l, const Plan *p, const float *x, const int32_t *index, int64_t n,
+                     int64_t k, int64_t ld) {
     return (Input){.p = p, .l = l, .x = x, .n = n, .k = k, .ld = ld, .index = index};
 }
 
-/* Files of mixed types ask for several forms; they are made in the same memory, one after another. */
+/* Files of mixed types ask for several forms; they are made in the same memory, in turn. */
 static const Rows *input_rows(Input *in, Pack pack) {
     Pack form = pack == PACK_Q4_1 ? PACK_Q8_0 : pack;
     void *mem = in->p->state->rows;
     if (in->rows.pack == form) return &in->rows;
-    if (in->rows.pack != PACK_NONE) lane_sync(in->l);       /* others may still read the form before */
+    if (in->rows.pack != PACK_NONE) lane_sync(in->l);   /* others may still read the first */
     if (in->index) rows_gather(in->l, &in->rows, pack, in->x, in->index, in->n, in->k, in->ld, mem);
     else rows_pack(in->l, &in->rows, pack, in->x, in->n, in->k, in->ld, mem);
     return &in->rows;
@@ -26,19 +28,22 @@ void project(Lane l, float *y, int64_t ldy, const Param *w, Input *x, StoreMode 
     linear(l, y, ldy, panel, 0, input_rows(x, panel->pack), mode);
 }
 
-void project_groups(Lane l, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g, int64_t n_groups) {
+void project_groups(Lane l, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
+                    int64_t n_groups) {
     linear_groups(l, y, ldy, w, input_rows(x, w->pack), g, n_groups);
 }
 
-void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n, int64_t k) {
+void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
+               int64_t k) {
     if (dst == src) return;
     Range r = lane_range(l, n);
-    for (int64_t i = r.lo; i < r.hi; i++) memcpy(dst + i * ldd, src + i * lds, (size_t)k * sizeof *dst);
+    for (int64_t i = r.lo; i < r.hi; i++)
+        memcpy(dst + i * ldd, src + i * lds, (size_t)k * sizeof *dst);
     lane_sync(l);
 }
 
-void project_back(Lane l, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode, const float *dy,
-                  int64_t lddy, const float *x, int64_t ldx, int64_t n) {
+void project_back(Lane l, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
+                  const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n) {
     const Back *g = p->state->back;
     const Weight *panel = panels(p, w), t = weight_t(panel);
     Rows rows = {0};
