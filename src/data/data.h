@@ -1,28 +1,31 @@
-/* data.h -- the door of data/: text files -> token shards -> packed rows, resumable to the very token.
+/* data.h -- the door of data/: text files -> token shards -> packed rows, resumable to the very
+ * token.
  *
- * Promises: what a training run sees next depends on the shard's bytes, the row length, the seed and the
- * LoaderState, and on nothing else; every decision (which pieces share a row, in which order rows come)
- * is made with integers. A shard is a cache: it is named after the SHA-256 of everything that went into
- * it, so a changed text, separator or tokenizer is another shard and an old one is never taken for new.
- * A shard that is cut, damaged or of another format version is made again; nothing in it is trusted
- * before its checksum was right.
- * Ownership: a Shard owns its mapping until shard_close. A Loader lives in its arena and needs its Shard
- * open. Rows point into the caller's buffers. Nothing is allocated after loader_new.
- * Threads: shard_open runs the team it is given; everything else belongs to one thread at a time.
+ * Promises: what a training run sees next depends on the shard's bytes, the row length, the seed
+ * and the LoaderState, and on nothing else; every decision (which pieces share a row, in which
+ * order rows come) is made with integers. A shard is a cache: it is named after the SHA-256 of
+ * everything that went into it, so a changed text, separator or tokenizer is another shard and an
+ * old one is never taken for new. A shard that is cut, damaged or of another format version is made
+ * again; nothing in it is trusted before its checksum was right. Ownership: a Shard owns its
+ * mapping until shard_close. A Loader lives in its arena and needs its Shard open. Rows point into
+ * the caller's buffers. Nothing is allocated after loader_new. Threads: shard_open runs the team it
+ * is given; everything else belongs to one thread at a time.
  *
  *   text file --documents--> tokens --shard--> pieces --packing--> rows --shuffle--> batches
  *
  * A document is the text between two separator lines. It becomes the tokens of that text, plain (an
- * added token spelled out in the text is text), then one end token, so that a model learns to stop. Of a
- * document of n tokens the first n-1 are inputs and the last n-1 are targets. A document with more
- * inputs than a row has places is cut into pieces of the row's length, each of which starts at position
- * 0; a shorter one is never cut. Pieces are packed into rows by best fit, longest first; places that stay
- * empty in a row are not computed, as a row is nothing but the list of its pieces. */
+ * added token spelled out in the text is text), then one end token, so that a model learns to stop.
+ * Of a document of n tokens the first n-1 are inputs and the last n-1 are targets. A document with
+ * more inputs than a row has places is cut into pieces of the row's length, each of which starts at
+ * position 0; a shorter one is never cut. Pieces are packed into rows by best fit, longest first;
+ * places that stay empty in a row are not computed, as a row is nothing but the list of its pieces.
+ */
 #pragma once
 #include "base/base.h"
 #include "text/text.h"
 
-/* ---- shards: one text file as tokens ---------------------------------------------------------------- */
+/* ---- shards: one text file as tokens
+ * ---------------------------------------------------------------- */
 
 /* The file, all integers little-endian, by sections; docs/formats.md describes it to the byte:
  *   header   64 bytes: magic "LISAOTOK", version, bytes a token (2 or 4), and the 32-byte key
@@ -49,10 +52,10 @@ typedef struct ShardSpec {
     int32_t end;        /* the token put behind each document */
 } ShardSpec;
 
-/* Opens the shard of this text, making it first when there is none (with a progress bar; an interrupt
- * leaves nothing behind). Line breaks at both ends of a document are left out, empty documents skipped; a
- * text without any document is an error. A document beyond 1 MiB is encoded in parts that are cut after a
- * line break, so that memory stays bounded. */
+/* Opens the shard of this text, making it first when there is none (with a progress bar; an
+ * interrupt leaves nothing behind). Line breaks at both ends of a document are left out, empty
+ * documents skipped; a text without any document is an error. A document beyond 1 MiB is encoded in
+ * parts that are cut after a line break, so that memory stays bounded. */
 bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) CHECKED;
 /* Opens a shard file by its path and checks all of it. */
 bool shard_read(Shard *s, Arena *a, const char *path, Err *err) CHECKED;
@@ -62,15 +65,16 @@ static inline int32_t shard_token(const Shard *s, int64_t i) {
                          : (int32_t)((const uint32_t *)s->token)[i];
 }
 
-/* ---- rows and batches --------------------------------------------------------------------------------- */
+/* ---- rows and batches
+ * --------------------------------------------------------------------------------- */
 
 /* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further. */
 typedef struct Piece {
     int64_t start, n;
 } Piece;
 
-/* Piece lists of whole rows, for one forward: place i holds token[i] and wants target[i]. Piece p covers
- * places at[p] .. at[p]+n[p]-1, positions 0..n[p]-1. */
+/* Piece lists of whole rows, for one forward: place i holds token[i] and wants target[i]. Piece p
+ * covers places at[p] .. at[p]+n[p]-1, positions 0..n[p]-1. */
 typedef struct Packed {
     int64_t n, n_pieces;
     int32_t *token, *target; /* (cap) each */
@@ -79,11 +83,13 @@ typedef struct Packed {
 } Packed;
 Packed packed_new(Arena *a, int64_t cap);
 
-/* Most pieces in a row of `sequence` places: bounds spans and KV pages of a batch, however short documents are. */
+/* Most pieces in a row of `sequence` places: bounds spans and KV pages of a batch, however short
+ * documents are. */
 static inline int64_t row_pieces(int64_t sequence) { return MAX(1, sequence / 16); }
 
-/* Where a run stands: all of it, small enough for a checkpoint. Of a fixed shard and row length, the rows
- * of an epoch and their order are computed from (seed, epoch); `row` of them have been given out. */
+/* Where a run stands: all of it, small enough for a checkpoint. Of a fixed shard and row length,
+ * the rows of an epoch and their order are computed from (seed, epoch); `row` of them have been
+ * given out. */
 typedef struct LoaderState {
     uint64_t seed;
     int64_t epoch, row;
@@ -91,13 +97,14 @@ typedef struct LoaderState {
 
 typedef struct Loader Loader;
 /* Goes on at `at`. shuffle false: rows in the order of packing, every epoch the same (validation).
- * An `at` that lies beyond the epoch's rows is an error: the state belongs to another shard or length. */
+ * An `at` that lies beyond the epoch's rows is an error: the state belongs to another shard or
+ * length. */
 bool loader_new(Loader **l, Arena *a, const Shard *s, int64_t sequence, bool shuffle,
                 LoaderState at, Err *err) CHECKED;
 LoaderState loader_state(const Loader *l);
 void loader_rewind(Loader *l);           /* to the first row of the first epoch */
 int64_t loader_rows(const Loader *l);    /* rows in an epoch; the same for every epoch */
 int64_t loader_targets(const Loader *l); /* targets in an epoch */
-/* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into the
- * next. Never fails. */
+/* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into
+ * the next. Never fails. */
 void loader_next(Loader *l, Packed *b, int64_t rows);

@@ -2,8 +2,9 @@
 #pragma once
 #include "data/data.h"
 
-/* All arrays are allocated once for the shard's number of pieces P; an epoch fills them anew. Rows are
- * lists: first[r], then next[] until -1, longest piece first. Numbers are int32: P < 2^31 is checked. */
+/* All arrays are allocated once for the shard's number of pieces P; an epoch fills them anew. Rows
+ * are lists: first[r], then next[] until -1, longest piece first. Numbers are int32: P < 2^31 is
+ * checked. */
 typedef struct Packing {
     int64_t sequence, n_pieces, n_rows;
     Piece *piece;                        /* (P) in the shard's order */
@@ -17,5 +18,6 @@ typedef struct Packing {
 } Packing;
 
 bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *err) CHECKED;
-/* The rows of this epoch. Their number depends on the pieces' lengths only: it is the same every time. */
+/* The rows of this epoch. Their number depends on the pieces' lengths only: it is the same every
+ * time. */
 void packing_epoch(Packing *p, bool shuffle, uint64_t seed, int64_t epoch);

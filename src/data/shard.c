@@ -1,7 +1,8 @@
-/* shard.c -- opening token shards: the cache's name, and the checks before anything in a file is used.
+/* shard.c -- opening token shards: the cache's name, and the checks before anything in a file is
+ * used.
  *
- * Invariant: a Shard that shard_read hands out has sizes that fit the mapping exactly, the right checksum,
- * rising borders with at least two tokens a document, and tokens below its vocabulary. */
+ * Invariant: a Shard that shard_read hands out has sizes that fit the mapping exactly, the right
+ * checksum, rising borders with at least two tokens a document, and tokens below its vocabulary. */
 #include "data/shard.h"
 
 static int hex_digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
@@ -36,7 +37,8 @@ static void key_of(char key[65], Str text, const ShardSpec *spec) {
     sha256_hex(&h, key);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ---------------------------------------------------------------------------------------- */
 
 static bool bad(const char *path, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s", path, what);
@@ -107,7 +109,8 @@ void shard_close(Shard *s) {
     *s = (Shard){0};
 }
 
-/* ---- the cache ---------------------------------------------------------------------------------------- */
+/* ---- the cache
+ * ---------------------------------------------------------------------------------------- */
 
 /* A shard that is there but not fit for use is made again: it is a cache, the text is the truth. */
 static bool open_cached(Shard *s, Arena *a, const char *path, const char *key, bool *found) {

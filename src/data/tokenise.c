@@ -1,9 +1,9 @@
 /* tokenise.c -- making a shard: text -> documents -> tokens on all lanes -> one file.
  *
- * The text is walked once, in waves. A wave is a list of units, each one document or, of a long document,
- * one part; the lanes encode contiguous shares of it, and lane 0's thread then writes all of them in order.
- * Where a document is cut into parts depends on its bytes alone, so tokens do not depend on the lanes.
- * Memory is that of one wave, whatever the length of the text. */
+ * The text is walked once, in waves. A wave is a list of units, each one document or, of a long
+ * document, one part; the lanes encode contiguous shares of it, and lane 0's thread then writes all
+ * of them in order. Where a document is cut into parts depends on its bytes alone, so tokens do not
+ * depend on the lanes. Memory is that of one wave, whatever the length of the text. */
 #include "data/shard.h"
 
 enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, LANES_MAX = 64 };
@@ -13,12 +13,14 @@ typedef struct Unit {
     bool ends;
 } Unit; /* ends: its document ends with it */
 
-/* Where the walk through the text is: `rest` is still to come; `doc` is what is left of a long document. */
+/* Where the walk through the text is: `rest` is still to come; `doc` is what is left of a long
+ * document. */
 typedef struct Walk {
     Str rest, doc, separator;
 } Walk;
 
-/* ---- text -> documents -> units ------------------------------------------------------------------------ */
+/* ---- text -> documents -> units
+ * ------------------------------------------------------------------------ */
 
 static bool is_break(char c) { return c == '\n' || c == '\r'; }
 
@@ -56,7 +58,8 @@ static Str next_document(Walk *w) {
     return (Str){0};
 }
 
-/* Where a document longer than a unit is cut: behind the last line break, else before a character. */
+/* Where a document longer than a unit is cut: behind the last line break, else before a character.
+ */
 static int64_t cut_at(Str doc) {
     for (int64_t i = UNIT_BYTES; i > UNIT_BYTES / 2; i--)
         if (doc.p[i - 1] == '\n') return i;
@@ -74,7 +77,8 @@ static bool next_unit(Walk *w, Unit *u) {
     return true;
 }
 
-/* ---- a wave on the lanes ---------------------------------------------------------------------------------- */
+/* ---- a wave on the lanes
+ * ---------------------------------------------------------------------------------- */
 
 typedef struct LaneWork {
     Arena *ids_arena, *scratch;
@@ -117,7 +121,9 @@ static int64_t fill_wave(Maker *m, Walk *w) {
     return m->n_units;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------ */
+/* ---- writing
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static bool put(Maker *m, const void *p, int64_t n, Err *err) {
     sha256_add(&m->sum, p, n);

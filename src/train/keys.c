@@ -1,8 +1,8 @@
 /* keys.c -- every key of a recipe, in one table, and the one strict reader of their values.
  *
- * A new key is a line here and a member of Recipe. Names of model.* are members of Hugging Face's config.json; they go
- * there as they are, and model/ checks what they mean together. The order is that of recipe_print; keys of one section
- * stand together (yaml.c relies on it). */
+ * A new key is a line here and a member of Recipe. Names of model.* are members of Hugging Face's
+ * config.json; they go there as they are, and model/ checks what they mean together. The order is
+ * that of recipe_print; keys of one section stand together (yaml.c relies on it). */
 #include "train/recipe.h"
 
 #include <stdio.h>
@@ -89,7 +89,8 @@ const Key recipe_keys[] = {
 };
 const int64_t recipe_n_keys = COUNT(recipe_keys);
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values
+ * --------------------------------------------------------------------------------------------- */
 
 static bool refuse(const Key *k, Str value, const char *from, const char *wanted, Err *err) {
     return err_set(err, ERR_USAGE, "%s: %s is \"%.*s\", expected %s", from, k->name, STRF(value),

@@ -1,7 +1,8 @@
-/* loop.c -- a whole run: steps, the line that shows them, validation, checkpoints, and the end by key press.
+/* loop.c -- a whole run: steps, the line that shows them, validation, checkpoints, and the end by
+ * key press.
  *
- * The order after a step is fixed: log, validate, save. So a checkpoint of step n always comes after the log's lines of
- * step n, and a run that goes on from it has nothing to make up for. */
+ * The order after a step is fixed: log, validate, save. So a checkpoint of step n always comes
+ * after the log's lines of step n, and a run that goes on from it has nothing to make up for. */
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -15,7 +16,8 @@ static bool validate(Trainer *t, Err *err) {
     return true;
 }
 
-/* What a step leaves behind; the last step of a run, by its number or by a key press (stop), is always saved. */
+/* What a step leaves behind; the last step of a run, by its number or by a key press (stop), is
+ * always saved. */
 static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop, Err *err) {
     const Recipe *r = t->recipe;
     const bool last = t->step >= r->optim.steps;

@@ -1,7 +1,7 @@
 /* loss.c -- log-probabilities and cross-entropy on logits, row by row.
  *
- * There is one log-sum-exp in the house (row_lse), so a token's log-probability here is, bit for bit, the one that the
- * sampler gave with it. Rows are independent: lanes split them. */
+ * There is one log-sum-exp in the house (row_lse), so a token's log-probability here is, bit for
+ * bit, the one that the sampler gave with it. Rows are independent: lanes split them. */
 #include "train/train.h"
 
 void token_logprobs(Lane l, float *logprob, const float *logits, const int32_t *target, int64_t n,

@@ -1,8 +1,9 @@
 /* metrics.c -- what a run reports of itself, one JSON object a line.
  *
- * Numbers are written with all their digits, so that the file of a resumed run is that of an uninterrupted one but for
- * "seconds" and "tokens_per_s". A run that was killed has lines behind its last checkpoint, perhaps half a one: they go when
- * it is taken up again, as the steps are done again. */
+ * Numbers are written with all their digits, so that the file of a resumed run is that of an
+ * uninterrupted one but for "seconds" and "tokens_per_s". A run that was killed has lines behind
+ * its last checkpoint, perhaps half a one: they go when it is taken up again, as the steps are done
+ * again. */
 #include "train/trainer.h"
 
 #include <jansson.h>

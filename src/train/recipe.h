@@ -1,4 +1,5 @@
-/* recipe.h -- private to train/: the table of keys, for the reader, for --set and for the resume check. */
+/* recipe.h -- private to train/: the table of keys, for the reader, for --set and for the resume
+ * check. */
 #pragma once
 #include "train/train.h"
 

@@ -1,11 +1,12 @@
-/* resume.c -- a run to disk and back: the checkpoint's state.json and moments, and what must fit before going on.
+/* resume.c -- a run to disk and back: the checkpoint's state.json and moments, and what must fit
+ * before going on.
  *
- * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) and beside them optimizer.safetensors with
- * AdamW's m and v of every tensor, and state.json:
+ * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) and beside them
+ * optimizer.safetensors with AdamW's m and v of every tensor, and state.json:
  *   {"format": 1, "step": 120, "targets": 491520, "shard": key, "bits": plan's,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
- * Going on from it gives the bits of a run that was never stopped, because it holds all that a step depends on. What differs
- * in the recipe is refused or reported by the fate of its key (keys.c). */
+ * Going on from it gives the bits of a run that was never stopped, because it holds all that a step
+ * depends on. What differs in the recipe is refused or reported by the fate of its key (keys.c). */
 #include "train/trainer.h"
 
 #include <jansson.h>
@@ -13,7 +14,8 @@
 
 enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20 };
 
-/* ---- writing ---------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------- */
 
 static json_t *recipe_json(const Recipe *r) {
     json_t *o = json_object();
@@ -40,7 +42,8 @@ static Str state_text(Arena *a, const Trainer *t) {
     return s;
 }
 
-/* m.NAME and v.NAME of every tensor that is trained; stacked experts as one tensor of three dimensions. */
+/* m.NAME and v.NAME of every tensor that is trained; stacked experts as one tensor of three
+ * dimensions. */
 static int64_t moment_tensors(Tensor *out, Arena *a, const Model *m) {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -79,7 +82,9 @@ bool trainer_save(Trainer *t, Err *err) {
     return ok;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------
+ */
 
 bool resume_find(bool *found, const Trainer *t, Err *err) {
     const char *folder = t->recipe->checkpoint.folder;

@@ -1,11 +1,13 @@
-/* setup.c -- from a recipe to everything that a run needs: tokenizer, shards, model, plan, loader. */
+/* setup.c -- from a recipe to everything that a run needs: tokenizer, shards, model, plan, loader.
+ */
 #include "train/trainer.h"
 
 enum { TOKENIZER_BYTES = 1 << 27 };
-static const int64_t ARENA_BYTES =
-    1ll << 46; /* address space, not memory: the plan says what is used */
+/* Address space, not memory: the plan says what is used. */
+static const int64_t RUN_BYTES = 1ll << 44, SCRATCH_BYTES = 1ll << 40;
 
-/* ---- tokenizer ---------------------------------------------------------------------------------------- */
+/* ---- tokenizer
+ * ---------------------------------------------------------------------------------------- */
 
 /* A neighbour of tokenizer.json that need not be there. */
 static bool read_beside(Str *out, Arena *a, const char *folder, const char *name, Err *err) {
@@ -39,7 +41,8 @@ bool words_open(Words *w, Arena *a, const Recipe *r, Err *err) {
     return end_token(w, r, err);
 }
 
-/* ---- shards -------------------------------------------------------------------------------------------- */
+/* ---- shards
+ * -------------------------------------------------------------------------------------------- */
 
 static const char *cache_folder(Arena *a, const Recipe *r) {
     if (r->data.cache[0]) return r->data.cache;
@@ -61,7 +64,8 @@ static bool shards_open(Trainer *t, Err *err) {
     return !spec.text[0] || shard_open(&t->valid, t->arena, &spec, t->team, err);
 }
 
-/* ---- model ---------------------------------------------------------------------------------------------- */
+/* ---- model
+ * ---------------------------------------------------------------------------------------------- */
 
 static bool fresh_model(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
@@ -87,8 +91,7 @@ static bool model_start(Trainer *t, bool resumed, Err *err) {
     if (!resumed && r->init_from[0] && !store_open(&t->store, t->arena, r->init_from, err))
         return false;
     if (t->store ? !stored_model(t, err) : !fresh_model(t, err)) return false;
-    Config *c = &t->model->cfg;
-    if (c->mla) c->recorded_mla = "expanded"; /* the form that is trained: checkpoints say so */
+    const Config *c = &t->model->cfg;
     return c->V >= tokenizer_size(t->words.tok)
            || err_set(
                err, ERR_USAGE,
@@ -96,7 +99,8 @@ static bool model_start(Trainer *t, bool resumed, Err *err) {
                (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->words.tok));
 }
 
-/* ---- plan and work memory ---------------------------------------------------------------------------------- */
+/* ---- plan and work memory
+ * ---------------------------------------------------------------------------------- */
 
 static bool plan_start(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
@@ -146,11 +150,11 @@ static bool trainer_build(Trainer *t, Err *err) {
 }
 
 bool trainer_open(Trainer **out, const Recipe *r, int64_t lanes, Err *err) {
-    Arena *a = arena_open("training", ARENA_BYTES);
+    Arena *a = arena_open("training", RUN_BYTES);
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
                    .arena = a,
-                   .scratch = arena_open("checkpoints", ARENA_BYTES),
+                   .scratch = arena_open("checkpoints", SCRATCH_BYTES),
                    .team = team_open(lanes ? lanes : MIN(os_cpus(), 64))};
     if (trainer_build(t, err)) return *out = t, true;
     trainer_close(t);

@@ -1,7 +1,8 @@
 /* step.c -- one optimiser step, and the loss on held-out text: the trainer's straight line.
  *
- * Invariants: all lanes run the same line; what one lane writes for all (spans, sums) lies between two syncs. Rows are drawn
- * before the lanes start, so the number of targets, by which the mean divides, is known to the first micro-batch. */
+ * Invariants: all lanes run the same line; what one lane writes for all (spans, sums) lies between
+ * two syncs. Rows are drawn before the lanes start, so the number of targets, by which the mean
+ * divides, is known to the first micro-batch. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -77,13 +78,14 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     return true;
 }
 
-/* ---- held-out text ------------------------------------------------------------------------------------------ */
+/* ---- held-out text
+ * ------------------------------------------------------------------------------------------ */
 
 static void check_lanes(Lane l, void *arg) {
     Trainer *t = arg;
     const Packed *b = &t->micro[0];
     batch_begin(l, t, b);
-    model_forward(l, t->plan, &t->batch, &t->out, NULL);
+    model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
     token_logprobs(l, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
 }
 

@@ -1,6 +1,7 @@
 /* trainer.h -- private to train/: what a Trainer holds, and how its parts are handed about.
  *
- * setup.c builds it, step.c makes a step or a validation with it, resume.c takes it to disk and back, loop.c is the run. */
+ * setup.c builds it, step.c makes a step or a validation with it, resume.c takes it to disk and
+ * back, loop.c is the run. */
 #pragma once
 #include "train/recipe.h"
 
@@ -40,14 +41,14 @@ struct Trainer {
     StepStats stats;     /* of the step under way, written by lane 0 */
 };
 
-/* resume.c: the newest checkpoint of the folder, when there is one. State first (step, start, targets); moments when the
- * plan has their memory. */
+/* resume.c: the newest checkpoint of the folder, when there is one. State first (step, start,
+ * targets); moments when the plan has their memory. */
 bool resume_find(bool *found, const Trainer *t, Err *err) CHECKED;
 bool resume_state(Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
 
-/* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that the run goes on from are
- * taken out. */
+/* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
+ * the run goes on from are taken out. */
 bool metrics_open(const Trainer *t, Err *err) CHECKED;
 bool metrics_step(const Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
 bool metrics_valid(const Trainer *t, double loss, Err *err) CHECKED;

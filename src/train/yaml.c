@@ -1,8 +1,9 @@
 /* yaml.c -- a recipe's file through libcyaml, with the schema made from the table of keys.
  *
- * The library is used for the structure only: sections, keys, duplicates, aliases (refused). Every scalar is loaded as the
- * string that it is and read by keys.c, because the library's own numbers are lax (1.5 loads as the integer 1).
- * What the library reports about an error goes to its log; the first line and the place are taken from there. */
+ * The library is used for the structure only: sections, keys, duplicates, aliases (refused). Every
+ * scalar is loaded as the string that it is and read by keys.c, because the library's own numbers
+ * are lax (1.5 loads as the integer 1). What the library reports about an error goes to its log;
+ * the first line and the place are taken from there. */
 #include "train/recipe.h"
 
 #include <cyaml/cyaml.h>
@@ -77,7 +78,8 @@ static void schema_make(Arena *a, Schema *s) {
                                      .mapping = {.fields = s->top}};
 }
 
-/* ---- what went wrong ------------------------------------------------------------------------------------ */
+/* ---- what went wrong
+ * ------------------------------------------------------------------------------------ */
 
 /* The library's error lines, one after the other, each without its "Load: ". */
 static void note(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
@@ -101,8 +103,8 @@ static int place_of(const char *log) {
     return p && sscanf(p, "line: %d", &line) == 1 ? line : 0;
 }
 
-/* The full name of the key, or the section, that was probably meant. A name may be whole ("optim.lr") or what stands in
- * the file ("lr", "optim"). */
+/* The full name of the key, or the section, that was probably meant. A name may be whole
+ * ("optim.lr") or what stands in the file ("lr", "optim"). */
 static const char *key_near(const Schema *s, Str name) {
     const char *spelled[3 * KEYS_MAX] = {0}, *full[3 * KEYS_MAX] = {0};
     int64_t n = 0;
@@ -136,7 +138,9 @@ static bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, con
     return err_set(err, ERR_USAGE, "%s: %s (%.*s)", from, cyaml_strerror(code), STRF(line));
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static Str slot_text(Arena *a, const Loaded *in, int64_t i) {
     if (!in || !in->slot[i].z) return (Str){0};
@@ -186,7 +190,8 @@ static bool values_set(Recipe *r, Arena *a, const Str *value, Err *err) {
     return true;
 }
 
-/* ---- keys that must fit each other ------------------------------------------------------------------------------ */
+/* ---- keys that must fit each other
+ * ------------------------------------------------------------------------------ */
 
 /* The model's section as members of a config.json: "\"hidden_size\": 64, ". */
 static Str model_json(Arena *a, const Recipe *r) {

@@ -1,9 +1,11 @@
-/* loader.c -- every piece once an epoch, rows that are full and within their bounds, and a state that finds its place again. */
+/* loader.c -- every piece once an epoch, rows that are full and within their bounds, and a state
+ * that finds its place again. */
 #include "tests.h"
 
 #include <stdlib.h>
 
-/* A shard in memory: documents of these lengths (their end token included), token i of the shard is i. */
+/* A shard in memory: documents of these lengths (their end token included), token i of the shard is
+ * i. */
 static Shard shard_of(Arena *a, const int64_t *length, int64_t docs) {
     int64_t *border = PUSH(a, int64_t, docs + 1);
     for (int64_t d = 0; d < docs; d++) border[d + 1] = border[d] + length[d];
@@ -32,7 +34,8 @@ static Loader *loader_of(Arena *a, const Shard *s, int64_t sequence, LoaderState
     return l;
 }
 
-/* The row keeps its bounds; each place predicts the next token of its document; seen[] counts inputs. */
+/* The row keeps its bounds; each place predicts the next token of its document; seen[] counts
+ * inputs. */
 static void check_row(const Shard *s, const Packed *b, int64_t sequence, int8_t *seen) {
     assert_in_range(b->n, 1, sequence);
     assert_in_range(b->n_pieces, 1, row_pieces(sequence));
@@ -83,7 +86,8 @@ static void test_epochs(void **state) {
     }
 }
 
-/* Best fit, longest first, by hand: 6+2, 5+3, 4+4 fill rows of 8; 1 stays alone. Inputs are lengths less one. */
+/* Best fit, longest first, by hand: 6+2, 5+3, 4+4 fill rows of 8; 1 stays alone. Inputs are lengths
+ * less one. */
 static void test_best_fit(void **state) {
     const int64_t length[] = {4 + 1, 2 + 1, 6 + 1, 1 + 1, 3 + 1, 5 + 1, 4 + 1};
     Shard s = shard_of(*state, length, COUNT(length));
@@ -111,7 +115,8 @@ static void test_best_fit(void **state) {
     }
 }
 
-/* Whatever was given out before, a loader made from the state goes on with the same tokens, over ends of epochs too. */
+/* Whatever was given out before, a loader made from the state goes on with the same tokens, over
+ * ends of epochs too. */
 static void test_resume(void **state) {
     Arena *a = *state;
     Shard s = random_shard(a, 60, 90);

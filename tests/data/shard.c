@@ -1,4 +1,5 @@
-/* shard.c -- texts become the tokens they should, whatever the lanes; a shard that is not whole is never used. */
+/* shard.c -- texts become the tokens they should, whatever the lanes; a shard that is not whole is
+ * never used. */
 #define _GNU_SOURCE
 #include "tests.h"
 
@@ -47,7 +48,8 @@ static void assert_document(const Shard *s, int64_t d, Str text) {
     assert_int_equal(shard_token(s, s->border[d + 1] - 1), BYTES_END);
 }
 
-/* Line breaks at both ends go, inner ones stay; a separator counts only as a whole line; without a last one the text ends. */
+/* Line breaks at both ends go, inner ones stay; a separator counts only as a whole line; without a
+ * last one the text ends. */
 static void test_documents(void **state) {
     Shard s = shard_of(
         *state,
@@ -91,7 +93,8 @@ static void test_nothing(void **state) {
     }
 }
 
-/* Long documents are encoded in parts; what comes out is the document all the same, on any number of lanes. */
+/* Long documents are encoded in parts; what comes out is the document all the same, on any number
+ * of lanes. */
 static void test_lanes(void **state) {
     Arena *a = *state;
     const int64_t n = 5 << 20;
@@ -119,7 +122,8 @@ static void test_lanes(void **state) {
     }
 }
 
-/* One name a content: what decides a token decides the key, and a key that is there is opened, not made. */
+/* One name a content: what decides a token decides the key, and a key that is there is opened, not
+ * made. */
 static void test_cache(void **state) {
     Arena *a = *state;
     Err err = {0};
@@ -130,7 +134,8 @@ static void test_cache(void **state) {
     assert_string_equal(s.key, t.key);
     assert_string_not_equal(s.key, u.key);
     assert_string_not_equal(s.key, v.key);
-    /* A shard with other tokens under the first one's name and key: if it is opened, it was not made again. */
+    /* A shard with other tokens under the first one's name and key: if it is opened, it was not
+     * made again. */
     Str bytes = str_copy(a, (Str){(const char *)v.map.p, v.map.n});
     memcpy((char *)(uintptr_t)bytes.p + 16, s.map.p + 16, 32);
     Sha256 h;

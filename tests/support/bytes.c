@@ -1,7 +1,7 @@
 /* bytes.c -- the smallest tokenizer.json of byte-level BPE: no merges.
  *
- * Byte-level vocabularies spell bytes as visible characters: those that are visible in Latin-1 stand for themselves, the others
- * are U+0100 and up, in order. */
+ * Byte-level vocabularies spell bytes as visible characters: those that are visible in Latin-1
+ * stand for themselves, the others are U+0100 and up, in order. */
 #include "support/bytes.h"
 
 static int code_point(int byte) {

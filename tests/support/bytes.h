@@ -1,4 +1,5 @@
-/* bytes.h -- a tokenizer for tests: 256 tokens, one a byte, and the end token <|endoftext|> with id 256. */
+/* bytes.h -- a tokenizer for tests: 256 tokens, one a byte, and the end token <|endoftext|> with id
+ * 256. */
 #pragma once
 #include "base/base.h"
 

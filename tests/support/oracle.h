@@ -1,4 +1,5 @@
-/* oracle.h -- where the reference models lie: tests/golden/models, or oracles/models of the shared reference data. */
+/* oracle.h -- where the reference models lie: tests/golden/models, or oracles/models of the shared
+ * reference data. */
 #pragma once
 #include "base/base.h"
 

@@ -44,38 +44,54 @@ const char *file_write(Arena *a, const char *name, Str bytes) {
     return path;
 }
 
-/* Sentences of few words: something that a tiny model can learn a little of. */
+static int64_t word_pick(uint64_t *at, int64_t n) {
+    return (int64_t)(philox(23, (*at)++, 0).w[0] % (uint64_t)n);
+}
+
+/* Sentences of few words, always the same: something that a tiny model can learn a little of. */
 static Str small_text(Arena *a) {
-    static const char *const who[] = {"the fox", "a crane", "my aunt", "the river", "an old king", "nobody"};
+    static const char *const who[] = {"the fox",   "a crane",     "my aunt",
+                                      "the river", "an old king", "nobody"};
     static const char *const does[] = {"sees", "follows", "sings to", "forgets", "wakes", "asks"};
     Buf b = {.a = a};
+    uint64_t at = 0;
     for (int64_t doc = 0; doc < 200; doc++) {
-        for (int64_t i = 0, n = 1 + dice(6); i < n; i++)
-            buf_fmt(&b, "%s %s %s.\n", who[dice(6)], does[dice(6)], who[dice(6)]);
+        for (int64_t i = 0, n = 1 + word_pick(&at, 6); i < n; i++) {
+            const char *subject = who[word_pick(&at, 6)], *verb = does[word_pick(&at, 6)];
+            buf_fmt(&b, "%s %s %s.\n", subject, verb, who[word_pick(&at, 6)]);
+        }
         buf_add(&b, STR("<|endoftext|>\n"));
     }
     return buf_str(&b);
 }
 
 static const char llama[] =
-    "model: {family: llama, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,\n"
+    "model: {family: llama, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, "
+    "num_key_value_heads: 2,\n"
     "  intermediate_size: 48, max_position_embeddings: 256, rms_norm_eps: 1e-6, vocab_size: 272}\n";
-static const char deepseek[] =
-    "model: {family: deepseek_v3, hidden_size: 32, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 64,\n"
-    "  max_position_embeddings: 256, rms_norm_eps: 1e-6, vocab_size: 272, q_lora_rank: 24, kv_lora_rank: 16,\n"
-    "  qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 12, n_routed_experts: 8, num_experts_per_tok: 2,\n"
-    "  n_shared_experts: 1, moe_intermediate_size: 16, first_k_dense_replace: 1, n_group: 2, topk_group: 1,\n"
-    "  routed_scaling_factor: 2.5, norm_topk_prob: true}\n";
+static const char deepseek[] = "model: {family: deepseek_v3, hidden_size: 32, num_hidden_layers: "
+                               "3, num_attention_heads: 2, intermediate_size: 64,\n"
+                               "  max_position_embeddings: 256, rms_norm_eps: 1e-6, vocab_size: "
+                               "272, q_lora_rank: 24, kv_lora_rank: 16,\n"
+                               "  qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 12, "
+                               "n_routed_experts: 8, num_experts_per_tok: 2,\n"
+                               "  n_shared_experts: 1, moe_intermediate_size: 16, "
+                               "first_k_dense_replace: 1, n_group: 2, topk_group: 1,\n"
+                               "  routed_scaling_factor: 2.5, norm_topk_prob: true}\n";
 
 Recipe tiny_recipe(Arena *a, const char *family, const char *const *set, int64_t n_set) {
     Recipe r;
     Err err = {0};
-    const char *text = file_write(a, "text", small_text(a)), *tok = file_write(a, "tokenizer.json", bytes_tokenizer(a));
-    Str yaml = str_fmt(a,
-                       "%stokenizer: %s\ndata: {train: %s, cache: %s/cache}\nbatch: {sequence: 48, tokens: 192, micro: 96}\n"
-                       "optim: {lr: 3e-3, warmup: 4, steps: 20}\ncheckpoint: {folder: %s/run, every: 5}\n",
-                       strcmp(family, "llama") ? deepseek : llama, tok, text, folder, folder);
-    if (!recipe_read(&r, a, file_write(a, "recipe.yaml", yaml), set, n_set, &err)) print_message("%s\n", err.msg);
+    const char *text = file_write(a, "text", small_text(a)),
+               *tok = file_write(a, "tokenizer.json", bytes_tokenizer(a));
+    Str yaml =
+        str_fmt(a,
+                "%stokenizer: %s\ndata: {train: %s, cache: %s/cache}\nbatch: {sequence: 48, "
+                "tokens: 192, micro: 96}\n"
+                "optim: {lr: 3e-3, warmup: 4, steps: 20}\ncheckpoint: {folder: %s/run, every: 5}\n",
+                strcmp(family, "llama") ? deepseek : llama, tok, text, folder, folder);
+    if (!recipe_read(&r, a, file_write(a, "recipe.yaml", yaml), set, n_set, &err))
+        print_message("%s\n", err.msg);
     CHECK(err.code == ERR_NONE);
     return r;
 }
@@ -97,7 +113,8 @@ Hex model_hash(const Model *m) {
     Sha256 h;
     Hex hex;
     sha256_init(&h);
-    for (int64_t i = 0; i < m->n_params; i++) sha256_add(&h, m->param[i].master, m->param[i].count * 4);
+    for (int64_t i = 0; i < m->n_params; i++)
+        sha256_add(&h, m->param[i].master, m->param[i].count * 4);
     sha256_hex(&h, hex.z);
     return hex;
 }

@@ -1,7 +1,8 @@
 /* optim.c -- rates, norm and AdamW, alone and over five steps of the reference runs.
  *
- * The references (train.safetensors of the reference models) are transformers' models in float64 with torch's AdamW: losses
- * before each of five steps and the weights after them. Tolerances are those that come with them. */
+ * The references (train.safetensors of the reference models) are transformers' models in float64
+ * with torch's AdamW: losses before each of five steps and the weights after them. Tolerances are
+ * those that come with them. */
 #include "tests.h"
 
 #include <math.h>
@@ -11,11 +12,14 @@ static bool near(double a, double b, double tolerance) { return fabs(a - b) <= t
 
 static void test_rate(void **state) {
     (void)state;
-    Recipe r = {.optim = {.lr = 1e-3, .lr_min = 1e-4, .warmup = 10, .steps = 110, .schedule = "cosine"}};
+    Recipe r = {
+        .optim = {.lr = 1e-3, .lr_min = 1e-4, .warmup = 10, .steps = 110, .schedule = "cosine"}};
     assert_true(rate_at(&r, 1) == 1e-3 * 1 / 10);
     assert_true(rate_at(&r, 10) == 1e-3);
     for (int64_t step = 11; step <= 110; step++)
-        assert_true(near(rate_at(&r, step), 1e-4 + 9e-4 * 0.5 * (1 + cos(acos(-1) * (double)(step - 10) / 100)), 1e-18));
+        assert_true(near(rate_at(&r, step),
+                         1e-4 + 9e-4 * 0.5 * (1 + cos(acos(-1) * (double)(step - 10) / 100)),
+                         1e-18));
     assert_true(near(rate_at(&r, 110), 1e-4, 1e-18));
     assert_true(near(rate_at(&r, 500), 1e-4, 1e-18));
     r.optim.schedule = "constant";
@@ -24,17 +28,28 @@ static void test_rate(void **state) {
     assert_true(rate_at(&r, 1) == 1e-3);
 }
 
-/* ---- a model of two tensors, against a plain double twin --------------------------------------------------- */
+/* ---- a model of two tensors, against a plain double twin
+ * --------------------------------------------------- */
 
 enum { ROWS = 3, COLS = 37, BIAS = 21 };
 
-typedef struct Two { Model m; Param p[3]; float x[3][4][ROWS * COLS]; } Two;
+typedef struct Two {
+    Model m;
+    Param p[3];
+    float x[3][4][ROWS * COLS];
+} Two;
 
 static void two_fill(Two *t) {
     *t = (Two){0};
     for (int i = 0; i < 3; i++) {
-        t->p[i] = (Param){.name = "x", .decay = i == 0, .frozen = i == 2, .count = i ? BIAS : ROWS * COLS,
-                          .master = t->x[i][0], .grad = t->x[i][1], .m = t->x[i][2], .v = t->x[i][3]};
+        t->p[i] = (Param){.name = "x",
+                          .decay = i == 0,
+                          .frozen = i == 2,
+                          .count = i ? BIAS : ROWS * COLS,
+                          .master = t->x[i][0],
+                          .grad = t->x[i][1],
+                          .m = t->x[i][2],
+                          .v = t->x[i][3]};
         for (int64_t j = 0; j < t->p[i].count; j++) {
             t->x[i][0][j] = (float)(dice(2001) - 1000) * 1e-3f;
             t->x[i][1][j] = (float)(dice(2001) - 1000) * 1e-4f;
@@ -43,7 +58,11 @@ static void two_fill(Two *t) {
     t->m = (Model){.param = t->p, .n_params = 3};
 }
 
-typedef struct Job { Two *t; const Recipe *r; double norm; } Job;
+typedef struct Job {
+    Two *t;
+    const Recipe *r;
+    double norm;
+} Job;
 
 static void step_lane(Lane l, void *arg) {
     Job *j = arg;
@@ -58,12 +77,19 @@ static void step_lane(Lane l, void *arg) {
 static void test_adamw(void **state) {
     (void)state;
     static Two t, u;
-    Recipe r = {.optim = {.lr = 1e-2, .betas = {0.9, 0.95}, .eps = 1e-8, .weight_decay = 0.1, .steps = 9, .schedule = "constant"}};
+    Recipe r = {.optim = {.lr = 1e-2,
+                          .betas = {0.9, 0.95},
+                          .eps = 1e-8,
+                          .weight_decay = 0.1,
+                          .steps = 9,
+                          .schedule = "constant"}};
     for (int64_t lanes = 1; lanes <= 5; lanes++) {
         static Two first;
         if (lanes == 1) two_fill(&first);
         t = first;
-        for (int i = 0; i < 3; i++) t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].m = t.x[i][2], t.p[i].v = t.x[i][3];
+        for (int i = 0; i < 3; i++)
+            t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].m = t.x[i][2],
+            t.p[i].v = t.x[i][3];
         t.m.param = t.p;
         Job job = {&t, &r, 0};
         Team *team = team_open(lanes);
@@ -73,7 +99,8 @@ static void test_adamw(void **state) {
         assert_memory_equal(t.x, u.x, sizeof t.x);
         double norm = 0;
         for (int i = 0; i < 2; i++)
-            for (int64_t j = 0; j < t.p[i].count; j++) norm += (double)first.x[i][1][j] * first.x[i][1][j];
+            for (int64_t j = 0; j < t.p[i].count; j++)
+                norm += (double)first.x[i][1][j] * first.x[i][1][j];
         assert_true(near(job.norm, sqrt(norm), 1e-12));
         for (int i = 0; i < 3; i++)
             for (int64_t j = 0; j < t.p[i].count; j++) {
@@ -81,32 +108,37 @@ static void test_adamw(void **state) {
                 for (int step = 1; step <= 3 && i < 2; step++) {
                     m = 0.9 * m + 0.1 * g, v = 0.95 * v + 0.05 * g * g;
                     w -= 1e-2 * (i == 0 ? 0.1 : 0) * w;
-                    w -= 1e-2 * (m / (1 - pow(0.9, step))) / (sqrt(v / (1 - pow(0.95, step))) + 1e-8);
+                    w -= 1e-2 * (m / (1 - pow(0.9, step)))
+                         / (sqrt(v / (1 - pow(0.95, step))) + 1e-8);
                 }
                 assert_true(near(t.x[i][0][j], w, 2e-6));
             }
     }
 }
 
-/* ---- five steps of a reference model ---------------------------------------------------------------------------- */
+/* ---- five steps of a reference model
+ * ---------------------------------------------------------------------------- */
 
 typedef struct Run {
     Model *m;
     Plan *plan;
     Recipe r;
-    const int32_t *rows;                        /* (2, 33) of the step */
+    const int32_t *rows; /* (2, 33) of the step */
     float *logits, logprob[64];
     double loss;
     int64_t step;
-    Arena *a; Store *oracle;
+    Arena *a;
+    Store *oracle;
 } Run;
 
 enum { T = 32 };
 
 /* A matrix of a parameter as the references store it: experts one by one. */
-static const float *reference(Arena *a, const Store *s, const char *kind, const Param *p, int64_t e) {
+static const float *reference(Arena *a, const Store *s, const char *kind, const Param *p,
+                              int64_t e) {
     const char *percent = strstr(p->name, "%d");
-    Str name = percent ? str_fmt(a, "%s.%.*s%d%s", kind, (int)(percent - p->name), p->name, (int)e, percent + 2)
+    Str name = percent ? str_fmt(a, "%s.%.*s%d%s", kind, (int)(percent - p->name), p->name, (int)e,
+                                 percent + 2)
                        : str_fmt(a, "%s.%s", kind, p->name);
     const Tensor *t = store_find(s, name);
     assert_non_null(t);
@@ -114,9 +146,10 @@ static const float *reference(Arena *a, const Store *s, const char *kind, const 
     return t->data;
 }
 
-/* The first AdamW step is about lr times the gradient's sign. Where the true gradient is below the noise of f32, the sign is
- * the noise's, the weight goes 1e-3 to one side or the other, and all that follows differs by more than the tolerances. So of the
- * first gradient such entries, a few in ten thousand, are taken from the reference. */
+/* The first AdamW step is about lr times the gradient's sign. Where the true gradient is below the
+ * noise of f32, the sign is the noise's, the weight goes 1e-3 to one side or the other, and all
+ * that follows differs by more than the tolerances. So of the first gradient such entries, a few in
+ * ten thousand, are taken from the reference. */
 static void noise_settle(Arena *a, const Store *s, Model *m) {
     int64_t settled = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -151,7 +184,8 @@ static void reference_step(Lane l, void *arg) {
     plan_pages(l, u->plan, span, 2);
     static Out out;
     out.logits = u->logits;
-    const Batch b = {.n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
+    const Batch b = {
+        .n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
     model_forward(l, u->plan, &b, &out, plan_acts(u->plan));
     loss_back(l, u->logprob, u->logits, target, 1.0f / (2 * T), 2 * T, u->m->cfg.V);
     if (l.i == 0) u->loss = -tree_f64(u->logprob, 2 * T) / (2 * T);
@@ -173,7 +207,8 @@ static void check_final(Arena *a, const Store *s, const Param *p) {
             far += off > 2e-6;
         }
     }
-    if (far * 1000 > p->count) print_message("%s: %d of %d far off\n", p->name, (int)far, (int)p->count);
+    if (far * 1000 > p->count)
+        print_message("%s: %d of %d far off\n", p->name, (int)far, (int)p->count);
     assert_true(far * 1000 <= p->count || far <= 1);
 }
 
@@ -182,14 +217,27 @@ static void check_reference(Arena *a, const char *name, int64_t lanes) {
     const char *path = oracle_model(a, name);
     if (!path) skip();
     Store *s, *o;
-    Run u = {.a = a, .r = {.optim = {.lr = 1e-3, .betas = {0.9, 0.95}, .eps = 1e-8, .weight_decay = 0.1, .steps = 5, .schedule = "constant"}}};
+    Run u = {.a = a,
+             .r = {.optim = {.lr = 1e-3,
+                             .betas = {0.9, 0.95},
+                             .eps = 1e-8,
+                             .weight_decay = 0.1,
+                             .steps = 5,
+                             .schedule = "constant"}}};
     Team *team = team_open(lanes);
-    assert_true(store_open(&s, a, path, &err) && store_open(&o, a, str_fmt(a, "%s/train.safetensors", path).p, &err));
+    assert_true(store_open(&s, a, path, &err)
+                && store_open(&o, a, str_fmt(a, "%s/train.safetensors", path).p, &err));
     assert_true(model_open(&u.m, a, s, &err));
     model_train(u.m, a);
     u.oracle = o;
-    PlanSpec spec = {.act = ACT_F32, .mla = MLA_EXPANDED, .kv = DTYPE_F32, .rows = 2 * T, .logit_rows = 2 * T, .spans = 2,
-                     .positions = T, .training = true};
+    PlanSpec spec = {.act = ACT_F32,
+                     .mla = MLA_EXPANDED,
+                     .kv = DTYPE_F32,
+                     .rows = 2 * T,
+                     .logit_rows = 2 * T,
+                     .spans = 2,
+                     .positions = T,
+                     .training = true};
     assert_true(plan_new(&u.plan, a, u.m, &spec, 0, team, &err));
     u.logits = PUSH(a, float, 2 * T * u.m->cfg.V);
     const float *losses = store_find(o, STR("losses"))->data;
@@ -210,7 +258,8 @@ static void test_deepseek_v2(void **state) { check_reference(*state, "deepseek-v
 static void test_deepseek_v3(void **state) { check_reference(*state, "deepseek-v3-tiny", 3); }
 
 int optim_tests(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate), cmocka_unit_test(test_adamw), ARENA_TEST(test_llama),
-                                       ARENA_TEST(test_deepseek_v2), ARENA_TEST(test_deepseek_v3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate), cmocka_unit_test(test_adamw),
+                                       ARENA_TEST(test_llama), ARENA_TEST(test_deepseek_v2),
+                                       ARENA_TEST(test_deepseek_v3)};
     return cmocka_run_group_tests_name("optim", tests, NULL, NULL);
 }

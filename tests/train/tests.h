@@ -8,7 +8,8 @@
 #include "support/bytes.h"
 #include "train/train.h"
 
-/* cmocka's state is an Arena, new for each test; `folder` a new empty folder, removed afterwards. */
+/* cmocka's state is an Arena, new for each test; `folder` a new empty folder, removed afterwards.
+ */
 extern char folder[64];
 int arena_setup(void **state);
 int arena_teardown(void **state);
@@ -21,12 +22,16 @@ int64_t dice(int64_t n);
 
 /* Writes `name` into the folder; returns its path. */
 const char *file_write(Arena *a, const char *name, Str bytes);
-/* Reads a recipe from the folder that trains a tiny model on a small text with the byte tokenizer; `family` is llama or
- * deepseek_v3, `set` further settings ("key=value"). Text and tokenizer are written too. */
+/* Reads a recipe from the folder that trains a tiny model on a small text with the byte tokenizer;
+ * `family` is llama or deepseek_v3, `set` further settings ("key=value"). Text and tokenizer are
+ * written too. */
 Recipe tiny_recipe(Arena *a, const char *family, const char *const *set, int64_t n_set);
 /* SHA-256 of a file, and of all parameters of a model. */
-typedef struct Hex { char z[65]; } Hex;
+typedef struct Hex {
+    char z[65];
+} Hex;
 Hex file_hash(const char *path);
 Hex model_hash(const Model *m);
 
-int recipe_tests(void), optim_tests(void), whole_tests(void), resume_tests(void), rollout_tests(void);
+int recipe_tests(void), optim_tests(void), whole_tests(void), resume_tests(void),
+    rollout_tests(void);

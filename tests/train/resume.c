@@ -1,0 +1,235 @@
+/* resume.c -- a run that is killed, wherever, and taken up again, on other lanes, ends as if it had
+ * never been stopped.
+ *
+ * Legs run in child processes that are killed with SIGKILL: some after a random time, some as soon
+ * as a checkpoint is being written. What must be equal at the end: the bytes of the weights, of the
+ * moments and of the state, and the log but for its clock. */
+#define _GNU_SOURCE
+#include "tests.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A run in a child of its own; its exit code is err_exit_code's. */
+static pid_t leg(const Recipe *r, int64_t lanes) {
+    fflush(NULL);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        Err err = {0};
+        if (!train_run(r, lanes, &err) && err.code != ERR_INTERRUPTED)
+            fprintf(stderr, "%s\n", err.msg);
+        _exit(err_exit_code(&err));
+    }
+    return pid;
+}
+
+static int leg_end(pid_t pid) {
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static bool running(pid_t pid) {
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+}
+
+/* The folder's last name that begins so; empty when there is none. */
+static Str last_of(Arena *a, const char *path, Str prefix) {
+    Str *name, last = {0};
+    int64_t n = 0;
+    if (os_exists(path) && os_list(a, &name, &n, path, &(Err){0}))
+        for (int64_t i = 0; i < n; i++)
+            if (str_starts(name[i], prefix)) last = name[i];
+    return last;
+}
+
+static bool holds(Arena *a, const char *path, const char *prefix) {
+    Mark mark = arena_mark(a);
+    const bool found = last_of(a, path, str_of(prefix)).n > 0;
+    arena_pop(a, mark);
+    return found;
+}
+
+/* Step of the newest checkpoint, 0 without one. */
+static int64_t newest(Arena *a, const char *run) {
+    Mark mark = arena_mark(a);
+    Str name = last_of(a, run, STR("step-"));
+    const int64_t step = name.n ? strtoll(str_copy(a, name).p + 5, NULL, 10) : 0;
+    arena_pop(a, mark);
+    return step;
+}
+
+/* metrics.jsonl without the members that tell the time. */
+static Str log_of(Arena *a, const char *run) {
+    Str log;
+    Err err = {0};
+    Buf b = {.a = a};
+    assert_true(os_read(a, &log, str_fmt(a, "%s/metrics.jsonl", run).p, 1 << 20, &err));
+    for (char *line = (char *)(uintptr_t)log.p, *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        char *clock = strstr(line, ", \"seconds\"");
+        if (clock) *clock = 0;
+        buf_fmt(&b, "%s\n", line);
+    }
+    return buf_str(&b);
+}
+
+static void assert_same_end(Arena *a, const char *run, const char *other) {
+    static const char *const files[] = {"model.safetensors", "optimizer.safetensors",
+                                        "config.json"};
+    for (int64_t i = 0; i < COUNT(files); i++) {
+        Str x = str_fmt(a, "%s/step-000000090/%s", run, files[i]),
+            y = str_fmt(a, "%s/step-000000090/%s", other, files[i]);
+        assert_string_equal(file_hash(x.p).z, file_hash(y.p).z);
+    }
+    assert_string_equal(log_of(a, run).p, log_of(a, other).p);
+}
+
+static Recipe run_recipe(Arena *a, const char *family, const char *run) {
+    const char *set[] = {str_fmt(a, "checkpoint.folder=%s/%s", folder, run).p,
+                         "checkpoint.every=2",
+                         "optim.steps=90",
+                         "log.every=3",
+                         str_fmt(a, "data.valid=%s/text", folder).p,
+                         "eval.every=15",
+                         "eval.tokens=200"};
+    return tiny_recipe(a, family, set, COUNT(set));
+}
+
+enum { STEPS = 90, EVERY = 2 };
+
+/* Kills the run some checkpoints further on: at a random moment, or in the midst of writing one. */
+static void leg_kill(Arena *a, const Recipe *r, int64_t lanes, bool inside) {
+    const int64_t until = newest(a, r->checkpoint.folder) + EVERY * dice(3);
+    const pid_t pid = leg(r, lanes);
+    while (running(pid) && newest(a, r->checkpoint.folder) < until) usleep(200);
+    usleep((useconds_t)dice(20000));
+    while (inside && running(pid) && !holds(a, r->checkpoint.folder, ".tmp-")) usleep(20);
+    kill(pid, SIGKILL);
+    assert_int_equal(leg_end(pid), -SIGKILL);
+}
+
+static void check_kills(Arena *a, const char *family, int64_t kills) {
+    static const int64_t lanes[] = {2, 1, 3, 5};
+    Recipe r = run_recipe(a, family, "whole");
+    assert_int_equal(leg_end(leg(&r, 2)), 0);
+    r = run_recipe(a, family, "killed");
+    int64_t inside = 0, last = 0;
+    for (int64_t k = 0; k < kills; k++) {
+        leg_kill(a, &r, lanes[k % COUNT(lanes)], k % 2);
+        inside += holds(a, r.checkpoint.folder, ".tmp-");
+        assert_true(newest(a, r.checkpoint.folder) >= last);
+        last = newest(a, r.checkpoint.folder);
+    }
+    print_message("%s: %d kills up to step %d of %d, %d of them inside a checkpoint\n", family,
+                  (int)kills, (int)last, STEPS, (int)inside);
+    assert_true(inside >= 1);
+    assert_int_equal(leg_end(leg(&r, 2)), 0);
+    assert_same_end(a, str_fmt(a, "%s/whole", folder).p, r.checkpoint.folder);
+}
+
+static void test_killed_deepseek(void **state) {
+    check_kills(*state, "deepseek_v3", full() ? 10 : 4);
+}
+static void test_killed_llama(void **state) { check_kills(*state, "llama", full() ? 10 : 4); }
+
+/* Ctrl-C ends the step, writes a checkpoint and exits with 130; the same command goes on. */
+static void test_interrupted(void **state) {
+    Arena *a = *state;
+    Recipe r = run_recipe(a, "deepseek_v3", "whole");
+    assert_int_equal(leg_end(leg(&r, 2)), 0);
+    r = run_recipe(a, "deepseek_v3", "stopped");
+    for (int i = 0; i < 3; i++) {
+        const pid_t pid = leg(&r, 1 + i);
+        while (running(pid) && !holds(a, r.checkpoint.folder, "step-")) usleep(500);
+        usleep(20000);
+        kill(pid, i % 2 ? SIGTERM : SIGINT);
+        const int end = leg_end(pid);
+        assert_true(end == 130 || (end == 0 && i > 0));
+    }
+    assert_int_equal(leg_end(leg(&r, 2)), 0);
+    assert_same_end(a, str_fmt(a, "%s/whole", folder).p, r.checkpoint.folder);
+}
+
+/* What of a recipe, text or tokenizer does not fit to the checkpoint is named; nothing is touched.
+ */
+static void test_unfit(void **state) {
+    Arena *a = *state;
+    static const struct {
+        const char *set, *says;
+    } cases[] = {
+        {"batch.tokens=384", "batch.tokens was \"192\" and is \"384\" now"},
+        {"model.hidden_size=48", "model.hidden_size was"},
+        {"act=f32", "act was \"a16\""},
+        {"seed=9", "seed was \"1\""},
+    };
+    Err err = {0};
+    const char *short_run = "optim.steps=4";
+    Recipe r = tiny_recipe(a, "deepseek_v3", &short_run, 1);
+    assert_true(train_run(&r, 1, &err));
+    const char *state_file = str_fmt(a, "%s/step-000000004/state.json", r.checkpoint.folder).p;
+    const Hex before = file_hash(state_file);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        const char *set[] = {cases[i].set, "optim.steps=8"};
+        r = tiny_recipe(a, "deepseek_v3", set, 2);
+        err = (Err){0};
+        assert_false(train_run(&r, 1, &err));
+        if (!strstr(err.msg, cases[i].says)) print_message("%s: %s\n", cases[i].set, err.msg);
+        assert_non_null(strstr(err.msg, cases[i].says));
+    }
+    r = tiny_recipe(a, "deepseek_v3", &short_run, 1);
+    file_write(a, "text", STR("another text\n<|endoftext|>\n"));
+    err = (Err){0};
+    assert_false(train_run(&r, 1, &err));
+    assert_non_null(strstr(err.msg, "data.train or the tokenizer has changed"));
+    assert_string_equal(file_hash(state_file).z, before.z);
+    /* More steps are no obstacle. */
+    const char *longer = "optim.steps=6";
+    r = tiny_recipe(a, "deepseek_v3", &longer, 1);
+    err = (Err){0};
+    if (!train_run(&r, 1, &err)) fail_msg("%s", err.msg);
+    assert_true(os_exists(str_fmt(a, "%s/step-000000006", r.checkpoint.folder).p));
+}
+
+/* A state that is cut or changed is refused by name. */
+static void test_bad_state(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    const char *steps = "optim.steps=4";
+    Recipe r = tiny_recipe(a, "llama", &steps, 1);
+    assert_true(train_run(&r, 1, &err));
+    const char *path = "run/step-000000004/state.json";
+    Str good;
+    assert_true(os_read(a, &good, str_fmt(a, "%s/%s", folder, path).p, 1 << 20, &err));
+    static const char *const edits[][2] = {
+        {"\"row\": ", "\"row\": 99"},        {"\"step\": 4", "\"step\": 5"},
+        {"\"format\": 1", "\"format\": 2"},  {"\"epoch\": ", "\"epoch\": -"},
+        {"\"shard\": ", "\"chard\": "},      {"\"bits\": \"", "\"bits\": \"0"},
+        {"\"targets\": ", "\"targets\": -"}, {"{", "["}};
+    for (int64_t i = 0; i < COUNT(edits); i++) {
+        const char *at = strstr(good.p, edits[i][0]);
+        assert_non_null(at);
+        file_write(a, path,
+                   str_fmt(a, "%.*s%s%s", (int)(at - good.p), good.p, edits[i][1],
+                           at + strlen(edits[i][0])));
+        err = (Err){0};
+        const bool ok = train_run(&r, 1, &err);
+        if (ok) print_message("%s -> %s went unnoticed\n", edits[i][0], edits[i][1]);
+        assert_false(ok);
+        assert_int_equal(err.code, ERR_FORMAT);
+    }
+    file_write(a, path, good);
+    assert_true(train_run(&r, 1, &(Err){0}));
+}
+
+int resume_tests(void) {
+    const struct CMUnitTest tests[] = {ARENA_TEST(test_killed_deepseek),
+                                       ARENA_TEST(test_killed_llama), ARENA_TEST(test_interrupted),
+                                       ARENA_TEST(test_unfit), ARENA_TEST(test_bad_state)};
+    return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
+}

@@ -1,0 +1,226 @@
+/* whole.c -- whole runs of tiny models: they learn, on any number of lanes and any kernels to the
+ * same bits, allocate nothing on the way, stop at what is not finite, and leave a model folder
+ * behind. */
+#include "tests.h"
+
+#include <math.h>
+
+static Trainer *open_trainer(const Recipe *r, int64_t lanes) {
+    Trainer *t = NULL;
+    Err err = {0};
+    if (!trainer_open(&t, r, lanes, &err)) fail_msg("%s", err.msg);
+    return t;
+}
+
+/* Some steps of a fresh run; the losses go to `loss` unless it is NULL. */
+static Hex steps(const Recipe *r, int64_t lanes, int64_t n, double *loss) {
+    Trainer *t = open_trainer(r, lanes);
+    for (int64_t i = 0; i < n; i++) {
+        StepStats s;
+        Err err = {0};
+        if (!trainer_step(t, &s, &err)) fail_msg("%s", err.msg);
+        assert_int_equal(s.step, i + 1);
+        assert_in_range(s.targets, r->batch.tokens / 2, r->batch.tokens);
+        if (loss) loss[i] = s.loss;
+    }
+    Hex hex = model_hash(trainer_model(t));
+    trainer_close(t);
+    return hex;
+}
+
+static void test_lanes(void **state) {
+    static const char *const families[] = {"llama", "deepseek_v3"}, *const acts[] = {"act=f32",
+                                                                                     "act=a16"};
+    static const int64_t lanes[] = {1, 2, 3, 5};
+    for (int64_t f = 0; f < COUNT(families); f++)
+        for (int64_t a = 0; a < COUNT(acts); a++) {
+            const Recipe r = tiny_recipe(*state, families[f], &acts[a], 1);
+            const Hex one = steps(&r, 1, 3, NULL);
+            for (int64_t i = 1; i < COUNT(lanes); i++)
+                assert_string_equal(steps(&r, lanes[i], 3, NULL).z, one.z);
+        }
+}
+
+static void test_levels(void **state) {
+    const char *const acts[] = {"act=a16", "act=f32"};
+    for (int64_t a = 0; a < COUNT(acts); a++) {
+        const Recipe r = tiny_recipe(*state, "deepseek_v3", &acts[a], 1);
+        Hex best = {{0}};
+        for (int level = LEVEL_N; level >= LEVEL_REF; level--) {
+            Err err = {0};
+            if (!kern_init((Level)level, &err)) continue;
+            const Hex hex = steps(&r, 2, 2, NULL);
+            if (!best.z[0]) best = hex;
+            assert_string_equal(hex.z, best.z);
+        }
+        assert_true(kern_init(LEVEL_N, &(Err){0}));
+    }
+}
+
+/* A seed is another model and another order of the text; micro-batches are another order of sums.
+ */
+static void test_what_decides(void **state) {
+    const char *const set[] = {"seed=2", "batch.micro=192", "optim.lr=2e-3"};
+    Recipe r = tiny_recipe(*state, "llama", NULL, 0);
+    const Hex first = steps(&r, 1, 2, NULL);
+    assert_string_equal(steps(&r, 1, 2, NULL).z, first.z);
+    for (int64_t i = 0; i < COUNT(set); i++) {
+        r = tiny_recipe(*state, "llama", &set[i], 1);
+        assert_string_not_equal(steps(&r, 1, 2, NULL).z, first.z);
+    }
+}
+
+static double mean(const double *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] / (double)n;
+    return sum;
+}
+
+/* From nearly the entropy of 272 equal tokens, 5.6, down to words that can be guessed; a16 on the
+ * heels of f32. */
+static void test_learns(void **state) {
+    const char *const families[] = {"llama", "deepseek_v3"};
+    for (int64_t f = 0; f < COUNT(families); f++) {
+        double loss[2][100];
+        const char *set[] = {"act=f32", "optim.steps=100"};
+        Recipe r = tiny_recipe(*state, families[f], set, 2);
+        steps(&r, 2, 100, loss[0]);
+        set[0] = "act=a16";
+        r = tiny_recipe(*state, families[f], set, 2);
+        steps(&r, 2, 100, loss[1]);
+        assert_true(fabs(loss[1][0] - 5.6) < 0.1);
+        print_message("%s: loss %.3f -> %.3f (f32), %.3f -> %.3f (a16)\n", families[f], loss[0][0],
+                      mean(loss[0] + 90, 10), loss[1][0], mean(loss[1] + 90, 10));
+        assert_true(mean(loss[0] + 90, 10) < 2.2);
+        assert_true(fabs(mean(loss[0] + 90, 10) - mean(loss[1] + 90, 10)) < 0.1);
+    }
+}
+
+static void test_no_allocation(void **state) {
+    const Recipe r = tiny_recipe(*state, "deepseek_v3", NULL, 0);
+    Trainer *t = open_trainer(&r, 2);
+    StepStats s;
+    assert_true(trainer_step(t, &s, &(Err){0}));
+    const int64_t before = arena_used(trainer_model(t)->arena);
+    for (int i = 0; i < 40; i++)
+        assert_true(trainer_step(t, &s, &(Err){0})); /* over the end of an epoch */
+    assert_int_equal(arena_used(trainer_model(t)->arena), before);
+    trainer_close(t);
+}
+
+/* A weight that is not finite stops the run at its step; what can still be saved is as it was
+ * before. */
+static void test_not_finite(void **state) {
+    const Recipe r = tiny_recipe(*state, "deepseek_v3", NULL, 0);
+    Trainer *t = open_trainer(&r, 2);
+    StepStats s;
+    Err err = {0};
+    assert_true(trainer_step(t, &s, &err));
+    Model *m = trainer_model(t);
+    m->norm->master[3] = INFINITY;
+    const Hex before = model_hash(m);
+    assert_false(trainer_step(t, &s, &err));
+    assert_non_null(strstr(err.msg, "step 2: "));
+    assert_non_null(strstr(err.msg, "is not finite"));
+    assert_string_equal(model_hash(m).z, before.z);
+    assert_int_equal(trainer_steps(t), 1);
+    trainer_close(t);
+}
+
+/* A run from its recipe to a folder that opens as a model, with its log and its loss on held-out
+ * text. */
+static void test_run(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    const char *set[] = {"checkpoint.keep=3", NULL, "eval.every=10", "eval.tokens=500"};
+    set[1] = str_fmt(a, "data.valid=%s/text", folder).p;
+    const Recipe r = tiny_recipe(a, "deepseek_v3", set, 4);
+    if (!train_run(&r, 2, &err)) fail_msg("%s", err.msg);
+
+    Store *s;
+    Model *m;
+    Str words, log;
+    assert_true(store_open(&s, a, r.checkpoint.folder, &err) && model_open(&m, a, s, &err));
+    assert_int_equal(store_step(s), 20);
+    assert_int_equal(m->cfg.E, 8);
+    assert_int_equal(m->cfg.eos[0], BYTES_END);
+    assert_string_equal(m->cfg.recorded_mla, "expanded");
+    assert_true(store_json(s, a, "tokenizer.json", &words, &err));
+    assert_true(str_eq(words, bytes_tokenizer(a)));
+    store_close(s);
+    assert_true(os_exists(str_fmt(a, "%s/step-000000010", r.checkpoint.folder).p));
+    assert_false(os_exists(str_fmt(a, "%s/step-000000005", r.checkpoint.folder).p));
+
+    assert_true(
+        os_read(a, &log, str_fmt(a, "%s/metrics.jsonl", r.checkpoint.folder).p, 1 << 20, &err));
+    int64_t lines = 0, valid = 0;
+    for (const char *p = log.p; (p = strstr(p, "\"step\"")); p++) lines++;
+    for (const char *p = log.p; (p = strstr(p, "\"valid_loss\"")); p++) valid++;
+    assert_int_equal(valid, 2);
+    assert_int_equal(lines, 22);
+    /* Once more: everything is done, nothing happens. */
+    const Hex before =
+        file_hash(str_fmt(a, "%s/step-000000020/model.safetensors", r.checkpoint.folder).p);
+    assert_true(train_run(&r, 1, &err));
+    assert_string_equal(
+        file_hash(str_fmt(a, "%s/step-000000020/model.safetensors", r.checkpoint.folder).p).z,
+        before.z);
+}
+
+/* init_from takes shape and weights of a checkpoint and begins anew at step 0. */
+static void test_init_from(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    Recipe r = tiny_recipe(a, "llama", NULL, 0);
+    assert_true(train_run(&r, 2, &err));
+    Trainer *t = open_trainer(&r, 1);
+    const Hex trained = model_hash(trainer_model(t));
+    trainer_close(t);
+    Str yaml = str_fmt(
+        a,
+        "init_from: %s/run\ntokenizer: %s/tokenizer.json\ndata: {train: %s/text, cache: %s/cache}\n"
+        "batch: {sequence: 48, tokens: 96}\noptim: {lr: 1e-4, steps: 3}\ncheckpoint: {folder: "
+        "%s/second}\n",
+        folder, folder, folder, folder, folder);
+    assert_true(recipe_read(&r, a, file_write(a, "second.yaml", yaml), NULL, 0, &err));
+    t = open_trainer(&r, 1);
+    assert_int_equal(trainer_steps(t), 0);
+    assert_string_equal(model_hash(trainer_model(t)).z, trained.z);
+    StepStats s;
+    assert_true(trainer_step(t, &s, &err));
+    assert_true(s.loss < 4.5);
+    trainer_close(t);
+}
+
+/* What does not fit is said before anything is made. */
+static void test_refused(void **state) {
+    static const struct {
+        const char *set, *says;
+    } cases[] = {
+        {"tokenizer=nowhere.json", "nowhere.json"},
+        {"data.train=nowhere.txt", "nowhere.txt"},
+        {"data.end=<|stop|>", "has no token \"<|stop|>\""},
+        {"model.vocab_size=100", "must be in the vocabulary"},
+        {"model.num_attention_heads=5", "num_attention_heads"},
+        {"data.separator=---", "has no token \"---\""},
+        {"batch.tokens=48000000", "MB"},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        Err err = {0};
+        Trainer *t;
+        const char *set[] = {cases[i].set, "batch.micro=0"};
+        Recipe r = tiny_recipe(*state, "llama", set, 2);
+        assert_false(trainer_open(&t, &r, 1, &err));
+        if (!strstr(err.msg, cases[i].says)) print_message("%s: %s\n", cases[i].set, err.msg);
+        assert_non_null(strstr(err.msg, cases[i].says));
+        assert_false(os_exists(r.checkpoint.folder));
+    }
+}
+
+int whole_tests(void) {
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(test_lanes),  ARENA_TEST(test_levels),        ARENA_TEST(test_what_decides),
+        ARENA_TEST(test_learns), ARENA_TEST(test_no_allocation), ARENA_TEST(test_not_finite),
+        ARENA_TEST(test_run),    ARENA_TEST(test_init_from),     ARENA_TEST(test_refused)};
+    return cmocka_run_group_tests_name("whole", tests, NULL, NULL);
+}
