@@ -154,6 +154,9 @@ static bool logits(const Job *job, const char *path, Err *err) {
                 chunk = job->chunk ? MIN(job->chunk, T) : T;
         spec.rows = chunk * n, spec.logit_rows = chunk, spec.spans = n, spec.positions = T;
         spec.pages = n * (round_up(T, PAGE) / PAGE), spec.hidden = job->hidden;
+        if (T > s.model->cfg.max_positions)
+            log_at(LOG_WARN, "%lld tokens are more than the %lld positions that %s was made for", (long long)T,
+                   (long long)s.model->cfg.max_positions, s.path);
         ok = session_plan(&s, &spec, err);
         if (ok) {
             const Config *c = &s.model->cfg;

@@ -491,9 +491,6 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     if (s->training && m->cfg.mla && s->mla != MLA_EXPANDED)
         return err_set(err, ERR_USAGE, "training runs with the expanded form of MLA");
     CHECK(!s->training || m->param[0].master);
-    if (s->positions > m->cfg.max_positions)
-        return err_set(err, ERR_LIMIT, "the model is made for %lld positions, %lld are asked for",
-                       (long long)m->cfg.max_positions, (long long)s->positions);
     return true;
 }
 
