@@ -346,17 +346,20 @@ static int64_t system_number(const char *path, const char *name, int64_t unit) {
     return at && sscanf(at + strlen(name), "%lld", &v) == 1 ? v * unit : -1;
 }
 
-/* The affinity mask, and what a container is granted ("quota period" of cgroup 2). */
+/* The affinity mask, and what a container is granted ("quota period" of cgroup 2). Asked once:
+ * lanes narrow the masks of their threads. */
 int64_t os_cpus(void) {
+    static _Atomic int64_t known;
     cpu_set_t set;
-    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                            : sysconf(_SC_NPROCESSORS_ONLN);
     char text[64];
     long long quota, period;
+    if (atomic_load(&known)) return known;
+    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     system_text("/sys/fs/cgroup/cpu.max", text, sizeof text);
     if (sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0)
         n = MIN(n, (quota + period - 1) / period);
-    return MAX(n, 1);
+    atomic_store(&known, MAX(n, 1));
+    return known;
 }
 
 /* arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): without it the first tile instruction

@@ -1,5 +1,7 @@
-/* team.c -- tests of lanes: shares, barriers, float mode. */
+/* team.c -- tests of lanes: shares, barriers, CPUs, float mode. */
+#define _GNU_SOURCE
 #include "tests.h"
+#include <sched.h>
 
 enum { LANES = 5 };
 
@@ -75,6 +77,33 @@ static void test_barrier(void **state) {
         }
 }
 
+/* Each lane has CPUs of its own, as long as there are enough; the opener gets its own back. */
+static void note_cpus(Lane l, void *arg) {
+    cpu_set_t *sets = arg;
+    sched_getaffinity(0, sizeof sets[l.i], &sets[l.i]);
+}
+
+static void test_cpus(void **state) {
+    (void)state;
+    cpu_set_t before, after, sets[LANES], both;
+    sched_getaffinity(0, sizeof before, &before);
+    for (int64_t n = 1; n <= MIN(LANES, os_cpus()); n++) {
+        Team *t = team_open(n);
+        team_run(t, note_cpus, sets);
+        for (int64_t i = 0; i < n; i++) {
+            assert_true(CPU_COUNT(&sets[i]) >= CPU_COUNT(&before) / n);
+            for (int64_t j = 0; j < i; j++) {
+                CPU_AND(&both, &sets[i], &sets[j]);
+                assert_int_equal(CPU_COUNT(&both), 0);
+            }
+        }
+        assert_int_equal(os_cpus(), MIN(os_cpus(), CPU_COUNT(&before)));
+        team_close(t);
+        sched_getaffinity(0, sizeof after, &after);
+        assert_true(CPU_EQUAL(&before, &after));
+    }
+}
+
 /* Subnormals are zero, as inputs and as results, and 1 + 2^-24 rounds to even, in every lane. */
 static void try_floats(Lane l, void *arg) {
     volatile float tiny = f32_of_bits(1), small = 0x1p-100f, one = 1, half_ulp = 0x1p-24f;
@@ -124,7 +153,8 @@ static void test_nested(void **state) {
 int test_team(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges),  cmocka_unit_test(test_run),
-        cmocka_unit_test(test_barrier), cmocka_unit_test(test_float_mode),
+        cmocka_unit_test(test_barrier), cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_float_mode),
 #if defined(__x86_64__)
         cmocka_unit_test(test_float_mode_checked),
 #endif
