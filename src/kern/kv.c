@@ -36,25 +36,44 @@ static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const floa
     }
 }
 
-static void position_put(const KvShape *s, int64_t off, const Span *span, int64_t pos, int64_t head, const float *k,
-                         const float *v) {
-    uint8_t *chunk = chunk_at(s, off, span, pos, head);
-    key_put(chunk, s, pos % CHUNK, k);
-    if (!s->v_of_k) value_put(chunk + k_bytes(s), s, pos % CHUNK, v);
+/* Keys key0..key0+n-1 of one chunk. Where they fill a panel of K, or 32 of the summed index of V, they go in at once. */
+static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n, const float *k, int64_t ldk,
+                      const float *v, int64_t ldv) {
+    Pack pack = kv_pack(s);
+    for (int64_t i = 0, step; i < n; i += step) {
+        int64_t key = key0 + i;
+        step = key % PANEL == 0 && n - i >= PANEL ? PANEL : 1;
+        if (step == 1) key_put(chunk, s, key, k + i * ldk);
+        else panel_turn(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk, PANEL, 0, s->dk);
+    }
+    uint8_t *panels = chunk + k_bytes(s);
+    for (int64_t i = 0, step; i < n && !s->v_of_k; i += step) {
+        int64_t key = key0 + i, stride = panel_stride(pack, CHUNK);
+        step = key % TILE_K == 0 && n - i >= TILE_K ? TILE_K : 1;
+        if (step == 1) value_put(panels, s, key, v + i * ldv);
+        for (int64_t j = 0; j < s->dv && step > 1; j += PANEL)
+            panel_rows(panels + j / PANEL * stride, pack, v + i * ldv + j, ldv, MIN(s->dv - j, PANEL), key, TILE_K);
+    }
+}
+
+/* A piece is what a span puts into one chunk of one head. */
+static int64_t span_pieces(const Span *p, int64_t heads) {
+    return p->n ? ((p->pos + p->n - 1) / CHUNK - p->pos / CHUNK + 1) * heads : 0;
 }
 
 void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n_spans, const float *k, int64_t ldk,
               const float *v, int64_t ldv) {
-    int64_t total = 0, start = 0;
-    for (int64_t i = 0; i < n_spans; i++) total += span[i].n * s->heads;
-    Range r = lane_range(l, total);
+    int64_t pieces = 0, start = 0;
+    for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, s->heads);
+    Range r = lane_range(l, pieces);
     for (int64_t i = 0; i < n_spans; i++) {
         const Span *p = span + i;
-        int64_t end = start + p->n * s->heads;
+        int64_t end = start + span_pieces(p, s->heads);
         for (int64_t at = MAX(r.lo, start); at < MIN(r.hi, end); at++) {
-            int64_t row = (at - start) / s->heads, head = (at - start) % s->heads;
-            const float *vh = s->v_of_k ? NULL : v + (p->row + row) * ldv + head * s->dv;
-            position_put(s, off, p, p->pos + row, head, k + (p->row + row) * ldk + head * s->dk, vh);
+            int64_t head = (at - start) % s->heads, c = p->pos / CHUNK + (at - start) / s->heads;
+            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n), row = p->row + lo - p->pos;
+            const float *vh = s->v_of_k ? NULL : v + row * ldv + head * s->dv;
+            chunk_put(s, chunk_at(s, off, p, lo, head), lo % CHUNK, hi - lo, k + row * ldk + head * s->dk, ldk, vh, ldv);
         }
         start = end;
     }
