@@ -49,6 +49,7 @@ Names param_names(const Model *m, const Param *p);
 /* ---- the plan's memory (plan.c) -------------------------------------------------------------- */
 
 typedef struct PlanState {
+    int64_t lanes;                              /* of the team that work memory is for */
     Weight *weight;             /* (n_params) panels of each matrix that is multiplied */
     Weight *uk, *uv;            /* (L) absorbed MLA: W_UK transposed and W_UV, a matrix a head */
     double *inv_freq, rope_factor;      /* (rope.dim / 2) */
@@ -88,6 +89,9 @@ void project(Lane l, float *y, int64_t ldy, const Param *w, Input *x, StoreMode 
 /* The same with matrix g.matrix for the rows of each group. */
 void project_groups(Lane l, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups);
+/* h = silu(g) * u, (n, F) each, for a product of h that follows. */
+void gate_rows(Lane l, const Plan *p, float *h, const float *g, const float *u, int64_t n,
+               int64_t F);
 /* dst (n, ldd) = src (n, lds), k numbers a row. Nothing to do where they are the same. */
 void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
                int64_t k);

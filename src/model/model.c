@@ -17,6 +17,7 @@ static void batch_check(const Plan *p, const Batch *b) {
 static void step_begin(Lane l, Plan *p, const Batch *b) {
     PlanState *s = p->state;
     const Config *c = &p->model->cfg;
+    CHECK(l.n <= s->lanes);
     if (l.i == 0) {
         batch_check(p, b);
         for (int64_t i = 0; i < b->n_spans; i++)

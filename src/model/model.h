@@ -142,7 +142,7 @@ typedef struct Plan {
 } Plan;
 /* Computes the budget, refuses (ERR_LIMIT, naming the three largest items) what exceeds `limit`
  * bytes (0: what the machine has free), then allocates in `a` and packs the weights on the team.
- * Training refuses quantised act and absorbed MLA. */
+ * Later steps may run on teams of as many lanes or fewer. Training refuses quantised act and absorbed MLA. */
 bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);

@@ -301,6 +301,7 @@ static void work_build(Room *r, PlanState *s, int64_t lanes) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
     int64_t N = spec->rows, half = c->rope.dim / 2;
+    s->lanes = lanes;
     s->inv_freq = room_touched(r, half * 8);
     s->pos = room_touched(r, N * 8);
     s->cos = room_f32(r, N, half);
