@@ -12,7 +12,7 @@ void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y,
     Input in = input_of(l, p, a->fn, b->n, c->C, c->C);
     project(lane_quiet(l), a->g, F, gate, &in, STORE_SET);
     project(l, a->u, F, up, &in, STORE_SET);
-    silu_mul(l, a->h, a->g, a->u, b->n * F);
+    gate_rows(l, p, a->h, a->g, a->u, b->n, F);
     in = input_of(l, p, a->h, b->n, F, F);
     project(l, y, c->C, down, &in, mode);
 }

@@ -40,7 +40,7 @@ bool moe(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y)
     in = input_gathered(l, p, a->fn, a->row, slots, c->C, c->C);
     project_groups(lane_quiet(l), a->gx, F, panels(p, w->gate_x), &in, a->group, a->n_groups);
     project_groups(l, a->ux, F, panels(p, w->up_x), &in, a->group, a->n_groups);
-    silu_mul(l, a->hx, a->gx, a->ux, slots * F);
+    gate_rows(l, p, a->hx, a->gx, a->ux, slots, F);
     in = input_of(l, p, a->hx, slots, F, F);
     project_groups(l, a->yx, c->C, panels(p, w->down_x), &in, a->group, a->n_groups);
     if (p->spec.act != ACT_F32) round_rows(l, a->yx, c->C, slots, c->C);

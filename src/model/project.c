@@ -33,6 +33,15 @@ void project_groups(Lane l, float *y, int64_t ldy, const Weight *w, Input *x, co
     linear_groups(l, y, ldy, w, input_rows(x, w->pack), g, n_groups);
 }
 
+/* By rows, as the product packs them: a lane goes on with its own. f32 rows are not packed. */
+void gate_rows(Lane l, const Plan *p, float *h, const float *g, const float *u, int64_t n,
+               int64_t F) {
+    Range r = lane_range(l, n);
+    int64_t at = r.lo * F;
+    silu_mul(lane_alone(l), h + at, g + at, u + at, (r.hi - r.lo) * F);
+    if (p->spec.act == ACT_F32) lane_sync(l);
+}
+
 void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
                int64_t k) {
     if (dst == src) return;
