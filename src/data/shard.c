@@ -37,8 +37,7 @@ static void key_of(char key[65], Str text, const ShardSpec *spec) {
     sha256_hex(&h, key);
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool bad(const char *path, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s", path, what);
@@ -109,8 +108,7 @@ void shard_close(Shard *s) {
     *s = (Shard){0};
 }
 
-/* ---- the cache
- * ---------------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 /* A shard that is there but not fit for use is made again: it is a cache, the text is the truth. */
 static bool open_cached(Shard *s, Arena *a, const char *path, const char *key, bool *found) {

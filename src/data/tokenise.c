@@ -19,8 +19,7 @@ typedef struct Walk {
     Str rest, doc, separator;
 } Walk;
 
-/* ---- text -> documents -> units
- * ------------------------------------------------------------------------ */
+/* ---- text -> documents -> units -------------------------------------------------------------- */
 
 static bool is_break(char c) { return c == '\n' || c == '\r'; }
 
@@ -77,8 +76,7 @@ static bool next_unit(Walk *w, Unit *u) {
     return true;
 }
 
-/* ---- a wave on the lanes
- * ---------------------------------------------------------------------------------- */
+/* ---- a wave on the lanes --------------------------------------------------------------------- */
 
 typedef struct LaneWork {
     Arena *ids_arena, *scratch;
@@ -121,9 +119,7 @@ static int64_t fill_wave(Maker *m, Walk *w) {
     return m->n_units;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static bool put(Maker *m, const void *p, int64_t n, Err *err) {
     sha256_add(&m->sum, p, n);

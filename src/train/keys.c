@@ -89,8 +89,7 @@ const Key recipe_keys[] = {
 };
 const int64_t recipe_n_keys = COUNT(recipe_keys);
 
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool refuse(const Key *k, Str value, const char *from, const char *wanted, Err *err) {
     return err_set(err, ERR_USAGE, "%s: %s is \"%.*s\", expected %s", from, k->name, STRF(value),

@@ -14,8 +14,7 @@
 
 enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20 };
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static json_t *recipe_json(const Recipe *r) {
     json_t *o = json_object();
@@ -82,9 +81,7 @@ bool trainer_save(Trainer *t, Err *err) {
     return ok;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 bool resume_find(bool *found, const Trainer *t, Err *err) {
     const char *folder = t->recipe->checkpoint.folder;

@@ -6,8 +6,7 @@ enum { TOKENIZER_BYTES = 1 << 27 };
 /* Address space, not memory: the plan says what is used. */
 static const int64_t RUN_BYTES = 1ll << 44, SCRATCH_BYTES = 1ll << 40;
 
-/* ---- tokenizer
- * ---------------------------------------------------------------------------------------- */
+/* ---- tokenizer ------------------------------------------------------------------------------- */
 
 /* A neighbour of tokenizer.json that need not be there. */
 static bool read_beside(Str *out, Arena *a, const char *folder, const char *name, Err *err) {
@@ -41,8 +40,7 @@ bool words_open(Words *w, Arena *a, const Recipe *r, Err *err) {
     return end_token(w, r, err);
 }
 
-/* ---- shards
- * -------------------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 static const char *cache_folder(Arena *a, const Recipe *r) {
     if (r->data.cache[0]) return r->data.cache;
@@ -64,8 +62,7 @@ static bool shards_open(Trainer *t, Err *err) {
     return !spec.text[0] || shard_open(&t->valid, t->arena, &spec, t->team, err);
 }
 
-/* ---- model
- * ---------------------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 static bool fresh_model(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
@@ -99,8 +96,7 @@ static bool model_start(Trainer *t, bool resumed, Err *err) {
                (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->words.tok));
 }
 
-/* ---- plan and work memory
- * ---------------------------------------------------------------------------------- */
+/* ---- plan and work memory -------------------------------------------------------------------- */
 
 static bool plan_start(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;

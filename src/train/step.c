@@ -78,8 +78,7 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     return true;
 }
 
-/* ---- held-out text
- * ------------------------------------------------------------------------------------------ */
+/* ---- held-out text --------------------------------------------------------------------------- */
 
 static void check_lanes(Lane l, void *arg) {
     Trainer *t = arg;

@@ -3,69 +3,64 @@
  * Promises: weights after n steps are the same bits for a recipe, its text and its tokenizer,
  * whatever the number of lanes, the CPU, and however often the run was killed and resumed. The
  * forward is the engine's: log-probabilities computed here and in infer/ are the same bits.
- * Whatever happens, checkpoint.folder opens as the last checkpoint that was finished. Ownership: a
- * Recipe lives in the arena it was read into. A Trainer owns its arenas, its team, the mapped
- * shards and the model, all given back by trainer_close. Nothing is allocated in a step after the
- * first (checkpoints and messages use an arena of their own that is emptied again).
+ * Whatever happens, checkpoint.folder opens as the last checkpoint that was finished.
+ * Ownership: a Recipe lives in the arena it was read into. A Trainer owns its arenas, its team, the
+ * mapped shards and the model, all given back by trainer_close; the Recipe must outlive it. Nothing
+ * is allocated in a step after the first (checkpoints and messages use an arena of their own that
+ * is emptied again).
  * Threads: functions with a Lane run on every lane of a team; the others on one thread, the one
  * that opened the trainer. Only one process trains in a checkpoint folder.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
- * adding up -> norm, clipping -> AdamW -> panels anew. docs/contract.md section 6 and 7 say every
+ * adding up -> norm, clipping -> AdamW -> panels anew. docs/contract.md 6 and 7 give every
  * order. */
 #pragma once
 #include "base/base.h"
 #include "data/data.h"
 #include "model/model.h"
 
-/* ---- recipes
- * -------------------------------------------------------------------------------------------- */
+/* ---- recipes --------------------------------------------------------------------------------- */
 
 /* A YAML file of sections; a key's name here is its name there and in --set: `optim: {lr: 3e-4}`,
- * `--set optim.lr=3e-4`. Numbers are strict (no octal, no trailing letters, ranges checked, whole
- * numbers where counts are meant), unknown keys are refused with the nearest known one, missing
- * ones named. Keys of model.* are those of Hugging Face's config.json and go through the same
- * reader. docs/training.md explains all of them. */
+ * `--set optim.lr=3e-4`. Numbers are strict (no trailing letters, ranges checked, whole numbers
+ * where counts are meant), unknown keys are refused with the nearest known one, missing ones
+ * named. Keys of model.* are those of Hugging Face's config.json and go through the same reader.
+ * docs/training.md explains all of them. */
 typedef struct Recipe {
-    const char *path; /* the file, for messages */
+    const char *path;               /* the file, for messages */
     struct {
-        const char *family;       /* llama, deepseek_v2, deepseek_v3; "" with init_from */
-        int64_t vocab_size;       /* 0: the tokenizer's */
-        double initializer_range; /* standard deviation of fresh matrices */
-        Str json;                 /* the section as the members of a config.json */
+        const char *family;         /* llama, deepseek_v2, deepseek_v3; "" with init_from */
+        int64_t vocab_size;         /* 0: the tokenizer's */
+        double initializer_range;   /* standard deviation of fresh matrices */
+        Str json;                   /* the section as members of a config.json */
     } model;
-    const char *init_from; /* start from these weights: a folder or file; "": fresh */
-    const char *tokenizer; /* a tokenizer.json, or the folder it lies in; copied to checkpoints */
+    const char *init_from;          /* start from the weights of this folder or file; "": fresh */
+    const char *tokenizer;          /* a tokenizer.json, or the folder it lies in; goes along into
+                                     * checkpoints */
     struct {
-        const char *train, *valid; /* text files; valid may be "" */
-        const char *separator;     /* the line between documents */
-        const char *end; /* the special token behind a document; "": that of the separator's name */
-        const char *cache; /* folder of token shards; "": under $XDG_CACHE_HOME */
+        const char *train, *valid;  /* text files; valid may be "" */
+        const char *separator;      /* the line between documents */
+        const char *end;            /* the token behind a document; "": separator's */
+        const char *cache;          /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
-        int64_t sequence; /* places in a row */
-        int64_t tokens;   /* places in a step: a multiple of sequence */
-        int64_t micro;    /* places in one forward: divides tokens; 0: all of them */
+        int64_t sequence;           /* places in a row */
+        int64_t tokens;             /* places in a step: a multiple of micro */
+        int64_t micro;              /* places in one forward: a multiple of sequence */
     } batch;
     struct {
-        double lr, lr_min, betas[2], eps, weight_decay,
-            clip; /* clip 0: none; lr_min: where cosine ends */
+        double lr, lr_min;          /* peak; where a cosine ends */
+        double betas[2], eps, weight_decay;
+        double clip;                /* norm above which gradients are scaled down; 0: never */
         int64_t warmup, steps;
-        const char *schedule; /* constant, cosine */
+        const char *schedule;       /* constant, cosine */
     } optim;
-    Act act;
+    Act act;                        /* f32, a16 */
     uint64_t seed;
-    struct {
-        const char *folder;
-        int64_t every, keep;
-    } checkpoint;
-    struct {
-        int64_t every, tokens;
-    } eval; /* every 0: only at the end; tokens of data.valid, 0: all */
-    struct {
-        int64_t every;
-    } log;     /* steps a line of <folder>/metrics.jsonl */
-    Str *text; /* private: every key's value, as recipe_print writes it */
+    struct { const char *folder; int64_t every, keep; } checkpoint;
+    struct { int64_t every, tokens; } eval;     /* every 0: at the end only; tokens 0: all */
+    struct { int64_t every; } log;              /* steps a line of <folder>/metrics.jsonl */
+    Str *text;                      /* private: every key's value, as recipe_print writes it */
 } Recipe;
 
 /* Reads the file, then each "key=value" of `set`, which wins. */
@@ -74,8 +69,7 @@ bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, 
 /* All keys with their values, defaults included, one "section.key: value" a line. */
 void recipe_print(const Recipe *r, Buf *out);
 
-/* ---- training
- * ---------------------------------------------------------------------------------------------- */
+/* ---- training -------------------------------------------------------------------------------- */
 
 /* All of it, as `lisao train` does it: opens or resumes, prints the plan, trains to optim.steps
  * with live loss, tokens/s and ETA on stderr, logs, validates, checkpoints. lanes 0: as many as
@@ -85,52 +79,47 @@ bool train_run(const Recipe *r, int64_t lanes, Err *err) CHECKED;
 
 typedef struct Trainer Trainer;
 typedef struct StepStats {
-    int64_t step;         /* 1 for the first */
-    int64_t targets;      /* tokens that were predicted in it */
-    double loss;          /* mean, natural log, before the step */
-    double grad_norm, lr; /* norm before clipping */
+    int64_t step;                   /* 1 for the first */
+    int64_t targets;                /* tokens that were predicted in it */
+    double loss;                    /* mean, natural log, before the step */
+    double grad_norm, lr;           /* norm before clipping */
 } StepStats;
 
 /* Builds everything a run needs. When checkpoint.folder has a checkpoint the run goes on from the
  * newest; what of the recipe, the text or the tokenizer does not fit to it is named, and nothing is
  * touched. */
 bool trainer_open(Trainer **t, const Recipe *r, int64_t lanes, Err *err) CHECKED;
-void trainer_close(Trainer *t); /* NULL is fine */
+void trainer_close(Trainer *t);     /* NULL is fine */
 /* One optimiser step. A loss or gradient that is not finite is an error naming step and tensor;
  * weights are then as before the step. */
 bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
-/* Mean loss over eval.tokens of data.valid (rows in their own order). ERR_USAGE without data.valid.
- */
+/* Mean loss over eval.tokens of data.valid, rows in their own order. ERR_USAGE without
+ * data.valid. */
 bool trainer_eval(Trainer *t, double *loss, Err *err) CHECKED;
-/* Writes the checkpoint of the step just done: weights, config.json, tokenizer.json, moments,
+/* Writes the checkpoint of the step just done: weights, config.json, tokenizer.json, moments and
  * state.json. */
 bool trainer_save(Trainer *t, Err *err) CHECKED;
-int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
+int64_t trainer_steps(const Trainer *t);        /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
 
-/* ---- loss (also what a rollout is held against)
- * ---------------------------------------------------------------- */
+/* ---- loss (also what a rollout is held against) ---------------------------------------------- */
 
-/* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]): the sampler's formula. logits (n, V).
- */
+/* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]), the sampler's formula; (n, V). */
 void token_logprobs(Lane l, float *logprob, const float *logits, const int32_t *target, int64_t n,
                     int64_t V);
-/* logits become their gradients of scale * sum of -log p(target), in place; logprob (n) is set as
- * above. */
+/* logits become, in place, their gradients of scale * sum of -log p(target); logprob as above. */
 void loss_back(Lane l, float *logprob, float *logits, const int32_t *target, float scale, int64_t n,
                int64_t V);
 
-/* ---- optimiser
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- optimiser ------------------------------------------------------------------------------- */
 
-/* The rate of step 1.. : linear warm-up over optim.warmup steps, then constant, or half a cosine
- * down to lr_min. */
+/* The rate of step 1, 2, ..: linear warm-up over optim.warmup steps, then constant, or half a
+ * cosine down to lr_min. */
 double rate_at(const Recipe *r, int64_t step);
 /* sqrt of the sum of squares of all gradients (frozen tensors have none), the same for any number
- * of lanes. Called on every lane; square (m->n_params) is shared and receives each tensor's sum. */
+ * of lanes. square (m->n_params) is shared by the lanes and receives each tensor's sum. */
 double grad_norm(Lane l, const Model *m, double *square);
-/* AdamW step number `step` on every tensor: gradients are multiplied by `scale` first; decay on
+/* AdamW step number `step` on every tensor; gradients are multiplied by `scale` first. Decay on
  * matrices only. */
 void optim_step(Lane l, Model *m, const Recipe *r, int64_t step, float scale);

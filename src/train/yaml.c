@@ -78,8 +78,7 @@ static void schema_make(Arena *a, Schema *s) {
                                      .mapping = {.fields = s->top}};
 }
 
-/* ---- what went wrong
- * ------------------------------------------------------------------------------------ */
+/* ---- what went wrong ------------------------------------------------------------------------- */
 
 /* The library's error lines, one after the other, each without its "Load: ". */
 static void note(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
@@ -138,9 +137,7 @@ static bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, con
     return err_set(err, ERR_USAGE, "%s: %s (%.*s)", from, cyaml_strerror(code), STRF(line));
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static Str slot_text(Arena *a, const Loaded *in, int64_t i) {
     if (!in || !in->slot[i].z) return (Str){0};
@@ -190,8 +187,7 @@ static bool values_set(Recipe *r, Arena *a, const Str *value, Err *err) {
     return true;
 }
 
-/* ---- keys that must fit each other
- * ------------------------------------------------------------------------------ */
+/* ---- keys that must fit each other ----------------------------------------------------------- */
 
 /* The model's section as members of a config.json: "\"hidden_size\": 64, ". */
 static Str model_json(Arena *a, const Recipe *r) {

@@ -28,8 +28,7 @@ static void test_rate(void **state) {
     assert_true(rate_at(&r, 1) == 1e-3);
 }
 
-/* ---- a model of two tensors, against a plain double twin
- * --------------------------------------------------- */
+/* ---- a model of two tensors, against a plain double twin ------------------------------------- */
 
 enum { ROWS = 3, COLS = 37, BIAS = 21 };
 
@@ -116,8 +115,7 @@ static void test_adamw(void **state) {
     }
 }
 
-/* ---- five steps of a reference model
- * ---------------------------------------------------------------------------- */
+/* ---- five steps of a reference model --------------------------------------------------------- */
 
 typedef struct Run {
     Model *m;

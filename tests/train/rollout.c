@@ -83,8 +83,7 @@ static void rollouts(Arena *a, Trainer *t, Act act, Roll *roll) {
     for (int64_t i = KEPT; i < ALL; i++) assert_int_equal(roll[i].finish, FINISH_CANCEL);
 }
 
-/* ---- the trainer's side
- * ------------------------------------------------------------------------------------ */
+/* ---- the trainer's side ---------------------------------------------------------------------- */
 
 typedef struct Score {
     Plan *plan;
