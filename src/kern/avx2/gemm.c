@@ -1,5 +1,5 @@
-/* gemm.c -- the float products: register blocks of up to 4 rows by one panel for kern/wide/blocks.h. 8
- * chains hide the 4 cycles of an fma at two a cycle. */
+/* gemm.c -- the float products: register blocks of up to 4 rows by one panel for
+ * kern/wide/blocks.h. 8 chains hide the 4 cycles of an fma at two a cycle. */
 #include "kern/avx2/avx2.h"
 #include "kern/wide/blocks.h"
 

@@ -3,7 +3,7 @@
 #include "kern/avx512/avx512.h"
 
 /* One dword of VDPBF16PS as the contract has it: the product of the high words is added first, then
- * that of the low words, each by one fma. Runs under FTZ and DAZ, which the instruction always has. */
+ * that of the low words, each by one fma. Runs under FTZ and DAZ, as the instruction does. */
 static float dpbf16_model(float acc, uint32_t a, uint32_t b) {
     const __m128 hi = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a & 0xffff0000u)),
                                    _mm_set_ss(f32_of_bits(b & 0xffff0000u)), _mm_set_ss(acc));

@@ -27,12 +27,6 @@ typedef struct Operands {
     int64_t ldx, ldw;                           /* bytes from row to row, from panel to panel */
 } Operands;
 
-/* The largest share of `left` rows that leaves no block much smaller than the others. */
-static inline int64_t block_rows(int64_t left) {
-    int64_t blocks = (left + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    return (left + blocks - 1) / blocks;
-}
-
 static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) {
     int64_t p = MIN(left, BLOCK_PANELS);
     while (!b->fn[rows - 1][p - 1]) p--;
@@ -44,9 +38,9 @@ static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) 
 static inline void tile_slice(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels,
                               int64_t k, bool first) {
     for (int64_t j = 0, p; j < panels; j += p) {
-        p = block_panels(b, block_rows(n), panels - j);
+        p = block_panels(b, even_share(n, BLOCK_ROWS), panels - j);
         for (int64_t i = 0, r; i < n; i += r) {
-            r = block_rows(n - i);
+            r = even_share(n - i, BLOCK_ROWS);
             b->fn[r - 1][p - 1](c + i * TILE_COLS + j * PANEL, a.x + i * a.ldx, a.ldx,
                                 a.w + j * a.ldw, a.ldw, k, first);
         }
@@ -92,12 +86,13 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
 
 static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
                                int64_t m, int64_t k, StoreMode mode) {
-    for (int64_t i = 0; i < n; i += TILE_ROWS)
+    for (int64_t i = 0, rows; i < n; i += rows) {
+        rows = MIN(round_up(even_share(n - i, TILE_ROWS), BLOCK_ROWS), n - i);
         for (int64_t j = 0; j < m; j += TILE_COLS) {
             Operands at = {a.x + i * a.ldx, a.w + j / PANEL * a.ldw, a.ldx, a.ldw};
-            tile_product(b, y + i * ldy + j, ldy, at, MIN(n - i, TILE_ROWS), MIN(m - j, TILE_COLS),
-                         k, mode);
+            tile_product(b, y + i * ldy + j, ldy, at, rows, MIN(m - j, TILE_COLS), k, mode);
         }
+    }
 }
 
 static inline void gemm_bf16_blocks(const Blocks *b, float *y, int64_t ldy, const uint16_t *x,

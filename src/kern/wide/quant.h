@@ -1,5 +1,5 @@
-/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level, after
- * its header (wide.h) and these of its own:
+/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level,
+ * after its header (wide.h) and these of its own:
  *
  *   Unpacked, unpack_q4_1(w), unpack_q8_0(w)   one block of one panel, ready for the products
  *   ROW_PANELS                                 how many of them a row passes at once, 1 or 2
@@ -15,8 +15,8 @@ INLINE void prefetch(const uint8_t *p, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
 }
 
-/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block the same block of the next P panels is
- * asked for: one row alone then reads at the speed of memory (without it, at 60 % of that). */
+/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block the same block of the next P panels
+ * is asked for: one row alone then reads at the speed of memory (without it, at 60 % of that). */
 INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
                     const uint8_t *w, int64_t blocks) {
     const int64_t bytes = q4 ? Q4_1_BYTES : Q8_0_BYTES;
@@ -46,8 +46,8 @@ INLINE void gemm_a8(bool q4, float *y, int64_t ldy, const A8 *x, int64_t n, cons
     _Alignas(64) float c[QUANT_ROWS][QUANT_COLS];
     int64_t blocks = k / 32, panel = blocks * (q4 ? Q4_1_BYTES : Q8_0_BYTES);
     for (int64_t j = 0; j < m; j += QUANT_COLS, w += ROW_PANELS * panel)
-        for (int64_t i = 0; i < n; i += QUANT_ROWS) {
-            int64_t rows = MIN(n - i, QUANT_ROWS);
+        for (int64_t i = 0, rows; i < n; i += rows) {
+            rows = even_share(n - i, QUANT_ROWS);
             if (m - j > PANEL) tile_a8(ROW_PANELS, q4, c, x, i, rows, w, blocks);
             else tile_a8(1, q4, c, x, i, rows, w, blocks);
             tile_store(y + i * ldy + j, ldy, c, rows, MIN(m - j, QUANT_COLS), mode);

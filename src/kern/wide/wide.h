@@ -2,9 +2,9 @@
  * register or in several. The level's own header comes first and brings the lanes:
  *
  *   NAME(f)            the name of kernel f at this level
- *   Vec                16 f32, with vec_set, vec_add, vec_sub, vec_mul, vec_div, vec_sqrt, vec_negate,
- *                      vec_rint, vec_max (the second operand where one is NaN), and vec_fma(a, b, c),
- *                      which is a b + c rounded once
+ *   Vec                16 f32, with vec_set, vec_add, vec_sub, vec_mul, vec_div, vec_sqrt,
+ *                      vec_negate, vec_rint, vec_max (the second operand where one is NaN), and
+ *                      vec_fma(a, b, c), which is a b + c rounded once
  *   In, in_first(n)    the first n of 16 lanes: all for n >= 16, none for n <= 0
  *   vec_load(in, p)    0 outside `in`, and nothing is read there
  *   vec_store(p, in, v), vec_keep(in, v, old)         nothing is written there; old stays there
@@ -18,6 +18,12 @@
  * A Vec is the 16 lanes of the tree, so sums fall into the contract's order by themselves. */
 #pragma once
 #include "kern/table.h"
+
+/* How many of `left` to take at a time, at most `most`, so that no share is much smaller. */
+INLINE int64_t even_share(int64_t left, int64_t most) {
+    int64_t shares = (left + most - 1) / most;
+    return (left + shares - 1) / shares;
+}
 
 /* exp_f32 of base. A NaN comes out of the polynomial as one. */
 INLINE Vec vec_exp(Vec x) {
