@@ -1,23 +1,27 @@
 /* attend.c -- causal attention over KV pages (docs/contract.md 5).
  *
- * A task is a block of query rows of one span with all the heads that share a kv head: its n = rows * group query
- * vectors meet each chunk of 64 keys in two products, and the chunk's (m, l, o) is merged into the task's. Where
- * there are many tasks a lane does whole tasks. Where there are few (decoding few sequences) lanes share the pairs
- * (task, chunk): chunks are independent until they are merged, left to right, by the lane that owns the query vector. */
+ * A task is a block of query rows of one span with all the heads that share a kv head: its n = rows
+ * * group query vectors meet each chunk of 64 keys in two products, and the chunk's (m, l, o) is
+ * merged into the task's. Where there are many tasks a lane does whole tasks. Where there are few
+ * (decoding few sequences) lanes share the pairs (task, chunk): chunks are independent until they
+ * are merged, left to right, by the lane that owns the query vector. */
 #include "kern/kv.h"
 
-/* Query vectors of a task: enough for the products to run well, few enough to stay in L2 beside K and V. */
-enum { QUERIES = 64, QUERIES_V_OF_K = 128, SLOTS_BYTES = 256 << 10, FEW_TASKS = 4, OWN_QUERIES = 2048 };
+/* Query vectors of a task: enough for the products to run well, few enough to stay in L2 beside K
+ * and V. */
+enum { QUERIES = 64, QUERIES_V_OF_K = 128, SLOTS_BYTES = 256 << 10 };
+/* Fewer tasks than this a lane are shared; a lane merges at least so many query vectors then. */
+enum { FEW_TASKS = 4, OWN_QUERIES = 2048 };
 
 typedef struct Part { float *m, *l, *o; } Part;         /* (n), (n), (n, dv): what a chunk gives */
 
 /* One lane's work memory. */
 typedef struct Desk {
-    void *q;                                    /* (most, dk) packed */
-    void *p;                                    /* (most, 64) packed, bf16 only */
+    uint8_t *q;                                 /* (most, dk) packed */
+    uint16_t *p;                                /* (most, 64) packed, bf16 only */
     float *s;                                   /* (most, 64) */
     float *a, *b;                               /* (most) */
-    float *m, *l;                               /* (own): of the query vectors that this lane merges */
+    float *m, *l;                               /* (own): of vectors that this lane merges */
     void *v;                                    /* panels of V, for v_of_k */
     uint8_t *slot;                              /* room for parts */
 } Desk;
@@ -39,10 +43,11 @@ typedef struct Job {
 
 typedef struct Task {
     const Span *span;
-    int64_t head, row, pos, n;                  /* kv head; n rows of the batch from `row` are positions pos.. */
+    int64_t head;                               /* kv head */
+    int64_t row, pos, n;                        /* rows row.. of the batch are positions pos.. */
 } Task;
 
-/* ---- work memory ---------------------------------------------------------------------------------------------------- */
+/* ---- work memory ----------------------------------------------------------------------------- */
 
 static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
     CHECK(a->heads % a->kv.heads == 0);
@@ -56,25 +61,19 @@ static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
 
 static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_QUERIES); }
 
-static void *take(uint8_t *base, int64_t *at, int64_t bytes) {
-    void *p = base ? base + *at : NULL;
-    *at += round_up(bytes, 64);
-    return p;
-}
-
 /* Lays out the desk of lane i; returns its size. Fewer rows need no larger one. */
 static int64_t desk_make(Desk *d, const Job *j, uint8_t *base) {
     const KvShape *s = &j->a->kv;
     int64_t at = 0;
-    d->q = take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
-    d->p = take(base, &at, j->most * CHUNK * 2);
-    d->s = take(base, &at, j->most * CHUNK * 4);
-    d->a = take(base, &at, j->most * 4);
-    d->b = take(base, &at, j->most * 4);
-    d->m = take(base, &at, own_queries(j) * 4);
-    d->l = take(base, &at, own_queries(j) * 4);
-    d->v = take(base, &at, s->v_of_k ? v_bytes(s) : 0);
-    d->slot = take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));
+    d->q = desk_take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
+    d->p = desk_take(base, &at, j->most * CHUNK * 2);
+    d->s = desk_take(base, &at, j->most * CHUNK * 4);
+    d->a = desk_take(base, &at, j->most * 4);
+    d->b = desk_take(base, &at, j->most * 4);
+    d->m = desk_take(base, &at, own_queries(j) * 4);
+    d->l = desk_take(base, &at, own_queries(j) * 4);
+    d->v = desk_take(base, &at, s->v_of_k ? v_bytes(s) : 0);
+    d->slot = desk_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));
     return at;
 }
 
@@ -97,10 +96,11 @@ static Part slot_part(const Job *j, const Desk *d, int64_t i) {
     return (Part){m, m + j->most, m + round_up(2 * j->most, PANEL)};
 }
 
-/* ---- tasks ----------------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 static Task task_first(const Job *j) {
-    return j->n_spans ? (Task){j->span, -1, j->span->row, j->span->pos, 0} : (Task){j->span, -1, 0, 0, 0};
+    return j->n_spans ? (Task){j->span, -1, j->span->row, j->span->pos, 0}
+                      : (Task){j->span, -1, 0, 0, 0};
 }
 
 /* Head after head, rows after rows, span after span. */
@@ -119,18 +119,19 @@ static bool task_next(const Job *j, Task *t) {
 
 static int64_t task_chunks(const Task *t) { return (t->pos + t->n - 1) / CHUNK + 1; }
 static float *out_row(const Job *j, const Task *t, int64_t i) {
-    return j->o + (t->row + i / j->group) * j->ldo + (t->head * j->group + i % j->group) * j->a->kv.dv;
+    return j->o + (t->row + i / j->group) * j->ldo
+           + (t->head * j->group + i % j->group) * j->a->kv.dv;
 }
 
-/* ---- one chunk ------------------------------------------------------------------------------------------------------- */
+/* ---- one chunk ------------------------------------------------------------------------------- */
 
 /* Query vector i of a task: row i / group, head i % group of the kv head's. */
 static void queries_pack(const Job *j, const Desk *d, const Task *t) {
-    int64_t dk = j->a->kv.dk, dkp = round_up(dk, TILE_K);
+    int64_t dk = j->a->kv.dk;
+    Pack pack = kv_pack(&j->a->kv);
     for (int64_t i = 0; i < t->n * j->group; i++) {
-        const float *q = j->q + (t->row + i / j->group) * j->ldq + (t->head * j->group + i % j->group) * dk;
-        if (j->a->kv.type == DTYPE_F32) memcpy((float *)d->q + i * dk, q, (size_t)dk * 4);
-        else kern.rows_bf16((uint16_t *)d->q + i * dkp, q, dk);
+        int64_t row = t->row + i / j->group, head = t->head * j->group + i % j->group;
+        row_put(d->q + i * row_bytes(pack, dk), pack, j->q + row * j->ldq + head * dk, dk);
     }
 }
 
@@ -145,8 +146,8 @@ static const void *chunk_values(const Job *j, const Desk *d, const uint8_t *k) {
     for (int64_t i = 0; i < s->dv; i += PANEL)
         for (int64_t key = 0; key < CHUNK; key += PANEL)
             kern.transpose((uint32_t *)d->v + i * CHUNK + key * PANEL, PANEL,
-                           (const uint32_t *)(const void *)k + key * s->dk + i * PANEL, PANEL, MIN(s->dv - i, PANEL),
-                           PANEL);
+                           (const uint32_t *)(const void *)k + key * s->dk + i * PANEL, PANEL,
+                           MIN(s->dv - i, PANEL), PANEL);
     return d->v;
 }
 
@@ -155,39 +156,43 @@ static int64_t first_query(const Job *j, const Task *t, int64_t c) {
     return MAX(c * CHUNK - t->pos, 0) * j->group;
 }
 
-/* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of these. */
+/* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of
+ * these. */
 static void chunk_run(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part) {
     const KvShape *s = &j->a->kv;
-    bool f32 = s->type == DTYPE_F32;
-    int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0, dkp = round_up(s->dk, TILE_K);
-    int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK);       /* beyond: masked for all */
+    Pack pack = kv_pack(s);
+    bool round = pack == PACK_BF16;
+    int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0;
+    int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK); /* more see none */
     const uint8_t *k = chunk_at(s, j->a->off, t->span, c * CHUNK, t->head);
-    if (f32) kern.gemm_f32(d->s, CHUNK, (float *)d->q + i0 * s->dk, s->dk, n, (const float *)(const void *)k, keys, s->dk, STORE_SET);
-    else kern.gemm_bf16(d->s, CHUNK, (uint16_t *)d->q + i0 * dkp, n, (const uint16_t *)(const void *)k, keys, s->dk, STORE_SET);
+    gemm(pack, d->s, CHUNK, d->q + i0 * row_bytes(pack, s->dk), n, k, keys, s->dk, STORE_SET);
     for (int64_t i = 0; i < n; i++) {
         float *row = d->s + i * CHUNK;
         int64_t visible = MIN(t->pos + (i0 + i) / j->group - c * CHUNK + 1, CHUNK);
-        part->l[i0 + i] = kern.chunk_softmax(row, part->m + i0 + i, row, visible, j->a->scale, !f32);
-        if (!f32) kern.rows_bf16((uint16_t *)d->p + i * CHUNK, row, CHUNK);
+        float *m = part->m + i0 + i;
+        part->l[i0 + i] = kern.chunk_softmax(row, m, row, visible, j->a->scale, round);
+        if (round) kern.rows_bf16(d->p + i * CHUNK, row, CHUNK);
     }
     const void *v = chunk_values(j, d, k);
-    float *o = part->o + i0 * s->dv;
-    if (f32) kern.gemm_f32(o, s->dv, d->s, CHUNK, n, v, s->dv, CHUNK, STORE_SET);
-    else kern.gemm_bf16(o, s->dv, d->p, n, v, s->dv, CHUNK, STORE_SET);
+    const void *p = round ? (const void *)d->p : d->s;
+    gemm(pack, part->o + i0 * s->dv, s->dv, p, n, v, s->dv, CHUNK, STORE_SET);
 }
 
-/* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the output. */
-static void chunk_merge(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part, int64_t i0,
-                        int64_t i1, float *m, float *l) {
+/* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the
+ * output. */
+static void chunk_merge(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part,
+                        int64_t i0, int64_t i1, float *m, float *l) {
     int64_t dv = j->a->kv.dv, n = i1 - i0;
     if (c == 0) {
         memcpy(m, part->m + i0, (size_t)n * 4);
         memcpy(l, part->l + i0, (size_t)n * 4);
-        for (int64_t i = i0; i < i1; i++) memcpy(out_row(j, t, i), part->o + i * dv, (size_t)dv * 4);
+        for (int64_t i = i0; i < i1; i++)
+            memcpy(out_row(j, t, i), part->o + i * dv, (size_t)dv * 4);
         return;
     }
     kern.rescale(m, l, d->a, d->b, part->m + i0, part->l + i0, n);
-    for (int64_t i = i0; i < i1; i++) kern.merge(out_row(j, t, i), d->a[i - i0], part->o + i * dv, d->b[i - i0], dv);
+    for (int64_t i = i0; i < i1; i++)
+        kern.merge(out_row(j, t, i), d->a[i - i0], part->o + i * dv, d->b[i - i0], dv);
 }
 
 /* o / l, and the log-sum-exp of the scores. */
@@ -197,7 +202,7 @@ static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) 
     if (j->lse) j->lse[(t->row + i / j->group) * j->a->heads + head] = m + log_f32(l);
 }
 
-/* ---- many tasks: a lane does whole ones ----------------------------------------------------------------------------- */
+/* ---- many tasks: a lane does whole ones ------------------------------------------------------ */
 
 static void task_run(const Job *j, const Desk *d, const Task *t) {
     Part part = slot_part(j, d, 0);
@@ -219,10 +224,10 @@ static void tasks_run(Lane l, const Job *j, const Desk *d, int64_t cost) {
     }
 }
 
-/* ---- few tasks: lanes share the pairs (task, chunk) -------------------------------------------------------------------- */
+/* ---- few tasks: lanes share the pairs (task, chunk) ------------------------------------------ */
 
-/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it lane i computes `per` of them,
- * so pair `at` of the wave is part at % per of lane at / per. */
+/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it lane i
+ * computes `per` of them, so pair `at` of the wave is part at % per of lane at / per. */
 static void wave_compute(const Job *j, const Desk *d, Range mine) {
     int64_t start = 0;
     for (Task t = task_first(j); start < mine.hi && task_next(j, &t); start += task_chunks(&t)) {
@@ -235,13 +240,14 @@ static void wave_compute(const Job *j, const Desk *d, Range mine) {
     }
 }
 
-/* Query vectors stand in one line too; a lane merges its share of them, whoever computed the parts. */
+/* Query vectors stand in one line too; a lane merges its share, whoever computed the parts. */
 static void wave_merge(const Job *j, const Desk *d, Range wave, int64_t per, Range own) {
     int64_t start = 0, first = 0;
     for (Task t = task_first(j); start < wave.hi && task_next(j, &t);) {
         int64_t n = t.n * j->group, chunks = task_chunks(&t);
         int64_t i_lo = MAX(own.lo - first, 0), i_hi = MIN(own.hi - first, n);
-        for (int64_t at = MAX(wave.lo, start); at < MIN(wave.hi, start + chunks) && i_lo < i_hi; at++) {
+        for (int64_t at = MAX(wave.lo, start); at < MIN(wave.hi, start + chunks) && i_lo < i_hi;
+             at++) {
             int64_t c = at - start, i0 = MAX(i_lo, first_query(j, &t, c));
             Desk from = desk_of(j, (at - wave.lo) / per);
             Part part = slot_part(j, &from, (at - wave.lo) % per);
@@ -265,14 +271,15 @@ static void pairs_run(Lane l, const Job *j, const Desk *d, int64_t pairs, int64_
     }
 }
 
-void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a, const Span *span,
-            int64_t n_spans, void *work) {
+void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a,
+            const Span *span, int64_t n_spans, void *work) {
     int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;
     for (int64_t i = 0; i < n_spans; i++) {
         max_rows = MAX(max_rows, span[i].n);
         rows += span[i].n;
     }
-    Job j = {.span = span, .n_spans = n_spans, .q = q, .ldq = ldq, .o = o, .ldo = ldo, .lse = lse, .work = work};
+    Job j = {.span = span, .n_spans = n_spans, .work = work};
+    j.q = q, j.ldq = ldq, j.o = o, j.ldo = ldo, j.lse = lse;
     job_sizes(&j, a, max_rows);
     for (Task t = task_first(&j); task_next(&j, &t); tasks++) {
         pairs += task_chunks(&t);
@@ -281,7 +288,8 @@ void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t l
     }
     Desk d = desk_of(&j, l.i);
     bool uneven = tasks < FEW_TASKS * l.n || longest * FEW_TASKS * l.n > cost;
-    if (uneven && l.n > 1 && rows * a->heads <= own_queries(&j) * l.n) pairs_run(l, &j, &d, pairs, rows * a->heads);
+    if (uneven && l.n > 1 && rows * a->heads <= own_queries(&j) * l.n)
+        pairs_run(l, &j, &d, pairs, rows * a->heads);
     else tasks_run(l, &j, &d, cost);
     lane_sync(l);
 }

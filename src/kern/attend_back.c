@@ -1,22 +1,25 @@
-/* attend_back.c -- the gradients of causal attention over documents that start at position 0 (docs/contract.md 6).
+/* attend_back.c -- the gradients of causal attention over documents that start at position 0
+ * (docs/contract.md 6).
  *
  * With S = scale Q K^T, P = exp(S - lse), D = rowsum(dO O):
  *     dV = P^T dO    dP = dO V^T    dS = P (dP - D) scale    dQ = dS K    dK = dS^T Q
- * (FlashAttention-2, arXiv 2307.08691, algorithm 2.) One lane does a kv head of a document: head after head of its
- * group, chunk after chunk of 64 keys, block after block of 64 query rows. Everything is held transposed, [key][row]:
- * then P^T and dS^T are rows of the products for dV and dK as they come, and panels of the one for dQ^T, and nothing
- * is turned in the inner loop. Sums over keys and rows go on from tile to tile with STORE_ON. */
+ * (FlashAttention-2, arXiv 2307.08691, algorithm 2.) One lane does a kv head of a document: head
+ * after head of its group, chunk after chunk of 64 keys, block after block of 64 query rows.
+ * Everything is held transposed, [key][row]: then P^T and dS^T are rows of the products for dV and
+ * dK as they come, and panels of the one for dQ^T, and nothing is turned in the inner loop. Sums
+ * over keys and rows go on from tile to tile with STORE_ON. */
 #include "kern/kv.h"
 
 enum { SIDE = CHUNK };                          /* keys and query rows of a tile */
 
-/* One lane's work memory: a document in packed form, by chunks of 64 keys or blocks of 64 rows, and the tile. */
+/* One lane's work memory: a document in packed form, by chunks of 64 keys or blocks of 64 rows, and
+ * the tile. */
 typedef struct Desk {
     uint8_t *k, *v;                             /* rows: (64, dk) and (64, dv) a chunk */
     uint8_t *kt;                                /* rows: (dk, 64) a chunk */
     uint8_t *q, *g;                             /* panels of Q and of dO: outputs = the rows */
-    uint8_t *qt, *gt;                           /* panels of the same: outputs = dk, dv; the rows summed */
-    float *dq;                                  /* dQ^T: (dk, 64) a block, the part that is being summed */
+    uint8_t *qt, *gt;                           /* the same: outputs = dk, dv; the rows summed */
+    float *dq;                                  /* dQ^T: (dk, 64) a block, the current part */
     float *lse, *D;                             /* (T) */
     float *s, *dp;                              /* the tile, [key][row]: S, then P; dP, then dS */
     uint8_t *rows, *panels;                     /* P or dS packed */
@@ -36,39 +39,32 @@ typedef struct Job {
 
 static int64_t sides_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 static int64_t side_length(const Job *j, int64_t c) { return MIN(j->T - c * SIDE, SIDE); }
-static int64_t row_bytes(Pack pack, int64_t k) { return pack == PACK_F32 ? k * 4 : round_up(k, TILE_K) * 2; }
-
-static void *take(uint8_t *base, int64_t *at, int64_t bytes) {
-    void *p = base ? base + *at : NULL;
-    *at += round_up(bytes, 64);
-    return p;
-}
 
 /* Lays out a desk for documents of up to max_rows rows; returns its size. */
 static int64_t desk_make(Desk *d, const Attend *a, int64_t max_rows, uint8_t *base) {
     const KvShape *s = &a->kv;
     Pack pack = kv_pack(s);
     int64_t n = sides_of(max_rows), at = 0, dk = s->dk, dv = s->dv;
-    d->k = take(base, &at, n * SIDE * row_bytes(pack, dk));
-    d->v = take(base, &at, n * SIDE * row_bytes(pack, dv));
-    d->kt = take(base, &at, n * dk * row_bytes(pack, SIDE));
-    d->q = take(base, &at, n * panel_bytes(pack, SIDE, dk));
-    d->g = take(base, &at, n * panel_bytes(pack, SIDE, dv));
-    d->qt = take(base, &at, n * panel_bytes(pack, dk, SIDE));
-    d->gt = take(base, &at, n * panel_bytes(pack, dv, SIDE));
-    d->dq = take(base, &at, n * dk * SIDE * 4);
-    d->lse = take(base, &at, n * SIDE * 4);
-    d->D = take(base, &at, n * SIDE * 4);
-    d->s = take(base, &at, SIDE * SIDE * 4);
-    d->dp = take(base, &at, SIDE * SIDE * 4);
-    d->rows = take(base, &at, SIDE * row_bytes(pack, SIDE));
-    d->panels = take(base, &at, panel_bytes(pack, SIDE, SIDE));
-    d->x = take(base, &at, SIDE * MAX(dk, dv) * 4);
-    d->turn = take(base, &at, panel_bytes(PACK_BF16, dk, SIDE));
-    d->dk = take(base, &at, SIDE * dk * 4);
-    d->dv = take(base, &at, SIDE * dv * 4);
-    d->dk_part = take(base, &at, SIDE * dk * 4);
-    d->dv_part = take(base, &at, SIDE * dv * 4);
+    d->k = desk_take(base, &at, n * SIDE * row_bytes(pack, dk));
+    d->v = desk_take(base, &at, n * SIDE * row_bytes(pack, dv));
+    d->kt = desk_take(base, &at, n * dk * row_bytes(pack, SIDE));
+    d->q = desk_take(base, &at, n * panel_bytes(pack, SIDE, dk));
+    d->g = desk_take(base, &at, n * panel_bytes(pack, SIDE, dv));
+    d->qt = desk_take(base, &at, n * panel_bytes(pack, dk, SIDE));
+    d->gt = desk_take(base, &at, n * panel_bytes(pack, dv, SIDE));
+    d->dq = desk_take(base, &at, n * dk * SIDE * 4);
+    d->lse = desk_take(base, &at, n * SIDE * 4);
+    d->D = desk_take(base, &at, n * SIDE * 4);
+    d->s = desk_take(base, &at, SIDE * SIDE * 4);
+    d->dp = desk_take(base, &at, SIDE * SIDE * 4);
+    d->rows = desk_take(base, &at, SIDE * row_bytes(pack, SIDE));
+    d->panels = desk_take(base, &at, panel_bytes(pack, SIDE, SIDE));
+    d->x = desk_take(base, &at, SIDE * MAX(dk, dv) * 4);
+    d->turn = desk_take(base, &at, panel_bytes(PACK_BF16, dk, SIDE));
+    d->dk = desk_take(base, &at, SIDE * dk * 4);
+    d->dv = desk_take(base, &at, SIDE * dv * 4);
+    d->dk_part = desk_take(base, &at, SIDE * dk * 4);
+    d->dv_part = desk_take(base, &at, SIDE * dv * 4);
     return at;
 }
 
@@ -77,13 +73,11 @@ int64_t attend_back_bytes(const Attend *a, int64_t max_rows) {
     return desk_make(&d, a, max_rows, NULL);
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 /* n rows of k numbers as rows of a product. */
 static void rows_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n, int64_t k) {
-    for (int64_t i = 0; i < n; i++, out += row_bytes(pack, k))
-        if (pack == PACK_F32) memcpy(out, x + i * ld, (size_t)k * 4);
-        else kern.rows_bf16((uint16_t *)(void *)out, x + i * ld, k);
+    for (int64_t i = 0; i < n; i++) row_put(out + i * row_bytes(pack, k), pack, x + i * ld, k);
 }
 
 /* The same as panels: outputs = the rows. */
@@ -93,19 +87,21 @@ static void panels_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int6
 }
 
 /* The same as panels: outputs = the k numbers, the rows summed. */
-static void panels_put_t(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n, int64_t k) {
+static void panels_put_t(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n,
+                         int64_t k) {
     for (int64_t i = 0; i < k; i += PANEL, out += panel_stride(pack, n))
         panel_rows(out, pack, x + i, ld, MIN(k - i, PANEL), 0, n);
 }
 
-/* ---- keys and values out of the pages ---------------------------------------------------------------------------------- */
+/* ---- keys and values out of the pages -------------------------------------------------------- */
 
 /* Panels of 16 columns and `rows` dwords -> dense rows, one for each of n columns. */
 static void panels_turn(uint8_t *out, const void *panels, int64_t stride, int64_t n, int64_t rows) {
     for (int64_t i = 0; i < n; i += PANEL)
-        kern.transpose((uint32_t *)(void *)out + i * rows, rows,
-                       (const uint32_t *)(const void *)((const uint8_t *)panels + i / PANEL * stride), PANEL, rows,
-                       MIN(n - i, PANEL));
+        kern.transpose(
+            (uint32_t *)(void *)out + i * rows, rows,
+            (const uint32_t *)(const void *)((const uint8_t *)panels + i / PANEL * stride), PANEL,
+            rows, MIN(n - i, PANEL));
 }
 
 /* Values of one chunk as f32 rows (64, dv). A dword of bf16 holds two keys. */
@@ -116,20 +112,24 @@ static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
         for (int64_t key = 0; key < CHUNK; key++) {
             int64_t at = pair_at(kern.natural, key);
             const uint32_t *from = (const uint32_t *)(const void *)panels;
-            if (s->type == DTYPE_F32) memcpy(x + key * s->dv + i, from + key * PANEL, (size_t)m * 4);
+            if (s->type == DTYPE_F32)
+                memcpy(x + key * s->dv + i, from + key * PANEL, (size_t)m * 4);
             else
                 for (int64_t k = 0; k < m; k++) {
                     uint32_t dword = from[at / 2 * PANEL + k];
-                    x[key * s->dv + i + k] = f32_of_bits(at % 2 ? dword & 0xffff0000u : dword << 16);
+                    x[key * s->dv + i + k] =
+                        f32_of_bits(at % 2 ? dword & 0xffff0000u : dword << 16);
                 }
         }
     }
 }
 
-/* K by keys: the columns of its panels. K by numbers: f32 has them in its panels, bf16 pairs the keys anew. */
+/* K by keys: the columns of its panels. K by numbers: f32 has them in its panels, bf16 pairs the
+ * keys anew. */
 static void keys_load(const Job *j, const Desk *d, int64_t c, const uint8_t *k) {
     const KvShape *s = &j->a->kv;
-    int64_t n = side_length(j, c), dwords = row_bytes(j->pack, s->dk) / 4, turned = row_bytes(j->pack, n) / 4;
+    int64_t n = side_length(j, c), dwords = row_bytes(j->pack, s->dk) / 4,
+            turned = row_bytes(j->pack, n) / 4;
     uint8_t *kt = d->kt + c * s->dk * row_bytes(j->pack, SIDE);
     panels_turn(d->k + c * SIDE * dwords * 4, k, dwords * PANEL * 4, n, dwords);
     if (j->pack == PACK_BF16) {
@@ -140,7 +140,8 @@ static void keys_load(const Job *j, const Desk *d, int64_t c, const uint8_t *k) 
     const float *panels = (const float *)(const void *)k;
     for (int64_t i = 0; i < s->dk; i++)
         for (int64_t key = 0; key < n; key += PANEL)
-            memcpy((float *)(void *)kt + i * n + key, panels + key * s->dk + i * PANEL, (size_t)MIN(n - key, PANEL) * 4);
+            memcpy((float *)(void *)kt + i * n + key, panels + key * s->dk + i * PANEL,
+                   (size_t)MIN(n - key, PANEL) * 4);
 }
 
 static void document_load(const Job *j, const Desk *d) {
@@ -149,11 +150,12 @@ static void document_load(const Job *j, const Desk *d) {
         const uint8_t *k = chunk_at(s, j->a->off, j->span, c * CHUNK, j->kv_head);
         keys_load(j, d, c, k);
         values_widen(d->x, s, k + k_bytes(s));
-        rows_put(d->v + c * SIDE * row_bytes(j->pack, s->dv), j->pack, d->x, s->dv, side_length(j, c), s->dv);
+        rows_put(d->v + c * SIDE * row_bytes(j->pack, s->dv), j->pack, d->x, s->dv,
+                 side_length(j, c), s->dv);
     }
 }
 
-/* ---- queries and output gradients of a head ------------------------------------------------------------------------------ */
+/* ---- queries and output gradients of a head -------------------------------------------------- */
 
 static void head_load(const Job *j, const Desk *d) {
     const KvShape *s = &j->a->kv;
@@ -167,20 +169,13 @@ static void head_load(const Job *j, const Desk *d) {
         panels_put_t(d->gt + b * panel_bytes(j->pack, dv, SIDE), j->pack, g, H * dv, n, dv);
         for (int64_t i = 0; i < n; i++) {
             d->lse[b * SIDE + i] = j->lse[(row + i) * H + j->head];
-            d->D[b * SIDE + i] = kern.dot(g + i * H * dv, j->o + ((row + i) * H + j->head) * dv, dv);
+            d->D[b * SIDE + i] =
+                kern.dot(g + i * H * dv, j->o + ((row + i) * H + j->head) * dv, dv);
         }
     }
 }
 
-/* ---- one tile: chunk c of keys by block b of rows -------------------------------------------------------------------------- */
-
-static void gemm(Pack pack, float *y, int64_t ldy, const uint8_t *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,
-                 StoreMode mode) {
-    if (pack == PACK_F32)
-        kern.gemm_f32(y, ldy, (const float *)(const void *)x, k, n, (const float *)(const void *)w, m, k, mode);
-    else
-        kern.gemm_bf16(y, ldy, (const uint16_t *)(const void *)x, n, (const uint16_t *)(const void *)w, m, k, mode);
-}
+/* ---- one tile: chunk c of keys by block b of rows -------------------------------------------- */
 
 /* P^T into d->s, dS^T into d->dp; +0 where the row does not see the key. */
 static void tile_softmax(const Job *j, const Desk *d, int64_t c, int64_t b) {
@@ -205,15 +200,17 @@ static void tile_run(const Job *j, const Desk *d, int64_t c, int64_t b) {
     int64_t keys = side_length(j, c), rows = side_length(j, b);
     tile_softmax(j, d, c, b);
     rows_put(d->rows, j->pack, d->s, SIDE, keys, rows);
-    gemm(j->pack, d->dv_part, s->dv, d->rows, keys, d->gt + b * panel_bytes(j->pack, s->dv, SIDE), s->dv, rows, STORE_ON);
+    gemm(j->pack, d->dv_part, s->dv, d->rows, keys, d->gt + b * panel_bytes(j->pack, s->dv, SIDE),
+         s->dv, rows, STORE_ON);
     rows_put(d->rows, j->pack, d->dp, SIDE, keys, rows);
-    gemm(j->pack, d->dk_part, s->dk, d->rows, keys, d->qt + b * panel_bytes(j->pack, s->dk, SIDE), s->dk, rows, STORE_ON);
+    gemm(j->pack, d->dk_part, s->dk, d->rows, keys, d->qt + b * panel_bytes(j->pack, s->dk, SIDE),
+         s->dk, rows, STORE_ON);
     panels_put_t(d->panels, j->pack, d->dp, SIDE, keys, rows);
-    gemm(j->pack, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->pack, SIDE), s->dk, d->panels, rows,
-         keys, STORE_ON);
+    gemm(j->pack, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->pack, SIDE),
+         s->dk, d->panels, rows, keys, STORE_ON);
 }
 
-/* ---- sums: parts of CUT_K, heads of a group ----------------------------------------------------------------------------------- */
+/* ---- sums: parts of CUT_K, heads of a group -------------------------------------------------- */
 
 /* Rows of a sum's first term are set, further terms are added. */
 static void rows_sum(float *y, int64_t ldy, const float *x, int64_t n, int64_t k, bool first) {
@@ -236,8 +233,10 @@ static void query_part_end(const Job *j, const Desk *d, int64_t b0, int64_t b1, 
     int64_t H = j->a->heads, dk = j->a->kv.dk;
     for (int64_t b = b0; b < b1; b++) {
         float *part = d->dq + b * dk * SIDE;
-        kern.transpose((uint32_t *)(void *)d->x, dk, (const uint32_t *)(void *)part, SIDE, dk, side_length(j, b));
-        rows_sum(j->dq + ((j->span->row + b * SIDE) * H + j->head) * dk, H * dk, d->x, side_length(j, b), dk, first);
+        kern.transpose((uint32_t *)(void *)d->x, dk, (const uint32_t *)(void *)part, SIDE, dk,
+                       side_length(j, b));
+        rows_sum(j->dq + ((j->span->row + b * SIDE) * H + j->head) * dk, H * dk, d->x,
+                 side_length(j, b), dk, first);
         memset(part, 0, (size_t)(dk * SIDE) * 4);
     }
 }
@@ -256,8 +255,10 @@ static void chunk_run(const Job *j, const Desk *d, int64_t c) {
         }
     }
     bool first_head = j->head % (j->a->heads / s->heads) == 0;
-    rows_sum(j->dk + (row * s->heads + j->kv_head) * s->dk, s->heads * s->dk, d->dk, keys, s->dk, first_head);
-    rows_sum(j->dv + (row * s->heads + j->kv_head) * s->dv, s->heads * s->dv, d->dv, keys, s->dv, first_head);
+    rows_sum(j->dk + (row * s->heads + j->kv_head) * s->dk, s->heads * s->dk, d->dk, keys, s->dk,
+             first_head);
+    rows_sum(j->dv + (row * s->heads + j->kv_head) * s->dv, s->heads * s->dv, d->dv, keys, s->dv,
+             first_head);
 }
 
 static void head_run(const Job *j, const Desk *d) {
@@ -285,8 +286,9 @@ static void kv_head_run(Job *j, const Desk *d) {
     }
 }
 
-void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
-                 const float *q, const Attend *a, const Span *span, int64_t n_spans, void *work) {
+void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, const float *o,
+                 const float *lse, const float *q, const Attend *a, const Span *span,
+                 int64_t n_spans, void *work) {
     int64_t longest = 0, cost = 0, start = 0;
     CHECK(!a->kv.v_of_k && a->heads % a->kv.heads == 0);
     for (int64_t i = 0; i < n_spans; i++) {
@@ -297,7 +299,15 @@ void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, cons
     Desk d;
     int64_t bytes = desk_make(&d, a, longest, NULL);
     desk_make(&d, a, longest, (uint8_t *)work + l.i * bytes);
-    Job j = {.a = a, .pack = kv_pack(&a->kv), .q = q, .o = o, .grad = do_, .lse = lse, .dq = dq, .dk = dk, .dv = dv};
+    Job j = {.a = a,
+             .pack = kv_pack(&a->kv),
+             .q = q,
+             .o = o,
+             .grad = do_,
+             .lse = lse,
+             .dq = dq,
+             .dk = dk,
+             .dv = dv};
     for (int64_t i = 0; i < n_spans; i++)
         for (int64_t h = 0; h < a->kv.heads; h++, start += span[i].n * span[i].n) {
             if (start < cost * l.i / l.n || start >= cost * (l.i + 1) / l.n) continue;

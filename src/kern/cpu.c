@@ -1,4 +1,5 @@
-/* cpu.c -- which levels this CPU has (CPUID), the operating system saves (XCR0) and the kernel grants (AMX). */
+/* cpu.c -- which levels this CPU has (CPUID), the operating system saves (XCR0) and the kernel
+ * grants (AMX). */
 #include "kern/cpu.h"
 
 #if defined(__x86_64__)
@@ -14,7 +15,8 @@ static Regs cpuid(uint32_t leaf, uint32_t sub) {
 
 static bool has(uint32_t reg, uint32_t bits) { return (reg & bits) == bits; }
 
-/* The register states that the operating system saves: 0x6 YMM, 0xe0 ZMM and masks, 0x60000 tiles. */
+/* The register states that the operating system saves: 0x6 YMM, 0xe0 ZMM and masks, 0x60000 tiles.
+ */
 static bool saves(uint32_t states) {
     uint32_t lo, hi;
     if (!has(cpuid(1, 0).c, 1u << 27)) return false;
@@ -32,14 +34,17 @@ static const char *lacks_avx2(void) {
 static const char *lacks_avx512(void) {
     Regs r7 = cpuid(7, 0), s1 = cpuid(7, 1);
     if (lacks_avx2()) return lacks_avx2();
-    if (!has(r7.b, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)) return "the CPU has not all of AVX-512 F, DQ, BW, VL";
-    if (!has(r7.c, 1u << 11) || !has(s1.a, 1u << 5)) return "the CPU's AVX-512 has no VNNI or no BF16";
+    if (!has(r7.b, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31))
+        return "the CPU has not all of AVX-512 F, DQ, BW, VL";
+    if (!has(r7.c, 1u << 11) || !has(s1.a, 1u << 5))
+        return "the CPU's AVX-512 has no VNNI or no BF16";
     return saves(0xe6) ? NULL : "the operating system does not save the ZMM registers";
 }
 
 static const char *lacks_amx(void) {
     if (lacks_avx512()) return lacks_avx512();
-    if (!has(cpuid(7, 0).d, 1u << 22 | 1u << 24 | 1u << 25)) return "the CPU has no AMX (TILE, BF16, INT8)";
+    if (!has(cpuid(7, 0).d, 1u << 22 | 1u << 24 | 1u << 25))
+        return "the CPU has no AMX (TILE, BF16, INT8)";
     if (!saves(0x60000)) return "the operating system does not save the AMX tiles";
     return os_allow_amx() ? NULL : "the kernel did not grant the use of AMX tiles";
 }

@@ -1,4 +1,5 @@
-/* kv.c -- keys and values into their pages, rounded once, in the form in which attention multiplies them. */
+/* kv.c -- keys and values into their pages, rounded once, in the form in which attention multiplies
+ * them. */
 #include "kern/kv.h"
 
 int64_t kv_bytes(const KvShape *s) {
@@ -9,7 +10,8 @@ enum { PIECE = 256 };
 
 /* One key is one column of one panel. */
 static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *k) {
-    uint32_t *panel = (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(kv_pack(s), s->dk)) + key % PANEL;
+    uint32_t *panel =
+        (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(kv_pack(s), s->dk)) + key % PANEL;
     if (s->type == DTYPE_F32) {
         for (int64_t i = 0; i < s->dk; i++) panel[i * PANEL] = bits_of_f32(k[i]);
         return;
@@ -18,7 +20,8 @@ static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *
         _Alignas(64) uint16_t h[PIECE];
         int64_t n = MIN(s->dk - k0, PIECE);
         kern.rows_bf16(h, k + k0, n);
-        for (int64_t d = 0; d < round_up(n, TILE_K) / 2; d++) memcpy(panel + (k0 / 2 + d) * PANEL, h + 2 * d, 4);
+        for (int64_t d = 0; d < round_up(n, TILE_K) / 2; d++)
+            memcpy(panel + (k0 / 2 + d) * PANEL, h + 2 * d, 4);
     }
 }
 
@@ -36,15 +39,18 @@ static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const floa
     }
 }
 
-/* Keys key0..key0+n-1 of one chunk. Where they fill a panel of K, or 32 of the summed index of V, they go in at once. */
-static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n, const float *k, int64_t ldk,
-                      const float *v, int64_t ldv) {
+/* Keys key0..key0+n-1 of one chunk. Where they fill a panel of K, or 32 of the summed index of V,
+ * they go in at once. */
+static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n, const float *k,
+                      int64_t ldk, const float *v, int64_t ldv) {
     Pack pack = kv_pack(s);
     for (int64_t i = 0, step; i < n; i += step) {
         int64_t key = key0 + i;
         step = key % PANEL == 0 && n - i >= PANEL ? PANEL : 1;
         if (step == 1) key_put(chunk, s, key, k + i * ldk);
-        else panel_turn(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk, PANEL, 0, s->dk);
+        else
+            panel_turn(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk,
+                       PANEL, 0, s->dk);
     }
     uint8_t *panels = chunk + k_bytes(s);
     for (int64_t i = 0, step; i < n && !s->v_of_k; i += step) {
@@ -52,7 +58,8 @@ static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n,
         step = key % TILE_K == 0 && n - i >= TILE_K ? TILE_K : 1;
         if (step == 1) value_put(panels, s, key, v + i * ldv);
         for (int64_t j = 0; j < s->dv && step > 1; j += PANEL)
-            panel_rows(panels + j / PANEL * stride, pack, v + i * ldv + j, ldv, MIN(s->dv - j, PANEL), key, TILE_K);
+            panel_rows(panels + j / PANEL * stride, pack, v + i * ldv + j, ldv,
+                       MIN(s->dv - j, PANEL), key, TILE_K);
     }
 }
 
@@ -61,8 +68,8 @@ static int64_t span_pieces(const Span *p, int64_t heads) {
     return p->n ? ((p->pos + p->n - 1) / CHUNK - p->pos / CHUNK + 1) * heads : 0;
 }
 
-void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n_spans, const float *k, int64_t ldk,
-              const float *v, int64_t ldv) {
+void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
+              const float *k, int64_t ldk, const float *v, int64_t ldv) {
     int64_t pieces = 0, start = 0;
     for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, s->heads);
     Range r = lane_range(l, pieces);
@@ -71,9 +78,11 @@ void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n
         int64_t end = start + span_pieces(p, s->heads);
         for (int64_t at = MAX(r.lo, start); at < MIN(r.hi, end); at++) {
             int64_t head = (at - start) % s->heads, c = p->pos / CHUNK + (at - start) / s->heads;
-            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n), row = p->row + lo - p->pos;
+            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n),
+                    row = p->row + lo - p->pos;
             const float *vh = s->v_of_k ? NULL : v + row * ldv + head * s->dv;
-            chunk_put(s, chunk_at(s, off, p, lo, head), lo % CHUNK, hi - lo, k + row * ldk + head * s->dk, ldk, vh, ldv);
+            chunk_put(s, chunk_at(s, off, p, lo, head), lo % CHUNK, hi - lo,
+                      k + row * ldk + head * s->dk, ldk, vh, ldv);
         }
         start = end;
     }

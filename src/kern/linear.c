@@ -1,8 +1,9 @@
-/* linear.c -- the drivers of products. They split outputs over lanes, a lane's share into blocks that its L2 holds,
- * and give each block to the kernel of the pack; no sum is ever split, so none of it can change bits. */
+/* linear.c -- the drivers of products. They split outputs over lanes, a lane's share into blocks
+ * that its L2 holds, and give each block to the kernel of the pack; no sum is ever split, so none
+ * of it can change bits. */
 #include "kern/pack.h"
 
-/* ---- one rectangle of outputs ----------------------------------------------------------------------------------- */
+/* ---- one rectangle of outputs ---------------------------------------------------------------- */
 
 typedef struct Product {
     float *y;
@@ -27,7 +28,8 @@ static void block_run(const Product *t, Range r, Range p) {
         kern.gemm_bf16(y, t->ldy, h, n, w, m, x->k, t->mode);
     } else {
         A8 a = a8_rows(x, r.lo);
-        (t->pack == PACK_Q4_1 ? kern.gemm_q4_1 : kern.gemm_q8_0)(y, t->ldy, &a, n, w, m, x->k, t->mode);
+        (t->pack == PACK_Q4_1 ? kern.gemm_q4_1 : kern.gemm_q8_0)(y, t->ldy, &a, n, w, m, x->k,
+                                                                 t->mode);
     }
 }
 
@@ -35,7 +37,8 @@ static void block_run(const Product *t, Range r, Range p) {
 enum { ROWS_L2 = 160 << 10, PANELS_L2 = 320 << 10, LEAST_ROWS = 48, PANEL_STEP = 4, ROW_STEP = 8 };
 
 static void rect_run(const Product *t, Range r, Range p) {
-    int64_t row = rows_bytes(t->x->pack, 64, t->x->k) / 64 + 1, panel = panel_stride(t->pack, t->x->k) + 1;
+    int64_t row = rows_bytes(t->x->pack, 64, t->x->k) / 64 + 1,
+            panel = panel_stride(t->pack, t->x->k) + 1;
     int64_t n = MAX(ROWS_L2 / row / ROW_STEP * ROW_STEP, LEAST_ROWS);
     int64_t m = MAX(PANELS_L2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
     if (r.hi - r.lo <= n) m = p.hi - p.lo;
@@ -50,8 +53,8 @@ static int64_t share(Lane l, int64_t n, int64_t step) {
     return MIN((units + l.n - 1) / l.n * step, n);
 }
 
-/* Lanes share the panels, so that each weight is read once; where that leaves one lane with more to do than sharing
- * the rows would (few panels, many rows), the rows. */
+/* Lanes share the panels, so that each weight is read once; where that leaves one lane with more to
+ * do than sharing the rows would (few panels, many rows), the rows. */
 static void product_run(Lane l, const Product *t) {
     int64_t n = t->x->n, panels = panels_of(t->m);
     int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * l.n ? PANEL_STEP : 1;
@@ -63,22 +66,25 @@ static void product_run(Lane l, const Product *t) {
     if (r.lo < r.hi && p.lo < p.hi) rect_run(t, r, p);
 }
 
-/* ---- with weights ------------------------------------------------------------------------------------------------ */
+/* ---- with weights ---------------------------------------------------------------------------- */
 
-static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x, StoreMode mode) {
+static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
+                          StoreMode mode) {
     Pack rows = w->pack == PACK_Q4_1 ? PACK_Q8_0 : w->pack;
     CHECK(w->tile && rows == x->pack && w->cols == x->k && i >= 0 && i < w->n);
     const uint8_t *tile = (const uint8_t *)w->tile + i * panel_bytes(w->pack, w->rows, w->cols);
     return (Product){y, ldy, x, w->pack, tile, w->rows, mode};
 }
 
-void linear(Lane l, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x, StoreMode mode) {
+void linear(Lane l, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
+            StoreMode mode) {
     Product t = product_of(y, ldy, w, i, x, mode);
     product_run(l, &t);
     lane_sync(l);
 }
 
-/* The time of a panel by n rows, in rows: reading the weights costs about what these many rows cost. */
+/* The time of a panel by n rows, in rows: reading the weights costs about what these many rows
+ * cost. */
 static int64_t panel_cost(int64_t n) { return n > 0 ? n + 8 : 0; }
 
 /* The first panel of a group that begins at or behind `border` when the group begins at `start`. */
@@ -87,8 +93,10 @@ static int64_t panel_behind(int64_t border, int64_t start, int64_t cost, int64_t
     return border <= start ? 0 : MIN(p, panels);
 }
 
-/* All panels of all groups stand in one line, each as long as it takes; a lane gets a piece of the line. */
-void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g, int64_t n_groups) {
+/* All panels of all groups stand in one line, each as long as it takes; a lane gets a piece of the
+ * line. */
+void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
+                   int64_t n_groups) {
     int64_t panels = panels_of(w->rows), total = 0, start = 0;
     for (int64_t i = 0; i < n_groups; i++) total += panels * panel_cost(g[i].n);
     int64_t lo = total * l.i / l.n, hi = total * (l.i + 1) / l.n;
@@ -103,10 +111,11 @@ void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x
     lane_sync(l);
 }
 
-/* ---- gradients of weights ------------------------------------------------------------------------------------------- */
+/* ---- gradients of weights -------------------------------------------------------------------- */
 
-/* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is turned, so that its columns are the rows of the
- * product. Both are made in pieces of SIDE rows by SIDE columns, which are dealt to the lanes. */
+/* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is turned, so that its columns
+ * are the rows of the product. Both are made in pieces of SIDE rows by SIDE columns, which are
+ * dealt to the lanes. */
 enum { SIDE = 64 };
 
 int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols) {
@@ -114,37 +123,41 @@ int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols) {
 }
 
 /* m <= 16 columns of rows r0..r0+n-1: columns r0.. of m rows that are k long. */
-static void columns_turn(uint8_t *out, Pack pack, int64_t k, const float *x, int64_t ld, int64_t m, int64_t r0,
-                         int64_t n) {
+static void columns_turn(uint8_t *out, Pack pack, int64_t k, const float *x, int64_t ld, int64_t m,
+                         int64_t r0, int64_t n) {
     _Alignas(64) uint32_t panel[SIDE / 2 * PANEL];
     if (pack == PACK_F32) {
-        kern.transpose((uint32_t *)(void *)out + r0, k, (const uint32_t *)(const void *)x, ld, n, m);
+        kern.transpose((uint32_t *)(void *)out + r0, k, (const uint32_t *)(const void *)x, ld, n,
+                       m);
     } else {
         int64_t dwords = round_up(k, TILE_K) / 2;
         kern.panel_bf16((uint16_t *)panel, x, ld, m, n);
-        kern.transpose((uint32_t *)(void *)out + r0 / 2, dwords, panel, PANEL, round_up(n, TILE_K) / 2, m);
+        kern.transpose((uint32_t *)(void *)out + r0 / 2, dwords, panel, PANEL,
+                       round_up(n, TILE_K) / 2, m);
     }
 }
 
 /* Columns of x (n, ld) as rows of a product (turned) or as its panels. */
-static void columns_pack(Lane l, uint8_t *out, bool turned, Pack pack, const float *x, int64_t ld, int64_t n,
-                         int64_t cols) {
+static void columns_pack(Lane l, uint8_t *out, bool turned, Pack pack, const float *x, int64_t ld,
+                         int64_t n, int64_t cols) {
     int64_t across = (cols + SIDE - 1) / SIDE, down = (n + SIDE - 1) / SIDE;
     Range range = lane_range(l, down * across);
     for (int64_t at = range.lo; at < range.hi; at++) {
-        int64_t r0 = at / across * SIDE, n_r = MIN(n - r0, SIDE), end = MIN((at % across + 1) * SIDE, cols);
+        int64_t r0 = at / across * SIDE, n_r = MIN(n - r0, SIDE),
+                end = MIN((at % across + 1) * SIDE, cols);
         for (int64_t c = at % across * SIDE; c < end; c += PANEL) {
             const float *from = x + r0 * ld + c;
             int64_t m = MIN(end - c, PANEL);
-            uint8_t *to = out + c / PANEL * panel_stride(pack, n);       /* 16 rows are as long as a panel */
+            uint8_t *to =
+                out + c / PANEL * panel_stride(pack, n); /* 16 rows are as long as a panel */
             if (turned) columns_turn(to, pack, n, from, ld, m, r0, n_r);
             else panel_rows(to, pack, from, ld, m, r0, n_r);
         }
     }
 }
 
-void linear_dw(Lane l, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n, int64_t rows,
-               int64_t cols, Pack pack, void *work) {
+void linear_dw(Lane l, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+               int64_t n, int64_t rows, int64_t cols, Pack pack, void *work) {
     CHECK(pack == PACK_F32 || pack == PACK_BF16);
     if (n == 0) return;
     Rows r = {pack, rows, n, n, work, work};

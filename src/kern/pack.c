@@ -1,5 +1,6 @@
-/* pack.c -- bytes of a file -> panels of weights, rows of f32 -> rows for a product. What a number becomes is written
- * in docs/contract.md 3; where it is put, in kern/table.h. Nothing here changes bits but those roundings. */
+/* pack.c -- bytes of a file -> panels of weights, rows of f32 -> rows for a product. What a number
+ * becomes is written in docs/contract.md 3; where it is put, in kern/table.h. Nothing here changes
+ * bits but those roundings. */
 #include "kern/pack.h"
 #include <math.h>
 
@@ -27,9 +28,11 @@ int64_t panel_stride(Pack pack, int64_t k) {
     }
 }
 
-int64_t panel_bytes(Pack pack, int64_t rows, int64_t cols) { return panels_of(rows) * panel_stride(pack, cols); }
+int64_t panel_bytes(Pack pack, int64_t rows, int64_t cols) {
+    return panels_of(rows) * panel_stride(pack, cols);
+}
 
-/* ---- numbers of a file ------------------------------------------------------------------------------------- */
+/* ---- numbers of a file ----------------------------------------------------------------------- */
 
 static uint16_t u16_at(const uint8_t *p) {
     uint16_t v;
@@ -74,17 +77,21 @@ static void widen(float *out, const Weight *w, int64_t i, int64_t r, int64_t k0,
     }
 }
 
-void weight_row(float *out, const Weight *w, int64_t i, int64_t r) { widen(out, w, i, r, 0, w->cols); }
-
-/* ---- the two ways into a panel ------------------------------------------------------------------------------- */
-
-enum { PIECE = 256 };                           /* numbers of k at a time, so that all stays in L1 */
-
-static void zero_columns(uint32_t *panel, int64_t m, int64_t dwords) {
-    for (int64_t d = 0; d < dwords && m < PANEL; d++) memset(panel + d * PANEL + m, 0, (size_t)(PANEL - m) * 4);
+void weight_row(float *out, const Weight *w, int64_t i, int64_t r) {
+    widen(out, w, i, r, 0, w->cols);
 }
 
-void panel_turn(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0, int64_t n) {
+/* ---- the two ways into a panel --------------------------------------------------------------- */
+
+enum { PIECE = 256 }; /* numbers of k at a time, so that all stays in L1 */
+
+static void zero_columns(uint32_t *panel, int64_t m, int64_t dwords) {
+    for (int64_t d = 0; d < dwords && m < PANEL; d++)
+        memset(panel + d * PANEL + m, 0, (size_t)(PANEL - m) * 4);
+}
+
+void panel_turn(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0,
+                int64_t n) {
     _Alignas(64) uint16_t h[PANEL][PIECE];
     uint32_t *out = (uint32_t *)(void *)panel;
     if (pack == PACK_F32) {
@@ -101,7 +108,8 @@ void panel_turn(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m
     }
 }
 
-void panel_rows(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0, int64_t n) {
+void panel_rows(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0,
+                int64_t n) {
     if (pack == PACK_BF16) {
         kern.panel_bf16((uint16_t *)(void *)panel + k0 * PANEL, x, ld, m, n);
         return;
@@ -111,7 +119,7 @@ void panel_rows(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m
     zero_columns((uint32_t *)(void *)to, m, n);
 }
 
-/* ---- panels of W: 16 rows of the file ---------------------------------------------------------------------------- */
+/* ---- panels of W: 16 rows of the file -------------------------------------------------------- */
 
 static void panel_of_rows(uint8_t *out, Pack pack, const Weight *w, int64_t i, int64_t r0) {
     _Alignas(64) float x[PANEL][PIECE];
@@ -148,7 +156,8 @@ static void panel_of_q8_0(uint8_t *out, const uint8_t *row, int64_t blocks, int6
 }
 
 static void panel_pack(uint8_t *out, Pack pack, const Weight *w, int64_t i, int64_t r0) {
-    const uint8_t *row = (const uint8_t *)w->row + dtype_bytes(w->type, w->cols) * (i * w->rows + r0);
+    const uint8_t *row =
+        (const uint8_t *)w->row + dtype_bytes(w->type, w->cols) * (i * w->rows + r0);
     int64_t m = MIN(w->rows - r0, PANEL);
     if (pack == PACK_Q4_1) panel_of_q4_1(out, row, w->cols / 32, m);
     else if (pack == PACK_Q8_0) panel_of_q8_0(out, row, w->cols / 32, m);
@@ -156,7 +165,8 @@ static void panel_pack(uint8_t *out, Pack pack, const Weight *w, int64_t i, int6
 }
 
 void weight_pack(Lane l, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi) {
-    CHECK(w->row && (pack != PACK_Q4_1 || w->type == DTYPE_Q4_1) && (pack != PACK_Q8_0 || w->type == DTYPE_Q8_0));
+    CHECK(w->row && (pack != PACK_Q4_1 || w->type == DTYPE_Q4_1)
+          && (pack != PACK_Q8_0 || w->type == DTYPE_Q8_0));
     int64_t panels = panels_of(w->rows), stride = panel_stride(pack, w->cols);
     Range r = lane_range(l, (hi - lo) * panels);
     for (int64_t at = lo * panels + r.lo; at < lo * panels + r.hi; at++)
@@ -164,9 +174,9 @@ void weight_pack(Lane l, void *tile, Pack pack, const Weight *w, int64_t lo, int
     lane_sync(l);
 }
 
-/* ---- panels of W transposed: 16 columns of the file ----------------------------------------------------------------- */
+/* ---- panels of W transposed: 16 columns of the file ------------------------------------------ */
 
-enum { STRIP = 64 };                            /* columns at a time: a whole number of blocks and of panels */
+enum { STRIP = 64 }; /* columns at a time: a whole number of blocks and of panels */
 
 static void strip_pack_t(uint8_t *out, Pack pack, const Weight *w, int64_t i, int64_t c0) {
     _Alignas(64) float x[STRIP][STRIP];
@@ -175,7 +185,8 @@ static void strip_pack_t(uint8_t *out, Pack pack, const Weight *w, int64_t i, in
         int64_t rows = MIN(w->rows - r0, STRIP);
         for (int64_t r = 0; r < rows; r++) widen(x[r], w, i, r0 + r, c0, cols);
         for (int64_t c = 0; c < cols; c += PANEL)
-            panel_rows(out + c / PANEL * stride, pack, x[0] + c, STRIP, MIN(cols - c, PANEL), r0, rows);
+            panel_rows(out + c / PANEL * stride, pack, x[0] + c, STRIP, MIN(cols - c, PANEL), r0,
+                       rows);
     }
 }
 
@@ -185,7 +196,8 @@ void weight_pack_t(Lane l, void *tile_t, Pack pack, const Weight *w, int64_t lo,
     Range r = lane_range(l, (hi - lo) * strips);
     for (int64_t at = lo * strips + r.lo; at < lo * strips + r.hi; at++) {
         int64_t i = at / strips, c0 = at % strips * STRIP;
-        strip_pack_t((uint8_t *)tile_t + (i * panels_of(w->cols) + c0 / PANEL) * stride, pack, w, i, c0);
+        strip_pack_t((uint8_t *)tile_t + (i * panels_of(w->cols) + c0 / PANEL) * stride, pack, w, i,
+                     c0);
     }
     lane_sync(l);
 }
@@ -199,9 +211,10 @@ Weight weight_t(const Weight *w) {
     return t;
 }
 
-/* ---- rows of activations ------------------------------------------------------------------------------------------------ */
+/* ---- rows of activations --------------------------------------------------------------------- */
 
-/* int8 rows: q (n, k), then d, s and sum (n, k/32) each. k is a multiple of 32, so all are 4-byte aligned. */
+/* int8 rows: q (n, k), then d, s and sum (n, k/32) each. k is a multiple of 32, so all are 4-byte
+ * aligned. */
 int64_t rows_bytes(Pack pack, int64_t n, int64_t k) {
     switch (pack) {
     case PACK_F32: return round_up(n * k * 4, 64);
@@ -229,8 +242,8 @@ static void row_pack(const Rows *r, int64_t i, const float *x) {
     }
 }
 
-void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n, int64_t k, int64_t ld,
-                 void *mem) {
+void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
+                 int64_t k, int64_t ld, void *mem) {
     bool a8 = pack == PACK_Q4_1 || pack == PACK_Q8_0;
     CHECK(pack != PACK_NONE && (!a8 || k % 32 == 0));
     *r = (Rows){a8 ? PACK_Q8_0 : pack, n, k, k, mem, mem};
@@ -239,7 +252,8 @@ void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *inde
     lane_sync(l);
 }
 
-void rows_pack(Lane l, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld, void *mem) {
+void rows_pack(Lane l, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
+               void *mem) {
     if (pack == PACK_F32) *r = (Rows){PACK_F32, n, k, ld, x, NULL};
     else rows_gather(l, r, pack, x, NULL, n, k, ld, mem);
 }

@@ -1,10 +1,11 @@
 /* router.c -- which experts a token goes to, what they weigh, and the way back; one row at a time.
  *
- * DeepSeek-V2 (arXiv 2405.04434, 2.1.2 and 2.1.3): softmax over all experts, groups by their best expert. DeepSeek-V3
- * (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only chooses, groups by their two best, weights normalised. */
+ * DeepSeek-V2 (arXiv 2405.04434, 2.1.2 and 2.1.3): softmax over all experts, groups by their best
+ * expert. DeepSeek-V3 (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only chooses, groups by their
+ * two best, weights normalised. */
 #include "kern/table.h"
 
-/* ---- forward ------------------------------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static void scores(float *s, const float *z, const Router *r) {
     if (r->kind == ROUTER_SIGMOID) {
@@ -40,7 +41,8 @@ static void open_groups(bool *open, const float *choice, const Router *r) {
     memset(open, r->groups == 1, (size_t)r->E);
     memset(group, true, (size_t)r->groups);
     if (r->groups == 1) return;
-    for (int64_t g = 0; g < r->groups; g++) value[g] = group_score(choice + g * size, size, r->kind);
+    for (int64_t g = 0; g < r->groups; g++)
+        value[g] = group_score(choice + g * size, size, r->kind);
     for (int64_t i = 0; i < r->groups_used; i++)
         memset(open + take_best(value, group, r->groups) * size, true, (size_t)size);
 }
@@ -70,12 +72,14 @@ static void route_row(int32_t *id, float *weight, float *s, const float *z, cons
     weigh(weight, id, s, r);
 }
 
-bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int64_t n, const Router *r) {
+bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int64_t n,
+           const Router *r) {
     CHECK(r->E <= ROUTER_E && r->groups >= 1 && r->E % r->groups == 0);
     Range rows = lane_range(l, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
         float own[ROUTER_E];
-        route_row(id + i * r->K, weight + i * r->K, score ? score + i * r->E : own, z + i * r->E, r);
+        route_row(id + i * r->K, weight + i * r->K, score ? score + i * r->E : own, z + i * r->E,
+                  r);
     }
     lane_sync(l);
     bool fine = true;                           /* every lane looks at all rows: one answer */
@@ -83,21 +87,24 @@ bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int
     return fine;
 }
 
-/* ---- backward -------------------------------------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 /* ds (K) of the chosen scores. With norm w_i = scale s_i / T, T = sum s + 1e-20:
  * ds_i = scale (dw_i / T - sum_j(dw_j s_j) / T^2). */
-static void chosen_back(float *ds, const float *dw, const float *s, const int32_t *id, const Router *r) {
+static void chosen_back(float *ds, const float *dw, const float *s, const int32_t *id,
+                        const Router *r) {
     float sum = 0, q = 0;
     for (int64_t k = 0; k < r->K; k++) {
         sum = sum + s[id[k]];
         q = q + dw[k] * s[id[k]];
     }
     float T = sum + 1e-20f;
-    for (int64_t k = 0; k < r->K; k++) ds[k] = r->scale * (r->norm ? dw[k] / T - q / (T * T) : dw[k]);
+    for (int64_t k = 0; k < r->K; k++)
+        ds[k] = r->scale * (r->norm ? dw[k] / T - q / (T * T) : dw[k]);
 }
 
-static void route_row_back(float *dz, const float *dw, const float *s, const int32_t *id, const Router *r) {
+static void route_row_back(float *dz, const float *dw, const float *s, const int32_t *id,
+                           const Router *r) {
     float ds[ROUTER_E], q = 0;
     chosen_back(ds, dw, s, id, r);
     if (r->kind == ROUTER_SOFTMAX)
@@ -109,8 +116,8 @@ static void route_row_back(float *dz, const float *dw, const float *s, const int
     }
 }
 
-void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id, int64_t n,
-                const Router *r) {
+void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id,
+                int64_t n, const Router *r) {
     CHECK(r->E <= ROUTER_E);
     Range rows = lane_range(l, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
@@ -118,7 +125,7 @@ void route_back(Lane l, float *dz, const float *dweight, const float *score, con
     lane_sync(l);
 }
 
-/* ---- experts' rows ----------------------------------------------------------------------------------------------------------- */
+/* ---- experts' rows --------------------------------------------------------------------------- */
 
 void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
              const float *weight, int64_t n, int64_t K, int64_t C) {
@@ -127,13 +134,15 @@ void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr
         float *yi = y + i * C;
         if (!base) memset(yi, 0, (size_t)C * 4);
         else if (base != y) memcpy(yi, base + i * C, (size_t)C * 4);
-        for (int64_t k = 0; k < K; k++) kern.axpy(yi, weight[i * K + k], rows + at[i * K + k] * ldr, C);
+        for (int64_t k = 0; k < K; k++)
+            kern.axpy(yi, weight[i * K + k], rows + at[i * K + k] * ldr, C);
     }
     lane_sync(l);
 }
 
-void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows, int64_t ldr,
-                  const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
+void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows,
+                  int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
+                  int64_t C) {
     Range range = lane_range(l, n * K);
     for (int64_t slot = range.lo; slot < range.hi; slot++) {
         const float w = weight[slot], *dyi = dy + slot / K * C;

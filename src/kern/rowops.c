@@ -1,13 +1,13 @@
-/* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp. The kernels do one
- * row; here rows, or for sums over rows columns, are dealt to the lanes. */
+/* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp.
+ * The kernels do one row; here rows, or for sums over rows columns, are dealt to the lanes. */
 #include "kern/table.h"
 
 enum { LINE = 16 };                             /* floats of a cache line: borders between lanes */
 
-/* ---- norms ----------------------------------------------------------------------------------------------------------- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
-void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ldx, const float *w, int64_t n,
-             int64_t C, float eps) {
+void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ldx, const float *w,
+             int64_t n, int64_t C, float eps) {
     Range rows = lane_range(l, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
         float ri = kern.rmsnorm(y + i * ldy, x + i * ldx, w, C, eps);
@@ -18,9 +18,10 @@ void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ld
 
 enum { WIDE = 256 };                            /* columns that one sweep over the rows sums up */
 
-/* dw_k += sum over rows of dy_k (x_k r); without x and r the plain sum of dy. Columns are dealt to the lanes. */
-static void columns_sum(Lane l, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx, const float *r,
-                        int64_t n, int64_t C) {
+/* dw_k += sum over rows of dy_k (x_k r); without x and r the plain sum of dy. Columns are dealt to
+ * the lanes. */
+static void columns_sum(Lane l, float *dw, const float *dy, int64_t lddy, const float *x,
+                        int64_t ldx, const float *r, int64_t n, int64_t C) {
     Range cols = lane_range_by(l, C, LINE);
     for (int64_t c = cols.lo; c < cols.hi; c += WIDE) {
         int64_t wide = MIN(cols.hi - c, WIDE);
@@ -36,20 +37,21 @@ static void columns_sum(Lane l, float *dw, const float *dy, int64_t lddy, const 
     }
 }
 
-void rmsnorm_back(Lane l, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy, int64_t lddy,
-                  const float *x, int64_t ldx, const float *r, const float *w, int64_t n, int64_t C) {
+void rmsnorm_back(Lane l, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
+                  int64_t lddy, const float *x, int64_t ldx, const float *r, const float *w,
+                  int64_t n, int64_t C) {
     if (dw) columns_sum(l, dw, dy, lddy, x, ldx, r, n, C);
-    lane_sync(l);                               /* dx may overwrite dy, which other lanes have summed by columns */
+    lane_sync(l); /* dx may overwrite dy, which other lanes have summed by columns */
     Range rows = lane_range(l, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         kern.rmsnorm_back(dx + i * lddx, dy + i * lddy, x + i * ldx, w, r[i], C, mode);
     lane_sync(l);
 }
 
-/* ---- rope ------------------------------------------------------------------------------------------------------------- */
+/* ---- rope ------------------------------------------------------------------------------------ */
 
-void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n, const double *inv_freq, int64_t half,
-                double factor) {
+void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n,
+                const double *inv_freq, int64_t half, double factor) {
     Range rows = lane_range(l, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t j = 0; j < half; j++) {
@@ -61,8 +63,8 @@ void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n, c
     lane_sync(l);
 }
 
-void rope(Lane l, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half, bool pairs, bool back,
-          const float *cos, const float *sin) {
+void rope(Lane l, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
+          bool pairs, bool back, const float *cos, const float *sin) {
     Range range = lane_range(l, n * heads);
     for (int64_t at = range.lo; at < range.hi; at++) {
         int64_t i = at / heads, h = at % heads;
@@ -71,7 +73,7 @@ void rope(Lane l, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads
     lane_sync(l);
 }
 
-/* ---- by element --------------------------------------------------------------------------------------------------------- */
+/* ---- by element ------------------------------------------------------------------------------ */
 
 void silu_mul(Lane l, float *h, const float *g, const float *u, int64_t n) {
     Range r = lane_range_by(l, n, LINE);
@@ -79,7 +81,8 @@ void silu_mul(Lane l, float *h, const float *g, const float *u, int64_t n) {
     lane_sync(l);
 }
 
-void silu_mul_back(Lane l, float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) {
+void silu_mul_back(Lane l, float *dg, float *du, const float *dh, const float *g, const float *u,
+                   int64_t n) {
     Range r = lane_range_by(l, n, LINE);
     kern.silu_mul_back(dg + r.lo, du + r.lo, dh + r.lo, g + r.lo, u + r.lo, r.hi - r.lo);
     lane_sync(l);
@@ -115,7 +118,7 @@ void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k) {
     lane_sync(l);
 }
 
-/* ---- rows of logits ------------------------------------------------------------------------------------------------------ */
+/* ---- rows of logits -------------------------------------------------------------------------- */
 
 float row_max(const float *x, int64_t n) { return kern.max(x, n); }
 
@@ -124,18 +127,22 @@ float row_lse(const float *x, int64_t n) {
     return m + log_f32(kern.sum_exp(x, m, n));
 }
 
-void row_exp(float *y, const float *x, float m, int64_t n) { kern.cross_entropy_back(y, x, m, 1.0f, n); }
+void row_exp(float *y, const float *x, float m, int64_t n) {
+    kern.cross_entropy_back(y, x, m, 1.0f, n);
+}
 
-void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale, int64_t n) {
+void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale,
+                        int64_t n) {
     CHECK(target >= 0 && target < n);
-    float hit = (exp_f32(z[target] - lse) - 1.0f) * scale;       /* read before dz, which may be z */
+    float hit = (exp_f32(z[target] - lse) - 1.0f) * scale; /* read before dz, which may be z */
     kern.cross_entropy_back(dz, z, lse, scale, n);
     dz[target] = hit;
 }
 
-/* ---- sums in f64 ----------------------------------------------------------------------------------------------------------- */
+/* ---- sums in f64 ----------------------------------------------------------------------------- */
 
-/* The 16-lane tree; the square of a widened f32 is exact, so that fma and product with add are the same. */
+/* The 16-lane tree; the square of a widened f32 is exact, so that fma and product with add are the
+ * same. */
 static double tree_sum(const float *x, int64_t n, bool square) {
     double lane[16] = {0};
     for (int64_t i = 0; i < n; i += 16)

@@ -1,12 +1,13 @@
-/* table.c -- which kernel does what: kern_init starts from ref and lets each level climb over it. A level that this
- * CPU lacks, or whose self-test differs from the contract, is left out, and kern_print says why. */
+/* table.c -- which kernel does what: kern_init starts from ref and lets each level climb over it. A
+ * level that this CPU lacks, or whose self-test differs from the contract, is left out, and
+ * kern_print says why. */
 #include "kern/cpu.h"
 #include "kern/table.h"
 
 typedef struct LevelRow {
     const char *name;
     void (*fill)(Kern *k);                      /* NULL: not built into this program */
-    bool (*test)(void);                         /* NULL: nothing in it whose rounding needs to be tried */
+    bool (*test)(void); /* NULL: nothing in it whose rounding needs to be tried */
 } LevelRow;
 
 #if defined(__x86_64__)
@@ -25,7 +26,7 @@ static const LevelRow level_row[LEVEL_N] = {
 
 Kern kern;
 static Level in_force;
-static const char *left_out[LEVEL_N];           /* NULL where the level can be had; set by kern_init */
+static const char *left_out[LEVEL_N]; /* NULL where the level can be had; set by kern_init */
 
 Level kern_level(void) { return in_force; }
 const char *level_name(Level v) { return level_row[v].name; }
@@ -43,11 +44,13 @@ static const char *why_not(Level v) {
     if (!level_row[v].fill) return "not built into this program";
     const char *lack = cpu_lacks(v);
     if (lack) return lack;
-    if (level_row[v].test && !level_row[v].test()) return "its self-test rounds otherwise than the contract";
+    if (level_row[v].test && !level_row[v].test())
+        return "its self-test rounds otherwise than the contract";
     return NULL;
 }
 
-/* The levels that `top` is built on: all below it, but the software tiles only under their own name. */
+/* The levels that `top` is built on: all below it, but the software tiles only under their own
+ * name. */
 static bool below(Level v, Level top) { return v == top || (v < top && v != LEVEL_AMX_EMU); }
 
 static Level best_level(void) {
@@ -60,7 +63,8 @@ static Level best_level(void) {
 bool kern_init(Level max, Err *err) {
     for (Level v = LEVEL_REF; v < LEVEL_N; v++) left_out[v] = why_not(v);
     if (max != LEVEL_N && left_out[max])
-        return err_set(err, ERR_UNSUPPORTED, "kernel level %s: %s; leave the level to Lisao or name a lower one",
+        return err_set(err, ERR_UNSUPPORTED,
+                       "kernel level %s: %s; leave the level to Lisao or name a lower one",
                        level_name(max), left_out[max]);
     in_force = max == LEVEL_N ? best_level() : max;
     for (Level v = LEVEL_REF; v <= in_force; v++)
@@ -92,7 +96,8 @@ void kern_print(Buf *out) {
         if (why) buf_fmt(out, "  without %s: %s\n", level_name(v), why);
     }
     buf_fmt(out, "kernels ");
-#define X(field, ret, params) buf_fmt(out, " " #field ":%s", level_name(winner(offsetof(Kern, field))));
+#define X(field, ret, params)                                                                      \
+    buf_fmt(out, " " #field ":%s", level_name(winner(offsetof(Kern, field))));
     KERN_LIST(X)
 #undef X
     buf_fmt(out, "\n");

@@ -1,11 +1,13 @@
-/* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level climbs over what it
- * does better; the checker (tests/kern) walks the same list. Adding a kernel: a line here, the ref version, the
- * checker entry, then the fast ones. A kernel is one lane's work on memory that the drivers laid out: packed forms are
- * 64-byte aligned, f32 rows are 4-byte aligned, nothing outside the stated elements is read or written. */
+/* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level
+ * climbs over what it does better; the checker (tests/kern) walks the same list. Adding a kernel: a
+ * line here, the ref version, the checker entry, then the fast ones. A kernel is one lane's work on
+ * memory that the drivers laid out: packed forms are 64-byte aligned, f32 rows are 4-byte aligned,
+ * nothing outside the stated elements is read or written. */
 #pragma once
 #include "kern/kern.h"
 
-/* Rows of int8 for A8, block = 32 numbers of k: x = d * q. Structure of arrays behind one pointer. */
+/* Rows of int8, in blocks of 32 numbers of k: x = d * q. A block that holds an infinity or a NaN
+ * has q = 0, d = s = NaN, sum = 0. */
 typedef struct A8 {
     int8_t *q;              /* (n, k), k a multiple of 32 */
     float *d;               /* (n, k/32) scale dx */
@@ -13,60 +15,83 @@ typedef struct A8 {
     int32_t *sum;           /* (n, k/32) sum of q */
 } A8;
 
-/* A block that holds an infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
-
-/* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros and not stored):
+/* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
+ * and not stored):
  *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m;  n, m, k >= 1.
- * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel; STORE_ON (f32 and bf16, k <= CUT_K, and a multiple of 32
- * but for the last call) goes on with the sum that stands in y: the chain's acc, TILE's c, start from y instead of +0.
- * Layouts, kp = round_up(k, 32) except f32:
+ * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel. STORE_ON (f32 and bf16, k <= CUT_K, and
+ * a multiple of 32 but for the last call) goes on with the sum that stands in y: the chain's acc,
+ * TILE's c, start from y instead of +0. Layouts, kp = round_up(k, 32) except f32:
  *   f32   x: f32 (n, ldx).   w: [panel][k][16] f32.
- *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words of a dword being a
- *         pair of k in the same order. Pair order is the level's: crossed (dwords (lo,hi) = (k2,k0),(k3,k1) of every
- *         4 of k, what VDPBF16PS needs) or natural ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.natural says which.
- *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte nib[g][r][i] holds
- *         k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the panel.
- *   q8_0  x: A8.  w: [panel][k/32]{ u8 q[8][16][4]; f16 d[16] } = 544 bytes, q = weight + 128, k = 4g+i. */
-#define KERN_LIST(X)                                                                                     \
-    X(gemm_f32,  void, (float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w,   \
-                        int64_t m, int64_t k, StoreMode mode))                                           \
-    X(gemm_bf16, void, (float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,          \
-                        int64_t m, int64_t k, StoreMode mode))                                           \
-    X(gemm_q4_1, void, (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,      \
-                        int64_t k, StoreMode mode))                                                      \
-    X(gemm_q8_0, void, (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,      \
-                        int64_t k, StoreMode mode))                                                      \
-    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))      /* one row, pair order, padded to kp */ \
-    X(rows_a8,   void, (int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k))         \
-    X(panel_bf16, void, (uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k))               \
-                        /* one panel of m <= 16 outputs from k rows of m numbers: w[j][k] = x[k*ld + j], padded */ \
-    X(transpose, void, (uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols)) \
-                        /* dwords: y[j*ldy + i] = x[i*ldx + j]; any 4-byte alignment */                  \
-    X(v_of_k,    void, (uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv))                         \
-                        /* 4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv */ \
-    X(rmsnorm,   float, (float *y, const float *x, const float *w, int64_t C, float eps))   /* one row; r */ \
-    X(rmsnorm_back, void, (float *dx, const float *dy, const float *x, const float *w, float r, int64_t C, \
-                        StoreMode mode))                                                                 \
-    X(silu_mul,  void, (float *h, const float *g, const float *u, int64_t n))                            \
-    X(silu_mul_back, void, (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n)) \
-    X(rope,      void, (float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin)) \
-    X(add,       void, (float *y, const float *x, int64_t n))                                            \
-    X(axpy,      void, (float *y, float a, const float *x, int64_t n))       /* y = fma(a, x, y) */         \
-    X(dot,       float, (const float *x, const float *y, int64_t n))         /* 16-lane tree of fma */     \
-    X(max,       float, (const float *x, int64_t n))                                                     \
-    X(sum_exp,   float, (const float *x, float m, int64_t n))                /* tree of exp(x - m) */      \
-    X(chunk_softmax, float, (float *p, float *m, const float *s, int64_t visible, float scale, bool round)) \
-                        /* 64 scores of one row: s*scale, max, p = exp(.-m) rounded if `round`; p[visible..63] = 0; \
-                           1 <= visible <= 64; p may be s; returns l, the tree over p */                 \
-    X(softmax_back, void, (float *p, float *ds, const float *s, const float *dp, const float *lse,       \
-                        const float *D, float scale, int64_t n))                                         \
-                        /* p = exp(s*scale - lse), ds = (p*(dp - D))*scale, all by element; p may be s, ds may be dp */ \
-    X(rescale,   void, (float *m, float *l, float *a, float *b, const float *mc, const float *lc, int64_t n)) \
-                        /* M = max(m, mc), a = exp(m - M), b = exp(mc - M), l = fma(l, a, lc*b), m = M, by element */ \
-    X(merge,     void, (float *o, float a, const float *oc, float b, int64_t n))   /* o = fma(o, a, oc*b) */ \
-    X(div,       void, (float *y, float d, int64_t n))                       /* y = y / d */                 \
-    X(cross_entropy_back, void, (float *dz, const float *z, float lse, float scale, int64_t n))          \
-    X(adamw,     void, (float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p))
+ *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words
+ *         of a dword being a pair of k in the same order. Pair order is the level's: crossed
+ *         (dwords (lo,hi) = (k2,k0),(k3,k1) of every 4 of k, what VDPBF16PS needs) or natural
+ *         ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.natural says which.
+ *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte
+ *         nib[g][r][i] holds k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the
+ *         panel.
+ *   q8_0  x: A8.  w: [panel][k/32]{ u8 q[8][16][4]; f16 d[16] } = 544 bytes, q = weight + 128,
+ *         k = 4g+i.
+ *
+ * What the others do, where the name does not say it all:
+ *   rows_bf16      one row, pair order, padded to kp
+ *   panel_bf16     one panel of m <= 16 outputs from k rows of m numbers: w[j][k] = x[k*ld + j]
+ *   transpose      dwords: y[j*ldy + i] = x[i*ldx + j]; any 4-byte alignment
+ *   v_of_k         4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv
+ *   rmsnorm        one row; returns r; w may be NULL, y may be x
+ *   rope           one head of 2*half numbers
+ *   axpy           y = fma(a, x, y)
+ *   dot, sum_exp   16-lane trees: of fma(x, y); of exp(x - m)
+ *   chunk_softmax  64 scores of one row: s*scale, max m over the `visible` (1..64), p = exp(. - m),
+ *                  rounded if `round`, p[visible..63] = 0; p may be s; returns l, the tree over p
+ *   softmax_back   p = exp(s*scale - lse), ds = (p*(dp - D))*scale; p may be s, ds may be dp
+ *   rescale        M = max(m, mc), a = exp(m - M), b = exp(mc - M), l = fma(l, a, lc*b), m = M
+ *   merge          o = fma(o, a, oc*b)
+ *   div            y = y / d
+ *   cross_entropy_back   dz = exp(z - lse) * scale, the target left to the driver; dz may be z */
+#define KERN_LIST(X)                                                                               \
+    X(gemm_f32, void,                                                                              \
+      (float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w, int64_t m,   \
+       int64_t k, StoreMode mode))                                                                 \
+    X(gemm_bf16, void,                                                                             \
+      (float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w, int64_t m,          \
+       int64_t k, StoreMode mode))                                                                 \
+    X(gemm_q4_1, void,                                                                             \
+      (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
+       StoreMode mode))                                                                            \
+    X(gemm_q8_0, void,                                                                             \
+      (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
+       StoreMode mode))                                                                            \
+    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))                                 \
+    X(rows_a8, void, (int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k))     \
+    X(panel_bf16, void, (uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k))         \
+    X(transpose, void,                                                                             \
+      (uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols))      \
+    X(v_of_k, void, (uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv))                      \
+    X(rmsnorm, float, (float *y, const float *x, const float *w, int64_t C, float eps))            \
+    X(rmsnorm_back, void,                                                                          \
+      (float *dx, const float *dy, const float *x, const float *w, float r, int64_t C,             \
+       StoreMode mode))                                                                            \
+    X(silu_mul, void, (float *h, const float *g, const float *u, int64_t n))                       \
+    X(silu_mul_back, void,                                                                         \
+      (float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n))          \
+    X(rope, void,                                                                                  \
+      (float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin))         \
+    X(add, void, (float *y, const float *x, int64_t n))                                            \
+    X(axpy, void, (float *y, float a, const float *x, int64_t n))                                  \
+    X(dot, float, (const float *x, const float *y, int64_t n))                                     \
+    X(max, float, (const float *x, int64_t n))                                                     \
+    X(sum_exp, float, (const float *x, float m, int64_t n))                                        \
+    X(chunk_softmax, float,                                                                        \
+      (float *p, float *m, const float *s, int64_t visible, float scale, bool round))              \
+    X(softmax_back, void,                                                                          \
+      (float *p, float *ds, const float *s, const float *dp, const float *lse, const float *D,     \
+       float scale, int64_t n))                                                                    \
+    X(rescale, void,                                                                               \
+      (float *m, float *l, float *a, float *b, const float *mc, const float *lc, int64_t n))       \
+    X(merge, void, (float *o, float a, const float *oc, float b, int64_t n))                       \
+    X(div, void, (float *y, float d, int64_t n))                                                   \
+    X(cross_entropy_back, void, (float *dz, const float *z, float lse, float scale, int64_t n))    \
+    X(adamw, void, (float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p))
 
 #define X(field, ret, params) typedef ret field##_fn params;
 KERN_LIST(X)
@@ -79,8 +104,11 @@ typedef struct Kern {
     bool natural;           /* pair order of bf16 panels and rows */
 } Kern;
 
-/* Where word i of k stands in a row or in a panel's column: i, or in crossed order (k2,k0),(k3,k1) of every four. */
-static inline int64_t pair_at(bool natural, int64_t i) { return natural ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3); }
+/* Where word i of k stands in a row or in a panel's column: i, or in crossed order
+ * (k2,k0),(k3,k1) of every four. */
+static inline int64_t pair_at(bool natural, int64_t i) {
+    return natural ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3);
+}
 
 extern Kern kern;                               /* read-only after kern_init */
 void kern_fill_ref(Kern *k);
@@ -88,5 +116,6 @@ void kern_fill_avx2(Kern *k);
 void kern_fill_avx512(Kern *k);
 void kern_fill_amx_emu(Kern *k);
 void kern_fill_amx(Kern *k);
-bool kern_test_avx512(void);                    /* VDPBF16PS rounds as the contract's model does, on this CPU */
-bool kern_test_amx(void);                       /* TDPBF16PS likewise */
+/* VDPBF16PS and TDPBF16PS round as the contract's model does, on this CPU. */
+bool kern_test_avx512(void);
+bool kern_test_amx(void);

@@ -1,5 +1,6 @@
-/* back.c -- each backward alone against central differences of its twin in f64: the loss is sum(c y) with random c, so
- * the gradient that comes back for dy = c is the slope of the loss along each input. */
+/* back.c -- each backward alone against central differences of its twin in f64: the loss is sum(c
+ * y) with random c, so the gradient that comes back for dy = c is the slope of the loss along each
+ * input. */
 #include "cases.h"
 #include "twin.h"
 #include <math.h>
@@ -26,8 +27,10 @@ static double dot(const double *x, const double *y, int64_t n) {
     return sum;
 }
 
-/* At most 60 numbers of got (n) against the slope of f at x; tol is relative to the largest slope seen. */
-static void check_slopes(const float *got, double *x, int64_t n, Loss *f, const void *arg, double tol, const char *what) {
+/* At most 60 numbers of got (n) against the slope of f at x; tol is relative to the largest slope
+ * seen. */
+static void check_slopes(const float *got, double *x, int64_t n, Loss *f, const void *arg,
+                         double tol, const char *what) {
     double slope[60], largest = 0;
     int64_t step = MAX(1, n / 59), m = 0;
     for (int64_t i = 0; i < n && m < 60; i += step, m++) {
@@ -41,10 +44,11 @@ static void check_slopes(const float *got, double *x, int64_t n, Loss *f, const 
     }
     assert_true(largest > 0 || n == 0);
     for (int64_t i = 0; i < m; i++)
-        near_double((double)got[i * step], slope[i], largest, tol, "%s, number %lld", what, (long long)(i * step));
+        near_double((double)got[i * step], slope[i], largest, tol, "%s, number %lld", what,
+                    (long long)(i * step));
 }
 
-/* ---- linear --------------------------------------------------------------------------------------------------------- */
+/* ---- linear ---------------------------------------------------------------------------------- */
 
 typedef struct LinearTwin { const double *x, *w, *c; int64_t n, rows, cols; } LinearTwin;
 
@@ -68,7 +72,13 @@ static double linear_of_w(const double *w, const void *arg) {
     return linear_loss(&t);
 }
 
-typedef struct DwRun { float *dw; const float *dy, *x; int64_t n, rows, cols; Pack pack; void *work; } DwRun;
+typedef struct DwRun {
+    float *dw;
+    const float *dy, *x;
+    int64_t n, rows, cols;
+    Pack pack;
+    void *work;
+} DwRun;
 
 static void dw_lane(Lane l, void *arg) {
     const DwRun *r = arg;
@@ -84,7 +94,14 @@ static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
     weight_ready(&w, pack, true, 2);
     Weight u = weight_t(&w);
     run_linear(&(LinearRun){dx, cols, &u, 0, dy, NULL, n, rows, STORE_SET}, 2);
-    DwRun r = {dw, dy, narrowed(x, n * cols), n, rows, cols, pack, guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
+    DwRun r = {dw,
+               dy,
+               narrowed(x, n * cols),
+               n,
+               rows,
+               cols,
+               pack,
+               guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
     on_lanes(2, dw_lane, &r);
     check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
     check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
@@ -99,7 +116,7 @@ static void linear_goes_back(void **state) {
     }
 }
 
-/* ---- norms --------------------------------------------------------------------------------------------------------------- */
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 typedef struct NormTwin { const double *x, *w, *c; int64_t n, C; } NormTwin;
 
@@ -117,7 +134,11 @@ static double norm_of_w(const double *w, const void *arg) {
     return dot(y, t->c, t->n * t->C);
 }
 
-typedef struct NormRun { float *dx, *dw, *dy, *x, *y, *r, *w, *db; int64_t n, C; StoreMode mode; } NormRun;
+typedef struct NormRun {
+    float *dx, *dw, *dy, *x, *y, *r, *w, *db;
+    int64_t n, C;
+    StoreMode mode;
+} NormRun;
 
 static void norm_lane(Lane l, void *arg) {
     const NormRun *t = arg;
@@ -133,8 +154,17 @@ static void norm_goes_back(void **state) {
         int64_t n = draw_to(1, 5), C = i == 0 ? 1 : draw_to(2, 600), all = n * C;
         double *x = draws(all), *w = i % 3 ? draws(C) : NULL, *c = draws(all);
         NormTwin t = {x, w, c, n, C};
-        NormRun r = {NEW(float, all), w ? NEW(float, C) : NULL, narrowed(c, all), narrowed(x, all), NEW(float, all), NEW(float, n),
-                     w ? narrowed(w, C) : NULL, NEW(float, C), n, C, i % 2 ? STORE_ADD : STORE_SET};
+        NormRun r = {NEW(float, all),
+                     w ? NEW(float, C) : NULL,
+                     narrowed(c, all),
+                     narrowed(x, all),
+                     NEW(float, all),
+                     NEW(float, n),
+                     w ? narrowed(w, C) : NULL,
+                     NEW(float, C),
+                     n,
+                     C,
+                     i % 2 ? STORE_ADD : STORE_SET};
         float *was = new_floats(all, MILD), *dy = narrowed(c, all);
         if (i % 2) memcpy(r.dx, was, (size_t)all * 4);
         else r.dx = r.dy;
@@ -151,7 +181,7 @@ static void norm_goes_back(void **state) {
     }
 }
 
-/* ---- rope and silu --------------------------------------------------------------------------------------------------------- */
+/* ---- rope and silu --------------------------------------------------------------------------- */
 
 typedef struct RopeTwin { const double *cos, *sin, *c; int64_t half; bool pairs; } RopeTwin;
 
@@ -218,7 +248,7 @@ static void silu_goes_back(void **state) {
     guard_reset();
 }
 
-/* ---- attention ----------------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 typedef struct AttentionTwin { const double *q, *k, *v, *c; TwinShape s; } AttentionTwin;
 
@@ -256,12 +286,15 @@ static void one_attention(AttentionShape s, double tol) {
     attention_run(&t, 2);
     attention_back(&t, 2);
     for (int64_t i = 0; i < t.n_spans; i++) {
-        int64_t row = t.span[i].row, T = t.span[i].n, q0 = row * s.heads * s.dk, k0 = row * s.kv * s.dk, v0 = row * s.kv * s.dv;
-        double *q = widened(t.q + q0, T * s.heads * s.dk), *k = widened(t.k + k0, T * s.kv * s.dk), *v = widened(t.v + v0, T * s.kv * s.dv);
+        int64_t row = t.span[i].row, T = t.span[i].n, q0 = row * s.heads * s.dk,
+                k0 = row * s.kv * s.dk, v0 = row * s.kv * s.dv;
+        double *q = widened(t.q + q0, T * s.heads * s.dk), *k = widened(t.k + k0, T * s.kv * s.dk),
+               *v = widened(t.v + v0, T * s.kv * s.dv);
         AttentionTwin twin = {q, k, v, widened(t.g + row * s.heads * s.dv, T * s.heads * s.dv),
                               {T, s.heads, s.kv, s.dk, s.dv, (double)t.a.scale}};
         if (T > 1) {                            /* one key: its weight is 1 whatever q and k are */
-            check_slopes(t.dq + q0, q, T * s.heads * s.dk, attention_of_q, &twin, tol, "attention dq");
+            check_slopes(t.dq + q0, q, T * s.heads * s.dk, attention_of_q, &twin, tol,
+                         "attention dq");
             check_slopes(t.dk + k0, k, T * s.kv * s.dk, attention_of_k, &twin, tol, "attention dk");
         }
         check_slopes(t.dv + v0, v, T * s.kv * s.dv, attention_of_v, &twin, tol, "attention dv");
@@ -277,9 +310,14 @@ static void attention_goes_back(void **state) {
     one_attention((AttentionShape){DTYPE_BF16, 3, 3, 24, 40, false}, 3e-2);
 }
 
-/* ---- experts ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- experts --------------------------------------------------------------------------------- */
 
-typedef struct RouteTwin { const Router *r; const int32_t *id; const double *c; int64_t n; } RouteTwin;
+typedef struct RouteTwin {
+    const Router *r;
+    const int32_t *id;
+    const double *c;
+    int64_t n;
+} RouteTwin;
 
 /* With the choice held fixed, as the backward has it. */
 static double route_of_z(const double *z, const void *arg) {
@@ -293,7 +331,12 @@ static double route_of_z(const double *z, const void *arg) {
     return sum;
 }
 
-typedef struct RouteRun { Router r; int64_t n; int32_t *id; float *weight, *score, *z, *dz, *dweight; } RouteRun;
+typedef struct RouteRun {
+    Router r;
+    int64_t n;
+    int32_t *id;
+    float *weight, *score, *z, *dz, *dweight;
+} RouteRun;
 
 static void route_lane(Lane l, void *arg) {
     const RouteRun *t = arg;
@@ -304,16 +347,24 @@ static void route_lane(Lane l, void *arg) {
 static void router_goes_back(void **state) {
     (void)state;
     static const Router routers[] = {
-        {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL}, {ROUTER_SOFTMAX, 12, 4, 3, 2, true, 16.0f, NULL},
-        {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL}, {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
+        {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL},
+        {ROUTER_SOFTMAX, 12, 4, 3, 2, true, 16.0f, NULL},
+        {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL},
+        {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
     };
     for (int64_t i = 0; i < COUNT(routers); i++) {
         enum { N = 6 };
         Router r = routers[i];
         double *z = draws(N * r.E), *c = draws(N * r.K);
         for (int64_t j = 0; j < N * r.E; j++) z[j] = (double)(float)(3 * z[j]);
-        RouteRun run = {r, N, NEW(int32_t, N * r.K), NEW(float, N * r.K), NEW(float, N * r.E), narrowed(z, N * r.E),
-                        NEW(float, N * r.E), narrowed(c, N * r.K)};
+        RouteRun run = {r,
+                        N,
+                        NEW(int32_t, N * r.K),
+                        NEW(float, N *r.K),
+                        NEW(float, N *r.E),
+                        narrowed(z, N * r.E),
+                        NEW(float, N *r.E),
+                        narrowed(c, N * r.K)};
         on_lanes(2, route_lane, &run);
         RouteTwin t = {&r, run.id, c, N};
         check_slopes(run.dz, z, N * r.E, route_of_z, &t, 5e-6, "router dz");
@@ -326,7 +377,8 @@ enum { TOKENS = 5, PICKS = 2, EXPERTS = 3, WIDTH = 12, DEPTH = 20 };
 
 typedef struct ExpertTwin { const double *x, *w, *weight, *c; const int32_t *id; } ExpertTwin;
 
-static double experts_loss(const double *x, const double *w, const double *weight, const ExpertTwin *t) {
+static double experts_loss(const double *x, const double *w, const double *weight,
+                           const ExpertTwin *t) {
     double sum = 0, y[WIDTH];
     for (int64_t i = 0; i < TOKENS * PICKS; i++) {
         twin_linear(y, x + i / PICKS * DEPTH, w + t->id[i] * WIDTH * DEPTH, 1, WIDTH, DEPTH);
@@ -361,11 +413,12 @@ static void expert_lane(Lane l, void *arg) {
     rows_gather(l, &r, PACK_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
     linear_groups(l, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
     combine(l, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
-    combine_back(l, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
+    combine_back(l, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
+                 WIDTH);
     for (int64_t e = 0; e < EXPERTS; e++) {
         const Group *g = t->group + e;
-        linear_dw(l, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH, (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n,
-                  WIDTH, DEPTH, PACK_F32, t->work);
+        linear_dw(l, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH,
+                  (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n, WIDTH, DEPTH, PACK_F32, t->work);
     }
     rows_pack(l, &r, PACK_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
     linear_groups(l, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
@@ -387,10 +440,13 @@ static void experts_go_back(void **state) {
     static const int32_t id[TOKENS * PICKS] = {0, 2, 2, 0, 0, 2, 2, 0, 2, 0};
     enum { S = TOKENS * PICKS };
     double *x = draws(TOKENS * DEPTH), *c = draws(TOKENS * WIDTH), *weight = draws(S), *w;
-    ExpertRun t = {.w = weight_new(DTYPE_F32, EXPERTS, WIDTH, DEPTH), .x = narrowed(x, TOKENS * DEPTH), .dy = narrowed(c, TOKENS * WIDTH)};
+    ExpertRun t = {.w = weight_new(DTYPE_F32, EXPERTS, WIDTH, DEPTH),
+                   .x = narrowed(x, TOKENS * DEPTH),
+                   .dy = narrowed(c, TOKENS * WIDTH)};
     t.weight = narrowed(weight, S), t.dweight = NEW(float, S), t.ones = NEW(float, S);
-    t.y = NEW(float, TOKENS * WIDTH), t.rows = NEW(float, S * WIDTH), t.drows = NEW(float, S * WIDTH);
-    t.dxs = NEW(float, S * DEPTH), t.dx = NEW(float, TOKENS * DEPTH), t.dw = NEW(float, EXPERTS * WIDTH * DEPTH);
+    t.y = NEW(float, TOKENS *WIDTH), t.rows = NEW(float, S *WIDTH), t.drows = NEW(float, S *WIDTH);
+    t.dxs = NEW(float, S *DEPTH), t.dx = NEW(float, TOKENS *DEPTH),
+    t.dw = NEW(float, EXPERTS *WIDTH *DEPTH);
     t.mem = guard_new(rows_bytes(PACK_F32, S, DEPTH), 64, AT_END);
     t.work = guard_new(linear_dw_bytes(PACK_F32, S, WIDTH, DEPTH), 64, AT_END);
     for (int64_t i = 0; i < S; i++) t.ones[i] = 1;
@@ -407,7 +463,7 @@ static void experts_go_back(void **state) {
     guard_reset();
 }
 
-/* ---- cross-entropy -------------------------------------------------------------------------------------------------------------------- */
+/* ---- cross-entropy --------------------------------------------------------------------------- */
 
 typedef struct LossTwin { int64_t n, target; double scale; } LossTwin;
 
@@ -431,8 +487,9 @@ static void cross_entropy_goes_back(void **state) {
 int test_back(void) {
     Err err = {0};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_goes_back),    cmocka_unit_test(norm_goes_back),   cmocka_unit_test(rope_goes_back),
-        cmocka_unit_test(silu_goes_back),      cmocka_unit_test(router_goes_back), cmocka_unit_test(experts_go_back),
+        cmocka_unit_test(linear_goes_back),    cmocka_unit_test(norm_goes_back),
+        cmocka_unit_test(rope_goes_back),      cmocka_unit_test(silu_goes_back),
+        cmocka_unit_test(router_goes_back),    cmocka_unit_test(experts_go_back),
         cmocka_unit_test(attention_goes_back), cmocka_unit_test(cross_entropy_goes_back),
     };
     CHECK(kern_init(LEVEL_N, &err));

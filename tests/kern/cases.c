@@ -14,10 +14,12 @@ void on_levels(void (*fn)(void)) {
     }
 }
 
-/* ---- weights -------------------------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 /* Exponents that keep products within f32: scales of blocks between 2^-10 and 2^-4. */
-static uint16_t draw_f16(void) { return (uint16_t)((draw() & 0x83ff) | (uint32_t)draw_to(5, 11) << 10); }
+static uint16_t draw_f16(void) {
+    return (uint16_t)((draw() & 0x83ff) | (uint32_t)draw_to(5, 11) << 10);
+}
 
 static void put_block(uint8_t *p, DType t) {
     uint16_t d = draw_f16(), m = draw_f16();
@@ -53,7 +55,8 @@ double weight_number(const Weight *w, int64_t i, int64_t r, int64_t k) {
     const uint8_t *p = w->row;
     if (w->type == DTYPE_F32) return (double)((const float *)w->row)[at];
     if (w->type == DTYPE_F16) return number_f16(p + 2 * at);
-    if (w->type == DTYPE_BF16) return (double)f32_of_bits((uint32_t)(p[2 * at] | p[2 * at + 1] << 8) << 16);
+    if (w->type == DTYPE_BF16)
+        return (double)f32_of_bits((uint32_t)(p[2 * at] | p[2 * at + 1] << 8) << 16);
     if (w->type == DTYPE_Q8_0) return number_f16(p + 34 * block) * (int8_t)p[34 * block + 2 + in];
     p += 20 * block;
     int q = in < 16 ? p[4 + in] & 15 : p[4 + in - 16] >> 4;
@@ -70,7 +73,8 @@ static void pack_lane(Lane l, void *arg) {
 
 void weight_ready(Weight *w, Pack pack, bool t, int64_t lanes) {
     PackRun r = {w, pack, t};
-    int64_t bytes = w->n * (t ? panel_bytes(pack, w->cols, w->rows) : panel_bytes(pack, w->rows, w->cols));
+    int64_t bytes =
+        w->n * (t ? panel_bytes(pack, w->cols, w->rows) : panel_bytes(pack, w->rows, w->cols));
     void *tile = guard_new(bytes, 64, AT_END);
     memset(tile, 0x55, (size_t)bytes);
     *(t ? &w->tile_t : &w->tile) = tile;
@@ -94,7 +98,7 @@ void run_linear(const LinearRun *r, int64_t lanes) {
     on_lanes(lanes, linear_lane, &t);
 }
 
-/* ---- attention ---------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static float *floats_within(int64_t n, float size) {
     float *x = guard_new(n * 4, 4, AT_END);
@@ -102,7 +106,8 @@ static float *floats_within(int64_t n, float size) {
     return x;
 }
 
-void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans, float size) {
+void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans,
+                   float size) {
     enum { OFF = 192 };
     memset(t, 0, sizeof *t);
     t->a = (Attend){{s.type, s.kv, s.dk, s.dv, s.v_of_k}, OFF, s.heads, 1.0f / sqrtf((float)s.dk)};
@@ -131,8 +136,10 @@ static void forward_lane(Lane l, void *arg) {
     const AttentionLane *r = arg;
     Attention *t = r->t;
     const KvShape *s = &t->a.kv;
-    kv_store(l, s, t->a.off, t->span, t->n_spans, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v, s->heads * s->dv);
-    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, t->span, t->n_spans, r->work);
+    kv_store(l, s, t->a.off, t->span, t->n_spans, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
+             s->heads * s->dv);
+    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, t->span,
+           t->n_spans, r->work);
 }
 
 void attention_run(Attention *t, int64_t lanes) {
@@ -143,7 +150,8 @@ void attention_run(Attention *t, int64_t lanes) {
 static void back_lane(Lane l, void *arg) {
     const AttentionLane *r = arg;
     Attention *t = r->t;
-    attend_back(l, t->dq, t->dk, t->dv, t->g, t->o, t->lse, t->q, &t->a, t->span, t->n_spans, r->work);
+    attend_back(l, t->dq, t->dk, t->dv, t->g, t->o, t->lse, t->q, &t->a, t->span, t->n_spans,
+                r->work);
 }
 
 void attention_back(Attention *t, int64_t lanes) {

@@ -1,24 +1,33 @@
-/* cases.h -- weights, rows and attention set up for the tests of the drivers, with their numbers at hand in f64. */
+/* cases.h -- weights, rows and attention set up for the tests of the drivers, with their numbers at
+ * hand in f64. */
 #pragma once
 #include "kern_test.h"
 
 void on_levels(void (*fn)(void));               /* under every level that this machine has */
 extern const char *level_now;
 
-/* ---- weights -------------------------------------------------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------------------------------- */
 
 /* n matrices of random file bytes; nothing packed yet. */
 Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols);
-double weight_number(const Weight *w, int64_t i, int64_t r, int64_t k);        /* exactly what the bytes say */
+double weight_number(const Weight *w, int64_t i, int64_t r,
+                     int64_t k); /* exactly what the bytes say */
 /* Packs W, and where `t` its transpose, into guarded memory on as many lanes. */
 void weight_ready(Weight *w, Pack pack, bool t, int64_t lanes);
 
 typedef struct LinearRun {
-    float *y; int64_t ldy; const Weight *w; int64_t i; const float *x; const int32_t *index; int64_t n, ldx; StoreMode mode;
+    float *y;
+    int64_t ldy;
+    const Weight *w;
+    int64_t i;
+    const float *x;
+    const int32_t *index;
+    int64_t n, ldx;
+    StoreMode mode;
 } LinearRun;
 void run_linear(const LinearRun *r, int64_t lanes);     /* packs the rows, then the product */
 
-/* ---- attention -------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 enum { SPANS = 8, PAGES = 64 };
 typedef struct Attention {
@@ -26,13 +35,19 @@ typedef struct Attention {
     Span span[SPANS];
     int64_t n_spans, rows;                      /* N */
     void *page[SPANS][PAGES];
-    float *q, *k, *v, *g;                       /* (N, heads*dk), (N, kv*dk), (N, kv*dv), (N, heads*dv) dO */
+    float *q, *k, *v, *g; /* (N, heads*dk), (N, kv*dk), (N, kv*dv), (N, heads*dv) dO */
     float *o, *lse, *dq, *dk, *dv;
 } Attention;
 
-typedef struct AttentionShape { DType type; int64_t heads, kv, dk, dv; bool v_of_k; } AttentionShape;
+typedef struct AttentionShape {
+    DType type;
+    int64_t heads, kv, dk, dv;
+    bool v_of_k;
+} AttentionShape;
 
-/* Documents of these lengths, one span each from position 0, in pages of their own; q, k, v, g random within +-size. */
-void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans, float size);
+/* Documents of these lengths, one span each from position 0, in pages of their own; q, k, v, g
+ * random within +-size. */
+void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans,
+                   float size);
 void attention_run(Attention *t, int64_t lanes);        /* kv_store, attend */
 void attention_back(Attention *t, int64_t lanes);       /* after attention_run */

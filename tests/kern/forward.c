@@ -1,5 +1,5 @@
-/* forward.c -- every operation against its twin in f64. Errors are measured against the sum of the magnitudes that
- * went into a number; order.c holds the bits, this holds the meaning. */
+/* forward.c -- every operation against its twin in f64. Errors are measured against the sum of the
+ * magnitudes that went into a number; order.c holds the bits, this holds the meaning. */
 #include "cases.h"
 #include "twin.h"
 #include <math.h>
@@ -10,9 +10,10 @@ static double *widened(const float *x, int64_t n) {
     return y;
 }
 
-/* ---- products ------------------------------------------------------------------------------------------------------ */
+/* ---- products -------------------------------------------------------------------------------- */
 
-/* Relative error of a product of these forms: f32 chains; two bf16 roundings; an int8 step of the largest of 32. */
+/* Relative error of a product of these forms: f32 chains; two bf16 roundings; an int8 step of the
+ * largest of 32. */
 static double product_error(Pack p, int64_t k) {
     return p == PACK_F32 ? 0x1p-23 * (double)MIN(k, 256) : p == PACK_BF16 ? 0x1p-7 : 0x1p-6;
 }
@@ -22,7 +23,8 @@ static void linear_level(void) {
     for (int64_t c = 0; c < COUNT(types) * 3; c++) {
         DType type = types[c / 3];
         Pack pack = pack_of((Act)(c % 3), type);
-        int64_t n = draw_to(1, 9), rows = draw_to(1, 80), cols = round_up(draw_to(1, 400), dtype_block(type));
+        int64_t n = draw_to(1, 9), rows = draw_to(1, 80),
+                cols = round_up(draw_to(1, 400), dtype_block(type));
         bool a8 = pack == PACK_Q4_1 || pack == PACK_Q8_0;
         Weight w = weight_new(type, 1, rows, cols);
         weight_ready(&w, pack, false, 1);
@@ -36,20 +38,21 @@ static void linear_level(void) {
                     sum += t;
                     size += a8 ? fabs(weight_number(&w, 0, j, k)) : fabs(t);
                 }
-                near_double((double)y[i * rows + j], sum, size, product_error(pack, cols), "%s: linear %s act %d", level_now,
-                            dtype_name(type), (int)(c % 3));
+                near_double((double)y[i * rows + j], sum, size, product_error(pack, cols),
+                            "%s: linear %s act %d", level_now, dtype_name(type), (int)(c % 3));
             }
         for (int64_t j = 0; j < rows; j += 7) {
             float *row = guard_new(cols * 4, 4, AT_END);
             weight_row(row, &w, 0, j);
-            for (int64_t k = 0; k < cols; k++) assert_true(row[k] == (float)weight_number(&w, 0, j, k));
+            for (int64_t k = 0; k < cols; k++)
+                assert_true(row[k] == (float)weight_number(&w, 0, j, k));
         }
         guard_reset();
     }
 }
 static void linear_is_right(void **state) { (void)state; on_levels(linear_level); }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 typedef struct RowsRun {
     int64_t n, C, half, heads;
@@ -67,12 +70,18 @@ static void norm_lane(Lane l, void *arg) {
 static void norm_is_right(void **state) {
     (void)state;
     for (int64_t C = 1; C < 700; C += 1 + C / 3) {
-        RowsRun t = {.n = 3, .C = C, .x = new_floats(3 * C, MILD), .y = NEW(float, 3 * C), .r = NEW(float, 3)};
+        RowsRun t = {.n = 3,
+                     .C = C,
+                     .x = new_floats(3 * C, MILD),
+                     .y = NEW(float, 3 * C),
+                     .r = NEW(float, 3)};
         t.w = C % 2 ? new_floats(C, MILD) : NULL;
         on_lanes(2, norm_lane, &t);
         double *want = NEW(double, 3 * C);
         twin_rmsnorm(want, widened(t.x, 3 * C), t.w ? widened(t.w, C) : NULL, 3, C, (double)1e-5f);
-        for (int64_t i = 0; i < 3 * C; i++) near_double((double)t.y[i], want[i], fabs(want[i]), 1e-6, "rmsnorm C %lld", (long long)C);
+        for (int64_t i = 0; i < 3 * C; i++)
+            near_double((double)t.y[i], want[i], fabs(want[i]), 1e-6, "rmsnorm C %lld",
+                        (long long)C);
         guard_reset();
     }
 }
@@ -80,7 +89,8 @@ static void norm_is_right(void **state) {
 static void rope_lane(Lane l, void *arg) {
     const RowsRun *t = arg;
     rope_table(l, t->cos, t->sin, t->pos, t->n, t->inv_freq, t->half, 1.25);
-    rope(l, t->x, t->heads * 2 * t->half, 2 * t->half, t->n, t->heads, t->half, t->pairs, false, t->cos, t->sin);
+    rope(l, t->x, t->heads * 2 * t->half, 2 * t->half, t->n, t->heads, t->half, t->pairs, false,
+         t->cos, t->sin);
 }
 
 static void rope_is_right(void **state) {
@@ -88,8 +98,15 @@ static void rope_is_right(void **state) {
     for (int64_t half = 1; half < 40; half += 7) {
         enum { N = 5, HEADS = 3 };
         int64_t all = N * HEADS * 2 * half;
-        RowsRun t = {.n = N, .half = half, .heads = HEADS, .x = new_floats(all, MILD), .pos = NEW(int64_t, N),
-                     .inv_freq = NEW(double, half), .cos = NEW(float, N * half), .sin = NEW(float, N * half), .pairs = half % 2};
+        RowsRun t = {.n = N,
+                     .half = half,
+                     .heads = HEADS,
+                     .x = new_floats(all, MILD),
+                     .pos = NEW(int64_t, N),
+                     .inv_freq = NEW(double, half),
+                     .cos = NEW(float, N *half),
+                     .sin = NEW(float, N *half),
+                     .pairs = half % 2};
         double *want = widened(t.x, all);
         for (int64_t i = 0; i < N; i++) t.pos[i] = i * i * i * 1000;
         for (int64_t j = 0; j < half; j++) t.inv_freq[j] = pow(10000, -(double)j / (double)half);
@@ -104,7 +121,8 @@ static void rope_is_right(void **state) {
                 }
                 twin_rope(x, half, t.pairs, c, s);
             }
-        for (int64_t i = 0; i < all; i++) near_double((double)t.x[i], want[i], 2.5, 2e-7, "rope half %lld", (long long)half);
+        for (int64_t i = 0; i < all; i++)
+            near_double((double)t.x[i], want[i], 2.5, 2e-7, "rope half %lld", (long long)half);
         guard_reset();
     }
 }
@@ -120,8 +138,13 @@ static void silu_lane(Lane l, void *arg) {
 static void elements_are_right(void **state) {
     (void)state;
     enum { N = 1000 };
-    RowsRun t = {.n = N, .x = new_floats(N, MILD), .u = new_floats(N, MILD), .y = NEW(float, N), .w = new_floats(N, MILD),
-                 .r = new_floats(N, MILD), .cos = new_floats(N, MILD)};
+    RowsRun t = {.n = N,
+                 .x = new_floats(N, MILD),
+                 .u = new_floats(N, MILD),
+                 .y = NEW(float, N),
+                 .w = new_floats(N, MILD),
+                 .r = new_floats(N, MILD),
+                 .cos = new_floats(N, MILD)};
     for (int64_t i = 0; i < N; i++) t.x[i] = t.x[i] * (i % 3 ? 5.0f : 100.0f);
     double *w = widened(t.w, N), *r = widened(t.r, N), *c = widened(t.cos, N);
     on_lanes(3, silu_lane, &t);
@@ -135,7 +158,7 @@ static void elements_are_right(void **state) {
     guard_reset();
 }
 
-/* ---- attention -------------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static void one_attention(AttentionShape s, double tol) {
     static const int64_t lengths[] = {1, 63, 64, 65, 129, 200};
@@ -149,12 +172,13 @@ static void one_attention(AttentionShape s, double tol) {
         double *o = NEW(double, n), *v = NEW(double, t.span[i].n * s.kv * dv);
         for (int64_t j = 0; j < t.span[i].n * s.kv; j++)
             for (int64_t d = 0; d < dv; d++)
-                v[j * dv + d] = (double)(s.v_of_k ? t.k[(row * s.kv + j) * s.dk + d] : t.v[(row * s.kv + j) * dv + d]);
+                v[j * dv + d] = (double)(s.v_of_k ? t.k[(row * s.kv + j) * s.dk + d]
+                                                  : t.v[(row * s.kv + j) * dv + d]);
         twin_attention(o, widened(t.q + row * s.heads * s.dk, shape.T * s.heads * s.dk),
                        widened(t.k + row * s.kv * s.dk, shape.T * s.kv * s.dk), v, &shape);
         for (int64_t j = 0; j < n; j++)
-            near_double((double)t.o[row * s.heads * dv + j], o[j], 2, tol, "attention, %lld keys, number %lld", (long long)shape.T,
-                        (long long)j);
+            near_double((double)t.o[row * s.heads * dv + j], o[j], 2, tol,
+                        "attention, %lld keys, number %lld", (long long)shape.T, (long long)j);
     }
     guard_reset();
 }
@@ -168,7 +192,7 @@ static void attention_level(void) {
 }
 static void attention_is_right(void **state) { (void)state; on_levels(attention_level); }
 
-/* ---- experts -------------------------------------------------------------------------------------------------------------------- */
+/* ---- experts --------------------------------------------------------------------------------- */
 
 typedef struct RouteRun {
     Router r;
@@ -184,15 +208,29 @@ static void route_lane(Lane l, void *arg) {
 }
 
 static const Router routers[] = {
-    {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL},  {ROUTER_SOFTMAX, 12, 4, 3, 2, false, 16.0f, NULL},
-    {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL},  {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
-    {ROUTER_SOFTMAX, 64, 6, 1, 1, true, 1.0f, NULL},  {ROUTER_SIGMOID, 6, 6, 1, 1, true, 1.0f, NULL},
-    {ROUTER_SIGMOID, 256, 8, 8, 4, true, 2.5f, NULL}, {ROUTER_SIGMOID, 4, 1, 4, 1, true, 1.0f, NULL},
+    {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL},
+    {ROUTER_SOFTMAX, 12, 4, 3, 2, false, 16.0f, NULL},
+    {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL},
+    {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
+    {ROUTER_SOFTMAX, 64, 6, 1, 1, true, 1.0f, NULL},
+    {ROUTER_SIGMOID, 6, 6, 1, 1, true, 1.0f, NULL},
+    {ROUTER_SIGMOID, 256, 8, 8, 4, true, 2.5f, NULL},
+    {ROUTER_SIGMOID, 4, 1, 4, 1, true, 1.0f, NULL},
 };
 
 static RouteRun route_new(Router r, int64_t n) {
-    RouteRun t = {r, n, 0, NEW(int32_t, n * r.K), NULL, NEW(float, n * r.K), NEW(float, n * r.E), new_floats(n * r.E, MILD),
-                  NULL, NULL, NULL, {false}};
+    RouteRun t = {r,
+                  n,
+                  0,
+                  NEW(int32_t, n * r.K),
+                  NULL,
+                  NEW(float, n *r.K),
+                  NEW(float, n *r.E),
+                  new_floats(n * r.E, MILD),
+                  NULL,
+                  NULL,
+                  NULL,
+                  {false}};
     for (int64_t i = 0; i < n * r.E; i++) t.z[i] = 3.0f * t.z[i];
     return t;
 }
@@ -213,9 +251,11 @@ static void routes_are_right(void **state) {
             twin_weights(weight, score, id, &t.r);
             for (int64_t k = 0; k < t.r.K; k++) {
                 assert_int_equal(t.id[i * t.r.K + k], id[k]);
-                near_double((double)t.weight[i * t.r.K + k], weight[k], weight[k], 1e-6, "weight of router %lld", (long long)c);
+                near_double((double)t.weight[i * t.r.K + k], weight[k], weight[k], 1e-6,
+                            "weight of router %lld", (long long)c);
             }
-            for (int64_t e = 0; e < t.r.E; e++) near_double((double)t.score[i * t.r.E + e], score[e], score[e], 1e-6, "score");
+            for (int64_t e = 0; e < t.r.E; e++)
+                near_double((double)t.score[i * t.r.E + e], score[e], score[e], 1e-6, "score");
         }
         guard_reset();
     }
@@ -255,14 +295,21 @@ static void combine_is_right(void **state) {
     (void)state;
     for (int64_t c = 0; c < 2; c++) {
         enum { N = 6, K = 3, C = 37 };
-        RouteRun t = {.r = {.K = K}, .n = N, .C = C, .at = NEW(int32_t, N * K), .weight = new_floats(N * K, MILD),
-                      .y = NEW(float, N * C), .base = c ? new_floats(N * C, MILD) : NULL, .rows = new_floats(N * K * (C + 1), MILD)};
+        RouteRun t = {.r = {.K = K},
+                      .n = N,
+                      .C = C,
+                      .at = NEW(int32_t, N * K),
+                      .weight = new_floats(N * K, MILD),
+                      .y = NEW(float, N *C),
+                      .base = c ? new_floats(N * C, MILD) : NULL,
+                      .rows = new_floats(N * K * (C + 1), MILD)};
         for (int64_t i = 0; i < N * K; i++) t.at[i] = (int32_t)((i * 7 + 3) % (N * K));
         on_lanes(2, combine_lane, &t);
         for (int64_t i = 0; i < N * C; i++) {
             double want = c ? (double)t.base[i] : 0, size = fabs(want);
             for (int64_t k = 0; k < K; k++) {
-                double y = (double)t.weight[i / C * K + k] * (double)t.rows[t.at[i / C * K + k] * (C + 1) + i % C];
+                double y = (double)t.weight[i / C * K + k]
+                           * (double)t.rows[t.at[i / C * K + k] * (C + 1) + i % C];
                 want += y, size += fabs(y);
             }
             near_double((double)t.y[i], want, size, 2e-7, "combine");
@@ -271,7 +318,7 @@ static void combine_is_right(void **state) {
     }
 }
 
-/* ---- losses, sums, the optimiser ------------------------------------------------------------------------------------------------- */
+/* ---- losses, sums, the optimiser ------------------------------------------------------------- */
 
 static void sums_are_right(void **state) {
     (void)state;
@@ -285,7 +332,8 @@ static void sums_are_right(void **state) {
         }
         near_double(tree_f64(x, n), sum, size, 1e-14, "tree_f64");
         near_double(tree_sq_f64(x, n), squares, squares, 1e-14, "tree_sq_f64");
-        near_double((double)row_lse(x, n), twin_lse(widened(x, n), n), 30, 2e-7, "row_lse n %lld", (long long)n);
+        near_double((double)row_lse(x, n), twin_lse(widened(x, n), n), 30, 2e-7, "row_lse n %lld",
+                    (long long)n);
         assert_true((double)row_max(x, n) == top);
         guard_reset();
     }
@@ -298,7 +346,8 @@ static void step_lane(Lane l, void *arg) {
     adamw(l, t->w, t->g, t->m, t->v, t->n, &t->p);
 }
 
-/* Five steps beside the algorithm in f64; the moments' error stays relative, the weight's is a share of the step. */
+/* Five steps beside the algorithm in f64; the moments' error stays relative, the weight's is a
+ * share of the step. */
 static void adamw_is_right(void **state) {
     (void)state;
     enum { N = 333 };
@@ -326,11 +375,16 @@ static void adamw_is_right(void **state) {
 int test_forward(void) {
     Err err = {0};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norm_is_right),        cmocka_unit_test(rope_is_right),
-        cmocka_unit_test(elements_are_right),   cmocka_unit_test(routes_are_right),
-        cmocka_unit_test(ties_go_to_the_lowest_id), cmocka_unit_test(nan_is_an_error_for_every_lane),
-        cmocka_unit_test(combine_is_right),     cmocka_unit_test(sums_are_right),
-        cmocka_unit_test(adamw_is_right),       cmocka_unit_test(linear_is_right),
+        cmocka_unit_test(norm_is_right),
+        cmocka_unit_test(rope_is_right),
+        cmocka_unit_test(elements_are_right),
+        cmocka_unit_test(routes_are_right),
+        cmocka_unit_test(ties_go_to_the_lowest_id),
+        cmocka_unit_test(nan_is_an_error_for_every_lane),
+        cmocka_unit_test(combine_is_right),
+        cmocka_unit_test(sums_are_right),
+        cmocka_unit_test(adamw_is_right),
+        cmocka_unit_test(linear_is_right),
         cmocka_unit_test(attention_is_right),
     };
     CHECK(kern_init(LEVEL_N, &err));

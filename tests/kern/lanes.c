@@ -1,4 +1,5 @@
-/* lanes.c -- what must not change a bit: the number of lanes, the company of a row, the blocks that a batch comes in. */
+/* lanes.c -- what must not change a bit: the number of lanes, the company of a row, the blocks that
+ * a batch comes in. */
 #include "cases.h"
 
 static float *copy(const float *x, int64_t n) {
@@ -7,13 +8,14 @@ static float *copy(const float *x, int64_t n) {
     return y;
 }
 
-/* ---- products ------------------------------------------------------------------------------------------------------ */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct ProductCase { DType type; Act act; int64_t n, rows, cols; } ProductCase;
 
 static const ProductCase products[] = {
-    {DTYPE_F32, ACT_F32, 70, 40, 50},    {DTYPE_F32, ACT_A16, 133, 130, 70},  {DTYPE_Q4_1, ACT_A8, 40, 300, 64},
-    {DTYPE_Q8_0, ACT_A8, 200, 17, 96},   {DTYPE_BF16, ACT_A16, 300, 90, 576}, {DTYPE_BF16, ACT_A16, 1, 700, 33},
+    {DTYPE_F32, ACT_F32, 70, 40, 50},    {DTYPE_F32, ACT_A16, 133, 130, 70},
+    {DTYPE_Q4_1, ACT_A8, 40, 300, 64},   {DTYPE_Q8_0, ACT_A8, 200, 17, 96},
+    {DTYPE_BF16, ACT_A16, 300, 90, 576}, {DTYPE_BF16, ACT_A16, 1, 700, 33},
     {DTYPE_BF16, ACT_A16, 60, 1040, 40}, {DTYPE_F32, ACT_F32, 97, 16, 1030},
 };
 
@@ -29,14 +31,19 @@ static void product_level(void) {
         run_linear(&(LinearRun){y, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, 1);
         for (int64_t k = 1; k < COUNT(lane_counts); k++) {
             weight_ready(&w, pack, false, lane_counts[k]);
-            same_bytes(w.tile, tile, bytes, "%s: panels on %lld lanes", level_now, (long long)lane_counts[k]);
-            run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, lane_counts[k]);
-            same_floats(z, y, all, "%s: product %lld on %lld lanes", level_now, (long long)i, (long long)lane_counts[k]);
+            same_bytes(w.tile, tile, bytes, "%s: panels on %lld lanes", level_now,
+                       (long long)lane_counts[k]);
+            run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET},
+                       lane_counts[k]);
+            same_floats(z, y, all, "%s: product %lld on %lld lanes", level_now, (long long)i,
+                        (long long)lane_counts[k]);
         }
         for (int64_t r = 0, n; r < c->n; r += n) {             /* the same rows in blocks of 1..9 */
             n = draw_to(1, 9);
             n = MIN(n, c->n - r);
-            run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n, c->cols, STORE_SET}, 2);
+            run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n,
+                                    c->cols, STORE_SET},
+                       2);
         }
         same_floats(z, y, all, "%s: product %lld in blocks", level_now, (long long)i);
         guard_reset();
@@ -44,10 +51,17 @@ static void product_level(void) {
 }
 static void products_do_not_see_company(void **state) { (void)state; on_levels(product_level); }
 
-/* ---- groups ---------------------------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 enum { EXPERTS = 5 };
-typedef struct GroupRun { float *y; const Weight *w; const float *x; int64_t n; Group g[EXPERTS]; void *mem; } GroupRun;
+typedef struct GroupRun {
+    float *y;
+    const Weight *w;
+    const float *x;
+    int64_t n;
+    Group g[EXPERTS];
+    void *mem;
+} GroupRun;
 
 static void group_lane(Lane l, void *arg) {
     const GroupRun *t = arg;
@@ -63,23 +77,26 @@ static void group_level(void) {
         Weight w = weight_new(type, EXPERTS, 90, 64);
         GroupRun t = {NULL, &w, NULL, 0, {{0, 0, 0}}, NULL};
         weight_ready(&w, pack_of(i == 0 ? ACT_A8 : i == 1 ? ACT_A16 : ACT_F32, type), false, 2);
-        for (int64_t e = 0; e < EXPERTS; t.n += counts[e++]) t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
+        for (int64_t e = 0; e < EXPERTS; t.n += counts[e++])
+            t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
         float *x = new_floats(t.n * w.cols, MILD), *want = NEW(float, t.n * w.rows);
         t.x = x, t.mem = guard_new(rows_bytes(w.pack, t.n, w.cols), 64, AT_END);
         for (int64_t e = 0; e < EXPERTS; e++)
-            run_linear(&(LinearRun){want + t.g[e].row0 * w.rows, w.rows, &w, t.g[e].matrix, x + t.g[e].row0 * w.cols, NULL, t.g[e].n,
-                                    w.cols, STORE_SET}, 1);
+            run_linear(&(LinearRun){want + t.g[e].row0 * w.rows, w.rows, &w, t.g[e].matrix,
+                                    x + t.g[e].row0 * w.cols, NULL, t.g[e].n, w.cols, STORE_SET},
+                       1);
         for (int64_t k = 0; k < COUNT(lane_counts); k++) {
             t.y = NEW(float, t.n * w.rows);
             on_lanes(lane_counts[k], group_lane, &t);
-            same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld lanes", level_now, (long long)lane_counts[k]);
+            same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld lanes", level_now,
+                        (long long)lane_counts[k]);
         }
         guard_reset();
     }
 }
 static void groups_are_products(void **state) { (void)state; on_levels(group_level); }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------------ */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 typedef struct StepRun { Attention *t; const Span *span; int64_t n; void *work; } StepRun;
 
@@ -87,8 +104,10 @@ static void step_lane(Lane l, void *arg) {
     const StepRun *r = arg;
     Attention *t = r->t;
     const KvShape *s = &t->a.kv;
-    kv_store(l, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v, s->heads * s->dv);
-    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n, r->work);
+    kv_store(l, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
+             s->heads * s->dv);
+    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n,
+           r->work);
 }
 
 /* All sequences advance by `step` positions at a time; with `alone` one after the other. */
@@ -100,20 +119,27 @@ static void attention_steps(Attention *t, int64_t step, bool alone, int64_t lane
             r.n = 0, r.span = span;
             for (int64_t i = first; i < (alone ? first + 1 : t->n_spans); i++) {
                 const Span *s = t->span + i;
-                if (pos < s->n) span[r.n++] = (Span){s->row + pos, MIN(step, s->n - pos), pos, s->pages, s->seq};
+                if (pos < s->n)
+                    span[r.n++] =
+                        (Span){s->row + pos, MIN(step, s->n - pos), pos, s->pages, s->seq};
             }
             if (r.n == 0) break;
             on_lanes(lanes, step_lane, &r);
         }
 }
 
-static void same_attention(const Attention *t, const float *o, const float *lse, const char *what, int64_t n) {
-    same_floats(t->o, o, t->rows * t->a.heads * t->a.kv.dv, "%s: attention, %s %lld", level_now, what, (long long)n);
-    same_floats(t->lse, lse, t->rows * t->a.heads, "%s: log-sum-exp, %s %lld", level_now, what, (long long)n);
+static void same_attention(const Attention *t, const float *o, const float *lse, const char *what,
+                           int64_t n) {
+    same_floats(t->o, o, t->rows * t->a.heads * t->a.kv.dv, "%s: attention, %s %lld", level_now,
+                what, (long long)n);
+    same_floats(t->lse, lse, t->rows * t->a.heads, "%s: log-sum-exp, %s %lld", level_now, what,
+                (long long)n);
 }
 
 static const AttentionShape shapes[] = {
-    {DTYPE_BF16, 9, 3, 32, 32, false}, {DTYPE_F32, 4, 4, 24, 12, false}, {DTYPE_BF16, 16, 1, 40, 20, true},
+    {DTYPE_BF16, 9, 3, 32, 32, false},
+    {DTYPE_F32, 4, 4, 24, 12, false},
+    {DTYPE_BF16, 16, 1, 40, 20, true},
     {DTYPE_F32, 6, 1, 33, 17, true},
 };
 
@@ -123,7 +149,8 @@ static void attention_level(void) {
         Attention t;
         attention_new(&t, shapes[i], lengths, i % 2 ? COUNT(lengths) : 1, 3.0f);
         attention_run(&t, 1);
-        float *o = copy(t.o, t.rows * t.a.heads * t.a.kv.dv), *lse = copy(t.lse, t.rows * t.a.heads);
+        float *o = copy(t.o, t.rows * t.a.heads * t.a.kv.dv),
+              *lse = copy(t.lse, t.rows * t.a.heads);
         for (int64_t k = 1; k < COUNT(lane_counts); k++) {
             attention_run(&t, lane_counts[k]);
             same_attention(&t, o, lse, "lanes", lane_counts[k]);
@@ -138,7 +165,10 @@ static void attention_level(void) {
         guard_reset();
     }
 }
-static void attention_does_not_see_company(void **state) { (void)state; on_levels(attention_level); }
+static void attention_does_not_see_company(void **state) {
+    (void)state;
+    on_levels(attention_level);
+}
 
 /* More pairs of task and chunk than fit into the lanes' slots: many waves. */
 static void long_sequences_come_in_waves(void **state) {
@@ -157,7 +187,8 @@ static void long_sequences_come_in_waves(void **state) {
         StepRun r = {&t, &last, 1, guard_new(lane_counts[k] * attend_bytes(&t.a, 1), 64, AT_END)};
         memset(t.o, 0x55, (size_t)(t.rows * dv) * 4);
         on_lanes(lane_counts[k], step_lane, &r);
-        same_floats(t.o + row * dv, o, dv, "one row, 47 chunks, %lld lanes", (long long)lane_counts[k]);
+        same_floats(t.o + row * dv, o, dv, "one row, 47 chunks, %lld lanes",
+                    (long long)lane_counts[k]);
     }
     guard_reset();
 }
@@ -169,13 +200,15 @@ static void attention_back_level(void) {
         attention_new(&t, shapes[i], lengths, COUNT(lengths), 2.0f);
         attention_run(&t, 2);
         attention_back(&t, 1);
-        int64_t nq = t.rows * t.a.heads * t.a.kv.dk, nk = t.rows * t.a.kv.heads * t.a.kv.dk, nv = t.rows * t.a.kv.heads * t.a.kv.dv;
+        int64_t nq = t.rows * t.a.heads * t.a.kv.dk, nk = t.rows * t.a.kv.heads * t.a.kv.dk,
+                nv = t.rows * t.a.kv.heads * t.a.kv.dv;
         float *dq = copy(t.dq, nq), *dk = copy(t.dk, nk), *dv = copy(t.dv, nv);
         for (int64_t k = 1; k < COUNT(lane_counts) + t.n_spans; k++) {
             Attention u = t;
             memset(t.dq, 0, (size_t)nq * 4);
             if (k < COUNT(lane_counts)) attention_back(&u, lane_counts[k]);
-            for (int64_t s = 0; s < t.n_spans && k >= COUNT(lane_counts); s++) {    /* one document after the other */
+            for (int64_t s = 0; s < t.n_spans && k >= COUNT(lane_counts);
+                 s++) { /* one document after the other */
                 u.n_spans = 1, u.span[0] = t.span[s];
                 attention_back(&u, 2);
             }
@@ -186,20 +219,30 @@ static void attention_back_level(void) {
         guard_reset();
     }
 }
-static void attention_back_does_not_see_lanes(void **state) { (void)state; on_levels(attention_back_level); }
+static void attention_back_does_not_see_lanes(void **state) {
+    (void)state;
+    on_levels(attention_back_level);
+}
 
-/* ---- everything else: one pass over all that is split by rows, columns or numbers ------------------------------------------------ */
+/* ---- everything else: one pass over all that is split by rows, columns or numbers ------------ */
 
 enum { ROWS = 37, COLS = 45, ALL = ROWS * COLS, PICKS = 3 };
 
 typedef struct Outputs {
-    float norm[ALL], r[ROWS], norm_dx[ALL], norm_dw[COLS], bias[ALL], bias_back[COLS], rope[ALL], cos[ROWS * 20], sin[ROWS * 20];
-    float silu[ALL], dg[ALL], du[ALL], sum[ALL], round[ALL], weight[ROWS * PICKS], score[ALL], dz[ALL], mix[ALL], drows[ROWS * PICKS * COLS];
+    float norm[ALL], r[ROWS], norm_dx[ALL], norm_dw[COLS], bias[ALL], bias_back[COLS], rope[ALL],
+        cos[ROWS * 20], sin[ROWS * 20];
+    float silu[ALL], dg[ALL], du[ALL], sum[ALL], round[ALL], weight[ROWS * PICKS], score[ALL],
+        dz[ALL], mix[ALL], drows[ROWS * PICKS * COLS];
     float dweight[ROWS * PICKS], dw[COLS * COLS], w[ALL], m[ALL], v[ALL];
     int32_t id[ROWS * PICKS];
 } Outputs;
 
-typedef struct EveryRun { Outputs *out; const float *x, *y, *z, *w, *rows; const int32_t *at; void *work; } EveryRun;
+typedef struct EveryRun {
+    Outputs *out;
+    const float *x, *y, *z, *w, *rows;
+    const int32_t *at;
+    void *work;
+} EveryRun;
 
 static void every_lane(Lane l, void *arg) {
     static const int64_t pos[ROWS] = {0, 1, 2, 5, 1000};
@@ -208,7 +251,8 @@ static void every_lane(Lane l, void *arg) {
     Outputs *o = t->out;
     Router r = {ROUTER_SIGMOID, COLS, PICKS, 5, 3, true, 2.0f, NULL};
     rmsnorm(l, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f);
-    rmsnorm_back(l, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w, ROWS, COLS);
+    rmsnorm_back(l, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w,
+                 ROWS, COLS);
     bias_add(l, o->bias, COLS, t->w, ROWS, COLS);
     bias_back(l, o->bias_back, t->y, COLS, ROWS, COLS);
     rope_table(l, o->cos, o->sin, pos, ROWS, freq, 20, 1.0);
@@ -230,8 +274,14 @@ static void rows_do_not_see_lanes(void **state) {
     Err err = {0};
     int32_t *at = NEW(int32_t, ROWS * PICKS);
     Outputs *first = NEW(Outputs, 1);
-    EveryRun t = {first, new_floats(ALL, MILD), new_floats(ALL, MILD), new_floats(ALL, MILD), new_floats(COLS, MILD),
-                  new_floats(ROWS * PICKS * COLS, MILD), at, guard_new(linear_dw_bytes(PACK_BF16, ROWS, COLS, COLS), 64, AT_END)};
+    EveryRun t = {first,
+                  new_floats(ALL, MILD),
+                  new_floats(ALL, MILD),
+                  new_floats(ALL, MILD),
+                  new_floats(COLS, MILD),
+                  new_floats(ROWS * PICKS * COLS, MILD),
+                  at,
+                  guard_new(linear_dw_bytes(PACK_BF16, ROWS, COLS, COLS), 64, AT_END)};
     assert_true(kern_init(LEVEL_N, &err));
     for (int64_t i = 0; i < ROWS * PICKS; i++) at[i] = (int32_t)(ROWS * PICKS - 1 - i);
     float *start = new_floats(ALL, MILD);
@@ -240,16 +290,20 @@ static void rows_do_not_see_lanes(void **state) {
         memcpy(t.out->rope, start, sizeof t.out->rope);
         memcpy(t.out->round, start, sizeof t.out->round);
         on_lanes(lane_counts[k], every_lane, &t);
-        same_bytes(t.out, first, sizeof *first, "all outputs on %lld lanes", (long long)lane_counts[k]);
+        same_bytes(t.out, first, sizeof *first, "all outputs on %lld lanes",
+                   (long long)lane_counts[k]);
     }
     guard_reset();
 }
 
 int test_lanes(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_do_not_see_company),      cmocka_unit_test(groups_are_products),
-        cmocka_unit_test(attention_does_not_see_company),   cmocka_unit_test(long_sequences_come_in_waves),
-        cmocka_unit_test(attention_back_does_not_see_lanes), cmocka_unit_test(rows_do_not_see_lanes),
+        cmocka_unit_test(products_do_not_see_company),
+        cmocka_unit_test(groups_are_products),
+        cmocka_unit_test(attention_does_not_see_company),
+        cmocka_unit_test(long_sequences_come_in_waves),
+        cmocka_unit_test(attention_back_does_not_see_lanes),
+        cmocka_unit_test(rows_do_not_see_lanes),
     };
     return cmocka_run_group_tests_name("lanes", tests, NULL, NULL);
 }

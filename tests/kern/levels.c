@@ -1,11 +1,11 @@
-/* levels.c -- the level walker: every kernel that a level brings is held against ref's, byte for byte, on odd sizes,
- * all kinds of numbers, and memory that ends at a guard page. The list of checks is the table itself: a kernel without
- * its check does not compile. */
+/* levels.c -- the level walker: every kernel that a level brings is held against ref's, byte for
+ * byte, on odd sizes, all kinds of numbers, and memory that ends at a guard page. The list of
+ * checks is the table itself: a kernel without its check does not compile. */
 #include "kern_test.h"
 
 static const Kern *ref, *fast;                  /* the two tables under comparison */
 
-/* ---- sizes and memory ----------------------------------------------------------------------------------------------- */
+/* ---- sizes and memory ------------------------------------------------------------------------ */
 
 static const int64_t odd[] = {71, 77, 95, 129, 161, 255, 257, 511, 1027};
 static int64_t size_at(int64_t i) { return i < 70 ? i : odd[i - 70]; }
@@ -22,9 +22,10 @@ static float *copy(const float *x, int64_t n) {
 }
 
 
-/* ---- pair order ---------------------------------------------------------------------------------------------------------- */
+/* ---- pair order ------------------------------------------------------------------------------ */
 
-/* Words (k, stride) apart, from crossed order to that of the fast level; `columns` of them side by side in dwords. */
+/* Words (k, stride) apart, from crossed order to that of the fast level; `columns` of them side by
+ * side in dwords. */
 static void reorder(uint16_t *out, const uint16_t *in, int64_t k, int64_t columns) {
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < columns; j++) {
@@ -36,20 +37,22 @@ static void reorder(uint16_t *out, const uint16_t *in, int64_t k, int64_t column
 /* n rows or panels in the fast level's order. */
 static uint16_t *reordered(const uint16_t *in, int64_t n, int64_t k, int64_t columns) {
     uint16_t *out = packed(n * k * columns * 2);
-    for (int64_t i = 0; i < n; i++) reorder(out + i * k * columns, in + i * k * columns, k, columns);
+    for (int64_t i = 0; i < n; i++)
+        reorder(out + i * k * columns, in + i * k * columns, k, columns);
     return out;
 }
 
 static uint16_t draw_word(Fill f) { return (uint16_t)(bits_of_f32(draw_float(f)) >> 16); }
 
-/* ---- products ------------------------------------------------------------------------------------------------------------------ */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct Shape { int64_t n, m, k, ldy; StoreMode mode; Fill fill; } Shape;
 
 /* Small shapes in all residues, a few long ones over the cut, the sizes of real layers' borders. */
 static Shape shape_at(int64_t i, int64_t step) {
     static const int64_t ks[] = {1, 2, 31, 32, 33, 64, 576, 2047, 2048, 2049, 4100, 6144};
-    Shape s = {draw_to(1, 21), draw_to(1, 90), i < 140 ? i + 1 : ks[i % COUNT(ks)], 0, (StoreMode)(i % 3), (Fill)(i / 3 % 4)};
+    Shape s = {draw_to(1, 21),     draw_to(1, 90),   i < 140 ? i + 1 : ks[i % COUNT(ks)], 0,
+               (StoreMode)(i % 3), (Fill)(i / 3 % 4)};
     if (i % 10 == 7) s.n = draw_to(22, 150);
     if (i % 10 == 8) s.m = draw_to(91, 300);
     s.k = round_up(s.k, step);
@@ -74,8 +77,8 @@ static void check_gemm_f32(void) {
         b = copy(a, extent(&s));
         ref->gemm_f32(a, s.ldy, x, ldx, s.n, w, s.m, s.k, s.mode);
         fast->gemm_f32(b, s.ldy, x, ldx, s.n, w, s.m, s.k, s.mode);
-        same_floats(b, a, extent(&s), "gemm_f32 n %lld m %lld k %lld mode %d fill %d", (long long)s.n, (long long)s.m,
-                    (long long)s.k, s.mode, s.fill);
+        same_floats(b, a, extent(&s), "gemm_f32 n %lld m %lld k %lld mode %d fill %d",
+                    (long long)s.n, (long long)s.m, (long long)s.k, s.mode, s.fill);
         guard_reset();
     }
 }
@@ -90,15 +93,17 @@ static void check_gemm_bf16(void) {
         for (int64_t j = 0; j < s.m; j++)
             for (int64_t k = 0; k < s.k; k++) {
                 int64_t at = pair_at(false, k);
-                w[j / PANEL * PANEL * kp + (at / 2 * PANEL + j % PANEL) * 2 + at % 2] = draw_word(s.fill);
+                w[j / PANEL * PANEL * kp + (at / 2 * PANEL + j % PANEL) * 2 + at % 2] =
+                    draw_word(s.fill);
             }
         float *a = floats(extent(&s)), *b;
         fill_floats(a, extent(&s), s.fill);
         b = copy(a, extent(&s));
         ref->gemm_bf16(a, s.ldy, x, s.n, w, s.m, s.k, s.mode);
-        fast->gemm_bf16(b, s.ldy, reordered(x, s.n, kp, 1), s.n, reordered(w, panels, kp, PANEL), s.m, s.k, s.mode);
-        same_floats(b, a, extent(&s), "gemm_bf16 n %lld m %lld k %lld mode %d fill %d", (long long)s.n, (long long)s.m,
-                    (long long)s.k, s.mode, s.fill);
+        fast->gemm_bf16(b, s.ldy, reordered(x, s.n, kp, 1), s.n, reordered(w, panels, kp, PANEL),
+                        s.m, s.k, s.mode);
+        same_floats(b, a, extent(&s), "gemm_bf16 n %lld m %lld k %lld mode %d fill %d",
+                    (long long)s.n, (long long)s.m, (long long)s.k, s.mode, s.fill);
         guard_reset();
     }
 }
@@ -117,23 +122,29 @@ static A8 draw_a8(int64_t n, int64_t k, Fill f) {
     for (int64_t b = 0; b < blocks; b++) {
         uint32_t kind = draw() % 8;
         for (int64_t i = 0; i < 32; i++) {
-            x.q[b * 32 + i] = (int8_t)(kind == 0 ? 127 : kind == 1 ? -127 : kind == 2 ? 0 : draw_to(-127, 127));
+            x.q[b * 32 + i] = (int8_t)(kind == 0   ? 127
+                                       : kind == 1 ? -127
+                                       : kind == 2 ? 0
+                                                   : draw_to(-127, 127));
             x.sum[b] += x.q[b * 32 + i];
         }
-        x.d[b] = kind == 2 ? f == WILD ? f32_of_bits(0x7fc00000u) : 0 : f32_of_bits(bits_of_f32(draw_float(f)) & 0x7fffffffu);
+        x.d[b] = kind == 2 ? f == WILD ? f32_of_bits(0x7fc00000u) : 0
+                           : f32_of_bits(bits_of_f32(draw_float(f)) & 0x7fffffffu);
         x.s[b] = x.d[b] * (float)x.sum[b];
     }
     return x;
 }
 
-static void check_quantised(gemm_q4_1_fn *r, gemm_q4_1_fn *f, int64_t block_bytes, int64_t scales, const char *what) {
+static void check_quantised(gemm_q4_1_fn *r, gemm_q4_1_fn *f, int64_t block_bytes, int64_t scales,
+                            const char *what) {
     for (int64_t i = 0; i < SHAPES; i++) {
         Shape s = shape_at(i, 32);
         if (s.mode == STORE_ON) s.mode = STORE_SET;
         int64_t bytes = panels_of(s.m) * s.k / 32 * block_bytes;
         uint8_t *w = packed(bytes);
         A8 x = draw_a8(s.n, s.k, s.fill);
-        for (int64_t k = 0; k < bytes; k++) w[k] = i % 4 == 0 ? 255 : i % 4 == 1 ? (uint8_t)(draw() % 2 * 255) : (uint8_t)draw();
+        for (int64_t k = 0; k < bytes; k++)
+            w[k] = i % 4 == 0 ? 255 : i % 4 == 1 ? (uint8_t)(draw() % 2 * 255) : (uint8_t)draw();
         for (int64_t k = 0; k < bytes; k += block_bytes)
             for (int64_t j = scales; j < block_bytes; j += 2) put_f16(w + k + j);
         float *a = floats(extent(&s)), *b;
@@ -141,16 +152,20 @@ static void check_quantised(gemm_q4_1_fn *r, gemm_q4_1_fn *f, int64_t block_byte
         b = copy(a, extent(&s));
         r(a, s.ldy, &x, s.n, w, s.m, s.k, s.mode);
         f(b, s.ldy, &x, s.n, w, s.m, s.k, s.mode);
-        same_floats(b, a, extent(&s), "%s n %lld m %lld k %lld mode %d fill %d", what, (long long)s.n, (long long)s.m,
-                    (long long)s.k, s.mode, s.fill);
+        same_floats(b, a, extent(&s), "%s n %lld m %lld k %lld mode %d fill %d", what,
+                    (long long)s.n, (long long)s.m, (long long)s.k, s.mode, s.fill);
         guard_reset();
     }
 }
 
-static void check_gemm_q4_1(void) { check_quantised(ref->gemm_q4_1, fast->gemm_q4_1, 320, 256, "gemm_q4_1"); }
-static void check_gemm_q8_0(void) { check_quantised(ref->gemm_q8_0, fast->gemm_q8_0, 544, 512, "gemm_q8_0"); }
+static void check_gemm_q4_1(void) {
+    check_quantised(ref->gemm_q4_1, fast->gemm_q4_1, 320, 256, "gemm_q4_1");
+}
+static void check_gemm_q8_0(void) {
+    check_quantised(ref->gemm_q8_0, fast->gemm_q8_0, 544, 512, "gemm_q8_0");
+}
 
-/* ---- layouts --------------------------------------------------------------------------------------------------------------------- */
+/* ---- layouts --------------------------------------------------------------------------------- */
 
 static void check_rows_bf16(void) {
     for (int64_t i = 0; i < 4 * SIZES; i++) {
@@ -172,13 +187,15 @@ static void check_rows_bf16(void) {
 
 static void check_panel_bf16(void) {
     for (int64_t i = 0; i < 4 * SIZES; i++) {
-        int64_t k = size_at(i / 4), kp = round_up(k, TILE_K), m = draw_to(1, PANEL), ld = m + draw_to(0, 20);
+        int64_t k = size_at(i / 4), kp = round_up(k, TILE_K), m = draw_to(1, PANEL),
+                ld = m + draw_to(0, 20);
         const float *x = new_floats(k ? (k - 1) * ld + m : 0, (Fill)(i % 3));
         uint16_t *a = packed(kp * PANEL * 2), *b = packed(kp * PANEL * 2);
         memset(b, 0x55, (size_t)(kp * PANEL) * 2);
         ref->panel_bf16(a, x, ld, m, k);
         fast->panel_bf16(b, x, ld, m, k);
-        same_bytes(b, reordered(a, 1, kp, PANEL), kp * PANEL * 2, "panel_bf16 m %lld k %lld", (long long)m, (long long)k);
+        same_bytes(b, reordered(a, 1, kp, PANEL), kp * PANEL * 2, "panel_bf16 m %lld k %lld",
+                   (long long)m, (long long)k);
         guard_reset();
     }
 }
@@ -188,7 +205,8 @@ static void check_transpose(void) {
         int64_t rows = i < 200 ? i % 20 : draw_to(1, 70), cols = i < 200 ? i / 10 : draw_to(1, 70);
         int64_t ldx = cols + draw_to(0, 5), ldy = rows + draw_to(0, 5);
         int64_t n_x = rows ? (rows - 1) * ldx + cols : 0, n_y = cols ? (cols - 1) * ldy + rows : 0;
-        uint32_t *x = (uint32_t *)new_floats(n_x, EDGE), *a = (uint32_t *)floats(n_y), *b = (uint32_t *)floats(n_y);
+        uint32_t *x = (uint32_t *)new_floats(n_x, EDGE), *a = (uint32_t *)floats(n_y),
+                 *b = (uint32_t *)floats(n_y);
         ref->transpose(a, ldy, x, ldx, rows, cols);
         fast->transpose(b, ldy, x, ldx, rows, cols);
         same_bytes(b, a, n_y * 4, "transpose %lld x %lld", (long long)rows, (long long)cols);
@@ -198,25 +216,29 @@ static void check_transpose(void) {
 
 static void check_v_of_k(void) {
     for (int64_t i = 0; i < 60; i++) {
-        int64_t dk = draw_to(1, i < 50 ? 100 : 600), dv = draw_to(1, dk), kp = round_up(dk, TILE_K), panels = panels_of(dv);
-        uint16_t *k = packed(CHUNK * kp * 2), *a = packed(panels * PANEL * CHUNK * 2), *b = packed(panels * PANEL * CHUNK * 2);
+        int64_t dk = draw_to(1, i < 50 ? 100 : 600), dv = draw_to(1, dk), kp = round_up(dk, TILE_K),
+                panels = panels_of(dv);
+        uint16_t *k = packed(CHUNK * kp * 2), *a = packed(panels * PANEL * CHUNK * 2),
+                 *b = packed(panels * PANEL * CHUNK * 2);
         for (int64_t j = 0; j < CHUNK * kp; j++) k[j] = (uint16_t)draw();
         memset(b, 0x55, (size_t)(panels * PANEL * CHUNK * 2));
         ref->v_of_k(a, k, dk, dv);
         fast->v_of_k(b, reordered(k, CHUNK / PANEL, kp, PANEL), dk, dv);
-        same_bytes(b, reordered(a, panels, CHUNK, PANEL), panels * PANEL * CHUNK * 2, "v_of_k dk %lld dv %lld", (long long)dk,
-                   (long long)dv);
+        same_bytes(b, reordered(a, panels, CHUNK, PANEL), panels * PANEL * CHUNK * 2,
+                   "v_of_k dk %lld dv %lld", (long long)dk, (long long)dv);
         guard_reset();
     }
 }
 
-/* Blocks of every kind, some shifted so that the largest number is tiny, some with a tie in every q. */
+/* Blocks of every kind, some shifted so that the largest number is tiny, some with a tie in every
+ * q. */
 static void check_rows_a8(void) {
     for (int64_t i = 0; i < 200; i++) {
         int64_t k = 32 * draw_to(0, 20), blocks = k / 32;
         float *x = new_floats(k, (Fill)(i % 4));
         for (int64_t j = 0; j < k && i % 5 == 0; j++) x[j] = x[j] * 0x1p-100f;
-        for (int64_t j = 0; j < k && i % 5 == 1; j++) x[j] = j % 32 ? (float)draw_to(-126, 126) + 0.5f : 127.0f;
+        for (int64_t j = 0; j < k && i % 5 == 1; j++)
+            x[j] = j % 32 ? (float)draw_to(-126, 126) + 0.5f : 127.0f;
         A8 a = {packed(k), floats(blocks), floats(blocks), (int32_t *)(void *)floats(blocks)};
         A8 b = {packed(k), floats(blocks), floats(blocks), (int32_t *)(void *)floats(blocks)};
         ref->rows_a8(a.q, a.d, a.s, a.sum, x, k);
@@ -229,7 +251,7 @@ static void check_rows_a8(void) {
     }
 }
 
-/* ---- rows of f32: every size, every kind of number, in place and not ----------------------------------------------------------------- */
+/* ---- rows of f32: every size, every kind of number, in place and not ------------------------- */
 
 static void each_size(void (*one)(int64_t n, Fill fill, bool over)) {
     for (int64_t i = 0; i < 8 * SIZES; i++) {
@@ -238,27 +260,31 @@ static void each_size(void (*one)(int64_t n, Fill fill, bool over)) {
     }
 }
 
-/* check_FIELD, whose body is run with each size n, each kind of numbers, and outputs over inputs or not. */
+/* check_FIELD, whose body is run with each size n, each kind of numbers, and outputs over inputs or
+ * not. */
 #define EACH_SIZE(field)                                                        \
     static void one_##field(int64_t n, Fill fill, bool over);                   \
     static void check_##field(void) { each_size(one_##field); }                 \
     static void one_##field(int64_t n, Fill fill, bool over)
 
 /* Two outputs for the two tables, overlaying the input x or fresh. */
-#define OUTPUTS(a, b, x) float *a = over ? copy(x, n) : floats(n), *b = over ? copy(x, n) : floats(n)
+#define OUTPUTS(a, b, x)                                                                           \
+    float *a = over ? copy(x, n) : floats(n), *b = over ? copy(x, n) : floats(n)
 
 EACH_SIZE(rmsnorm) {
     if (n == 0) return;
     const float *x = new_floats(n, fill), *w = draw() % 3 ? new_floats(n, fill) : NULL;
     OUTPUTS(a, b, x);
-    float ra = ref->rmsnorm(a, over ? a : x, w, n, 1e-5f), rb = fast->rmsnorm(b, over ? b : x, w, n, 1e-5f);
+    float ra = ref->rmsnorm(a, over ? a : x, w, n, 1e-5f),
+          rb = fast->rmsnorm(b, over ? b : x, w, n, 1e-5f);
     same_floats(&rb, &ra, 1, "rmsnorm r, C %lld", (long long)n);
     same_floats(b, a, n, "rmsnorm C %lld", (long long)n);
 }
 
 EACH_SIZE(rmsnorm_back) {
     if (n == 0) return;
-    const float *x = new_floats(n, fill), *dy = new_floats(n, fill), *w = draw() % 3 ? new_floats(n, fill) : NULL;
+    const float *x = new_floats(n, fill), *dy = new_floats(n, fill),
+                *w = draw() % 3 ? new_floats(n, fill) : NULL;
     StoreMode mode = draw() % 2 && !over ? STORE_ADD : STORE_SET;
     float r = draw_float(MILD);
     float *a = copy(dy, n), *b = copy(dy, n);
@@ -370,7 +396,8 @@ EACH_SIZE(adamw) {
     (void)over;
     AdamW p = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f};
     const float *w = new_floats(n, fill), *g = new_floats(n, fill), *m = new_floats(n, fill);
-    float *v = new_floats(n, fill), *aw = copy(w, n), *am = copy(m, n), *bw = copy(w, n), *bm = copy(m, n);
+    float *v = new_floats(n, fill), *aw = copy(w, n), *am = copy(m, n), *bw = copy(w, n),
+          *bm = copy(m, n);
     for (int64_t j = 0; j < n; j++) v[j] = f32_of_bits(bits_of_f32(v[j]) & 0x7fffffffu);
     float *av = copy(v, n), *bv = copy(v, n);
     ref->adamw(aw, g, am, av, n, &p);
@@ -380,7 +407,7 @@ EACH_SIZE(adamw) {
     same_floats(bw, aw, n, "adamw w");
 }
 
-/* ---- softmax of attention ------------------------------------------------------------------------------------------------------------------ */
+/* ---- softmax of attention -------------------------------------------------------------------- */
 
 static void check_chunk_softmax(void) {
     for (int64_t i = 0; i < 64 * 8; i++) {
@@ -389,7 +416,8 @@ static void check_chunk_softmax(void) {
         float *s = new_floats(CHUNK, i / 256 ? SPREAD : MILD), scale = 0.125f, ma, mb;
         for (int64_t j = 0; j < CHUNK && i / 256 == 0; j++) s[j] = s[j] * 300.0f;
         if (i % 7 == 0) s[draw_to(0, visible - 1)] = -1e30f;
-        float *a = over ? copy(s, CHUNK) : floats(CHUNK), *b = over ? copy(s, CHUNK) : floats(CHUNK);
+        float *a = over ? copy(s, CHUNK) : floats(CHUNK),
+              *b = over ? copy(s, CHUNK) : floats(CHUNK);
         float la = ref->chunk_softmax(a, &ma, over ? a : s, visible, scale, round);
         float lb = fast->chunk_softmax(b, &mb, over ? b : s, visible, scale, round);
         same_max(mb, ma, "chunk_softmax m");
@@ -400,7 +428,8 @@ static void check_chunk_softmax(void) {
 }
 
 EACH_SIZE(softmax_back) {
-    const float *s = new_floats(n, fill), *dp = new_floats(n, fill), *lse = new_floats(n, MILD), *D = new_floats(n, MILD);
+    const float *s = new_floats(n, fill), *dp = new_floats(n, fill), *lse = new_floats(n, MILD),
+                *D = new_floats(n, MILD);
     OUTPUTS(a, b, s);
     float *ad = over ? copy(dp, n) : floats(n), *bd = over ? copy(dp, n) : floats(n);
     ref->softmax_back(a, ad, over ? a : s, over ? ad : dp, lse, D, 0.3f, n);
@@ -411,7 +440,8 @@ EACH_SIZE(softmax_back) {
 
 EACH_SIZE(rescale) {
     (void)over;
-    const float *m = new_floats(n, fill == WILD ? EDGE : fill), *mc = new_floats(n, fill == WILD ? EDGE : fill);
+    const float *m = new_floats(n, fill == WILD ? EDGE : fill),
+                *mc = new_floats(n, fill == WILD ? EDGE : fill);
     const float *l = new_floats(n, MILD), *lc = new_floats(n, MILD);
     float *am = copy(m, n), *bm = copy(m, n), *al = copy(l, n), *bl = copy(l, n);
     float *aa = floats(n), *ba = floats(n), *ab = floats(n), *bb = floats(n);
@@ -423,7 +453,7 @@ EACH_SIZE(rescale) {
     same_floats(bl, al, n, "rescale l");
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static void walk(Level level) {
     Kern r;
@@ -473,8 +503,9 @@ static void table_prints_itself(void **state) {
 
 int test_levels(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(walk_ref),     cmocka_unit_test(walk_avx2), cmocka_unit_test(walk_avx512),
-        cmocka_unit_test(walk_amx_emu), cmocka_unit_test(walk_amx),  cmocka_unit_test(table_prints_itself),
+        cmocka_unit_test(walk_ref),    cmocka_unit_test(walk_avx2),
+        cmocka_unit_test(walk_avx512), cmocka_unit_test(walk_amx_emu),
+        cmocka_unit_test(walk_amx),    cmocka_unit_test(table_prints_itself),
     };
     return cmocka_run_group_tests_name("levels", tests, NULL, NULL);
 }

@@ -1,9 +1,10 @@
-/* order.c -- the order of sums and the roundings, written down a second time from docs/contract.md: one number after
- * the other with fmaf, no panels, no lanes. The drivers must give these bits under every level. */
+/* order.c -- the order of sums and the roundings, written down a second time from docs/contract.md:
+ * one number after the other with fmaf, no panels, no lanes. The drivers must give these bits under
+ * every level. */
 #include "cases.h"
 #include <math.h>
 
-/* ---- products ---------------------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static float chain_f32(const float *x, const float *w, int64_t k) {
     float acc = 0;
@@ -61,7 +62,8 @@ static float chain_int8(const Weight *w, int64_t i, int64_t r, const float *x) {
     float acc = 0;
     bool q4 = w->type == DTYPE_Q4_1;
     for (int64_t b = 0; b < w->cols / 32; b++) {
-        const uint8_t *p = (const uint8_t *)w->row + ((i * w->rows + r) * w->cols / 32 + b) * (q4 ? 20 : 34);
+        const uint8_t *p =
+            (const uint8_t *)w->row + ((i * w->rows + r) * w->cols / 32 + b) * (q4 ? 20 : 34);
         Int8Block a = int8_block(x + 32 * b);
         int isum = 0;
         for (int k = 0; k < 32; k++)
@@ -93,7 +95,8 @@ static void one_linear(DType type, Act act, bool t, int64_t n, int64_t rows, int
     int64_t ldx = u.cols + 3, ldy = u.rows + 2;
     int32_t index[64];
     for (int64_t i = 0; i < n; i++) index[i] = (int32_t)draw_to(0, n - 1);
-    float *x = new_floats((n - 1) * ldx + u.cols, SPREAD), *y = new_floats((n - 1) * ldy + u.rows, MILD);
+    float *x = new_floats((n - 1) * ldx + u.cols, SPREAD),
+          *y = new_floats((n - 1) * ldy + u.rows, MILD);
     float *was = new_floats((n - 1) * ldy + u.rows, MILD);
     memcpy(was, y, (size_t)((n - 1) * ldy + u.rows) * 4);
     StoreMode mode = draw() % 2 ? STORE_ADD : STORE_SET;
@@ -103,8 +106,9 @@ static void one_linear(DType type, Act act, bool t, int64_t n, int64_t rows, int
         for (int64_t r = 0; r < u.rows; r++) {
             float want = output(&w, pack, t, 1, r, x + (gather ? index[i] : i) * ldx);
             if (mode == STORE_ADD) want = was[i * ldy + r] + want;
-            same_floats(y + i * ldy + r, &want, 1, "%s: linear %s %s%s (%lld, %lld)", level_now, dtype_name(type), act_name(act),
-                        t ? " transposed" : "", (long long)u.rows, (long long)u.cols);
+            same_floats(y + i * ldy + r, &want, 1, "%s: linear %s %s%s (%lld, %lld)", level_now,
+                        dtype_name(type), act_name(act), t ? " transposed" : "", (long long)u.rows,
+                        (long long)u.cols);
         }
     guard_reset();
 }
@@ -115,20 +119,29 @@ static void linear_level(void) {
         for (Act act = ACT_F32; act <= ACT_A8; act++)
             for (int64_t t = 0; t < 2; t++) {
                 int64_t step = dtype_block(types[i]);
-                one_linear(types[i], act, t, draw_to(1, 20), draw_to(1, 90), round_up(draw_to(1, 150), step));
+                one_linear(types[i], act, t, draw_to(1, 20), draw_to(1, 90),
+                           round_up(draw_to(1, 150), step));
                 one_linear(types[i], act, t, 1, draw_to(1, 200), round_up(draw_to(1, 70), step));
-                one_linear(types[i], act, t, 3, t ? 2049 + i : 5, t ? round_up(6, step) : round_up(4097 + i, step));
+                one_linear(types[i], act, t, 3, t ? 2049 + i : 5,
+                           t ? round_up(6, step) : round_up(4097 + i, step));
             }
 }
 static void linear_has_the_order(void **state) { (void)state; on_levels(linear_level); }
 
-/* ---- gradients of weights ---------------------------------------------------------------------------------------------------- */
+/* ---- gradients of weights -------------------------------------------------------------------- */
 
-typedef struct DwRun { float *dw; const float *dy, *x; int64_t n, rows, cols; Pack pack; void *work; } DwRun;
+typedef struct DwRun {
+    float *dw;
+    const float *dy, *x;
+    int64_t n, rows, cols;
+    Pack pack;
+    void *work;
+} DwRun;
 
 static void dw_lane(Lane l, void *arg) {
     const DwRun *r = arg;
-    linear_dw(l, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->pack, r->work);
+    linear_dw(l, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->pack,
+              r->work);
 }
 
 static void dw_level(void) {
@@ -136,7 +149,13 @@ static void dw_level(void) {
     for (int64_t i = 0; i < 2 * COUNT(counts); i++) {
         Pack pack = i % 2 ? PACK_F32 : PACK_BF16;
         int64_t n = counts[i / 2], rows = draw_to(1, 70), cols = draw_to(1, 140);
-        DwRun r = {NULL, new_floats(n * (rows + 1), SPREAD), new_floats(n * (cols + 5), SPREAD), n, rows, cols, pack,
+        DwRun r = {NULL,
+                   new_floats(n * (rows + 1), SPREAD),
+                   new_floats(n * (cols + 5), SPREAD),
+                   n,
+                   rows,
+                   cols,
+                   pack,
                    guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
         float *was = new_floats(rows * cols, MILD), a[2081], b[2081];
         r.dw = guard_new(rows * cols * 4, 4, AT_END);
@@ -148,15 +167,17 @@ static void dw_level(void) {
                     a[row] = r.dy[row * (rows + 1) + j], b[row] = r.x[row * (cols + 5) + k];
                     if (pack == PACK_BF16) a[row] = round_bf16(a[row]), b[row] = round_bf16(b[row]);
                 }
-                float want = n ? was[j * cols + k] + chain(pack == PACK_F32, a, b, n) : was[j * cols + k];
-                same_floats(r.dw + j * cols + k, &want, 1, "%s: dw of %lld rows", level_now, (long long)n);
+                float want =
+                    n ? was[j * cols + k] + chain(pack == PACK_F32, a, b, n) : was[j * cols + k];
+                same_floats(r.dw + j * cols + k, &want, 1, "%s: dw of %lld rows", level_now,
+                            (long long)n);
             }
         guard_reset();
     }
 }
 static void dw_has_the_order(void **state) { (void)state; on_levels(dw_level); }
 
-/* ---- attention --------------------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static float tree(const float *x, int64_t n) {
     float lane[16] = {0};
@@ -174,14 +195,18 @@ static float tree_fma(const float *x, const float *y, int64_t n) {
     return lane[0];
 }
 
-/* Attention of one query vector; keys and values at position p: k + p*ldk, v + p*ldv. All unrounded. */
+/* Attention of one query vector; keys and values at position p: k + p*ldk, v + p*ldv. All
+ * unrounded. */
 typedef struct Sight { const Attention *t; const float *q, *k, *v; int64_t ldk, ldv, pos; } Sight;
 
-static float rounded(const Attention *t, float x) { return t->a.kv.type == DTYPE_F32 ? x : round_bf16(x); }
+static float rounded(const Attention *t, float x) {
+    return t->a.kv.type == DTYPE_F32 ? x : round_bf16(x);
+}
 
 static float score(const Sight *s, int64_t key) {
     float a[1024], b[1024];
-    for (int64_t i = 0; i < s->t->a.kv.dk; i++) a[i] = rounded(s->t, s->q[i]), b[i] = rounded(s->t, s->k[key * s->ldk + i]);
+    for (int64_t i = 0; i < s->t->a.kv.dk; i++)
+        a[i] = rounded(s->t, s->q[i]), b[i] = rounded(s->t, s->k[key * s->ldk + i]);
     return chain(s->t->a.kv.type == DTYPE_F32, a, b, s->t->a.kv.dk) * s->t->a.scale;
 }
 
@@ -195,7 +220,8 @@ static void look(float *o, float *lse, const Sight *s) {
         for (int64_t j = 0; j < visible; j++) p[j] = rounded(t, exp_f32(p[j] - mc));
         float lc = tree(p, 64), top = fmaxf(m, mc), a = exp_f32(m - top), b = exp_f32(mc - top);
         for (int64_t i = 0; i < t->a.kv.dv; i++) {
-            for (int64_t j = 0; j < 64; j++) v[j] = j < visible ? rounded(t, s->v[(c + j) * s->ldv + i]) : 0;
+            for (int64_t j = 0; j < 64; j++)
+                v[j] = j < visible ? rounded(t, s->v[(c + j) * s->ldv + i]) : 0;
             float oc = chain(t->a.kv.type == DTYPE_F32, p, v, 64);
             o[i] = c == 0 ? oc : fmaf(o[i], a, oc * b);
         }
@@ -207,16 +233,23 @@ static void look(float *o, float *lse, const Sight *s) {
 }
 
 static const AttentionShape shapes[] = {
-    {DTYPE_BF16, 3, 3, 24, 12, false}, {DTYPE_F32, 3, 3, 24, 12, false}, {DTYPE_BF16, 9, 3, 64, 64, false},
-    {DTYPE_F32, 4, 2, 16, 16, false},  {DTYPE_BF16, 6, 1, 40, 20, true}, {DTYPE_F32, 5, 1, 40, 33, true},
+    {DTYPE_BF16, 3, 3, 24, 12, false}, {DTYPE_F32, 3, 3, 24, 12, false},
+    {DTYPE_BF16, 9, 3, 64, 64, false}, {DTYPE_F32, 4, 2, 16, 16, false},
+    {DTYPE_BF16, 6, 1, 40, 20, true},  {DTYPE_F32, 5, 1, 40, 33, true},
 };
 
 static Sight sight(const Attention *t, int64_t i, int64_t row, int64_t head) {
     const KvShape *s = &t->a.kv;
     int64_t first = t->span[i].row, kv = head / (t->a.heads / s->heads);
-    const float *k = t->k + (first * s->heads + kv) * s->dk, *v = t->v + (first * s->heads + kv) * s->dv;
-    return (Sight){t, t->q + ((first + row) * t->a.heads + head) * s->dk, k, s->v_of_k ? k : v, s->heads * s->dk,
-                   s->heads * (s->v_of_k ? s->dk : s->dv), row};
+    const float *k = t->k + (first * s->heads + kv) * s->dk,
+                *v = t->v + (first * s->heads + kv) * s->dv;
+    return (Sight){t,
+                   t->q + ((first + row) * t->a.heads + head) * s->dk,
+                   k,
+                   s->v_of_k ? k : v,
+                   s->heads * s->dk,
+                   s->heads * (s->v_of_k ? s->dk : s->dv),
+                   row};
 }
 
 static void attend_level(void) {
@@ -232,8 +265,9 @@ static void attend_level(void) {
                     Sight at = sight(&t, s, row, h);
                     int64_t place = (t.span[s].row + row) * t.a.heads + h;
                     look(o, &lse, &at);
-                    same_floats(t.o + place * t.a.kv.dv, o, t.a.kv.dv, "%s: shape %lld row %lld head %lld", level_now,
-                                (long long)i, (long long)row, (long long)h);
+                    same_floats(t.o + place * t.a.kv.dv, o, t.a.kv.dv,
+                                "%s: shape %lld row %lld head %lld", level_now, (long long)i,
+                                (long long)row, (long long)h);
                     same_floats(t.lse + place, &lse, 1, "%s: lse", level_now);
                 }
         guard_reset();
@@ -242,13 +276,16 @@ static void attend_level(void) {
 static void attend_has_the_order(void **state) { (void)state; on_levels(attend_level); }
 
 /* P and dS of (key, row), both +0 where the row does not see the key, rounded. */
-static void tile_number(const Attention *t, const Sight *at, int64_t s, int64_t head, int64_t key, float *P, float *dS) {
+static void tile_number(const Attention *t, const Sight *at, int64_t s, int64_t head, int64_t key,
+                        float *P, float *dS) {
     int64_t dv = t->a.kv.dv, place = (t->span[s].row + at->pos) * t->a.heads + head;
     float g[1024] = {0}, v[1024] = {0};
     *P = *dS = 0;
     if (key > at->pos) return;
-    for (int64_t i = 0; i < dv; i++) g[i] = rounded(t, t->g[place * dv + i]), v[i] = rounded(t, at->v[key * at->ldv + i]);
-    float dp = chain(t->a.kv.type == DTYPE_F32, g, v, dv), D = tree_fma(t->g + place * dv, t->o + place * dv, dv);
+    for (int64_t i = 0; i < dv; i++)
+        g[i] = rounded(t, t->g[place * dv + i]), v[i] = rounded(t, at->v[key * at->ldv + i]);
+    float dp = chain(t->a.kv.type == DTYPE_F32, g, v, dv),
+          D = tree_fma(t->g + place * dv, t->o + place * dv, dv);
     float p = exp_f32(score(at, key) - t->lse[place]);
     *P = rounded(t, p);
     *dS = rounded(t, (p * (dp - D)) * t->a.scale);
@@ -256,12 +293,14 @@ static void tile_number(const Attention *t, const Sight *at, int64_t s, int64_t 
 
 enum { LONGEST = 4300 };
 
-/* dQ of one row and dK, dV of one key, first number of each, for the last head of a group and all of it. */
+/* dQ of one row and dK, dV of one key, first number of each, for the last head of a group and all
+ * of it. */
 static void check_back(const Attention *t, int64_t s, int64_t pos) {
     static float P[LONGEST], dS[LONGEST], x[LONGEST], y[LONGEST];
     const KvShape *kv = &t->a.kv;
     bool f32 = kv->type == DTYPE_F32;
-    int64_t T = t->span[s].n, group = t->a.heads / kv->heads, first = t->span[s].row, keys = MIN(round_up(pos + 1, 64), T);
+    int64_t T = t->span[s].n, group = t->a.heads / kv->heads, first = t->span[s].row,
+            keys = MIN(round_up(pos + 1, 64), T);
     float dk = 0, dv = 0;
     for (int64_t h = 0; h < group; h++) {
         Sight row = sight(t, s, pos, h);
@@ -270,8 +309,10 @@ static void check_back(const Attention *t, int64_t s, int64_t pos) {
             x[j] = rounded(t, row.k[j * row.ldk]);
         }
         float dq = chain(f32, dS, x, keys);
-        same_floats(t->dq + ((first + pos) * t->a.heads + h) * kv->dk, &dq, 1, "%s: dq of row %lld", level_now, (long long)pos);
-        /* For the key the sum runs over rows from the 64 that hold it; what is before is not executed, nor are its parts. */
+        same_floats(t->dq + ((first + pos) * t->a.heads + h) * kv->dk, &dq, 1, "%s: dq of row %lld",
+                    level_now, (long long)pos);
+        /* For the key the sum runs over rows from the 64 that hold it; what is before is not
+         * executed, nor are its parts. */
         int64_t r0 = pos / 64 * 64;
         for (int64_t r = r0; r < T; r++) {
             Sight at = sight(t, s, r, h);
@@ -287,8 +328,10 @@ static void check_back(const Attention *t, int64_t s, int64_t pos) {
         }
         dk = h == 0 ? hk : dk + hk, dv = h == 0 ? hv : dv + hv;
     }
-    same_floats(t->dk + (first + pos) * kv->heads * kv->dk, &dk, 1, "%s: dk of key %lld", level_now, (long long)pos);
-    same_floats(t->dv + (first + pos) * kv->heads * kv->dv, &dv, 1, "%s: dv of key %lld", level_now, (long long)pos);
+    same_floats(t->dk + (first + pos) * kv->heads * kv->dk, &dk, 1, "%s: dk of key %lld", level_now,
+                (long long)pos);
+    same_floats(t->dv + (first + pos) * kv->heads * kv->dv, &dv, 1, "%s: dv of key %lld", level_now,
+                (long long)pos);
 }
 
 static void attend_back_level(void) {
@@ -300,7 +343,9 @@ static void attend_back_level(void) {
         attention_run(&t, 2);
         attention_back(&t, 2);
         for (int64_t s = 0; s < t.n_spans; s++)
-            for (int64_t pos = 0; pos < t.span[s].n; pos += pos == 63 || pos == 95 ? 1 : 32 - (pos == 0)) check_back(&t, s, pos);
+            for (int64_t pos = 0; pos < t.span[s].n;
+                 pos += pos == 63 || pos == 95 ? 1 : 32 - (pos == 0))
+                check_back(&t, s, pos);
         guard_reset();
     }
 }

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <sys/mman.h>
 
-/* ---- guarded memory --------------------------------------------------------------------------------------------- */
+/* ---- guarded memory -------------------------------------------------------------------------- */
 
 enum { PAGE_BYTES = 4096, MOST = 65536 };
 static struct { uint8_t *p; size_t n; } block[MOST];
@@ -26,7 +26,7 @@ void guard_reset(void) {
     blocks = 0;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 uint64_t test_seed = 20261122;
 static uint64_t drawn;
@@ -40,14 +40,15 @@ uint32_t draw(void) {
 int64_t draw_to(int64_t lo, int64_t hi) { return lo + (int64_t)(draw() % (uint32_t)(hi - lo + 1)); }
 
 static float draw_edge(void) {
-    static const uint32_t special[] = {0x00000000, 0x80000000, 0x00000001, 0x807fffff, 0x00800000, 0x80800000, 0x3f800000,
-                                       0xbf800000, 0x7f7fffff, 0xff7fffff, 0x3f7fffff, 0x3f808000, 0xbf807fff, 0x00400000};
+    static const uint32_t special[] = {0x00000000, 0x80000000, 0x00000001, 0x807fffff, 0x00800000,
+                                       0x80800000, 0x3f800000, 0xbf800000, 0x7f7fffff, 0xff7fffff,
+                                       0x3f7fffff, 0x3f808000, 0xbf807fff, 0x00400000};
     uint32_t w = draw();
     switch (w >> 29) {
     case 0: return f32_of_bits(special[w % COUNT(special)]);
-    case 1: return f32_of_bits((w & 0x807fffffu) | (draw() % 4 + 1) << 23);               /* about the smallest */
-    case 2: return f32_of_bits((w & 0x807fffffu) | (draw() % 60 + 190) << 23);            /* large */
-    case 3: return f32_of_bits((w & 0x80000000u) | (draw() % 40 + 107) << 23);            /* powers of two */
+    case 1: return f32_of_bits((w & 0x807fffffu) | (draw() % 4 + 1) << 23); /* about the smallest */
+    case 2: return f32_of_bits((w & 0x807fffffu) | (draw() % 60 + 190) << 23); /* large */
+    case 3: return f32_of_bits((w & 0x80000000u) | (draw() % 40 + 107) << 23); /* powers of two */
     default: return f32_of_bits((w & 0x807fffffu) | (draw() % 8 + 123) << 23);
     }
 }
@@ -58,7 +59,8 @@ float draw_float(Fill f) {
     case MILD: return (float)((double)w * 0x1p-31 - 1.0);
     case SPREAD: return f32_of_bits((w & 0x807fffffu) | (draw() % 61 + 97) << 23);
     case EDGE: return draw_edge();
-    default: return w % 64 == 0 ? INFINITY : w % 64 == 1 ? -INFINITY : w % 64 == 2 ? NAN : draw_edge();
+    default:
+        return w % 64 == 0 ? INFINITY : w % 64 == 1 ? -INFINITY : w % 64 == 2 ? NAN : draw_edge();
     }
 }
 
@@ -72,7 +74,8 @@ float *new_floats(int64_t n, Fill f) {
     return x;
 }
 
-/* Nearest, ties to even, of 8 bits: scale so that a unit is 1, rint, scale back; all exact in f64. */
+/* Nearest, ties to even, of 8 bits: scale so that a unit is 1, rint, scale back; all exact in f64.
+ */
 float round_bf16(float x) {
     int e;
     if (!isfinite(x)) return x;
@@ -81,7 +84,7 @@ float round_bf16(float x) {
     return (float)ldexp(rint(ldexp((double)x, 8 - e)), e - 8);
 }
 
-/* ---- lanes ----------------------------------------------------------------------------------------------------------- */
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
 const int64_t lane_counts[4] = {1, 2, 3, 5};
 static Team *team[6];
@@ -98,21 +101,23 @@ void teams_close(void) {
     }
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static void say(char out[256], const char *what, va_list args) { vsnprintf(out, 256, what, args); }
 
 void same_floats(const float *got, const float *want, int64_t n, const char *what, ...) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t a = bits_of_f32(got[i]), b = bits_of_f32(want[i]);
-        if (a == b || ((a & 0x7fffffffu) > 0x7f800000u && (b & 0x7fffffffu) > 0x7f800000u)) continue;
+        if (a == b || ((a & 0x7fffffffu) > 0x7f800000u && (b & 0x7fffffffu) > 0x7f800000u))
+            continue;
         char text[256];
         va_list args;
         va_start(args, what);
         say(text, what, args);
         va_end(args);
-        fail_msg("%s: number %lld of %lld is %a (%08x), want %a (%08x), seed %llu", text, (long long)i, (long long)n,
-                 (double)got[i], a, (double)want[i], b, (unsigned long long)test_seed);
+        fail_msg("%s: number %lld of %lld is %a (%08x), want %a (%08x), seed %llu", text,
+                 (long long)i, (long long)n, (double)got[i], a, (double)want[i], b,
+                 (unsigned long long)test_seed);
     }
 }
 
@@ -125,8 +130,8 @@ void same_bytes(const void *got, const void *want, int64_t n, const char *what, 
         va_start(args, what);
         say(text, what, args);
         va_end(args);
-        fail_msg("%s: byte %lld of %lld is %02x, want %02x, seed %llu", text, (long long)i, (long long)n, a[i], b[i],
-                 (unsigned long long)test_seed);
+        fail_msg("%s: byte %lld of %lld is %02x, want %02x, seed %llu", text, (long long)i,
+                 (long long)n, a[i], b[i], (unsigned long long)test_seed);
     }
 }
 
@@ -137,6 +142,6 @@ void near_double(double got, double want, double sum, double tol, const char *wh
     va_start(args, what);
     say(text, what, args);
     va_end(args);
-    fail_msg("%s: %.9g, want %.9g (off by %.3g of %.3g allowed), seed %llu", text, got, want, fabs(got - want), tol * sum,
-             (unsigned long long)test_seed);
+    fail_msg("%s: %.9g, want %.9g (off by %.3g of %.3g allowed), seed %llu", text, got, want,
+             fabs(got - want), tol * sum, (unsigned long long)test_seed);
 }

@@ -6,7 +6,8 @@ void silu_mul_ref(float *h, const float *g, const float *u, int64_t n) {
 }
 
 /* f = silu(g) = g s with s = sigmoid(g):  f' = s + f (1 - s). */
-void silu_mul_back_ref(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) {
+void silu_mul_back_ref(float *dg, float *du, const float *dh, const float *g, const float *u,
+                       int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float d = dh[i], e = exp_f32(-g[i]), s = 1.0f / (1.0f + e), f = g[i] / (1.0f + e);
         dg[i] = (d * u[i]) * fmaf(f, 1.0f - s, s);

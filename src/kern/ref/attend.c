@@ -1,7 +1,9 @@
-/* attend.c -- the softmax of one row over one chunk of 64 keys, its backward, and the merge of two chunks. */
+/* attend.c -- the softmax of one row over one chunk of 64 keys, its backward, and the merge of two
+ * chunks. */
 #include "kern/ref/ref.h"
 
-float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, float scale, bool round) {
+float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, float scale,
+                        bool round) {
     float z[CHUNK], lane[16] = {0};
     for (int64_t j = 0; j < visible; j++) z[j] = s[j] * scale;
     *m = max_ref(z, visible);
@@ -13,8 +15,8 @@ float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, flo
     return tree_end(lane);
 }
 
-void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, const float *lse, const float *D,
-                      float scale, int64_t n) {
+void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, const float *lse,
+                      const float *D, float scale, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float e = exp_f32(s[i] * scale - lse[i]);
         ds[i] = (e * (dp[i] - D[i])) * scale;
@@ -22,7 +24,8 @@ void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, cons
     }
 }
 
-void rescale_ref(float *m, float *l, float *a, float *b, const float *mc, const float *lc, int64_t n) {
+void rescale_ref(float *m, float *l, float *a, float *b, const float *mc, const float *lc,
+                 int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float top = MAX(m[i], mc[i]);
         a[i] = exp_f32(m[i] - top);

@@ -1,5 +1,6 @@
-/* gemm.c -- the four products, one panel of 16 outputs and one row at a time. The inner loops run over the outputs;
- * the summed index is walked as docs/contract.md 2.1 and 3 say. Layouts: kern/table.h. */
+/* gemm.c -- the four products, one panel of 16 outputs and one row at a time. The inner loops run
+ * over the outputs; the summed index is walked as docs/contract.md 2.1 and 3 say. Layouts:
+ * kern/table.h. */
 #include "kern/ref/ref.h"
 
 /* One part of a chain: k ascending. */
@@ -8,11 +9,14 @@ static void chain_f32(float acc[PANEL], const float *x, const float *w, int64_t 
         for (int j = 0; j < PANEL; j++) acc[j] = fmaf(x[i], w[i * PANEL + j], acc[j]);
 }
 
-/* fma(a, b, c) for bf16 a and b and f32 c, by way of f64. The product has 16 bits and is exact. Where the sum needs
- * more than the 53 bits of f64, one of product and c lies so far below the other that the exact sum is within 1/8 ulp
- * of the other, which is an f32: both roundings go there. Else the f64 sum is exact and is rounded once. Subnormal c
- * and results are zero in both readings (DAZ, FTZ). */
-static inline float fma_bf16(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
+/* fma(a, b, c) for bf16 a and b and f32 c, by way of f64. The product has 16 bits and is exact.
+ * Where the sum needs more than the 53 bits of f64, one of product and c lies so far below the
+ * other that the exact sum is within 1/8 ulp of the other, which is an f32: both roundings go
+ * there. Else the f64 sum is exact and is rounded once. Subnormal c and results are zero in both
+ * readings (DAZ, FTZ). */
+static inline float fma_bf16(float a, float b, float c) {
+    return (float)((double)a * (double)b + (double)c);
+}
 
 static inline float low(uint32_t dword) { return f32_of_bits(dword << 16); }
 static inline float high(uint32_t dword) { return f32_of_bits(dword & 0xffff0000u); }
@@ -24,7 +28,8 @@ static void chain_pair(float acc[PANEL], uint32_t x, const uint32_t *w) {
     for (int j = 0; j < PANEL; j++) acc[j] = fma_bf16(x1, low(w[j]), acc[j]);
 }
 
-/* TILE order: every 32 of k an even and an odd chain (dwords of even and odd number), then c = c + (e + o). */
+/* TILE order: every 32 of k an even and an odd chain (dwords of even and odd number), then c = c +
+ * (e + o). */
 static void tile_bf16(float c[PANEL], const uint32_t *x, const uint32_t *w, int64_t k) {
     for (int64_t d = 0; d < k / 2; d += TILE_K / 2) {
         float e[PANEL] = {0}, o[PANEL] = {0};
@@ -68,8 +73,8 @@ static void sum_bf16(float total[PANEL], const uint16_t *x, const uint16_t *w, i
     }
 }
 
-void gemm_f32_ref(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w, int64_t m, int64_t k,
-                  StoreMode mode) {
+void gemm_f32_ref(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w,
+                  int64_t m, int64_t k, StoreMode mode) {
     for (int64_t j = 0; j < m; j += PANEL)
         for (int64_t i = 0; i < n; i++) {
             float total[PANEL] = {0}, *out = y + i * ldy + j;
@@ -80,8 +85,8 @@ void gemm_f32_ref(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n,
         }
 }
 
-void gemm_bf16_ref(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w, int64_t m, int64_t k,
-                   StoreMode mode) {
+void gemm_bf16_ref(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
+                   int64_t m, int64_t k, StoreMode mode) {
     int64_t kp = round_up(k, TILE_K);
     for (int64_t j = 0; j < m; j += PANEL)
         for (int64_t i = 0; i < n; i++) {
@@ -122,8 +127,8 @@ static void block_q8_0(float acc[PANEL], const uint8_t *w, const int8_t *q, floa
     }
 }
 
-void gemm_q4_1_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,
-                   StoreMode mode) {
+void gemm_q4_1_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
+                   int64_t k, StoreMode mode) {
     int64_t blocks = k / 32;
     for (int64_t j = 0; j < m; j += PANEL, w += blocks * 320)
         for (int64_t i = 0; i < n; i++) {
@@ -136,8 +141,8 @@ void gemm_q4_1_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t 
         }
 }
 
-void gemm_q8_0_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,
-                   StoreMode mode) {
+void gemm_q8_0_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
+                   int64_t k, StoreMode mode) {
     int64_t blocks = k / 32;
     for (int64_t j = 0; j < m; j += PANEL, w += blocks * 544)
         for (int64_t i = 0; i < n; i++) {

@@ -38,11 +38,14 @@ float rmsnorm_ref(float *y, const float *x, const float *w, int64_t C, float eps
 }
 
 /* With t = dy w:  dx_k = r t_k - x_k (r^3 / C) sum(t x). */
-void rmsnorm_back_ref(float *dx, const float *dy, const float *x, const float *w, float r, int64_t C, StoreMode mode) {
+void rmsnorm_back_ref(float *dx, const float *dy, const float *x, const float *w, float r,
+                      int64_t C, StoreMode mode) {
     float lane[16] = {0};
-    for (int64_t i = 0; i < C; i++) lane[i % 16] = fmaf(w ? dy[i] * w[i] : dy[i], x[i], lane[i % 16]);
+    for (int64_t i = 0; i < C; i++)
+        lane[i % 16] = fmaf(w ? dy[i] * w[i] : dy[i], x[i], lane[i % 16]);
     float c = (((r * r) * r) * tree_end(lane)) / (float)C;
-    for (int64_t i = 0; i < C; i++) dx[i] = store(dx[i], fmaf(-x[i], c, r * (w ? dy[i] * w[i] : dy[i])), mode);
+    for (int64_t i = 0; i < C; i++)
+        dx[i] = store(dx[i], fmaf(-x[i], c, r * (w ? dy[i] * w[i] : dy[i])), mode);
 }
 
 void rope_ref(float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin) {

@@ -1,6 +1,7 @@
-/* ref.h -- private to kern/ref: the names of the reference kernels, <row of the table>_ref, and the arithmetic that
- * several of them share. This folder is the specification (docs/contract.md): portable C that says each sum's order
- * and each rounding, with no trick that is not proved beside it. */
+/* ref.h -- private to kern/ref: the names of the reference kernels, <row of the table>_ref, and the
+ * arithmetic that several of them share. This folder is the specification (docs/contract.md):
+ * portable C that says each sum's order and each rounding, with no trick that is not proved beside
+ * it. */
 #pragma once
 #include "kern/table.h"
 #include <math.h>

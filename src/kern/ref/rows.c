@@ -1,20 +1,23 @@
-/* rows.c -- laying out: rows and panels of bf16, rows of int8, transposition. The bf16 forms are in the crossed pair
- * order (table.h); padding is +0. */
+/* rows.c -- laying out: rows and panels of bf16, rows of int8, transposition. The bf16 forms are in
+ * the crossed pair order (table.h); padding is +0. */
 #include "kern/ref/ref.h"
 
 void rows_bf16_ref(uint16_t *out, const float *x, int64_t k) {
-    for (int64_t i = 0; i < round_up(k, TILE_K); i++) out[pair_at(false, i)] = i < k ? bf16_of_f32(x[i]) : 0;
+    for (int64_t i = 0; i < round_up(k, TILE_K); i++)
+        out[pair_at(false, i)] = i < k ? bf16_of_f32(x[i]) : 0;
 }
 
 void panel_bf16_ref(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
     for (int64_t i = 0; i < round_up(k, TILE_K); i++) {
         int64_t at = pair_at(false, i);
         for (int64_t j = 0; j < PANEL; j++)
-            out[(at / 2 * PANEL + j) * 2 + at % 2] = i < k && j < m ? bf16_of_f32(x[i * ld + j]) : 0;
+            out[(at / 2 * PANEL + j) * 2 + at % 2] =
+                i < k && j < m ? bf16_of_f32(x[i * ld + j]) : 0;
     }
 }
 
-void transpose_ref(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols) {
+void transpose_ref(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
+                   int64_t cols) {
     for (int64_t j = 0; j < cols; j++)
         for (int64_t i = 0; i < rows; i++) y[j * ldy + i] = x[i * ldx + j];
 }
@@ -26,11 +29,13 @@ void v_of_k_ref(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
             int64_t from = pair_at(false, j), to = pair_at(false, key);
             const uint16_t *panel = k + key / PANEL * PANEL * kp;
             uint16_t x = panel[(from / 2 * PANEL + key % PANEL) * 2 + from % 2];
-            v[j / PANEL * PANEL * CHUNK + (to / 2 * PANEL + j % PANEL) * 2 + to % 2] = j < dv ? x : 0;
+            v[j / PANEL * PANEL * CHUNK + (to / 2 * PANEL + j % PANEL) * 2 + to % 2] =
+                j < dv ? x : 0;
         }
 }
 
-/* The largest |x| of a block as bits: magnitudes order as integers do, and an infinity or NaN comes out on top. */
+/* The largest |x| of a block as bits: magnitudes order as integers do, and an infinity or NaN comes
+ * out on top. */
 static uint32_t largest_bits(const float *x) {
     uint32_t top = 0;
     for (int i = 0; i < 32; i++) top = MAX(top, bits_of_f32(x[i]) & 0x7fffffffu);
