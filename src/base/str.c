@@ -157,7 +157,7 @@ const char *str_nearest(Str s, const char *const *names, int64_t n) {
 }
 
 /* RFC 3629: the second byte's range excludes overlong forms, surrogates and what is beyond
- *           U+10FFFF. */
+ * U+10FFFF. */
 int utf8_length(Str s) {
     if (s.n < 1) return 0;
     const uint8_t *p = (const uint8_t *)s.p;
@@ -170,4 +170,42 @@ int utf8_length(Str s) {
     for (int i = 2; i < len; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
     return len;
+}
+
+int utf8_put(char *to, int32_t c) {
+    int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (int i = n - 1; i > 0; i--, c >>= 6) to[i] = (char)(0x80 | (c & 63));
+    to[0] = (char)(lead[n] | c);
+    return n;
+}
+
+static int hex4(const char *p) {
+    static const char digits[] = "0123456789abcdefABCDEF";
+    int v = 0;
+    for (int i = 0; i < 4; i++) {
+        const char *d = p[i] ? strchr(digits, p[i]) : NULL;
+        if (d == NULL) return -1;
+        v = v << 4 | (int)(d - digits - (d - digits > 15 ? 6 : 0));
+    }
+    return v;
+}
+
+int32_t json_escape(Str *s) {
+    if (s->n < 2) return -1;
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *known = s->p[1] ? strchr(from, s->p[1]) : NULL;
+    int64_t n = known ? 2 : 6;
+    if (!known && (s->p[1] != 'u' || s->n < 6)) return -1;
+    int32_t c = known ? to[known - from] : hex4(s->p + 2);
+    if (c >= 0xd800 && c < 0xdc00 && s->n >= 12 && s->p[6] == '\\' && s->p[7] == 'u') {
+        int low = hex4(s->p + 8);
+        if (low < 0xdc00 || low > 0xdfff) return -1;
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        n = 12;
+    } else if (c >= 0xd800 && c < 0xe000) {
+        return -1;
+    }
+    s->p += n, s->n -= n;
+    return c;
 }

@@ -42,56 +42,16 @@ bool scan_more(Scan *s, char close, int64_t i) {
 
 /* ---- strings ------------------------------------------------------------------------------- */
 
-/* Four hexadecimal digits at p, or -1. */
-static int hex4(const char *p, const char *end) {
-    int v = 0;
-    if (end - p < 4) return -1;
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        int d = c >= '0' && c <= '9' ? c - '0'
-              : c >= 'a' && c <= 'f' ? c - 'a' + 10
-              : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-        if (d < 0) return -1;
-        v = v * 16 + d;
-    }
-    return v;
-}
-
-static int utf8_put(char *to, int c) {
-    if (c < 0x80) return to[0] = (char)c, 1;
-    if (c < 0x800) return to[0] = (char)(0xc0 | c >> 6), to[1] = (char)(0x80 | (c & 63)), 2;
-    if (c < 0x10000) {
-        to[0] = (char)(0xe0 | c >> 12);
-        to[1] = (char)(0x80 | (c >> 6 & 63));
-        return to[2] = (char)(0x80 | (c & 63)), 3;
-    }
-    to[0] = (char)(0xf0 | c >> 18);
-    to[1] = (char)(0x80 | (c >> 12 & 63));
-    to[2] = (char)(0x80 | (c >> 6 & 63));
-    return to[3] = (char)(0x80 | (c & 63)), 4;
-}
-
-/* One escape, p behind the backslash: writes its bytes, never more than the escape has. */
+/* One escape, p at its backslash: writes its bytes, never more than the escape has. */
 static int unescape(Scan *s, char *to) {
-    static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
-    const char *which = s->p < s->end && *s->p ? strchr(from, *s->p) : NULL;
-    if (which) {
-        s->p++;
-        return to[0] = into[which - from], 1;
+    Str rest = {s->p, s->end - s->p};
+    int32_t c = json_escape(&rest);
+    if (c < 0) {
+        scan_fail(s, "a valid escape");
+        return 0;
     }
-    int c = s->p < s->end && *s->p == 'u' ? hex4(s->p + 1, s->end) : -1;
-    if (c >= 0) s->p += 5;
-    if (c >= 0xd800 && c < 0xdc00) {
-        int low =
-            s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
-        if (low >= 0xdc00 && low < 0xe000) {
-            s->p += 6;
-            return utf8_put(to, 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00));
-        }
-    }
-    if (c >= 0 && (c < 0xd800 || c >= 0xe000)) return utf8_put(to, c);
-    scan_fail(s, "a valid escape");
-    return 0;
+    s->p = rest.p;
+    return utf8_put(to, c);
 }
 
 /* Moves p over the plain characters of a string, up to a quote or a backslash. */
@@ -127,7 +87,6 @@ static Str decode(Scan *s, const char *start) {
     memcpy(to, start, (size_t)n);
     while (!s->bad && *s->p != '"') {
         if (*s->p == '\\') {
-            s->p++;
             n += unescape(s, to + n);
         } else {
             const char *from = s->p;

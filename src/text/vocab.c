@@ -67,40 +67,9 @@ static int alphabet_byte(int32_t c) {
     return n <= 32 ? n : n <= 66 ? n - 33 + 127 : n == 67 ? 173 : -1;
 }
 
-static int hex4(const char *p) {
-    static const char digits[] = "0123456789abcdefABCDEF";
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        const char *d = p[i] ? strchr(digits, p[i]) : NULL;
-        if (d == NULL) return -1;
-        v = v << 4 | (int)(d - digits - (d - digits > 15 ? 6 : 0));
-    }
-    return v;
-}
-
-/* The character that the escape at s->p[0] is; s moves on behind it. -1: no such escape. */
-static int32_t escape_next(Str *s) {
-    if (s->n < 2) return -1;
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    const char *known = s->p[1] ? strchr(from, s->p[1]) : NULL;
-    int64_t n = known ? 2 : 6;
-    if (!known && (s->p[1] != 'u' || s->n < 6)) return -1;
-    int32_t c = known ? to[known - from] : hex4(s->p + 2);
-    if (c >= 0xd800 && c < 0xdc00 && s->n >= 12 && s->p[6] == '\\' && s->p[7] == 'u') {
-        int low = hex4(s->p + 8);
-        if (low < 0xdc00 || low > 0xdfff) return -1;
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        n = 12;
-    } else if (c >= 0xd800 && c < 0xe000) {
-        return -1;
-    }
-    s->p += n, s->n -= n;
-    return c;
-}
-
 static int32_t char_next(Str *s, bool escaped) {
     const uint8_t *p = (const uint8_t *)s->p;
-    if (escaped && (*p == '\\' || *p < 32)) return *p == '\\' ? escape_next(s) : -1;
+    if (escaped && (*p == '\\' || *p < 32)) return *p == '\\' ? json_escape(s) : -1;
     int n = *p < 0x80 ? 1 : utf8_length(*s);
     if (n == 0) return -1;
     s->p += n, s->n -= n;
@@ -108,14 +77,6 @@ static int32_t char_next(Str *s, bool escaped) {
     if (n == 2) return (p[0] & 31) << 6 | (p[1] & 63);
     if (n == 3) return (p[0] & 15) << 12 | (p[1] & 63) << 6 | (p[2] & 63);
     return (p[0] & 7) << 18 | (p[1] & 63) << 12 | (p[2] & 63) << 6 | (p[3] & 63);
-}
-
-static int64_t char_put(char *dst, int32_t c) {
-    int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (int i = n - 1; i > 0; i--, c >>= 6) dst[i] = (char)(0x80 | (c & 63));
-    dst[0] = (char)(lead[n] | c);
-    return n;
 }
 
 int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *literal) {
@@ -135,7 +96,7 @@ int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *lite
     for (*s = all; s->n > 0;) {
         int32_t c = char_next(s, escaped);
         if (c == ' ' && until_space) break;
-        n += char_put(dst + n, c);
+        n += utf8_put(dst + n, c);
     }
     return n;
 }
