@@ -101,6 +101,8 @@ typedef struct SpeechSpec {
 bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
                 const SpeechSpec *spec, const Chat *chat, Err *err) CHECKED;
 
+bool speech_void(Err *err);                     /* the error of FINISH_ERROR */
+
 #define SAMPLING_OPTS(o)                                                                           \
     {OPT_F64,                                                                                      \
      "temperature",                                                                                \

@@ -51,6 +51,7 @@ static bool turn(Talk *t, Str line, Err *err) {
     Speech p;
     SpeechSpec spec = {.max_tokens = t->context - prompt.n, .sampling = t->sampling};
     ok = ok && speech_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
+    if (ok && p.finish == FINISH_ERROR) ok = speech_void(err);
     if (!ok) {
         t->n--;
         return false;

@@ -152,14 +152,16 @@ static bool logits(const Job *job, const char *path, Err *err) {
     if (ok) {
         int64_t n = job->company + 1, main = job->company / 2,
                 chunk = job->chunk ? MIN(job->chunk, T) : T;
-        spec.rows = chunk * n, spec.logit_rows = chunk, spec.spans = n, spec.positions = T;
-        spec.pages = n * (round_up(T, PAGE) / PAGE), spec.hidden = job->hidden;
+        const Config *c = &s.model->cfg;
+        int64_t states = (c->L + 2) * c->C * 4;     /* bytes of one row's */
+        spec.rows = chunk * n, spec.logit_rows = job->hidden ? 0 : chunk, spec.spans = n;
+        spec.pages = n * (round_up(T, PAGE) / PAGE), spec.positions = T;
+        spec.results = job->hidden ? states * (T + spec.rows) : (T - chunk) * c->V * 4;
         if (T > s.model->cfg.max_positions)
             log_at(LOG_WARN, "%lld tokens are more than the %lld positions that %s was made for", (long long)T,
                    (long long)s.model->cfg.max_positions, s.path);
         ok = session_plan(&s, &spec, err);
         if (ok) {
-            const Config *c = &s.model->cfg;
             Walk *walk = PUSH(s.arena, Walk, n);
             Pages *pages = pages_new(s.arena, &s.plan->kv, spec.pages, n, T);
             company_make(s.arena, walk, n, main, T, c->V);

@@ -106,9 +106,7 @@ static bool run(const Job *job, const char *path, Err *err) {
     else if (ok)
         printf("\n");
     if (ok && p.finish == FINISH_CANCEL) ok = err_set(err, ERR_INTERRUPTED, "interrupted");
-    if (ok && p.finish == FINISH_ERROR)
-        ok = err_set(err, ERR_FORMAT,
-                     "the model produced a value that is not a number: its weights are damaged?");
+    if (ok && p.finish == FINISH_ERROR) ok = speech_void(err);
     if (s.tok) tokenizer_close(s.tok);
     session_close(&s);
     return ok;

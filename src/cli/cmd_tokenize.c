@@ -13,13 +13,6 @@ typedef struct Job {
     int64_t number; /* of the line, for messages */
 } Job;
 
-bool line_read(Buf *b) {
-    int c;
-    b->n = 0;
-    while ((c = getc(stdin)) != EOF && c != '\n') buf_add(b, (Str){(const char[]){(char)c}, 1});
-    return (c != EOF || b->n > 0) && !os_interrupted();
-}
-
 static void print_ids(const Ids *ids) {
     for (int64_t i = 0; i < ids->n; i++) printf(i ? ", %d" : "%d", ids->v[i]);
 }

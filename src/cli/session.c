@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 enum { SESSION_BYTES_LOG2 = 46 }; /* address space reserved, not memory */
 
@@ -185,4 +186,13 @@ bool session_chat(Session *s, Chat *chat, Err *err) {
             "lisao run --raw",
             s->path);
     return chat_init(chat, s->arena, s->tok, text, (int32_t)s->model->cfg.bos, err);
+}
+
+/* ---- input ------------------------------------------------------------------------------------- */
+
+bool line_read(Buf *b) {
+    int c;
+    b->n = 0;
+    while ((c = getc(stdin)) != EOF && c != '\n') buf_add(b, (Str){(const char[]){(char)c}, 1});
+    return (c != EOF || b->n > 0) && !os_interrupted();
 }

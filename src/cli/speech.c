@@ -79,3 +79,7 @@ bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
     }
     return true;
 }
+
+bool speech_void(Err *err) {
+    return err_set(err, ERR_FORMAT, "the model produced a value that is not a number: is its file damaged?");
+}
