@@ -5,12 +5,11 @@
 
 INLINE __m256 load8(const uint8_t *p) { return _mm256_load_ps((const float *)(const void *)p); }
 
-INLINE void block_f32(int R, float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t k,
-                      bool first) {
+INLINE void block_f32(int R, float *c, int64_t ldc, const uint8_t *x, int64_t ldx, const uint8_t *w,
+                      int64_t k, bool first) {
     __m256 sum[BLOCK_ROWS][2];
     EACH (r, R)
-        EACH (h, 2)
-            sum[r][h] = first ? _mm256_setzero_ps() : _mm256_load_ps(c + r * TILE_COLS + 8 * h);
+        EACH (h, 2) sum[r][h] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(c + r * ldc + 8 * h);
     for (; k > 0; k--, x += 4, w += 64) {
         __m256 w0 = load8(w), w1 = load8(w + 32);
         EACH (r, R) {
@@ -20,7 +19,7 @@ INLINE void block_f32(int R, float *c, const uint8_t *x, int64_t ldx, const uint
         }
     }
     EACH (r, R)
-        EACH (h, 2) _mm256_store_ps(c + r * TILE_COLS + 8 * h, sum[r][h]);
+        EACH (h, 2) _mm256_storeu_ps(c + r * ldc + 8 * h, sum[r][h]);
 }
 
 /* The upper bf16 of every dword, and the lower one, as f32. */
@@ -31,7 +30,7 @@ INLINE __m256 lower(__m256 v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16));
 }
 
-/* One chain of 32 k: dwords `odd`, odd + 2, .., the upper word of each first. Product of bf16 are
+/* One chain of 32 k: dwords `odd`, odd + 2, .., the upper word of each first. Products of bf16 are
  * exact, so fma gives the bits of VDPBF16PS. */
 INLINE void chain_bf16(int R, __m256 sum[BLOCK_ROWS][2], const uint8_t *x, int64_t ldx,
                        const uint8_t *w, int odd) {
@@ -49,8 +48,8 @@ INLINE void chain_bf16(int R, __m256 sum[BLOCK_ROWS][2], const uint8_t *x, int64
 }
 
 /* Both chains at once would need twice the registers: the even one is put aside. */
-INLINE void block_bf16(int R, float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t k,
-                       bool first) {
+INLINE void block_bf16(int R, float *c, int64_t ldc, const uint8_t *x, int64_t ldx,
+                       const uint8_t *w, int64_t k, bool first) {
     for (; k > 0; k -= TILE_K, x += 64, w += 1024, first = false) {
         _Alignas(32) float even[BLOCK_ROWS][PANEL];
         __m256 sum[BLOCK_ROWS][2];
@@ -60,19 +59,19 @@ INLINE void block_bf16(int R, float *c, const uint8_t *x, int64_t ldx, const uin
         chain_bf16(R, sum, x, ldx, w, 1);
         EACH (r, R)
             EACH (h, 2) {
-                float *to = c + r * TILE_COLS + 8 * h;
+                float *to = c + r * ldc + 8 * h;
                 __m256 both = _mm256_add_ps(_mm256_load_ps(even[r] + 8 * h), sum[r][h]);
-                _mm256_store_ps(
-                    to, _mm256_add_ps(first ? _mm256_setzero_ps() : _mm256_load_ps(to), both));
+                __m256 sofar = first ? _mm256_setzero_ps() : _mm256_loadu_ps(to);
+                _mm256_storeu_ps(to, _mm256_add_ps(sofar, both));
             }
     }
 }
 
 #define BLOCK(type, R)                                                                             \
-    static void type##_##R(float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t ldw, \
-                           int64_t k, bool first) {                                                \
+    static void type##_##R(float *c, int64_t ldc, const uint8_t *x, int64_t ldx, const uint8_t *w, \
+                           int64_t ldw, int64_t k, bool first) {                                   \
         (void)ldw;                                                                                 \
-        block_##type(R, c, x, ldx, w, k, first);                                                   \
+        block_##type(R, c, ldc, x, ldx, w, k, first);                                              \
     }
 BLOCK(bf16, 1)
 BLOCK(bf16, 2)

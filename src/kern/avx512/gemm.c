@@ -20,12 +20,12 @@ INLINE void step_bf16(int R, int P, __m512 chain[4][4], const uint8_t *x, int64_
 
 /* TILE order: the even chain takes the dwords 0, 2, .. of every 32 of k, the odd chain the others.
  * With 4 x 2 both chains and c are 24 registers, and 0.75 loads go with one VDPBF16PS. */
-INLINE void block_bf16(int R, int P, float *c, const uint8_t *x, int64_t ldx, const uint8_t *w,
-                       int64_t ldw, int64_t k, bool first) {
+INLINE void block_bf16(int R, int P, float *c, int64_t ldc, const uint8_t *x, int64_t ldx,
+                       const uint8_t *w, int64_t ldw, int64_t k, bool first) {
     __m512 sum[4][4], even[4][4], odd[4][4];
     EACH (r, R)
         EACH (p, P)
-            sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(c + r * 64 + p * PANEL);
+            sum[r][p] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * ldc + p * PANEL);
     for (; k > 0; k -= TILE_K, x += 64, w += 1024) {
         EACH (r, R)
             EACH (p, P) even[r][p] = odd[r][p] = _mm512_setzero_ps();
@@ -37,16 +37,16 @@ INLINE void block_bf16(int R, int P, float *c, const uint8_t *x, int64_t ldx, co
             EACH (p, P) sum[r][p] = _mm512_add_ps(sum[r][p], _mm512_add_ps(even[r][p], odd[r][p]));
     }
     EACH (r, R)
-        EACH (p, P) _mm512_store_ps(c + r * 64 + p * PANEL, sum[r][p]);
+        EACH (p, P) _mm512_storeu_ps(c + r * ldc + p * PANEL, sum[r][p]);
 }
 
 /* One chain an output; 4 x 4 hide the latency of 4 cycles at two a cycle. */
-INLINE void block_f32(int R, int P, float *c, const uint8_t *x, int64_t ldx, const uint8_t *w,
-                      int64_t ldw, int64_t k, bool first) {
+INLINE void block_f32(int R, int P, float *c, int64_t ldc, const uint8_t *x, int64_t ldx,
+                      const uint8_t *w, int64_t ldw, int64_t k, bool first) {
     __m512 sum[4][4], wv[4];
     EACH (r, R)
         EACH (p, P)
-            sum[r][p] = first ? _mm512_setzero_ps() : _mm512_load_ps(c + r * 64 + p * PANEL);
+            sum[r][p] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(c + r * ldc + p * PANEL);
     for (; k > 0; k--, x += 4, w += 64) {
         EACH (p, P) wv[p] = _mm512_load_ps((const float *)(const void *)(w + p * ldw));
         EACH (r, R) {
@@ -56,13 +56,13 @@ INLINE void block_f32(int R, int P, float *c, const uint8_t *x, int64_t ldx, con
         }
     }
     EACH (r, R)
-        EACH (p, P) _mm512_store_ps(c + r * 64 + p * PANEL, sum[r][p]);
+        EACH (p, P) _mm512_storeu_ps(c + r * ldc + p * PANEL, sum[r][p]);
 }
 
 #define BLOCK(type, R, P)                                                                          \
-    static void type##_##R##x##P(float *c, const uint8_t *x, int64_t ldx, const uint8_t *w,        \
-                                 int64_t ldw, int64_t k, bool first) {                             \
-        block_##type(R, P, c, x, ldx, w, ldw, k, first);                                           \
+    static void type##_##R##x##P(float *c, int64_t ldc, const uint8_t *x, int64_t ldx,             \
+                                 const uint8_t *w, int64_t ldw, int64_t k, bool first) {           \
+        block_##type(R, P, c, ldc, x, ldx, w, ldw, k, first);                                      \
     }
 BLOCK(bf16, 1, 1)
 BLOCK(bf16, 2, 1)

@@ -8,11 +8,16 @@ INLINE __m512i cross_words(__m512i v) {
                                                                        13, 8, 9, 14, 15, 10, 11)));
 }
 
-void rows_bf16_avx512(uint16_t *out, const float *x, int64_t k) {
-    for (int64_t i = 0; i < k; i += 32) {
-        __m512 a = vec_load(in_first(k - i), x + i), b = vec_load(in_first(k - i - 16), x + i + 16);
-        _mm512_storeu_si512(out + i, cross_words((__m512i)_mm512_cvtne2ps_pbh(b, a)));
-    }
+/* n numbers, rounded; n <= 32 at the tail. */
+INLINE void put_bf16(uint16_t *out, const float *x, int64_t n) {
+    Vec a = vec_load(in_first(n), x), b = vec_load(in_first(n - 16), x + 16);
+    _mm512_storeu_si512(out, cross_words((__m512i)_mm512_cvtne2ps_pbh(b, a)));
+}
+
+void NAME(rows_bf16)(uint16_t *out, const float *x, int64_t k) {
+    int64_t i = 0;
+    for (; i + 32 <= k; i += 32) put_bf16(out + i, x + i, 32);
+    if (i < k) put_bf16(out + i, x + i, k - i);
 }
 
 /* 16 outputs of one k, rounded, a word in every dword; zero for k beyond the end. */
@@ -21,7 +26,7 @@ INLINE __m512i column_bf16(const float *x, int64_t ld, int64_t i, int64_t k, In 
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(vec_load(in, x + i * ld)));
 }
 
-void panel_bf16_avx512(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
+void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
     In in = in_first(m);
     for (int64_t i = 0; i < round_up(k, TILE_K); i += 4)
         EACH (odd, 2) {
@@ -66,7 +71,7 @@ static void transpose_square(uint32_t *y, int64_t ldy, const uint32_t *x, int64_
         if (j < cols) _mm512_mask_storeu_epi32(y + j * ldy, in_first(rows), r[j]);
 }
 
-void transpose_avx512(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
+void NAME(transpose)(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
                       int64_t cols) {
     for (int64_t i = 0; i < rows; i += 16)
         for (int64_t j = 0; j < cols; j += 16)
@@ -87,7 +92,7 @@ INLINE __m512i keys_of_column(const uint16_t *k, int64_t kp, int64_t c) {
     return cross_words(words);
 }
 
-void v_of_k_avx512(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
+void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     int64_t kp = round_up(dk, TILE_K);
     for (int64_t j = 0; j < dv; j += PANEL, v += PANEL * CHUNK)
         for (int64_t half = 0; half < 2; half++) {
@@ -145,7 +150,7 @@ static void blocks_a8(int8_t *q, float *d, float *s, int32_t *sum, const float *
     vec_store(s, in, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(in, sum))));
 }
 
-void rows_a8_avx512(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
+void NAME(rows_a8)(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
     for (int64_t b = 0; b < k / 32; b += 16)
         blocks_a8(q + 32 * b, d + b, s + b, sum + b, x + 32 * b, MIN(k / 32 - b, 16));
 }

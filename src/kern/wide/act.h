@@ -43,8 +43,8 @@ float NAME(sum_exp)(const float *x, float m, int64_t n) {
     return vec_tree(lane);
 }
 
-float NAME(chunk_softmax)(float *p, float *m, const float *s, int64_t visible, float scale,
-                          bool round) {
+INLINE float softmax_row(float *p, float *m, const float *s, int64_t visible, float scale,
+                         bool round) {
     Vec z[4], top = vec_set(-__builtin_inff()), lane = vec_set(0.0f);
     EACH (i, 4) {
         In in = in_first(visible - 16 * i);
@@ -61,6 +61,14 @@ float NAME(chunk_softmax)(float *p, float *m, const float *s, int64_t visible, f
         vec_store(p + 16 * i, in_first(16), e);
     }
     return vec_tree(lane);
+}
+
+/* Nearly all chunks are wholly visible: that case has no masks. */
+float NAME(chunk_softmax)(float *p, float *m, const float *s, int64_t visible, float scale,
+                          bool round) {
+    if (visible < CHUNK) return softmax_row(p, m, s, visible, scale, round);
+    if (round) return softmax_row(p, m, s, CHUNK, scale, true);
+    return softmax_row(p, m, s, CHUNK, scale, false);
 }
 
 void NAME(softmax_back)(float *p, float *ds, const float *s, const float *dp, const float *lse,

@@ -10,10 +10,10 @@
 
 enum { TILE_ROWS = 64, TILE_COLS = 64, BLOCK_ROWS = 4, BLOCK_PANELS = 4 };
 
-/* c (R rows, TILE_COLS apart; P panels) goes on with the sum over k; `first`: it starts from +0. x:
- * rows ldx bytes apart; w: panels ldw bytes apart. */
-typedef void BlockFn(float *c, const uint8_t *x, int64_t ldx, const uint8_t *w, int64_t ldw,
-                     int64_t k, bool first);
+/* c (R rows, P panels) goes on with the sum over k; `first`: it starts from +0. x: rows ldx bytes
+ * apart; w: panels ldw bytes apart. */
+typedef void BlockFn(float *c, int64_t ldc, const uint8_t *x, int64_t ldx, const uint8_t *w,
+                     int64_t ldw, int64_t k, bool first);
 
 typedef struct Blocks {
     BlockFn *fn[BLOCK_ROWS][BLOCK_PANELS]; /* [R-1][P-1] or NULL; with (R,P) there is every (R-1,P),
@@ -35,13 +35,13 @@ static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) 
 
 /* One slice of k: every block of the tile. (Prefetching the next panels or rows by hand was tried
  * and lost 2 to 8 %.) */
-static inline void tile_slice(const Blocks *b, float *c, Operands a, int64_t n, int64_t panels,
-                              int64_t k, bool first) {
+static inline void tile_slice(const Blocks *b, float *c, int64_t ldc, Operands a, int64_t n,
+                              int64_t panels, int64_t k, bool first) {
     for (int64_t j = 0, p; j < panels; j += p) {
         p = block_panels(b, even_share(n, BLOCK_ROWS), panels - j);
         for (int64_t i = 0, r; i < n; i += r) {
             r = even_share(n - i, BLOCK_ROWS);
-            b->fn[r - 1][p - 1](c + i * TILE_COLS + j * PANEL, a.x + i * a.ldx, a.ldx,
+            b->fn[r - 1][p - 1](c + i * ldc + j * PANEL, ldc, a.x + i * a.ldx, a.ldx,
                                 a.w + j * a.ldw, a.ldw, k, first);
         }
     }
@@ -54,7 +54,7 @@ static inline void tile_part(const Blocks *b, float *c, Operands a, int64_t n, i
     int64_t step = round_up((k + slices - 1) / slices, TILE_K);
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += step) {
         Operands at = {a.x + k0 * b->x_bytes, a.w + k0 * b->w_bytes, a.ldx, a.ldw};
-        tile_slice(b, c, at, n, panels, MIN(step, k - k0), k0 == 0 && !on);
+        tile_slice(b, c, TILE_COLS, at, n, panels, MIN(step, k - k0), k0 == 0 && !on);
     }
 }
 
@@ -69,11 +69,16 @@ INLINE void rows_move(float *to, int64_t ldt, const float *from, int64_t ldf, in
         }
 }
 
-/* The whole product of one tile, n x m, from first part to store. */
+/* The whole product of one tile, n x m, from first part to store. What needs one slice only, and
+ * fills its panels, goes straight to its place. */
 static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
                                 int64_t m, int64_t k, StoreMode mode) {
     _Alignas(64) float total[TILE_ROWS * TILE_COLS], part[TILE_ROWS * TILE_COLS];
     int64_t panels = (m + PANEL - 1) / PANEL;
+    if (k <= b->depth && m % PANEL == 0 && mode != STORE_ADD) {
+        tile_slice(b, y, ldy, a, n, panels, k, mode == STORE_SET);
+        return;
+    }
     if (mode == STORE_ON) rows_move(total, TILE_COLS, y, ldy, n, m, false);
     tile_part(b, total, a, n, panels, MIN(k, CUT_K), mode == STORE_ON);
     for (int64_t k0 = CUT_K; k0 < k; k0 += CUT_K) {
