@@ -30,35 +30,36 @@ typedef struct Field {
 } Field;
 
 #define AT(member) offsetof(Config, member)
-#define SIZE_MAX_HERE (1 << 24)
+#define V_MOST (1 << 23)
 
+/* The bounds hold all released models with room to spare; by them no count of numbers or bytes of a
+ * model passes 2^62. */
 static const Field fields[] = {
-    {"num_hidden_layers", "block_count", ALL, KIND_I64, AT(L), 1, 4096, REQUIRED},
-    {"hidden_size", "embedding_length", ALL, KIND_I64, AT(C), 1, 1 << 20, REQUIRED},
-    {"vocab_size", NULL, ALL, KIND_I64, AT(V), 1, SIZE_MAX_HERE, REQUIRED},
-    {"num_attention_heads", "attention.head_count", ALL, KIND_I64, AT(H), 1, 4096, REQUIRED},
-    {"num_key_value_heads", "attention.head_count_kv", LLAMA, KIND_I64, AT(G), 1, 4096, 0},
+    {"num_hidden_layers", "block_count", ALL, KIND_I64, AT(L), 1, 1024, REQUIRED},
+    {"hidden_size", "embedding_length", ALL, KIND_I64, AT(C), 1, 1 << 17, REQUIRED},
+    {"vocab_size", NULL, ALL, KIND_I64, AT(V), 1, V_MOST, REQUIRED},
+    {"num_attention_heads", "attention.head_count", ALL, KIND_I64, AT(H), 1, 1024, REQUIRED},
+    {"num_key_value_heads", "attention.head_count_kv", LLAMA, KIND_I64, AT(G), 1, 1024, 0},
     {"head_dim", "attention.key_length", LLAMA, KIND_I64, AT(D), 2, 1024, 0},
-    {"intermediate_size", "feed_forward_length", ALL, KIND_I64, AT(F), 1, SIZE_MAX_HERE, REQUIRED},
+    {"intermediate_size", "feed_forward_length", ALL, KIND_I64, AT(F), 1, 1 << 20, REQUIRED},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", ALL, KIND_F32, AT(eps), 1e-30, 1,
      REQUIRED},
     {"max_position_embeddings", "context_length", ALL, KIND_I64, AT(max_positions), 1, 1 << 28,
      REQUIRED},
     {"tie_word_embeddings", NULL, ALL, KIND_BOOL, AT(tied), 0, 1, 0},
-    {"q_lora_rank", "attention.q_lora_rank", MLA, KIND_I64, AT(Q), 0, 1 << 20, 0},
+    {"q_lora_rank", "attention.q_lora_rank", MLA, KIND_I64, AT(Q), 0, 1 << 15, 0},
     {"kv_lora_rank", "attention.kv_lora_rank", MLA, KIND_I64, AT(R), 1, 8192, REQUIRED},
     {"qk_nope_head_dim", NULL, MLA, KIND_I64, AT(d_nope), 1, 1024, REQUIRED},
     {"qk_rope_head_dim", "rope.dimension_count", MLA, KIND_I64, AT(d_rope), 2, 1024, REQUIRED},
     {"v_head_dim", "attention.value_length_mla", MLA, KIND_I64, AT(d_v), 1, 1024, REQUIRED},
-    {"n_routed_experts", "expert_count", MLA, KIND_I64, AT(E), 0, 4096, 0},
+    {"n_routed_experts", "expert_count", MLA, KIND_I64, AT(E), 0, ROUTER_E, 0},
     {"num_experts_per_tok", "expert_used_count", MLA, KIND_I64, AT(K), 0, 256, 0},
-    {"n_shared_experts", "expert_shared_count", MLA, KIND_I64, AT(shared), 0, 256, 0},
-    {"moe_intermediate_size", "expert_feed_forward_length", MLA, KIND_I64, AT(F_moe), 0, 1 << 20,
+    {"n_shared_experts", "expert_shared_count", MLA, KIND_I64, AT(shared), 0, 64, 0},
+    {"moe_intermediate_size", "expert_feed_forward_length", MLA, KIND_I64, AT(F_moe), 0, 1 << 17, 0},
+    {"first_k_dense_replace", "leading_dense_block_count", MLA, KIND_I64, AT(first_dense), 0, 1024,
      0},
-    {"first_k_dense_replace", "leading_dense_block_count", MLA, KIND_I64, AT(first_dense), 0, 4096,
-     0},
-    {"n_group", "expert_group_count", MLA, KIND_I64, AT(router.groups), 1, 4096, 1},
-    {"topk_group", "expert_group_used_count", MLA, KIND_I64, AT(router.groups_used), 1, 4096, 1},
+    {"n_group", "expert_group_count", MLA, KIND_I64, AT(router.groups), 1, 1024, 1},
+    {"topk_group", "expert_group_used_count", MLA, KIND_I64, AT(router.groups_used), 1, 1024, 1},
     {"norm_topk_prob", "expert_weights_norm", MLA, KIND_BOOL, AT(router.norm), 0, 1, 0},
     {"routed_scaling_factor", "expert_weights_scale", MLA, KIND_F32, AT(router.scale), 1e-6, 1e6,
      1},
@@ -487,7 +488,7 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
     if (c->family != FAMILY_LLAMA) gguf_mla(&r);
     /* The vocabulary's size and whether the head is tied are read off the tensors. */
     const Tensor *embed = store_find(s, STR("token_embd.weight"));
-    if (!embed || embed->n_dims != 2 || embed->dim[0] > SIZE_MAX_HERE)
+    if (!embed || embed->n_dims != 2 || embed->dim[0] > V_MOST)
         return err_set(err, ERR_FORMAT, "%s: tensor token_embd.weight is missing or no matrix",
                        store_path(s));
     c->V = embed->dim[0];

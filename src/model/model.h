@@ -96,6 +96,8 @@ typedef struct Model {
 /* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
  * them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
+/* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
+double config_count(const Config *c);
 /* Fresh f32 masters from the table's initialisation (contract 5); std as the config's
  * initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
@@ -117,7 +119,7 @@ typedef struct PlanSpec {
     int64_t pages;                              /* KV pages to budget for (infer allocates them) */
     int64_t positions;                          /* longest sequence */
     bool training; /* masters, gradients, moments, activations, own pages */
-    bool hidden;   /* the caller will hold Out.hidden for `positions` rows: budgeted */
+    int64_t results;            /* bytes that the caller will hold beside logit_rows of logits */
 } PlanSpec;
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);

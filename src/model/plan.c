@@ -444,7 +444,7 @@ static void plan_build(Room *r, int64_t lanes) {
     if (p->spec.training) training_build(r, s, lanes);
     else item_put(p, "KV pages", p->spec.pages * p->kv.page_bytes);
     item_put(p, "logits", p->spec.logit_rows * c->V * 4);
-    if (p->spec.hidden) item_put(p, "hidden states", (c->L + 2) * p->spec.positions * c->C * 4);
+    item_put(p, "results", p->spec.results);
 }
 
 /* SHA-256 of: the configuration, each parameter's name, type and shape with its first and last row

@@ -195,6 +195,17 @@ const char *param_name(Arena *a, const Param *p, int64_t i) {
     return str_fmt(a, "%.*s%lld%s", (int)(number - p->name), p->name, (long long)i, number + 2).p;
 }
 
+/* A double: no product of a hostile recipe's sizes overflows it. */
+double config_count(const Config *c) {
+    Arena *a = arena_open("parameters", 1 << 28);
+    Model m = {.cfg = *c};
+    double count = 0;
+    params_build(&m, a);
+    for (int64_t i = 0; i < m.n_params; i++) count += (double)m.param[i].count;
+    arena_close(a);
+    return count;
+}
+
 int64_t model_count(const Model *m) {
     int64_t count = 0;
     for (int64_t i = 0; i < m->n_params; i++) count += m->param[i].frozen ? 0 : m->param[i].count;
