@@ -109,7 +109,7 @@ static void walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
                      float *result) {
     Arena *a = s->arena;
     const Config *c = &s->model->cfg;
-    int64_t T = walk[main].n, chunk = s->plan->spec.logit_rows, rows = s->plan->spec.rows;
+    int64_t T = walk[main].n, rows = s->plan->spec.rows, chunk = rows / n_walks;
     int32_t *token = PUSH(a, int32_t, rows), *want = PUSH(a, int32_t, chunk);
     Span *span = PUSH(a, Span, n_walks);
     Step step = {.plan = s->plan};
