@@ -49,6 +49,7 @@ void near_double(double got, double want, double sum, double tol, const char *wh
 
 int test_levels(void);
 int test_order(void);
+int test_formulas(void);
 int test_forward(void);
 int test_lanes(void);
 int test_back(void);

@@ -53,6 +53,6 @@ void rope_ref(float *x, int64_t half, bool pairs, bool back, const float *cos, c
         float *a = x + (pairs ? 2 * j : j), *b = a + (pairs ? 1 : half);
         float x0 = *a, x1 = *b, s = back ? -sin[j] : sin[j];
         *a = fmaf(x0, cos[j], -(x1 * s));
-        *b = fmaf(x1, cos[j], x0 * s);
+        *b = fmaf(x0, s, x1 * cos[j]);
     }
 }

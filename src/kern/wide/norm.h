@@ -85,7 +85,7 @@ void NAME(rmsnorm_back)(float *dx, const float *dy, const float *x, const float 
 /* (x0, x1) turned by the angle of (c, s). */
 INLINE void turn(Vec *x0, Vec *x1, Vec c, Vec s) {
     Vec y0 = vec_fma(*x0, c, vec_negate(vec_mul(*x1, s)));
-    *x1 = vec_fma(*x1, c, vec_mul(*x0, s));
+    *x1 = vec_fma(*x0, s, vec_mul(*x1, c));
     *x0 = y0;
 }
 
