@@ -494,7 +494,7 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
     c->V = embed->dim[0];
     c->tied = !store_find(s, STR("output.weight"));
     int64_t turned = gguf_i64_or(&r, gguf_key(&r, "rope.dimension_count"), 0);
-    if (c->family == FAMILY_LLAMA && turned && turned != (c->D ? c->D : c->C / c->H))
+    if (!r.bad && c->family == FAMILY_LLAMA && turned && turned != (c->D ? c->D : c->C / c->H))
         bad(&r, ERR_UNSUPPORTED, "rope.dimension_count", "is not the size of a head");
     c->bos = gguf_i64_or(&r, "tokenizer.ggml.bos_token_id", -1);
     int64_t eos = gguf_i64_or(&r, "tokenizer.ggml.eos_token_id", -1);

@@ -97,7 +97,7 @@ typedef struct Model {
  * them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
 /* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
-double config_count(const Config *c);
+int64_t config_count(const Config *c);
 /* Fresh f32 masters from the table's initialisation (contract 5); std as the config's
  * initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);

@@ -53,7 +53,7 @@ static void room_item(Room *r, const char *what) {
 
 static bool is_multiplied(const Plan *p, const Param *w) {
     const Model *m = p->model;
-    if (w->w.n * w->w.rows == 1) return false;  /* a vector */
+    if (!w->decay) return false;                /* a vector; a matrix may have one row */
     bool absorbed = w->layer >= 0 && w == m->layer[w->layer].kv_b && p->spec.mla == MLA_ABSORBED;
     return !absorbed && (w != m->embed || w == m->head);
 }

@@ -195,13 +195,12 @@ const char *param_name(Arena *a, const Param *p, int64_t i) {
     return str_fmt(a, "%.*s%lld%s", (int)(number - p->name), p->name, (long long)i, number + 2).p;
 }
 
-/* A double: no product of a hostile recipe's sizes overflows it. */
-double config_count(const Config *c) {
+int64_t config_count(const Config *c) {
     Arena *a = arena_open("parameters", 1 << 28);
     Model m = {.cfg = *c};
-    double count = 0;
+    int64_t count = 0;
     params_build(&m, a);
-    for (int64_t i = 0; i < m.n_params; i++) count += (double)m.param[i].count;
+    for (int64_t i = 0; i < m.n_params; i++) count += m.param[i].count;
     arena_close(a);
     return count;
 }
@@ -263,7 +262,7 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
 }
 
 void param_drop(const Param *p) {
-    if (p->master || p->w.n * p->w.rows == 1) return;       /* in an arena, not mapped */
+    if (p->master || !p->decay) return;         /* in an arena, not mapped */
     if (p->w.row) os_drop(p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
     for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++)
         os_drop(p->source->part[i].p, p->source->part[i].bytes);
