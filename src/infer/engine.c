@@ -1,7 +1,7 @@
 /* engine.c -- requests in, tokens out: add, cancel, step.
  *
- * Everything an engine needs is allocated in engine_new. Callbacks run while no batch is under way, so they may add and
- * cancel; what they cancel ends at the beginning of the next step. */
+ * Everything an engine needs is allocated in engine_new. Callbacks run while no batch is under way,
+ * so they may add and cancel; what they cancel ends at the beginning of the next step. */
 #include "infer/parts.h"
 
 #include <math.h>
@@ -18,20 +18,24 @@ void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions) {
 
 static bool spec_check(const EngineSpec *s, const PlanSpec *p, Err *err) {
     if (s->seqs < 1 || s->queue < 1 || s->rows < s->seqs || s->chunk < 0)
-        return err_set(err, ERR_LIMIT, "starting the engine: %lld sequences, a queue of %lld and %lld rows a step do not go "
-                       "together; there must be a place in the queue and a row for each sequence", (long long)s->seqs,
-                       (long long)s->queue, (long long)s->rows);
+        return err_set(
+            err, ERR_LIMIT,
+            "starting the engine: %lld sequences, a queue of %lld and %lld rows a step do not go "
+            "together; there must be a place in the queue and a row for each sequence",
+            (long long)s->seqs, (long long)s->queue, (long long)s->rows);
     if (p->rows < s->rows || p->logit_rows < s->seqs || p->spans < s->seqs || p->pages < 1)
-        return err_set(err, ERR_LIMIT, "starting the engine: the plan has %lld rows, %lld logit rows, %lld spans and %lld "
-                       "pages, too few for %lld sequences and %lld rows a step", (long long)p->rows,
-                       (long long)p->logit_rows, (long long)p->spans, (long long)p->pages, (long long)s->seqs,
-                       (long long)s->rows);
+        return err_set(
+            err, ERR_LIMIT,
+            "starting the engine: the plan has %lld rows, %lld logit rows, %lld spans and %lld "
+            "pages, too few for %lld sequences and %lld rows a step",
+            (long long)p->rows, (long long)p->logit_rows, (long long)p->spans, (long long)p->pages,
+            (long long)s->seqs, (long long)s->rows);
     return true;
 }
 
 static void lists_new(Engine *e, Arena *a) {
     const EngineSpec *s = &e->spec;
-    int64_t most = e->plan->spec.positions + 1;                 /* the last token drawn is not computed */
+    int64_t most = e->plan->spec.positions + 1;         /* the last token drawn is not computed */
     e->n_seqs = s->seqs + s->queue;
     e->seq = PUSH(a, Seq, e->n_seqs);
     for (int64_t i = 0; i < e->n_seqs; i++) e->seq[i].token = PUSH(a, int32_t, most);
@@ -58,45 +62,60 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     return true;
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 static bool tokens_check(const char *what, const int32_t *token, int64_t n, int64_t V, Err *err) {
     for (int64_t i = 0; i < n; i++)
         if (token[i] < 0 || token[i] >= V)
-            return err_set(err, ERR_USAGE, "adding a request: %s token %lld is %d; ids go from 0 to %lld", what,
+            return err_set(err, ERR_USAGE,
+                           "adding a request: %s token %lld is %d; ids go from 0 to %lld", what,
                            (long long)i, token[i], (long long)V - 1);
     return true;
 }
 
 static bool sampling_check(const Sampling *s, Err *err) {
-    bool cold = s->temperature == 0, warm = s->temperature >= TEMPERATURE_MIN && s->temperature <= TEMPERATURE_MAX;
-    if (!cold && !warm)
-        return err_set(err, ERR_USAGE, "adding a request: temperature %g; it must be 0 or from %g to %d",
-                       (double)s->temperature, (double)TEMPERATURE_MIN, TEMPERATURE_MAX);
+    float t = s->temperature;
+    if (t != 0 && !(t >= TEMPERATURE_MIN && t <= TEMPERATURE_MAX))
+        return err_set(err, ERR_USAGE,
+                       "adding a request: temperature %g; it must be 0 or from %g to %d",
+                       (double)t, (double)TEMPERATURE_MIN, TEMPERATURE_MAX);
     if (s->top_k < 0 || !(s->top_p >= 0 && s->top_p <= 1))
-        return err_set(err, ERR_USAGE, "adding a request: top_k %lld, top_p %g; top_k must not be negative, top_p lies "
-                       "between 0 and 1", (long long)s->top_k, (double)s->top_p);
+        return err_set(
+            err, ERR_USAGE,
+            "adding a request: top_k %lld, top_p %g; top_k must not be negative, top_p lies "
+            "between 0 and 1",
+            (long long)s->top_k, (double)s->top_p);
     return true;
 }
 
-static int64_t pages_needed(const SeqReq *r) { return round_up(r->n_prompt + r->max_tokens - 1, PAGE) / PAGE; }
+static int64_t pages_needed(const SeqReq *r) {
+    return round_up(r->n_prompt + r->max_tokens - 1, PAGE) / PAGE;
+}
 
 static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
     int64_t positions = e->plan->spec.positions, pages = pages_count(e->pages);
     if (r->n_prompt < 1 || r->max_tokens < 1 || r->n_stop < 0 || r->n_stop > STOP_MAX)
-        return err_set(err, ERR_USAGE, "adding a request: %lld prompt tokens, %lld tokens to generate, %lld end tokens; there "
-                       "must be one at least of the first two, and %d at most of the last", (long long)r->n_prompt,
-                       (long long)r->max_tokens, (long long)r->n_stop, STOP_MAX);
+        return err_set(
+            err, ERR_USAGE,
+            "adding a request: %lld prompt tokens, %lld tokens to generate, %lld end tokens; there "
+            "must be one at least of the first two, and %d at most of the last",
+            (long long)r->n_prompt, (long long)r->max_tokens, (long long)r->n_stop, STOP_MAX);
     if (r->n_prompt > positions || r->max_tokens - 1 > positions - r->n_prompt)
-        return err_set(err, ERR_LIMIT, "adding a request: %lld prompt tokens and %lld to generate are more than the %lld "
-                       "positions that were planned for", (long long)r->n_prompt, (long long)r->max_tokens,
-                       (long long)positions);
+        return err_set(
+            err, ERR_LIMIT,
+            "adding a request: %lld prompt tokens and %lld to generate are more than the %lld "
+            "positions that were planned for",
+            (long long)r->n_prompt, (long long)r->max_tokens, (long long)positions);
     if (pages_needed(r) > pages)
-        return err_set(err, ERR_LIMIT, "adding a request: it may need %lld KV pages and there are %lld",
+        return err_set(err, ERR_LIMIT,
+                       "adding a request: it may need %lld KV pages and there are %lld",
                        (long long)pages_needed(r), (long long)pages);
     if (e->waiting.n == e->spec.queue)
-        return err_set(err, ERR_LIMIT, "adding a request: %lld are waiting already, as many as the queue takes; try again "
-                       "later", (long long)e->waiting.n);
+        return err_set(
+            err, ERR_LIMIT,
+            "adding a request: %lld are waiting already, as many as the queue takes; try again "
+            "later",
+            (long long)e->waiting.n);
     return true;
 }
 
@@ -108,7 +127,12 @@ int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
         return 0;
     Seq *s = seq_slot(e);
     int32_t *token = s->token;
-    *s = (Seq){.state = SEQ_WAITING, .id = ++e->next_id, .req = *r, .token = token, .n = r->n_prompt, .pages = pages_needed(r)};
+    *s = (Seq){.state = SEQ_WAITING,
+               .id = ++e->next_id,
+               .req = *r,
+               .token = token,
+               .n = r->n_prompt,
+               .pages = pages_needed(r)};
     memcpy(s->token, r->prompt, (size_t)r->n_prompt * sizeof *r->prompt);
     if (r->n_stop > 0) memcpy(s->stop, r->stop, (size_t)r->n_stop * sizeof *r->stop);
     seq_list_add(&e->waiting, s);
@@ -122,7 +146,7 @@ void engine_cancel(Engine *e, int64_t id) {
 
 void engine_forget(Engine *e) { prefix_forget(e->prefix); }
 
-/* ---- ends ----------------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void seq_release(Engine *e, Seq *s, Finish finish) {
     if (s->state == SEQ_ACTIVE) {
@@ -151,13 +175,13 @@ static bool cancels_take(Engine *e) {
     return any;
 }
 
-/* ---- a step ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a step ---------------------------------------------------------------------------------- */
 
-/* All lanes: the forward, then each lane draws for its share of the rows. */
+/* All lanes: the forward, then each draws for its share of the rows. Whether the step is void is
+ * known only when all lanes are through; then the draws are not looked at. */
 static void step_lanes(Lane l, void *arg) {
     Engine *e = arg;
     model_forward(l, e->plan, &e->batch, &e->out, NULL);
-    if (e->out.nan) return;
     Range r = lane_range(l, e->batch.n_want);
     for (int64_t i = r.lo; i < r.hi; i++) {
         const Seq *s = e->want_seq[i];
@@ -166,7 +190,8 @@ static void step_lanes(Lane l, void *arg) {
     }
 }
 
-/* A router met NaN and no result of the step counts. Each sequence of it goes on alone until the culprit is found. */
+/* A router met NaN and no result of the step counts. Each sequence of it goes on alone until the
+ * culprit is found. */
 static void step_void(Engine *e) {
     int64_t n = e->batch.n_spans;
     for (int64_t i = 0; i < n; i++) {
@@ -200,7 +225,7 @@ static void step_deliver(Engine *e) {
     for (int64_t i = 0; i < e->batch.n_want; i++) {
         Seq *s = e->want_seq[i];
         Token t = e->drawn[i];
-        if (t.id < 0) {                                         /* the logits are no numbers */
+        if (t.id < 0) {                                 /* the logits are no numbers */
             seq_end(e, s, FINISH_ERROR);
             continue;
         }

@@ -1,40 +1,52 @@
 /* infer.h -- the door of infer/: many sequences through one model; token ids only, no text.
  *
- * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the plan's `bits`,
- * and on nothing else: not on who else is in the batch, how the prompt was chunked, or what came from the prefix cache.
- * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's prompt is copied.
- * Threads: one thread owns an Engine and calls everything; engine_step runs the team's lanes inside. Callbacks are made
- * from engine_step, on the calling thread, between steps; they may call engine_add and engine_cancel.
+ * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the
+ * plan's `bits`, and on nothing else: not on who else is in the batch, how the prompt was chunked,
+ * or what came from the prefix cache.
+ * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's
+ * prompt is copied.
+ * Threads: one thread owns an Engine and calls everything; engine_step runs the team's lanes
+ * inside. Callbacks are made from engine_step, on the calling thread, between forwards; they may
+ * call engine_add and engine_cancel.
  *
- * One step: admit -> schedule rows (decode rows first, then prefill chunks, up to the budget) -> model_forward ->
- * sample -> callbacks -> release. No allocation in a step after the first. */
+ * One step: cancel -> admit -> schedule rows (decode rows first, then prefill chunks, up to the
+ * budget) -> model_forward -> sample -> callbacks -> release. No allocation in a step after the
+ * first. */
 #pragma once
 #include "base/base.h"
 #include "model/model.h"
 
-/* ---- sampling ----------------------------------------------------------------------------------------------- */
+/* ---- sampling -------------------------------------------------------------------------------- */
 
 typedef struct Sampling {
-    float temperature;                          /* 0: greedy */
-    int64_t top_k;                              /* 0: off */
-    float top_p;                                /* 1: off */
+    float temperature;          /* 0: greedy */
+    int64_t top_k;              /* 0: off */
+    float top_p;                /* 1: off */
     uint64_t seed;
 } Sampling;
-typedef struct Token { int32_t id; float logprob; } Token;      /* logprob: raw logit - log-sum-exp, natural log */
-/* One draw (contract 5). position: the place that the drawn token takes in its sequence = the number of tokens before it.
- * The same logits, sampling and position give the same token. Logits may be -inf (masked). Where their log-sum-exp is not a
- * number (a NaN, an infinity on top, all masked): id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
+/* logprob: raw logit - log-sum-exp, natural log. */
+typedef struct Token { int32_t id; float logprob; } Token;
+/* One draw (contract 5). position: the place that the drawn token takes in its sequence = the
+ * number of tokens before it. The same logits, sampling and position give the same token. Logits
+ * may be -inf (masked). Where their log-sum-exp is not a number (a NaN, an infinity on top, all
+ * masked): id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
 int64_t sampler_bytes(int64_t V);
 Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work);
 
-/* ---- requests ------------------------------------------------------------------------------------------------ */
+/* ---- requests -------------------------------------------------------------------------------- */
 
-/* Built in text/ (grammar, JSON schema), used here without knowing text: NULL in this requests. */
+/* Built in text/ (grammar, JSON schema), used here without knowing text: NULL for now. */
 typedef struct Constraint Constraint;
-/* Proposes tokens with probabilities, learns what was accepted (prompt lookup, MTP): NULL for now. */
+/* Proposes tokens with probabilities, learns what was accepted (prompt lookup, MTP): NULL too. */
 typedef struct Drafter Drafter;
 
-typedef enum Finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR } Finish;
+typedef enum Finish {
+    FINISH_NONE,
+    FINISH_STOP,                /* an end token was drawn */
+    FINISH_LENGTH,              /* max_tokens were */
+    FINISH_CANCEL,
+    FINISH_ERROR                /* the model's numbers for this sequence are not numbers */
+} Finish;
 typedef struct SeqReq {
     const int32_t *prompt; int64_t n_prompt;    /* 1.. tokens, each < V; copied by engine_add */
     int64_t max_tokens;                         /* 1..: generated, the end token included */
@@ -43,58 +55,71 @@ typedef struct SeqReq {
     int64_t tenant;                             /* prefix pages are shared within a tenant only */
     int64_t priority;                           /* higher first; equal: order of arrival */
     Constraint *constraint; Drafter *drafter;
-    /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a new token (cancelled, error)
-     * gets one more call, with id -1 and logits NULL. logits (V): of this draw, valid during the call. */
+    /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a
+     * new token (cancelled, error) gets one more call, with id -1 and logits NULL. logits (V): of
+     * this draw, valid during the call. */
     void (*on_token)(void *arg, int64_t seq, Token t, Finish finish, const float *logits);
     void *arg;
 } SeqReq;
 
-/* ---- engine --------------------------------------------------------------------------------------------------- */
+/* ---- engine ---------------------------------------------------------------------------------- */
 
 typedef struct EngineSpec {
-    int64_t seqs;                               /* most sequences at once; further ones wait in the queue */
-    int64_t queue;                              /* most waiting; beyond: refused */
-    int64_t rows;                               /* token budget of a step */
-    int64_t chunk;                              /* most prompt rows of one sequence in a step; 0: the whole budget */
-    bool no_prefix;                             /* leave the prefix cache off (tests) */
+    int64_t seqs;               /* most sequences at once; further ones wait in the queue */
+    int64_t queue;              /* most waiting; beyond: refused */
+    int64_t rows;               /* token budget of a step */
+    int64_t chunk;              /* most prompt rows of one sequence in a step; 0: the budget */
+    bool no_prefix;             /* leave the prefix cache off */
 } EngineSpec;
 typedef struct EngineStats {
-    int64_t steps, prompt_rows, cached_rows, decode_rows, active, waiting, pages, pages_free, pages_cached, evicted;
+    int64_t steps;
+    int64_t prompt_rows, decode_rows;           /* computed so far */
+    int64_t cached_rows;                        /* of prompts, not computed: found in the cache */
+    int64_t active, waiting;                    /* sequences, now */
+    int64_t pages, pages_free, pages_cached;    /* cached: in the prefix tree, in use or not */
+    int64_t evicted;                            /* pages that the tree had to give back */
 } EngineStats;
 
 typedef struct Engine Engine;
-/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, positions, pages), for sequences of `positions`.
- * pages: enough for all sequences at full length; the caller may lower it (sequences wait for pages) or raise it (the prefix
- * cache keeps more). A page is 128 positions of one sequence, all layers. */
+/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, positions, pages), for
+ * sequences of `positions`. pages: enough for all sequences at full length; the caller may lower it
+ * (sequences wait for pages) or raise it (the prefix cache keeps more). A page is 128 positions of
+ * one sequence, all layers. */
 void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions);
-/* KV pages are allocated in `a`, as many as the plan budgeted for. ERR_LIMIT when the plan is too small for the spec. */
-bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) CHECKED;
-/* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with numbers; ERR_USAGE for token ids,
- * counts or sampling out of range. Then nothing was done. */
+/* KV pages are allocated in `a`, as many as the plan budgeted for. ERR_LIMIT when the plan is too
+ * small for the spec. */
+bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *team,
+                Err *err) CHECKED;
+/* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with
+ * numbers; ERR_USAGE for token ids, counts or sampling out of range. Then nothing was done. */
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
-void engine_cancel(Engine *e, int64_t seq);     /* takes effect between steps; unknown numbers are ignored */
-bool engine_step(Engine *e);                    /* false: nothing to do; not from a callback */
+/* Takes effect when the next step begins; unknown numbers are ignored. */
+void engine_cancel(Engine *e, int64_t seq);
+bool engine_step(Engine *e);    /* false: nothing to do; not from a callback */
 EngineStats engine_stats(const Engine *e);
-/* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights changed. */
+/* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights
+ * changed. */
 void engine_forget(Engine *e);
 
-/* ---- pages (for the engine, tests, and later speculation) --------------------------------------------------------- */
+/* ---- pages (for the engine, tests, and later speculation) ------------------------------------ */
 
-/* A sequence's KV: its length and pages, page[i] holding positions 128i..128i+127. Pages are reference-counted; a shared page is
- * never written: a fork or a truncated sequence copies the page it goes on in. A page that may be written (after kv_reserve) is
- * zero from the sequence's length on. */
+/* A sequence's KV: its length and pages, page[i] holding positions 128i..128i+127. Pages are
+ * reference-counted; a shared page is never written: a fork or a truncated sequence copies the page
+ * it goes on in. A page that may be written (after kv_reserve) is zero from the sequence's length
+ * on. */
 typedef struct Pages Pages;
 typedef struct KvSeq {
-    int64_t length;                             /* the owner adds what it stored */
+    int64_t length;             /* the owner adds what it stored */
     void **page; int64_t n_pages;
-    bool cut;                                   /* something may stand behind `length` in its page */
+    bool cut;                   /* something may stand behind `length` in its page */
 } KvSeq;
 /* `count` pages and tables for `seqs` sequences of `positions`. */
 Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
 int64_t pages_free(const Pages *p);
-bool kv_open(Pages *p, KvSeq *s);               /* an empty sequence; false when all tables are taken */
+bool kv_open(Pages *p, KvSeq *s);       /* an empty sequence; false when all tables are taken */
 void kv_close(Pages *p, KvSeq *s);
-bool kv_reserve(Pages *p, KvSeq *s, int64_t length);    /* room to write positions below `length`; false: pages are out */
-/* Opens `to` on the pages of from's first `length` positions. */
+/* Room to write positions below `length`. false: pages are out; those it got stay with s. */
+bool kv_reserve(Pages *p, KvSeq *s, int64_t length);
+/* Opens `to` on the pages of from's first `length` positions; false when all tables are taken. */
 bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length);
 void kv_truncate(Pages *p, KvSeq *s, int64_t length);

@@ -2,10 +2,11 @@
  *
  * Invariants:
  * 1. A page with no references is on the free list; one that is given out is zero.
- * 2. A page with more than one reference is never written. kv_reserve, which everyone calls before writing, copies the page
- *    that a sequence goes on in when others hold it too.
- * 3. After kv_reserve a sequence's last page is zero behind its length, as if it had just been filled that far. Attention
- *    multiplies masked positions by 0 (contract 5), so what another continuation left there must not be an infinity. */
+ * 2. A page with more than one reference is never written. kv_reserve, which everyone calls before
+ *    writing, copies the page that a sequence goes on in when others hold it too.
+ * 3. After kv_reserve a sequence's last page is zero behind its length, as if it had just been
+ *    filled that far. Attention multiplies masked positions by 0 (contract 5), so what another
+ *    continuation left there must not be an infinity. */
 #include "infer/parts.h"
 
 struct Pages {
@@ -13,7 +14,7 @@ struct Pages {
     int64_t count, page_bytes;
     uint8_t *base;                              /* (count, page_bytes) */
     int32_t *refs;                              /* (count) */
-    int64_t *free, n_free;                      /* a stack, so that memory once touched is used again first */
+    int64_t *free, n_free;                      /* a stack: what was used last is used next */
     void ***table; int64_t n_tables;            /* a stack of page tables for sequences, */
     int64_t table_size;                         /* each of so many pages */
     float *zero;                                /* one row of K or V */
@@ -40,7 +41,7 @@ Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int6
 int64_t pages_free(const Pages *p) { return p->n_free; }
 int64_t pages_count(const Pages *p) { return p->count; }
 
-/* ---- one page ------------------------------------------------------------------------------------------------- */
+/* ---- one page -------------------------------------------------------------------------------- */
 
 void *page_at(const Pages *p, int64_t i) { return p->base + i * p->page_bytes; }
 
@@ -74,7 +75,7 @@ static void page_clear(const Pages *p, void *page, int64_t from) {
         kv_store((Lane){0, 1, NULL}, k, off, &span, 1, p->zero, 0, k->v_of_k ? NULL : p->zero, 0);
 }
 
-/* ---- sequences --------------------------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 bool kv_open(Pages *p, KvSeq *s) {
     if (p->n_tables == 0) return false;

@@ -1,11 +1,12 @@
 /* parts.h -- private to infer/: pages by number, the prefix tree, and the engine's insides.
  *
- * Invariant of the tree, on which admission rests: a sequence that holds a page of the tree holds all pages above it too.
- * So the tree's pages that no sequence holds can all be taken back, leaf by leaf, and count as free. */
+ * Invariant of the tree, on which admission rests: a sequence that holds a page of the tree holds
+ * all pages above it too. So the tree's pages that no sequence holds can all be taken back, leaf by
+ * leaf, and count as free. */
 #pragma once
 #include "infer/infer.h"
 
-/* ---- pages by number (page.c) -------------------------------------------------------------------------------- */
+/* ---- pages by number (page.c) ---------------------------------------------------------------- */
 
 int64_t pages_count(const Pages *p);
 int64_t page_number(const Pages *p, const void *page);
@@ -14,36 +15,39 @@ int64_t page_refs(const Pages *p, int64_t i);
 void page_hold(Pages *p, int64_t i);
 void page_drop(Pages *p, int64_t i);            /* the last one to drop it frees it */
 
-/* ---- the prefix tree (prefix.c) ------------------------------------------------------------------------------- */
+/* ---- the prefix tree (prefix.c) -------------------------------------------------------------- */
 
-/* A sequence's place in the tree: the node of its last page that is there, and how many of its pages are. `age`: a place from
- * before the tree was emptied is void. */
+/* A sequence's place in the tree: the node of its last page that is there, and how many of its
+ * pages are. `age`: a place from before the tree was emptied is void. */
 typedef struct Place { int64_t node, depth, age; } Place;
 typedef struct Prefix Prefix;
 
 Prefix *prefix_new(Arena *a, Pages *pages);
-/* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then perhaps the beginning of another
- * (s->cut: it is copied when s goes on). s->length says how far that reached. */
+/* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then
+ * perhaps the beginning of another (s->cut: it is copied when s goes on). s->length says how far
+ * that reached. */
 void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n);
-/* Puts the full pages of s that are not in the tree yet there, and at its end (`last`) the page it stopped in. A page whose
- * tokens the tree knows already is exchanged for the tree's. */
+/* Puts the full pages of s that are not in the tree yet there, and at its end (`last`) the page it
+ * stopped in. A page whose tokens the tree knows already is exchanged for the tree's. */
 void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, bool last);
-bool prefix_evict(Prefix *t);                   /* the least recently used page that nobody holds; false: there is none */
+/* Gives back the least recently used page that nobody holds; false: there is none. */
+bool prefix_evict(Prefix *t);
+int64_t prefix_idle(const Prefix *t);           /* how often that would go well now */
 void prefix_forget(Prefix *t);                  /* empties the tree; places are void */
-int64_t prefix_idle(const Prefix *t);           /* pages that prefix_evict could give back, one after another */
 int64_t prefix_pages(const Prefix *t);          /* pages in the tree */
-bool prefix_sound(const Prefix *t);             /* for tests: links, references and the invariant above hold */
+bool prefix_sound(const Prefix *t);             /* for tests: links, references, the invariant */
 
-/* ---- the engine (engine.c, sched.c) ------------------------------------------------------------------------------ */
+/* ---- the engine (engine.c, sched.c) ---------------------------------------------------------- */
 
 enum { STOP_MAX = 8 };
 typedef enum SeqState { SEQ_FREE, SEQ_WAITING, SEQ_ACTIVE } SeqState;
 
-/* A request and what became of it. token[0..n-1]: the prompt, then what was drawn; kv.length of them are computed. */
+/* A request and what became of it. token[0..n-1]: the prompt, then what was drawn; kv.length of
+ * them are computed. */
 typedef struct Seq {
     SeqState state;
     int64_t id;                                 /* in order of arrival */
-    SeqReq req;                                 /* prompt and stop are not looked at: copied below */
+    SeqReq req;                                 /* prompt and stop are copied below */
     int32_t *token, stop[STOP_MAX];
     int64_t n, drawn;
     KvSeq kv;
@@ -51,7 +55,7 @@ typedef struct Seq {
     int64_t pages;                              /* the most it can come to hold */
     int64_t rows;                               /* in the step under way */
     bool cancelled;
-    bool suspect;                               /* was in a void step: runs alone until one step went well */
+    bool suspect;                               /* was in a void step: alone until one is not */
 } Seq;
 
 /* Sequences in order: priority descending, then arrival. */

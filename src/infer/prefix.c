@@ -1,19 +1,21 @@
-/* prefix.c -- the prefix tree: pages whose contents are known, by the tokens they were computed from.
+/* prefix.c -- the prefix tree: pages by the tokens that they were computed from.
  *
- * A node is a page in the tree and has its number. It stands for the tokens of all pages above it and its own; a full page
- * may have children, one that a finished sequence stopped in may not. Nodes carry a tenant. Contents of a page depend on the
- * tokens up to its end and on the plan's bits alone, so pages of live and finished sequences serve alike, and of two pages
- * with the same tokens either will do. A tree belongs to one engine, and so to one plan: its bits need not be in the key.
+ * A node is a page in the tree and has its number. It stands for the tokens of all pages above it
+ * and its own; a full page may have children, one that a finished sequence stopped in may not.
+ * Nodes carry a tenant. Contents of a page depend on the tokens up to its end and on the plan's
+ * bits alone, so pages of live and finished sequences serve alike, and of two pages with the same
+ * tokens either will do. A tree belongs to one engine, and so to one plan: its bits need not be in
+ * the key.
  *
- * The tree holds one reference to each of its pages. Siblings never stand for tokens of which one is the beginning of the
- * other. The clock counts uses. */
+ * The tree holds one reference to each of its pages. Siblings never stand for tokens of which one
+ * is the beginning of the other. The clock counts uses. */
 #include "infer/parts.h"
 
 enum { NONE = -1 };
 
 typedef struct Node {
     bool used;                                  /* in the tree */
-    int64_t parent, child, next;                /* node numbers or NONE: first child, next sibling */
+    int64_t parent, child, next;                /* numbers or NONE: first child, next sibling */
     int64_t tenant, clock;
     int64_t n;                                  /* tokens: 1..PAGE */
     int32_t *token;                             /* (PAGE) */
@@ -37,11 +39,14 @@ Prefix *prefix_new(Arena *a, Pages *pages) {
 
 int64_t prefix_pages(const Prefix *t) { return t->n; }
 
-/* ---- links -------------------------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
-static int64_t *first_link(Prefix *t, int64_t parent) { return parent == NONE ? &t->root : &t->node[parent].child; }
+static int64_t *first_link(Prefix *t, int64_t parent) {
+    return parent == NONE ? &t->root : &t->node[parent].child;
+}
 
-static void node_add(Prefix *t, int64_t i, int64_t parent, int64_t tenant, const int32_t *token, int64_t n) {
+static void node_add(Prefix *t, int64_t i, int64_t parent, int64_t tenant, const int32_t *token,
+                     int64_t n) {
     Node *d = &t->node[i];
     CHECK(!d->used);
     int64_t *link = first_link(t, parent);
@@ -63,7 +68,7 @@ static void node_remove(Prefix *t, int64_t i) {
     page_drop(t->pages, i);
 }
 
-/* ---- looking up ------------------------------------------------------------------------------------------------------ */
+/* ---- looking up ------------------------------------------------------------------------------ */
 
 static int64_t common(const int32_t *a, const int32_t *b, int64_t n) {
     int64_t i = 0;
@@ -71,8 +76,9 @@ static int64_t common(const int32_t *a, const int32_t *b, int64_t n) {
     return i;
 }
 
-/* The child of `parent` that has most of the n tokens in common; *length is how many. NONE when it is none. */
-static int64_t child_find(Prefix *t, int64_t parent, int64_t tenant, const int32_t *token, int64_t n, int64_t *length) {
+/* The child of `parent` that has most of the n tokens in common; *length: how many. Or NONE. */
+static int64_t child_find(Prefix *t, int64_t parent, int64_t tenant, const int32_t *token,
+                          int64_t n, int64_t *length) {
     int64_t best = NONE;
     *length = 0;
     for (int64_t i = *first_link(t, parent); i != NONE; i = t->node[i].next) {
@@ -87,7 +93,8 @@ void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t 
     CHECK(s->n_pages == 0);
     *at = (Place){NONE, 0, t->age};
     while (s->length < n) {
-        int64_t length, i = child_find(t, at->node, tenant, token + s->length, MIN(n - s->length, PAGE), &length);
+        int64_t length, i = child_find(t, at->node, tenant, token + s->length,
+                                       MIN(n - s->length, PAGE), &length);
         if (i == NONE) return;
         t->node[i].clock = ++t->clock;
         page_hold(t->pages, i);
@@ -99,13 +106,14 @@ void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t 
     }
 }
 
-/* ---- growing ---------------------------------------------------------------------------------------------------------- */
+/* ---- growing --------------------------------------------------------------------------------- */
 
 /* Page number at->depth of s holds n tokens: into the tree with it, unless the tree has them. */
-static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n) {
+static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token,
+                      int64_t n) {
     int64_t length, mine = page_number(t->pages, s->page[at->depth]);
     int64_t i = child_find(t, at->node, tenant, token, n, &length);
-    if (i != NONE && length == n && t->node[i].n >= n) {        /* known; equal when n is a whole page */
+    if (i != NONE && length == n) {                     /* known */
         t->node[i].clock = ++t->clock;
         if (n < PAGE) return;
         page_hold(t->pages, i);
@@ -113,7 +121,7 @@ static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int3
         s->page[at->depth] = page_at(t->pages, i);
         mine = i;
     } else {
-        if (i != NONE && length == t->node[i].n) node_remove(t, i);     /* where someone stopped: we went on from there */
+        if (i != NONE && length == t->node[i].n) node_remove(t, i);     /* we went on from there */
         node_add(t, mine, at->node, tenant, token, n);
     }
     if (n == PAGE) at->node = mine, at->depth++;
@@ -121,17 +129,19 @@ static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int3
 
 void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, bool last) {
     if (at->age != t->age) return;
-    for (int64_t done; (done = at->depth * PAGE) < s->length;) {
-        int64_t n = MIN(s->length - done, PAGE);
+    while (at->depth * PAGE < s->length) {
+        int64_t done = at->depth * PAGE, n = MIN(s->length - done, PAGE);
         if (n < PAGE && !last) return;
         page_grow(t, s, at, tenant, token + done, n);
         if (n < PAGE) return;
     }
 }
 
-/* ---- giving back ---------------------------------------------------------------------------------------------------------- */
+/* ---- giving back ----------------------------------------------------------------------------- */
 
-static bool node_idle(const Prefix *t, int64_t i) { return t->node[i].used && page_refs(t->pages, i) == 1; }
+static bool node_idle(const Prefix *t, int64_t i) {
+    return t->node[i].used && page_refs(t->pages, i) == 1;
+}
 
 int64_t prefix_idle(const Prefix *t) {
     int64_t n = 0;
@@ -142,7 +152,8 @@ int64_t prefix_idle(const Prefix *t) {
 bool prefix_evict(Prefix *t) {
     int64_t oldest = NONE;
     for (int64_t i = 0; i < pages_count(t->pages); i++)
-        if (node_idle(t, i) && t->node[i].child == NONE && (oldest == NONE || t->node[i].clock < t->node[oldest].clock))
+        if (node_idle(t, i) && t->node[i].child == NONE
+            && (oldest == NONE || t->node[i].clock < t->node[oldest].clock))
             oldest = i;
     if (oldest == NONE) return false;
     node_remove(t, oldest);
@@ -169,7 +180,8 @@ bool prefix_sound(const Prefix *t) {
         if (!d->used) continue;
         used++;
         bool held = page_refs(t->pages, i) > 1, leaf = d->child == NONE;
-        if (page_refs(t->pages, i) < 1 || d->n < 1 || d->n > PAGE || (d->n < PAGE && !leaf)) return false;
+        if (page_refs(t->pages, i) < 1 || d->n < 1 || d->n > PAGE || (d->n < PAGE && !leaf))
+            return false;
         if (held && d->parent != NONE && page_refs(t->pages, d->parent) < 2) return false;
         for (int64_t c = d->child; c != NONE; c = t->node[c].next, linked++)
             if (t->node[c].parent != i || t->node[c].tenant != d->tenant) return false;

@@ -1,24 +1,29 @@
 /* sampler.c -- one draw from a row of logits (contract 5).
  *
- * The contract sums candidates by (p descending, id ascending), so the draw depends on the whole order. Two facts keep that
- * cheap at a vocabulary of 100,000:
- *   - The first candidate has p = exp(0) = 1, so the running sum is never below 1, and adding less than 2^-24, half an ulp
- *     there, changes nothing. Candidates below that neither move a sum nor can be the first to pass a bound: left out.
- *   - What remains lies in [2^-24, 1], whose float bits are a range of 28 bits: three stable passes of a radix sort.
+ * The contract sums candidates by (p descending, id ascending), so the draw depends on the whole
+ * order. Two facts keep that cheap at a vocabulary of 100,000:
+ *   - The first candidate has p = exp(0) = 1, so the running sum is never below 1, and adding less
+ *     than 2^-24, half an ulp there, changes nothing. Candidates below that neither move a sum nor
+ *     can be the first to pass a bound: left out.
+ *   - What remains lies in [2^-24, 1], whose float bits are a range of 28 bits: three stable passes
+ *     of a radix sort.
  * The exponential is not strictly monotonic, so p is what is sorted, not the logit. */
 #include "infer/infer.h"
 
 #include <math.h>
 
-/* A candidate in one word: rank (distance of p's bits below those of 1) << 32 | id. Rank ascending = p descending. */
+/* A candidate in one word: rank << 32 | id. The rank is how far p's bits are below those of 1: rank
+ * ascending is p descending. */
 typedef uint64_t Item;
-enum { ONE_BITS = 0x3f800000, RANK_BITS = 28, TOP_SHIFT = 18, TOP_N = 1 << (RANK_BITS - TOP_SHIFT) };
+enum { ONE_BITS = 0x3f800000, RANK_BITS = 28, TOP_SHIFT = 18, TOP_N = 1 << 10 };
 static const float P_MIN = 0x1p-24f;
 
 static int64_t item_rank(Item x) { return (int64_t)(x >> 32); }
 static float item_p(Item x) { return f32_of_bits((uint32_t)(ONE_BITS - item_rank(x))); }
 
-int64_t sampler_bytes(int64_t V) { return V * (int64_t)(2 * sizeof(Item) + sizeof(float)); }
+int64_t sampler_bytes(int64_t V) {
+    return round_up(V * (int64_t)(2 * sizeof(Item) + sizeof(float)), 64);
+}
 
 static int64_t first_equal(const float *x, float value, int64_t n) {
     int64_t i = 0;
@@ -44,7 +49,7 @@ static int64_t candidates(Item *item, const float *p, int64_t V) {
     return n;
 }
 
-/* Keeps the candidates whose rank's top digit is among those of the k best: k or a few more, still by id. */
+/* Keeps the candidates whose rank's top digit is one of the k best's: k or more, still by id. */
 static int64_t keep_best(Item *item, int64_t n, int64_t k) {
     int64_t count[TOP_N] = {0}, digit = 0, kept = 0;
     for (int64_t i = 0; i < n; i++) count[item_rank(item[i]) >> TOP_SHIFT]++;
@@ -56,7 +61,7 @@ static int64_t keep_best(Item *item, int64_t n, int64_t k) {
     return kept;
 }
 
-/* Stable, by rank; equal ranks stay by id. Returns where the sorted items are: `item` or `other`. */
+/* Stable, by rank; equal ranks stay by id. Returns where they are then: `item` or `other`. */
 static Item *sort_items(Item *item, Item *other, int64_t n) {
     static const int shift[] = {0, 9, TOP_SHIFT}, bits[] = {9, 9, RANK_BITS - TOP_SHIFT};
     for (int64_t pass = 0; pass < COUNT(shift); pass++) {
@@ -67,7 +72,8 @@ static Item *sort_items(Item *item, Item *other, int64_t n) {
             at[d] = sum;
             sum += c;
         }
-        for (int64_t i = 0; i < n; i++) other[at[item_rank(item[i]) >> shift[pass] & mask]++] = item[i];
+        for (int64_t i = 0; i < n; i++)
+            other[at[item_rank(item[i]) >> shift[pass] & mask]++] = item[i];
         Item *t = item;
         item = other, other = t;
     }
@@ -84,7 +90,8 @@ static int64_t pick(float *run, const Item *item, int64_t n, float top_p, float 
     return (int64_t)(item[i] & UINT32_MAX);
 }
 
-static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work) {
+static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t position,
+                    void *work) {
     Item *item = work, *other = item + V;
     float *p = (float *)(other + V);
     if (!probabilities(p, logits, V, s->temperature)) return -1;
@@ -100,7 +107,8 @@ static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t p
     return pick(p, item, n, s->top_p, u);
 }
 
-Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work) {
+Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position,
+                   void *work) {
     float lse = row_lse(logits, V);
     int64_t id = -1;
     if (!isnan(lse)) {

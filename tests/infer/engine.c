@@ -1,5 +1,6 @@
-/* engine.c -- the engine on tiny models: what is answered must not depend on company, chunks, cache or cancels; pages come
- * back; a step allocates nothing; the queue is fair; one poisoned sequence harms no other. */
+/* engine.c -- the engine on tiny models: what is answered must not depend on company, chunks, cache
+ * or cancels; pages come back; a step allocates nothing; the queue is fair; one poisoned sequence
+ * harms no other. */
 #include "tests.h"
 #include "support/rig.h"
 
@@ -8,13 +9,15 @@
 
 enum { POSITIONS = 512, ASKS = 12, COMPANY = 31 };
 static const char *const MODELS[] = {"llama-tiny", "deepseek-v3-tiny"};
+static const EngineSpec SINGLE = {.seqs = 1, .queue = 1, .rows = POSITIONS, .no_prefix = true};
 static Team *team;
 
 /* Ask number i: lengths around the borders of chunks and pages, greedy and drawn in turn. */
 static Ask ask_of(int64_t i) {
     static const int64_t length[ASKS] = {1, 5, 63, 64, 65, 127, 128, 129, 200, 255, 256, 300};
     static const Sampling sampling[] = {{0, 0, 1, 0}, {1, 0, 1, 5}, {0.8f, 40, 0.9f, 6}};
-    return (Ask){.text = 100 + i / 3, .n = length[i], .max_tokens = 3 + i % 4, .sampling = sampling[i % 3]};
+    return (Ask){
+        .text = 100 + i / 3, .n = length[i], .max_tokens = 3 + i % 4, .sampling = sampling[i % 3]};
 }
 
 static Ask company_of(int64_t i) {
@@ -40,12 +43,13 @@ static void must_ask(Rig *r, Ask q, Answer *to) {
 static void alone(Rig *r, Ask q, Answer *to) {
     must_ask(r, q, to);
     rig_run(r);
-    assert_true(to->finish == FINISH_STOP || to->finish == FINISH_LENGTH || to->finish == FINISH_ERROR);
+    assert_true(to->finish == FINISH_STOP || to->finish == FINISH_LENGTH
+                || to->finish == FINISH_ERROR);
 }
 
 /* The answers that all others are compared with: cold, alone, the prompt in one piece. */
 static Answer *references(Arena *a, const char *name) {
-    Rig r = rig_of(a, name, (EngineSpec){.seqs = 1, .queue = 1, .rows = POSITIONS, .no_prefix = true}, 0);
+    Rig r = rig_of(a, name, SINGLE, 0);
     Answer *to = PUSH(a, Answer, ASKS);
     for (int64_t i = 0; i < ASKS; i++) alone(&r, ask_of(i), &to[i]);
     assert_int_equal(engine_stats(r.engine).cached_rows, 0);
@@ -61,7 +65,7 @@ static void pages_are_back(Rig *r) {
     assert_int_equal(engine_stats(r->engine).pages_free, s.pages);
 }
 
-/* ---- the same answer ---------------------------------------------------------------------------------------------- */
+/* ---- the same answer ------------------------------------------------------------------------- */
 
 static void company_and_chunks_change_nothing(void **state) {
     static const int64_t chunks[] = {1, 7, 64, 0};
@@ -69,14 +73,18 @@ static void company_and_chunks_change_nothing(void **state) {
     for (int m = 0; m < 2; m++) {
         const Answer *want = references(a, MODELS[m]);
         for (int64_t c = 0; c < COUNT(chunks); c++) {
-            EngineSpec spec = {.seqs = 8 + 12 * (c % 3), .queue = ASKS + COMPANY, .rows = 200 + 7 * c, .chunk = chunks[c]};
+            EngineSpec spec = {.seqs = 8 + 12 * (c % 3),
+                               .queue = ASKS + COMPANY,
+                               .rows = 200 + 7 * c,
+                               .chunk = chunks[c]};
             Rig r = rig_of(a, MODELS[m], spec, 0);
             Answer *got = PUSH(a, Answer, ASKS + COMPANY);
             for (int64_t i = 0; i < ASKS + COMPANY; i++)
                 must_ask(&r, i % 3 == 1 && i / 3 < ASKS ? ask_of(i / 3) : company_of(i), &got[i]);
             rig_run(&r);
             for (int64_t i = 0; i < ASKS; i++)
-                if (!answer_same(&want[i], &got[3 * i + 1])) fail_msg("%s, chunk %d, ask %d", MODELS[m], (int)chunks[c], (int)i);
+                if (!answer_same(&want[i], &got[3 * i + 1]))
+                    fail_msg("%s, chunk %d, ask %d", MODELS[m], (int)chunks[c], (int)i);
             pages_are_back(&r);
             rig_close(&r);
         }
@@ -90,13 +98,14 @@ static void prefix_hits_change_nothing(void **state) {
         Rig r = rig_of(a, MODELS[m], (EngineSpec){.seqs = 4, .queue = ASKS, .rows = 300}, 100);
         Answer *got = PUSH(a, Answer, ASKS);
         int64_t cached[4];
-        for (int64_t round = 0; round < 4; round++) {           /* cold, hits, another tenant, hits again */
+        for (int64_t round = 0; round < 4; round++) { /* cold, hits, another tenant, hits again */
             int64_t before = engine_stats(r.engine).cached_rows;
             for (int64_t i = 0; i < ASKS; i++) {
                 Ask q = ask_of(i);
                 q.tenant = round == 2;
                 alone(&r, q, &got[i]);
-                if (!answer_same(&want[i], &got[i])) fail_msg("%s, round %d, ask %d", MODELS[m], (int)round, (int)i);
+                if (!answer_same(&want[i], &got[i]))
+                    fail_msg("%s, round %d, ask %d", MODELS[m], (int)round, (int)i);
             }
             cached[round] = engine_stats(r.engine).cached_rows - before;
         }
@@ -116,13 +125,16 @@ static void evicted_and_again_changes_nothing(void **state) {
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         const Answer *want = references(a, MODELS[m]);
-        Rig r = rig_of(a, MODELS[m], (EngineSpec){.seqs = 2, .queue = ASKS, .rows = 64, .chunk = 50}, 4);
+        Rig r = rig_of(a, MODELS[m],
+                       (EngineSpec){.seqs = 2, .queue = ASKS, .rows = 64, .chunk = 50}, 4);
         Answer *got = PUSH(a, Answer, ASKS);
         for (int64_t round = 0; round < 3; round++) {
-            for (int64_t i = 0; i < ASKS; i++) must_ask(&r, ask_of(round == 1 ? ASKS - 1 - i : i), &got[i]);
+            for (int64_t i = 0; i < ASKS; i++)
+                must_ask(&r, ask_of(round == 1 ? ASKS - 1 - i : i), &got[i]);
             rig_run(&r);
             for (int64_t i = 0; i < ASKS; i++)
-                if (!answer_same(&want[round == 1 ? ASKS - 1 - i : i], &got[i])) fail_msg("%s, ask %d", MODELS[m], (int)i);
+                if (!answer_same(&want[round == 1 ? ASKS - 1 - i : i], &got[i]))
+                    fail_msg("%s, ask %d", MODELS[m], (int)i);
         }
         assert_true(engine_stats(r.engine).evicted > 10 && engine_stats(r.engine).cached_rows > 50);
         pages_are_back(&r);
@@ -148,7 +160,7 @@ static void live_and_finished_sequences_share(void **state) {
     rig_close(&r);
 }
 
-/* ---- forks --------------------------------------------------------------------------------------------------------- */
+/* ---- forks ----------------------------------------------------------------------------------- */
 
 typedef struct Forward { Plan *plan; Batch batch; Out out; } Forward;
 static void forward_lanes(Lane l, void *arg) {
@@ -157,7 +169,8 @@ static void forward_lanes(Lane l, void *arg) {
 }
 
 /* Runs token[s->length..n-1] on s; the logits of the last row. */
-static void forward(const Rig *r, Pages *pages, KvSeq *s, const int32_t *token, int64_t n, float *logits) {
+static void forward(const Rig *r, Pages *pages, KvSeq *s, const int32_t *token, int64_t n,
+                    float *logits) {
     assert_true(kv_reserve(pages, s, n));
     int64_t rows = n - s->length;
     Span span = {.n = rows, .pos = s->length, .pages = s->page};
@@ -170,12 +183,13 @@ static void forward(const Rig *r, Pages *pages, KvSeq *s, const int32_t *token, 
 static void forks_go_their_own_way(void **state) {
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
-        Rig r = rig_of(a, MODELS[m], (EngineSpec){.seqs = 1, .queue = 1, .rows = POSITIONS, .no_prefix = true}, 0);
+        Rig r = rig_of(a, MODELS[m], SINGLE, 0);
         int64_t V = r.model->cfg.V, bytes = V * (int64_t)sizeof(float);
         Pages *pages = pages_new(a, &r.plan->kv, 24, 3, POSITIONS);
         float *got = PUSH(a, float, V), *want = PUSH(a, float, V);
         int32_t trunk[300], branch[300];
-        for (int64_t at = 60; at < 260; at += 17) {             /* fork behind `at` tokens of 200, both go on, cut the fork again */
+        /* A fork behind `at` tokens of 200; both go on; the fork is cut and goes on once more. */
+        for (int64_t at = 60; at < 260; at += 17) {
             KvSeq s, f, cold;
             ask_prompt(trunk, 7, 300, V);
             ask_prompt(branch, 8, 300, V);
@@ -207,13 +221,15 @@ static void forks_go_their_own_way(void **state) {
     }
 }
 
-/* ---- load ----------------------------------------------------------------------------------------------------------- */
+/* ---- load ------------------------------------------------------------------------------------ */
 
 enum { KINDS = 40, SLOTS = 60 };
 
 static Ask kind_of(int64_t i) {
     Dice d = {61, (uint64_t)i * 8};
-    return (Ask){.text = 700 + dice(&d, 4), .n = 1 + dice(&d, i % 8 ? 24 : 200), .max_tokens = 1 + dice(&d, 7),
+    return (Ask){.text = 700 + dice(&d, 4),
+                 .n = 1 + dice(&d, i % 8 ? 24 : 200),
+                 .max_tokens = 1 + dice(&d, 7),
                  .sampling = {(float)(i % 3), i % 5 * 10, 0.9f, (uint64_t)i}};
 }
 
@@ -228,7 +244,11 @@ static void answer_check(const Answer *got, const Answer *known) {
     }
 }
 
-typedef struct Load { int64_t asked, cancelled, kind[SLOTS]; bool busy[SLOTS]; Answer slot[SLOTS]; } Load;
+typedef struct Load {
+    int64_t asked, cancelled, kind[SLOTS];
+    bool busy[SLOTS];
+    Answer slot[SLOTS];
+} Load;
 
 /* Collects what has ended; new requests into free slots; now and then a cancel. */
 static void load_stir(Rig *r, Load *w, const Answer *known, int64_t total, Dice *d) {
@@ -254,20 +274,22 @@ static void thousands_of_requests_with_cancels(void **state) {
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         int64_t total = m ? 1000 : os_env("LISAO_TEST_FULL") ? 10000 : 2000;
-        Rig one = rig_of(a, MODELS[m], (EngineSpec){.seqs = 1, .queue = 1, .rows = POSITIONS, .no_prefix = true}, 0);
+        Rig one = rig_of(a, MODELS[m], SINGLE, 0);
         Answer *known = PUSH(a, Answer, KINDS);
         for (int64_t i = 0; i < KINDS; i++) alone(&one, kind_of(i), &known[i]);
         rig_close(&one);
-        Rig r = rig_of(a, MODELS[m], (EngineSpec){.seqs = 12, .queue = 40, .rows = 48, .chunk = 20}, 14);
+        Rig r = rig_of(a, MODELS[m], (EngineSpec){.seqs = 12, .queue = 40, .rows = 48, .chunk = 20},
+                       14);
         Load *w = PUSH(a, Load, 1);
         Dice d = {71, 0};
         int64_t used = 0, heap = 0;
         do {
             load_stir(&r, w, known, total, &d);
-            if (engine_stats(r.engine).steps == 1) used = arena_used(a), heap = (int64_t)mallinfo2().uordblks;
+            if (engine_stats(r.engine).steps == 1)
+                used = arena_used(a), heap = (int64_t)mallinfo2().uordblks;
         } while (engine_step(r.engine) || w->asked < total);
         load_stir(&r, w, known, total, &d);
-        assert_int_equal(arena_used(a), used);                  /* nothing was allocated after the first step */
+        assert_int_equal(arena_used(a), used); /* nothing was allocated after the first step */
         assert_int_equal(arena_peak(a), used);
         assert_int_equal(mallinfo2().uordblks, heap);
         assert_true(w->cancelled > total / 10 && engine_stats(r.engine).evicted > total / 100);
@@ -276,14 +298,20 @@ static void thousands_of_requests_with_cancels(void **state) {
     }
 }
 
-/* ---- order ---------------------------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 static void the_queue_goes_by_priority_then_arrival(void **state) {
     static const int64_t priority[] = {0, 0, 5, -1, 5}, order[] = {0, 2, 4, 1, 3};
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 1, .queue = 4, .rows = 64}, 0);
     Answer got[5], more;
     for (int64_t i = 0; i < 5; i++) {
-        must_ask(&r, (Ask){.text = i, .n = 4, .max_tokens = 2, .sampling = {0, 0, 1, 0}, .priority = priority[i]}, &got[i]);
+        must_ask(&r,
+                 (Ask){.text = i,
+                       .n = 4,
+                       .max_tokens = 2,
+                       .sampling = {0, 0, 1, 0},
+                       .priority = priority[i]},
+                 &got[i]);
         if (i == 0) assert_true(engine_step(r.engine));
     }
     Err err = {0};
@@ -294,15 +322,22 @@ static void the_queue_goes_by_priority_then_arrival(void **state) {
     rig_close(&r);
 }
 
-/* A long prompt does not stall who is speaking: a token each step, and a step is never above its budget. */
+/* A long prompt does not stall who is speaking: a token each step, and a step is never above its
+ * budget. */
 static void the_gap_between_tokens_is_one_step(void **state) {
-    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 4, .queue = 8, .rows = 20, .chunk = 16}, 0);
+    Rig r =
+        rig_of(*state, MODELS[0], (EngineSpec){.seqs = 4, .queue = 8, .rows = 20, .chunk = 16}, 0);
     Answer speaker[2], listener[3];
     for (int i = 0; i < 2; i++)
-        must_ask(&r, (Ask){.text = i, .n = 3, .max_tokens = 40, .sampling = {1, 0, 1, 2}}, &speaker[i]);
+        must_ask(&r, (Ask){.text = i, .n = 3, .max_tokens = 40, .sampling = {1, 0, 1, 2}},
+                 &speaker[i]);
     assert_true(engine_step(r.engine));
     for (int i = 0; i < 3; i++)
-        must_ask(&r, (Ask){.text = 9 + i, .n = 400, .max_tokens = 1, .sampling = {1, 0, 1, 2}, .priority = 7}, &listener[i]);
+        must_ask(
+            &r,
+            (Ask){
+                .text = 9 + i, .n = 400, .max_tokens = 1, .sampling = {1, 0, 1, 2}, .priority = 7},
+            &listener[i]);
     for (int64_t rows = 0, before = 0; engine_step(r.engine); before = rows) {
         EngineStats s = engine_stats(r.engine);
         rows = s.prompt_rows + s.decode_rows;
@@ -313,13 +348,17 @@ static void the_gap_between_tokens_is_one_step(void **state) {
     rig_close(&r);
 }
 
-/* Pages for one long sequence only: it waits for the short ones that came first, and no later one passes it. */
+/* Pages for one long sequence only: it waits for the short ones that came first, and no later one
+ * passes it. */
 static void who_waits_for_pages_is_not_overtaken(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 4, .queue = 8, .rows = 64}, 4);
     Answer small[3], large;
     for (int i = 0; i < 3; i++) {
-        must_ask(&r, (Ask){.text = i, .n = 5, .max_tokens = 10 + 20 * i, .sampling = {1, 0, 1, 2}}, &small[i]);
-        if (i == 1) must_ask(&r, (Ask){.text = 9, .n = 500, .max_tokens = 12, .sampling = {1, 0, 1, 2}}, &large);
+        must_ask(&r, (Ask){.text = i, .n = 5, .max_tokens = 10 + 20 * i, .sampling = {1, 0, 1, 2}},
+                 &small[i]);
+        if (i == 1)
+            must_ask(&r, (Ask){.text = 9, .n = 500, .max_tokens = 12, .sampling = {1, 0, 1, 2}},
+                     &large);
     }
     rig_run(&r);
     assert_true(large.first > small[1].last && small[2].first > large.last);
@@ -340,7 +379,7 @@ static void a_full_house_goes_without_the_copy(void **state) {
     rig_close(&r);
 }
 
-/* ---- ends -------------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void end_tokens_end(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 1, .queue = 1, .rows = 64}, 0);
@@ -370,7 +409,8 @@ static void chain_victim(void *arg, int64_t seq, Token t, Finish finish, const f
     ((Chain *)arg)->victim_finish = finish;
 }
 
-/* Each end asks for the next; the third cancels someone else, who is in the same step, and itself, which is over. */
+/* Each end asks for the next; the third cancels someone else, who is in the same step, and itself,
+ * which is over. */
 static void chain_link(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Chain *c = arg;
     Err err = {0};
@@ -378,7 +418,12 @@ static void chain_link(void *arg, int64_t seq, Token t, Finish finish, const flo
     c->calls++;
     if (finish == FINISH_NONE) return;
     if (c->left == 3) engine_cancel(c->engine, c->victim), engine_cancel(c->engine, seq);
-    SeqReq r = {.prompt = (int32_t[]){1, 2}, .n_prompt = 2, .max_tokens = 2, .sampling = {1, 0, 1, 1}, .on_token = chain_link, .arg = c};
+    SeqReq r = {.prompt = (int32_t[]){1, 2},
+                .n_prompt = 2,
+                .max_tokens = 2,
+                .sampling = {1, 0, 1, 1},
+                .on_token = chain_link,
+                .arg = c};
     if (c->left-- > 0) assert_true(engine_add(c->engine, &r, &err) > 0);
 }
 
@@ -386,7 +431,12 @@ static void callbacks_may_add_and_cancel(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 1, .rows = 64}, 0);
     Chain c = {.engine = r.engine, .left = 5};
     Err err = {0};
-    SeqReq victim = {.prompt = (int32_t[]){3}, .n_prompt = 1, .max_tokens = 100, .sampling = {1, 0, 1, 1}, .on_token = chain_victim, .arg = &c};
+    SeqReq victim = {.prompt = (int32_t[]){3},
+                     .n_prompt = 1,
+                     .max_tokens = 100,
+                     .sampling = {1, 0, 1, 1},
+                     .on_token = chain_victim,
+                     .arg = &c};
     assert_true((c.victim = engine_add(r.engine, &victim, &err)) > 0);
     assert_true(engine_step(r.engine));
     chain_link(&c, 0, (Token){0}, FINISH_LENGTH, NULL);
@@ -430,12 +480,14 @@ static void what_cannot_be_is_refused(void **state) {
 #undef REFUSED
     Err err = {0};
     Engine *e;
-    assert_false(engine_new(&e, *state, r.plan, &(EngineSpec){.seqs = 4, .queue = 1, .rows = 3}, team, &err));
+    assert_false(engine_new(&e, *state, r.plan, &(EngineSpec){.seqs = 4, .queue = 1, .rows = 3},
+                            team, &err));
     assert_int_equal(err.code, ERR_LIMIT);
     rig_close(&r);
 }
 
-/* Token 7's embedding is NaN. In llama-tiny its logits are, in deepseek-v3-tiny a router meets it and the step is void. */
+/* Token 7's embedding is NaN. In llama-tiny its logits are, in deepseek-v3-tiny a router meets it
+ * and the step is void. */
 static void a_poisoned_sequence_falls_alone(void **state) {
     enum { N = 24 };
     Arena *a = *state;
@@ -452,9 +504,14 @@ static void a_poisoned_sequence_falls_alone(void **state) {
             const Param *embed = r.model->param;
             while (strcmp(embed->name, "model.embed_tokens.weight") != 0) embed++;
             embed->master[7 * r.model->cfg.C] = NAN;
-            rig_plan(&r, plan, &(EngineSpec){.seqs = pass ? 8 : 1, .queue = N, .rows = 100, .chunk = 40}, POSITIONS, 0);
+            rig_plan(&r, plan,
+                     &(EngineSpec){.seqs = pass ? 8 : 1, .queue = N, .rows = 100, .chunk = 40},
+                     POSITIONS, 0);
             for (int64_t i = 0; i < N; i++) {
-                Ask q = {.text = 300 + i, .n = 10 + 7 * i, .max_tokens = 12, .sampling = {1, 0, 1, (uint64_t)i}};
+                Ask q = {.text = 300 + i,
+                         .n = 10 + 7 * i,
+                         .max_tokens = 12,
+                         .sampling = {1, 0, 1, (uint64_t)i}};
                 must_ask(&r, q, pass ? &got[i] : &known[i]);
                 if (!pass) rig_run(&r);
             }
@@ -472,13 +529,19 @@ static void a_poisoned_sequence_falls_alone(void **state) {
 
 int engine_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(company_and_chunks_change_nothing), ARENA_TEST(prefix_hits_change_nothing),
-        ARENA_TEST(evicted_and_again_changes_nothing), ARENA_TEST(live_and_finished_sequences_share),
-        ARENA_TEST(forks_go_their_own_way), ARENA_TEST(thousands_of_requests_with_cancels),
-        ARENA_TEST(the_queue_goes_by_priority_then_arrival), ARENA_TEST(the_gap_between_tokens_is_one_step),
-        ARENA_TEST(who_waits_for_pages_is_not_overtaken), ARENA_TEST(a_full_house_goes_without_the_copy),
+        ARENA_TEST(company_and_chunks_change_nothing),
+        ARENA_TEST(prefix_hits_change_nothing),
+        ARENA_TEST(evicted_and_again_changes_nothing),
+        ARENA_TEST(live_and_finished_sequences_share),
+        ARENA_TEST(forks_go_their_own_way),
+        ARENA_TEST(thousands_of_requests_with_cancels),
+        ARENA_TEST(the_queue_goes_by_priority_then_arrival),
+        ARENA_TEST(the_gap_between_tokens_is_one_step),
+        ARENA_TEST(who_waits_for_pages_is_not_overtaken),
+        ARENA_TEST(a_full_house_goes_without_the_copy),
         ARENA_TEST(end_tokens_end),
-        ARENA_TEST(callbacks_may_add_and_cancel), ARENA_TEST(what_cannot_be_is_refused),
+        ARENA_TEST(callbacks_may_add_and_cancel),
+        ARENA_TEST(what_cannot_be_is_refused),
         ARENA_TEST(a_poisoned_sequence_falls_alone),
     };
     team = team_open(2);

@@ -1,7 +1,9 @@
 /* main.c -- runs the groups of tests of infer/, and keeps what they share. */
 #include "tests.h"
 
-int64_t dice(Dice *d, int64_t n) { return (int64_t)(philox(d->seed, d->n++, 77).w[1] % (uint64_t)n); }
+int64_t dice(Dice *d, int64_t n) {
+    return (int64_t)(philox(d->seed, d->n++, 77).w[1] % (uint64_t)n);
+}
 float dice_unit(Dice *d) { return philox_unit(philox(d->seed, d->n++, 77).w[2]); }
 
 float dice_normal(Dice *d) {

@@ -1,5 +1,6 @@
-/* page.c -- sequences that grow, fork, are cut and closed at random. What each one's pages hold is compared with fresh pages
- * into which the same values were stored in order: a page that two share by mistake, or that is not clean, shows. */
+/* page.c -- sequences that grow, fork, are cut and closed at random. What each one's pages hold is
+ * compared with fresh pages into which the same values were stored in order: a page that two share
+ * by mistake, or that is not clean, shows. */
 #include "tests.h"
 
 enum { LENGTH_MAX = 400, SEQS = 6, LAYERS = 2 };
@@ -19,7 +20,8 @@ static void store(const KvLayout *kv, void **page, int64_t pos, uint32_t value) 
     for (int64_t i = 0; i < LAYERS; i++) {
         for (int j = 0; j < 64; j++) k[j] = (float)(value + (uint32_t)i) + (float)j, v[j] = -k[j];
         Span span = {.n = 1, .pos = pos, .pages = page};
-        kv_store((Lane){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64, s->v_of_k ? NULL : v, 64);
+        kv_store((Lane){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64, s->v_of_k ? NULL : v,
+                 64);
     }
 }
 
@@ -27,14 +29,16 @@ static void store(const KvLayout *kv, void **page, int64_t pos, uint32_t value) 
 static void twin_check(const KvLayout *kv, const Twin *t, void **fresh) {
     for (int64_t p = 0; p < t->kv.n_pages; p++) {
         memset(fresh[p], 0, (size_t)kv->page_bytes);
-        for (int64_t i = p * PAGE; i < MIN(t->kv.length, (p + 1) * PAGE); i++) store(kv, fresh, i, t->value[i]);
+        for (int64_t i = p * PAGE; i < MIN(t->kv.length, (p + 1) * PAGE); i++)
+            store(kv, fresh, i, t->value[i]);
         assert_memory_equal(fresh[p], t->kv.page[p], (size_t)kv->page_bytes);
     }
 }
 
 static bool twin_grow(Pages *pages, const KvLayout *kv, Twin *t, int64_t n, uint32_t value) {
     if (!kv_reserve(pages, &t->kv, t->kv.length + n)) return false;
-    for (; n-- > 0; t->kv.length++) store(kv, t->kv.page, t->kv.length, t->value[t->kv.length] = value++);
+    for (; n-- > 0; t->kv.length++)
+        store(kv, t->kv.page, t->kv.length, t->value[t->kv.length] = value++);
     return true;
 }
 
@@ -60,7 +64,8 @@ static void twin_change(Pages *pages, const KvLayout *kv, Twin *all, Dice *d, in
         break;
     default:
         if (!t->open) return;
-        *dry += !twin_grow(pages, kv, t, MIN(LENGTH_MAX - t->kv.length, n), (uint32_t)dice(d, 1 << 15));
+        n = MIN(LENGTH_MAX - t->kv.length, n);
+        *dry += !twin_grow(pages, kv, t, n, (uint32_t)dice(d, 1 << 15));
     }
 }
 
@@ -112,6 +117,7 @@ static void what_runs_out_says_so(void **state) {
 }
 
 int page_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(random_walks_of_sequences), ARENA_TEST(what_runs_out_says_so)};
+    const struct CMUnitTest tests[] = {ARENA_TEST(random_walks_of_sequences),
+                                       ARENA_TEST(what_runs_out_says_so)};
     return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
 }

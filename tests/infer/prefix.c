@@ -1,12 +1,19 @@
-/* prefix.c -- the tree against a list of all token sequences that ever went in: how much is shared is the longest common
- * beginning with any of them, what is shared is right, and pages come back. A page's contents stand for its tokens by
- * a number at each position, made of all tokens up to there. */
+/* prefix.c -- the tree against a list of all token sequences that ever went in: how much is shared
+ * is the longest common beginning with any of them, what is shared is right, and pages come back. A
+ * page's contents stand for its tokens by a number at each position, made of all tokens up to
+ * there. */
 #include "tests.h"
 
 enum { LENGTH_MAX = 500, SEQS = 8, KNOWN_MAX = 4000 };
 
 typedef struct Known { int64_t tenant, n; int32_t token[LENGTH_MAX]; } Known;
-typedef struct Live { bool open; int64_t tenant, n; int32_t token[LENGTH_MAX]; KvSeq kv; Place at; } Live;
+typedef struct Live {
+    bool open;
+    int64_t tenant, n;
+    int32_t token[LENGTH_MAX];
+    KvSeq kv;
+    Place at;
+} Live;
 typedef struct World {
     Pages *pages; int64_t count;
     Prefix *prefix;
@@ -16,7 +23,8 @@ typedef struct World {
     int64_t evicted, partial, whole;
 } World;
 
-/* Keys of one head of one number, f32: the page begins with panels of 16 keys, so position i of it is number i. */
+/* Keys of one head of one number, f32: the page begins with panels of 16 keys, so position i of it
+ * is number i. */
 static KvLayout layout(void) {
     KvShape s = {DTYPE_F32, 1, 1, 1, true};
     return (KvLayout){s, kv_bytes(&s), kv_bytes(&s)};
@@ -76,7 +84,8 @@ static void live_grow(World *w, Live *v) {
     int64_t most = v->kv.length + 1 + dice(&w->dice, 200), n = MIN(v->n, most);
     for (; !kv_reserve(w->pages, &v->kv, n); w->evicted++)
         if (!prefix_evict(w->prefix)) return;
-    for (; v->kv.length < n; v->kv.length++) *slot(&v->kv, v->kv.length) = digest(v, v->kv.length + 1);
+    for (; v->kv.length < n; v->kv.length++)
+        *slot(&v->kv, v->kv.length) = digest(v, v->kv.length + 1);
     prefix_grow(w->prefix, &v->kv, &v->at, v->tenant, v->token, false);
     if (n / PAGE) remember(w, v, n / PAGE * PAGE);
 }
@@ -183,7 +192,8 @@ static void what_is_held_stays(void **state) {
     Place at;
     assert_true(kv_open(w->pages, &held));
     prefix_share(w->prefix, &held, &at, 0, v[0].token, PAGE + 5);
-    assert_true(held.cut && held.n_pages == 2 && prefix_idle(w->prefix) == 0 && !prefix_evict(w->prefix));
+    assert_true(held.cut && held.n_pages == 2 && prefix_idle(w->prefix) == 0
+                && !prefix_evict(w->prefix));
     assert_true(kv_reserve(w->pages, &held, PAGE + 6));         /* copies */
     assert_int_equal(prefix_idle(w->prefix), 1);
     assert_true(prefix_evict(w->prefix) && !prefix_evict(w->prefix));
@@ -210,8 +220,11 @@ static void forgotten_is_forgotten(void **state) {
 
 int prefix_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(finds_all_that_is_known), ARENA_TEST(under_pressure_pages_are_taken_back),
-        ARENA_TEST(the_least_recently_used_leaf_goes), ARENA_TEST(what_is_held_stays), ARENA_TEST(forgotten_is_forgotten),
+        ARENA_TEST(finds_all_that_is_known),
+        ARENA_TEST(under_pressure_pages_are_taken_back),
+        ARENA_TEST(the_least_recently_used_leaf_goes),
+        ARENA_TEST(what_is_held_stays),
+        ARENA_TEST(forgotten_is_forgotten),
     };
     return cmocka_run_group_tests_name("prefix", tests, NULL, NULL);
 }

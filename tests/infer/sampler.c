@@ -1,12 +1,13 @@
-/* sampler.c -- the draw against two twins that share nothing with it: the contract's words, executed one after another over
- * the whole sorted vocabulary (same token every time), and probabilities in double (statistics, and what may be drawn). */
+/* sampler.c -- the draw against two twins that share nothing with it: the contract's words,
+ * executed one after another over the whole sorted vocabulary (same token every time), and
+ * probabilities in double (statistics, and what may be drawn). */
 #include "tests.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- the contract, literally -------------------------------------------------------------------------------------- */
+/* ---- the contract, literally ----------------------------------------------------------------- */
 
 typedef struct Cand { float p; int32_t id; } Cand;
 
@@ -16,7 +17,8 @@ static int cand_order(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static int32_t literal_pick(Cand *c, const float *logits, int64_t V, const Sampling *s, int64_t position) {
+static int32_t literal_pick(Cand *c, const float *logits, int64_t V, const Sampling *s,
+                            int64_t position) {
     float max = -INFINITY, total = 0, kept_total = 0, sum = 0;
     if (s->temperature == 0) {
         int64_t best = 0;
@@ -25,7 +27,8 @@ static int32_t literal_pick(Cand *c, const float *logits, int64_t V, const Sampl
         return (int32_t)best;
     }
     for (int64_t i = 0; i < V; i++) max = fmaxf(max, logits[i] / s->temperature);
-    for (int64_t i = 0; i < V; i++) c[i] = (Cand){exp_f32(logits[i] / s->temperature - max), (int32_t)i};
+    for (int64_t i = 0; i < V; i++)
+        c[i] = (Cand){exp_f32(logits[i] / s->temperature - max), (int32_t)i};
     qsort(c, (size_t)V, sizeof *c, cand_order);
     int64_t n = s->top_k > 0 ? MIN(s->top_k, V) : V, kept = 0;
     for (int64_t i = 0; i < n; i++) total += c[i].p;
@@ -44,8 +47,13 @@ enum { NORMAL, NARROW, COARSE, FLAT, SPIKE, MASKED, N_SHAPES };
 static void row_make(float *x, int64_t V, int shape, Dice *d) {
     for (int64_t i = 0; i < V; i++) {
         float z = dice_normal(d);
-        x[i] = shape == NORMAL ? 6 * z : shape == NARROW ? z : shape == COARSE ? rintf(2 * z) : shape == FLAT ? 1
-             : shape == SPIKE ? (dice(d, 50) ? z - 30 : 8 + z) : dice(d, 3) ? -INFINITY : 3 * z;
+        x[i] = shape == NORMAL   ? 6 * z
+               : shape == NARROW ? z
+               : shape == COARSE ? rintf(2 * z)
+               : shape == FLAT   ? 1
+               : shape == SPIKE  ? (dice(d, 50) ? z - 30 : 8 + z)
+               : dice(d, 3)      ? -INFINITY
+                                 : 3 * z;
     }
     x[dice(d, V)] = 9.5f;                       /* never all masked */
 }
@@ -64,11 +72,13 @@ static void draws_are_the_contracts(void **state) {
         int64_t V = sizes[dice(&d, i % 10 ? 7 : COUNT(sizes))];
         row_make(x, V, (int)dice(&d, N_SHAPES), &d);
         for (int64_t j = 0; j < 4; j++) {
-            Sampling s = {temps[dice(&d, COUNT(temps))], ks[dice(&d, COUNT(ks))], ps[dice(&d, COUNT(ps))], (uint64_t)i << 33 | 5};
+            Sampling s = {temps[dice(&d, COUNT(temps))], ks[dice(&d, COUNT(ks))],
+                          ps[dice(&d, COUNT(ps))], (uint64_t)i << 33 | 5};
             int64_t position = dice(&d, 1 << 20) << (j * 8);
             Token t = sampler_pick(x, V, &s, position, work);
             if (t.id != literal_pick(c, x, V, &s, position))
-                fail_msg("V %d T %g k %d p %g: drew %d", (int)V, (double)s.temperature, (int)s.top_k, (double)s.top_p, t.id);
+                fail_msg("V %d T %g k %d p %g: drew %d", (int)V, (double)s.temperature,
+                         (int)s.top_k, (double)s.top_p, t.id);
             assert_true(bits_of_f32(t.logprob) == bits_of_f32(x[t.id] - row_lse(x, V)));
         }
     }
@@ -90,7 +100,8 @@ static void large_vocabularies_too(void **state) {
     }
 }
 
-/* One token at the top and thousands just above and just below the p that still moves the sum: drawn from far down. */
+/* One token at the top and thousands just above and just below the p that still moves the sum:
+ * drawn from far down. */
 static void what_little_counts_is_counted(void **state) {
     Arena *a = *state;
     enum { V = 49152 };
@@ -110,7 +121,7 @@ static void what_little_counts_is_counted(void **state) {
     }
 }
 
-/* ---- statistics ----------------------------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 enum { WORDS = 40, DRAWS = 100000 };
 
@@ -119,21 +130,24 @@ static int double_order(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* Probabilities after temperature, top-k and top-p, in double; distinct logits, so that the smallest kept value cuts. */
+/* Probabilities after temperature, top-k and top-p, in double; distinct logits, so that the
+ * smallest kept value cuts. */
 static void twin(double *p, const float *x, const Sampling *s) {
     double sorted[WORDS], total = 0, sum = 0, least = 0, kept = 0;
     for (int i = 0; i < WORDS; i++) sorted[i] = p[i] = exp((double)x[i] / (double)s->temperature);
     qsort(sorted, WORDS, sizeof *sorted, double_order);
     int n = s->top_k > 0 ? (int)s->top_k : WORDS;
     for (int i = 0; i < n; i++) total += sorted[i];
-    for (int i = 0; i < n && (i == 0 || sum < (double)s->top_p * total); i++) sum += least = sorted[i];
+    for (int i = 0; i < n && (i == 0 || sum < (double)s->top_p * total); i++)
+        sum += least = sorted[i];
     for (int i = 0; i < WORDS; i++) kept += p[i] = p[i] >= least ? p[i] : 0;
     for (int i = 0; i < WORDS; i++) p[i] /= kept;
 }
 
 /* Pearson's chi-square over the words that can come; the bound is mean + 6 standard deviations. */
 static void frequencies_are_right(void **state) {
-    static const Sampling cases[] = {{1, 0, 1, 1}, {0.6f, 0, 1, 2}, {1, 7, 1, 3}, {1, 0, 0.8f, 4}, {1.7f, 20, 0.9f, 5}};
+    static const Sampling cases[] = {
+        {1, 0, 1, 1}, {0.6f, 0, 1, 2}, {1, 7, 1, 3}, {1, 0, 0.8f, 4}, {1.7f, 20, 0.9f, 5}};
     Arena *a = *state;
     void *work = arena_push(a, sampler_bytes(WORDS));
     for (int64_t c = 0; c < COUNT(cases); c++) {
@@ -152,11 +166,12 @@ static void frequencies_are_right(void **state) {
             words++;
         }
         double degrees = (double)words - 1;
-        if (chi > degrees + 6 * sqrt(2 * degrees)) fail_msg("case %d: chi-square %g of %g", (int)c, chi, degrees);
+        if (chi > degrees + 6 * sqrt(2 * degrees))
+            fail_msg("case %d: chi-square %g of %g", (int)c, chi, degrees);
     }
 }
 
-/* ---- edges ------------------------------------------------------------------------------------------------------------- */
+/* ---- edges ----------------------------------------------------------------------------------- */
 
 static void ties_go_to_the_lowest_id(void **state) {
     Arena *a = *state;
@@ -164,7 +179,7 @@ static void ties_go_to_the_lowest_id(void **state) {
     float x[100];
     for (int i = 0; i < 100; i++) x[i] = i % 10 == 7 ? 3 : -3;
     assert_int_equal(sampler_pick(x, 100, &(Sampling){0, 0, 1, 1}, 5, work).id, 7);
-    for (int64_t i = 0; i < 200; i++) {                         /* the three best are 7, 17, 27; the best alone is 7 */
+    for (int64_t i = 0; i < 200; i++) { /* the three best are 7, 17, 27; the best alone is 7 */
         assert_true(sampler_pick(x, 100, &(Sampling){1, 3, 1, 9}, i, work).id <= 27);
         assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 1, 1, 9}, i, work).id, 7);
         assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 0, 0, 9}, i, work).id, 7);
@@ -181,8 +196,10 @@ static void a_draw_has_an_address(void **state) {
     for (int64_t i = 0; i < 200; i++) {
         int32_t id = sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id;
         assert_int_equal(sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id, id);
-        seed_moved += sampler_pick(x, 300, &(Sampling){1, 0, 1, 42 + ((uint64_t)1 << 40)}, i, work).id != id;
-        position_moved += sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i + ((int64_t)1 << 40), work).id != id;
+        seed_moved +=
+            sampler_pick(x, 300, &(Sampling){1, 0, 1, 42 + ((uint64_t)1 << 40)}, i, work).id != id;
+        position_moved +=
+            sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i + ((int64_t)1 << 40), work).id != id;
     }
     assert_true(seed_moved > 150 && position_moved > 150);
 }
@@ -206,9 +223,10 @@ static void broken_rows_draw_nothing(void **state) {
 
 int sampler_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(draws_are_the_contracts), ARENA_TEST(large_vocabularies_too),
+        ARENA_TEST(draws_are_the_contracts),       ARENA_TEST(large_vocabularies_too),
         ARENA_TEST(what_little_counts_is_counted), ARENA_TEST(frequencies_are_right),
-        ARENA_TEST(ties_go_to_the_lowest_id), ARENA_TEST(a_draw_has_an_address), ARENA_TEST(broken_rows_draw_nothing),
+        ARENA_TEST(ties_go_to_the_lowest_id),      ARENA_TEST(a_draw_has_an_address),
+        ARENA_TEST(broken_rows_draw_nothing),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }

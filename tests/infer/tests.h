@@ -1,4 +1,5 @@
-/* tests.h -- what the tests of infer/ share: random numbers, an arena a test, tiny models in an engine. */
+/* tests.h -- what the tests of infer/ share: random numbers, an arena a test, tiny models in an
+ * engine. */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>

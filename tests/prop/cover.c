@@ -1,5 +1,5 @@
-/* cover.c -- tables of cells in which every pair of values meets. Greedy: of some random cells, each forced to hold a pair
- * that is still missing, the one with most missing pairs is taken. */
+/* cover.c -- tables of cells in which every pair of values meets. Greedy: of some random cells,
+ * each forced to hold a pair that is still missing, the one with most missing pairs is taken. */
 #include "prop.h"
 
 enum { TRIES = 60 };
@@ -8,7 +8,8 @@ typedef struct Met { bool pair[COVER_AXES][COVER_VALUES][COVER_AXES][COVER_VALUE
 
 Cell cover_random(const int64_t sizes[COVER_AXES], uint64_t seed, int64_t i) {
     Cell c;
-    for (int a = 0; a < COVER_AXES; a++) c.at[a] = philox(seed, (uint64_t)i, (uint32_t)a).w[0] % sizes[a];
+    for (int a = 0; a < COVER_AXES; a++)
+        c.at[a] = philox(seed, (uint64_t)i, (uint32_t)a).w[0] % sizes[a];
     return c;
 }
 
@@ -60,7 +61,8 @@ bool cover_whole(const Cell *cell, int64_t n, const int64_t sizes[COVER_AXES]) {
             for (int64_t i = 0; i < sizes[a] * sizes[b]; i++) {
                 if (a == b) continue;
                 int64_t k = 0;
-                while (k < n && (cell[k].at[a] != i / sizes[b] || cell[k].at[b] != i % sizes[b])) k++;
+                while (k < n && (cell[k].at[a] != i / sizes[b] || cell[k].at[b] != i % sizes[b]))
+                    k++;
                 if (k == n) return false;
             }
     return true;

@@ -37,7 +37,8 @@ void golden_put(Golden *g, const char *key, const char *hex) {
 bool golden_save(const Golden *g, Err *err) {
     Arena *a = arena_open("golden", 1 << 20);
     Buf b = {.a = a};
-    buf_fmt(&b, "# SHA-256 of five draws (logits, token, log-probability) after a prompt: model/act/mla/kv/tokens. "
+    buf_fmt(&b, "# SHA-256 of five draws (logits, token, log-probability) after a prompt: "
+                "model/act/mla/kv/tokens. "
                 "Written by `make golden`.\n");
     for (int64_t i = 0; i < g->n; i++) buf_fmt(&b, "%s %s\n", g->line[i].key, g->line[i].hex);
     OutFile *f = os_create(a, PATH, err);

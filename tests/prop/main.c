@@ -1,4 +1,5 @@
-/* main.c -- properties of the whole: the same bits everywhere. `prop --golden` (make golden) writes the golden hashes. */
+/* main.c -- properties of the whole: the same bits everywhere. `prop --golden` (make golden) writes
+ * the golden hashes. */
 #include "prop.h"
 
 int main(int argc, char **argv) {

@@ -7,16 +7,18 @@
 #include <cmocka.h>
 #include "support/rig.h"
 
-/* ---- covering tables (cover.c) ------------------------------------------------------------------------------ */
+/* ---- covering tables (cover.c) --------------------------------------------------------------- */
 
 enum { COVER_AXES = 9, COVER_VALUES = 6 };
 typedef struct Cell { int64_t at[COVER_AXES]; } Cell;      /* which value on each axis */
-/* Cells in which each pair of values of two axes meets at least once; sizes: values on each axis. Returns how many. */
+/* Cells in which each pair of values of two axes meets at least once; sizes: values on each axis.
+ * Returns how many. */
 int64_t cover_pairs(Cell *cell, int64_t most, const int64_t sizes[COVER_AXES], uint64_t seed);
-bool cover_whole(const Cell *cell, int64_t n, const int64_t sizes[COVER_AXES]);     /* looks for each pair */
+/* Looks for each pair. */
+bool cover_whole(const Cell *cell, int64_t n, const int64_t sizes[COVER_AXES]);
 Cell cover_random(const int64_t sizes[COVER_AXES], uint64_t seed, int64_t i);
 
-/* ---- golden hashes (golden.c) ----------------------------------------------------------------------------------- */
+/* ---- golden hashes (golden.c) ---------------------------------------------------------------- */
 
 /* tests/golden/hashes.txt: one "key hash" a line; keys have no blanks. */
 typedef struct Golden { int64_t n; struct { char key[96], hex[65]; } line[512]; } Golden;
@@ -25,7 +27,7 @@ const char *golden_find(const Golden *g, const char *key);         /* NULL: unkn
 void golden_put(Golden *g, const char *key, const char *hex);
 bool golden_save(const Golden *g, Err *err);
 
-/* ---- groups ------------------------------------------------------------------------------------------------------ */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 int samebits_tests(void);                       /* the number of failures */
-int samebits_write(void);                       /* golden hashes anew, for the models that are there */
+int samebits_write(void);                       /* golden hashes anew, where the models are there */

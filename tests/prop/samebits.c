@@ -1,9 +1,11 @@
-/* samebits.c -- the promise of the house, tried: a request's logits, tokens and log-probabilities have one SHA-256 on every
- * kernel level, for any number of lanes, chunking, company and state of the prefix cache.
+/* samebits.c -- the promise of the house, tried: a request's logits, tokens and log-probabilities
+ * have one SHA-256 on every kernel level, for any number of lanes, chunking, company and state of
+ * the prefix cache.
  *
- * A cell is one choice on every axis. What decides bits (model, activation format, form of MLA, KV type) and what is asked (a
- * prompt of so many tokens) name a golden hash; the other axes must not show. For each model a table of cells covers every
- * pair of values of every two axes; then random cells follow, whose seed is printed (LISAO_SEED=N repeats them). */
+ * A cell is one choice on every axis. What decides bits (model, activation format, form of MLA, KV
+ * type) and what is asked (a prompt of so many tokens) name a golden hash; the other axes must not
+ * show. For each model a table of cells covers every pair of values of every two axes; then random
+ * cells follow, whose seed is printed (LISAO_SEED=N repeats them). */
 #include "prop.h"
 
 #include <stdio.h>
@@ -12,7 +14,8 @@
 enum { LEVEL, LANES, CHUNKS, COMPANY, CACHE, ACT, FORM, KV, LENGTH };
 enum { COLD, HIT, EVICTED };
 enum { POSITIONS = 160, SEQS = 32, PAGES = 40, ROWS = 1024, DRAWS = 5, CELLS_MAX = 400 };
-static const char *const FORMS[] = {"expanded", "absorbed", "-"}, *const CACHES[] = {"cold", "hit", "evicted"};
+static const char *const FORMS[] = {"expanded", "absorbed", "-"};
+static const char *const CACHES[] = {"cold", "hit", "evicted"};
 
 typedef struct Axis { int64_t n, value[COVER_VALUES]; } Axis;
 typedef struct Table {
@@ -22,40 +25,58 @@ typedef struct Table {
     Axis axis[COVER_AXES];
 } Table;
 
-#define TINY_AXES                                                                                                  \
-    [LEVEL] = {5, {LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX}}, [LANES] = {4, {1, 2, 3, 5}},   \
-    [CHUNKS] = {4, {0, 1, 7, 64}}, [COMPANY] = {3, {0, 3, 31}}, [CACHE] = {3, {COLD, HIT, EVICTED}},               \
-    [ACT] = {2, {ACT_F32, ACT_A16}}, [KV] = {2, {DTYPE_F32, DTYPE_BF16}}, [LENGTH] = {6, {63, 64, 65, 127, 128, 129}}
-/* SmolLM2 is four hundred times as large: less company, and only few tokens on the levels that are not made for speed. */
+#define TINY_AXES                                                                                  \
+    [LEVEL] = {5, {LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX}},                \
+    [LANES] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [COMPANY] = {3, {0, 3, 31}},       \
+    [CACHE] = {3, {COLD, HIT, EVICTED}}, [ACT] = {2, {ACT_F32, ACT_A16}},                          \
+    [KV] = {2, {DTYPE_F32, DTYPE_BF16}}, [LENGTH] = {6, {63, 64, 65, 127, 128, 129}}
+/* SmolLM2 is four hundred times as large: less company, and only few tokens on the levels that are
+ * not made for speed. */
 #define SMOL_AXES [ACT] = {1, {ACT_A8}}, [KV] = {1, {DTYPE_BF16}}, [FORM] = {1, {2}}
 
 static Table TABLES[] = {
     {"GQA: llama-tiny", "llama-tiny", 200, false, {TINY_AXES, [FORM] = {1, {2}}}},
-    {"MLA: deepseek-v3-tiny", "deepseek-v3-tiny", 200, false, {TINY_AXES, [FORM] = {2, {MLA_EXPANDED, MLA_ABSORBED}}}},
-    {"a8: SmolLM2", RIG_SMOLLM2, 10, true,
-     {SMOL_AXES, [LEVEL] = {3, {LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX}}, [LANES] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}},
-      [COMPANY] = {2, {0, 3}}, [CACHE] = {3, {COLD, HIT, EVICTED}}, [LENGTH] = {3, {63, 65, 129}}}},
-    {"a8: SmolLM2, slow levels", RIG_SMOLLM2, 0, true,
-     {SMOL_AXES, [LEVEL] = {2, {LEVEL_REF, LEVEL_AMX_EMU}}, [LANES] = {2, {2, 3}}, [CHUNKS] = {2, {0, 7}}, [COMPANY] = {1, {0}},
-      [CACHE] = {2, {COLD, HIT}}, [LENGTH] = {1, {9}}}},
+    {"MLA: deepseek-v3-tiny",
+     "deepseek-v3-tiny",
+     200,
+     false,
+     {TINY_AXES, [FORM] = {2, {MLA_EXPANDED, MLA_ABSORBED}}}},
+    {"a8: SmolLM2",
+     RIG_SMOLLM2,
+     10,
+     true,
+     {SMOL_AXES, [LEVEL] = {3, {LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX}}, [LANES] = {4, {1, 2, 3, 5}},
+      [CHUNKS] = {4, {0, 1, 7, 64}}, [COMPANY] = {2, {0, 3}}, [CACHE] = {3, {COLD, HIT, EVICTED}},
+      [LENGTH] = {3, {63, 65, 129}}}},
+    {"a8: SmolLM2, slow levels",
+     RIG_SMOLLM2,
+     0,
+     true,
+     {SMOL_AXES, [LEVEL] = {2, {LEVEL_REF, LEVEL_AMX_EMU}}, [LANES] = {2, {2, 3}},
+      [CHUNKS] = {2, {0, 7}}, [COMPANY] = {1, {0}}, [CACHE] = {2, {COLD, HIT}},
+      [LENGTH] = {2, {9, 65}}}},
 };
 
-static int64_t value(const Table *t, const Cell *c, int axis) { return t->axis[axis].value[c->at[axis]]; }
+static int64_t value(const Table *t, const Cell *c, int axis) {
+    return t->axis[axis].value[c->at[axis]];
+}
 
 /* What decides bits, and the question: the key of the golden file. */
 static void cell_key(const Table *t, const Cell *c, char out[96]) {
-    snprintf(out, 96, "%s/%s/%s/%s/%d", t->model, act_name((Act)value(t, c, ACT)), FORMS[value(t, c, FORM)],
-             dtype_name((DType)value(t, c, KV)), (int)value(t, c, LENGTH));
+    snprintf(out, 96, "%s/%s/%s/%s/%d", t->model, act_name((Act)value(t, c, ACT)),
+             FORMS[value(t, c, FORM)], dtype_name((DType)value(t, c, KV)),
+             (int)value(t, c, LENGTH));
 }
 
 static void cell_name(const Table *t, const Cell *c, char out[200]) {
     char key[96];
     cell_key(t, c, key);
-    snprintf(out, 200, "%s: level %s, %d lanes, chunk %d, company %d, cache %s", key, level_name((Level)value(t, c, LEVEL)),
-             (int)value(t, c, LANES), (int)value(t, c, CHUNKS), (int)value(t, c, COMPANY), CACHES[value(t, c, CACHE)]);
+    snprintf(out, 200, "%s: level %s, %d lanes, chunk %d, company %d, cache %s", key,
+             level_name((Level)value(t, c, LEVEL)), (int)value(t, c, LANES),
+             (int)value(t, c, CHUNKS), (int)value(t, c, COMPANY), CACHES[value(t, c, CACHE)]);
 }
 
-/* ---- one cell ------------------------------------------------------------------------------------------------------- */
+/* ---- one cell -------------------------------------------------------------------------------- */
 
 /* The plan in use: cells are sorted so that it is made anew as rarely as can be. */
 typedef struct Bench { Rig rig; const Table *table; Cell cell; } Bench;
@@ -71,7 +92,8 @@ static void bench_close(Bench *b) {
 static bool plan_serves(const Bench *b, const Table *t, const Cell *c) {
     static const int deciding[] = {LEVEL, LANES, ACT, FORM, KV};
     bool same = b->table == t;
-    for (int64_t i = 0; i < COUNT(deciding); i++) same = same && b->cell.at[deciding[i]] == c->at[deciding[i]];
+    for (int64_t i = 0; i < COUNT(deciding); i++)
+        same = same && b->cell.at[deciding[i]] == c->at[deciding[i]];
     return same;
 }
 
@@ -115,8 +137,14 @@ static void pages_flush(Rig *r, int64_t text) {
 /* Company comes before and after, has lengths and priorities of all kinds and shares nothing. */
 static void company_ask(Rig *r, Answer *to, int64_t i) {
     Philox d = philox(17, (uint64_t)i, 0);
-    must_ask(r, (Ask){.text = 5000 + i, .n = 1 + d.w[0] % 40, .max_tokens = 1 + d.w[1] % 6, .sampling = {1, 0, 1, d.w[2]},
-                      .tenant = 100 + i, .priority = (int64_t)(d.w[3] % 3) - 1}, &to[i]);
+    must_ask(r,
+             (Ask){.text = 5000 + i,
+                   .n = 1 + d.w[0] % 40,
+                   .max_tokens = 1 + d.w[1] % 6,
+                   .sampling = {1, 0, 1, d.w[2]},
+                   .tenant = 100 + i,
+                   .priority = (int64_t)(d.w[3] % 3) - 1},
+             &to[i]);
 }
 
 static void cell_run(Bench *b, const Table *t, const Cell *c, char hex[65]) {
@@ -142,7 +170,7 @@ static void cell_run(Bench *b, const Table *t, const Cell *c, char hex[65]) {
     arena_pop(r->a, mark);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static int cell_order(const void *x, const void *y) {
     static const int by[] = {LEVEL, LANES, ACT, FORM, KV, LENGTH};
@@ -206,8 +234,8 @@ static void table_holds(void **state) {
     assert_true(cover_whole(cell, n, sizes));
     assert_false(cover_whole(cell + 1, n - 1, sizes));
     uint64_t seed = seed_of();
-    print_message("# %s: %d cells for all pairs on %d levels, %d random ones of LISAO_SEED=%llu\n", t->name, (int)n,
-                  (int)sizes[LEVEL], (int)random, (unsigned long long)seed);
+    print_message("# %s: %d cells for all pairs on %d levels, %d random ones of LISAO_SEED=%llu\n",
+                  t->name, (int)n, (int)sizes[LEVEL], (int)random, (unsigned long long)seed);
     for (int64_t i = 0; i < random; i++) cell[n++] = cover_random(sizes, seed, i);
     cells_compare(t, cell, n, g);
     arena_close(a);

@@ -2,7 +2,8 @@
 #include "rig.h"
 
 static const char *smollm2_path(Arena *a) {
-    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
+    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME"),
+               *home = os_env("HOME");
     if (path) return path;
     if (cache) return str_fmt(a, "%s/lisao/models/%s.gguf", cache, RIG_SMOLLM2).p;
     return str_fmt(a, "%s/.cache/lisao/models/%s.gguf", home ? home : ".", RIG_SMOLLM2).p;
@@ -45,16 +46,18 @@ void rig_engine(Rig *r, const EngineSpec *spec) {
 
 void rig_close(Rig *r) { store_close(r->store); }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 void ask_prompt(int32_t *token, int64_t text, int64_t n, int64_t V) {
-    for (int64_t i = 0; i < n; i++) token[i] = (int32_t)(philox((uint64_t)text, (uint64_t)i, 3).w[0] % (uint64_t)V);
+    for (int64_t i = 0; i < n; i++)
+        token[i] = (int32_t)(philox((uint64_t)text, (uint64_t)i, 3).w[0] % (uint64_t)V);
 }
 
 static void answer_hear(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Answer *a = arg;
     CHECK(a->finish == FINISH_NONE && a->seq == seq);
-    CHECK((t.id < 0) == !logits && (t.id >= 0 || finish == FINISH_CANCEL || finish == FINISH_ERROR));
+    CHECK((t.id < 0) == !logits
+          && (t.id >= 0 || finish == FINISH_CANCEL || finish == FINISH_ERROR));
     a->finish = finish;
     a->last = engine_stats(a->engine).steps;
     if (t.id < 0) return;
@@ -73,9 +76,18 @@ int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err) {
     ask_prompt(prompt, q->text, q->n, r->model->cfg.V);
     *to = (Answer){.engine = r->engine, .V = r->model->cfg.V};
     sha256_init(&to->sha);
-    return to->seq = engine_add(r->engine, &(SeqReq){.prompt = prompt, .n_prompt = q->n, .max_tokens = q->max_tokens,
-        .sampling = q->sampling, .stop = q->stop, .n_stop = q->n_stop, .tenant = q->tenant, .priority = q->priority,
-        .on_token = answer_hear, .arg = to}, err);
+    return to->seq = engine_add(r->engine,
+                                &(SeqReq){.prompt = prompt,
+                                          .n_prompt = q->n,
+                                          .max_tokens = q->max_tokens,
+                                          .sampling = q->sampling,
+                                          .stop = q->stop,
+                                          .n_stop = q->n_stop,
+                                          .tenant = q->tenant,
+                                          .priority = q->priority,
+                                          .on_token = answer_hear,
+                                          .arg = to},
+                                err);
 }
 
 bool answer_same(const Answer *a, const Answer *b) {

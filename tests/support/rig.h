@@ -2,13 +2,15 @@
 #pragma once
 #include "infer/infer.h"
 
-/* An oracle model: its folder in tests/golden/models, else in $LISAO_SHARED or ../shared. RIG_SMOLLM2: the real model, which
- * $LISAO_MODEL_SMOLLM2 names, else in the cache. NULL: not there. */
+/* An oracle model: its folder in tests/golden/models, else in $LISAO_SHARED or ../shared.
+ * RIG_SMOLLM2: the real model, which $LISAO_MODEL_SMOLLM2 names, else in the cache. NULL: not
+ * there. */
 #define RIG_SMOLLM2 "SmolLM2-135M-Instruct.Q4_1"
 const char *rig_path(Arena *a, const char *name);
 
-/* Everything lives in `a`, the caller's; the team too is the caller's. The oracle models are made for 64 or 128 positions; here they
- * run longer sequences, so that they cross the borders of pages. */
+/* Everything lives in `a`, the caller's; the team too is the caller's. The oracle models are made
+ * for 64 or 128 positions; here they run longer sequences, so that they cross the borders of pages.
+ */
 enum { RIG_POSITIONS = 1024 };
 typedef struct Rig {
     Arena *a;
@@ -18,13 +20,16 @@ typedef struct Rig {
     Plan *plan;
     Engine *engine;
 } Rig;
-/* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise); pages 0: as many as engine_plan says. */
+/* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise); pages 0: as many as
+ * engine_plan says. */
 void rig_open(Rig *r, Arena *a, Team *team, const char *path);
 void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages);
-void rig_engine(Rig *r, const EngineSpec *spec);        /* another engine on the same plan: part of rig_plan */
+/* Another engine on the same plan; rig_plan makes the first. */
+void rig_engine(Rig *r, const EngineSpec *spec);
 void rig_close(Rig *r);
 
-/* A request told by few numbers: the prompt is the first n of the endless random tokens number `text`. */
+/* A request told by few numbers: the prompt is the first n of the endless random tokens number
+ * `text`. */
 typedef struct Ask {
     int64_t text, n, max_tokens;
     Sampling sampling;
@@ -36,13 +41,14 @@ typedef struct Answer {
     int64_t seq;
     int64_t n; Token token[ANSWER_MAX];
     Finish finish;                              /* FINISH_NONE while it runs */
-    int64_t first, last;                        /* engine step of the first token and of the last call */
+    int64_t first, last;                        /* engine steps: first token, last call */
     Sha256 sha;                                 /* logits, id and logprob of each draw */
     const Engine *engine;
     int64_t V;
 } Answer;
 void ask_prompt(int32_t *token, int64_t text, int64_t n, int64_t V);
-/* engine_add; CHECKs in the callback that nothing comes after the end and that log-probabilities are raw logit less row_lse. */
+/* engine_add; CHECKs in the callback that nothing comes after the end and that log-probabilities
+ * are raw logit less row_lse. */
 int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err);
 bool answer_same(const Answer *a, const Answer *b);     /* tokens, log-probabilities, logits, end */
 void rig_run(Rig *r);                           /* steps until there is nothing to do */
