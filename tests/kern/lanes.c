@@ -170,25 +170,36 @@ static void attention_does_not_see_company(void **state) {
     on_levels(attention_level);
 }
 
-/* More pairs of task and chunk than fit into the lanes' slots: many waves. */
+typedef struct WaveRun { const Attention *t; const Span *span; void *work; } WaveRun;
+
+static void wave_lane(Lane l, void *arg) {
+    const WaveRun *r = arg;
+    const Attend *a = &r->t->a;
+    attend(l, r->t->o, a->heads * a->kv.dv, NULL, r->t->q, a->heads * a->kv.dk, a, r->span, 1,
+           r->work);
+}
+
+/* One row of many heads before a long past: more pairs of task and chunk than the lanes' slots
+ * hold, so that lanes share them in several waves. One lane alone does it without. */
 static void long_sequences_come_in_waves(void **state) {
     (void)state;
-    static const int64_t lengths[] = {3000};
+    enum { PAST = 3000, HEADS = 64, DK = 136, DV = 128 };
+    static const int64_t lengths[] = {PAST};
     Err err = {0};
     Attention t;
     assert_true(kern_init(LEVEL_N, &err));
-    level_now = "best";
-    attention_new(&t, (AttentionShape){DTYPE_BF16, 32, 1, 72, 64, true}, lengths, 1, 3.0f);
-    attention_run(&t, 1);
-    int64_t row = t.rows - 1, dv = t.a.heads * t.a.kv.dv;
-    float *o = copy(t.o + row * dv, dv);
-    Span last = {row, 1, row, t.span[0].pages, 0};
-    for (int64_t k = 0; k < COUNT(lane_counts); k++) {
-        StepRun r = {&t, &last, 1, guard_new(lane_counts[k] * attend_bytes(&t.a, 1), 64, AT_END)};
-        memset(t.o, 0x55, (size_t)(t.rows * dv) * 4);
-        on_lanes(lane_counts[k], step_lane, &r);
-        same_floats(t.o + row * dv, o, dv, "one row, 47 chunks, %lld lanes",
-                    (long long)lane_counts[k]);
+    attention_new(&t, (AttentionShape){DTYPE_BF16, 1, 1, DK, DV, true}, lengths, 1, 3.0f);
+    attention_run(&t, 2);
+    t.a.heads = HEADS;
+    t.q = new_floats(HEADS * DK, MILD);
+    Span last = {0, 1, PAST - 1, t.span[0].pages, 0};
+    float *first = NEW(float, HEADS * DV);
+    for (int64_t k = 0; k < COUNT(lane_counts) + 8; k++) {
+        int64_t lanes = lane_counts[k % COUNT(lane_counts)];
+        WaveRun r = {&t, &last, guard_new(lanes * attend_bytes(&t.a, 1), 64, AT_END)};
+        t.o = k == 0 ? first : NEW(float, HEADS * DV);
+        on_lanes(lanes, wave_lane, &r);
+        same_floats(t.o, first, HEADS * DV, "one row, 47 chunks, %lld lanes", (long long)lanes);
     }
     guard_reset();
 }
