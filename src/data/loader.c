@@ -1,7 +1,6 @@
 /* loader.c -- rows in the order of the epoch's shuffle, and the state that finds the place again.
  *
- * Invariant: the packing in memory is that of at.epoch, and at.row of its rows have been given out.
- */
+ * Invariant: the packing in memory is that of at.epoch, and at.row of its rows were given out. */
 #include "data/pack.h"
 
 struct Loader {

@@ -85,8 +85,7 @@ static void row_open(Packing *p, int32_t r, int64_t room) {
     p->open[room] = r;
 }
 
-/* The row for a piece of n places, and the room it has: the fullest that is open, else a new one.
- */
+/* The row for a piece of n places, and its room: the fullest that is open, else a new one. */
 static int32_t row_take(Packing *p, int64_t n, int64_t *room) {
     for (int64_t k = n; k < p->sequence; k++) {
         int32_t r = p->open[k];

@@ -57,8 +57,7 @@ static Str next_document(Walk *w) {
     return (Str){0};
 }
 
-/* Where a document longer than a unit is cut: behind the last line break, else before a character.
- */
+/* Where a document longer than a unit is cut: behind the last line break, else at a character. */
 static int64_t cut_at(Str doc) {
     for (int64_t i = UNIT_BYTES; i > UNIT_BYTES / 2; i--)
         if (doc.p[i - 1] == '\n') return i;

@@ -47,12 +47,12 @@ static int64_t moment_tensors(Tensor *out, Arena *a, const Model *m) {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
-        for (int k = 0; k < 2 && !p->frozen; k++)
-            out[n++] = (Tensor){.name = str_fmt(a, "%c.%s", "mv"[k], p -> name),
-                                .type = DTYPE_F32,
-                                .n_dims = 3,
-                                .dim = {p->w.n, p->w.rows, p->w.cols},
-                                .data = k == 0 ? p->m : p->v};
+        if (p->frozen) continue;
+        Tensor t = {.type = DTYPE_F32, .n_dims = 3, .dim = {p->w.n, p->w.rows, p->w.cols}};
+        t.name = str_fmt(a, "m.%s", p->name), t.data = p->m;
+        out[n++] = t;
+        t.name = str_fmt(a, "v.%s", p->name), t.data = p->v;
+        out[n++] = t;
     }
     return n;
 }
@@ -112,8 +112,7 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
         if (k->fate == FATE_FIXED)
             return err_set(err, ERR_USAGE,
                            "cannot go on from %s: %s was \"%s\" and is \"%.*s\" now. Set it back, "
-                           "or give checkpoint.folder "
-                           "another name to begin anew",
+                           "or give checkpoint.folder another name to begin anew",
                            file, k->name, z ? z : "", STRF(now));
         log_at(LOG_WARN, "%s was %s in %s and is %.*s from here on", k->name, z ? z : "not set",
                file, STRF(now));

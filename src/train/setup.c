@@ -1,5 +1,4 @@
-/* setup.c -- from a recipe to everything that a run needs: tokenizer, shards, model, plan, loader.
- */
+/* setup.c -- from a recipe to all that a run needs: tokenizer, shards, model, plan, loader. */
 #include "train/trainer.h"
 
 enum { TOKENIZER_BYTES = 1 << 27 };

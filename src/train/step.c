@@ -28,6 +28,10 @@ static void micro_batch(Lane l, Trainer *t, const Packed *b) {
     const int64_t V = t->model->cfg.V;
     batch_begin(l, t, b);
     model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
+    if (t->out.nan) {                           /* a router met NaN: all lanes know, the step is void */
+        if (l.i == 0) t->stats.loss = NAN;
+        return;
+    }
     loss_back(l, t->logprob, t->logits, b->target, scale, b->n, V);
     if (l.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
     model_back(l, t->plan, &t->batch, t->logits, plan_acts(t->plan));
@@ -57,8 +61,7 @@ static bool step_failed(const Trainer *t, Err *err) {
     const StepStats *s = &t->stats;
     return err_set(err, ERR_FORMAT,
                    "step %lld: loss %g, gradient norm %g: %s is not finite. The checkpoint of step "
-                   "%lld is intact; a smaller "
-                   "optim.lr or a longer optim.warmup usually helps",
+                   "%lld is intact; a smaller optim.lr or a longer optim.warmup usually helps",
                    (long long)s->step, s->loss, s->grad_norm, name, (long long)t->saved);
 }
 

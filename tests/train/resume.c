@@ -158,8 +158,7 @@ static void test_interrupted(void **state) {
     assert_same_end(a, str_fmt(a, "%s/whole", folder).p, r.checkpoint.folder);
 }
 
-/* What of a recipe, text or tokenizer does not fit to the checkpoint is named; nothing is touched.
- */
+/* What of recipe, text or tokenizer does not fit to the checkpoint is named; nothing is touched. */
 static void test_unfit(void **state) {
     Arena *a = *state;
     static const struct {

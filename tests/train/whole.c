@@ -57,8 +57,7 @@ static void test_levels(void **state) {
     }
 }
 
-/* A seed is another model and another order of the text; micro-batches are another order of sums.
- */
+/* A seed is another model and another order of the text; micro-batches another order of sums. */
 static void test_what_decides(void **state) {
     const char *const set[] = {"seed=2", "batch.micro=192", "optim.lr=2e-3"};
     Recipe r = tiny_recipe(*state, "llama", NULL, 0);
@@ -108,6 +107,15 @@ static void test_no_allocation(void **state) {
     trainer_close(t);
 }
 
+static void repack(Lane l, void *arg) { plan_repack(l, arg); }
+
+/* Masters that a test has changed come into force. */
+static void team_run_repack(Plan *p) {
+    Team *team = team_open(1);
+    team_run(team, repack, p);
+    team_close(team);
+}
+
 /* A weight that is not finite stops the run at its step; what can still be saved is as it was
  * before. */
 static void test_not_finite(void **state) {
@@ -117,13 +125,24 @@ static void test_not_finite(void **state) {
     Err err = {0};
     assert_true(trainer_step(t, &s, &err));
     Model *m = trainer_model(t);
-    m->norm->master[3] = INFINITY;
+    float *weight = &m->norm->master[3], was = *weight;
+    *weight = INFINITY;
     const Hex before = model_hash(m);
     assert_false(trainer_step(t, &s, &err));
     assert_non_null(strstr(err.msg, "step 2: "));
     assert_non_null(strstr(err.msg, "is not finite"));
     assert_string_equal(model_hash(m).z, before.z);
     assert_int_equal(trainer_steps(t), 1);
+    *weight = was;
+
+    /* A router that meets NaN voids the step before there is a loss. */
+    Param *p = m->param;
+    while (!strstr(p->name, "layers.1.mlp.gate.weight")) p++;
+    p->master[0] = NAN;
+    err = (Err){0};
+    team_run_repack(trainer_plan(t));
+    assert_false(trainer_step(t, &s, &err));
+    assert_non_null(strstr(err.msg, "the loss is not finite"));
     trainer_close(t);
 }
 
