@@ -97,10 +97,13 @@ double largest_difference(const float *x, const float *y, int64_t n) {
     return most;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     Err err = {0};
     float_mode_set();
     if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
-    return test_config() + test_rope() + test_table() + test_gguf() + test_plan() + test_oracles()
-           + test_smollm2() + test_back();
+    if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
+    int failed = test_config() + test_rope() + test_table() + test_gguf() + test_plan()
+                 + test_oracles() + test_back();
+    if (os_env("LISAO_TEST_FULL")) failed += test_peak() + test_smollm2();   /* some 10 s */
+    return failed;
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *model_file(Arena *a) {
+const char *smollm2_file(Arena *a) {
     const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME");
     const char *home = os_env("HOME"), *name = "lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf";
     if (!path && cache) path = str_fmt(a, "%s/%s", cache, name).p;
@@ -84,7 +84,7 @@ static void plan_as(Opened *o, Act act) {
 static void test_real(void **state) {
     (void)state;
     Arena *a = arena_open("smollm2", 1 << 26);
-    const char *file = model_file(a), *greedy = golden(a, "smollm2/greedy.jsonl");
+    const char *file = smollm2_file(a), *greedy = golden(a, "smollm2/greedy.jsonl");
     const char *windows = golden(a, "smollm2/ppl.json");
     if (!file || !greedy || !windows) skip();
     Opened o;

@@ -18,10 +18,15 @@ int test_gguf(void);
 int test_plan(void);
 int test_back(void);
 int test_smollm2(void);
+int test_peak(void);
 
 /* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not
  * there. */
 const char *golden(Arena *a, const char *name);
+/* $LISAO_MODEL_SMOLLM2, or where ./start keeps it; NULL: not there. */
+const char *smollm2_file(Arena *a);
+/* What the test of peaks runs in a process of its own. */
+int peak_measure(const char *file, const char *act);
 /* The parsed file; the test fails when it cannot be read. */
 json_t *json_of(Arena *a, const char *path);
 void must(bool ok, const Err *err);             /* fails the test with the error's message */
