@@ -1,5 +1,6 @@
-/* peak.c -- the budget against the truth: the memory that a process of its own has held at its peak, while it
- * ran SmolLM2, is what its plan printed, within 5 %. The process is this program again, called with a word. */
+/* peak.c -- the budget against the truth: the memory that a process of its own has held at its
+ * peak, while it ran SmolLM2, is what its plan printed, within 5 %. The process is this program
+ * again, called with a word. */
 #define _DEFAULT_SOURCE
 #include "tests.h"
 #include <stdio.h>
@@ -13,7 +14,7 @@ int peak_measure(const char *file, const char *act) {
     PlanSpec s = plan_defaults(o.model);
     if (!strcmp(act, "f32")) s.act = ACT_F32, s.kv = DTYPE_F32;
     s.rows = 128, s.logit_rows = 128, s.spans = 1, s.positions = 300, s.pages = 3;
-    s.results = (300 - 128) * o.model->cfg.V * 4;       /* `ran` keeps the logits of all positions */
+    s.results = (300 - 128) * o.model->cfg.V * 4;       /* `ran` keeps those of all positions */
     planned(&o, s);
     for (int32_t i = 0; i < 300; i++) ids[i] = i * 7919 % (int32_t)o.model->cfg.V;
     ran(&o, ids, 300, 128, false);
