@@ -248,6 +248,22 @@ static void test_tensors_refused(void **state) {
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "tensor w is there twice");
 }
 
+/* The first tensor ends at 40, so with an alignment of 32 the second begins at 64: not on the first,
+ * not unaligned, not behind a gap. */
+static void test_places_refused(void **state) {
+    Scratch *s = *state;
+    static const uint64_t offset[] = {0, 32, 40, 96, 64};
+    for (int64_t i = 0; i < COUNT(offset); i++) {
+        Buf b = {.a = s->a};
+        put_gguf(&b, 3, 2, 0);
+        put_tensor(&b, "first", 1, (uint64_t[]){10}, 0, 0);
+        put_tensor(&b, "second", 1, (uint64_t[]){8}, 0, offset[i]);
+        put_padding(&b, 32), put_zeros(&b, 128);
+        if (offset[i] == 64) store_close(bytes_fine(s, buf_str(&b)));
+        else bytes_fail(s, buf_str(&b), ERR_FORMAT, "second: its data do not begin");
+    }
+}
+
 /* ---- tensors ------------------------------------------------------------------------------- */
 
 static void test_types_and_places(void **state) {
@@ -376,6 +392,7 @@ int gguf_tests(void) {
         FILE_TEST(test_header_refused),
         FILE_TEST(test_keys_refused),
         FILE_TEST(test_tensors_refused),
+        FILE_TEST(test_places_refused),
         FILE_TEST(test_types_and_places),
         FILE_TEST(test_stories),
         FILE_TEST(test_real_files),
