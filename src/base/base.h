@@ -80,8 +80,8 @@ uint64_t str_hash(Str s);                       /* FNV-1a: for tables, not for i
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
 int utf8_put(char *to, int32_t c);              /* writes c's 1..4 bytes; returns how many */
-/* The character that the JSON escape at s->p[0] stands for (RFC 8259; a pair of surrogates is one); s
- * moves on behind it. -1: no such escape, and s stays. */
+/* The character that the JSON escape at s->p[0] stands for (RFC 8259; a pair of surrogates is one);
+ * s moves on behind it. -1: no such escape, and s stays. */
 int32_t json_escape(Str *s);
 
 typedef struct Buf { Arena *a; char *p; int64_t n, cap; } Buf;   /* growing bytes in an arena */

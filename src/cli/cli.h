@@ -1,5 +1,6 @@
-/* cli.h -- private to cli/: what the sub-commands share. The entrance opens files, builds the model, hands it to the
- * rooms, and turns their errors into messages and exit codes: 0 fine, 1 the world is wrong, 2 usage, 130 interrupted. */
+/* cli.h -- private to cli/: what the sub-commands share. The entrance opens files, builds the
+ * model, hands it to the rooms, and turns their errors into messages and exit codes: 0 fine, 1
+ * the world is wrong, 2 usage, 130 interrupted. */
 #pragma once
 #include "base/base.h"
 #include "file/file.h"
@@ -60,9 +61,11 @@ typedef struct Session {
     const char *path;
 } Session;
 
-/* A GGUF file, a folder, or a name in the cache ($XDG_CACHE_HOME/lisao/models); "" or NULL is refused. */
+/* A GGUF file, a folder, or a name in the cache ($XDG_CACHE_HOME/lisao/models); "" or NULL is
+ * refused. */
 bool model_path(Arena *a, const char **path, const char *model, Err *err) CHECKED;
-/* Opens store and model and sets kernel level and lanes; then the caller completes *spec (rows, pages, ...) and calls session_plan. */
+/* Opens store and model and sets kernel level and lanes; then the caller completes *spec (rows,
+ * pages, ...) and calls session_plan. */
 bool session_open(Session *s, const char *model, const ModelOpts *o, PlanSpec *spec,
                   Err *err) CHECKED;
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) CHECKED;
@@ -131,7 +134,8 @@ static inline Sampling sampling_of(const SamplingOpts *o) {
     return (Sampling){(float)o->temperature, o->top_k, (float)o->top_p, (uint64_t)o->seed};
 }
 
-/* One line of stdin without its end, in `b` (emptied first); false at the end of input or when interrupted. */
+/* One line of stdin without its end, in `b` (emptied first); false at the end of input or when
+ * interrupted. */
 bool line_read(Buf *b);
 
 int cmd_run(int argc, char **argv);

@@ -1,5 +1,6 @@
-/* cmd_chat.c -- `lisao chat`: a conversation in the terminal. Each turn is encoded whole; the engine's prefix cache makes only
- * what is new cost anything. Ctrl-C stops an answer; at the prompt, and Ctrl-D, it leaves. */
+/* cmd_chat.c -- `lisao chat`: a conversation in the terminal. Each turn is encoded whole; the
+ * engine's prefix cache makes only what is new cost anything. Ctrl-C stops an answer; at the
+ * prompt, and Ctrl-D, it leaves. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -32,7 +33,8 @@ static void talk_clear(Talk *t, const char *system) {
     if (system) message_add(t, ROLE_SYSTEM, str_of(system));
 }
 
-/* The user's line and the model's answer; both stay in the conversation unless there was an error. */
+/* The user's line and the model's answer; both stay in the conversation unless there was an
+ * error. */
 static bool turn(Talk *t, Str line, Err *err) {
     if (t->n + 2 > TURNS_MAX)
         return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",

@@ -1,4 +1,5 @@
-/* cmd_info.c -- `lisao info`: this machine, its kernels, and how a model would run here, and why. */
+/* cmd_info.c -- `lisao info`: this machine, its kernels, and how a model would run here, and
+ * why. */
 #include "cli/cli.h"
 
 #include <jansson.h>
@@ -57,7 +58,8 @@ static void model_text(const Session *s, const PlanSpec *p) {
     printf("\n%.*s", STRF(buf_str(&plan)));
 }
 
-/* A plan for one sequence of the model's context (at most 4,096), so that the printed budget is what `run` needs. */
+/* A plan for one sequence of the model's context (at most 4,096), so that the printed budget is
+ * what `run` needs. */
 static bool plan_one(Session *s, PlanSpec *p, Err *err) {
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
     engine_plan(p, &e, MIN(s->model->cfg.max_positions, RUN_CONTEXT));

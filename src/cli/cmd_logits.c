@@ -1,7 +1,9 @@
-/* cmd_logits.c -- `lisao logits`: what the model says at every position, as C-ordered float32 in a .npy file.
+/* cmd_logits.c -- `lisao logits`: what the model says at every position, as C-ordered float32 in a
+ * .npy file.
  *
- * The sequence runs through model_forward as the engine would run it: in KV pages, in chunks of --chunk rows, with
- * --company other sequences in the same steps. Neither may change a bit; that is what the printed hash is for. */
+ * The sequence runs through model_forward as the engine would run it: in KV pages, in chunks of
+ * --chunk rows, with --company other sequences in the same steps. Neither may change a bit; that
+ * is what the printed hash is for. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -34,9 +36,10 @@ static void step_lanes(Lane l, void *arg) {
     model_forward(l, s->plan, &s->batch, &s->out, NULL);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------------------- */
 
-/* A .npy header, version 1.0: magic, length, a Python literal padded so that the data begins at a multiple of 64. */
+/* A .npy header, version 1.0: magic, length, a Python literal padded so that the data begins at
+ * a multiple of 64. */
 static Str npy_header(Arena *a, const int64_t *dim, int64_t n_dims) {
     Buf dict = {.a = a}, h = {.a = a};
     buf_fmt(&dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
@@ -70,10 +73,10 @@ static bool npy_write(Arena *a, const char *path, const float *x, const int64_t 
     return true;
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------------------- */
+/* ---- the walk ------------------------------------------------------------------------------- */
 
-/* The next rows of every sequence that is not through, the one asked for standing among its company. Returns the first of
- * its rows in the batch. */
+/* The next rows of every sequence that is not through, the one asked for standing among its
+ * company. Returns the first of its rows in the batch. */
 static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64_t n_walks,
                          int64_t main, int64_t chunk) {
     int64_t first = 0;
@@ -158,8 +161,8 @@ static bool logits(const Job *job, const char *path, Err *err) {
         spec.pages = n * (round_up(T, PAGE) / PAGE), spec.positions = T;
         spec.results = job->hidden ? states * (T + spec.rows) : (T - chunk) * c->V * 4;
         if (T > s.model->cfg.max_positions)
-            log_at(LOG_WARN, "%lld tokens are more than the %lld positions that %s was made for", (long long)T,
-                   (long long)s.model->cfg.max_positions, s.path);
+            log_at(LOG_WARN, "%lld tokens are more than the %lld positions that %s was made for",
+                   (long long)T, (long long)s.model->cfg.max_positions, s.path);
         ok = session_plan(&s, &spec, err);
         if (ok) {
             Walk *walk = PUSH(s.arena, Walk, n);

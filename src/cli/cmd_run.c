@@ -12,7 +12,8 @@ typedef struct Job {
     bool raw, json, ignore_end;
 } Job;
 
-/* The prompt as token ids: a user's turn in the model's own encoding, text as it is, or the ids given. */
+/* The prompt as token ids: a user's turn in the model's own encoding, text as it is, or the ids
+ *                          given. */
 static bool prompt_encode(const Job *job, Session *s, Chat *chat, bool *in_chat, Ids *prompt,
                           Err *err) {
     if (job->ids)

@@ -1,4 +1,5 @@
-/* cmd_tokenize.c -- `lisao tokenize`: text to ids and back, one JSON object a line, answered as the lines come. */
+/* cmd_tokenize.c -- `lisao tokenize`: text to ids and back, one JSON object a line, answered as
+ * the lines come. */
 #include "cli/cli.h"
 
 #include <jansson.h>

@@ -1,4 +1,5 @@
-/* main.c -- `lisao COMMAND ...`: finds the command. Each lives in its cmd_*.c with its option table. */
+/* main.c -- `lisao COMMAND ...`: finds the command. Each lives in its cmd_*.c with its option
+ * table. */
 #include "cli/cli.h"
 
 #include <stdio.h>

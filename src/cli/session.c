@@ -105,7 +105,7 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
-/* ---- tokenizer and chat ---------------------------------------------------------------------------------- */
+/* ---- tokenizer and chat --------------------------------------------------------------------- */
 
 static bool meta_str(const Store *s, const char *key, Str *out, Err *err) {
     *out = (Str){0};
@@ -158,7 +158,8 @@ bool tokenizer_load(Tokenizer **t, Arena *a, const char *path, Store *store, Err
     return ok;
 }
 
-/* The template's text: GGUF metadata, or tokenizer_config.json's "chat_template". Empty when there is none. */
+/* The template's text: GGUF metadata, or tokenizer_config.json's "chat_template". Empty when
+ * there is none. */
 static bool template_find(Session *s, Str *out, Err *err) {
     *out = (Str){0};
     if (store_kind(s->store) == STORE_GGUF)
@@ -188,7 +189,7 @@ bool session_chat(Session *s, Chat *chat, Err *err) {
     return chat_init(chat, s->arena, s->tok, text, (int32_t)s->model->cfg.bos, err);
 }
 
-/* ---- input ------------------------------------------------------------------------------------- */
+/* ---- input ---------------------------------------------------------------------------------- */
 
 bool line_read(Buf *b) {
     int c;

@@ -1,7 +1,8 @@
-/* speech.c -- one generation as a person sees it: the engine's tokens become text in the moment they come.
+/* speech.c -- one generation as a person sees it: the engine's tokens become text in the moment
+ * they come.
  *
- * Invariant: what is printed is whole characters, and the answer without the special tokens; a thought is shown too (in
- * grey on a terminal) but kept apart. */
+ * Invariant: what is printed is whole characters, and the answer without the special tokens; a
+ * thought is shown too (in grey on a terminal) but kept apart. */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -81,5 +82,6 @@ bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
 }
 
 bool speech_void(Err *err) {
-    return err_set(err, ERR_FORMAT, "the model produced a value that is not a number: is its file damaged?");
+    return err_set(err, ERR_FORMAT,
+                   "the model produced a value that is not a number: is its file damaged?");
 }

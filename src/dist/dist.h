@@ -1,6 +1,8 @@
-/* dist.h -- the door of dist/: ranks. This build has one rank (solo.c); MPI comes behind the same calls.
+/* dist.h -- the door of dist/: ranks. This build has one rank (solo.c); MPI comes behind the same
+ * calls.
  *
- * Promises: for a fixed number of ranks the result of every call is the same bits, whoever arrives first.
+ * Promises: for a fixed number of ranks the result of every call is the same bits, whoever arrives
+ *           first.
  * Threads: lane 0 only, between syncs. Ownership: callers own the buffers. */
 #pragma once
 #include "base/base.h"

@@ -1,5 +1,5 @@
-/* formulas.c -- the row formulas of docs/contract.md 5 to 7 written a second time, one number after the
- * other with fmaf. Each kernel must give these bits under every level. */
+/* formulas.c -- the row formulas of docs/contract.md 5 to 7 written a second time, one number
+ * after the other with fmaf. Each kernel must give these bits under every level. */
 #include "cases.h"
 #include <math.h>
 
@@ -17,7 +17,8 @@ static float tree_of(const float *a, const float *b, int64_t n) {
 static void rope_level(void) {
     for (int form = 0; form < 4; form++) {
         bool pairs = form & 1, back = form & 2;
-        float *x = new_floats(2 * HALF, SPREAD), *c = new_floats(HALF, MILD), *s = new_floats(HALF, MILD);
+        float *x = new_floats(2 * HALF, SPREAD), *c = new_floats(HALF, MILD),
+              *s = new_floats(HALF, MILD);
         float want[2 * HALF];
         for (int64_t j = 0; j < HALF; j++) {
             int64_t a = pairs ? 2 * j : j, b = pairs ? 2 * j + 1 : j + HALF;
@@ -32,7 +33,8 @@ static void rope_level(void) {
 }
 
 static void norm_level(void) {
-    float *x = new_floats(WIDTH, SPREAD), *w = new_floats(WIDTH, MILD), *dy = new_floats(WIDTH, MILD);
+    float *x = new_floats(WIDTH, SPREAD), *w = new_floats(WIDTH, MILD),
+          *dy = new_floats(WIDTH, MILD);
     float *y = NEW(float, WIDTH), *dx = NEW(float, WIDTH), want[WIDTH], t[WIDTH], eps = 1e-6f;
     float r = 1.0f / sqrtf(tree_of(x, x, WIDTH) / (float)WIDTH + eps);
     for (int64_t i = 0; i < WIDTH; i++) want[i] = (x[i] * r) * w[i];
@@ -48,7 +50,8 @@ static void norm_level(void) {
 }
 
 static void silu_level(void) {
-    float *g = new_floats(WIDTH, SPREAD), *u = new_floats(WIDTH, MILD), *dh = new_floats(WIDTH, MILD);
+    float *g = new_floats(WIDTH, SPREAD), *u = new_floats(WIDTH, MILD),
+          *dh = new_floats(WIDTH, MILD);
     float *h = NEW(float, WIDTH), *dg = NEW(float, WIDTH), *du = NEW(float, WIDTH);
     float want_h[WIDTH], want_g[WIDTH], want_u[WIDTH];
     for (int64_t i = 0; i < WIDTH; i++) {
@@ -66,8 +69,10 @@ static void silu_level(void) {
 }
 
 static void adamw_level(void) {
-    const AdamW p = {.lr = 1e-3f, .b1 = 0.9f, .b2 = 0.95f, .eps = 1e-8f, .wd = 0.1f, .c1 = 0.19f, .c2 = 0.0975f};
-    float *w = new_floats(WIDTH, MILD), *g = new_floats(WIDTH, SPREAD), *m = new_floats(WIDTH, MILD);
+    const AdamW p = {
+        .lr = 1e-3f, .b1 = 0.9f, .b2 = 0.95f, .eps = 1e-8f, .wd = 0.1f, .c1 = 0.19f, .c2 = 0.0975f};
+    float *w = new_floats(WIDTH, MILD), *g = new_floats(WIDTH, SPREAD),
+          *m = new_floats(WIDTH, MILD);
     float *v = new_floats(WIDTH, MILD), want[3][WIDTH];
     for (int64_t i = 0; i < WIDTH; i++) {
         v[i] = fabsf(v[i]);

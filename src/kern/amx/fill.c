@@ -3,7 +3,8 @@
 
 void kern_fill_amx(Kern *k) { fill_tiles(k); }
 
-/* Words around 1, around the smallest normal, powers of two (ties, cancellation), and any bits but NaN's. */
+/* Words around 1, around the smallest normal, powers of two (ties, cancellation), and any bits
+ * but NaN's. */
 static uint16_t test_word(uint32_t w, uint32_t kind) {
     uint16_t x = (uint16_t)w;
     if (kind == 0) return (x & 0x7f80) == 0x7f80 ? (uint16_t)(x & 0xbfff) : x;

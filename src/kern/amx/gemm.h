@@ -1,8 +1,10 @@
-/* gemm.h -- the bf16 product on tiles, and the layouts that go with it; compiled once on the instructions and once on
- * their software model (tile.h). Pair order is natural: a dword holds k and k+1. One tile_dp is one block of 32
- * of k in TILE order, so the chain over k in a tile is the contract's own.
+/* gemm.h -- the bf16 product on tiles, and the layouts that go with it; compiled once on the
+ * instructions and once on their software model (tile.h). Pair order is natural: a dword holds k
+ * and k+1. One tile_dp is one block of 32 of k in TILE order, so the chain over k in a tile is the
+ * contract's own.
  *
- * Register block: 32 rows by 32 outputs = tiles 0 1 / 2 3, from rows in tiles 4 5 and panels in tiles 6 7. */
+ * Register block: 32 rows by 32 outputs = tiles 0 1 / 2 3, from rows in tiles 4 5 and panels in
+ *                 tiles 6 7. */
 #pragma once
 #include "kern/amx/tile.h"
 
@@ -17,7 +19,8 @@ typedef struct Block {
     float *c;       /* (32, 32) */
 } Block;
 
-/* Rows of the tiles for n rows of x; panels have 16 pairs always. A block of at most 16 rows leaves tiles 2 3 5 out. */
+/* Rows of the tiles for n rows of x; panels have 16 pairs always. A block of at most 16 rows
+ * leaves tiles 2 3 5 out. */
 static void block_config(Tiles *t, int64_t n) {
     uint8_t top = (uint8_t)MIN(n, TILE_LINES), low = (uint8_t)MAX(n - TILE_LINES, 0);
     tile_config(t, (const uint8_t[TILE_N]){top, top, low, low, top, low, TILE_LINES, TILE_LINES});
@@ -111,7 +114,7 @@ static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n,
     if (configured) tile_release(&t);
 }
 
-/* ---- natural pair order: dword d of a row or column is k = 2d, 2d+1 --------------------------------------------- */
+/* ---- natural pair order: dword d of a row or column is k = 2d, 2d+1 ------------------------- */
 
 static void rows_bf16_tiles(uint16_t *out, const float *x, int64_t k) {
     int64_t i = 0;

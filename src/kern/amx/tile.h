@@ -1,10 +1,12 @@
-/* tile.h -- the tile instructions that the bf16 product needs, twice: as AMX has them, and (TILE_SOFT) as a
- * software model of the same with AVX-512, so that the sources above are tested on every such machine.
+/* tile.h -- the tile instructions that the bf16 product needs, twice: as AMX has them, and
+ * (TILE_SOFT) as a software model of the same with AVX-512, so that the sources above are tested on
+ * every such machine.
  *
- * A tile is 16 rows of 64 bytes. tile_dp adds to c (rows x 16 f32) the product of a (rows x 16 pairs of bf16)
- * and b (16 pairs x 16 columns): per output an even and an odd chain of fma from +0, then c + (even + odd), as
- * Intel's manual documents TDPBF16PS; that is TILE order (docs/contract.md 2.1). Tile numbers are constants.
- * Private to kern/amx and kern/amx_emu; static functions only. */
+ * A tile is 16 rows of 64 bytes. tile_dp adds to c (rows x 16 f32) the product of a (rows x 16
+ * pairs of bf16) and b (16 pairs x 16 columns): per output an even and an odd chain of fma from
+ * +0, then c + (even + odd), as Intel's manual documents TDPBF16PS; that is TILE order
+ * (docs/contract.md 2.1). Tile numbers are constants. Private to kern/amx and kern/amx_emu;
+ * static functions only. */
 #pragma once
 #include "kern/table.h"
 
@@ -72,7 +74,8 @@ static void tile_config(Tiles *t, const uint8_t rows[TILE_N]) {
     for (int i = 0; i < TILE_N; i++) c.row_bytes[i] = rows[i] ? TILE_BYTES : 0, c.rows[i] = rows[i];
     _tile_loadconfig(&c);
 }
-/* gcc's tile macros are statements that say nothing of the memory they read and write: MEMORY does. */
+/* gcc's tile macros are statements that say nothing of the memory they read and write: MEMORY
+ * does. */
 #define MEMORY __asm__ volatile("" ::: "memory")
 #define tile_release(t)                                                                            \
     do {                                                                                           \
