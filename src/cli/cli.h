@@ -13,42 +13,27 @@ typedef struct ModelOpts {
     const char *act, *mla, *kv, *cpu;
     int64_t lanes; /* 0: as many as there are CPUs */
 } ModelOpts;
+/* Rows of option tables without bounds: a text or a choice, and a flag. */
+#define TEXT_OPT(name, arg, to, help) {OPT_STR, name, arg, to, help, 0, 0}
+#define FLAG_OPT(name, to, help)      {OPT_FLAG, name, NULL, to, help, 0, 0}
+
+#define ACT_HELP                                                                                   \
+    "Activation format (default: a8 for quantised files, a16 for bf16 and f16, f32 for f32)."
+#define MLA_HELP                                                                                   \
+    "Form of multi-head latent attention (default: as the checkpoint records, else absorbed)."
+#define KV_HELP  "Type of the KV cache (default: bf16; f32 under --act f32)."
+#define CPU_HELP "Highest kernel level to use (default: the best here). Results are the same bits."
+#define LANES_HELP                                                                                 \
+    "Threads (default: the CPUs of this process). Results are the same bits."
+#define LEVELS "ref|avx2|avx512|amx-emu|amx"
+
+/* The rows of ModelOpts `o` in a command's table. */
 #define MODEL_OPTS(o)                                                                              \
-    {OPT_STR,                                                                                      \
-     "act",                                                                                        \
-     "f32|a16|a8",                                                                                 \
-     &(o).act,                                                                                     \
-     "Activation format (default: a8 for quantised files, a16 for "                                \
-     "bf16 and f16 ones, f32 for f32 ones).",                                                      \
-     0,                                                                                            \
-     0},                                                                                           \
-        {OPT_STR,                                                                                  \
-         "mla",                                                                                    \
-         "expanded|absorbed",                                                                      \
-         &(o).mla,                                                                                 \
-         "Form of multi-head latent attention (default: as the "                                   \
-         "checkpoint records, else absorbed).",                                                    \
-         0,                                                                                        \
-         0},                                                                                       \
-        {OPT_STR,                                                                                  \
-         "kv",                                                                                     \
-         "f32|bf16",                                                                               \
-         &(o).kv,                                                                                  \
-         "Type of the KV cache (default: bf16; f32 under --act f32).",                             \
-         0,                                                                                        \
-         0},                                                                                       \
-        {OPT_STR,                                                                                  \
-         "cpu",                                                                                    \
-         "ref|avx2|avx512|amx-emu|amx",                                                            \
-         &(o).cpu,                                                                                 \
-         "Highest kernel level to use (default: the best "                                         \
-         "of this CPU). Results are the same bits.",                                               \
-         0,                                                                                        \
-         0},                                                                                       \
-    {                                                                                              \
-        OPT_I64, "lanes", "N", &(o).lanes,                                                         \
-            "Threads (default: the CPUs of this process). Results are the same bits.", 0, 64       \
-    }
+    TEXT_OPT("act", "f32|a16|a8", &(o).act, ACT_HELP),                                             \
+    TEXT_OPT("mla", "expanded|absorbed", &(o).mla, MLA_HELP),                                      \
+    TEXT_OPT("kv", "f32|bf16", &(o).kv, KV_HELP),                                                  \
+    TEXT_OPT("cpu", LEVELS, &(o).cpu, CPU_HELP),                                                   \
+    {OPT_I64, "lanes", "N", &(o).lanes, LANES_HELP, 0, 64}
 
 /* A model opened for inference: everything lives in `arena` and is given back by session_close. */
 typedef struct Session {
@@ -106,26 +91,15 @@ bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
 
 bool speech_void(Err *err);                     /* the error of FINISH_ERROR */
 
+#define TEMPERATURE_HELP "0: always the likeliest token; higher: more varied."
+#define TOP_K_HELP       "Draw among the N likeliest tokens only; 0: all."
+#define TOP_P_HELP       "Draw among the likeliest tokens that together reach P; 1: all."
+#define SEED_HELP        "The same seed gives the same text."
 #define SAMPLING_OPTS(o)                                                                           \
-    {OPT_F64,                                                                                      \
-     "temperature",                                                                                \
-     "T",                                                                                          \
-     &(o).temperature,                                                                             \
-     "0: always the likeliest token; higher: more varied.",                                        \
-     0,                                                                                            \
-     100},                                                                                         \
-        {OPT_I64, "top-k", "N", &(o).top_k, "Draw among the N likeliest tokens only; 0: all.",     \
-         0,       1 << 20},                                                                        \
-        {OPT_F64,                                                                                  \
-         "top-p",                                                                                  \
-         "P",                                                                                      \
-         &(o).top_p,                                                                               \
-         "Draw among the likeliest tokens that together reach P; 1: all.",                         \
-         0,                                                                                        \
-         1},                                                                                       \
-    {                                                                                              \
-        OPT_I64, "seed", "S", &(o).seed, "The same seed gives the same text.", 0, 0                \
-    }
+    {OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100},                     \
+    {OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20},                                   \
+    {OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1},                                         \
+    {OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0}
 typedef struct SamplingOpts {
     double temperature, top_p;
     int64_t top_k, seed;

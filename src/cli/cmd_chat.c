@@ -119,8 +119,8 @@ static void talk(Talk *t, const Job *job) {
 int cmd_chat(int argc, char **argv) {
     Job job = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
     const Opt opts[] = {
-        {OPT_STR, "system", "TEXT", &job.system,
-         "System text (default: the one of the model's template).", 0, 0},
+        TEXT_OPT("system", "TEXT", &job.system,
+                 "System text (default: the one of the model's template)."),
         {OPT_I64, "context", "N", &job.context,
          "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24},
         SAMPLING_OPTS(job.sampling),

@@ -97,7 +97,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
 int cmd_info(int argc, char **argv) {
     ModelOpts model = {0};
     bool json = false;
-    const Opt opts[] = {{OPT_FLAG, "json", NULL, &json, "One JSON object.", 0, 0},
+    const Opt opts[] = {FLAG_OPT("json", &json, "One JSON object."),
                         MODEL_OPTS(model)};
     const Command c = {"info",
                        "[MODEL]",

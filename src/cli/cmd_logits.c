@@ -187,17 +187,16 @@ static bool logits(const Job *job, const char *path, Err *err) {
 int cmd_logits(int argc, char **argv) {
     Job job = {0};
     const Opt opts[] = {
-        {OPT_STR, "ids", "IDS", &job.ids, "Token ids: 1,2,3 or a JSON array.", 0, 0},
-        {OPT_STR, "ids-file", "FILE", &job.ids_file, "The same from a file.", 0, 0},
-        {OPT_STR, "o", "FILE", &job.out, "Where the array goes: float32 [T,V].", 0, 0},
+        TEXT_OPT("ids", "IDS", &job.ids, "Token ids: 1,2,3 or a JSON array."),
+        TEXT_OPT("ids-file", "FILE", &job.ids_file, "The same from a file."),
+        TEXT_OPT("o", "FILE", &job.out, "Where the array goes: float32 [T,V]."),
         {OPT_I64, "chunk", "N", &job.chunk, "Rows of the sequence in one step; 0: all at once.", 0,
          1 << 24},
         {OPT_I64, "company", "N", &job.company, "Random other sequences run in the same steps.", 0,
          COMPANY_MAX},
-        {OPT_FLAG, "hidden", NULL, &job.hidden,
-         "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
-         "after the final norm.",
-         0, 0},
+        FLAG_OPT("hidden", &job.hidden,
+                 "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
+                 "after the final norm."),
         MODEL_OPTS(job.model),
     };
     const Command c = {"logits",

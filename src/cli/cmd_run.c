@@ -116,20 +116,17 @@ static bool run(const Job *job, const char *path, Err *err) {
 int cmd_run(int argc, char **argv) {
     Job job = {.max_tokens = 1024, .sampling.top_p = 1};
     const Opt opts[] = {
-        {OPT_STR, "prompt", "TEXT", &job.prompt,
-         "What to say to the model: a user's turn in its chat encoding.", 0, 0},
-        {OPT_FLAG, "raw", NULL, &job.raw, "Take the prompt as it is, without a chat encoding.", 0,
-         0},
-        {OPT_STR, "ids", "IDS", &job.ids, "Token ids instead of text: 1,2,3 or a JSON array.", 0,
-         0},
+        TEXT_OPT("prompt", "TEXT", &job.prompt,
+                 "What to say to the model: a user's turn in its chat encoding."),
+        FLAG_OPT("raw", &job.raw, "Take the prompt as it is, without a chat encoding."),
+        TEXT_OPT("ids", "IDS", &job.ids, "Token ids instead of text: 1,2,3 or a JSON array."),
         {OPT_I64, "max-tokens", "N", &job.max_tokens, "Most tokens to generate.", 1, 1 << 20},
         SAMPLING_OPTS(job.sampling),
-        {OPT_FLAG, "json", NULL, &job.json,
-         "One JSON object instead of text: text, reasoning, ids, logprobs, finish_reason, "
-         "usage, timings.",
-         0, 0},
-        {OPT_FLAG, "ignore-end", NULL, &job.ignore_end,
-         "Go on after the model's end token (for measuring).", 0, 0},
+        FLAG_OPT("json", &job.json,
+                 "One JSON object instead of text: text, reasoning, ids, logprobs, finish_reason, "
+                 "usage, timings."),
+        FLAG_OPT("ignore-end", &job.ignore_end,
+                 "Go on after the model's end token (for measuring)."),
         MODEL_OPTS(job.model),
     };
     const Command c = {

@@ -93,14 +93,14 @@ static bool one_text(const Job *job, Err *err) {
 int cmd_tokenize(int argc, char **argv) {
     Job job = {0};
     const Opt opts[] = {
-        {OPT_FLAG, "jsonl", NULL, &job.jsonl,
-         "Read {\"text\": ...} lines from stdin, print {\"ids\": [...]} lines.", 0, 0},
-        {OPT_FLAG, "plain", NULL, &job.plain, "Added tokens written in the text are text.", 0, 0},
-        {OPT_FLAG, "detokenize", NULL, &job.back,
-         "Read {\"ids\": [...]} lines from stdin, print {\"text\": ...} lines; invalid bytes "
-         "become U+FFFD.",
-         0, 0},
-        {OPT_STR, "text", "TEXT", &job.text, "Encode this text and print its ids.", 0, 0},
+        FLAG_OPT("jsonl", &job.jsonl,
+                 "Read {\"text\": ...} lines from stdin, print {\"ids\": [...]} lines."),
+        FLAG_OPT("plain", &job.plain, "Added tokens written in the text are text."),
+        FLAG_OPT(
+            "detokenize", &job.back,
+            "Read {\"ids\": [...]} lines from stdin, print {\"text\": ...} lines; invalid bytes "
+            "become U+FFFD."),
+        TEXT_OPT("text", "TEXT", &job.text, "Encode this text and print its ids."),
     };
     const Command c = {"tokenize",
                        "MODEL|tokenizer.json",

@@ -28,12 +28,9 @@ int cmd_train(int argc, char **argv) {
     const Opt opts[] = {
         {OPT_LIST, "set", "KEY=VALUE", &job.set,
          "Overrides a key of the recipe; may be given often.", 0, 0},
-        {OPT_FLAG, "print", NULL, &job.print, "Print the recipe with all defaults, and stop.", 0,
-         0},
-        {OPT_STR, "cpu", "ref|avx2|avx512|amx-emu|amx", &job.cpu,
-         "Highest kernel level to use. Results are the same bits.", 0, 0},
-        {OPT_I64, "lanes", "N", &job.lanes,
-         "Threads (default: the CPUs of this process). Results are the same bits.", 0, 64},
+        FLAG_OPT("print", &job.print, "Print the recipe with all defaults, and stop."),
+        TEXT_OPT("cpu", LEVELS, &job.cpu, CPU_HELP),
+        {OPT_I64, "lanes", "N", &job.lanes, LANES_HELP, 0, 64},
     };
     const Command c = {
         "train",
