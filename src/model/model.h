@@ -45,13 +45,12 @@ typedef struct Config {
     bool mla;
     int64_t Q, R, d_nope, d_rope, d_v;          /* MLA; Q = 0: one q projection */
     int64_t E, K, shared, F_moe;                /* E = 0: no experts; shared: how many */
-    int64_t first_dense; /* so many layers are dense, others MoE */
+    int64_t first_dense;                        /* so many layers are dense; then MoE */
     Router router;                              /* kind, groups, norm, scale (bias NULL here) */
     int64_t mtp;                                /* layers L.. predict further tokens: skipped */
     int64_t max_positions;
     int64_t bos, eos[8], n_eos;                 /* -1: none */
-    const char *recorded_mla; /* config.json's mla_form: "expanded" or
-                                 NULL where it says nothing */
+    const char *recorded_mla;                   /* "expanded", "absorbed" (key mla_form) or NULL */
 } Config;
 
 /* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF
