@@ -15,15 +15,15 @@ enum { FEW_TASKS = 4, OWN_QUERIES = 2048 };
 
 typedef struct Part { float *m, *l, *o; } Part;         /* (n), (n), (n, dv): what a chunk gives */
 
-/* One lane's work memory. */
+/* One lane's work memory; before all this it begins with the slots for parts. */
 typedef struct Desk {
+    int64_t lane;
     uint8_t *q;                                 /* (most, dk) packed */
     uint16_t *p;                                /* (most, 64) packed, bf16 only */
     float *s;                                   /* (most, 64) */
     float *a, *b;                               /* (most) */
     float *m, *l;                               /* (own): of vectors that this lane merges */
     void *v;                                    /* panels of V, for v_of_k */
-    uint8_t *slot;                              /* room for parts */
 } Desk;
 
 typedef struct Job {
@@ -39,6 +39,7 @@ typedef struct Job {
     int64_t most;                               /* query vectors of a task */
     int64_t slot_bytes, slots;                  /* of one part; how many a lane has */
     uint8_t *work;
+    int64_t desk_bytes;
 } Job;
 
 typedef struct Task {
@@ -61,10 +62,11 @@ static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
 
 static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_QUERIES); }
 
-/* Lays out the desk of lane i; returns its size. Fewer rows need no larger one. */
+/* Lays out a lane's desk; returns its size. Fewer rows need no larger one. */
 static int64_t desk_make(Desk *d, const Job *j, uint8_t *base) {
     const KvShape *s = &j->a->kv;
     int64_t at = 0;
+    desk_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));     /* the slots: see slot_part */
     d->q = desk_take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
     d->p = desk_take(base, &at, j->most * CHUNK * 2);
     d->s = desk_take(base, &at, j->most * CHUNK * 4);
@@ -73,14 +75,7 @@ static int64_t desk_make(Desk *d, const Job *j, uint8_t *base) {
     d->m = desk_take(base, &at, own_queries(j) * 4);
     d->l = desk_take(base, &at, own_queries(j) * 4);
     d->v = desk_take(base, &at, s->v_of_k ? v_bytes(s) : 0);
-    d->slot = desk_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));
     return at;
-}
-
-static Desk desk_of(const Job *j, int64_t lane) {
-    Desk d;
-    desk_make(&d, j, j->work + lane * desk_make(&d, j, NULL));
-    return d;
 }
 
 int64_t attend_bytes(const Attend *a, int64_t max_rows) {
@@ -91,8 +86,9 @@ int64_t attend_bytes(const Attend *a, int64_t max_rows) {
 }
 
 /* The i-th part in a lane's slots. */
-static Part slot_part(const Job *j, const Desk *d, int64_t i) {
-    float *m = (float *)(void *)(d->slot + i * j->slot_bytes);
+static Part slot_part(const Job *j, int64_t lane, int64_t i) {
+    uint8_t *slots = j->work + lane * j->desk_bytes;
+    float *m = (float *)(void *)(slots + i * j->slot_bytes);
     return (Part){m, m + j->most, m + round_up(2 * j->most, PANEL)};
 }
 
@@ -205,7 +201,7 @@ static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) 
 /* ---- many tasks: a lane does whole ones ------------------------------------------------------ */
 
 static void task_run(const Job *j, const Desk *d, const Task *t) {
-    Part part = slot_part(j, d, 0);
+    Part part = slot_part(j, d->lane, 0);
     int64_t n = t->n * j->group;
     queries_pack(j, d, t);
     for (int64_t c = 0; c < task_chunks(t); c++) {
@@ -234,7 +230,7 @@ static void wave_compute(const Job *j, const Desk *d, Range mine) {
         int64_t lo = MAX(mine.lo, start), hi = MIN(mine.hi, start + task_chunks(&t));
         if (lo < hi) queries_pack(j, d, &t);
         for (int64_t at = lo; at < hi; at++) {
-            Part part = slot_part(j, d, at - mine.lo);
+            Part part = slot_part(j, d->lane, at - mine.lo);
             chunk_run(j, d, &t, at - start, &part);
         }
     }
@@ -249,8 +245,7 @@ static void wave_merge(const Job *j, const Desk *d, Range wave, int64_t per, Ran
         for (int64_t at = MAX(wave.lo, start); at < MIN(wave.hi, start + chunks) && i_lo < i_hi;
              at++) {
             int64_t c = at - start, i0 = MAX(i_lo, first_query(j, &t, c));
-            Desk from = desk_of(j, (at - wave.lo) / per);
-            Part part = slot_part(j, &from, (at - wave.lo) % per);
+            Part part = slot_part(j, (at - wave.lo) / per, (at - wave.lo) % per);
             int64_t at0 = first + i0 - own.lo;
             if (i0 < i_hi) chunk_merge(j, d, &t, c, &part, i0, i_hi, d->m + at0, d->l + at0);
             for (int64_t i = i_lo; i < i_hi && c == chunks - 1; i++)
@@ -286,7 +281,9 @@ void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t l
         cost += t.n * task_chunks(&t);
         longest = MAX(longest, t.n * task_chunks(&t));
     }
-    Desk d = desk_of(&j, l.i);
+    Desk d = {.lane = l.i};
+    j.desk_bytes = desk_make(&d, &j, NULL);
+    desk_make(&d, &j, j.work + l.i * j.desk_bytes);
     bool uneven = tasks < FEW_TASKS * l.n || longest * FEW_TASKS * l.n > cost;
     if (uneven && l.n > 1 && rows * a->heads <= own_queries(&j) * l.n)
         pairs_run(l, &j, &d, pairs, rows * a->heads);
