@@ -248,8 +248,8 @@ static void test_tensors_refused(void **state) {
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "tensor w is there twice");
 }
 
-/* The first tensor ends at 40, so with an alignment of 32 the second begins at 64: not on the first,
- * not unaligned, not behind a gap. */
+/* The first tensor ends at 40, so with an alignment of 32 the second begins at 64: not on the
+ * first, not unaligned, not behind a gap. */
 static void test_places_refused(void **state) {
     Scratch *s = *state;
     static const uint64_t offset[] = {0, 32, 40, 96, 64};
