@@ -193,6 +193,20 @@ static void source_open(Opened *o, Arena *a, const char *model) {
     model_train(o->model, o->a);
 }
 
+/* Each row by itself, gathered from the file, is the row of the Hugging Face folder. */
+static void rows_compare(const Model *gguf, const Model *hf) {
+    float scratch[512];
+    assert_int_equal(gguf->n_params, hf->n_params);
+    for (int64_t i = 0; i < hf->n_params; i++) {
+        const Param *p = &gguf->param[i], *q = &hf->param[i];
+        assert_string_equal(p->name, q->name);
+        assert_true(p->w.type == DTYPE_F32 && p->w.cols <= COUNT(scratch));
+        for (int64_t r = 0; r < p->w.n * p->w.rows; r++)
+            assert_memory_equal(param_rows(p, r, 1, scratch), q->master + r * q->w.cols,
+                                (size_t)q->w.cols * sizeof(float));
+    }
+}
+
 typedef struct Case { const char *model; bool kv_split; } Case;
 
 static void same_bits(void **state) {
@@ -208,6 +222,7 @@ static void same_bits(void **state) {
         param_write(&f, hf.model, &hf.model->param[i], t->kv_split);
     file_write(&f, temp.path);
     opened(&gguf, temp.path, 2);
+    rows_compare(gguf.model, hf.model);
     int32_t ids[40];
     for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % 320;
     for (int64_t k = 0; k < 4; k++) {
