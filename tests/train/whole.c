@@ -69,6 +69,23 @@ static void test_what_decides(void **state) {
     }
 }
 
+/* The gradient is the mean over the step's targets, however they are cut into micro-batches. */
+static void test_micro_batches(void **state) {
+    static const char *const micro[] = {"batch.micro=192", "batch.micro=96", "batch.micro=48"};
+    StepStats whole, part;
+    for (int64_t i = 0; i < COUNT(micro); i++) {
+        const Recipe r = tiny_recipe(*state, "llama", &micro[i], 1);
+        Trainer *t = open_trainer(&r, 1);
+        Err err = {0};
+        if (!trainer_step(t, &part, &err)) fail_msg("%s", err.msg);
+        trainer_close(t);
+        if (i == 0) whole = part;
+        assert_int_equal(part.targets, whole.targets);
+        assert_true(fabs(part.loss / whole.loss - 1) < 1e-6);
+        assert_true(fabs(part.grad_norm / whole.grad_norm - 1) < 1e-5);
+    }
+}
+
 static double mean(const double *x, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += x[i] / (double)n;
@@ -239,7 +256,8 @@ static void test_refused(void **state) {
 int whole_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_lanes),  ARENA_TEST(test_levels),        ARENA_TEST(test_what_decides),
-        ARENA_TEST(test_learns), ARENA_TEST(test_no_allocation), ARENA_TEST(test_not_finite),
-        ARENA_TEST(test_run),    ARENA_TEST(test_init_from),     ARENA_TEST(test_refused)};
+        ARENA_TEST(test_micro_batches), ARENA_TEST(test_learns), ARENA_TEST(test_no_allocation),
+        ARENA_TEST(test_not_finite), ARENA_TEST(test_run), ARENA_TEST(test_init_from),
+        ARENA_TEST(test_refused)};
     return cmocka_run_group_tests_name("whole", tests, NULL, NULL);
 }
