@@ -81,6 +81,7 @@ help:
 	@echo 'make lint       layers, doors, headers, sizes; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row a measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
+	@echo 'make mutations  puts 30 defects in, one at a time; the tests must find each (docs/mutations.md)'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
 	@echo 'make format     brings lines of more than 100 columns down, by clang-format'
 	@echo 'make man        writes $$B/lisao.1'
@@ -104,6 +105,9 @@ lint: all
 
 bench: all $(BENCH_BINS)
 	@for b in $(BENCH_BINS); do $$b || exit 1; done
+
+mutations:
+	@tools/mutations.sh
 
 golden: $B/tests/prop
 	$B/tests/prop --golden
@@ -150,7 +154,7 @@ $B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,any) $(SUPPORT)
 # $B/flags: compiler and flags; every object depends on it. gen/commit.h: the commit for --version, with "+"
 # where the sources have uncommitted changes.
 keep = mkdir -p $(dir $1) && printf '%b' '$(subst ','\'',$2)' | cmp -s - $1 || printf '%b' '$(subst ','\'',$2)' > $1
-ifneq ($(filter-out help clean format uninstall,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean format mutations uninstall,$(or $(MAKECMDGOALS),all)),)
 COMMIT := $(shell c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
                   git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; echo $$c)
 COMMIT_H = \#define LISAO_VERSION "$(VERSION)"\n\#define LISAO_COMMIT "$(COMMIT)"\n
@@ -208,6 +212,6 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick lint bench golden format man install uninstall clean fuzz fuzz-run
+.PHONY: all help tests test test-quick lint bench mutations golden format man install uninstall clean fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,157 @@
+#!/bin/bash
+# tools/mutations.sh [WORD] -- are the tests awake? Puts one small defect at a time into a copy of the sources
+# and demands that the tests of a room find it. With WORD: only mutations whose name or file contains it.
+#
+# A mutation is a sed expression that must change exactly one line, so one that no longer fits the source is
+# noticed. The copy, of the tracked files as they stand, and what is built from it lie in a folder of mktemp.
+# Before anything is changed the tests must be green. A mutation is caught when a named test turns red; it is
+# printed with the first of them. One that survives, does not apply or does not compile makes the exit status 1.
+# The tests run in their quick form and without the real model, so that they say the same on every machine.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+names=() rooms=() files=() changes=()
+# mutation NAME ROOM FILE SED: tests/ROOM must notice that FILE was changed by SED.
+mutation() {
+    case "$1 $3" in *"$only"*) names+=("$1") rooms+=("$2") files+=("$3") changes+=("$4") ;; esac
+}
+only=${1-}
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
+mutation 'exp: the low part of ln 2 with the wrong sign' base src/base/math.c \
+    's/-EXP_LN2_LO, r/EXP_LN2_LO, r/'
+mutation 'lane_range: the remainder is nobody'\''s' base src/base/team.c \
+    's/lo + each + (l.i < more)/lo + each/'
+
+mutation 'rope, ref: a sign' kern src/kern/ref/norm.c \
+    's/-(x1 \* s)/(x1 * s)/'
+mutation 'rmsnorm_back, wide: a sign' kern src/kern/wide/norm.h \
+    's/vec_negate(vec_load(in, x + i))/vec_load(in, x + i)/'
+mutation 'Q4_1, avx512: swapped nibbles' kern src/kern/avx512/quant.c \
+    's/u\.q\[g + 4\] = /u.q[g + 4] = u.q[g]; u.q[g] = /'
+mutation 'product, wide: the sum goes on beyond CUT_K' kern src/kern/wide/blocks.h \
+    's/tile_part(b, part, \(.*\), false);/{ tile_part(b, total, \1, true); continue; }/'
+mutation 'gradient of a norm'\''s weight: lanes order the sum' kern src/kern/rowops.c \
+    '/^static void columns_sum/,/^}/s/i = 0; i < n; i++) {/a = 0; a < l.n; a++) for (int64_t i = a; i < n; i += l.n) {/'
+mutation 'attention: a query sees the key after its own' kern src/kern/attend.c \
+    's/c \* CHUNK + 1, CHUNK)/c * CHUNK + 2, CHUNK)/'
+mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/attend.c \
+    's/d->a\[i - i0\], part->o + i \* dv, d->b\[i - i0\]/d->b[i - i0], part->o + i * dv, d->a[i - i0]/'
+mutation 'router: of equal experts the last' kern src/kern/router.c \
+    's/v\[i\] > v\[best\]/v[i] >= v[best]/'
+mutation 'combine: does not start from its base' kern src/kern/router.c \
+    's/else if (base != y) memcpy/else if (base == y) memcpy/'
+mutation 'AdamW, ref: decay without the rate' kern src/kern/ref/optim.c \
+    's/p->lr \* p->wd/p->wd/'
+
+mutation 'safetensors: data may end behind the file' file src/file/safetensors.c \
+    's/begin > end || end > data\.n/begin > end/'
+mutation 'GGUF: tensors may lie on one another' file src/file/gguf.c \
+    's/if (offset != (uint64_t)\*at)/if (offset > (uint64_t)*at)/'
+
+mutation 'BPE: of equal ranks any' text src/text/bpe.c \
+    's/b->heap\[k\] >= last/b->heap[k] >> 32 >= last >> 32/'
+mutation 'chat input: text can forge a special token' text src/text/encode.c \
+    's/e->mode == TEXT_PARSED && //'
+mutation 'streaming decoder: loses the byte after a cut character' text src/text/decode.c \
+    's/^        byte_push(d, byte, out);/        (void)byte;/'
+
+mutation 'GGUF: rows of q and k stay permuted' model src/model/weights.c \
+    's/at % half \* 2 + at \/ half/at/'
+mutation 'MLA: rope turns halves instead of pairs' model src/model/mla.c \
+    's/^    bool pairs = .*rope\.pairs;/    bool pairs = !p->model->cfg.rope.pairs;/'
+mutation 'router: the choice'\''s bias in the weights' model src/kern/router.c \
+    's/weigh(weight, id, s, r)/weigh(weight, id, choice, r)/'
+mutation 'router: the choice'\''s bias dropped' model src/kern/router.c \
+    's/r->bias ? s\[e\] + r->bias\[e\] : s\[e\]/s[e]/'
+mutation 'MoE: shared experts dropped' model src/model/moe.c \
+    's/w->gate_s ? a->y : NULL/NULL/'
+mutation 'YaRN: mscale once instead of squared' model src/model/rope.c \
+    's/scale \* (m \* m)/scale * m/'
+
+mutation 'prefix tree: one page too shallow' infer src/infer/prefix.c \
+    's/(Place){i, at->depth + 1, t->age}/(Place){i, at->depth, t->age}/'
+mutation 'KV: a page given out is not zero' infer src/infer/page.c \
+    's/memset(page, 0, (size_t)p->page_bytes)/page/'
+mutation 'sampler: of equal probabilities the last' infer src/infer/sampler.c \
+    '/other\[at\[/s/item\[i\]/item[n - 1 - i]/g'
+
+mutation 'packing: a target is its own input' data src/data/loader.c \
+    's/shard_token(s, p\.start + i + 1)/shard_token(s, p.start + i)/'
+mutation 'resume: a row of the epoch skipped' train src/train/resume.c \
+    's/\.row = row}/.row = row + 1}/'
+mutation 'AdamW: decay of vectors too' train src/train/optim.c \
+    's/o\.wd = p->decay ? \(.*\) : 0;/o.wd = \1;/'
+mutation 'loss: mean of a micro-batch, not of the step' train src/train/step.c \
+    's/(double)t->stats\.targets);/(double)b->n);/'
+
+# ---- running them ---------------------------------------------------------------------------------------------
+
+[ ${#names[@]} -gt 0 ] || { echo "no mutation is named like \"$only\"" >&2; exit 1; }
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+tree=$scratch/tree B=$scratch/build log=$scratch/log
+mkdir "$tree"
+git ls-files -z | xargs -0 cp --parents -t "$tree" || exit 1
+LISAO_SHARED=$(cd "${LISAO_SHARED:-../shared}" 2>/dev/null && pwd)
+export LISAO_SHARED LISAO_BUILD=$B LISAO_BIN=$B/lisao CMOCKA_MESSAGE_OUTPUT=STDOUT LISAO_MODEL_SMOLLM2=/none
+unset LISAO_TEST_FULL
+cd "$tree" || exit 1
+
+build() { make -j"$(nproc)" B="$B" "$B/tests/$1" > "$log" 2>&1; }
+run() { ( timeout 600 "$B/tests/$1" ) > "$log" 2>&1; }
+
+# red_tests STATUS: the tests that failed, from the log of a run that ended so; of a program that died, the
+# test that it was in.
+red_tests() {
+    awk -v died="$(($1 > 123))" '
+        /^\[ RUN      \] / { test = substr($0, 14) }
+        /^\[  FAILED  \] [^0-9]/ && !seen[substr($0, 14)]++ { print substr($0, 14); n++ }
+        END { if (!n && died) print test " (which ended the program)" }' "$log"
+}
+
+failed=0
+failure() {
+    echo "$1"
+    tail -n 15 "$log" | cut -c1-200 | sed 's/^/    /'
+    failed=$((failed + 1))
+}
+
+for room in $(printf '%s\n' "${rooms[@]}" | sort -u); do
+    build "$room" && run "$room" && continue
+    failure "$room: its tests are not green as they stand: $(red_tests $? | head -n 1)"
+done
+[ $failed -eq 0 ] || exit 1
+
+# Puts mutation i in place; the file as it was is kept.
+apply() {
+    cp "${files[i]}" "$scratch/kept" && sed "${changes[i]}" "$scratch/kept" > "${files[i]}" &&
+        [ "$(diff "$scratch/kept" "${files[i]}" | grep -c '^[<>]')" -eq 2 ]
+}
+
+caught=0 absent=0
+for i in "${!names[@]}"; do
+    what="${names[i]} (${files[i]})"
+    if [[ ${files[i]} == */avx512/* ]] && ! grep -q avx512_vnni /proc/cpuinfo; then
+        echo "absent   $what: this CPU has no AVX-512"
+        absent=$((absent + 1))
+        continue
+    fi
+    : > "$log"
+    if ! apply; then failure "STALE    $what: does not change exactly one line"
+    elif ! build "${rooms[i]}"; then failure "BROKEN   $what: does not compile"
+    else
+        run "${rooms[i]}"
+        mapfile -t red < <(red_tests $?)
+        if [ ${#red[@]} -eq 0 ]; then failure "SURVIVED $what: no test of ${rooms[i]} is red"
+        else
+            more=$((${#red[@]} - 1))
+            echo "red      $what: ${rooms[i]}: ${red[0]}$([ $more -eq 0 ] || echo " and $more more")"
+            caught=$((caught + 1))
+        fi
+    fi
+    cp "$scratch/kept" "${files[i]}"
+done
+echo "$caught caught, $failed not$([ $absent -eq 0 ] || echo ", $absent absent")"
+[ $failed -eq 0 ]
