@@ -98,9 +98,10 @@ static bool layout_fits(Shard *s, const char *path, Err *err) {
 bool shard_read(Shard *s, Arena *a, const char *path, Err *err) {
     *s = (Shard){.path = str_copy(a, str_of(path))};
     if (!os_map(&s->map, path, err)) return false;
-    if (layout_fits(s, path, err)) return true;
-    shard_close(s);
-    return false;
+    const bool fits = layout_fits(s, path, err);
+    os_drop(s->map.p, s->map.n); /* all was read for the checks; rows come one by one */
+    if (!fits) shard_close(s);
+    return fits;
 }
 
 void shard_close(Shard *s) {

@@ -146,7 +146,7 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
 }
 
 bool resume_state(Trainer *t, Err *err) {
-    if (!store_open(&t->store, t->arena, t->recipe->checkpoint.folder, err)) return false;
+    if (!store_open(&t->store, t->model_arena, t->recipe->checkpoint.folder, err)) return false;
     const char *file = str_fmt(t->arena, "%s/state.json", store_path(t->store)).p;
     Str text;
     json_error_t e;

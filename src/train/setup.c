@@ -71,20 +71,20 @@ static bool fresh_model(Trainer *t, Err *err) {
                        "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
                        STRF(r->model.json), (long long)V, r->model.family, (int)t->words.end);
     if (!config_parse(&c, json, r->path, err)) return false;
-    model_init(&t->model, t->arena, &c, r->model.initializer_range, r->seed);
+    model_init(&t->model, t->model_arena, &c, r->model.initializer_range, r->seed);
     return true;
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
 static bool stored_model(Trainer *t, Err *err) {
-    if (!model_open(&t->model, t->arena, t->store, err)) return false;
-    model_train(t->model, t->arena);
+    if (!model_open(&t->model, t->model_arena, t->store, err)) return false;
+    model_train(t->model, t->model_arena);
     return true;
 }
 
 static bool model_start(Trainer *t, bool resumed, Err *err) {
     const Recipe *r = t->recipe;
-    if (!resumed && r->init_from[0] && !store_open(&t->store, t->arena, r->init_from, err))
+    if (!resumed && r->init_from[0] && !store_open(&t->store, t->model_arena, r->init_from, err))
         return false;
     if (t->store ? !stored_model(t, err) : !fresh_model(t, err)) return false;
     const Config *c = &t->model->cfg;
@@ -95,34 +95,7 @@ static bool model_start(Trainer *t, bool resumed, Err *err) {
                (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->words.tok));
 }
 
-/* ---- plan and work memory -------------------------------------------------------------------- */
-
-static bool plan_start(Trainer *t, Err *err) {
-    const Recipe *r = t->recipe;
-    PlanSpec s = plan_defaults(t->model);
-    s.act = r->act;
-    s.kv = r->act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
-    s.mla = MLA_EXPANDED;
-    s.rows = s.logit_rows = r->batch.micro;
-    s.spans = r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
-    s.positions = r->batch.sequence;
-    s.training = true;
-    return plan_new(&t->plan, t->arena, t->model, &s, 0, t->team, err);
-}
-
-static void buffers_new(Trainer *t) {
-    const int64_t N = t->recipe->batch.micro;
-    Arena *a = t->arena;
-    t->n_micro = t->recipe->batch.tokens / N;
-    t->micro = PUSH(a, Packed, t->n_micro);
-    for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
-    t->span = PUSH(a, Span, t->plan->spec.spans);
-    t->want = PUSH(a, int32_t, N);
-    for (int64_t i = 0; i < N; i++) t->want[i] = (int32_t)i;
-    t->logits = PUSH(a, float, N * t->model->cfg.V);
-    t->logprob = PUSH(a, float, N);
-    t->square = PUSH(a, double, t->model->n_params);
-}
+/* ---- rows, plan and work memory -------------------------------------------------------------- */
 
 static bool loaders_new(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
@@ -132,6 +105,40 @@ static bool loaders_new(Trainer *t, Err *err) {
                              (LoaderState){0}, err));
 }
 
+static int64_t most_spans(const Recipe *r) {
+    return r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
+}
+
+static void rows_new(Trainer *t) {
+    const int64_t N = t->recipe->batch.micro;
+    Arena *a = t->arena;
+    t->n_micro = t->recipe->batch.tokens / N;
+    t->micro = PUSH(a, Packed, t->n_micro);
+    for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
+    t->span = PUSH(a, Span, most_spans(t->recipe));
+    t->want = PUSH(a, int32_t, N);
+    for (int64_t i = 0; i < N; i++) t->want[i] = (int32_t)i;
+    t->logprob = PUSH(a, float, N);
+    t->square = PUSH(a, double, t->model->n_params);
+}
+
+/* Last, so that the budget holds what is there already. */
+static bool plan_start(Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    PlanSpec s = plan_defaults(t->model);
+    s.act = r->act;
+    s.kv = r->act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
+    s.mla = MLA_EXPANDED;
+    s.rows = s.logit_rows = r->batch.micro;
+    s.spans = most_spans(r);
+    s.positions = r->batch.sequence;
+    s.training = true;
+    s.results = arena_used(t->arena);
+    if (!plan_new(&t->plan, t->model_arena, t->model, &s, 0, t->team, err)) return false;
+    t->logits = PUSH(t->model_arena, float, s.rows * t->model->cfg.V);
+    return true;
+}
+
 static bool trainer_build(Trainer *t, Err *err) {
     bool resumed;
     if (!words_open(&t->words, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
@@ -139,9 +146,9 @@ static bool trainer_build(Trainer *t, Err *err) {
     if (!shards_open(t, err)) return false;
     t->start = (LoaderState){.seed = t->recipe->seed};
     if (resumed && !resume_state(t, err)) return false;
-    if (!model_start(t, resumed, err) || !plan_start(t, err) || !loaders_new(t, err)) return false;
-    buffers_new(t);
-    return !resumed || resume_moments(t, err);
+    if (!model_start(t, resumed, err) || !loaders_new(t, err)) return false;
+    rows_new(t);
+    return plan_start(t, err) && (!resumed || resume_moments(t, err));
 }
 
 bool trainer_open(Trainer **out, const Recipe *r, int64_t lanes, Err *err) {
@@ -149,6 +156,7 @@ bool trainer_open(Trainer **out, const Recipe *r, int64_t lanes, Err *err) {
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
                    .arena = a,
+                   .model_arena = arena_open("model", RUN_BYTES),
                    .scratch = arena_open("checkpoints", SCRATCH_BYTES),
                    .team = team_open(lanes ? lanes : MIN(os_cpus(), 64))};
     if (trainer_build(t, err)) return *out = t, true;
@@ -164,6 +172,7 @@ void trainer_close(Trainer *t) {
     if (t->store) store_close(t->store);
     tokenizer_close(t->words.tok);
     arena_close(t->scratch);
+    arena_close(t->model_arena);
     arena_close(t->arena); /* t itself lies in it */
 }
 

@@ -28,7 +28,8 @@ static void micro_batch(Lane l, Trainer *t, const Packed *b) {
     const int64_t V = t->model->cfg.V;
     batch_begin(l, t, b);
     model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
-    if (t->out.nan) { /* a router met NaN: all lanes know, the step is void */
+    lane_sync(l);     /* lane 0 writes out.nan */
+    if (t->out.nan) { /* a router met NaN: the step is void */
         if (l.i == 0) t->stats.loss = NAN;
         return;
     }

@@ -15,7 +15,9 @@ typedef struct Words {
 
 struct Trainer {
     const Recipe *recipe;
-    Arena *arena, *scratch; /* for the whole run; emptied after each use */
+    Arena *arena;       /* text, rows, tokenizer, and this struct */
+    Arena *model_arena; /* model, plan, logits */
+    Arena *scratch;     /* emptied after each use */
     Team *team;
     Words words;
     Shard train, valid; /* valid.tokens 0: none */
