@@ -200,6 +200,8 @@ bool os_allow_amx(void);                        /* asks the kernel for AMX tiles
 int64_t os_memory_free(void), os_memory_peak(void);     /* bytes available; own peak RSS */
 const char *os_env(const char *name);           /* NULL when unset or empty */
 bool os_is_tty(int fd);
+/* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
+void os_claim_std(void);
 int64_t os_columns(void);                       /* terminal width, 80 when unknown */
 void os_catch_interrupt(void);                  /* SIGINT, SIGTERM: set a flag; twice: die */
 bool os_interrupted(void);

@@ -11,6 +11,7 @@ void check_failed(const char *file, int line, const char *what) {
     abort();
 }
 
+/* Names and texts from files stand in messages: no byte of them may command a terminal. */
 bool err_set(Err *err, ErrCode code, const char *fmt, ...) {
     CHECK(code != ERR_NONE);
     if (err->code != ERR_NONE) return false;
@@ -19,6 +20,8 @@ bool err_set(Err *err, ErrCode code, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
+    for (char *p = err->msg; *p; p++)
+        if ((*p > 0 && *p < ' ') || *p == 0x7f) *p = '?';
     return false;
 }
 

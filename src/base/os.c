@@ -58,13 +58,19 @@ void *os_reserve(int64_t bytes) {
 
 void os_release(void *p, int64_t bytes) { CHECK(munmap(p, (size_t)bytes) == 0); }
 
-/* Opens a file for reading; a folder is refused here, where the message is a clear one. */
+static bool not_a_file(Err *err, const char *doing, const char *path, const struct stat *st) {
+    return err_set(err, ERR_IO, "cannot %s %s: it is a %s, a plain file is wanted", doing, path,
+                   S_ISDIR(st->st_mode) ? "folder" : S_ISFIFO(st->st_mode) ? "pipe" : "device");
+}
+
+/* Opens a file for reading; a folder is refused here, where the message is a clear one. A pipe is
+ * opened without waiting for somebody to write into it: one that nobody has opened is empty. */
 static int open_file(const char *path, struct stat *st, Err *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, st) < 0) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, st) < 0 || fcntl(fd, F_SETFL, 0) < 0) {
         os_error(err, "open", path);
     } else if (S_ISDIR(st->st_mode)) {
-        err_set(err, ERR_IO, "cannot read %s: it is a folder, a file is wanted", path);
+        not_a_file(err, "read", path, st);
     } else return fd;
     if (fd >= 0) close(fd);
     return -1;
@@ -75,6 +81,10 @@ bool os_map(Map *m, const char *path, Err *err) {
     *m = (Map){(const uint8_t *)"", 0};
     int fd = open_file(path, &st, err);
     if (fd < 0) return false;
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return not_a_file(err, "map", path, &st);
+    }
     void *p = st.st_size ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     bool fine = p != MAP_FAILED || os_error(err, "map", path);
     close(fd);
@@ -183,6 +193,11 @@ static bool sync_folder(const char *path, Err *err) {
 
 OutFile *os_create(Arena *a, const char *path, Err *err) {
     static _Atomic uint32_t counter;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { /* the rename would put it out of the way */
+        not_a_file(err, "write", path, &st);
+        return NULL;
+    }
     OutFile *o = PUSH(a, OutFile, 1);
     o->path = str_copy(a, str_of(path)).p;
     /* Process and counter make the name our own; O_EXCL and another try take care of what a
@@ -388,6 +403,13 @@ const char *os_env(const char *name) {
 }
 
 bool os_is_tty(int fd) { return isatty(fd); }
+
+/* Numbers that the caller left closed are given away: reading is at its end, writing fails. */
+void os_claim_std(void) {
+    int fd;
+    while ((fd = open("/dev/null", O_RDONLY)) >= 0 && fd <= 2) continue;
+    if (fd > 2) close(fd);
+}
 
 int64_t os_columns(void) {
     struct winsize w;

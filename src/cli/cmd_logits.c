@@ -108,7 +108,8 @@ static void company_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, in
     }
 }
 
-static void walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, int64_t main,
+/* False where a router met NaN: what the step gave is void. */
+static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, int64_t main,
                      float *result) {
     Arena *a = s->arena;
     const Config *c = &s->model->cfg;
@@ -119,7 +120,7 @@ static void walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
     if (job->hidden) step.out.hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
     progress_start(&bar, "logits", "tokens", T);
-    while (walk[main].at < T && !os_interrupted()) {
+    while (walk[main].at < T && !step.out.nan && !os_interrupted()) {
         int64_t at = walk[main].at;
         Batch *b = &step.batch;
         int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
@@ -134,6 +135,7 @@ static void walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
         progress_at(&bar, walk[main].at, NULL);
     }
     progress_end(&bar);
+    return !step.out.nan;
 }
 
 static bool job_ids(const Job *job, Arena *a, int32_t **ids, int64_t *n, int64_t V, Err *err) {
@@ -173,10 +175,10 @@ static bool logits(const Job *job, const char *path, Err *err) {
                 CHECK(kv_open(pages, &walk[i].kv) && kv_reserve(pages, &walk[i].kv, walk[i].n));
             int64_t dim[3] = {c->L + 2, T, c->C}, flat[2] = {T, c->V};
             float *result = PUSH(s.arena, float, job->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
-            walk_all(&s, job, walk, n, main, result);
-            ok = os_interrupted()
-                     ? err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written")
-                     : npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
+            ok = walk_all(&s, job, walk, n, main, result) || speech_void(err);
+            if (ok && os_interrupted())
+                ok = err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written");
+            ok = ok && npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
                                  job->hidden ? 3 : 2, err);
         }
     }

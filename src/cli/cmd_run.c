@@ -89,6 +89,7 @@ static bool run(const Job *job, const char *path, Err *err) {
     bool ok = session_open(&s, path, &job->model, &plan, err);
     Err no_tokenizer = {0}; /* ids need none: without one there is just no text */
     ok = ok && (session_tokenizer(&s, job->ids ? &no_tokenizer : err) || job->ids);
+    if (no_tokenizer.code) log_at(LOG_WARN, "there will be ids and no text: %s", no_tokenizer.msg);
     Ids prompt = {.a = s.arena};
     SpeechSpec spec = {job->max_tokens, sampling_of(&job->sampling), job->raw || job->ids,
                        job->ignore_end, job->json};

@@ -82,8 +82,7 @@ static int man(void) {
     return 0;
 }
 
-int main(int argc, char **argv) {
-    float_mode_set();
+static int command(int argc, char **argv) {
     if (argc < 2) return usage(stderr), 2;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return usage(stdout), 0;
@@ -93,4 +92,14 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "lisao: there is no command \"%s\". `lisao --help` lists them.\n", argv[1]);
     return 2;
+}
+
+/* What was printed counts only once it has arrived: a full disk behind stdout is a failure. */
+int main(int argc, char **argv) {
+    os_claim_std();
+    float_mode_set();
+    int code = command(argc, argv);
+    bool arrived = fflush(stdout) == 0 && !ferror(stdout);
+    if (!arrived) fputs("lisao: standard output took not all of what was printed\n", stderr);
+    return code == 0 && !arrived ? 1 : code;
 }

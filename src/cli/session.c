@@ -8,6 +8,7 @@ enum { SESSION_BYTES_LOG2 = 46 }; /* address space reserved, not memory */
 
 bool model_path(Arena *a, const char **path, const char *model, Err *err) {
     *path = model;
+    if (!model || !*model) return err_set(err, ERR_USAGE, "the name of the model is empty");
     if (os_exists(model)) return true;
     const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
     Str folder = cache ? str_fmt(a, "%s/lisao/models", cache)

@@ -37,7 +37,7 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
         p->token[p->n++] = t;
-        decoder_push(&p->decoder, t.id, &p->piece);
+        if (p->s->tok) decoder_push(&p->decoder, t.id, &p->piece);
     }
     if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
     p->finish = finish;

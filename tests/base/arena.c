@@ -135,6 +135,9 @@ static void test_err(void **state) {
     memset(text, 'x', sizeof text);
     err_set(&cut, ERR_IO, "%.*s", (int)sizeof text, text);
     assert_int_equal(strlen(cut.msg), sizeof cut.msg - 1);
+    Err terminal = {0};
+    err_set(&terminal, ERR_FORMAT, "tensor %s", "\033[2Jred\r\n\x7f\xc3\xa9");
+    assert_string_equal(terminal.msg, "tensor ?[2Jred???\xc3\xa9");
 }
 
 int test_arena(void) {

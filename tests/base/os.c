@@ -198,6 +198,65 @@ static void test_messages(void **state) {
     assert_false(os_remove(p->file, &d));
 }
 
+/* Pipes and devices: never waited for, never mapped, never replaced by a file. */
+static void test_not_files(void **state) {
+    Place *p = *state;
+    Map m;
+    Str s;
+    Err map = {0}, write = {0}, read = {0};
+    struct stat st;
+    assert_int_equal(mkfifo(p->file, 0666), 0);
+    assert_false(os_map(&m, p->file, &map));
+    assert_non_null(strstr(map.msg, "it is a pipe"));
+    assert_null(os_create(p->a, p->file, &write));
+    assert_non_null(strstr(write.msg, "it is a pipe"));
+    assert_true(os_read(p->a, &s, p->file, 100, &read) && s.n == 0);
+    assert_true(stat(p->file, &st) == 0 && S_ISFIFO(st.st_mode));
+    assert_null(os_create(p->a, "/dev/null", &read));
+    assert_non_null(strstr(read.msg, "it is a device"));
+    assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
+}
+
+/* A pipe that is being written is read to its end. */
+static void test_slow_pipe(void **state) {
+    Place *p = *state;
+    int pipes[2];
+    Str s;
+    Err err = {0};
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 3; i++) {
+            usleep(20000);
+            if (write(pipes[1], "abc", 3) != 3) _exit(1);
+        }
+        _exit(0);
+    }
+    close(pipes[1]);
+    const char *path = str_fmt(p->a, "/dev/fd/%d", pipes[0]).p;
+    assert_true(os_read(p->a, &s, path, 100, &err) && str_eq(s, STR("abcabcabc")));
+    close(pipes[0]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* Files that are opened take none of the numbers 0 to 2, even when these were closed. */
+static void test_std(void **state) {
+    Place *p = *state;
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        Err err = {0};
+        close(0), close(1), close(2);
+        os_claim_std();
+        bool kept = write_file(p->a, p->file, "mine", 4, &err) && write(1, "x", 1) < 0
+                    && write(2, "x", 1) < 0 && open("/dev/null", O_RDONLY) > 2;
+        _exit(kept ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_content(p, p->file, "mine");
+}
+
 static void test_folders(void **state) {
     Place *p = *state;
     Err err = {0};
@@ -354,6 +413,7 @@ int test_os(void) {
         IN_PLACE(test_write_read), IN_PLACE(test_append),          IN_PLACE(test_abandon),
         IN_PLACE(test_stale_temp), IN_PLACE(test_write_faults),    IN_PLACE(test_read_faults),
         IN_PLACE(test_limits),     IN_PLACE(test_stdin),           IN_PLACE(test_messages),
+        IN_PLACE(test_not_files),  IN_PLACE(test_slow_pipe),       IN_PLACE(test_std),
         IN_PLACE(test_folders),    IN_PLACE(test_two_writers),     IN_PLACE(test_killed_writer),
         IN_PLACE(test_interrupt),  cmocka_unit_test(test_machine),
     };
