@@ -293,6 +293,7 @@ bool gguf_parse(Store *s, Map m, Err *err) {
 
 static bool entry_find(const Store *s, const char *key, Entry *e) {
     int64_t i = names_find(&s->keys, str_of(key));
+    *e = (Entry){0};
     if (i < 0) return false;
     Cursor c = cursor_at(s, s->key_at[i], NULL);
     *e = entry_head(&c);

@@ -89,16 +89,19 @@ static Level winner(size_t at) {
 void kern_print(Buf *out) {
     char name[64];
     cpu_name(name);
-    buf_fmt(out, "CPU      %s, %lld in use\n", name, (long long)os_cpus());
-    buf_fmt(out, "level    %s\n", level_name(in_force));
+    buf_fmt(out, "CPU          %s, %lld in use\n", name, (long long)os_cpus());
+    buf_fmt(out, "level        %s\n", level_name(in_force));
     for (Level v = LEVEL_REF; v < LEVEL_N; v++) {
         const char *why = left_out[v] ? left_out[v] : below(v, in_force) ? NULL : "only by name";
         if (why) buf_fmt(out, "  without %s: %s\n", level_name(v), why);
     }
-    buf_fmt(out, "kernels ");
+    for (Level v = LEVEL_REF; v <= in_force; v++) {
+        int64_t n = 0;
 #define X(field, ret, params)                                                                      \
-    buf_fmt(out, " " #field ":%s", level_name(winner(offsetof(Kern, field))));
-    KERN_LIST(X)
+    if (winner(offsetof(Kern, field)) == v)                                                        \
+        buf_fmt(out, "%s%s", n++ % 8 ? " " : n > 1 ? "\n             " : "kernels      ", #field);
+        KERN_LIST(X)
 #undef X
-    buf_fmt(out, "\n");
+        if (n) buf_fmt(out, " (%s)\n", level_name(v));
+    }
 }
