@@ -108,9 +108,10 @@ static inline Sampling sampling_of(const SamplingOpts *o) {
     return (Sampling){(float)o->temperature, o->top_k, (float)o->top_p, (uint64_t)o->seed};
 }
 
-/* One line of stdin without its end, in `b` (emptied first); false at the end of input or when
- * interrupted. */
-bool line_read(Buf *b);
+/* One line of stdin without its end, in `b` (emptied first); false at the end of input, when
+ * interrupted, and with an Err when it is longer than LINE_BYTES. */
+enum { LINE_BYTES = 1 << 28 };
+bool line_read(Buf *b, Err *err);
 
 int cmd_run(int argc, char **argv);
 int cmd_chat(int argc, char **argv);

@@ -90,8 +90,8 @@ static void talk_close(Talk *t) {
     if (t->words) arena_close(t->words);
 }
 
-static void talk(Talk *t, const Job *job) {
-    Arena *a = arena_open("line", (int64_t)1 << 30);
+static bool talk(Talk *t, const Job *job, Err *end) {
+    Arena *a = arena_open("line", 4ll * LINE_BYTES);
     Buf line = {.a = a};
     bool tty = os_is_tty(0) && os_is_tty(1);
     if (tty)
@@ -100,7 +100,7 @@ static void talk(Talk *t, const Job *job) {
     talk_clear(t, job->system);
     for (;;) {
         if (tty) printf("\n> "), fflush(stdout);
-        if (!line_read(&line)) break;
+        if (!line_read(&line, end)) break;
         Str s = buf_str(&line);
         Err err = {0};
         if (s.n == 0) continue;
@@ -114,6 +114,7 @@ static void talk(Talk *t, const Job *job) {
     }
     if (tty) printf("\n");
     arena_close(a);
+    return end->code == ERR_NONE;
 }
 
 int cmd_chat(int argc, char **argv) {
@@ -143,7 +144,7 @@ int cmd_chat(int argc, char **argv) {
     bool ok = argc == 2
                   ? talk_open(&t, &job, argv[1], &err)
                   : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
-    if (ok) talk(&t, &job);
+    ok = ok && talk(&t, &job, &err);
     if (ok && os_interrupted()) ok = err_set(&err, ERR_INTERRUPTED, "interrupted");
     talk_close(&t);
     return ok ? 0 : command_failed(&c, &err);

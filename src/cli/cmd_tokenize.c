@@ -59,9 +59,9 @@ static bool decode_line(const Job *job, const json_t *object, Err *err) {
 
 static bool lines(Job *job, Err *err) {
     bool ok = true;
-    Arena *a = arena_open("input", (int64_t)1 << 34);
+    Arena *a = arena_open("input", 4ll * LINE_BYTES);
     Buf line = {.a = a};
-    while (ok && line_read(&line)) {
+    while (ok && line_read(&line, err)) {
         json_error_t at;
         job->number++;
         json_t *j = json_loadb(line.p ? line.p : "", (size_t)line.n,
@@ -77,7 +77,7 @@ static bool lines(Job *job, Err *err) {
         arena_pop(job->line, m);
     }
     arena_close(a);
-    return ok;
+    return err->code == ERR_NONE;
 }
 
 static bool one_text(const Job *job, Err *err) {

@@ -192,9 +192,14 @@ bool session_chat(Session *s, Chat *chat, Err *err) {
 
 /* ---- input ---------------------------------------------------------------------------------- */
 
-bool line_read(Buf *b) {
+bool line_read(Buf *b, Err *err) {
     int c;
     b->n = 0;
-    while ((c = getc(stdin)) != EOF && c != '\n') buf_add(b, (Str){(const char[]){(char)c}, 1});
+    while ((c = getc(stdin)) != EOF && c != '\n') {
+        if (b->n == LINE_BYTES)
+            return err_set(err, ERR_LIMIT, "a line of standard input has more than %d bytes",
+                           LINE_BYTES);
+        buf_add(b, (Str){(const char[]){(char)c}, 1});
+    }
     return (c != EOF || b->n > 0) && !os_interrupted();
 }

@@ -254,6 +254,7 @@ static bool config_check(Reader *r) {
             && require(r, c->C % c->H == 0,
                        "hidden_size must divide by num_attention_heads without head_dim"))
             c->D = c->C / c->H;
+        require(r, c->D <= 1024, "a head has 1024 numbers at most");
         c->rope.dim = c->D;
     }
     require(r, c->H % c->G == 0, "query heads must divide by key/value heads");
@@ -506,6 +507,9 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
     return !r.bad && config_check(&r);
 }
 
+/* Released ones have some kilobytes; parsed, a text may take thirty times its size. */
+enum { CONFIG_BYTES = 4 << 20 };
+
 bool config_read(Config *c, const Store *s, Err *err) {
     if (store_kind(s) == STORE_GGUF) return gguf_config(c, s, err);
     Arena *a = arena_open("config.json", 256 << 20);
@@ -514,6 +518,9 @@ bool config_read(Config *c, const Store *s, Err *err) {
     if (ok && !json.n)
         ok = err_set(err, ERR_FORMAT, "%s: there is no config.json beside the tensors; give the "
                      "folder that has both", store_path(s));
+    if (ok && json.n > CONFIG_BYTES)
+        ok = err_set(err, ERR_LIMIT, "%s/config.json has %lld bytes: at most %d are read",
+                     store_path(s), (long long)json.n, CONFIG_BYTES);
     if (ok) ok = config_parse(c, json, str_fmt(a, "%s/config.json", store_path(s)).p, err);
     arena_close(a);
     return ok;

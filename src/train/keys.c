@@ -101,13 +101,21 @@ static bool out_of_range(const Key *k, Str value, const char *from, Err *err) {
                    STRF(value), k->lo, k->hi);
 }
 
+/* YAML 1.1 reads 010 as 8, YAML 1.2 as 10: neither is guessed. */
+static bool leads_with_zero(Str s) {
+    if (s.n && s.p[0] == '-') s.p++, s.n--;
+    return s.n > 1 && s.p[0] == '0' && s.p[1] >= '0' && s.p[1] <= '9';
+}
+
 static bool count_read(int64_t *out, const Key *k, Str value, const char *from, Err *err) {
-    if (!str_i64(value, out)) return refuse(k, value, from, "a whole number", err);
+    if (leads_with_zero(value) || !str_i64(value, out))
+        return refuse(k, value, from, "a whole number", err);
     return ((double)*out >= k->lo && (double)*out <= k->hi) || out_of_range(k, value, from, err);
 }
 
 static bool number_read(double *out, const Key *k, Str value, const char *from, Err *err) {
-    if (!str_f64(value, out)) return refuse(k, value, from, "a number", err);
+    if (leads_with_zero(value) || !str_f64(value, out))
+        return refuse(k, value, from, "a number", err);
     return (*out >= k->lo && *out <= k->hi) || out_of_range(k, value, from, err);
 }
 

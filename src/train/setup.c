@@ -63,6 +63,17 @@ static bool shards_open(Trainer *t, Err *err) {
 
 /* ---- model ----------------------------------------------------------------------------------- */
 
+/* Asked before masters are made, which the plan counts only when they are there. A number has a
+ * master, a gradient and two moments. */
+static bool masters_fit(const Config *c, Err *err) {
+    const int64_t count = config_count(c), free = os_memory_free();
+    return count <= free / 16
+           || err_set(err, ERR_LIMIT,
+                      "a model of these sizes has %lld numbers, %.0f MB in training, and %.0f MB "
+                      "are free: make it smaller",
+                      (long long)count, 16e-6 * (double)count, 1e-6 * (double)free);
+}
+
 static bool fresh_model(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     Config c;
@@ -70,14 +81,16 @@ static bool fresh_model(Trainer *t, Err *err) {
     Str json = str_fmt(t->arena,
                        "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
                        STRF(r->model.json), (long long)V, r->model.family, (int)t->words.end);
-    if (!config_parse(&c, json, r->path, err)) return false;
+    if (!config_parse(&c, json, r->path, err) || !masters_fit(&c, err)) return false;
     model_init(&t->model, t->model_arena, &c, r->model.initializer_range, r->seed);
     return true;
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
 static bool stored_model(Trainer *t, Err *err) {
-    if (!model_open(&t->model, t->model_arena, t->store, err)) return false;
+    if (!model_open(&t->model, t->model_arena, t->store, err)
+        || !masters_fit(&t->model->cfg, err))
+        return false;
     model_train(t->model, t->model_arena);
     return true;
 }

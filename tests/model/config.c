@@ -86,6 +86,7 @@ static const struct { const char *model, *member, *has; ErrCode code;
     {"llama-tiny", "\"hidden_size\": \"48\"", "hidden_size", ERR_FORMAT},
     {"llama-tiny", "\"num_key_value_heads\": 3", "query heads", ERR_FORMAT},
     {"llama-tiny", "\"head_dim\": 13", "even", ERR_FORMAT},
+    {"llama-tiny", "\"head_dim\": null, \"hidden_size\": 6144", "1024 numbers", ERR_FORMAT},
     {"llama-tiny", "\"eos_token_id\": [1, 320]", "end token", ERR_FORMAT},
     {"deepseek-v3-tiny", "\"n_group\": 5", "equal groups", ERR_FORMAT},
     {"deepseek-v3-tiny", "\"topk_group\": 0", "topk_group", ERR_FORMAT},

@@ -253,11 +253,23 @@ static void test_refused(void **state) {
     }
 }
 
+/* A terabyte of masters: refused before the first of them is drawn. */
+static void test_too_large(void **state) {
+    static const char *const set[] = {"model.vocab_size=8388608", "model.hidden_size=4096"};
+    Err err = {0};
+    Trainer *t;
+    Recipe r = tiny_recipe(*state, "llama", set, 2);
+    double start = os_now();
+    assert_false(trainer_open(&t, &r, 1, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_true(os_now() - start < 10);
+}
+
 int whole_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_lanes),  ARENA_TEST(test_levels),        ARENA_TEST(test_what_decides),
         ARENA_TEST(test_micro_batches), ARENA_TEST(test_learns), ARENA_TEST(test_no_allocation),
         ARENA_TEST(test_not_finite), ARENA_TEST(test_run), ARENA_TEST(test_init_from),
-        ARENA_TEST(test_refused)};
+        ARENA_TEST(test_refused), ARENA_TEST(test_too_large)};
     return cmocka_run_group_tests_name("whole", tests, NULL, NULL);
 }
