@@ -3,6 +3,7 @@
  * Invariants: all lanes run the same line; what one lane writes for all (spans, sums) lies between
  * two syncs. Rows are drawn before the lanes start, so the number of targets, by which the mean
  * divides, is known to the first micro-batch. */
+#include "dist/dist.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -43,10 +44,23 @@ static float clip_scale(const Recipe *r, double norm) {
     return clip == 0 || norm <= clip ? 1 : (float)(clip / norm);
 }
 
+/* Gradients and loss of all ranks, summed in the order of the ranks; one rank has them already. */
+static void ranks_join(Lane l, Trainer *t) {
+    if (l.i == 0) {
+        for (int64_t i = 0; i < t->model->n_params; i++) {
+            const Param *p = &t->model->param[i];
+            if (!p->frozen) dist_all_reduce(p->grad, p->count);
+        }
+        dist_all_reduce_f64(&t->stats.loss, 1);
+    }
+    lane_sync(l);
+}
+
 static void step_lanes(Lane l, void *arg) {
     Trainer *t = arg;
     model_zero_grad(l, t->model);
     for (int64_t i = 0; i < t->n_micro; i++) micro_batch(l, t, &t->micro[i]);
+    ranks_join(l, t);
     const double norm = grad_norm(l, t->model, t->square);
     if (l.i == 0) t->stats.grad_norm = norm;
     if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
@@ -73,6 +87,9 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
         loader_next(t->loader, &t->micro[i], r->batch.micro / r->batch.sequence);
         t->stats.targets += t->micro[i].n;
     }
+    double targets = (double)t->stats.targets;
+    dist_all_reduce_f64(&targets, 1);
+    t->stats.targets = (int64_t)targets;
     team_run(t->team, step_lanes, t);
     t->stats.loss /= (double)t->stats.targets;
     if (!isfinite(t->stats.loss) || !isfinite(t->stats.grad_norm)) return step_failed(t, err);
