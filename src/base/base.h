@@ -190,6 +190,10 @@ bool os_append(const char *path, Str bytes, Err *err) CHECKED;
 bool os_mkdir(const char *path, Err *err) CHECKED;      /* parents too; there already is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED;     /* atomic and durable */
 bool os_remove(const char *path, Err *err) CHECKED;     /* a file, or a folder with its files */
+/* Keeps other processes that ask out of a folder, until os_unlock or the end of this one; -1 with
+ * an Err when another is in. File systems without locks let everyone in. */
+int os_lock(const char *folder, Err *err);
+void os_unlock(int lock);
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */

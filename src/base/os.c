@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -299,6 +300,18 @@ bool os_remove(const char *path, Err *err) {
     closedir(dir);
     return rmdir(path) == 0 || os_error(err, "remove", path);
 }
+
+int os_lock(const char *folder, Err *err) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return os_error(err, "open", folder), -1;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return fd;
+    close(fd);
+    err_set(err, ERR_IO, "%s: another process is writing into this folder: wait for its end, or "
+            "choose another folder", folder);
+    return -1;
+}
+
+void os_unlock(int lock) { close(lock); }
 
 bool os_exists(const char *path) { return access(path, F_OK) == 0; }
 

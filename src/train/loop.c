@@ -89,7 +89,10 @@ bool train_run(const Recipe *r, int64_t lanes, Err *err) {
     Trainer *t;
     os_catch_interrupt();
     if (!trainer_open(&t, r, lanes, err)) return false;
-    const bool ok = run(t, err);
+    const char *folder = r->checkpoint.folder;
+    const int lock = os_mkdir(folder, err) ? os_lock(folder, err) : -1;
+    const bool ok = lock >= 0 && run(t, err);
+    if (lock >= 0) os_unlock(lock);
     trainer_close(t);
     return ok;
 }

@@ -198,6 +198,20 @@ static void test_messages(void **state) {
     assert_false(os_remove(p->file, &d));
 }
 
+static void test_lock(void **state) {
+    Place *p = *state;
+    Err first = {0}, second = {0}, third = {0}, absent = {0};
+    int lock = os_lock(p->folder, &first);
+    assert_true(lock >= 0);
+    assert_int_equal(os_lock(p->folder, &second), -1);
+    assert_non_null(strstr(second.msg, p->folder));
+    os_unlock(lock);
+    lock = os_lock(p->folder, &third);
+    assert_true(lock >= 0);
+    os_unlock(lock);
+    assert_int_equal(os_lock(p->file, &absent), -1);
+}
+
 /* Pipes and devices: never waited for, never mapped, never replaced by a file. */
 static void test_not_files(void **state) {
     Place *p = *state;
@@ -414,6 +428,7 @@ int test_os(void) {
         IN_PLACE(test_stale_temp), IN_PLACE(test_write_faults),    IN_PLACE(test_read_faults),
         IN_PLACE(test_limits),     IN_PLACE(test_stdin),           IN_PLACE(test_messages),
         IN_PLACE(test_not_files),  IN_PLACE(test_slow_pipe),       IN_PLACE(test_std),
+        IN_PLACE(test_lock),
         IN_PLACE(test_folders),    IN_PLACE(test_two_writers),     IN_PLACE(test_killed_writer),
         IN_PLACE(test_interrupt),  cmocka_unit_test(test_machine),
     };
