@@ -53,13 +53,13 @@ static int64_t share(Lane l, int64_t n, int64_t step) {
     return MIN((units + l.n - 1) / l.n * step, n);
 }
 
-/* Lanes share the panels, so that each weight is read once; where that leaves one lane with more to
- * do than sharing the rows would (few panels, many rows), the rows. */
+/* Few rows: lanes share the panels, so that each weight is read once. Many: the rows, which then lie
+ * in the L2 of the lane that packed them, unless panels are the more even share. */
 static void product_run(Lane l, const Product *t) {
     int64_t n = t->x->n, panels = panels_of(t->m);
     int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * l.n ? PANEL_STEP : 1;
     Range r = {0, n}, p = {0, panels};
-    if (n >= 2 * ROW_STEP * l.n && share(l, n, ROW_STEP) * panels < share(l, panels, step) * n)
+    if (n >= 2 * ROW_STEP * l.n && share(l, n, ROW_STEP) * panels <= share(l, panels, step) * n)
         r = lane_range_by(l, n, ROW_STEP);
     else
         p = lane_range_by(l, panels, step);
