@@ -357,17 +357,25 @@ static void json_router(Reader *r) {
             "as greedy or group_limited_greedy with softmax (deepseek_v2)");
 }
 
+static int64_t json_token(Reader *r, const char *key, const json_t *v) {
+    if (!json_is_integer(v)) bad(r, ERR_FORMAT, key, "is not a token's number");
+    return json_integer_value(v);
+}
+
 static void json_tokens(Reader *r) {
     const json_t *bos = json_object_get(r->object, "bos_token_id");
     const json_t *eos = json_object_get(r->object, "eos_token_id");
     Config *c = r->c;
-    c->bos = json_is_integer(bos) ? json_integer_value(bos) : -1;
-    if (json_is_integer(eos)) c->eos[c->n_eos++] = json_integer_value(eos);
-    if (!json_is_array(eos)) return;
+    c->bos = bos && !json_is_null(bos) ? json_token(r, "bos_token_id", bos) : -1;
+    if (!eos || json_is_null(eos)) return;
+    if (!json_is_array(eos)) {
+        c->eos[c->n_eos++] = json_token(r, "eos_token_id", eos);
+        return;
+    }
     if (json_array_size(eos) > 8)
         return bad(r, ERR_FORMAT, "eos_token_id", "has more than 8 entries");
     for (size_t i = 0; i < json_array_size(eos); i++)
-        c->eos[c->n_eos++] = json_integer_value(json_array_get(eos, i));
+        c->eos[c->n_eos++] = json_token(r, "eos_token_id", json_array_get(eos, i));
 }
 
 static void json_config(Reader *r) {

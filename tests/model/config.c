@@ -88,6 +88,8 @@ static const struct { const char *model, *member, *has; ErrCode code;
     {"llama-tiny", "\"head_dim\": 13", "even", ERR_FORMAT},
     {"llama-tiny", "\"head_dim\": null, \"hidden_size\": 6144", "1024 numbers", ERR_FORMAT},
     {"llama-tiny", "\"eos_token_id\": [1, 320]", "end token", ERR_FORMAT},
+    {"llama-tiny", "\"eos_token_id\": [1, \"2\"]", "eos_token_id", ERR_FORMAT},
+    {"llama-tiny", "\"bos_token_id\": 0.5", "bos_token_id", ERR_FORMAT},
     {"deepseek-v3-tiny", "\"n_group\": 5", "equal groups", ERR_FORMAT},
     {"deepseek-v3-tiny", "\"topk_group\": 0", "topk_group", ERR_FORMAT},
     {"deepseek-v3-tiny", "\"num_experts_per_tok\": 17", "experts per token", ERR_FORMAT},

@@ -42,8 +42,10 @@ bool try_keys(Tokenizer **t, Arena *a, const Store *s, Err *err) {
 
 static bool tokenizer_try(Arena *a, const Store *s, Err *err) {
     Tokenizer *t = NULL;
-    Str json = {0};
-    bool gguf = store_meta_type(s, "tokenizer.ggml.tokens") != META_ABSENT;
+    Str json = {0}, model = {0};
+    bool gguf = store_meta_type(s, "tokenizer.ggml.model") == META_STR
+                && store_meta_str(s, "tokenizer.ggml.model", &model, err)
+                && str_eq(model, STR("gpt2"));
     if (gguf && !try_keys(&t, a, s, err)) return false;
     if (!gguf && !store_json(s, a, "tokenizer.json", &json, err)) return false;
     if (json.n && !tokenizer_open_json(&t, a, json, store_path(s), err)) return false;
