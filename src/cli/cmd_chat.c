@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-enum { TURNS_MAX = 1024 };
+enum { TURNS_MAX = 1024, ANSWER_MAX = 1024 };
+static const char HELP[] = "/clear begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an answer.";
 
 typedef struct Job {
     ModelOpts model;
@@ -51,7 +52,8 @@ static bool turn(Talk *t, Str line, Err *err) {
             "the conversation has %lld tokens and the context is %lld: /clear begins a new one",
             (long long)prompt.n, (long long)t->context);
     Speech p;
-    SpeechSpec spec = {.max_tokens = t->context - prompt.n, .sampling = t->sampling};
+    SpeechSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
+                       .sampling = t->sampling};
     ok = ok && speech_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
     if (ok && p.finish == FINISH_ERROR) ok = speech_void(err);
     if (!ok) {
@@ -63,11 +65,19 @@ static bool turn(Talk *t, Str line, Err *err) {
     if (os_is_tty(1) && p.n > 1)
         printf("%s[%lld tokens, %.0f tokens/s, first after %.2f s%s]%s\n", p.dim ? "\033[2m" : "",
                (long long)p.n, (double)(p.n - 1) / decode, p.first - p.start,
-               p.finish == FINISH_CANCEL ? ", stopped" : "", p.dim ? "\033[0m" : "");
+               p.finish == FINISH_CANCEL   ? ", stopped"
+               : p.finish == FINISH_LENGTH ? ", cut at its length"
+                                           : "",
+               p.dim ? "\033[0m" : "");
     message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
     t->message[t->n - 1].reasoning = p.splitter.thought ? buf_str(&p.reasoning) : (Str){0};
     os_interrupt_clear();
     return true;
+}
+
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
 }
 
 static bool talk_open(Talk *t, const Job *job, const char *path, Err *err) {
@@ -95,20 +105,27 @@ static bool talk(Talk *t, const Job *job, Err *end) {
     Buf line = {.a = a};
     bool tty = os_is_tty(0) && os_is_tty(1);
     if (tty)
-        printf("%s, %s. /clear begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an answer.\n",
-               t->s.path, act_name(t->s.plan->spec.act));
+        printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
     talk_clear(t, job->system);
-    for (;;) {
+    for (int64_t given_up = 0; given_up < 2;) {         /* Ctrl-C at the prompt, twice: enough */
         if (tty) printf("\n> "), fflush(stdout);
-        if (!line_read(&line, end)) break;
+        if (!line_read(&line, end)) {
+            if (!tty || !os_interrupted() || ++given_up == 2) break;
+            os_interrupt_clear();
+            clearerr(stdin);
+            printf("\n(Ctrl-C again, Ctrl-D or /exit leaves)");
+            continue;
+        }
+        given_up = 0;
         Str s = buf_str(&line);
         Err err = {0};
+        while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) s.p++, s.n--;
         if (s.n == 0) continue;
         if (str_eq(s, STR("/exit"))) break;
         if (str_eq(s, STR("/clear")))
             talk_clear(t, job->system);
         else if (s.p[0] == '/')
-            fprintf(stderr, "There is no command %.*s: /clear, /exit.\n", STRF(s));
+            printf("%s\n", HELP);
         else if (!turn(t, s, &err))
             fprintf(stderr, "lisao chat: %s\n", err.msg);
     }
@@ -132,7 +149,8 @@ int cmd_chat(int argc, char **argv) {
         "MODEL",
         "talk with a model in the terminal",
         "A conversation: type, press Enter, read. Lines piped in are answered one after another.",
-        "lisao chat SmolLM2-135M-Instruct.Q4_1\nlisao chat model.gguf --system \"Answer in one "
+        "lisao chat SmolLM2-135M-Instruct.Q4_1 --act a16\nlisao chat model.gguf --system \"Answer "
+        "in one "
         "sentence.\"\n",
         opts,
         COUNT(opts)};

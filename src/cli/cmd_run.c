@@ -137,7 +137,8 @@ int cmd_run(int argc, char **argv) {
         "Prints the model's answer as it is generated. MODEL is a GGUF file, a Hugging Face "
         "folder, a checkpoint folder, "
         "or a name in the cache.",
-        "lisao run SmolLM2-135M-Instruct.Q4_1 --prompt \"What is the capital of France?\"\n"
+        "lisao run SmolLM2-135M-Instruct.Q4_1 --act a16 --prompt \"What is the capital of "
+        "France?\"\n"
         "lisao run model.gguf --raw --prompt \"Once upon a time\" --temperature 0.8 --seed 7\n"
         "lisao run model.gguf --ids 1,2,3 --max-tokens 16 --json\n",
         opts,

@@ -38,8 +38,8 @@ int cmd_train(int argc, char **argv) {
         "train a model from a recipe",
         "Trains on text files, showing loss, tokens/s and the time left. Goes on from the newest "
         "checkpoint of the recipe's folder; Ctrl-C finishes the step and writes one.",
-        "lisao train recipes/tiny.yaml\n"
-        "lisao train recipes/tiny.yaml --set optim.steps=2000 --set optim.lr=1e-3\n",
+        "lisao train recipes/tiny-en.yaml --set data.train=text.txt\n"
+        "lisao train recipes/tiny-en.yaml --set data.train=text.txt --set optim.steps=500\n",
         opts,
         COUNT(opts)};
     int code;

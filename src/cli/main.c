@@ -26,8 +26,8 @@ static void usage(FILE *f) {
         fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fputs("\n`lisao COMMAND --help` explains one; `lisao --version` says which build this "
           "is.\n\nExamples:\n"
-          "  lisao run SmolLM2-135M-Instruct.Q4_1 --prompt \"What is the capital of France?\"\n"
-          "  lisao chat model.gguf\n  lisao train recipes/tiny.yaml\n",
+          "  lisao run SmolLM2-135M-Instruct.Q4_1 --act a16 --prompt \"What is rain?\"\n"
+          "  lisao chat model.gguf\n  lisao train recipes/tiny-en.yaml --set data.train=text.txt\n",
           f);
 }
 

@@ -80,8 +80,11 @@ static bool run(Trainer *t, Err *err) {
     const bool ok = steps_run(t, &bar, err);
     progress_end(&bar);
     if (ok)
-        log_at(LOG_INFO, "step %lld of %lld is done; the model is in %s", (long long)t->step,
-               (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder);
+        log_at(LOG_INFO,
+               "step %lld of %lld is done; the model is in %s. It speaks with\n"
+               "       lisao run %s --raw --prompt \"The \" --max-tokens 60",
+               (long long)t->step, (long long)t->recipe->optim.steps,
+               t->recipe->checkpoint.folder, t->recipe->checkpoint.folder);
     return ok;
 }
 
