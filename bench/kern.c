@@ -2,13 +2,14 @@
  *
  * These machines are shared and their clocks move. So every round times a probe (the instruction
  * that does the work, in registers, on all lanes) and then the product; best and median over the
- * rounds are reported, and the share of product in probe, best of best and median of median. A
- * product is timed as the model calls it: rows packed, weights packed beforehand, lanes joined.
+ * rounds are reported, and the share of product in probe: best of best, median of median, and the
+ * median of the rounds. A product is timed as the model calls it: rows packed, weights packed
+ * beforehand, lanes joined.
  * Shapes read n x k x m: rows, summed, outputs. */
 #include "bench.h"
 #include "kern/kern.h"
 
-/* ---- probes ---------------------------------------------------------------------------------- */
+/* ---- probes --------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 /* 15 independent chains, enough for any latency; the operands are zero. */
@@ -58,7 +59,7 @@ static Probe probe_of(Pack pack) {
 #endif
 }
 
-/* ---- what is measured ------------------------------------------------------------------------ */
+/* ---- what is measured ----------------------------------------------------------------------- */
 
 static int64_t rounds = 100;
 static Team *team;
@@ -83,7 +84,7 @@ static float *noise(Arena *a, int64_t n, uint32_t stream) {
     return x;
 }
 
-/* ---- products -------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------- */
 
 typedef struct Case {
     Pack pack;
@@ -101,6 +102,7 @@ typedef struct Product {
     void *mem;
     int64_t reps;
     Bench time, probe_time;     /* of one product, of one turn of the probe */
+    Bench pair;                 /* probe_time / time of the same round: clocks that move cancel */
 } Product;
 
 enum { PROBE_TURNS = 20000 };
@@ -120,8 +122,10 @@ static void product_round(Lane l, Product *b) {
         linear(l, b->y, c->m, &b->w, 0, &b->rows, STORE_SET);
     }
     if (l.i) return;
-    bench_add(&b->time, (os_now() - t1) / (double)b->reps);
-    bench_add(&b->probe_time, (t1 - t0) / PROBE_TURNS);
+    double time = (os_now() - t1) / (double)b->reps, probe_time = (t1 - t0) / PROBE_TURNS;
+    bench_add(&b->time, time);
+    bench_add(&b->probe_time, probe_time);
+    bench_add(&b->pair, probe_time / time);
 }
 
 static void product_lane(Lane l, void *arg) {
@@ -129,7 +133,8 @@ static void product_lane(Lane l, void *arg) {
     weight_pack(l, b->w.tile, b->w.pack, &b->w, 0, 1);
     for (int64_t i = -3; i < rounds; i++) {
         product_round(l, b);
-        if (i < 0 && l.i == 0) b->time.n = b->probe_time.n = 0;     /* the first ones warm up */
+        /* the first ones warm up */
+        if (i < 0 && l.i == 0) b->time.n = b->probe_time.n = b->pair.n = 0;
     }
 }
 
@@ -156,6 +161,8 @@ static void csv_share(const Product *b, const char *shape, double ops) {
     csv(what, shape, 100 * ops / probe * best, "%");
     snprintf(what, sizeof what, "linear %s share of %s median", b->c.name, b->probe.name);
     csv(what, shape, 100 * ops / probe * median, "%");
+    snprintf(what, sizeof what, "linear %s share of %s pairwise", b->c.name, b->probe.name);
+    csv(what, shape, 100 * ops / probe * bench_median(&b->pair), "%");
 }
 
 static void product_csv(const Product *b) {
@@ -189,7 +196,7 @@ static void product_run(Arena *a, Case c) {
     arena_pop(a, mark);
 }
 
-/* ---- attention, at the shape of SmolLM2-135M: 9 heads on 3, 64 wide -------------------------- */
+/* ---- attention, at the shape of SmolLM2-135M: 9 heads on 3, 64 wide ------------------------- */
 
 enum { Q_WIDE = 9 * 64, KV_WIDE = 3 * 64 };
 
@@ -238,7 +245,7 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
     arena_pop(a, mark);
 }
 
-/* ---- reading memory -------------------------------------------------------------------------- */
+/* ---- reading memory ------------------------------------------------------------------------- */
 
 typedef struct Reading {
     const uint64_t *p;
@@ -274,7 +281,7 @@ static void reading_run(Arena *a, int64_t bytes) {
     arena_pop(a, mark);
 }
 
-/* ---- everything ------------------------------------------------------------------------------ */
+/* ---- everything ----------------------------------------------------------------------------- */
 
 static const Case cases[] = {
     {PACK_BF16, DTYPE_BF16, "bf16", 512, 768, 768},
