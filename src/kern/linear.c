@@ -3,7 +3,7 @@
  * of it can change bits. */
 #include "kern/pack.h"
 
-/* ---- one rectangle of outputs ---------------------------------------------------------------- */
+/* ---- one rectangle of outputs --------------------------------------------------------------- */
 
 typedef struct Product {
     float *y;
@@ -53,8 +53,8 @@ static int64_t share(Lane l, int64_t n, int64_t step) {
     return MIN((units + l.n - 1) / l.n * step, n);
 }
 
-/* Few rows: lanes share the panels, so that each weight is read once. Many: the rows, which then lie
- * in the L2 of the lane that packed them, unless panels are the more even share. */
+/* Few rows: lanes share the panels, so that each weight is read once. Many: the rows, which then
+ * lie in the L2 of the lane that packed them, unless panels are the more even share. */
 static void product_run(Lane l, const Product *t) {
     int64_t n = t->x->n, panels = panels_of(t->m);
     int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * l.n ? PANEL_STEP : 1;
@@ -66,7 +66,7 @@ static void product_run(Lane l, const Product *t) {
     if (r.lo < r.hi && p.lo < p.hi) rect_run(t, r, p);
 }
 
-/* ---- with weights ---------------------------------------------------------------------------- */
+/* ---- with weights --------------------------------------------------------------------------- */
 
 static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
                           StoreMode mode) {
@@ -111,7 +111,7 @@ void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x
     lane_sync(l);
 }
 
-/* ---- gradients of weights -------------------------------------------------------------------- */
+/* ---- gradients of weights ------------------------------------------------------------------- */
 
 /* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is turned, so that its columns
  * are the rows of the product. Both are made in pieces of SIDE rows by SIDE columns, which are
