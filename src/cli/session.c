@@ -159,6 +159,9 @@ bool tokenizer_load(Tokenizer **t, Arena *a, const char *path, Store *store, Err
     return ok;
 }
 
+/* Of a tokenizer_config.json; parsed, a text may take twenty times its size. */
+enum { TEMPLATE_BYTES = 8 << 20 };
+
 /* The template's text: GGUF metadata, or tokenizer_config.json's "chat_template". Empty when
  * there is none. */
 static bool template_find(Session *s, Str *out, Err *err) {
@@ -167,6 +170,10 @@ static bool template_find(Session *s, Str *out, Err *err) {
         return meta_str(s->store, "tokenizer.chat_template", out, err);
     Str json;
     if (!store_json(s->store, s->arena, "tokenizer_config.json", &json, err)) return false;
+    if (json.n > TEMPLATE_BYTES)
+        return err_set(err, ERR_LIMIT,
+                       "%s/tokenizer_config.json has %lld bytes: at most %d are read",
+                       store_path(s->store), (long long)json.n, TEMPLATE_BYTES);
     json_error_t at;
     json_t *j = json.n ? json_loadb(json.p, (size_t)json.n, 0, &at) : NULL;
     if (json.n && !j)
