@@ -143,7 +143,7 @@ static bool job_ids(const Job *job, Arena *a, int32_t **ids, int64_t *n, int64_t
         return err_set(err, ERR_USAGE,
                        "give the token ids with either --ids 1,2,3 or --ids-file FILE");
     Str text = job->ids ? str_of(job->ids) : (Str){0};
-    if (job->ids_file && !os_read(a, &text, job->ids_file, 1 << 28, err)) return false;
+    if (job->ids_file && !os_read(a, &text, job->ids_file, 1 << 24, err)) return false;
     return ids_parse(a, ids, n, text, V, job->ids_file ? job->ids_file : "--ids", err);
 }
 
