@@ -435,9 +435,12 @@ static void gguf_rope(Reader *r) {
     else if (!str_eq(type, STR("none")))
         bad(r, ERR_UNSUPPORTED, "rope.scaling.type", "is neither none nor yarn");
     /* The multiplier is 0.1 * mscale_all_dim in f32; its six digits in decimal are restored. */
-    const Field log = {NULL, "rope.scaling.yarn_log_multiplier", ALL, KIND_F64, 0, 0, 1e3, 0};
-    double v = 0;
-    if (gguf_number_at(r, &log, &v)) c->rope.mscale = c->rope.mscale_all_dim = rint(v * 1e7) / 1e6;
+    static const Field log = {NULL, "rope.scaling.yarn_log_multiplier", ALL, KIND_F64,
+                              AT(rope.mscale_all_dim), 0, 100, -1};
+    fields_read(r, &log, 1);
+    double *all = &c->rope.mscale_all_dim;
+    if (*all < 0) *all = 0;
+    else c->rope.mscale = *all = rint(*all * 1e7) / 1e6;
 }
 
 /* Head sizes of MLA: with the _mla keys as they are; before them key_length meant one head of the

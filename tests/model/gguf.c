@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE
 #include "tests.h"
 #include "model/layer.h"
+#include <math.h>
 #include <stdio.h>
 
 /* ---- a writer -------------------------------------------------------------------------------- */
@@ -241,13 +242,14 @@ static void same_bits(void **state) {
 }
 
 /* One thing wrong with a file of llama-tiny: what, and what the message names. */
-typedef enum Fault { MISSING, SURPLUS, MISSHAPEN, KEY, ARCH } Fault;
+typedef enum Fault { MISSING, SURPLUS, MISSHAPEN, KEY, NAN_KEY, ARCH } Fault;
 static const struct { Fault fault; const char *has;
 } faults[] = {
     {MISSING, "blk.1.attn_v.weight"},
     {SURPLUS, "rope_freqs.weight"},
     {MISSHAPEN, "output_norm.weight"},
     {KEY, "attention.sliding_window"},
+    {NAN_KEY, "rope.scaling.yarn_log_multiplier: is nan"},
     {ARCH, "gemma"},
 };
 
@@ -264,6 +266,7 @@ static void refused(void **state) {
         if (fault == ARCH) key_str(&f, "general.architecture", "gemma");
         else keys_write(&f, &hf.model->cfg, false);
         if (fault == KEY) key_u32(&f, "llama.attention.sliding_window", 8);
+        if (fault == NAN_KEY) key_f32(&f, "llama.rope.scaling.yarn_log_multiplier", NAN);
         for (int64_t j = 0; j < hf.model->n_params; j++) {
             const Param *p = &hf.model->param[j];
             if (fault == MISSING && p == hf.model->layer[1].v) continue;
