@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
 #include <unistd.h>
+#include "support/rig.h"
 #include "tests.h"
 
 typedef struct Victim {
@@ -182,7 +183,7 @@ static void test_gguf_real(void **state) {
 /* Too large to run here; a cut must be refused before that. */
 static void test_gguf_large(void **state) {
     Scratch *s = *state;
-    const char *from = os_env("LISAO_MODEL_SMOLLM2");
+    const char *from = rig_path(s->a, RIG_SMOLLM2);
     if (!full() || !from) skip();
     Victim v = {.whole = bytes_of(s->a, from), .header = 1 << 21};
     v.open = v.file = file_put(s, "model.gguf", v.whole);
