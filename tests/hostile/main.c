@@ -2,6 +2,7 @@
  * what the groups share. */
 #define _DEFAULT_SOURCE
 #include "tests.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -84,6 +85,8 @@ void trial_run(Scratch *s, Trial *fn, void *arg, unsigned seconds) {
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        static const int faults[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
+        for (int64_t i = 0; i < COUNT(faults); i++) signal(faults[i], SIG_DFL); /* not cmocka's */
         alarm(seconds);
         fn(s, arg);
         _exit(0);
