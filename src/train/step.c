@@ -32,6 +32,7 @@ static void micro_batch(Lane l, Trainer *t, const Packed *b) {
     lane_sync(l);     /* lane 0 writes out.nan */
     if (t->out.nan) { /* a router met NaN: the step is void */
         if (l.i == 0) t->stats.loss = NAN;
+        lane_sync(l); /* the next batch_begin sets out anew */
         return;
     }
     loss_back(l, t->logprob, t->logits, b->target, scale, b->n, V);
