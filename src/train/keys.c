@@ -166,6 +166,12 @@ static Str number_text(Arena *a, double x) {
     return str_copy(a, str_of(z));
 }
 
+static bool one_line(Str s) {
+    for (int64_t i = 0; i < s.n; i++)
+        if ((uint8_t)s.p[i] < ' ' || s.p[i] == 0x7f) return false;
+    return true;
+}
+
 /* The value, to where it belongs and as it is printed and compared. */
 static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char *from, void *to,
                        Err *err) {
@@ -176,7 +182,8 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
     case KEY_STR:
         *text = str_copy(a, value);
         if (to) *(const char **)to = text->p;
-        return value.n > 0 || k->initial || refuse(k, value, from, "some text", err);
+        return (one_line(value) && (value.n > 0 || k->initial))
+               || refuse(k, value, from, "some text on one line", err);
     case KEY_CHOICE:
         if (!choice_check(k, value, from, err)) return false;
         *text = str_copy(a, value);

@@ -85,6 +85,7 @@ static void test_refused(void **state) {
         {"lr: 1e-3", "lr: nan", "optim.lr is \"nan\""},
         {"lr: 1e-3", "lr: -1", "optim.lr is -1, expected 0 to 10"},
         {"lr: 1e-3", "lr: 1e-3\n  lr: 2e-3", "already seen: lr"},
+        {"tok.json", "\"a\\nb\"", "tokenizer is \"a?b\", expected some text on one line"},
         {"[0.9, 0.99]", "[0.9]", "Insufficient entries"},
         {"[0.9, 0.99]", "0.9", "SEQUENCE"},
         {"[0.9, 0.99]", "[0.9, 1]", "optim.betas is 1, expected 0 to 0.999999"},
