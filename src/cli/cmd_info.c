@@ -26,11 +26,24 @@ static const char *mla_name(const Model *m, const PlanSpec *p) {
     return !m->cfg.mla ? "none" : p->mla == MLA_EXPANDED ? "expanded" : "absorbed";
 }
 
+/* JSON is UTF-8 and a path is bytes: those that are none of it become question marks. */
+static const char *path_shown(Arena *a, const char *path) {
+    Str rest = str_of(path);
+    char *shown = PUSH(a, char, rest.n + 1), *at = shown;
+    while (rest.n) {
+        int n = utf8_length(rest);
+        memcpy(at, n ? rest.p : "?", (size_t)MAX(n, 1));
+        at += MAX(n, 1);
+        rest.p += MAX(n, 1), rest.n -= MAX(n, 1);
+    }
+    return shown;
+}
+
 static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->model->cfg;
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "path", s->path,
-        "family", family_name(c), "parameters", (json_int_t)model_count(s->model), "file_type",
+        "{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "path",
+        path_shown(s->arena, s->path), "family", family_name(c), "parameters", (json_int_t)model_count(s->model), "file_type",
         dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width", (json_int_t)c->C,
         "heads", (json_int_t)c->H, "experts", (json_int_t)c->E, "vocabulary", (json_int_t)c->V,
         "context", (json_int_t)c->max_positions, "act", act_name(p->act), "kv", dtype_name(p->kv),
