@@ -43,7 +43,8 @@ static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->model->cfg;
     return json_pack(
         "{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "path",
-        path_shown(s->arena, s->path), "family", family_name(c), "parameters", (json_int_t)model_count(s->model), "file_type",
+        path_shown(s->arena, s->path), "family", family_name(c),
+        "parameters", (json_int_t)model_count(s->model), "file_type",
         dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width", (json_int_t)c->C,
         "heads", (json_int_t)c->H, "experts", (json_int_t)c->E, "vocabulary", (json_int_t)c->V,
         "context", (json_int_t)c->max_positions, "act", act_name(p->act), "kv", dtype_name(p->kv),
