@@ -1,8 +1,8 @@
 # Makefile -- builds Lisao. `make help` lists the targets and the variables.
 #
-# One static library a room ($B/libROOM.a from src/ROOM/**/*.c), one program ($B/lisao), one test program a
-# folder of tests/ ($B/tests/ROOM). The flags follow the folder: only src/kern/<isa>/ is compiled beyond the
-# baseline of the architecture. Which room may see which comes from the file `layers`.
+# One static library a module ($B/libROOM.a from src/MODULE/**/*.c), one program ($B/lisao), one test program a
+# folder of tests/ ($B/tests/MODULE). The flags follow the folder: only src/kern/<isa>/ is compiled beyond the
+# baseline of the architecture. Which module may see which comes from the file `layers`.
 
 VERSION = 0.1.0
 CC      = gcc
@@ -16,8 +16,8 @@ comma  := ,
 B       = build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 
 ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-ROOMS  := $(shell sed -n 's/^\([a-z]*\):.*/\1/p' layers)
-BUILT  := $(foreach r,$(ROOMS),$(if $(shell find src/$r -name '*.c' 2>/dev/null | head -n 1),$r))
+MODULES  := $(shell sed -n 's/^\([a-z]*\):.*/\1/p' layers)
+BUILT  := $(foreach r,$(MODULES),$(if $(shell find src/$r -name '*.c' 2>/dev/null | head -n 1),$r))
 
 # ---- flags ------------------------------------------------------------------------------------------------
 
@@ -50,22 +50,22 @@ COMPILE = $(CC) $(OPT) $(CFLAGS) $(SANITIZE) -MMD -MP
 
 # ---- what there is ------------------------------------------------------------------------------------------
 
-# $(call sources,ROOM): its C files; those of another architecture are left out.
+# $(call sources,MODULE): its C files; those of another architecture are left out.
 sources = $(filter-out $(if $(filter x86_64,$(ARCH)),,$(ISA_X86)),$(sort $(shell find src/$1 -name '*.c' 2>/dev/null)))
 objects = $(patsubst %.c,$B/obj/%.o,$1)
 
-NOT_ROOM_TESTS = fuzz golden support
-TESTS  := $(filter-out $(NOT_ROOM_TESTS),$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
+NOT_MODULE_TESTS = fuzz golden support
+TESTS  := $(filter-out $(NOT_MODULE_TESTS),$(patsubst tests/%/,%,$(sort $(dir $(wildcard tests/*/*.c)))))
 FUZZ   := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
 TEST_SH := $(wildcard tests/*/*.sh)
 TEST_BINS  = $(TESTS:%=$B/tests/%) $(FUZZ:%=$B/tests/fuzz_%)
 BENCH_BINS = $(BENCH:%=$B/bench/%)
 
-# $(call below,ROOM): the room, what it may include, and what these stand on; `all but cli` for other names.
+# $(call below,MODULE): the module, what it may include, and what these stand on; `all but cli` for other names.
 may_see = $(shell sed -n 's/^$1: *//p' layers)
 below1  = $(sort $(foreach r,$1,$r $(call may_see,$r)))
-below   = $(if $(filter $1,$(ROOMS)),$(call below1,$(call below1,$1)),$(filter-out cli,$(ROOMS)))
+below   = $(if $(filter $1,$(MODULES)),$(call below1,$(call below1,$1)),$(filter-out cli,$(MODULES)))
 libs_of = $(patsubst %,$B/lib%.a,$(filter $(BUILT),$(call below,$1)))
 SUPPORT = $(if $(wildcard tests/support/*.c),$B/libsupport.a)
 group   = -Wl,--start-group $1 -Wl,--end-group
@@ -78,19 +78,19 @@ help:
 	@echo 'make            builds $$B/lisao'
 	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
 	@echo 'make test-quick the same without the slow groups: under a minute'
-	@echo 'make lint       layers, doors, headers, sizes; no AVX-512 outside its folders'
+	@echo 'make lint       layers, public headers, headers, sizes; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row a measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
 	@echo 'make mutations  puts 30 defects in, one at a time; the tests must find each (docs/mutations.md)'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
-	@echo 'make format     brings lines of more than 100 columns down, by clang-format'
+	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
 	@echo 'make install    copies program and man page under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
 	@echo 'make clean      removes $$B'
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
 	@echo '           V=1 shows the commands'
-	@echo 'One room alone: make $$B/libROOM.a $$B/tests/ROOM, ROOM one of: $(ROOMS)'
+	@echo 'One module alone: make $$B/libROOM.a $$B/tests/MODULE, MODULE one of: $(MODULES)'
 
 tests: $(TEST_BINS)
 
@@ -178,11 +178,11 @@ $B/obj/bench/%.o: bench/%.c $B/flags
 	$Q$(COMPILE) -c -o $@ $<
 
 # A library is made anew so that no object of a file that is gone stays in it.
-define room_rule
+define module_rule
 $B/lib$1.a: $(call objects,$(call sources,$1))
 	@rm -f $$@; ar rcs $$@ $$^
 endef
-$(foreach r,$(BUILT),$(eval $(call room_rule,$r)))
+$(foreach r,$(BUILT),$(eval $(call module_rule,$r)))
 
 $B/libsupport.a: $(call objects,$(sort $(wildcard tests/support/*.c)))
 	@rm -f $@; ar rcs $@ $^
@@ -192,7 +192,7 @@ $B/lisao: $(BUILT:%=$B/lib%.a)
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(call objects,$(call sources,cli)) \
 	    $(call group,$(patsubst %,$B/lib%.a,$(filter-out cli,$(BUILT)))) $(LIBS)
 
-# The program of tests/X sees the rooms that X may see, and tests/support.
+# The program of tests/X sees the modules that X may see, and tests/support.
 define test_rule
 $B/tests/$1: $(call objects,$(sort $(wildcard tests/$1/*.c))) $(call libs_of,$1) $(SUPPORT)
 	@mkdir -p $$(@D)

@@ -1,5 +1,5 @@
 /* bench.h -- what the programs of bench/ share: one CSV row a measurement,
- *     commit,machine,level,lanes,what,shape,value,unit
+ *     commit,machine,level,threads,what,shape,value,unit
  * with the best and the median of many repetitions, since the machines are shared and noisy. */
 #pragma once
 #include "base/base.h"
@@ -8,7 +8,10 @@
 #include <stdlib.h>
 
 enum { BENCH_MAX = 1000 };
-typedef struct Bench { double seconds[BENCH_MAX]; int64_t n; } Bench;
+typedef struct Bench {
+    double seconds[BENCH_MAX];
+    int64_t n;
+} Bench;
 
 static inline int bench_ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -36,9 +39,9 @@ static inline const char *bench_machine(void) {
     return *name ? name : "unknown";
 }
 
-static inline void bench_row(const char *level, int64_t lanes, const char *what, const char *shape,
-                             double value, const char *unit) {
-    printf("%s,%s,%s,%d,%s,%s,%.4g,%s\n", LISAO_COMMIT, bench_machine(), level, (int)lanes, what,
+static inline void bench_row(const char *level, int64_t threads, const char *what,
+                             const char *shape, double value, const char *unit) {
+    printf("%s,%s,%s,%d,%s,%s,%.4g,%s\n", LISAO_COMMIT, bench_machine(), level, (int)threads, what,
            shape, value, unit);
     fflush(stdout);
 }

@@ -1,25 +1,25 @@
-/* kern.c -- how fast the kernels are: kern [LEVEL [LANES [ROUNDS]]], one CSV row a measurement.
+/* kern.c -- how fast the kernels are: kern [LEVEL [THREADS [ROUNDS]]], one CSV row a measurement.
  *
  * These machines are shared and their clocks move. So every round times a probe (the instruction
- * that does the work, in registers, on all lanes) and then the product; best and median over the
+ * that does the work, in registers, on all threads) and then the product; best and median over the
  * rounds are reported, and the share of product in probe: best of best, median of median, and the
  * median of the rounds. A product is timed as the model calls it: rows packed, weights packed
- * beforehand, lanes joined.
+ * beforehand, threads joined.
  * Shapes read n x k x m: rows, summed, outputs. */
 #include "bench.h"
 #include "kern/kern.h"
 
-/* ---- probes --------------------------------------------------------------------------------- */
+/* ---- probes ---------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 /* 15 independent chains, enough for any latency; the operands are zero. */
 #define CHAIN(op, reg, i) op " %%" reg "15, %%" reg "15, %%" reg #i "\n\t"
+/* clang-format off */
 #define CHAINS(op, reg)                                                                            \
-    CHAIN(op, reg, 0)                                                                              \
-    CHAIN(op, reg, 1)                                                                              \
-    CHAIN(op, reg, 2) CHAIN(op, reg, 3) CHAIN(op, reg, 4) CHAIN(op, reg, 5) CHAIN(op, reg, 6)      \
-        CHAIN(op, reg, 7) CHAIN(op, reg, 8) CHAIN(op, reg, 9) CHAIN(op, reg, 10)                   \
-            CHAIN(op, reg, 11) CHAIN(op, reg, 12) CHAIN(op, reg, 13) CHAIN(op, reg, 14)
+    CHAIN(op, reg, 0) CHAIN(op, reg, 1) CHAIN(op, reg, 2) CHAIN(op, reg, 3) CHAIN(op, reg, 4)      \
+    CHAIN(op, reg, 5) CHAIN(op, reg, 6) CHAIN(op, reg, 7) CHAIN(op, reg, 8) CHAIN(op, reg, 9)      \
+    CHAIN(op, reg, 10) CHAIN(op, reg, 11) CHAIN(op, reg, 12) CHAIN(op, reg, 13) CHAIN(op, reg, 14)
+/* clang-format on */
 #define PROBE(name, op, reg)                                                                       \
     static void name(int64_t n) {                                                                  \
         __asm__ volatile("vxorps %%xmm15, %%xmm15, %%xmm15\n"                                      \
@@ -47,8 +47,7 @@ typedef struct Probe {
 static Probe probe_of(Pack pack) {
 #if defined(__x86_64__)
     bool wide = kern_level() >= LEVEL_AVX512, whole = pack == PACK_Q4_1 || pack == PACK_Q8_0;
-    if (wide && pack == PACK_BF16)
-        return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
+    if (wide && pack == PACK_BF16) return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
     if (wide && whole) return (Probe){"vpdpbusd zmm", probe_int8_zmm, CHAIN_N * 128};
     if (wide) return (Probe){"vfmadd231ps zmm", probe_fma_zmm, CHAIN_N * 32};
     if (whole) return (Probe){"vpmaddubsw ymm", probe_maddubs_ymm, CHAIN_N * 64};
@@ -59,13 +58,13 @@ static Probe probe_of(Pack pack) {
 #endif
 }
 
-/* ---- what is measured ----------------------------------------------------------------------- */
+/* ---- what is measured ------------------------------------------------------------------------ */
 
 static int64_t rounds = 100;
 static Team *team;
 
 static void csv(const char *what, const char *shape, double value, const char *unit) {
-    bench_row(level_name(kern_level()), team_lanes(team), what, shape, value, unit);
+    bench_row(level_name(kern_level()), team_threads(team), what, shape, value, unit);
 }
 
 /* Rows for best and median of `amount` in so many seconds. */
@@ -84,7 +83,7 @@ static float *noise(Arena *a, int64_t n, uint32_t stream) {
     return x;
 }
 
-/* ---- products ------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct Case {
     Pack pack;
@@ -101,40 +100,40 @@ typedef struct Product {
     float *x, *y;
     void *mem;
     int64_t reps;
-    Bench time, probe_time;     /* of one product, of one turn of the probe */
-    Bench pair;                 /* probe_time / time of the same round: clocks that move cancel */
+    Bench time, probe_time; /* of one product, of one turn of the probe */
+    Bench pair;             /* probe_time / time of the same round: clocks that move cancel */
 } Product;
 
 enum { PROBE_TURNS = 20000 };
 
-static void product_round(Lane l, Product *b) {
+static void product_round(Thread th, Product *b) {
     const Case *c = &b->c;
     double t0, t1;
-    lane_sync(l);
-    if (b->probe.run) b->probe.run(PROBE_TURNS / 4);     /* a lane that slept is awake after this */
-    lane_sync(l);
+    thread_sync(th);
+    if (b->probe.run) b->probe.run(PROBE_TURNS / 4); /* a thread that slept is awake after this */
+    thread_sync(th);
     t0 = os_now();
     if (b->probe.run) b->probe.run(PROBE_TURNS);
-    lane_sync(l);
+    thread_sync(th);
     t1 = os_now();
     for (int64_t i = 0; i < b->reps; i++) {
-        rows_pack(l, &b->rows, b->w.pack, b->x, c->n, c->k, c->k, b->mem);
-        linear(l, b->y, c->m, &b->w, 0, &b->rows, STORE_SET);
+        rows_pack(th, &b->rows, b->w.pack, b->x, c->n, c->k, c->k, b->mem);
+        linear(th, b->y, c->m, &b->w, 0, &b->rows, STORE_SET);
     }
-    if (l.i) return;
+    if (th.i) return;
     double time = (os_now() - t1) / (double)b->reps, probe_time = (t1 - t0) / PROBE_TURNS;
     bench_add(&b->time, time);
     bench_add(&b->probe_time, probe_time);
     bench_add(&b->pair, probe_time / time);
 }
 
-static void product_lane(Lane l, void *arg) {
+static void product_thread(Thread th, void *arg) {
     Product *b = arg;
-    weight_pack(l, b->w.tile, b->w.pack, &b->w, 0, 1);
+    weight_pack(th, b->w.tile, b->w.pack, &b->w, 0, 1);
     for (int64_t i = -3; i < rounds; i++) {
-        product_round(l, b);
+        product_round(th, b);
         /* the first ones warm up */
-        if (i < 0 && l.i == 0) b->time.n = b->probe_time.n = b->pair.n = 0;
+        if (i < 0 && th.i == 0) b->time.n = b->probe_time.n = b->pair.n = 0;
     }
 }
 
@@ -151,7 +150,7 @@ static void *weight_bytes(Arena *a, DType type, int64_t n) {
 }
 
 static void csv_share(const Product *b, const char *shape, double ops) {
-    double probe = b->probe.ops * (double)team_lanes(team);
+    double probe = b->probe.ops * (double)team_threads(team);
     char what[96];
     snprintf(what, sizeof what, "probe %s", b->probe.name);
     csv_rates(what, shape, probe * 1e-9, &b->probe_time, "GOP/s");
@@ -181,8 +180,8 @@ static void product_csv(const Product *b) {
 static void product_run(Arena *a, Case c) {
     Mark mark = arena_mark(a);
     Product *b = PUSH(a, Product, 1);
-    void *row = c.type == DTYPE_F32 ? (void *)noise(a, c.m * c.k, 1)
-                                    : weight_bytes(a, c.type, c.m * c.k);
+    void *row =
+        c.type == DTYPE_F32 ? (void *)noise(a, c.m * c.k, 1) : weight_bytes(a, c.type, c.m * c.k);
     b->c = c;
     b->probe = probe_of(c.pack);
     b->w = (Weight){.type = c.type, .n = 1, .rows = c.m, .cols = c.k, .row = row, .pack = c.pack};
@@ -191,12 +190,12 @@ static void product_run(Arena *a, Case c) {
     b->y = PUSH(a, float, c.n *c.m);
     b->mem = arena_push(a, rows_bytes(c.pack, c.n, c.k));
     b->reps = 1 + 40000000 / (c.n * c.k * c.m);
-    team_run(team, product_lane, b);
+    team_run(team, product_thread, b);
     product_csv(b);
     arena_pop(a, mark);
 }
 
-/* ---- attention, at the shape of SmolLM2-135M: 9 heads on 3, 64 wide ------------------------- */
+/* ---- attention, at the shape of SmolLM2-135M: 9 heads on 3, 64 wide -------------------------- */
 
 enum { Q_WIDE = 9 * 64, KV_WIDE = 3 * 64 };
 
@@ -209,16 +208,16 @@ typedef struct Attention {
     Bench time;
 } Attention;
 
-static void attention_lane(Lane l, void *arg) {
+static void attention_thread(Thread th, void *arg) {
     Attention *b = arg;
     Span all = {0, b->span.pos + b->span.n, 0, b->span.pages, 0};
-    kv_store(l, &b->a.kv, 0, &all, 1, b->k, KV_WIDE, b->v, KV_WIDE);
+    kv_store(th, &b->a.kv, 0, &all, 1, b->k, KV_WIDE, b->v, KV_WIDE);
     for (int64_t i = 0; i < rounds; i++) {
-        lane_sync(l);
+        thread_sync(th);
         double t = os_now();
         for (int64_t r = 0; r < b->reps; r++)
-            attend(l, b->o, Q_WIDE, NULL, b->q, Q_WIDE, &b->a, &b->span, 1, b->work);
-        if (l.i == 0) bench_add(&b->time, (os_now() - t) / (double)b->reps);
+            attend(th, b->o, Q_WIDE, NULL, b->q, Q_WIDE, &b->a, &b->span, 1, b->work);
+        if (th.i == 0) bench_add(&b->time, (os_now() - t) / (double)b->reps);
     }
 }
 
@@ -234,9 +233,9 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
     b->k = noise(a, T * KV_WIDE, 4);
     b->v = noise(a, T * KV_WIDE, 5);
     b->o = PUSH(a, float, n *Q_WIDE);
-    b->work = arena_push(a, attend_bytes(&b->a, n) * team_lanes(team));
+    b->work = arena_push(a, attend_bytes(&b->a, n) * team_threads(team));
     b->reps = 1 + 500 / n;
-    team_run(team, attention_lane, b);
+    team_run(team, attention_thread, b);
 
     char what[64], shape[64];
     snprintf(what, sizeof what, "attend %s", dtype_name(type));
@@ -245,7 +244,7 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
     arena_pop(a, mark);
 }
 
-/* ---- reading memory ------------------------------------------------------------------------- */
+/* ---- reading memory -------------------------------------------------------------------------- */
 
 typedef struct Reading {
     const uint64_t *p;
@@ -254,18 +253,18 @@ typedef struct Reading {
     uint64_t sum[64][8];
 } Reading;
 
-static void reading_lane(Lane l, void *arg) {
+static void reading_thread(Thread th, void *arg) {
     Reading *b = arg;
-    Range r = lane_range_by(l, b->words, 8);
+    Range r = thread_range_by(th, b->words, 8);
     for (int64_t i = 0; i < rounds; i++) {
         uint64_t s[8] = {0};
-        lane_sync(l);
+        thread_sync(th);
         double t = os_now();
         for (int64_t j = r.lo; j < r.hi; j += 8)
             for (int q = 0; q < 8; q++) s[q] += b->p[j + q];
-        memcpy(b->sum[l.i], s, sizeof s);
-        lane_sync(l);
-        if (l.i == 0) bench_add(&b->time, os_now() - t);
+        memcpy(b->sum[th.i], s, sizeof s);
+        thread_sync(th);
+        if (th.i == 0) bench_add(&b->time, os_now() - t);
     }
 }
 
@@ -275,13 +274,13 @@ static void reading_run(Arena *a, int64_t bytes) {
     char shape[32];
     b->words = bytes / 8;
     b->p = memset(arena_push(a, bytes), 1, (size_t)bytes);
-    team_run(team, reading_lane, b);
+    team_run(team, reading_thread, b);
     snprintf(shape, sizeof shape, "%d MiB", (int)(bytes >> 20));
     csv_rates("read", shape, (double)bytes * 1e-9, &b->time, "GB/s");
     arena_pop(a, mark);
 }
 
-/* ---- everything ----------------------------------------------------------------------------- */
+/* ---- everything ------------------------------------------------------------------------------ */
 
 static const Case cases[] = {
     {PACK_BF16, DTYPE_BF16, "bf16", 512, 768, 768},
@@ -301,7 +300,7 @@ static const Case cases[] = {
 };
 
 static int usage(const char *why) {
-    fprintf(stderr, "kern: %s\nusage: kern [LEVEL [LANES [ROUNDS]]]\n", why);
+    fprintf(stderr, "kern: %s\nusage: kern [LEVEL [THREADS [ROUNDS]]]\n", why);
     return 2;
 }
 
@@ -312,13 +311,13 @@ static bool number(const char *text, int64_t most, int64_t *out) {
 int main(int argc, char **argv) {
     Level level = LEVEL_N;
     Err err = {0};
-    int64_t lanes = os_cpus();
+    int64_t threads = os_cpus();
     if (argc > 1 && !level_of_name(argv[1], &level)) return usage("no such level");
-    if (argc > 2 && !number(argv[2], 64, &lanes)) return usage("LANES is 1..64");
+    if (argc > 2 && !number(argv[2], 64, &threads)) return usage("THREADS is 1..64");
     if (argc > 3 && !number(argv[3], BENCH_MAX, &rounds)) return usage("ROUNDS is 1..1000");
     if (!kern_init(level, &err)) return usage(err.msg);
     Arena *a = arena_open("bench", (int64_t)2 << 30);
-    team = team_open(lanes);
+    team = team_open(threads);
     for (int64_t i = 0; i < COUNT(cases); i++) product_run(a, cases[i]);
     attention_run(a, DTYPE_BF16, 0, 512);
     attention_run(a, DTYPE_BF16, 511, 1);

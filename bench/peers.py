@@ -69,7 +69,7 @@ class Peer:
 
 def ours(binary, model, ids, threads):
     out = subprocess.run([binary, "run", model, "--ids", ",".join(map(str, ids)), "--max-tokens", str(DECODE + 1),
-                          "--temperature", "0", "--ignore-end", "--json", "--lanes", str(threads)],
+                          "--temperature", "0", "--ignore-end", "--json", "--threads", str(threads)],
                          check=True, capture_output=True, text=True).stdout
     r = json.loads(out)
     n = r["usage"]["completion_tokens"]

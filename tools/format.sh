@@ -1,10 +1,10 @@
 #!/bin/sh
-# tools/format.sh [FILE...] -- gives the lines of more than 100 columns to clang-format, and only those: tables
-# and comments that a person has aligned stay as they are. Default: all of src, tests and bench.
+# tools/format.sh [--check] [FILE...] -- lays code out by clang-format 14 and .clang-format; with --check it only
+# names the files that it would change. Default: all of src, tests and bench.
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8
-[ $# -gt 0 ] || set -- $(find src tests bench -name '*.[ch]')
-for f in "$@"; do
-    lines=$(grep -nE '^.{101,}$' "$f" | sed 's/^\([0-9]*\):.*/--lines=\1:\1/')
-    [ -z "$lines" ] || clang-format-14 -i $lines "$f"
-done
+check=
+[ "${1-}" != --check ] || { check=yes; shift; }
+[ $# -gt 0 ] || set -- $(find src tests bench -name '*.[ch]' | sort)
+if [ -z "$check" ]; then exec clang-format-14 -i "$@"; fi
+for f in "$@"; do clang-format-14 "$f" | cmp -s - "$f" || echo "$f:1: make format would change it"; done

@@ -1,11 +1,12 @@
 #!/bin/sh
-# tools/lint.sh [BUILD] -- the rules of the house that a program can check. Prints each offence as
+# tools/lint.sh [BUILD] -- the project rules that a program can check. Prints each offence as
 # file:line: what, and ends with 1 if there was one.
 #
-#   arrows     "room/header.h" only; from outside a room only its door; only along `layers`
+#   arrows     "module/header.h" only; from outside a module only its public header; only along `layers`
 #   seams      system headers only in base/os.c and base/team.c; intrinsics only in kern/<isa>/; malloc only in
 #              base/arena.c; no libm on numeric paths but what IEEE fixes; atomics only where threads meet
-#   sizes      doors < 300 lines, files <= 1200, functions <= 150, lines <= 100 columns; nothing unfinished
+#   sizes      public headers < 300 lines, files <= 1200, functions <= 150, lines <= 100 columns; nothing unfinished
+#   layout     as clang-format 14 has it, where that is installed
 #   objects    no AVX-512 register outside kern/avx512, kern/amx*
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8
@@ -20,19 +21,19 @@ includes() {
     awk '
     FILENAME == "layers" {
         if ($0 !~ /^[a-z]+:/) next
-        room = $1; sub(":", "", room); rooms[room] = 1
-        for (i = 2; i <= NF; i++) may[room, $i] = 1
+        module = $1; sub(":", "", module); modules[module] = 1
+        for (i = 2; i <= NF; i++) may[module, $i] = 1
         next
     }
     function offence(text) { print FILENAME ":" FNR ": " text }
-    FNR == 1 { split(FILENAME, at, "/"); top = at[1]; room = at[2] }
+    FNR == 1 { split(FILENAME, at, "/"); top = at[1]; module = at[2] }
     /^[ \t]*#[ \t]*include[ \t]*"/ {
         split($0, quoted, "\""); path = quoted[2]
         if (path == "gen/commit.h" || top != "src") next
-        if (split(path, p, "/") < 2 || !(p[1] in rooms)) { offence("write \"room/header.h\", not \"" path "\""); next }
-        if (p[1] == room) next
-        if (!((room, p[1]) in may)) { offence(room " may not see " p[1]); next }
-        if (path != p[1] "/" p[1] ".h") offence("use the door " p[1] "/" p[1] ".h, not " path)
+        if (split(path, p, "/") < 2 || !(p[1] in modules)) { offence("write \"module/header.h\", not \"" path "\""); next }
+        if (p[1] == module) next
+        if (!((module, p[1]) in may)) { offence(module " may not see " p[1]); next }
+        if (path != p[1] "/" p[1] ".h") offence("use the public header " p[1] "/" p[1] ".h, not " path)
     }
     /^[ \t]*#[ \t]*include[ \t]*</ && top == "src" {
         sub(/^[^<]*</, ""); sub(/>.*/, "")
@@ -78,7 +79,7 @@ sizes() {
         for (f in lines) {
             if (lines[f] > 1200) print f ":" lines[f] ": the file is too long (1200)"
             n = split(f, p, "/")
-            if (n == 3 && p[1] == "src" && p[3] == p[2] ".h" && lines[f] >= 300) print f ":" lines[f] ": a door has fewer than 300 lines"
+            if (n == 3 && p[1] == "src" && p[3] == p[2] ".h" && lines[f] >= 300) print f ":" lines[f] ": a public header has fewer than 300 lines"
         }
     }' $(sources src tests bench)
     grep -nE '^.{101,}$' $(sources src tests bench) /dev/null | sed 's/:\([0-9]*\):.*/:\1: longer than 100 columns/'
@@ -95,7 +96,9 @@ objects() {
     done
 }
 
-{ includes; words; sizes; objects; } > "$OFFENCES"
+layout() { command -v clang-format-14 > /dev/null && tools/format.sh --check; }
+
+{ includes; words; sizes; layout; objects; } > "$OFFENCES"
 cat "$OFFENCES"
 n=$(wc -l < "$OFFENCES")
 [ "$n" -eq 0 ] && echo "lint: clean" || { echo "lint: $n offences"; exit 1; }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # tools/mutations.sh [WORD] -- are the tests awake? Puts one small defect at a time into a copy of the sources
-# and demands that the tests of a room find it. With WORD: only mutations whose name or file contains it.
+# and demands that the tests of a module find it. With WORD: only mutations whose name or file contains it.
 #
 # A mutation is a sed expression that must change exactly one line, so one that no longer fits the source is
 # noticed. The copy, of the tracked files as they stand, and what is built from it lie in a folder of mktemp.
@@ -10,10 +10,10 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-names=() rooms=() files=() changes=()
-# mutation NAME ROOM FILE SED: tests/ROOM must notice that FILE was changed by SED.
+names=() modules=() files=() changes=()
+# mutation NAME MODULE FILE SED: tests/MODULE must notice that FILE was changed by SED.
 mutation() {
-    case "$1 $3" in *"$only"*) names+=("$1") rooms+=("$2") files+=("$3") changes+=("$4") ;; esac
+    case "$1 $3" in *"$only"*) names+=("$1") modules+=("$2") files+=("$3") changes+=("$4") ;; esac
 }
 only=${1-}
 
@@ -21,7 +21,7 @@ only=${1-}
 
 mutation 'exp: the low part of ln 2 with the wrong sign' base src/base/math.c \
     's/-EXP_LN2_LO, r/EXP_LN2_LO, r/'
-mutation 'lane_range: the remainder is nobody'\''s' base src/base/team.c \
+mutation 'thread_range: the remainder is nobody'\''s' base src/base/team.c \
     's/lo + each + (l.i < more)/lo + each/'
 
 mutation 'rope, ref: a sign' kern src/kern/ref/norm.c \
@@ -32,7 +32,7 @@ mutation 'Q4_1, avx512: swapped nibbles' kern src/kern/avx512/quant.c \
     's/u\.q\[g + 4\] = /u.q[g + 4] = u.q[g]; u.q[g] = /'
 mutation 'product, wide: the sum goes on beyond CUT_K' kern src/kern/wide/blocks.h \
     's/tile_part(b, part, \(.*\), false);/{ tile_part(b, total, \1, true); continue; }/'
-mutation 'gradient of a norm'\''s weight: lanes order the sum' kern src/kern/rowops.c \
+mutation 'gradient of a norm'\''s weight: threads order the sum' kern src/kern/rowops.c \
     '/^static void columns_sum/,/^}/s/i = 0; i < n; i++) {/a = 0; a < l.n; a++) for (int64_t i = a; i < n; i += l.n) {/'
 mutation 'attention: a query sees the key after its own' kern src/kern/attend.c \
     's/c \* CHUNK + 1, CHUNK)/c * CHUNK + 2, CHUNK)/'
@@ -118,9 +118,9 @@ failure() {
     failed=$((failed + 1))
 }
 
-for room in $(printf '%s\n' "${rooms[@]}" | sort -u); do
-    build "$room" && run "$room" && continue
-    failure "$room: its tests are not green as they stand: $(red_tests $? | head -n 1)"
+for module in $(printf '%s\n' "${modules[@]}" | sort -u); do
+    build "$module" && run "$module" && continue
+    failure "$module: its tests are not green as they stand: $(red_tests $? | head -n 1)"
 done
 [ $failed -eq 0 ] || exit 1
 
@@ -140,14 +140,14 @@ for i in "${!names[@]}"; do
     fi
     : > "$log"
     if ! apply; then failure "STALE    $what: does not change exactly one line"
-    elif ! build "${rooms[i]}"; then failure "BROKEN   $what: does not compile"
+    elif ! build "${modules[i]}"; then failure "BROKEN   $what: does not compile"
     else
-        run "${rooms[i]}"
+        run "${modules[i]}"
         mapfile -t red < <(red_tests $?)
-        if [ ${#red[@]} -eq 0 ]; then failure "SURVIVED $what: no test of ${rooms[i]} is red"
+        if [ ${#red[@]} -eq 0 ]; then failure "SURVIVED $what: no test of ${modules[i]} is red"
         else
             more=$((${#red[@]} - 1))
-            echo "red      $what: ${rooms[i]}: ${red[0]}$([ $more -eq 0 ] || echo " and $more more")"
+            echo "red      $what: ${modules[i]}: ${red[0]}$([ $more -eq 0 ] || echo " and $more more")"
             caught=$((caught + 1))
         fi
     fi

@@ -23,11 +23,11 @@
 
 #ifdef HAVE_ASAN
 #include <sanitizer/asan_interface.h>
-#define POISON(p, n) __asan_poison_memory_region(p, n)
+#define POISON(p, n)   __asan_poison_memory_region(p, n)
 #define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
 enum { ZONE = 64 };
 #else
-#define POISON(p, n) ((void)(p), (void)(n))
+#define POISON(p, n)   ((void)(p), (void)(n))
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 enum { ZONE = 0 };
 #endif
@@ -36,7 +36,7 @@ enum { HEAD = 128, LINE = 64, SMALL = 16 };
 
 struct Arena {
     char name[48];
-    int64_t used, dirty, limit;     /* offsets from base */
+    int64_t used, dirty, limit; /* offsets from base */
     uint8_t *base;
 };
 _Static_assert(sizeof(Arena) <= HEAD, "the blocks begin behind the Arena");
@@ -46,8 +46,10 @@ Arena *arena_open(const char *name, int64_t reserve_bytes) {
     int64_t bytes = round_up(HEAD + reserve_bytes + ZONE, 4096);
     Arena *a = os_reserve(bytes);
     if (!a) {
-        fprintf(stderr, "lisao: arena '%s': the system gives no %lld bytes of address space "
-                        "(look at ulimit -v)\n", name, (long long)bytes);
+        fprintf(stderr,
+                "lisao: arena '%s': the system gives no %lld bytes of address space "
+                "(look at ulimit -v)\n",
+                name, (long long)bytes);
         abort();
     }
     snprintf(a->name, sizeof a->name, "%s", name);
@@ -69,7 +71,7 @@ void *arena_try(Arena *a, int64_t bytes) {
     if (end > a->limit) return NULL;
 
     uint8_t *p = a->base + at;
-    int64_t old = MIN(end, a->dirty) - at;      /* the part that was handed out before */
+    int64_t old = MIN(end, a->dirty) - at; /* the part that was handed out before */
     a->used = end;
     a->dirty = MAX(a->dirty, end);
     UNPOISON(p, (size_t)bytes);

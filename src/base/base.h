@@ -1,11 +1,11 @@
-/* base.h -- the door of base/: what every room stands on.
+/* base.h -- the public header of base/: what every module stands on.
  *
  * Promises: nothing here knows about models. Memory comes from arenas only; the operating system is
- * reached through os_* only; threads are the lanes of one Team; numbers are the same bits on every
- * CPU and compiler (no libm beyond fma, sqrt, rint, fabs).
+ * reached through os_* only; the threads of a program are those of one Team; numbers are the same
+ * bits on every CPU and compiler (no libm beyond fma, sqrt, rint, fabs).
  * Ownership: a function that returns memory takes the Arena first, and the arena owns it. A
  * function without an Arena keeps nothing. x_open/x_close own a resource, x_new lives in its arena.
- * Threads: an Arena, a Buf, an Err belong to one thread at a time. Team and Lane: see below.
+ * Threads: an Arena, a Buf, an Err belong to one thread at a time. Team and Thread: see below.
  * Everything else is free of state, or says otherwise. */
 #pragma once
 #include <stdarg.h>
@@ -14,12 +14,12 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ---- words ---------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
-#define COUNT(a) ((int64_t)(sizeof(a) / sizeof((a)[0])))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define CHECKED __attribute__((warn_unused_result))
+#define COUNT(a)     ((int64_t)(sizeof(a) / sizeof((a)[0])))
+#define MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define CHECKED      __attribute__((warn_unused_result))
 #define FORMAT(f, a) __attribute__((format(printf, f, a)))
 
 /* The programmer is wrong: file:line and abort, also in release. Never for input from outside. */
@@ -28,85 +28,126 @@ _Noreturn void check_failed(const char *file, int line, const char *what);
 
 static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-/* ---- errors: the world is wrong ------------------------------------------------------------- */
+/* ---- errors: the world is wrong -------------------------------------------------------------- */
 
 typedef enum ErrCode {
-    ERR_NONE, ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_LIMIT, ERR_UNSUPPORTED, ERR_INTERRUPTED
+    ERR_NONE,
+    ERR_USAGE,
+    ERR_IO,
+    ERR_FORMAT,
+    ERR_LIMIT,
+    ERR_UNSUPPORTED,
+    ERR_INTERRUPTED
 } ErrCode;
-typedef struct Err { ErrCode code; char msg[1024]; } Err;
+typedef struct Err {
+    ErrCode code;
+    char msg[1024];
+} Err;
 
 /* Sets code and message unless an earlier cause is there (the first cause wins); returns false.
  * The message says what was being done, to what, what was found, and what to do next. */
 bool err_set(Err *err, ErrCode code, const char *fmt, ...) FORMAT(3, 4);
-int err_exit_code(const Err *err);              /* 0 none, 2 usage, 130 interrupted, else 1 */
+int err_exit_code(const Err *err); /* 0 none, 2 usage, 130 interrupted, else 1 */
 
-/* ---- arenas: "which arena?" answers every question of ownership ----------------------------- */
+/* ---- arenas: "which arena?" answers every question of ownership ------------------------------ */
 
 typedef struct Arena Arena;
-typedef struct Mark { int64_t used; } Mark;
+typedef struct Mark {
+    int64_t used;
+} Mark;
 
 /* Reserves address space, commits as it is touched; `name` appears in messages. Aborts where even
  * the reservation fails. Blocks of 64 bytes or more are 64-byte aligned, smaller ones 16. Memory is
  * zeroed. Blocks have red zones under ASan. */
 Arena *arena_open(const char *name, int64_t reserve_bytes);
 void arena_close(Arena *a);
-void *arena_push(Arena *a, int64_t bytes);      /* never NULL: aborts naming the arena when full */
-void *arena_try(Arena *a, int64_t bytes);       /* NULL when full: for sizes from outside */
+void *arena_push(Arena *a, int64_t bytes); /* never NULL: aborts naming the arena when full */
+void *arena_try(Arena *a, int64_t bytes);  /* NULL when full: for sizes from outside */
 Mark arena_mark(const Arena *a);
-void arena_pop(Arena *a, Mark m);               /* releases all that was pushed after the mark */
+void arena_pop(Arena *a, Mark m); /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);
-int64_t arena_peak(const Arena *a);             /* high-water mark; unchanged = nothing allocated */
+int64_t arena_peak(const Arena *a); /* high-water mark; unchanged = nothing allocated */
 #define PUSH(a, T, n) ((T *)arena_push((a), (int64_t)sizeof(T) * (n)))
 
-/* ---- strings: pointer and length, not terminated -------------------------------------------- */
+/* ---- strings: pointer and length, not terminated --------------------------------------------- */
 
-typedef struct Str { const char *p; int64_t n; } Str;
+typedef struct Str {
+    const char *p;
+    int64_t n;
+} Str;
 #define STR(lit) ((Str){"" lit, (int64_t)sizeof(lit) - 1})
-#define STRF(s) (int)(s).n, (s).p                /* for "%.*s" */
+#define STRF(s)  (int)(s).n, (s).p /* for "%.*s" */
 static inline Str str_of(const char *z) { return (Str){z, (int64_t)strlen(z)}; }
 static inline bool str_eq(Str a, Str b) {
     return a.n == b.n && (a.n == 0 || !memcmp(a.p, b.p, (size_t)a.n));
 }
 bool str_starts(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
-Str str_copy(Arena *a, Str s);                  /* also NUL-terminated behind its end */
+Str str_copy(Arena *a, Str s); /* also NUL-terminated behind its end */
 Str str_fmt(Arena *a, const char *fmt, ...) FORMAT(2, 3);
 /* Strict numbers: the whole string, no white space, in range; false otherwise. */
 bool str_i64(Str s, int64_t *out);
 bool str_f64(Str s, double *out);
 /* The name that was probably meant by s, by edit distance; NULL when none is near. */
 const char *str_nearest(Str s, const char *const *names, int64_t n);
-uint64_t str_hash(Str s);                       /* FNV-1a: for tables, not for identity */
+uint64_t str_hash(Str s); /* FNV-1a: for tables, not for identity */
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
-int utf8_put(char *to, int32_t c);              /* writes c's 1..4 bytes; returns how many */
+int utf8_put(char *to, int32_t c); /* writes c's 1..4 bytes; returns how many */
 /* The character that the JSON escape at s->p[0] stands for (RFC 8259; a pair of surrogates is one);
  * s moves on behind it. -1: no such escape, and s stays. */
 int32_t json_escape(Str *s);
 
-typedef struct Buf { Arena *a; char *p; int64_t n, cap; } Buf;   /* growing bytes in an arena */
+typedef struct Buf {
+    Arena *a;
+    char *p;
+    int64_t n, cap;
+} Buf; /* growing bytes in an arena */
 void buf_add(Buf *b, Str s);
 void buf_fmt(Buf *b, const char *fmt, ...) FORMAT(2, 3);
 static inline Str buf_str(const Buf *b) { return (Str){b->p, b->n}; }
 
 /* SHA-256 of bytes, incrementally (FIPS 180-4): identity of results, plans and downloads. */
-typedef struct Sha256 { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } Sha256;
+typedef struct Sha256 {
+    uint32_t h[8];
+    uint64_t bytes;
+    uint8_t block[64];
+} Sha256;
 void sha256_init(Sha256 *s);
 void sha256_add(Sha256 *s, const void *p, int64_t n);
-void sha256_hex(Sha256 *s, char hex[65]);       /* ends the hash; lower case, terminated */
+void sha256_hex(Sha256 *s, char hex[65]); /* ends the hash; lower case, terminated */
 
-/* ---- number types --------------------------------------------------------------------------- */
+/* ---- number types ---------------------------------------------------------------------------- */
 
 typedef enum DType {
-    DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q4_1, DTYPE_Q8_0, DTYPE_F64,
-    DTYPE_I8, DTYPE_U8, DTYPE_I16, DTYPE_I32, DTYPE_I64, DTYPE_BOOL, DTYPE_N
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_Q4_1,
+    DTYPE_Q8_0,
+    DTYPE_F64,
+    DTYPE_I8,
+    DTYPE_U8,
+    DTYPE_I16,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_BOOL,
+    DTYPE_N
 } DType;
-const char *dtype_name(DType t);                /* "F32", "Q4_1", ... */
-int64_t dtype_block(DType t);                   /* elements a block: 1, or 32 for Q4_1 and Q8_0 */
-int64_t dtype_bytes(DType t, int64_t n);        /* bytes of n elements; n a multiple of the block */
+const char *dtype_name(DType t);         /* "F32", "Q4_1", ... */
+int64_t dtype_block(DType t);            /* elements a block: 1, or 32 for Q4_1 and Q8_0 */
+int64_t dtype_bytes(DType t, int64_t n); /* bytes of n elements; n a multiple of the block */
 
-static inline float f32_of_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
-static inline uint32_t bits_of_f32(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static inline float f32_of_bits(uint32_t u) {
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+static inline uint32_t bits_of_f32(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
 static inline float f32_of_bf16(uint16_t b) { return f32_of_bits((uint32_t)b << 16); }
 /* To nearest even. A subnormal is zero (of its sign) first, as DAZ has it; NaN stays a quiet
  * one. */
@@ -116,9 +157,9 @@ static inline uint16_t bf16_of_f32(float f) {
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
-float f32_of_f16(uint16_t h);                   /* exact, subnormals kept */
+float f32_of_f16(uint16_t h); /* exact, subnormals kept */
 
-/* ---- own elementary functions: contract 4; errors measured in tests/base -------------------- */
+/* ---- own elementary functions: contract 4; errors measured in tests/base --------------------- */
 
 /* exp_f32, step by step, so that vector kernels give its bits (EXP_C2..6: minimax on |r| <= ln2/2,
  * relative error 2^-28.3; math.c says why the first fma is exact):
@@ -137,59 +178,72 @@ float f32_of_f16(uint16_t h);                   /* exact, subnormals kept */
 #define EXP_LO     (-87.0f)
 #define EXP_HI     88.37f
 float exp_f32(float x);
-float log_f32(float x);                         /* log_f64 rounded; 0 gives -inf, below 0 NaN */
-double exp_f64(double x), log_f64(double x);    /* < 1 ulp; for tables of constants, not loops */
-double pow_f64(double x, double y);             /* x > 0, else NaN; < 1 ulp while |y log x| < 32 */
-void sincos_f64(double x, double *sin, double *cos);   /* |x| < 2^30; < 1 ulp */
+float log_f32(float x);                      /* log_f64 rounded; 0 gives -inf, below 0 NaN */
+double exp_f64(double x), log_f64(double x); /* < 1 ulp; for tables of constants, not loops */
+double pow_f64(double x, double y);          /* x > 0, else NaN; < 1 ulp while |y log x| < 32 */
+void sincos_f64(double x, double *sin, double *cos); /* |x| < 2^30; < 1 ulp */
 
 /* Philox4x32-10 (Salmon et al. 2011): four words for (key, counter); any draw is addressable. */
-typedef struct Philox { uint32_t w[4]; } Philox;
+typedef struct Philox {
+    uint32_t w[4];
+} Philox;
 Philox philox(uint64_t key, uint64_t position, uint32_t stream);
 /* counter = (position lo, position hi, stream, 0), key = (key lo, key hi). */
-static inline float philox_unit(uint32_t w) { return (float)(w >> 8) * 0x1p-24f; }   /* [0, 1) */
+static inline float philox_unit(uint32_t w) { return (float)(w >> 8) * 0x1p-24f; } /* [0, 1) */
 
-/* ---- lanes: one team, straight-line code on all of it --------------------------------------- */
+/* ---- threads: one team, straight-line code on all of it -------------------------------------- */
 
-/* Every lane runs the same function; lane_range splits *outputs*, never a sum; lane_sync joins.
- * Each lane runs with round-to-nearest, FTZ and DAZ, which is CHECKed. team_open sets this for the
- * thread that calls it, which is lane 0. */
+/* Every thread runs the same function; thread_range splits *outputs*, never a sum; thread_sync
+ * joins. Each thread runs with round-to-nearest, FTZ and DAZ, which is CHECKed. team_open sets this
+ * for the thread that calls it, which is thread 0. */
 typedef struct Team Team;
-typedef struct Lane { int64_t i, n; Team *team; } Lane;
-typedef struct Range { int64_t lo, hi; } Range;
+typedef struct Thread {
+    int64_t i, n;
+    Team *team;
+} Thread;
+typedef struct Range {
+    int64_t lo, hi;
+} Range;
 
-Team *team_open(int64_t lanes);                 /* 1..64 */
+Team *team_open(int64_t threads); /* 1..64 */
 void team_close(Team *t);
-int64_t team_lanes(const Team *t);
-void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg);  /* until all lanes are through */
-void lane_sync(Lane l);                        /* spins some microseconds, then sleeps on a futex */
-static inline Lane lane_alone(Lane l) { return (Lane){0, 1, l.team}; }  /* work without company */
+int64_t team_threads(const Team *t);
+void team_run(Team *t, void (*fn)(Thread th, void *arg),
+              void *arg);    /* until all threads are through */
+void thread_sync(Thread th); /* spins some microseconds, then sleeps on a futex */
+static inline Thread thread_alone(Thread th) {
+    return (Thread){0, 1, th.team};
+} /* work on one thread only */
 /* The same share of the work without the wait at its end: for calls followed by one that syncs,
- * which read nothing that another lane has written since the last sync. */
-static inline Lane lane_quiet(Lane l) { return (Lane){l.i, l.n, NULL}; }
-Range lane_range(Lane l, int64_t n);            /* this lane's contiguous share of 0..n-1 */
-Range lane_range_by(Lane l, int64_t n, int64_t step);   /* with borders at multiples of step */
-void float_mode_set(void);                      /* the calling thread: nearest, FTZ, DAZ */
+ * which read nothing that another thread has written since the last sync. */
+static inline Thread thread_nosync(Thread th) { return (Thread){th.i, th.n, NULL}; }
+Range thread_range(Thread th, int64_t n); /* this thread's contiguous share of 0..n-1 */
+Range thread_range_by(Thread th, int64_t n, int64_t step); /* with borders at multiples of step */
+void float_mode_set(void); /* the calling thread: nearest, FTZ, DAZ */
 
-/* ---- the OS seam: only base/os.c calls the system ------------------------------------------- */
+/* ---- the OS seam: only base/os.c calls the system -------------------------------------------- */
 
-typedef struct Map { const uint8_t *p; int64_t n; } Map;    /* a file's bytes, read-only */
+typedef struct Map {
+    const uint8_t *p;
+    int64_t n;
+} Map; /* a file's bytes, read-only */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
-void os_drop(const void *p, int64_t n);         /* mapped bytes leave memory, not the map */
+void os_drop(const void *p, int64_t n); /* mapped bytes leave memory, not the map */
 /* A whole file of at most `limit` bytes, NUL-terminated behind its end. */
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;
 bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;
 /* Writing is always: temporary name beside it, write, fsync, rename, fsync of the folder. */
 typedef struct OutFile OutFile;
-OutFile *os_create(Arena *a, const char *path, Err *err);       /* NULL on error */
+OutFile *os_create(Arena *a, const char *path, Err *err); /* NULL on error */
 bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
-bool os_commit(OutFile *o, Err *err) CHECKED;   /* now it has its name, whole and durable */
-void os_abandon(OutFile *o);                    /* it never was; also after a failed commit */
+bool os_commit(OutFile *o, Err *err) CHECKED; /* now it has its name, whole and durable */
+void os_abandon(OutFile *o);                  /* it never was; also after a failed commit */
 /* Except for logs: bytes behind a file's end, which begins here when there is none. Not durable. */
 bool os_append(const char *path, Str bytes, Err *err) CHECKED;
-bool os_mkdir(const char *path, Err *err) CHECKED;      /* parents too; there already is fine */
-bool os_rename(const char *from, const char *to, Err *err) CHECKED;     /* atomic and durable */
-bool os_remove(const char *path, Err *err) CHECKED;     /* a file, or a folder with its files */
+bool os_mkdir(const char *path, Err *err) CHECKED; /* parents too; there already is fine */
+bool os_rename(const char *from, const char *to, Err *err) CHECKED; /* atomic and durable */
+bool os_remove(const char *path, Err *err) CHECKED; /* a file, or a folder with its files */
 /* Keeps other processes that ask out of a folder, until os_unlock or the end of this one; -1 with
  * an Err when another is in. File systems without locks let everyone in. */
 int os_lock(const char *folder, Err *err);
@@ -198,22 +252,22 @@ bool os_exists(const char *path);
 bool os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
-double os_now(void);                            /* monotonic seconds */
-int64_t os_cpus(void);                          /* CPUs this process may use */
-bool os_allow_amx(void);                        /* asks the kernel for AMX tiles, per process */
-int64_t os_memory_free(void), os_memory_peak(void);     /* bytes available; own peak RSS */
-const char *os_env(const char *name);           /* NULL when unset or empty */
+double os_now(void);                                /* monotonic seconds */
+int64_t os_cpus(void);                              /* CPUs this process may use */
+bool os_allow_amx(void);                            /* asks the kernel for AMX tiles, per process */
+int64_t os_memory_free(void), os_memory_peak(void); /* bytes available; own peak RSS */
+const char *os_env(const char *name);               /* NULL when unset or empty */
 bool os_is_tty(int fd);
 /* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
 void os_claim_std(void);
-int64_t os_columns(void);                       /* terminal width, 80 when unknown */
-void os_catch_interrupt(void);                  /* SIGINT, SIGTERM: set a flag; twice: die */
+int64_t os_columns(void);      /* terminal width, 80 when unknown */
+void os_catch_interrupt(void); /* SIGINT, SIGTERM: set a flag; twice: die */
 bool os_interrupted(void);
 void os_interrupt_clear(void);
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */
 void os_fail_after(int64_t n);
 
-/* ---- logging and progress (stderr) ---------------------------------------------------------- */
+/* ---- logging and progress (stderr) ----------------------------------------------------------- */
 
 typedef enum LogLevel { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } LogLevel;
 void log_set(LogLevel level);
@@ -221,35 +275,11 @@ void log_at(LogLevel level, const char *fmt, ...) FORMAT(2, 3);
 
 /* A bar with rate and ETA on a terminal, a line every 10 s elsewhere, nothing under a second. */
 typedef struct Progress {
-    const char *what, *unit;                    /* "train", "step"; bytes have the unit "B" */
+    const char *what, *unit; /* "train", "step"; bytes have the unit "B" */
     double start, shown;
-    int64_t first, done, total;                 /* total 0: unknown; first: set it when resuming */
-    bool tty, on;                               /* on: something is on the screen */
+    int64_t first, done, total; /* total 0: unknown; first: set it when resuming */
+    bool tty, on;               /* on: something is on the screen */
 } Progress;
 void progress_start(Progress *p, const char *what, const char *unit, int64_t total);
-void progress_at(Progress *p, int64_t done, const char *extra);  /* extra: "loss 3.21" or NULL */
+void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 3.21" or NULL */
 void progress_end(Progress *p);
-
-/* ---- options: one table gives parser, --help and the man page ------------------------------- */
-
-typedef enum OptKind { OPT_FLAG, OPT_STR, OPT_I64, OPT_F64, OPT_LIST } OptKind;
-typedef struct OptList { const char *v[64]; int64_t n; } OptList;
-typedef struct Opt {
-    OptKind kind;
-    const char *name;       /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
-    const char *arg;        /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
-    void *to;               /* bool, const char*, int64_t, double, OptList; holds the default */
-    const char *help;       /* one or two sentences */
-    double lo, hi;          /* inclusive bounds of a number; both 0: any */
-} Opt;
-typedef struct Command {
-    const char *name, *args, *summary;   /* "run", "MODEL [TEXT]", one line */
-    const char *text;                    /* what it does, for --help and the man page */
-    const char *examples;                /* "lisao run ...\n" lines */
-    const Opt *opts; int64_t n_opts;
-} Command;
-/* Parses argv[1..]; operands stay in argv[1..*argc-1]. "--" ends options. Unknown, missing,
- * doubled or out-of-range: ERR_USAGE with the nearest name. --help prints and sets *helped. */
-bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err) CHECKED;
-void opt_help(const Command *c, Buf *out);      /* text for a terminal */
-void opt_man(const Command *c, Buf *out);       /* one section of the man page, in man(7) */

@@ -2,11 +2,14 @@
 #include "base/base.h"
 
 /* Q4_1: f16 scale, f16 minimum, 32 nibbles. Q8_0: f16 scale, 32 int8. */
-static const struct { const char *name; int64_t block, bytes; } TYPES[DTYPE_N] = {
-    [DTYPE_F32] = {"F32", 1, 4},    [DTYPE_F16] = {"F16", 1, 2},    [DTYPE_BF16] = {"BF16", 1, 2},
+static const struct {
+    const char *name;
+    int64_t block, bytes;
+} TYPES[DTYPE_N] = {
+    [DTYPE_F32] = {"F32", 1, 4},     [DTYPE_F16] = {"F16", 1, 2},     [DTYPE_BF16] = {"BF16", 1, 2},
     [DTYPE_Q4_1] = {"Q4_1", 32, 20}, [DTYPE_Q8_0] = {"Q8_0", 32, 34}, [DTYPE_F64] = {"F64", 1, 8},
-    [DTYPE_I8] = {"I8", 1, 1},      [DTYPE_U8] = {"U8", 1, 1},      [DTYPE_I16] = {"I16", 1, 2},
-    [DTYPE_I32] = {"I32", 1, 4},    [DTYPE_I64] = {"I64", 1, 8},    [DTYPE_BOOL] = {"BOOL", 1, 1},
+    [DTYPE_I8] = {"I8", 1, 1},       [DTYPE_U8] = {"U8", 1, 1},       [DTYPE_I16] = {"I16", 1, 2},
+    [DTYPE_I32] = {"I32", 1, 4},     [DTYPE_I64] = {"I64", 1, 8},     [DTYPE_BOOL] = {"BOOL", 1, 1},
 };
 
 const char *dtype_name(DType t) { return TYPES[t].name; }
@@ -23,6 +26,6 @@ float f32_of_f16(uint16_t h) {
     if (exponent == 31) return f32_of_bits(sign | 0x7f800000u | fraction << 13);
     if (exponent) return f32_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
     if (!fraction) return f32_of_bits(sign);
-    int shift = __builtin_clz(fraction) - 21;   /* moves the leading one to bit 10 */
+    int shift = __builtin_clz(fraction) - 21; /* moves the leading one to bit 10 */
     return f32_of_bits(sign | (uint32_t)(113 - shift) << 23 | (fraction << shift & 0x3ffu) << 13);
 }

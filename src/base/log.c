@@ -28,10 +28,10 @@ void log_at(LogLevel level, const char *fmt, ...) {
     fprintf(stderr, "lisao: %s%s\n", prefix[level], line);
 }
 
-/* ---- progress ------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 enum { BAR = 20 };
-static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10;       /* seconds */
+static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10; /* seconds */
 
 /* Three digits and the unit: "12.3 MB", "7.89k token", "7.89k"; counts may have four: "4321 step".
  */
@@ -50,7 +50,8 @@ static void clock_text(char out[32], double seconds) {
     int64_t s = (int64_t)(seconds + 0.5);
     if (s >= 3600)
         snprintf(out, 32, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
-    else snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
+    else
+        snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
 /* "train [=====>    ]  45% 123/456 step, 12.3 step/s, ETA 1:23, loss 3.21"; the bar on terminals
@@ -73,7 +74,8 @@ static void progress_text(const Progress *p, char *out, size_t size, double now,
             clock_text(a, (double)(p->total - p->done) / speed);
             snprintf(left, sizeof left, ", ETA %s", a);
         }
-    } else snprintf(count, sizeof count, "%s", a);
+    } else
+        snprintf(count, sizeof count, "%s", a);
     snprintf(out, size, "%s %s%s, %s/s%s%s%s", p->what, bar, count, rate, left, extra ? ", " : "",
              extra ? extra : "");
 }
@@ -87,7 +89,8 @@ static void progress_show(Progress *p, double now, const char *extra) {
         fprintf(stderr, "\r%.*s\x1b[K", (int)os_columns() - 1, line);
         fflush(stderr);
         bar_shown = true;
-    } else log_at(LOG_INFO, "%s", line);
+    } else
+        log_at(LOG_INFO, "%s", line);
 }
 
 void progress_start(Progress *p, const char *what, const char *unit, int64_t total) {

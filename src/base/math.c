@@ -32,10 +32,12 @@ float exp_f32(float x) {
  * 2^28. */
 float log_f32(float x) { return (float)log_f64((double)x); }
 
-/* ---- f64 ------------------------------------------------------------------------------------ */
+/* ---- f64 ------------------------------------------------------------------------------------- */
 
 /* A number as the unevaluated sum hi + lo, |lo| <= ulp(hi)/2 or little more. */
-typedef struct Pair { double hi, lo; } Pair;
+typedef struct Pair {
+    double hi, lo;
+} Pair;
 
 /* a + b exactly for |a| >= |b| or a = 0 (Dekker); otherwise the error is 2^-53 of |b|'s 2^-53. */
 static Pair pair_sum(double a, double b) {
@@ -50,18 +52,26 @@ static double polynomial(const double *c, int n, double x) {
     return p;
 }
 
-static double f64_of_bits(uint64_t u) { double d; memcpy(&d, &u, 8); return d; }
-static uint64_t bits_of_f64(double d) { uint64_t u; memcpy(&u, &d, 8); return u; }
+static double f64_of_bits(uint64_t u) {
+    double d;
+    memcpy(&d, &u, 8);
+    return d;
+}
+static uint64_t bits_of_f64(double d) {
+    uint64_t u;
+    memcpy(&u, &d, 8);
+    return u;
+}
 static double power_of_two(int64_t n) { return f64_of_bits((uint64_t)(n + 1023) << 52); }
 
 /* exp(x.hi + x.lo), |x.lo| <= 2^-40. */
 static double exp_pair(Pair x) {
     /* (e^y - 1 - y) / y^2 on |y| <= ln2/2: relative error of e^y 2^-57.9 */
-    static const double Q[] = {
-        0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.555555555087cp-5,  0x1.1111111127be5p-7,
-        0x1.6c16c1842a126p-10, 0x1.a01a012a57b5ep-13, 0x1.a0199a0c66195p-16, 0x1.71df255235e0bp-19,
-        0x1.28ad72cd4ab37p-22, 0x1.ad7f6f0e24922p-26};
-    if (x.hi < -708) return 0;                  /* near 2^-1022, where FTZ begins */
+    static const double Q[] = {0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.555555555087cp-5,
+                               0x1.1111111127be5p-7,  0x1.6c16c1842a126p-10, 0x1.a01a012a57b5ep-13,
+                               0x1.a0199a0c66195p-16, 0x1.71df255235e0bp-19, 0x1.28ad72cd4ab37p-22,
+                               0x1.ad7f6f0e24922p-26};
+    if (x.hi < -708) return 0; /* near 2^-1022, where FTZ begins */
     if (x.hi > 709.78) return INFINITY;
     if (x.hi != x.hi) return x.hi;
     /* y + z = x - n ln2. The first fma is exact: for n != 0 the bits of x reach down to 2^-54 at
@@ -76,7 +86,7 @@ static double exp_pair(Pair x) {
     double t = fma(y.hi * y.hi, polynomial(Q, COUNT(Q), y.hi), y.lo * (1 + y.hi));
     Pair one = pair_sum(1, y.hi);
     double p = one.hi + (one.lo + t);
-    int64_t half = (int64_t)n / 2;      /* twice, since 2^1024 is no number but p * 2^1024 may be */
+    int64_t half = (int64_t)n / 2; /* twice, since 2^1024 is no number but p * 2^1024 may be */
     return p * power_of_two(half) * power_of_two((int64_t)n - half);
 }
 
@@ -86,9 +96,9 @@ static double exp_pair(Pair x) {
 static Pair log_pair(double x) {
     /* (atanh(s)/s - 1)/s^2 as a polynomial in s^2, |s| <= 0.1716: relative error of atanh
      * 2^-66.7 */
-    static const double P[] = {
-        0x1.5555555555555p-2, 0x1.9999999999dffp-3, 0x1.249249242b410p-3, 0x1.c71c7258fdeaap-4,
-        0x1.745cde358dcdep-4, 0x1.3b20ab92520c2p-4, 0x1.0f5cc8c86c9ccp-4, 0x1.0f6314057d66bp-4};
+    static const double P[] = {0x1.5555555555555p-2, 0x1.9999999999dffp-3, 0x1.249249242b410p-3,
+                               0x1.c71c7258fdeaap-4, 0x1.745cde358dcdep-4, 0x1.3b20ab92520c2p-4,
+                               0x1.0f5cc8c86c9ccp-4, 0x1.0f6314057d66bp-4};
     uint64_t u = bits_of_f64(x);
     /* Subtracting the bits of sqrt(1/2) makes the exponent field floor(log2(x / sqrt(1/2))). */
     int64_t e = ((int64_t)u - (int64_t)0x3fe6a09e667f3bcd) >> 52;
@@ -112,7 +122,7 @@ static bool is_positive(double x) { return x >= 0x1p-1022 && x < INFINITY; }
 
 double log_f64(double x) {
     if (is_positive(x)) return log_pair(x).hi;
-    return x < 0 ? NAN : x < 1 ? -INFINITY : x;        /* subnormals count as 0; inf and NaN stay */
+    return x < 0 ? NAN : x < 1 ? -INFINITY : x; /* subnormals count as 0; inf and NaN stay */
 }
 
 double pow_f64(double x, double y) {
@@ -137,7 +147,7 @@ static Pair reduce(double x, int64_t *quadrant) {
     double r = fma(-n, 0x1.921fb54442d18p+0, x);
     double w = n * 0x1.1a62633145c07p-54;
     double w_lo = fma(n, 0x1.1a62633145c07p-54, -w);
-    double hi = r - w, back = r - hi;           /* TwoSum (Knuth): no order of size is known */
+    double hi = r - w, back = r - hi; /* TwoSum (Knuth): no order of size is known */
     double lo = (back - w) + (r - (hi + back));
     lo -= fma(n, -0x1.f1976b7ed8fbcp-110, w_lo);
     *quadrant = (int64_t)n & 3;
@@ -148,18 +158,18 @@ static Pair reduce(double x, int64_t *quadrant) {
  *   sin = y + (y z S(z) + y.lo cos y),   cos = 1 - z/2 + (z^2 C(z) - y.lo y). */
 static double sin_pair(Pair y, double z) {
     /* (sin(y) - y)/y^3 in z: relative error of sin 2^-57.9 */
-    static const double S[] = {
-        -0x1.5555555555548p-3, 0x1.111111110f7cap-7,  -0x1.a01a019bfd382p-13,
-        0x1.71de356739353p-19, -0x1.ae5e5a1c40cb6p-26, 0x1.5d8fb09a4b96cp-33};
+    static const double S[] = {-0x1.5555555555548p-3,  0x1.111111110f7cap-7,
+                               -0x1.a01a019bfd382p-13, 0x1.71de356739353p-19,
+                               -0x1.ae5e5a1c40cb6p-26, 0x1.5d8fb09a4b96cp-33};
     return y.hi + fma(y.hi * z, polynomial(S, COUNT(S), z), y.lo * fma(-0.5, z, 1));
 }
 
 static double cos_pair(Pair y, double z) {
     /* (cos(y) - 1 + z/2)/z^2 in z: relative error of cos 2^-64.0 */
-    static const double C[] = {
-        0x1.555555555554bp-5,   -0x1.6c16c16c14f91p-10, 0x1.a01a019c843c2p-16,
-        -0x1.27e4f7eab6811p-22, 0x1.1ee9d7aafb806p-29,  -0x1.8fa494c8efba9p-37};
-    double z_lo = fma(y.hi, y.hi, -z);          /* z is rounded; half of its error would be felt */
+    static const double C[] = {0x1.555555555554bp-5,  -0x1.6c16c16c14f91p-10,
+                               0x1.a01a019c843c2p-16, -0x1.27e4f7eab6811p-22,
+                               0x1.1ee9d7aafb806p-29, -0x1.8fa494c8efba9p-37};
+    double z_lo = fma(y.hi, y.hi, -z); /* z is rounded; half of its error would be felt */
     Pair one = pair_sum(1, -0.5 * z);
     return one.hi + (one.lo + fma(z * z, polynomial(C, COUNT(C), z), -fma(0.5, z_lo, y.hi * y.lo)));
 }

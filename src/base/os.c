@@ -25,9 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- faults and messages -------------------------------------------------------------------- */
+/* ---- faults and messages --------------------------------------------------------------------- */
 
-static _Atomic int64_t faults_in;               /* calls until the fault; 0: none */
+static _Atomic int64_t faults_in; /* calls until the fault; 0: none */
 
 void os_fail_after(int64_t n) { atomic_store(&faults_in, n); }
 
@@ -41,15 +41,17 @@ static bool faulty(void) {
 static bool os_error(Err *err, const char *doing, const char *path) {
     int e = errno;
     const char *hint = e == ENOENT || e == ENOTDIR ? " (look for a slip in the path)"
-                     : e == EACCES || e == EPERM ? " (see who may use it: ls -l)"
-                     : e == EROFS ? " (choose a place that can be written)"
-                     : e == ENOSPC || e == EDQUOT ? " (the disk is full: make room and start again)"
-                     : e == EMFILE || e == ENFILE ? " (too many open files: ulimit -n)"
-                     : e == EIO ? " (the disk or its connection reports an error)" : "";
+                       : e == EACCES || e == EPERM ? " (see who may use it: ls -l)"
+                       : e == EROFS                ? " (choose a place that can be written)"
+                       : e == ENOSPC || e == EDQUOT
+                           ? " (the disk is full: make room and start again)"
+                       : e == EMFILE || e == ENFILE ? " (too many open files: ulimit -n)"
+                       : e == EIO ? " (the disk or its connection reports an error)"
+                                  : "";
     return err_set(err, ERR_IO, "cannot %s %s: %s%s", doing, path, strerror(e), hint);
 }
 
-/* ---- memory and maps ------------------------------------------------------------------------ */
+/* ---- memory and maps ------------------------------------------------------------------------- */
 
 void *os_reserve(int64_t bytes) {
     void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
@@ -61,7 +63,9 @@ void os_release(void *p, int64_t bytes) { CHECK(munmap(p, (size_t)bytes) == 0); 
 
 static bool not_a_file(Err *err, const char *doing, const char *path, const struct stat *st) {
     return err_set(err, ERR_IO, "cannot %s %s: it is a %s, a plain file is wanted", doing, path,
-                   S_ISDIR(st->st_mode) ? "folder" : S_ISFIFO(st->st_mode) ? "pipe" : "device");
+                   S_ISDIR(st->st_mode)    ? "folder"
+                   : S_ISFIFO(st->st_mode) ? "pipe"
+                                           : "device");
 }
 
 /* Opens a file for reading; a folder is refused here, where the message is a clear one. A pipe is
@@ -72,7 +76,8 @@ static int open_file(const char *path, struct stat *st, Err *err) {
         os_error(err, "open", path);
     } else if (S_ISDIR(st->st_mode)) {
         not_a_file(err, "read", path, st);
-    } else return fd;
+    } else
+        return fd;
     if (fd >= 0) close(fd);
     return -1;
 }
@@ -106,7 +111,7 @@ void os_drop(const void *p, int64_t n) {
     if (lo < hi) madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Bytes read, 0 at the end, -1 on error. Interrupted reads go on, unless the user wants to stop. */
 static int64_t read_some(int fd, char *p, int64_t n) {
@@ -122,7 +127,7 @@ static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint,
     int64_t cap = MIN(MAX(hint, 4095), limit) + 1, n = 0;
     char *p = arena_try(a, cap);
     while (p) {
-        if (n == cap) {                         /* it is longer than it said: a pipe, or it grows */
+        if (n == cap) { /* it is longer than it said: a pipe, or it grows */
             cap = MIN(2 * cap, limit + 1);
             char *more = n > limit ? NULL : arena_try(a, cap);
             if (more) memcpy(more, p, (size_t)n);
@@ -135,7 +140,7 @@ static bool read_all(Arena *a, Str *out, int fd, const char *path, int64_t hint,
         if (got < 0) return os_error(err, "read", path);
         n += got;
         if (got > 0) continue;
-        p[n] = 0;                               /* n < cap: there was room for one more byte */
+        p[n] = 0; /* n < cap: there was room for one more byte */
         *out = (Str){p, n};
         return true;
     }
@@ -159,10 +164,10 @@ bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) {
     return read_all(a, out, 0, "standard input", 0, limit, err);
 }
 
-/* ---- writing -------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 struct OutFile {
-    int fd;                                     /* -1 once committed or abandoned */
+    int fd; /* -1 once committed or abandoned */
     const char *path, *temp;
 };
 
@@ -259,7 +264,7 @@ void os_abandon(OutFile *o) {
     o->fd = -1;
 }
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool make_one(const char *path, Err *err) {
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && os_is_dir(path))) return true;
@@ -271,7 +276,7 @@ bool os_mkdir(const char *path, Err *err) {
     int64_t n = (int64_t)strlen(path);
     if (n == 0 || n >= COUNT(part))
         return err_set(err, ERR_IO, "cannot make a folder: its path has %lld bytes", (long long)n);
-    for (int64_t i = 1; i <= n; i++) {          /* a/b/c: a, a/b, a/b/c */
+    for (int64_t i = 1; i <= n; i++) { /* a/b/c: a, a/b, a/b/c */
         if (i < n && path[i] != '/') continue;
         memcpy(part, path, (size_t)i);
         part[i] = 0;
@@ -306,8 +311,10 @@ int os_lock(const char *folder, Err *err) {
     if (fd < 0) return os_error(err, "open", folder), -1;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return fd;
     close(fd);
-    err_set(err, ERR_IO, "%s: another process is writing into this folder: wait for its end, or "
-            "choose another folder", folder);
+    err_set(err, ERR_IO,
+            "%s: another process is writing into this folder: wait for its end, or "
+            "choose another folder",
+            folder);
     return -1;
 }
 
@@ -348,7 +355,7 @@ bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
     return fine;
 }
 
-/* ---- the machine ---------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 double os_now(void) {
     struct timespec t;
@@ -375,7 +382,7 @@ static int64_t system_number(const char *path, const char *name, int64_t unit) {
 }
 
 /* The affinity mask, and what a container is granted ("quota period" of cgroup 2). Asked once:
- * lanes narrow the masks of their threads. */
+ * threads narrow the masks of their threads. */
 int64_t os_cpus(void) {
     static _Atomic int64_t known;
     cpu_set_t set;
@@ -431,18 +438,18 @@ int64_t os_columns(void) {
     return 80;
 }
 
-/* ---- interrupts ----------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 static atomic_bool interrupted;
 
 static void on_signal(int sig) {
     if (!atomic_exchange(&interrupted, true)) return;
-    signal(sig, SIG_DFL);                       /* the second time: as if we had caught nothing */
+    signal(sig, SIG_DFL); /* the second time: as if we had caught nothing */
     raise(sig);
 }
 
 void os_catch_interrupt(void) {
-    struct sigaction act = {.sa_handler = on_signal};    /* no SA_RESTART: a waiting read returns */
+    struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART: a waiting read returns */
     sigemptyset(&act.sa_mask);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);

@@ -26,7 +26,7 @@ static void sha256_block(uint32_t h[8], const uint8_t *p) {
         uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
         w[i] = w[i - 16] + s0 + w[i - 7] + s1;
     }
-    memcpy(v, h, sizeof v);                     /* v = a..h of the standard */
+    memcpy(v, h, sizeof v); /* v = a..h of the standard */
     for (int i = 0; i < 64; i++) {
         uint32_t S1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
         uint32_t choose = (v[4] & v[5]) ^ (~v[4] & v[6]);
@@ -68,7 +68,7 @@ void sha256_hex(Sha256 *s, char hex[65]) {
     uint64_t bits = s->bytes * 8;
     uint8_t length[8];
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)(bits >> (56 - 8 * i));
-    sha256_add(s, padding, 1 + (int64_t)((119 - s->bytes % 64) % 64));      /* up to 56 mod 64 */
+    sha256_add(s, padding, 1 + (int64_t)((119 - s->bytes % 64) % 64)); /* up to 56 mod 64 */
     sha256_add(s, length, 8);
     for (int i = 0; i < 64; i++)
         hex[i] = "0123456789abcdef"[s->h[i / 8] >> (28 - 4 * (i % 8)) & 15];

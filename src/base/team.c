@@ -1,16 +1,18 @@
-/* team.c -- lanes: threads that run one function together, and the barrier between its parts.
+/* team.c -- threads: threads that run one function together, and the barrier between its parts.
  *
  * Invariants:
  * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves
  *    the phase on; the others wait for the phase to move. Nobody can arrive at the next barrier
  *    before that, so the count is free again in time.
- * 2. Who waits spins for at most SPIN seconds, and not at all when there are more lanes than CPUs:
- *    a lane that shares its CPU with a busy neighbour must give it up. Then it sleeps on the phase
- *    by futex. It counts itself among the sleepers before it sleeps, and the kernel compares the
- *    phase again; the waker moves the phase before it looks for sleepers. So no wake-up is lost.
- * 3. team_run starts the lanes by one barrier (they wait in it between runs) and ends by another,
- *    so `fn` and `arg` are written while all lanes wait and read after the barrier.
- * 4. No two lanes may use the same CPU, as long as there are enough (lane_spread).
+ * 2. Who waits spins for at most SPIN seconds, and not at all when there are more threads than
+ * CPUs:
+ *    a thread that shares its CPU with a busy neighbour must give it up. Then it sleeps on the
+ *    phase by futex. It counts itself among the sleepers before it sleeps, and the kernel compares
+ *    the phase again; the waker moves the phase before it looks for sleepers. So no wake-up is
+ *    lost.
+ * 3. team_run starts the threads by one barrier (they wait in it between runs) and ends by another,
+ *    so `fn` and `arg` are written while all threads wait and read after the barrier.
+ * 4. No two threads may use the same CPU, as long as there are enough (thread_spread).
  * These orders rest on the sequentially consistent atomics of C11. Atomics are used here only
  * (and for the interrupt flag in os.c). */
 #define _GNU_SOURCE
@@ -27,23 +29,26 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { LANES_MAX = 64 };
+enum { THREADS_MAX = 64 };
 static const double SPIN = 5e-6;
 
 struct Team {
-    _Alignas(64) _Atomic uint32_t phase;        /* one cache line: what waiting lanes read */
+    _Alignas(64) _Atomic uint32_t phase; /* one cache line: what waiting threads read */
     _Atomic uint32_t arrived, sleepers;
-    _Alignas(64) int64_t n;                     /* constant, or written while all lanes wait */
-    bool apart, running, ending;                /* apart: there is a CPU for each lane */
-    void (*fn)(Lane l, void *arg);
+    _Alignas(64) int64_t n;      /* constant, or written while all threads wait */
+    bool apart, running, ending; /* apart: there is a CPU for each thread */
+    void (*fn)(Thread th, void *arg);
     void *arg;
     Arena *arena;
     cpu_set_t cpus;
-    pthread_t thread[LANES_MAX];                /* [0] is the caller's and not ours */
+    pthread_t thread[THREADS_MAX]; /* [0] is the caller's and not ours */
 };
-typedef struct Start { Team *team; int64_t i; } Start;
+typedef struct Start {
+    Team *team;
+    int64_t i;
+} Start;
 
-/* ---- float mode ----------------------------------------------------------------------------- */
+/* ---- float mode ------------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
 /* MXCSR: bit 15 FTZ, bits 14-13 rounding (0 nearest), bit 6 DAZ. */
@@ -67,7 +72,7 @@ static void cpu_relax(void) { __asm__ volatile("yield"); }
 
 void float_mode_set(void) { mode_put((mode_get() & ~(uint32_t)MODE_MASK) | MODE); }
 
-/* ---- the barrier ---------------------------------------------------------------------------- */
+/* ---- the barrier ----------------------------------------------------------------------------- */
 
 static void futex(_Atomic uint32_t *word, int op, uint32_t value) {
     syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
@@ -98,25 +103,25 @@ static void barrier(Team *t) {
     atomic_fetch_sub(&t->sleepers, 1);
 }
 
-void lane_sync(Lane l) {
-    if (l.n > 1 && l.team) barrier(l.team);
+void thread_sync(Thread th) {
+    if (th.n > 1 && th.team) barrier(th.team);
 }
 
-/* ---- a CPU for each lane -------------------------------------------------------------------- */
+/* ---- a CPU for each thread ------------------------------------------------------------------- */
 
-/* Asked once, before any lane has narrowed the mask of its thread. */
+/* Asked once, before any thread has narrowed the mask of its thread. */
 static cpu_set_t cpus_of_process(void) {
     static cpu_set_t all;
     if (CPU_COUNT(&all) == 0) sched_getaffinity(0, sizeof all, &all);
     return all;
 }
 
-/* Lane i of n may use every n-th CPU (of two threads of a core, mostly, both). Left alone the
- * kernel wakes a lane on the CPU of its waker, unless it knows a free one, and the halted CPUs
- * of a virtual machine do not count as free: two lanes shared one CPU for seconds, with the
- * other idle, and a lane_sync took 10 us instead of 0.5. Failure is no harm: it is only slower
+/* Thread i of n may use every n-th CPU (of two threads of a core, mostly, both). Left alone the
+ * kernel wakes a thread on the CPU of its waker, unless it knows a free one, and the halted CPUs
+ * of a virtual machine do not count as free: two threads shared one CPU for seconds, with the
+ * other idle, and a thread_sync took 10 us instead of 0.5. Failure is no harm: it is only slower
  * then. */
-static void lane_spread(const Team *t, int64_t i) {
+static void thread_spread(const Team *t, int64_t i) {
     cpu_set_t mine;
     int64_t nth = 0;
     if (t->n == 1 || !t->apart) return;
@@ -126,37 +131,37 @@ static void lane_spread(const Team *t, int64_t i) {
     sched_setaffinity(0, sizeof mine, &mine);
 }
 
-/* ---- the team ------------------------------------------------------------------------------- */
+/* ---- the team -------------------------------------------------------------------------------- */
 
-static void lane_run(Team *t, int64_t i) {
-    CHECK((mode_get() & MODE_MASK) == MODE);    /* float_mode_set, see the door */
-    t->fn((Lane){i, t->n, t}, t->arg);
+static void thread_run(Team *t, int64_t i) {
+    CHECK((mode_get() & MODE_MASK) == MODE); /* float_mode_set, see base.h */
+    t->fn((Thread){i, t->n, t}, t->arg);
 }
 
-static void *lane_main(void *start) {
+static void *thread_main(void *start) {
     Start s = *(Start *)start;
     float_mode_set();
-    lane_spread(s.team, s.i);
+    thread_spread(s.team, s.i);
     for (;;) {
         barrier(s.team);
         if (s.team->ending) return NULL;
-        lane_run(s.team, s.i);
+        thread_run(s.team, s.i);
         barrier(s.team);
     }
 }
 
-/* Signals stay with the thread that opens the team: the lanes are started with all of them
+/* Signals stay with the thread that opens the team: the threads are started with all of them
  * blocked. */
-static void lanes_start(Team *t) {
+static void threads_start(Team *t) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int64_t i = 1; i < t->n; i++) {
         Start *s = PUSH(t->arena, Start, 1);
         *s = (Start){t, i};
-        int e = pthread_create(&t->thread[i], NULL, lane_main, s);
+        int e = pthread_create(&t->thread[i], NULL, thread_main, s);
         if (e) {
-            fprintf(stderr, "lisao: cannot start lane %d of %d: %s (try fewer: --lanes)\n",
+            fprintf(stderr, "lisao: cannot start thread %d of %d: %s (try fewer: --threads)\n",
                     (int)i + 1, (int)t->n, strerror(e));
             abort();
         }
@@ -164,17 +169,17 @@ static void lanes_start(Team *t) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-Team *team_open(int64_t lanes) {
-    CHECK(lanes >= 1 && lanes <= LANES_MAX);
+Team *team_open(int64_t threads) {
+    CHECK(threads >= 1 && threads <= THREADS_MAX);
     Arena *a = arena_open("team", 1 << 16);
     Team *t = PUSH(a, Team, 1);
     t->arena = a;
-    t->n = lanes;
+    t->n = threads;
     t->cpus = cpus_of_process();
-    t->apart = lanes <= os_cpus();
+    t->apart = threads <= os_cpus();
     float_mode_set();
-    lanes_start(t);
-    lane_spread(t, 0);
+    threads_start(t);
+    thread_spread(t, 0);
     return t;
 }
 
@@ -188,29 +193,29 @@ void team_close(Team *t) {
     arena_close(t->arena);
 }
 
-int64_t team_lanes(const Team *t) { return t->n; }
+int64_t team_threads(const Team *t) { return t->n; }
 
-void team_run(Team *t, void (*fn)(Lane l, void *arg), void *arg) {
+void team_run(Team *t, void (*fn)(Thread th, void *arg), void *arg) {
     CHECK(!t->running);
     t->running = true;
     t->fn = fn;
     t->arg = arg;
-    Lane l = {0, t->n, t};
-    lane_sync(l);
-    lane_run(t, 0);
-    lane_sync(l);
+    Thread l = {0, t->n, t};
+    thread_sync(l);
+    thread_run(t, 0);
+    thread_sync(l);
     t->running = false;
 }
 
-/* ---- shares --------------------------------------------------------------------------------- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
-/* The first n % l.n lanes get one more than the others. */
-Range lane_range(Lane l, int64_t n) {
-    int64_t each = n / l.n, more = n % l.n, lo = l.i * each + MIN(l.i, more);
-    return (Range){lo, lo + each + (l.i < more)};
+/* The first n % l.n threads get one more than the others. */
+Range thread_range(Thread th, int64_t n) {
+    int64_t each = n / th.n, more = n % th.n, lo = th.i * each + MIN(th.i, more);
+    return (Range){lo, lo + each + (th.i < more)};
 }
 
-Range lane_range_by(Lane l, int64_t n, int64_t step) {
-    Range r = lane_range(l, (n + step - 1) / step);
+Range thread_range_by(Thread th, int64_t n, int64_t step) {
+    Range r = thread_range(th, (n + step - 1) / step);
     return (Range){MIN(n, r.lo * step), MIN(n, r.hi * step)};
 }

@@ -1,8 +1,9 @@
-/* cli.h -- private to cli/: what the sub-commands share. The entrance opens files, builds the
- * model, hands it to the rooms, and turns their errors into messages and exit codes: 0 fine, 1
+/* cli.h -- private to cli/: what the sub-commands share. cli/ opens files, builds the
+ * model, hands it to the modules, and turns their errors into messages and exit codes: 0 fine, 1
  * the world is wrong, 2 usage, 130 interrupted. */
 #pragma once
 #include "base/base.h"
+#include "cli/args.h"
 #include "file/file.h"
 #include "infer/infer.h"
 #include "model/model.h"
@@ -11,29 +12,31 @@
 /* Options that every command with a model takes; NULL: the model's default. */
 typedef struct ModelOpts {
     const char *act, *mla, *kv, *cpu;
-    int64_t lanes; /* 0: as many as there are CPUs */
+    int64_t threads; /* 0: as many as there are CPUs */
 } ModelOpts;
 /* Rows of option tables without bounds: a text or a choice, and a flag. */
-#define TEXT_OPT(name, arg, to, help) {OPT_STR, name, arg, to, help, 0, 0}
-#define FLAG_OPT(name, to, help)      {OPT_FLAG, name, NULL, to, help, 0, 0}
+#define TEXT_OPT(name, arg, to, help)                                                              \
+    { OPT_STR, name, arg, to, help, 0, 0 }
+#define FLAG_OPT(name, to, help)                                                                   \
+    { OPT_FLAG, name, NULL, to, help, 0, 0 }
 
 #define ACT_HELP                                                                                   \
     "Activation format (default: a8 for quantised files, a16 for bf16 and f16, f32 for f32)."
 #define MLA_HELP                                                                                   \
     "Form of multi-head latent attention (default: as the checkpoint records, else absorbed)."
-#define KV_HELP  "Type of the KV cache (default: bf16; f32 under --act f32)."
-#define CPU_HELP "Highest kernel level to use (default: the best here). Results are the same bits."
-#define LANES_HELP                                                                                 \
-    "Threads (default: the CPUs of this process). Results are the same bits."
-#define LEVELS "ref|avx2|avx512|amx-emu|amx"
+#define KV_HELP      "Type of the KV cache (default: bf16; f32 under --act f32)."
+#define CPU_HELP     "Highest kernel level to use (default: the best). Results are the same bits."
+#define THREADS_HELP "Threads (default: the CPUs of this process). Results are the same bits."
+#define LEVELS       "ref|avx2|avx512|amx-emu|amx"
 
 /* The rows of ModelOpts `o` in a command's table. */
 #define MODEL_OPTS(o)                                                                              \
     TEXT_OPT("act", "f32|a16|a8", &(o).act, ACT_HELP),                                             \
-    TEXT_OPT("mla", "expanded|absorbed", &(o).mla, MLA_HELP),                                      \
-    TEXT_OPT("kv", "f32|bf16", &(o).kv, KV_HELP),                                                  \
-    TEXT_OPT("cpu", LEVELS, &(o).cpu, CPU_HELP),                                                   \
-    {OPT_I64, "lanes", "N", &(o).lanes, LANES_HELP, 0, 64}
+        TEXT_OPT("mla", "expanded|absorbed", &(o).mla, MLA_HELP),                                  \
+        TEXT_OPT("kv", "f32|bf16", &(o).kv, KV_HELP), TEXT_OPT("cpu", LEVELS, &(o).cpu, CPU_HELP), \
+    {                                                                                              \
+        OPT_I64, "threads", "N", &(o).threads, THREADS_HELP, 0, 64                                 \
+    }
 
 /* A model opened for inference: everything lives in `arena` and is given back by session_close. */
 typedef struct Session {
@@ -49,7 +52,7 @@ typedef struct Session {
 /* A GGUF file, a folder, or a name in the cache ($XDG_CACHE_HOME/lisao/models); "" or NULL is
  * refused. */
 bool model_path(Arena *a, const char **path, const char *model, Err *err) CHECKED;
-/* Opens store and model and sets kernel level and lanes; then the caller completes *spec (rows,
+/* Opens store and model and sets kernel level and threads; then the caller completes *spec (rows,
  * pages, ...) and calls session_plan. */
 bool session_open(Session *s, const char *model, const ModelOpts *o, PlanSpec *spec,
                   Err *err) CHECKED;
@@ -69,7 +72,7 @@ enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest con
 bool session_chat(Session *s, Chat *chat, Err *err) CHECKED;
 
 /* One generation, as run and chat show it: tokens in, text out as it comes. */
-typedef struct Speech {
+typedef struct Generation {
     Session *s;
     Decoder decoder;
     Splitter splitter;
@@ -79,17 +82,17 @@ typedef struct Speech {
     int64_t n; /* generated, the end token included */
     Finish finish;
     double start, first, last; /* seconds: asked, first token, last token */
-} Speech;
-typedef struct SpeechSpec {
+} Generation;
+typedef struct GenerationSpec {
     int64_t max_tokens;
     Sampling sampling;
     bool raw, ignore_end, quiet;
-} SpeechSpec;
+} GenerationSpec;
 /* Runs the prompt through the engine until it ends or Ctrl-C; everything grows in `a`. */
-bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                const SpeechSpec *spec, const Chat *chat, Err *err) CHECKED;
+bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
+                    const GenerationSpec *spec, const Chat *chat, Err *err) CHECKED;
 
-bool speech_void(Err *err);                     /* the error of FINISH_ERROR */
+bool generation_void(Err *err); /* the error of FINISH_ERROR */
 
 #define TEMPERATURE_HELP "0: always the likeliest token; higher: more varied."
 #define TOP_K_HELP       "Draw among the N likeliest tokens only; 0: all."
@@ -97,9 +100,10 @@ bool speech_void(Err *err);                     /* the error of FINISH_ERROR */
 #define SEED_HELP        "The same seed gives the same text."
 #define SAMPLING_OPTS(o)                                                                           \
     {OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100},                     \
-    {OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20},                                   \
-    {OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1},                                         \
-    {OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0}
+        {OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20},                               \
+        {OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1}, {                                   \
+        OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0                                           \
+    }
 typedef struct SamplingOpts {
     double temperature, top_p;
     int64_t top_k, seed;

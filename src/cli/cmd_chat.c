@@ -36,7 +36,7 @@ static void talk_clear(Talk *t, const char *system) {
 
 /* The user's line and the model's answer; both stay in the conversation unless there was an
  * error. */
-static bool turn(Talk *t, Str line, Err *err) {
+static bool turn_run(Talk *t, Str line, Err *err) {
     if (t->n + 2 > TURNS_MAX)
         return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",
                        TURNS_MAX);
@@ -51,11 +51,11 @@ static bool turn(Talk *t, Str line, Err *err) {
             err, ERR_LIMIT,
             "the conversation has %lld tokens and the context is %lld: /clear begins a new one",
             (long long)prompt.n, (long long)t->context);
-    Speech p;
-    SpeechSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
-                       .sampling = t->sampling};
-    ok = ok && speech_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
-    if (ok && p.finish == FINISH_ERROR) ok = speech_void(err);
+    Generation p;
+    GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
+                           .sampling = t->sampling};
+    ok = ok && generation_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
+    if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
     if (!ok) {
         t->n--;
         return false;
@@ -104,10 +104,9 @@ static bool talk(Talk *t, const Job *job, Err *end) {
     Arena *a = arena_open("line", 4ll * LINE_BYTES);
     Buf line = {.a = a};
     bool tty = os_is_tty(0) && os_is_tty(1);
-    if (tty)
-        printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
+    if (tty) printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
     talk_clear(t, job->system);
-    for (int64_t given_up = 0; given_up < 2;) {         /* Ctrl-C at the prompt, twice: enough */
+    for (int64_t given_up = 0; given_up < 2;) { /* Ctrl-C at the prompt, twice: enough */
         if (tty) printf("\n> "), fflush(stdout);
         if (!line_read(&line, end)) {
             if (!tty || !os_interrupted() || ++given_up == 2) break;
@@ -126,7 +125,7 @@ static bool talk(Talk *t, const Job *job, Err *end) {
             talk_clear(t, job->system);
         else if (s.p[0] == '/')
             printf("%s\n", HELP);
-        else if (!turn(t, s, &err))
+        else if (!turn_run(t, s, &err))
             fprintf(stderr, "lisao chat: %s\n", err.msg);
     }
     if (tty) printf("\n");

@@ -41,14 +41,14 @@ static const char *path_shown(Arena *a, const char *path) {
 
 static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->model->cfg;
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "path",
-        path_shown(s->arena, s->path), "family", family_name(c),
-        "parameters", (json_int_t)model_count(s->model), "file_type",
-        dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width", (json_int_t)c->C,
-        "heads", (json_int_t)c->H, "experts", (json_int_t)c->E, "vocabulary", (json_int_t)c->V,
-        "context", (json_int_t)c->max_positions, "act", act_name(p->act), "kv", dtype_name(p->kv),
-        "mla", mla_name(s->model, p), "bits", s->plan->bits);
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}",
+                     "path", path_shown(s->arena, s->path), "family", family_name(c), "parameters",
+                     (json_int_t)model_count(s->model), "file_type",
+                     dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width",
+                     (json_int_t)c->C, "heads", (json_int_t)c->H, "experts", (json_int_t)c->E,
+                     "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->max_positions, "act",
+                     act_name(p->act), "kv", dtype_name(p->kv), "mla", mla_name(s->model, p),
+                     "bits", s->plan->bits);
 }
 
 static void model_text(const Session *s, const PlanSpec *p) {
@@ -99,7 +99,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
         Buf b = {.a = a};
         kern_print(&b);
         printf("%.*s", STRF(buf_str(&b)));
-        printf("lanes        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
+        printf("threads        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
                (double)os_memory_free() / (double)(1 << 30));
         if (model) model_text(&s, &p);
     }
@@ -111,8 +111,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
 int cmd_info(int argc, char **argv) {
     ModelOpts model = {0};
     bool json = false;
-    const Opt opts[] = {FLAG_OPT("json", &json, "One JSON object."),
-                        MODEL_OPTS(model)};
+    const Opt opts[] = {FLAG_OPT("json", &json, "One JSON object."), MODEL_OPTS(model)};
     const Command c = {"info",
                        "[MODEL]",
                        "this machine, its kernels, and how a model would run",

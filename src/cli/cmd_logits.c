@@ -2,18 +2,18 @@
  * .npy file.
  *
  * The sequence runs through model_forward as the engine would run it: in KV pages, in chunks of
- * --chunk rows, with --company other sequences in the same steps. Neither may change a bit; that
+ * --chunk rows, with --batch-with other sequences in the same steps. Neither may change a bit; that
  * is what the printed hash is for. */
 #include "cli/cli.h"
 
 #include <stdio.h>
 
-enum { COMPANY_MAX = 256 };
+enum { BATCH_WITH_MAX = 256 };
 
 typedef struct Job {
     ModelOpts model;
     const char *ids, *ids_file, *out;
-    int64_t chunk, company;
+    int64_t chunk, batch_with;
     bool hidden;
 } Job;
 
@@ -24,19 +24,19 @@ typedef struct Walk {
     KvSeq kv;
 } Walk;
 
-/* What the lanes run. */
+/* What the threads run. */
 typedef struct Step {
     Plan *plan;
     Batch batch;
     Out out;
 } Step;
 
-static void step_lanes(Lane l, void *arg) {
+static void step_threads(Thread th, void *arg) {
     Step *s = arg;
-    model_forward(l, s->plan, &s->batch, &s->out, NULL);
+    model_forward(th, s->plan, &s->batch, &s->out, NULL);
 }
 
-/* ---- the file ------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* A .npy header, version 1.0: magic, length, a Python literal padded so that the data begins at
  * a multiple of 64. */
@@ -73,10 +73,10 @@ static bool npy_write(Arena *a, const char *path, const float *x, const int64_t 
     return true;
 }
 
-/* ---- the walk ------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 /* The next rows of every sequence that is not through, the one asked for standing among its
- * company. Returns the first of its rows in the batch. */
+ * others. Returns the first of its rows in the batch. */
 static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64_t n_walks,
                          int64_t main, int64_t chunk) {
     int64_t first = 0;
@@ -96,8 +96,8 @@ static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64
 }
 
 /* Random companions of 1..n tokens, always the same for the same n and vocabulary. */
-static void company_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, int64_t n,
-                         int64_t V) {
+static void neighbour_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, int64_t n,
+                           int64_t V) {
     for (int64_t i = 0; i < n_walks; i++) {
         if (i == main) continue;
         int32_t *ids = PUSH(a, int32_t, n);
@@ -128,7 +128,7 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
         for (int64_t i = 0; i < n; i++) want[i] = (int32_t)(first + i);
         b->want = want, b->n_want = job->hidden ? 0 : n;
         step.out.logits = job->hidden ? NULL : result + at * c->V;
-        team_run(s->team, step_lanes, &step);
+        team_run(s->team, step_threads, &step);
         for (int64_t h = 0; job->hidden && h < c->L + 2; h++)
             memcpy(result + (h * T + at) * c->C, step.out.hidden + (h * b->n + first) * c->C,
                    (size_t)(n * c->C) * sizeof *result);
@@ -155,10 +155,10 @@ static bool logits(const Job *job, const char *path, Err *err) {
     bool ok = session_open(&s, path, &job->model, &spec, err)
               && job_ids(job, s.arena, &ids, &T, s.model->cfg.V, err);
     if (ok) {
-        int64_t n = job->company + 1, main = job->company / 2,
+        int64_t n = job->batch_with + 1, main = job->batch_with / 2,
                 chunk = job->chunk ? MIN(job->chunk, T) : T;
         const Config *c = &s.model->cfg;
-        int64_t states = (c->L + 2) * c->C * 4;     /* bytes of one row's */
+        int64_t states = (c->L + 2) * c->C * 4; /* bytes of one row's */
         spec.rows = chunk * n, spec.logit_rows = job->hidden ? 0 : chunk, spec.spans = n;
         spec.pages = n * (round_up(T, PAGE) / PAGE), spec.positions = T;
         spec.results = job->hidden ? states * (T + spec.rows) : (T - chunk) * c->V * 4;
@@ -169,17 +169,18 @@ static bool logits(const Job *job, const char *path, Err *err) {
         if (ok) {
             Walk *walk = PUSH(s.arena, Walk, n);
             Pages *pages = pages_new(s.arena, &s.plan->kv, spec.pages, n, T);
-            company_make(s.arena, walk, n, main, T, c->V);
+            neighbour_make(s.arena, walk, n, main, T, c->V);
             walk[main].ids = ids, walk[main].n = T;
             for (int64_t i = 0; i < n; i++)
                 CHECK(kv_open(pages, &walk[i].kv) && kv_reserve(pages, &walk[i].kv, walk[i].n));
             int64_t dim[3] = {c->L + 2, T, c->C}, flat[2] = {T, c->V};
             float *result = PUSH(s.arena, float, job->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
-            ok = walk_all(&s, job, walk, n, main, result) || speech_void(err);
+            ok = walk_all(&s, job, walk, n, main, result) || generation_void(err);
             if (ok && os_interrupted())
                 ok = err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written");
-            ok = ok && npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
-                                 job->hidden ? 3 : 2, err);
+            ok = ok
+                 && npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
+                              job->hidden ? 3 : 2, err);
         }
     }
     session_close(&s);
@@ -194,24 +195,25 @@ int cmd_logits(int argc, char **argv) {
         TEXT_OPT("o", "FILE", &job.out, "Where the array goes: float32 [T,V]."),
         {OPT_I64, "chunk", "N", &job.chunk, "Rows of the sequence in one step; 0: all at once.", 0,
          1 << 24},
-        {OPT_I64, "company", "N", &job.company, "Random other sequences run in the same steps.", 0,
-         COMPANY_MAX},
+        {OPT_I64, "batch-with", "N", &job.batch_with,
+         "Random other sequences run in the same steps.", 0, BATCH_WITH_MAX},
         FLAG_OPT("hidden", &job.hidden,
                  "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
                  "after the final norm."),
         MODEL_OPTS(job.model),
     };
-    const Command c = {"logits",
-                       "MODEL -o OUT.npy",
-                       "the logits of a token sequence, as a .npy file and its SHA-256",
-                       "Runs the token ids through the model and writes float32 logits [T,V]. "
-                       "Prints one line, \"sha256 HEX\" of "
-                       "the array's bytes: equal for every --cpu, --lanes, --chunk and --company.",
-                       "lisao logits model.gguf --ids 1,2,3 -o logits.npy\n"
-                       "lisao logits checkpoint/ --ids-file ids.json --act f32 --chunk 7 --company "
-                       "3 -o logits.npy\n",
-                       opts,
-                       COUNT(opts)};
+    const Command c = {
+        "logits",
+        "MODEL -o OUT.npy",
+        "the logits of a token sequence, as a .npy file and its SHA-256",
+        "Runs the token ids through the model and writes float32 logits [T,V]. "
+        "Prints one line, \"sha256 HEX\" of "
+        "the array's bytes: equal for every --cpu, --threads, --chunk and --batch-with.",
+        "lisao logits model.gguf --ids 1,2,3 -o logits.npy\n"
+        "lisao logits checkpoint/ --ids-file ids.json --act f32 --chunk 7 --batch-with "
+        "3 -o logits.npy\n",
+        opts,
+        COUNT(opts)};
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};

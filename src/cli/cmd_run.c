@@ -58,7 +58,7 @@ static const char *finish_name(Finish f) {
                                 : "error";
 }
 
-static void print_json(const Speech *p, int64_t n_prompt, double load_ms) {
+static void print_json(const Generation *p, int64_t n_prompt, double load_ms) {
     json_t *ids = json_array(), *logprobs = json_array();
     for (int64_t i = 0; i < p->n; i++) {
         json_array_append_new(ids, json_integer(p->token[i].id));
@@ -91,8 +91,8 @@ static bool run(const Job *job, const char *path, Err *err) {
     ok = ok && (session_tokenizer(&s, job->ids ? &no_tokenizer : err) || job->ids);
     if (no_tokenizer.code) log_at(LOG_WARN, "there will be ids and no text: %s", no_tokenizer.msg);
     Ids prompt = {.a = s.arena};
-    SpeechSpec spec = {job->max_tokens, sampling_of(&job->sampling), job->raw || job->ids,
-                       job->ignore_end, job->json};
+    GenerationSpec spec = {job->max_tokens, sampling_of(&job->sampling), job->raw || job->ids,
+                           job->ignore_end, job->json};
     ok = ok && prompt_encode(job, &s, &chat, &in_chat, &prompt, err)
          && length_set(&s, prompt.n, &spec.max_tokens, err);
     if (ok) {
@@ -100,15 +100,15 @@ static bool run(const Job *job, const char *path, Err *err) {
         engine_plan(&plan, &e, prompt.n + spec.max_tokens);
         ok = session_plan(&s, &plan, err) && engine_new(&engine, s.arena, s.plan, &e, s.team, err);
     }
-    Speech p;
+    Generation p;
     double load_ms = (os_now() - start) * 1e3;
-    ok = ok && speech_run(&p, s.arena, &s, engine, &prompt, &spec, in_chat ? &chat : NULL, err);
+    ok = ok && generation_run(&p, s.arena, &s, engine, &prompt, &spec, in_chat ? &chat : NULL, err);
     if (ok && job->json)
         print_json(&p, prompt.n, load_ms);
     else if (ok)
         printf("\n");
     if (ok && p.finish == FINISH_CANCEL) ok = err_set(err, ERR_INTERRUPTED, "interrupted");
-    if (ok && p.finish == FINISH_ERROR) ok = speech_void(err);
+    if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
     if (s.tok) tokenizer_close(s.tok);
     session_close(&s);
     return ok;

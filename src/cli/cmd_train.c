@@ -1,4 +1,4 @@
-/* cmd_train.c -- `lisao train`: the entrance to train/. */
+/* cmd_train.c -- `lisao train`: runs train/. */
 #include "cli/cli.h"
 #include "train/train.h"
 
@@ -7,7 +7,7 @@
 typedef struct Job {
     OptList set;
     const char *cpu;
-    int64_t lanes;
+    int64_t threads;
     bool print;
 } Job;
 
@@ -16,7 +16,7 @@ static bool train(const Job *job, Arena *a, const char *path, Err *err) {
     Level level = LEVEL_N;
     if (job->cpu) CHECK(level_of_name(job->cpu, &level));
     if (!recipe_read(&r, a, path, job->set.v, job->set.n, err)) return false;
-    if (!job->print) return kern_init(level, err) && train_run(&r, job->lanes, err);
+    if (!job->print) return kern_init(level, err) && train_run(&r, job->threads, err);
     Buf b = {.a = a};
     recipe_print(&r, &b);
     printf("%.*s", STRF(buf_str(&b)));
@@ -30,7 +30,7 @@ int cmd_train(int argc, char **argv) {
          "Overrides a key of the recipe; may be given often.", 0, 0},
         FLAG_OPT("print", &job.print, "Print the recipe with all defaults, and stop."),
         TEXT_OPT("cpu", LEVELS, &job.cpu, CPU_HELP),
-        {OPT_I64, "lanes", "N", &job.lanes, LANES_HELP, 0, 64},
+        {OPT_I64, "threads", "N", &job.threads, THREADS_HELP, 0, 64},
     };
     const Command c = {
         "train",

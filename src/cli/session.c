@@ -25,12 +25,12 @@ bool model_path(Arena *a, const char **path, const char *model, Err *err) {
                    model, STRF(folder));
 }
 
-/* The kernel level asked for, or the best; lanes likewise. */
+/* The kernel level asked for, or the best; threads likewise. */
 static bool machine_open(Session *s, const ModelOpts *o, Err *err) {
     Level level = LEVEL_N;
     if (o->cpu) CHECK(level_of_name(o->cpu, &level));
     if (!kern_init(level, err)) return false;
-    s->team = team_open(o->lanes ? o->lanes : MIN(os_cpus(), 64));
+    s->team = team_open(o->threads ? o->threads : MIN(os_cpus(), 64));
     return true;
 }
 
@@ -108,7 +108,7 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
-/* ---- tokenizer and chat --------------------------------------------------------------------- */
+/* ---- tokenizer and chat ---------------------------------------------------------------------- */
 
 static bool meta_str(const Store *s, const char *key, Str *out, Err *err) {
     *out = (Str){0};
@@ -199,7 +199,7 @@ bool session_chat(Session *s, Chat *chat, Err *err) {
     return chat_init(chat, s->arena, s->tok, text, (int32_t)s->model->cfg.bos, err);
 }
 
-/* ---- input ---------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 bool line_read(Buf *b, Err *err) {
     int c;

@@ -1,4 +1,5 @@
-/* data.h -- the door of data/: text files -> token shards -> packed rows, resumable to the token.
+/* data.h -- the public header of data/: text files -> token shards -> packed rows, resumable to the
+ * token.
  *
  * Promises: what a training run sees next depends on the shard's bytes, the row length, the seed
  * and the LoaderState, and on nothing else; every decision (which pieces share a row, in which
@@ -31,22 +32,22 @@
  *   trailer  64 bytes: tokens, documents, vocabulary, 0, and the SHA-256 of all bytes before it
  * It is written once, from front to back, and appears by one rename. */
 typedef struct Shard {
-    Str path;                       /* of the shard file */
-    char key[65];                   /* SHA-256 of text, separator, tokenizer, version */
+    Str path;     /* of the shard file */
+    char key[65]; /* SHA-256 of text, separator, tokenizer, version */
     int64_t tokens, docs, vocab;
-    const int64_t *border;          /* (docs + 1) */
-    const void *token;              /* (tokens), u16 or u32 */
-    int64_t width;                  /* 2 or 4: bytes of one */
+    const int64_t *border; /* (docs + 1) */
+    const void *token;     /* (tokens), u16 or u32 */
+    int64_t width;         /* 2 or 4: bytes of one */
     Map map;
 } Shard;
 
 typedef struct ShardSpec {
-    const char *text;               /* path of a UTF-8 text file */
-    const char *separator;          /* the line between documents, "<|endoftext|>" */
-    const char *folder;             /* where shards are kept; created when missing */
+    const char *text;      /* path of a UTF-8 text file */
+    const char *separator; /* the line between documents, "<|endoftext|>" */
+    const char *folder;    /* where shards are kept; created when missing */
     const Tokenizer *tok;
-    const char *tok_id;             /* what tells this tokenizer from others: a SHA-256 */
-    int32_t end;                    /* the token put behind each document */
+    const char *tok_id; /* what tells this tokenizer from others: a SHA-256 */
+    int32_t end;        /* the token put behind each document */
 } ShardSpec;
 
 /* Opens the shard of this text, making it first when there is none (with a progress bar; an
@@ -65,14 +66,16 @@ static inline int32_t shard_token(const Shard *s, int64_t i) {
 /* ---- rows and batches ------------------------------------------------------------------------ */
 
 /* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further. */
-typedef struct Piece { int64_t start, n; } Piece;
+typedef struct Piece {
+    int64_t start, n;
+} Piece;
 
 /* Pieces of whole rows, for one forward: place i holds token[i] and wants target[i]. Piece p covers
  * places at[p] .. at[p]+len[p]-1, which are positions 0..len[p]-1 of a sequence of its own. */
 typedef struct Packed {
     int64_t n, n_pieces;
-    int32_t *token, *target;        /* (cap) each */
-    int64_t *at, *len;              /* (cap) each: a piece has at least one place */
+    int32_t *token, *target; /* (cap) each */
+    int64_t *at, *len;       /* (cap) each: a piece has at least one place */
     int64_t cap;
 } Packed;
 Packed packed_new(Arena *a, int64_t cap);
@@ -84,7 +87,10 @@ static inline int64_t row_pieces(int64_t sequence) { return MAX(1, sequence / 16
 /* Where a run stands: all of it, small enough for a checkpoint. Of a fixed shard and row length,
  * the rows of an epoch and their order are computed from (seed, epoch); `row` of them were given
  * out. */
-typedef struct LoaderState { uint64_t seed; int64_t epoch, row; } LoaderState;
+typedef struct LoaderState {
+    uint64_t seed;
+    int64_t epoch, row;
+} LoaderState;
 
 typedef struct Loader Loader;
 /* Goes on at `at`. shuffle false: rows in the order of packing, every epoch the same (validation).
@@ -92,9 +98,9 @@ typedef struct Loader Loader;
 bool loader_new(Loader **l, Arena *a, const Shard *s, int64_t sequence, bool shuffle,
                 LoaderState at, Err *err) CHECKED;
 LoaderState loader_state(const Loader *l);
-void loader_rewind(Loader *l);                  /* to the first row of the first epoch */
-int64_t loader_rows(const Loader *l);           /* rows in an epoch; the same for every epoch */
-int64_t loader_targets(const Loader *l);        /* targets in an epoch */
+void loader_rewind(Loader *l);           /* to the first row of the first epoch */
+int64_t loader_rows(const Loader *l);    /* rows in an epoch; the same for every epoch */
+int64_t loader_targets(const Loader *l); /* targets in an epoch */
 /* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into
  * the next. Never fails. */
 void loader_next(Loader *l, Packed *b, int64_t rows);

@@ -29,6 +29,6 @@ _Static_assert(sizeof(ShardHeader) == 64 && sizeof(ShardTrailer) == 64, "the lay
 void hex_to_bytes(uint8_t out[32], const char *hex);
 void bytes_to_hex(char hex[65], const uint8_t *in);
 
-/* Writes the shard of `text` to `path`, on all lanes of the team. */
+/* Writes the shard of `text` to `path`, on all threads of the team. */
 bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
                 Err *err) CHECKED;

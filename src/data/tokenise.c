@@ -1,12 +1,12 @@
-/* tokenise.c -- making a shard: text -> documents -> tokens on all lanes -> one file.
+/* tokenise.c -- making a shard: text -> documents -> tokens on all threads -> one file.
  *
  * The text is walked once, in waves. A wave is a list of units, each one document or, of a long
- * document, one part; the lanes encode contiguous shares of it, and lane 0's thread then writes all
- * of them in order. Where a document is cut into parts depends on its bytes alone, so tokens do not
- * depend on the lanes. Memory is that of one wave, whatever the length of the text. */
+ * document, one part; the threads encode contiguous shares of it, and thread 0's thread then writes
+ * all of them in order. Where a document is cut into parts depends on its bytes alone, so tokens do
+ * not depend on the threads. Memory is that of one wave, whatever the length of the text. */
 #include "data/shard.h"
 
-enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, LANES_MAX = 64 };
+enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, THREADS_MAX = 64 };
 
 typedef struct Unit {
     Str text;
@@ -75,19 +75,19 @@ static bool next_unit(Walk *w, Unit *u) {
     return true;
 }
 
-/* ---- a wave on the lanes --------------------------------------------------------------------- */
+/* ---- a wave on the threads ------------------------------------------------------------------- */
 
-typedef struct LaneWork {
+typedef struct ThreadWork {
     Arena *ids_arena, *scratch;
-    Ids ids; /* of this lane's units, one after the other */
+    Ids ids; /* of this thread's units, one after the other */
     Err err;
-} LaneWork;
+} ThreadWork;
 
 typedef struct Maker {
     const ShardSpec *spec;
     Arena *arena;
-    LaneWork lane[LANES_MAX];
-    int64_t lanes;
+    ThreadWork thread[THREADS_MAX];
+    int64_t threads;
     Unit *unit;
     int64_t n_units; /* of the wave */
     int64_t *count;  /* (WAVE_UNITS) tokens of each unit */
@@ -97,17 +97,17 @@ typedef struct Maker {
     Buf border;                        /* int64 each */
 } Maker;
 
-static void encode_units(Lane l, void *arg) {
+static void encode_units(Thread th, void *arg) {
     Maker *m = arg;
-    LaneWork *w = &m->lane[l.i];
-    Range r = lane_range(l, m->n_units);
+    ThreadWork *w = &m->thread[th.i];
+    Range r = thread_range(th, m->n_units);
     for (int64_t i = r.lo; i < r.hi && w->err.code == ERR_NONE; i++) {
         int64_t before = w->ids.n;
         if (!text_encode(&w->ids, m->spec->tok, m->unit[i].text, TEXT_PLAIN, w->scratch, &w->err))
             break;
         m->count[i] = w->ids.n - before;
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
 static int64_t fill_wave(Maker *m, Walk *w) {
@@ -150,12 +150,12 @@ static bool end_document(Maker *m, Err *err) {
 }
 
 static bool write_wave(Maker *m, Team *team, Err *err) {
-    for (int64_t i = 0; i < m->lanes; i++) {
-        const LaneWork *w = &m->lane[i];
+    for (int64_t i = 0; i < m->threads; i++) {
+        const ThreadWork *w = &m->thread[i];
         if (w->err.code != ERR_NONE)
             return err_set(err, w->err.code, "tokenising %s: %s", m->spec->text, w->err.msg);
         const int32_t *id = w->ids.v;
-        Range r = lane_range((Lane){i, m->lanes, team}, m->n_units);
+        Range r = thread_range((Thread){i, m->threads, team}, m->n_units);
         for (int64_t u = r.lo; u < r.hi; id += m->count[u++])
             if (!put_tokens(m, id, m->count[u], err) || (m->unit[u].ends && !end_document(m, err)))
                 return false;
@@ -169,14 +169,14 @@ static bool write_waves(Maker *m, Str text, Team *team, Err *err) {
     progress_start(&bar, "tokenising", "B", text.n);
     bool ok = true;
     while (ok && fill_wave(m, &walk)) {
-        Mark mark[LANES_MAX];
-        for (int64_t i = 0; i < m->lanes; i++) {
-            mark[i] = arena_mark(m->lane[i].ids_arena);
-            m->lane[i].ids = (Ids){.a = m->lane[i].ids_arena};
+        Mark mark[THREADS_MAX];
+        for (int64_t i = 0; i < m->threads; i++) {
+            mark[i] = arena_mark(m->thread[i].ids_arena);
+            m->thread[i].ids = (Ids){.a = m->thread[i].ids_arena};
         }
         team_run(team, encode_units, m);
         ok = write_wave(m, team, err);
-        for (int64_t i = 0; i < m->lanes; i++) arena_pop(m->lane[i].ids_arena, mark[i]);
+        for (int64_t i = 0; i < m->threads; i++) arena_pop(m->thread[i].ids_arena, mark[i]);
         progress_at(&bar, text.n - walk.rest.n, NULL);
         if (ok && os_interrupted())
             ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept",
@@ -228,22 +228,22 @@ bool shard_make(const char *path, const char *key, Str text, const ShardSpec *sp
     Maker *m = PUSH(a, Maker, 1);
     *m = (Maker){.spec = spec,
                  .arena = a,
-                 .lanes = team_lanes(team),
+                 .threads = team_threads(team),
                  .unit = PUSH(a, Unit, WAVE_UNITS),
                  .count = PUSH(a, int64_t, WAVE_UNITS),
                  .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
                  .border = {.a = arena_open("shard borders", 1ll << 36)}};
-    CHECK(m->lanes <= LANES_MAX);
+    CHECK(m->threads <= THREADS_MAX);
     sha256_init(&m->sum);
     add_border(m);
-    for (int64_t i = 0; i < m->lanes; i++) {
-        m->lane[i].ids_arena = arena_open("tokens of a wave", 1ll << 32);
-        m->lane[i].scratch = arena_open("tokeniser's scratch", 1ll << 32);
+    for (int64_t i = 0; i < m->threads; i++) {
+        m->thread[i].ids_arena = arena_open("tokens of a wave", 1ll << 32);
+        m->thread[i].scratch = arena_open("tokeniser's scratch", 1ll << 32);
     }
     bool ok = write_shard(m, path, key, text, team, err);
-    for (int64_t i = 0; i < m->lanes; i++) {
-        arena_close(m->lane[i].ids_arena);
-        arena_close(m->lane[i].scratch);
+    for (int64_t i = 0; i < m->threads; i++) {
+        arena_close(m->thread[i].ids_arena);
+        arena_close(m->thread[i].scratch);
     }
     arena_close(m->border.a);
     arena_close(a);

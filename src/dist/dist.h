@@ -1,14 +1,14 @@
-/* dist.h -- the door of dist/: ranks. This build has one rank (solo.c); MPI comes behind the same
- * calls.
+/* dist.h -- the public header of dist/: ranks. This build has one rank (solo.c); MPI comes behind
+ * the same calls.
  *
  * Promises: for a fixed number of ranks the result of every call is the same bits, whoever arrives
  *           first.
- * Threads: lane 0 only, between syncs. Ownership: callers own the buffers. */
+ * Threads: thread 0 only, between syncs. Ownership: callers own the buffers. */
 #pragma once
 #include "base/base.h"
 
 int64_t dist_rank(void);
 int64_t dist_ranks(void);
-void dist_all_reduce(float *x, int64_t n);      /* x = sum over ranks, ascending */
+void dist_all_reduce(float *x, int64_t n); /* x = sum over ranks, ascending */
 void dist_all_reduce_f64(double *x, int64_t n);
 void dist_barrier(void);

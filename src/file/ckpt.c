@@ -5,13 +5,13 @@
  * Invariant: from the first commit on, the folder holds at least one complete step-*. */
 #include "file/parts.h"
 
-#define STEP_DIGITS 9
-#define STEP_MAX 999999999
-#define LIST_LIMIT (1 << 20)
+#define STEP_DIGITS  9
+#define STEP_MAX     999999999
+#define LIST_LIMIT   (1 << 20)
 #define LIST_VERSION 1
-#define FILES_MAX 64
+#define FILES_MAX    64
 
-/* ---- safetensors --------------------------------------------------------------------------- */
+/* ---- safetensors ----------------------------------------------------------------------------- */
 
 static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[i].name; }
 
@@ -91,7 +91,7 @@ bool safetensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, E
     return tensors_write(a, path, t, n, &bytes, err);
 }
 
-/* ---- the folder of checkpoints ------------------------------------------------------------- */
+/* ---- the folder of checkpoints --------------------------------------------------------------- */
 
 Str ckpt_path(Arena *a, const char *folder, int64_t step) {
     return str_fmt(a, "%s/step-%0*lld", folder, STEP_DIGITS, (long long)step);
@@ -119,7 +119,7 @@ bool ckpt_newest(Arena *a, const char *folder, int64_t *step, Err *err) {
     return ok;
 }
 
-/* ---- checkpoint.json ----------------------------------------------------------------------- */
+/* ---- checkpoint.json ------------------------------------------------------------------------- */
 
 /* One file of the list: it is there in its size. */
 static void listed_check(Scan *s, const char *path, Str name, int64_t bytes) {
@@ -161,10 +161,14 @@ bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err) {
         scan_char(&s, '{');
         for (int64_t i = 0; scan_more(&s, '}', i); i++) {
             Str key = scan_key(&s);
-            if (str_eq(key, STR("version"))) version = scan_int(&s);
-            else if (str_eq(key, STR("step"))) *step = scan_int(&s);
-            else if (str_eq(key, STR("files"))) files_scan(&s, path);
-            else scan_fail(&s, "version, step or files");
+            if (str_eq(key, STR("version")))
+                version = scan_int(&s);
+            else if (str_eq(key, STR("step")))
+                *step = scan_int(&s);
+            else if (str_eq(key, STR("files")))
+                files_scan(&s, path);
+            else
+                scan_fail(&s, "version, step or files");
         }
         ok = scan_end(&s);
     }
@@ -177,13 +181,14 @@ bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err) {
     return ok;
 }
 
-/* ---- writing ------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 struct CkptWriter {
     Arena *a;
-    const char *folder, *tmp, *path;            /* tmp becomes path */
+    const char *folder, *tmp, *path; /* tmp becomes path */
     int64_t step;
-    Str file[FILES_MAX]; int64_t bytes[FILES_MAX], n;
+    Str file[FILES_MAX];
+    int64_t bytes[FILES_MAX], n;
 };
 
 /* Removes what a writer that died has left. */

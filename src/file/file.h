@@ -1,4 +1,4 @@
-/* file.h -- the door of file/: bytes on disk <-> named tensors.
+/* file.h -- the public header of file/: bytes on disk <-> named tensors.
  *
  * Promises: nothing in a model file is trusted. Before a Store is handed out every count, length,
  * offset, shape and name in it has been held against the bytes that are there, so that a caller may
@@ -16,7 +16,7 @@
 #pragma once
 #include "base/base.h"
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 #define TENSOR_DIMS 4
 
@@ -30,21 +30,21 @@ typedef struct Tensor {
     int n_dims;
     int64_t dim[TENSOR_DIMS];
     const void *data;
-    int64_t bytes;              /* = dtype_bytes(type, tensor_elements(t)) */
-    const char *file;           /* path of the file it stands in, for messages */
+    int64_t bytes;    /* = dtype_bytes(type, tensor_elements(t)) */
+    const char *file; /* path of the file it stands in, for messages */
 } Tensor;
 
-int64_t tensor_elements(const Tensor *t);       /* product of dims; 1 without dims */
+int64_t tensor_elements(const Tensor *t); /* product of dims; 1 without dims */
 /* "[16,576]" for messages and listings. */
 Str tensor_shape(Arena *a, const Tensor *t);
 
-/* ---- reading: one opened model ------------------------------------------------------------- */
+/* ---- reading: one opened model --------------------------------------------------------------- */
 
 typedef enum StoreKind {
-    STORE_GGUF,         /* one GGUF file, version 2 or 3, little-endian */
-    STORE_SAFETENSORS,  /* one safetensors file by itself */
-    STORE_FOLDER,       /* Hugging Face folder: model.safetensors, or shards and their index */
-    STORE_CHECKPOINT    /* written by ckpt_commit below; a Hugging Face folder too */
+    STORE_GGUF,        /* one GGUF file, version 2 or 3, little-endian */
+    STORE_SAFETENSORS, /* one safetensors file by itself */
+    STORE_FOLDER,      /* Hugging Face folder: model.safetensors, or shards and their index */
+    STORE_CHECKPOINT   /* written by ckpt_commit below; a Hugging Face folder too */
 } StoreKind;
 
 typedef struct Store Store;
@@ -52,33 +52,39 @@ typedef struct Store Store;
 /* Opens `path`: a GGUF file, a safetensors file, a Hugging Face folder, one checkpoint, or a folder
  * of checkpoints, of which the newest is taken. On failure nothing stays open, nothing in `a`. */
 bool store_open(Store **out, Arena *a, const char *path, Err *err) CHECKED;
-void store_close(Store *s);                     /* NULL is fine; all data pointers end here */
+void store_close(Store *s); /* NULL is fine; all data pointers end here */
 
 StoreKind store_kind(const Store *s);
 /* What was opened in the end: the file, or the folder that holds the files (of a folder of
  * checkpoints: the checkpoint chosen). Further files of a checkpoint, like its optimizer state, are
  * opened as "<store_path>/optimizer.safetensors". */
 const char *store_path(const Store *s);
-int64_t store_step(const Store *s);             /* a checkpoint's step; -1 for everything else */
+int64_t store_step(const Store *s); /* a checkpoint's step; -1 for everything else */
 
-int64_t store_count(const Store *s);            /* number of tensors */
-const Tensor *store_at(const Store *s, int64_t i);      /* in the order of their bytes on disk */
-const Tensor *store_find(const Store *s, Str name);     /* NULL when there is none */
+int64_t store_count(const Store *s);                /* number of tensors */
+const Tensor *store_at(const Store *s, int64_t i);  /* in the order of their bytes on disk */
+const Tensor *store_find(const Store *s, Str name); /* NULL when there is none */
 
 /* Bytes of a JSON file of the folder ("config.json", "tokenizer.json"), at most 128 MiB,
  * terminated, copied into `a`. A file that is not there, and every name in a single file's Store,
  * gives an empty Str and true; false is for a file that cannot be read or is too large. */
 bool store_json(const Store *s, Arena *a, const char *name, Str *out, Err *err) CHECKED;
 
-/* ---- metadata of a GGUF file --------------------------------------------------------------- */
+/* ---- metadata of a GGUF file ----------------------------------------------------------------- */
 
 /* Every getter fails when the key is absent and when it has another type, each with its own message
  * that names file and key; for a key that may be absent ask store_meta_type first. A Store of
  * another kind has no metadata: all keys are absent. */
 typedef enum MetaType {
     META_ABSENT,
-    META_INT, META_FLOAT, META_BOOL, META_STR,                      /* one value */
-    META_INTS, META_FLOATS, META_BOOLS, META_STRS                   /* an array */
+    META_INT,
+    META_FLOAT,
+    META_BOOL,
+    META_STR, /* one value */
+    META_INTS,
+    META_FLOATS,
+    META_BOOLS,
+    META_STRS /* an array */
 } MetaType;
 MetaType store_meta_type(const Store *s, const char *key);
 /* All keys in the file's order, so that a reader can refuse what it does not know. */
@@ -98,7 +104,7 @@ bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, i
 bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int64_t *n,
                      Err *err) CHECKED;
 
-/* ---- writing checkpoints ------------------------------------------------------------------- */
+/* ---- writing checkpoints --------------------------------------------------------------------- */
 
 /* folder/step-000000120/ holds one checkpoint: model.safetensors and config.json, which Hugging
  * Face loads as they are, whatever state files the caller adds, and checkpoint.json, the list of
@@ -125,7 +131,7 @@ bool ckpt_put_tensors(CkptWriter *w, const char *name, const Tensor *t, int64_t 
                       Err *err) CHECKED;
 /* True: the checkpoint is durable, all but the newest `keep` (>= 1) are removed, w is used up. */
 bool ckpt_commit(CkptWriter *w, int64_t keep, Err *err) CHECKED;
-void ckpt_abandon(CkptWriter *w);               /* after any failure; NULL is fine */
+void ckpt_abandon(CkptWriter *w); /* after any failure; NULL is fine */
 
 /* The same safetensors bytes as one file by itself, atomically. */
 bool safetensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, Err *err) CHECKED;

@@ -11,49 +11,96 @@
 #include "file/parts.h"
 
 #define TENSOR_LIMIT (1 << 24)
-#define KEY_BYTES 14                    /* the shortest entry: length, a letter, type, a byte */
-#define TENSOR_BYTES 33                 /* the shortest description: one letter, one dimension */
+#define KEY_BYTES    14 /* the shortest entry: length, a letter, type, a byte */
+#define TENSOR_BYTES 33 /* the shortest description: one letter, one dimension */
 
-/* ---- types --------------------------------------------------------------------------------- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 enum {
-    T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STR, T_ARRAY, T_U64, T_I64, T_F64, T_N
+    T_U8,
+    T_I8,
+    T_U16,
+    T_I16,
+    T_U32,
+    T_I32,
+    T_F32,
+    T_BOOL,
+    T_STR,
+    T_ARRAY,
+    T_U64,
+    T_I64,
+    T_F64,
+    T_N
 };
 
 /* Metadata types by their number in the file; bytes 0: of variable length. */
-static const struct { const char *name; int bytes; MetaType one, many; } value_types[T_N] = {
-    [T_U8]    = {"u8", 1, META_INT, META_INTS},       [T_I8]   = {"i8", 1, META_INT, META_INTS},
-    [T_U16]   = {"u16", 2, META_INT, META_INTS},      [T_I16]  = {"i16", 2, META_INT, META_INTS},
-    [T_U32]   = {"u32", 4, META_INT, META_INTS},      [T_I32]  = {"i32", 4, META_INT, META_INTS},
-    [T_U64]   = {"u64", 8, META_INT, META_INTS},      [T_I64]  = {"i64", 8, META_INT, META_INTS},
-    [T_F32]   = {"f32", 4, META_FLOAT, META_FLOATS},  [T_F64] = {"f64", 8, META_FLOAT, META_FLOATS},
-    [T_BOOL]  = {"bool", 1, META_BOOL, META_BOOLS},   [T_STR]  = {"string", 0, META_STR, META_STRS},
+static const struct {
+    const char *name;
+    int bytes;
+    MetaType one, many;
+} value_types[T_N] = {
+    [T_U8] = {"u8", 1, META_INT, META_INTS},
+    [T_I8] = {"i8", 1, META_INT, META_INTS},
+    [T_U16] = {"u16", 2, META_INT, META_INTS},
+    [T_I16] = {"i16", 2, META_INT, META_INTS},
+    [T_U32] = {"u32", 4, META_INT, META_INTS},
+    [T_I32] = {"i32", 4, META_INT, META_INTS},
+    [T_U64] = {"u64", 8, META_INT, META_INTS},
+    [T_I64] = {"i64", 8, META_INT, META_INTS},
+    [T_F32] = {"f32", 4, META_FLOAT, META_FLOATS},
+    [T_F64] = {"f64", 8, META_FLOAT, META_FLOATS},
+    [T_BOOL] = {"bool", 1, META_BOOL, META_BOOLS},
+    [T_STR] = {"string", 0, META_STR, META_STRS},
     [T_ARRAY] = {"array", 0, META_ABSENT, META_ABSENT},
 };
 
 /* Tensor types by their number in the file. Those that cannot be read here have only a name. */
-static const struct { const char *name; bool read; DType type; } tensor_types[] = {
-    [0] = {"F32", true, DTYPE_F32},    [1] = {"F16", true, DTYPE_F16},
-    [3] = {"Q4_1", true, DTYPE_Q4_1},  [8] = {"Q8_0", true, DTYPE_Q8_0},
+static const struct {
+    const char *name;
+    bool read;
+    DType type;
+} tensor_types[] = {
+    [0] = {"F32", true, DTYPE_F32},
+    [1] = {"F16", true, DTYPE_F16},
+    [3] = {"Q4_1", true, DTYPE_Q4_1},
+    [8] = {"Q8_0", true, DTYPE_Q8_0},
     [30] = {"BF16", true, DTYPE_BF16},
-    [2] = {.name = "Q4_0"},      [6] = {.name = "Q5_0"},      [7] = {.name = "Q5_1"},
-    [9] = {.name = "Q8_1"},      [10] = {.name = "Q2_K"},     [11] = {.name = "Q3_K"},
-    [12] = {.name = "Q4_K"},     [13] = {.name = "Q5_K"},     [14] = {.name = "Q6_K"},
-    [15] = {.name = "Q8_K"},     [16] = {.name = "IQ2_XXS"},  [17] = {.name = "IQ2_XS"},
-    [18] = {.name = "IQ3_XXS"},  [19] = {.name = "IQ1_S"},    [20] = {.name = "IQ4_NL"},
-    [21] = {.name = "IQ3_S"},    [22] = {.name = "IQ2_S"},    [23] = {.name = "IQ4_XS"},
-    [24] = {.name = "I8"},       [25] = {.name = "I16"},      [26] = {.name = "I32"},
-    [27] = {.name = "I64"},      [28] = {.name = "F64"},      [29] = {.name = "IQ1_M"},
-    [34] = {.name = "TQ1_0"},    [35] = {.name = "TQ2_0"},    [39] = {.name = "MXFP4"},
+    [2] = {.name = "Q4_0"},
+    [6] = {.name = "Q5_0"},
+    [7] = {.name = "Q5_1"},
+    [9] = {.name = "Q8_1"},
+    [10] = {.name = "Q2_K"},
+    [11] = {.name = "Q3_K"},
+    [12] = {.name = "Q4_K"},
+    [13] = {.name = "Q5_K"},
+    [14] = {.name = "Q6_K"},
+    [15] = {.name = "Q8_K"},
+    [16] = {.name = "IQ2_XXS"},
+    [17] = {.name = "IQ2_XS"},
+    [18] = {.name = "IQ3_XXS"},
+    [19] = {.name = "IQ1_S"},
+    [20] = {.name = "IQ4_NL"},
+    [21] = {.name = "IQ3_S"},
+    [22] = {.name = "IQ2_S"},
+    [23] = {.name = "IQ4_XS"},
+    [24] = {.name = "I8"},
+    [25] = {.name = "I16"},
+    [26] = {.name = "I32"},
+    [27] = {.name = "I64"},
+    [28] = {.name = "F64"},
+    [29] = {.name = "IQ1_M"},
+    [34] = {.name = "TQ1_0"},
+    [35] = {.name = "TQ2_0"},
+    [39] = {.name = "MXFP4"},
 };
 
-/* ---- cursor -------------------------------------------------------------------------------- */
+/* ---- cursor ---------------------------------------------------------------------------------- */
 
 typedef struct Cursor {
     Map map;
     int64_t at;
     const char *file;
-    Str field;              /* what is being read, for messages: a key, a tensor's name, "header" */
+    Str field; /* what is being read, for messages: a key, a tensor's name, "header" */
     Err *err;
     bool bad;
 } Cursor;
@@ -113,10 +160,16 @@ static Str take_name(Cursor *c, Str field) {
     return name;
 }
 
-/* ---- metadata ------------------------------------------------------------------------------ */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 /* One entry, as it stands in the file. For an array `type` is the type of its elements. */
-typedef struct Entry { Str key; uint32_t type; bool array; int64_t n; const uint8_t *value; } Entry;
+typedef struct Entry {
+    Str key;
+    uint32_t type;
+    bool array;
+    int64_t n;
+    const uint8_t *value;
+} Entry;
 
 static Entry entry_head(Cursor *c) {
     Entry e = {.key = take_name(c, STR("name of a metadata key")), .n = 1};
@@ -130,8 +183,9 @@ static Entry entry_head(Cursor *c) {
         e.n = c->bad ? 0 : (int64_t)n;
     }
     if (!c->bad && (e.type >= T_N || e.type == T_ARRAY)) {
-        fail(c, ERR_UNSUPPORTED, e.type == T_ARRAY ? "arrays of arrays cannot be read here"
-                                                   : "has a value type that GGUF does not know");
+        fail(c, ERR_UNSUPPORTED,
+             e.type == T_ARRAY ? "arrays of arrays cannot be read here"
+                               : "has a value type that GGUF does not know");
     }
     e.value = c->map.p + c->at;
     return e;
@@ -176,7 +230,7 @@ static bool keys_parse(Store *s, Cursor *c, uint64_t n) {
     return true;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void type_check(Cursor *c, uint32_t number, DType *type) {
     bool known = number < (uint32_t)COUNT(tensor_types) && tensor_types[number].name;
@@ -213,8 +267,10 @@ static void tensor_parse(Cursor *c, Tensor *t, int64_t *at, int64_t alignment) {
     if (c->bad) return;
     if (offset != (uint64_t)*at)
         fail(c, ERR_FORMAT, "its data do not begin where those before it end");
-    else if (!tensor_measure(t, c->map.n - *at, c->err)) c->bad = true;
-    else *at = MIN(round_up(*at + t->bytes, alignment), c->map.n);
+    else if (!tensor_measure(t, c->map.n - *at, c->err))
+        c->bad = true;
+    else
+        *at = MIN(round_up(*at + t->bytes, alignment), c->map.n);
 }
 
 /* Now that the place of the data is known: points each tensor at its bytes. */
@@ -244,7 +300,7 @@ static bool tensors_parse(Store *s, Cursor *c, uint64_t n, int64_t alignment) {
     return !c->bad;
 }
 
-/* ---- the whole file ------------------------------------------------------------------------ */
+/* ---- the whole file -------------------------------------------------------------------------- */
 
 static void header_check(Cursor *c) {
     const uint8_t *magic = take(c, 4);
@@ -252,8 +308,9 @@ static void header_check(Cursor *c) {
     uint32_t version = take_u32(c);
     if (c->bad || version == 2 || version == 3) return;
     bool swapped = version == 2u << 24 || version == 3u << 24;
-    fail(c, ERR_UNSUPPORTED, swapped ? "is big-endian; only little-endian files can be read here"
-                                     : "has a GGUF version other than 2 and 3");
+    fail(c, ERR_UNSUPPORTED,
+         swapped ? "is big-endian; only little-endian files can be read here"
+                 : "has a GGUF version other than 2 and 3");
 }
 
 /* general.alignment, 32 when it is absent. */
@@ -289,7 +346,7 @@ bool gguf_parse(Store *s, Map m, Err *err) {
            && alignment_read(s, &alignment, err) && tensors_parse(s, &c, n_tensors, alignment);
 }
 
-/* ---- getters ------------------------------------------------------------------------------- */
+/* ---- getters --------------------------------------------------------------------------------- */
 
 static bool entry_find(const Store *s, const char *key, Entry *e) {
     int64_t i = names_find(&s->keys, str_of(key));
@@ -387,8 +444,8 @@ bool store_meta_str(const Store *s, const char *key, Str *out, Err *err) {
 }
 
 /* Room for e's n values of `bytes` each. */
-static bool array_room(const Store *s, Arena *a, const char *key, const Entry *e, size_t bytes,
-                       void **out, Err *err) {
+static bool array_alloc(const Store *s, Arena *a, const char *key, const Entry *e, size_t bytes,
+                        void **out, Err *err) {
     *out = arena_try(a, e->n * (int64_t)bytes);
     return *out
            || err_set(err, ERR_LIMIT, "%s: metadata key %s: no memory for its %lld values", s->path,
@@ -397,11 +454,11 @@ static bool array_room(const Store *s, Arena *a, const char *key, const Entry *e
 
 bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64_t *n, Err *err) {
     Entry e;
-    void *room;
+    void *to;
     if (!entry_need(s, key, &e, META_STRS, "an array of strings", err)) return false;
-    if (!array_room(s, a, key, &e, sizeof(Str), &room, err)) return false;
+    if (!array_alloc(s, a, key, &e, sizeof(Str), &to, err)) return false;
     Cursor c = values(s, &e);
-    *out = room;
+    *out = to;
     *n = e.n;
     for (int64_t i = 0; i < e.n; i++) (*out)[i] = take_str(&c);
     return true;
@@ -410,10 +467,10 @@ bool store_meta_strs(const Store *s, Arena *a, const char *key, Str **out, int64
 bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, int64_t *n,
                      Err *err) {
     Entry e;
-    void *room;
+    void *to;
     if (!entry_need(s, key, &e, META_INTS, "an array of integers", err)) return false;
-    if (!array_room(s, a, key, &e, sizeof(int32_t), &room, err)) return false;
-    *out = room;
+    if (!array_alloc(s, a, key, &e, sizeof(int32_t), &to, err)) return false;
+    *out = to;
     *n = e.n;
     for (int64_t i = 0; i < e.n; i++) {
         int64_t v;
@@ -429,12 +486,12 @@ bool store_meta_i32s(const Store *s, Arena *a, const char *key, int32_t **out, i
 
 bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int64_t *n, Err *err) {
     Entry e;
-    void *room;
+    void *to;
     if (!entry_need(s, key, &e, META_FLOATS, "an array of f32", err)) return false;
     if (e.type != T_F32) return wrong_type(s, key, &e, "an array of f32", err);
-    if (!array_room(s, a, key, &e, sizeof(float), &room, err)) return false;
-    memcpy(room, e.value, (size_t)e.n * sizeof(float));
-    *out = room;
+    if (!array_alloc(s, a, key, &e, sizeof(float), &to, err)) return false;
+    memcpy(to, e.value, (size_t)e.n * sizeof(float));
+    *out = to;
     *n = e.n;
     return true;
 }

@@ -48,7 +48,7 @@ bool name_is_plain(Str name) {
     for (int64_t i = 0; i < name.n; i++) {
         char c = name.p[i];
         bool fine = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')
-                 || c == '_' || c == '-' || (c == '.' && i > 0);
+                    || c == '_' || c == '-' || (c == '.' && i > 0);
         if (!fine) return false;
     }
     return name.n >= 1 && name.n <= 255;

@@ -4,7 +4,7 @@
 #pragma once
 #include "file/file.h"
 
-/* ---- scan.c: JSON read front to back, nothing kept ----------------------------------------- */
+/* ---- scan.c: JSON read front to back, nothing kept ------------------------------------------- */
 
 /* A tree of a hostile header would be twenty times its size, and the texts here have a known shape:
  * so they are walked. Errors stick: after the first every call does nothing and returns nothing,
@@ -13,7 +13,7 @@
 typedef struct Scan {
     const char *begin, *p, *end;
     const char *file;
-    Str field;      /* what is being read, for messages; set by the caller, visible or empty */
+    Str field; /* what is being read, for messages; set by the caller, visible or empty */
     Arena *a;
     Err *err;
     bool bad;
@@ -21,20 +21,20 @@ typedef struct Scan {
 
 void scan_init(Scan *s, Arena *a, Str text, const char *file, Err *err);
 void scan_fail(Scan *s, const char *expected);
-void scan_char(Scan *s, char c);                /* after white space */
+void scan_char(Scan *s, char c); /* after white space */
 /* for (i = 0; scan_more(s, '}', i); i++): takes the commas and the closing bracket. */
 bool scan_more(Scan *s, char close, int64_t i);
 Str scan_string(Scan *s);
-Str scan_key(Scan *s);                          /* a string and its colon */
-int64_t scan_int(Scan *s);                      /* 0 .. 2^63-1, no sign, fraction or exponent */
-void scan_skip(Scan *s);                        /* any value, 32 levels deep at most */
-bool scan_end(Scan *s);                 /* only white space is left; true if nothing was bad */
+Str scan_key(Scan *s);     /* a string and its colon */
+int64_t scan_int(Scan *s); /* 0 .. 2^63-1, no sign, fraction or exponent */
+void scan_skip(Scan *s);   /* any value, 32 levels deep at most */
+bool scan_end(Scan *s);    /* only white space is left; true if nothing was bad */
 
-/* ---- names.c: from names to indices, and which names are taken ----------------------------- */
+/* ---- names.c: from names to indices, and which names are taken ------------------------------- */
 
 /* Open addressing over indices; the names stay where they are and are fetched through name_at. */
 typedef struct Names {
-    uint32_t *slot;             /* index + 1, or 0; a power of two of them, at most half in use */
+    uint32_t *slot; /* index + 1, or 0; a power of two of them, at most half in use */
     int64_t slots;
     Str (*name_at)(const void *of, int64_t i);
     const void *of;
@@ -46,7 +46,7 @@ bool names_init(Names *t, Arena *a, int64_t n, Str (*name_at)(const void *, int6
 /* i when name i is new and now in, the index of the equal name that was there before, or -1 when
  * the names were made to collide (a chain of 1,000; the longest by chance is some dozens). */
 int64_t names_put(Names *t, int64_t i);
-int64_t names_find(const Names *t, Str name);   /* index, or -1; an all-zero table is empty */
+int64_t names_find(const Names *t, Str name); /* index, or -1; an all-zero table is empty */
 
 /* 1..255 of letters, digits, '.', '_', '-', not first '.': a file of this folder, not a path. */
 bool name_is_plain(Str name);
@@ -54,31 +54,34 @@ bool name_is_plain(Str name);
  * message and in JSON as it is. */
 bool name_is_visible(Str name);
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* Fills t->bytes from type and dims; false with a message when the product overflows, the innermost
  * dimension is not whole blocks, or more bytes are claimed than `room`. */
 bool tensor_measure(Tensor *t, int64_t room, Err *err);
 
-/* ---- the Store ----------------------------------------------------------------------------- */
+/* ---- the Store ------------------------------------------------------------------------------- */
 
 struct Store {
     StoreKind kind;
     Arena *a;
     const char *path;
     int64_t step;
-    Map *map; int64_t n_maps;           /* its files */
-    Tensor *tensor; int64_t n;
+    Map *map;
+    int64_t n_maps; /* its files */
+    Tensor *tensor;
+    int64_t n;
     Names names;
-    Map gguf;                           /* metadata: the file, and where in it each entry begins; */
-    int64_t *key_at; int64_t n_keys;    /* all empty for the other kinds */
+    Map gguf; /* metadata: the file, and where in it each entry begins; */
+    int64_t *key_at;
+    int64_t n_keys; /* all empty for the other kinds */
     Names keys;
 };
 
 /* "<folder>/<name>", terminated. */
 const char *path_join(Arena *a, const char *folder, const char *name);
 
-/* ---- the formats --------------------------------------------------------------------------- */
+/* ---- the formats ----------------------------------------------------------------------------- */
 
 /* Parses one safetensors file. With out == NULL only counts (and checks the grammar); else fills
  * the *n tensors counted before, in the order of their bytes. */
@@ -91,15 +94,15 @@ typedef const Tensor *IndexFind(const void *of, Str name);
 bool index_check(Arena *a, Map m, const char *file, IndexFind *find, const void *of, Err *err);
 
 /* Parses the GGUF file of a Store whose arena and path are set: its tensors and its metadata keys,
- * with which the door's store_meta_* then answer. A table points at *s, which must not move. */
+ * with which the public store_meta_* then answer. A table points at *s, which must not move. */
 bool gguf_parse(Store *s, Map m, Err *err);
 
-/* ---- checkpoints --------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 #define CKPT_LIST "checkpoint.json"
 
 /* The newest step in a folder of checkpoints, -1 when it holds none. */
 bool ckpt_newest(Arena *a, const char *folder, int64_t *step, Err *err);
-Str ckpt_path(Arena *a, const char *folder, int64_t step);      /* terminated */
+Str ckpt_path(Arena *a, const char *folder, int64_t step); /* terminated */
 /* Reads checkpoint.json of one checkpoint: its files must be there in the sizes it lists. */
 bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err);

@@ -8,11 +8,14 @@
 #include <stdlib.h>
 #include "file/parts.h"
 
-#define HEADER_LIMIT 100000000                  /* Hugging Face's own limit */
+#define HEADER_LIMIT 100000000 /* Hugging Face's own limit */
 
-/* ---- one file ------------------------------------------------------------------------------ */
+/* ---- one file -------------------------------------------------------------------------------- */
 
-typedef struct Data { const uint8_t *p; int64_t n; } Data;      /* the bytes behind the header */
+typedef struct Data {
+    const uint8_t *p;
+    int64_t n;
+} Data; /* the bytes behind the header */
 
 /* The header's text and the data behind it. */
 static bool header_find(Map m, const char *file, Str *header, Data *data, Err *err) {
@@ -162,7 +165,7 @@ static bool header_scan(Scan *s, Data data, Tensor *out, int64_t *n) {
 static int by_place(const void *a, const void *b) {
     const Tensor *x = a, *y = b;
     if (x->data != y->data) return (const uint8_t *)x->data < (const uint8_t *)y->data ? -1 : 1;
-    return (x->bytes > y->bytes) - (x->bytes < y->bytes);       /* empty ones in front */
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes); /* empty ones in front */
 }
 
 /* Sorts the tensors by place; each must begin where the one before it ends. */
@@ -215,11 +218,15 @@ bool safetensors_parse(Arena *a, Map m, const char *file, Tensor *out, int64_t *
     return !out || (tiles_check(out, *n, data, file, err) && misaligned_copy(a, out, *n, err));
 }
 
-/* ---- the index of several files ------------------------------------------------------------ */
+/* ---- the index of several files -------------------------------------------------------------- */
 
 #define SHARD_LIMIT 4096
 
-typedef struct Shards { Str *name; int64_t n; Names names; } Shards;
+typedef struct Shards {
+    Str *name;
+    int64_t n;
+    Names names;
+} Shards;
 
 static Str shard_name(const void *of, int64_t i) { return ((const Str *)of)[i]; }
 
@@ -251,7 +258,8 @@ static bool index_walk(Scan *s, PairFn *fn, void *arg) {
 
 static bool shard_add(Scan *s, void *arg, Str tensor, Str file) {
     Shards *h = arg;
-    if (!name_is_visible(tensor)) scan_fail(s, "a tensor name of visible ASCII before this");
+    if (!name_is_visible(tensor))
+        scan_fail(s, "a tensor name of visible ASCII before this");
     else if (!name_is_plain(file))
         s->field = tensor, scan_fail(s, "the name of a file in this folder");
     if (s->bad || names_find(&h->names, file) >= 0) return false;
@@ -275,7 +283,10 @@ bool index_shards(Arena *a, Map m, const char *file, Str **shards, int64_t *n, E
     return true;
 }
 
-typedef struct Check { IndexFind *find; const void *of; } Check;
+typedef struct Check {
+    IndexFind *find;
+    const void *of;
+} Check;
 
 static bool pair_check(Scan *s, void *arg, Str tensor, Str file) {
     const Check *c = arg;

@@ -26,8 +26,10 @@ static char peek(Scan *s) {
 void scan_char(Scan *s, char c) {
     char what[] = {'\'', c, '\'', '\0'};
     if (s->bad) return;
-    if (peek(s) == c && s->p < s->end) s->p++;
-    else scan_fail(s, what);
+    if (peek(s) == c && s->p < s->end)
+        s->p++;
+    else
+        scan_fail(s, what);
 }
 
 bool scan_more(Scan *s, char close, int64_t i) {
@@ -40,7 +42,7 @@ bool scan_more(Scan *s, char close, int64_t i) {
     return !s->bad;
 }
 
-/* ---- strings ------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 /* One escape, p at its backslash: writes its bytes, never more than the escape has. */
 static int unescape(Scan *s, char *to) {
@@ -69,7 +71,7 @@ static void skip_plain(Scan *s) {
 
 /* The rest of a string that holds escapes; `start` is its first character. */
 static Str decode(Scan *s, const char *start) {
-    const char *quote = s->p;           /* an upper bound of its length: the closing quote */
+    const char *quote = s->p; /* an upper bound of its length: the closing quote */
     while (quote < s->end && *quote != '"') quote += *quote == '\\' && s->end - quote > 1 ? 2 : 1;
     if (quote == s->end) {
         s->p = s->end;
@@ -119,7 +121,7 @@ Str scan_key(Scan *s) {
     return s->bad ? (Str){0} : key;
 }
 
-/* ---- everything else ----------------------------------------------------------------------- */
+/* ---- everything else ------------------------------------------------------------------------- */
 
 static bool is_digit(const Scan *s) { return s->p < s->end && *s->p >= '0' && *s->p <= '9'; }
 
@@ -159,8 +161,10 @@ static void skip_number(Scan *s) {
 }
 
 static void skip_word(Scan *s, Str word) {
-    if (str_starts((Str){s->p, s->end - s->p}, word)) s->p += word.n;
-    else scan_fail(s, "a value");
+    if (str_starts((Str){s->p, s->end - s->p}, word))
+        s->p += word.n;
+    else
+        scan_fail(s, "a value");
 }
 
 static void skip_value(Scan *s, int levels) {

@@ -5,9 +5,9 @@
 #include "file/parts.h"
 
 #define JSON_LIMIT (128ll << 20)
-#define INDEX "model.safetensors.index.json"
+#define INDEX      "model.safetensors.index.json"
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 int64_t tensor_elements(const Tensor *t) {
     int64_t n = 1;
@@ -44,7 +44,7 @@ bool tensor_measure(Tensor *t, int64_t room, Err *err) {
                    t->file, STRF(t->name), (long long)n, dtype_name(t->type), (long long)room);
 }
 
-/* ---- opening ------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 const char *path_join(Arena *a, const char *folder, const char *name) {
     return str_fmt(a, "%s/%s", folder, name).p;
@@ -200,7 +200,7 @@ void store_close(Store *s) {
     s->n_maps = s->n = 0;
 }
 
-/* ---- asking -------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 StoreKind store_kind(const Store *s) { return s->kind; }
 const char *store_path(const Store *s) { return s->path; }

@@ -35,7 +35,7 @@ static bool spec_check(const EngineSpec *s, const PlanSpec *p, Err *err) {
 
 static void lists_new(Engine *e, Arena *a) {
     const EngineSpec *s = &e->spec;
-    int64_t most = e->plan->spec.positions + 1;         /* the last token drawn is not computed */
+    int64_t most = e->plan->spec.positions + 1; /* the last token drawn is not computed */
     e->n_seqs = s->seqs + s->queue;
     e->seq = PUSH(a, Seq, e->n_seqs);
     for (int64_t i = 0; i < e->n_seqs; i++) e->seq[i].token = PUSH(a, int32_t, most);
@@ -58,7 +58,7 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     e->prefix = prefix_new(a, e->pages);
     lists_new(e, a);
     e->out.logits = PUSH(a, float, spec->seqs * e->V);
-    e->work = arena_push(a, team_lanes(team) * sampler_bytes(e->V));
+    e->work = arena_push(a, team_threads(team) * sampler_bytes(e->V));
     return true;
 }
 
@@ -77,8 +77,8 @@ static bool sampling_check(const Sampling *s, Err *err) {
     float t = s->temperature;
     if (t != 0 && !(t >= TEMPERATURE_MIN && t <= TEMPERATURE_MAX))
         return err_set(err, ERR_USAGE,
-                       "adding a request: temperature %g; it must be 0 or from %g to %d",
-                       (double)t, (double)TEMPERATURE_MIN, TEMPERATURE_MAX);
+                       "adding a request: temperature %g; it must be 0 or from %g to %d", (double)t,
+                       (double)TEMPERATURE_MIN, TEMPERATURE_MAX);
     if (s->top_k < 0 || !(s->top_p >= 0 && s->top_p <= 1))
         return err_set(
             err, ERR_USAGE,
@@ -177,16 +177,16 @@ static bool cancels_take(Engine *e) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* All lanes: the forward, then each draws for its share of the rows. Whether the step is void is
- * known only when all lanes are through; then the draws are not looked at. */
-static void step_lanes(Lane l, void *arg) {
+/* All threads: the forward, then each draws for its share of the rows. Whether the step is void is
+ * known only when all threads are through; then the draws are not looked at. */
+static void step_threads(Thread th, void *arg) {
     Engine *e = arg;
-    model_forward(l, e->plan, &e->batch, &e->out, NULL);
-    Range r = lane_range(l, e->batch.n_want);
+    model_forward(th, e->plan, &e->batch, &e->out, NULL);
+    Range r = thread_range(th, e->batch.n_want);
     for (int64_t i = r.lo; i < r.hi; i++) {
         const Seq *s = e->want_seq[i];
         e->drawn[i] = sampler_pick(e->out.logits + i * e->V, e->V, &s->req.sampling, s->n,
-                                   e->work + l.i * sampler_bytes(e->V));
+                                   e->work + th.i * sampler_bytes(e->V));
     }
 }
 
@@ -225,7 +225,7 @@ static void step_deliver(Engine *e) {
     for (int64_t i = 0; i < e->batch.n_want; i++) {
         Seq *s = e->want_seq[i];
         Token t = e->drawn[i];
-        if (t.id < 0) {                                 /* the logits are no numbers */
+        if (t.id < 0) { /* the logits are no numbers */
             seq_end(e, s, FINISH_ERROR);
             continue;
         }
@@ -245,7 +245,7 @@ bool engine_step(Engine *e) {
     if (sched_batch(e)) {
         worked = true;
         e->out.nan = false;
-        team_run(e->team, step_lanes, e);
+        team_run(e->team, step_threads, e);
         e->stats.steps++;
         if (e->out.nan) {
             step_void(e);

@@ -1,11 +1,12 @@
-/* infer.h -- the door of infer/: many sequences through one model; token ids only, no text.
+/* infer.h -- the public header of infer/: many sequences through one model; token ids only, no
+ * text.
  *
  * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the
  * plan's `bits`, and on nothing else: not on who else is in the batch, how the prompt was chunked,
  * or what came from the prefix cache.
  * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's
  * prompt is copied.
- * Threads: one thread owns an Engine and calls everything; engine_step runs the team's lanes
+ * Threads: one thread owns an Engine and calls everything; engine_step runs the team's threads
  * inside. Callbacks are made from engine_step, on the calling thread, between forwards; they may
  * call engine_add and engine_cancel.
  *
@@ -19,13 +20,16 @@
 /* ---- sampling -------------------------------------------------------------------------------- */
 
 typedef struct Sampling {
-    float temperature;          /* 0: greedy */
-    int64_t top_k;              /* 0: off */
-    float top_p;                /* 1: off */
+    float temperature; /* 0: greedy */
+    int64_t top_k;     /* 0: off */
+    float top_p;       /* 1: off */
     uint64_t seed;
 } Sampling;
 /* logprob: raw logit - log-sum-exp, natural log. */
-typedef struct Token { int32_t id; float logprob; } Token;
+typedef struct Token {
+    int32_t id;
+    float logprob;
+} Token;
 /* One draw (contract 5). position: the place that the drawn token takes in its sequence = the
  * number of tokens before it. The same logits, sampling and position give the same token. Logits
  * may be -inf (masked). Where their log-sum-exp is not a number (a NaN, an infinity on top, all
@@ -42,19 +46,22 @@ typedef struct Drafter Drafter;
 
 typedef enum Finish {
     FINISH_NONE,
-    FINISH_STOP,                /* an end token was drawn */
-    FINISH_LENGTH,              /* max_tokens were */
+    FINISH_STOP,   /* an end token was drawn */
+    FINISH_LENGTH, /* max_tokens were */
     FINISH_CANCEL,
-    FINISH_ERROR                /* the model's numbers for this sequence are not numbers */
+    FINISH_ERROR /* the model's numbers for this sequence are not numbers */
 } Finish;
 typedef struct SeqReq {
-    const int32_t *prompt; int64_t n_prompt;    /* 1.. tokens, each < V; copied by engine_add */
-    int64_t max_tokens;                         /* 1..: generated, the end token included */
+    const int32_t *prompt;
+    int64_t n_prompt;   /* 1.. tokens, each < V; copied by engine_add */
+    int64_t max_tokens; /* 1..: generated, the end token included */
     Sampling sampling;
-    const int32_t *stop; int64_t n_stop;        /* end tokens (at most 8), copied */
-    int64_t tenant;                             /* prefix pages are shared within a tenant only */
-    int64_t priority;                           /* higher first; equal: order of arrival */
-    Constraint *constraint; Drafter *drafter;
+    const int32_t *stop;
+    int64_t n_stop;   /* end tokens (at most 8), copied */
+    int64_t tenant;   /* prefix pages are shared within a tenant only */
+    int64_t priority; /* higher first; equal: order of arrival */
+    Constraint *constraint;
+    Drafter *drafter;
     /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a
      * new token (cancelled, error) gets one more call, with id -1 and logits NULL. logits (V): of
      * this draw, valid during the call. */
@@ -65,19 +72,19 @@ typedef struct SeqReq {
 /* ---- engine ---------------------------------------------------------------------------------- */
 
 typedef struct EngineSpec {
-    int64_t seqs;               /* most sequences at once; further ones wait in the queue */
-    int64_t queue;              /* most waiting; beyond: refused */
-    int64_t rows;               /* token budget of a step */
-    int64_t chunk;              /* most prompt rows of one sequence in a step; 0: the budget */
-    bool no_prefix;             /* leave the prefix cache off */
+    int64_t seqs;   /* most sequences at once; further ones wait in the queue */
+    int64_t queue;  /* most waiting; beyond: refused */
+    int64_t rows;   /* token budget of a step */
+    int64_t chunk;  /* most prompt rows of one sequence in a step; 0: the budget */
+    bool no_prefix; /* leave the prefix cache off */
 } EngineSpec;
 typedef struct EngineStats {
     int64_t steps;
-    int64_t prompt_rows, decode_rows;           /* computed so far */
-    int64_t cached_rows;                        /* of prompts, not computed: found in the cache */
-    int64_t active, waiting;                    /* sequences, now */
-    int64_t pages, pages_free, pages_cached;    /* cached: in the prefix tree, in use or not */
-    int64_t evicted;                            /* pages that the tree had to give back */
+    int64_t prompt_rows, decode_rows;        /* computed so far */
+    int64_t cached_rows;                     /* of prompts, not computed: found in the cache */
+    int64_t active, waiting;                 /* sequences, now */
+    int64_t pages, pages_free, pages_cached; /* cached: in the prefix tree, in use or not */
+    int64_t evicted;                         /* pages that the tree had to give back */
 } EngineStats;
 
 typedef struct Engine Engine;
@@ -95,7 +102,7 @@ bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
 /* Takes effect when the next step begins; unknown numbers are ignored. */
 void engine_cancel(Engine *e, int64_t seq);
-bool engine_step(Engine *e);    /* false: nothing to do; not from a callback */
+bool engine_step(Engine *e); /* false: nothing to do; not from a callback */
 EngineStats engine_stats(const Engine *e);
 /* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights
  * changed. */
@@ -109,14 +116,15 @@ void engine_forget(Engine *e);
  * on. */
 typedef struct Pages Pages;
 typedef struct KvSeq {
-    int64_t length;             /* the owner adds what it stored */
-    void **page; int64_t n_pages;
-    bool cut;                   /* something may stand behind `length` in its page */
+    int64_t length; /* the owner adds what it stored */
+    void **page;
+    int64_t n_pages;
+    bool cut; /* something may stand behind `length` in its page */
 } KvSeq;
 /* `count` pages and tables for `seqs` sequences of `positions`. */
 Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
 int64_t pages_free(const Pages *p);
-bool kv_open(Pages *p, KvSeq *s);       /* an empty sequence; false when all tables are taken */
+bool kv_open(Pages *p, KvSeq *s); /* an empty sequence; false when all tables are taken */
 void kv_close(Pages *p, KvSeq *s);
 /* Room to write positions below `length`. false: pages are out; those it got stay with s. */
 bool kv_reserve(Pages *p, KvSeq *s, int64_t length);

@@ -12,12 +12,13 @@
 struct Pages {
     KvLayout kv;
     int64_t count, page_bytes;
-    uint8_t *base;                              /* (count, page_bytes) */
-    int32_t *refs;                              /* (count) */
-    int64_t *free, n_free;                      /* a stack: what was used last is used next */
-    void ***table; int64_t n_tables;            /* a stack of page tables for sequences, */
-    int64_t table_size;                         /* each of so many pages */
-    float *zero;                                /* one row of K or V */
+    uint8_t *base;         /* (count, page_bytes) */
+    int32_t *refs;         /* (count) */
+    int64_t *free, n_free; /* a stack: what was used last is used next */
+    void ***table;
+    int64_t n_tables;   /* a stack of page tables for sequences, */
+    int64_t table_size; /* each of so many pages */
+    float *zero;        /* one row of K or V */
 };
 
 static int64_t pages_for(int64_t length) { return round_up(length, PAGE) / PAGE; }
@@ -34,7 +35,7 @@ Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int6
     p->table = PUSH(a, void **, seqs);
     void **tables = PUSH(a, void *, seqs * p->table_size);
     for (int64_t i = 0; i < seqs; i++) p->table[p->n_tables++] = tables + i * p->table_size;
-    p->zero = PUSH(a, float, kv->shape.heads * MAX(kv->shape.dk, kv->shape.dv));
+    p->zero = PUSH(a, float, kv->shape.heads *MAX(kv->shape.dk, kv->shape.dv));
     return p;
 }
 
@@ -72,7 +73,7 @@ static void page_clear(const Pages *p, void *page, int64_t from) {
     const KvShape *k = &p->kv.shape;
     Span span = {.n = PAGE - from, .pos = from, .pages = &page};
     for (int64_t off = 0; off < p->kv.page_bytes; off += p->kv.layer_bytes)
-        kv_store((Lane){0, 1, NULL}, k, off, &span, 1, p->zero, 0, k->v_of_k ? NULL : p->zero, 0);
+        kv_store((Thread){0, 1, NULL}, k, off, &span, 1, p->zero, 0, k->v_of_k ? NULL : p->zero, 0);
 }
 
 /* ---- sequences ------------------------------------------------------------------------------- */

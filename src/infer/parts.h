@@ -13,13 +13,15 @@ int64_t page_number(const Pages *p, const void *page);
 void *page_at(const Pages *p, int64_t i);
 int64_t page_refs(const Pages *p, int64_t i);
 void page_hold(Pages *p, int64_t i);
-void page_drop(Pages *p, int64_t i);            /* the last one to drop it frees it */
+void page_drop(Pages *p, int64_t i); /* the last one to drop it frees it */
 
 /* ---- the prefix tree (prefix.c) -------------------------------------------------------------- */
 
 /* A sequence's place in the tree: the node of its last page that is there, and how many of its
  * pages are. `age`: a place from before the tree was emptied is void. */
-typedef struct Place { int64_t node, depth, age; } Place;
+typedef struct Place {
+    int64_t node, depth, age;
+} Place;
 typedef struct Prefix Prefix;
 
 Prefix *prefix_new(Arena *a, Pages *pages);
@@ -32,10 +34,10 @@ void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t 
 void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, bool last);
 /* Gives back the least recently used page that nobody holds; false: there is none. */
 bool prefix_evict(Prefix *t);
-int64_t prefix_idle(const Prefix *t);           /* how often that would go well now */
-void prefix_forget(Prefix *t);                  /* empties the tree; places are void */
-int64_t prefix_pages(const Prefix *t);          /* pages in the tree */
-bool prefix_sound(const Prefix *t);             /* for tests: links, references, the invariant */
+int64_t prefix_idle(const Prefix *t);  /* how often that would go well now */
+void prefix_forget(Prefix *t);         /* empties the tree; places are void */
+int64_t prefix_pages(const Prefix *t); /* pages in the tree */
+bool prefix_sound(const Prefix *t);    /* for tests: links, references, the invariant */
 
 /* ---- the engine (engine.c, sched.c) ---------------------------------------------------------- */
 
@@ -46,20 +48,23 @@ typedef enum SeqState { SEQ_FREE, SEQ_WAITING, SEQ_ACTIVE } SeqState;
  * them are computed. */
 typedef struct Seq {
     SeqState state;
-    int64_t id;                                 /* in order of arrival */
-    SeqReq req;                                 /* prompt and stop are copied below */
+    int64_t id; /* in order of arrival */
+    SeqReq req; /* prompt and stop are copied below */
     int32_t *token, stop[STOP_MAX];
     int64_t n, drawn;
     KvSeq kv;
     Place place;
-    int64_t pages;                              /* the most it can come to hold */
-    int64_t rows;                               /* in the step under way */
+    int64_t pages; /* the most it can come to hold */
+    int64_t rows;  /* in the step under way */
     bool cancelled;
-    bool suspect;                               /* was in a void step: alone until one is not */
+    bool suspect; /* was in a void step: alone until one is not */
 } Seq;
 
 /* Sequences in order: priority descending, then arrival. */
-typedef struct SeqList { Seq **v; int64_t n; } SeqList;
+typedef struct SeqList {
+    Seq **v;
+    int64_t n;
+} SeqList;
 
 struct Engine {
     EngineSpec spec;
@@ -68,24 +73,25 @@ struct Engine {
     int64_t V;
     Pages *pages;
     Prefix *prefix;
-    Seq *seq; int64_t n_seqs;                   /* (seqs + queue) slots */
+    Seq *seq;
+    int64_t n_seqs; /* (seqs + queue) slots */
     SeqList waiting, active;
     int64_t next_id;
     bool stepping;
     /* The step under way. */
     Batch batch;
     Out out;
-    int32_t *token, *want;                      /* (rows), (seqs) */
-    Span *span;                                 /* (seqs) */
-    Seq **row_seq;                              /* (seqs) whose span, in batch order */
-    Seq **want_seq;                             /* (seqs) whose logits, in batch order */
-    Token *drawn;                               /* (seqs) */
-    uint8_t *work;                              /* (lanes) sampler_bytes */
+    int32_t *token, *want; /* (rows), (seqs) */
+    Span *span;            /* (seqs) */
+    Seq **row_seq;         /* (seqs) whose span, in batch order */
+    Seq **want_seq;        /* (seqs) whose logits, in batch order */
+    Token *drawn;          /* (seqs) */
+    uint8_t *work;         /* (threads) sampler_bytes */
     EngineStats stats;
 };
 
-Seq *seq_find(Engine *e, int64_t id);           /* waiting or active, or NULL */
-Seq *seq_slot(Engine *e);                       /* a free slot, or NULL */
+Seq *seq_find(Engine *e, int64_t id); /* waiting or active, or NULL */
+Seq *seq_slot(Engine *e);             /* a free slot, or NULL */
 void seq_list_add(SeqList *l, Seq *s);
 void seq_list_remove(SeqList *l, const Seq *s);
 /* Moves waiting sequences to active, in order, as long as each can be sure of its pages. */

@@ -14,17 +14,17 @@
 enum { NONE = -1 };
 
 typedef struct Node {
-    bool used;                                  /* in the tree */
-    int64_t parent, child, next;                /* numbers or NONE: first child, next sibling */
+    bool used;                   /* in the tree */
+    int64_t parent, child, next; /* numbers or NONE: first child, next sibling */
     int64_t tenant, clock;
-    int64_t n;                                  /* tokens: 1..PAGE */
-    int32_t *token;                             /* (PAGE) */
+    int64_t n;      /* tokens: 1..PAGE */
+    int32_t *token; /* (PAGE) */
 } Node;
 
 struct Prefix {
     Pages *pages;
-    Node *node;                                 /* one for each page */
-    int64_t root;                               /* first of the roots */
+    Node *node;   /* one for each page */
+    int64_t root; /* first of the roots */
     int64_t clock, age, n;
 };
 
@@ -113,7 +113,7 @@ static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int3
                       int64_t n) {
     int64_t length, mine = page_number(t->pages, s->page[at->depth]);
     int64_t i = child_find(t, at->node, tenant, token, n, &length);
-    if (i != NONE && length == n) {                     /* known */
+    if (i != NONE && length == n) { /* known */
         t->node[i].clock = ++t->clock;
         if (n < PAGE) return;
         page_hold(t->pages, i);
@@ -121,7 +121,7 @@ static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int3
         s->page[at->depth] = page_at(t->pages, i);
         mine = i;
     } else {
-        if (i != NONE && length == t->node[i].n) node_remove(t, i);     /* we went on from there */
+        if (i != NONE && length == t->node[i].n) node_remove(t, i); /* we went on from there */
         node_add(t, mine, at->node, tenant, token, n);
     }
     if (n == PAGE) at->node = mine, at->depth++;

@@ -113,7 +113,7 @@ bool sched_batch(Engine *e) {
     e->batch = (Batch){.token = e->token, .span = e->span, .want = e->want};
     Seq *alone = first_suspect(e);
     if (alone) batch_add(e, alone);
-    for (int pass = 0; pass < 2 && !alone; pass++)      /* single rows first, then longer runs */
+    for (int pass = 0; pass < 2 && !alone; pass++) /* single rows first, then longer runs */
         for (int64_t i = 0; i < e->active.n; i++)
             if ((todo(e->active.v[i]) > 1) == (pass == 1)) batch_add(e, e->active.v[i]);
     return e->batch.n > 0;

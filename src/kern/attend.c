@@ -2,29 +2,32 @@
  *
  * A task is a block of query rows of one span with all the heads that share a kv head: its n = rows
  * * group query vectors meet each chunk of 64 keys in two products, and the chunk's (m, l, o) is
- * merged into the task's. Where there are many tasks a lane does whole tasks. Where there are few
- * (decoding few sequences) lanes share the pairs (task, chunk): chunks are independent until they
- * are merged, left to right, by the lane that owns the query vector. */
+ * merged into the task's. Where there are many tasks a thread does whole tasks. Where there are few
+ * (decoding few sequences) threads share the pairs (task, chunk): chunks are independent until they
+ * are merged, left to right, by the thread that owns the query vector. */
 #include "kern/kv.h"
 
 /* Query vectors of a task: enough for the products to run well, few enough to stay in L2 beside K
  * and V. */
 enum { QUERIES = 64, QUERIES_V_OF_K = 128, SLOTS_BYTES = 256 << 10 };
-/* Fewer tasks than this a lane are shared; a lane merges at least so many query vectors then. */
+/* Fewer tasks than this a thread are shared; a thread merges at least so many query vectors then.
+ *  */
 enum { FEW_TASKS = 4, OWN_QUERIES = 2048 };
 
-typedef struct Part { float *m, *l, *o; } Part;         /* (n), (n), (n, dv): what a chunk gives */
+typedef struct Part {
+    float *m, *l, *o;
+} Part; /* (n), (n), (n, dv): what a chunk gives */
 
-/* One lane's work memory; before all this it begins with the slots for parts. */
-typedef struct Desk {
-    int64_t lane;
-    uint8_t *q;                                 /* (most, dk) packed */
-    uint16_t *p;                                /* (most, 64) packed, bf16 only */
-    float *s;                                   /* (most, 64) */
-    float *a, *b;                               /* (most) */
-    float *m, *l;                               /* (own): of vectors that this lane merges */
-    void *v;                                    /* panels of V, for v_of_k */
-} Desk;
+/* One thread's work memory; before all this it begins with the slots for parts. */
+typedef struct Scratch {
+    int64_t thread;
+    uint8_t *q;   /* (most, dk) packed */
+    uint16_t *p;  /* (most, 64) packed, bf16 only */
+    float *s;     /* (most, 64) */
+    float *a, *b; /* (most) */
+    float *m, *l; /* (own): of vectors that this thread merges */
+    void *v;      /* panels of V, for v_of_k */
+} Scratch;
 
 typedef struct Job {
     const Attend *a;
@@ -35,17 +38,17 @@ typedef struct Job {
     float *o;
     int64_t ldo;
     float *lse;
-    int64_t group, step;                        /* heads that share a kv head; rows of a task */
-    int64_t most;                               /* query vectors of a task */
-    int64_t slot_bytes, slots;                  /* of one part; how many a lane has */
+    int64_t group, step;       /* heads that share a kv head; rows of a task */
+    int64_t most;              /* query vectors of a task */
+    int64_t slot_bytes, slots; /* of one part; how many a thread has */
     uint8_t *work;
-    int64_t desk_bytes;
+    int64_t scratch_bytes;
 } Job;
 
 typedef struct Task {
     const Span *span;
-    int64_t head;                               /* kv head */
-    int64_t row, pos, n;                        /* rows row.. of the batch are positions pos.. */
+    int64_t head;        /* kv head */
+    int64_t row, pos, n; /* rows row.. of the batch are positions pos.. */
 } Task;
 
 /* ---- work memory ----------------------------------------------------------------------------- */
@@ -62,32 +65,32 @@ static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
 
 static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_QUERIES); }
 
-/* Lays out a lane's desk; returns its size. Fewer rows need no larger one. */
-static int64_t desk_make(Desk *d, const Job *j, uint8_t *base) {
+/* Lays out a thread's scratch; returns its size. Fewer rows need no larger one. */
+static int64_t scratch_make(Scratch *d, const Job *j, uint8_t *base) {
     const KvShape *s = &j->a->kv;
     int64_t at = 0;
-    desk_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes));     /* the slots: see slot_part */
-    d->q = desk_take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
-    d->p = desk_take(base, &at, j->most * CHUNK * 2);
-    d->s = desk_take(base, &at, j->most * CHUNK * 4);
-    d->a = desk_take(base, &at, j->most * 4);
-    d->b = desk_take(base, &at, j->most * 4);
-    d->m = desk_take(base, &at, own_queries(j) * 4);
-    d->l = desk_take(base, &at, own_queries(j) * 4);
-    d->v = desk_take(base, &at, s->v_of_k ? v_bytes(s) : 0);
+    scratch_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes)); /* the slots: see slot_part */
+    d->q = scratch_take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
+    d->p = scratch_take(base, &at, j->most * CHUNK * 2);
+    d->s = scratch_take(base, &at, j->most * CHUNK * 4);
+    d->a = scratch_take(base, &at, j->most * 4);
+    d->b = scratch_take(base, &at, j->most * 4);
+    d->m = scratch_take(base, &at, own_queries(j) * 4);
+    d->l = scratch_take(base, &at, own_queries(j) * 4);
+    d->v = scratch_take(base, &at, s->v_of_k ? v_bytes(s) : 0);
     return at;
 }
 
 int64_t attend_bytes(const Attend *a, int64_t max_rows) {
     Job j = {0};
-    Desk d;
+    Scratch d;
     job_sizes(&j, a, max_rows);
-    return desk_make(&d, &j, NULL);
+    return scratch_make(&d, &j, NULL);
 }
 
-/* The i-th part in a lane's slots. */
-static Part slot_part(const Job *j, int64_t lane, int64_t i) {
-    uint8_t *slots = j->work + lane * j->desk_bytes;
+/* The i-th part in a thread's slots. */
+static Part slot_part(const Job *j, int64_t thread, int64_t i) {
+    uint8_t *slots = j->work + thread * j->scratch_bytes;
     float *m = (float *)(void *)(slots + i * j->slot_bytes);
     return (Part){m, m + j->most, m + round_up(2 * j->most, PANEL)};
 }
@@ -122,7 +125,7 @@ static float *out_row(const Job *j, const Task *t, int64_t i) {
 /* ---- one chunk ------------------------------------------------------------------------------- */
 
 /* Query vector i of a task: row i / group, head i % group of the kv head's. */
-static void queries_pack(const Job *j, const Desk *d, const Task *t) {
+static void queries_pack(const Job *j, const Scratch *d, const Task *t) {
     int64_t dk = j->a->kv.dk;
     Pack pack = kv_pack(&j->a->kv);
     for (int64_t i = 0; i < t->n * j->group; i++) {
@@ -132,7 +135,7 @@ static void queries_pack(const Job *j, const Desk *d, const Task *t) {
 }
 
 /* V of absorbed MLA: the first dv numbers of each key, keys becoming the summed index. */
-static const void *chunk_values(const Job *j, const Desk *d, const uint8_t *k) {
+static const void *chunk_values(const Job *j, const Scratch *d, const uint8_t *k) {
     const KvShape *s = &j->a->kv;
     if (!s->v_of_k) return k + k_bytes(s);
     if (s->type == DTYPE_BF16) {
@@ -154,7 +157,7 @@ static int64_t first_query(const Job *j, const Task *t, int64_t c) {
 
 /* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of
  * these. */
-static void chunk_run(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part) {
+static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part) {
     const KvShape *s = &j->a->kv;
     Pack pack = kv_pack(s);
     bool round = pack == PACK_BF16;
@@ -176,7 +179,7 @@ static void chunk_run(const Job *j, const Desk *d, const Task *t, int64_t c, con
 
 /* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the
  * output. */
-static void chunk_merge(const Job *j, const Desk *d, const Task *t, int64_t c, const Part *part,
+static void chunk_merge(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part,
                         int64_t i0, int64_t i1, float *m, float *l) {
     int64_t dv = j->a->kv.dv, n = i1 - i0;
     if (c == 0) {
@@ -198,10 +201,10 @@ static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) 
     if (j->lse) j->lse[(t->row + i / j->group) * j->a->heads + head] = m + log_f32(l);
 }
 
-/* ---- many tasks: a lane does whole ones ------------------------------------------------------ */
+/* ---- many tasks: a thread does whole ones ---------------------------------------------------- */
 
-static void task_run(const Job *j, const Desk *d, const Task *t) {
-    Part part = slot_part(j, d->lane, 0);
+static void task_run(const Job *j, const Scratch *d, const Task *t) {
+    Part part = slot_part(j, d->thread, 0);
     int64_t n = t->n * j->group;
     queries_pack(j, d, t);
     for (int64_t c = 0; c < task_chunks(t); c++) {
@@ -212,32 +215,32 @@ static void task_run(const Job *j, const Desk *d, const Task *t) {
     for (int64_t i = 0; i < n; i++) query_end(j, t, i, d->m[i], d->l[i]);
 }
 
-static void tasks_run(Lane l, const Job *j, const Desk *d, int64_t cost) {
-    int64_t lo = cost * l.i / l.n, hi = cost * (l.i + 1) / l.n, start = 0;
+static void tasks_run(Thread th, const Job *j, const Scratch *d, int64_t cost) {
+    int64_t lo = cost * th.i / th.n, hi = cost * (th.i + 1) / th.n, start = 0;
     for (Task t = task_first(j); task_next(j, &t);) {
         if (start >= lo && start < hi) task_run(j, d, &t);
         start += t.n * task_chunks(&t);
     }
 }
 
-/* ---- few tasks: lanes share the pairs (task, chunk) ------------------------------------------ */
+/* ---- few tasks: threads share the pairs (task, chunk) ---------------------------------------- */
 
-/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it lane i
- * computes `per` of them, so pair `at` of the wave is part at % per of lane at / per. */
-static void wave_compute(const Job *j, const Desk *d, Range mine) {
+/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it thread i
+ * computes `per` of them, so pair `at` of the wave is part at % per of thread at / per. */
+static void wave_compute(const Job *j, const Scratch *d, Range mine) {
     int64_t start = 0;
     for (Task t = task_first(j); start < mine.hi && task_next(j, &t); start += task_chunks(&t)) {
         int64_t lo = MAX(mine.lo, start), hi = MIN(mine.hi, start + task_chunks(&t));
         if (lo < hi) queries_pack(j, d, &t);
         for (int64_t at = lo; at < hi; at++) {
-            Part part = slot_part(j, d->lane, at - mine.lo);
+            Part part = slot_part(j, d->thread, at - mine.lo);
             chunk_run(j, d, &t, at - start, &part);
         }
     }
 }
 
-/* Query vectors stand in one line too; a lane merges its share, whoever computed the parts. */
-static void wave_merge(const Job *j, const Desk *d, Range wave, int64_t per, Range own) {
+/* Query vectors stand in one line too; a thread merges its share, whoever computed the parts. */
+static void wave_merge(const Job *j, const Scratch *d, Range wave, int64_t per, Range own) {
     int64_t start = 0, first = 0;
     for (Task t = task_first(j); start < wave.hi && task_next(j, &t);) {
         int64_t n = t.n * j->group, chunks = task_chunks(&t);
@@ -255,19 +258,19 @@ static void wave_merge(const Job *j, const Desk *d, Range wave, int64_t per, Ran
     }
 }
 
-static void pairs_run(Lane l, const Job *j, const Desk *d, int64_t pairs, int64_t queries) {
-    int64_t most = l.n * j->slots;
+static void pairs_run(Thread th, const Job *j, const Scratch *d, int64_t pairs, int64_t queries) {
+    int64_t most = th.n * j->slots;
     for (int64_t lo = 0; lo < pairs; lo += most) {
-        int64_t n = MIN(pairs - lo, most), per = (n + l.n - 1) / l.n;
-        wave_compute(j, d, (Range){lo + MIN(l.i * per, n), lo + MIN((l.i + 1) * per, n)});
-        lane_sync(l);                           /* all parts of the wave are there */
-        wave_merge(j, d, (Range){lo, lo + n}, per, lane_range(l, queries));
-        if (lo + most < pairs) lane_sync(l);    /* the slots are free again */
+        int64_t n = MIN(pairs - lo, most), per = (n + th.n - 1) / th.n;
+        wave_compute(j, d, (Range){lo + MIN(th.i * per, n), lo + MIN((th.i + 1) * per, n)});
+        thread_sync(th); /* all parts of the wave are there */
+        wave_merge(j, d, (Range){lo, lo + n}, per, thread_range(th, queries));
+        if (lo + most < pairs) thread_sync(th); /* the slots are free again */
     }
 }
 
-void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a,
-            const Span *span, int64_t n_spans, void *work) {
+void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
+            const Attend *a, const Span *span, int64_t n_spans, void *work) {
     int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;
     for (int64_t i = 0; i < n_spans; i++) {
         max_rows = MAX(max_rows, span[i].n);
@@ -281,12 +284,13 @@ void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t l
         cost += t.n * task_chunks(&t);
         longest = MAX(longest, t.n * task_chunks(&t));
     }
-    Desk d = {.lane = l.i};
-    j.desk_bytes = desk_make(&d, &j, NULL);
-    desk_make(&d, &j, j.work + l.i * j.desk_bytes);
-    bool uneven = tasks < FEW_TASKS * l.n || longest * FEW_TASKS * l.n > cost;
-    if (uneven && l.n > 1 && rows * a->heads <= own_queries(&j) * l.n)
-        pairs_run(l, &j, &d, pairs, rows * a->heads);
-    else tasks_run(l, &j, &d, cost);
-    lane_sync(l);
+    Scratch d = {.thread = th.i};
+    j.scratch_bytes = scratch_make(&d, &j, NULL);
+    scratch_make(&d, &j, j.work + th.i * j.scratch_bytes);
+    bool uneven = tasks < FEW_TASKS * th.n || longest * FEW_TASKS * th.n > cost;
+    if (uneven && th.n > 1 && rows * a->heads <= own_queries(&j) * th.n)
+        pairs_run(th, &j, &d, pairs, rows * a->heads);
+    else
+        tasks_run(th, &j, &d, cost);
+    thread_sync(th);
 }

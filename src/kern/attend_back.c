@@ -3,74 +3,74 @@
  *
  * With S = scale Q K^T, P = exp(S - lse), D = rowsum(dO O):
  *     dV = P^T dO    dP = dO V^T    dS = P (dP - D) scale    dQ = dS K    dK = dS^T Q
- * (FlashAttention-2, arXiv 2307.08691, algorithm 2.) One lane does a kv head of a document: head
+ * (FlashAttention-2, arXiv 2307.08691, algorithm 2.) One thread does a kv head of a document: head
  * after head of its group, chunk after chunk of 64 keys, block after block of 64 query rows.
  * Everything is held transposed, [key][row]: then P^T and dS^T are rows of the products for dV and
- * dK as they come, and panels of the one for dQ^T, and nothing is turned in the inner loop. Sums
- * over keys and rows go on from tile to tile with STORE_ON. */
+ * dK as they come, and panels of the one for dQ^T, and nothing is transposed in the inner loop.
+ * Sums over keys and rows go on from tile to tile with STORE_CONTINUE. */
 #include "kern/kv.h"
 
-enum { SIDE = CHUNK };                          /* keys and query rows of a tile */
+enum { SIDE = CHUNK }; /* keys and query rows of a tile */
 
-/* One lane's work memory: a document in packed form, by chunks of 64 keys or blocks of 64 rows, and
- * the tile. */
-typedef struct Desk {
-    uint8_t *k, *v;                             /* rows: (64, dk) and (64, dv) a chunk */
-    uint8_t *kt;                                /* rows: (dk, 64) a chunk */
-    uint8_t *q, *g;                             /* panels of Q and of dO: outputs = the rows */
-    uint8_t *qt, *gt;                           /* the same: outputs = dk, dv; the rows summed */
-    float *dq;                                  /* dQ^T: (dk, 64) a block, the current part */
-    float *lse, *D;                             /* (T) */
-    float *s, *dp;                              /* the tile, [key][row]: S, then P; dP, then dS */
-    uint8_t *rows, *panels;                     /* P or dS packed */
-    float *x;                                   /* (64, max(dk, dv)): V widened, dQ turned back */
-    uint16_t *turn;                             /* K with the keys summed */
-    float *dk, *dv, *dk_part, *dv_part;         /* (64, dk), (64, dv): of the chunk */
-} Desk;
+/* One thread's work memory: a document in packed form, by chunks of 64 keys or blocks of 64 rows,
+ * and the tile. */
+typedef struct Scratch {
+    uint8_t *k, *v;                     /* rows: (64, dk) and (64, dv) a chunk */
+    uint8_t *kt;                        /* rows: (dk, 64) a chunk */
+    uint8_t *q, *g;                     /* panels of Q and of dO: outputs = the rows */
+    uint8_t *qt, *gt;                   /* the same: outputs = dk, dv; the rows summed */
+    float *dq;                          /* dQ^T: (dk, 64) a block, the current part */
+    float *lse, *D;                     /* (T) */
+    float *s, *dp;                      /* the tile, [key][row]: S, then P; dP, then dS */
+    uint8_t *rows, *panels;             /* P or dS packed */
+    float *x;                           /* (64, max(dk, dv)): V widened, dQ transposed back */
+    uint16_t *keys_summed;              /* K with the keys summed */
+    float *dk, *dv, *dk_part, *dv_part; /* (64, dk), (64, dv): of the chunk */
+} Scratch;
 
 typedef struct Job {
     const Attend *a;
     Pack pack;
     const Span *span;
-    int64_t T, kv_head, head;                   /* rows of the document; the heads at work */
-    const float *q, *o, *grad, *lse;            /* of the batch, dense */
+    int64_t T, kv_head, head;        /* rows of the document; the heads at work */
+    const float *q, *o, *grad, *lse; /* of the batch, dense */
     float *dq, *dk, *dv;
 } Job;
 
 static int64_t sides_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 static int64_t side_length(const Job *j, int64_t c) { return MIN(j->T - c * SIDE, SIDE); }
 
-/* Lays out a desk for documents of up to max_rows rows; returns its size. */
-static int64_t desk_make(Desk *d, const Attend *a, int64_t max_rows, uint8_t *base) {
+/* Lays out a scratch for documents of up to max_rows rows; returns its size. */
+static int64_t scratch_make(Scratch *d, const Attend *a, int64_t max_rows, uint8_t *base) {
     const KvShape *s = &a->kv;
     Pack pack = kv_pack(s);
     int64_t n = sides_of(max_rows), at = 0, dk = s->dk, dv = s->dv;
-    d->k = desk_take(base, &at, n * SIDE * row_bytes(pack, dk));
-    d->v = desk_take(base, &at, n * SIDE * row_bytes(pack, dv));
-    d->kt = desk_take(base, &at, n * dk * row_bytes(pack, SIDE));
-    d->q = desk_take(base, &at, n * panel_bytes(pack, SIDE, dk));
-    d->g = desk_take(base, &at, n * panel_bytes(pack, SIDE, dv));
-    d->qt = desk_take(base, &at, n * panel_bytes(pack, dk, SIDE));
-    d->gt = desk_take(base, &at, n * panel_bytes(pack, dv, SIDE));
-    d->dq = desk_take(base, &at, n * dk * SIDE * 4);
-    d->lse = desk_take(base, &at, n * SIDE * 4);
-    d->D = desk_take(base, &at, n * SIDE * 4);
-    d->s = desk_take(base, &at, SIDE * SIDE * 4);
-    d->dp = desk_take(base, &at, SIDE * SIDE * 4);
-    d->rows = desk_take(base, &at, SIDE * row_bytes(pack, SIDE));
-    d->panels = desk_take(base, &at, panel_bytes(pack, SIDE, SIDE));
-    d->x = desk_take(base, &at, SIDE * MAX(dk, dv) * 4);
-    d->turn = desk_take(base, &at, panel_bytes(PACK_BF16, dk, SIDE));
-    d->dk = desk_take(base, &at, SIDE * dk * 4);
-    d->dv = desk_take(base, &at, SIDE * dv * 4);
-    d->dk_part = desk_take(base, &at, SIDE * dk * 4);
-    d->dv_part = desk_take(base, &at, SIDE * dv * 4);
+    d->k = scratch_take(base, &at, n * SIDE * row_bytes(pack, dk));
+    d->v = scratch_take(base, &at, n * SIDE * row_bytes(pack, dv));
+    d->kt = scratch_take(base, &at, n * dk * row_bytes(pack, SIDE));
+    d->q = scratch_take(base, &at, n * panel_bytes(pack, SIDE, dk));
+    d->g = scratch_take(base, &at, n * panel_bytes(pack, SIDE, dv));
+    d->qt = scratch_take(base, &at, n * panel_bytes(pack, dk, SIDE));
+    d->gt = scratch_take(base, &at, n * panel_bytes(pack, dv, SIDE));
+    d->dq = scratch_take(base, &at, n * dk * SIDE * 4);
+    d->lse = scratch_take(base, &at, n * SIDE * 4);
+    d->D = scratch_take(base, &at, n * SIDE * 4);
+    d->s = scratch_take(base, &at, SIDE * SIDE * 4);
+    d->dp = scratch_take(base, &at, SIDE * SIDE * 4);
+    d->rows = scratch_take(base, &at, SIDE * row_bytes(pack, SIDE));
+    d->panels = scratch_take(base, &at, panel_bytes(pack, SIDE, SIDE));
+    d->x = scratch_take(base, &at, SIDE * MAX(dk, dv) * 4);
+    d->keys_summed = scratch_take(base, &at, panel_bytes(PACK_BF16, dk, SIDE));
+    d->dk = scratch_take(base, &at, SIDE * dk * 4);
+    d->dv = scratch_take(base, &at, SIDE * dv * 4);
+    d->dk_part = scratch_take(base, &at, SIDE * dk * 4);
+    d->dv_part = scratch_take(base, &at, SIDE * dv * 4);
     return at;
 }
 
 int64_t attend_back_bytes(const Attend *a, int64_t max_rows) {
-    Desk d;
-    return desk_make(&d, a, max_rows, NULL);
+    Scratch d;
+    return scratch_make(&d, a, max_rows, NULL);
 }
 
 /* ---- packing --------------------------------------------------------------------------------- */
@@ -83,7 +83,7 @@ static void rows_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_
 /* The same as panels: outputs = the rows. */
 static void panels_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n, int64_t k) {
     for (int64_t i = 0; i < n; i += PANEL, out += panel_stride(pack, k))
-        panel_turn(out, pack, x + i * ld, ld, MIN(n - i, PANEL), 0, k);
+        panel_transpose(out, pack, x + i * ld, ld, MIN(n - i, PANEL), 0, k);
 }
 
 /* The same as panels: outputs = the k numbers, the rows summed. */
@@ -96,7 +96,8 @@ static void panels_put_t(uint8_t *out, Pack pack, const float *x, int64_t ld, in
 /* ---- keys and values out of the pages -------------------------------------------------------- */
 
 /* Panels of 16 columns and `rows` dwords -> dense rows, one for each of n columns. */
-static void panels_turn(uint8_t *out, const void *panels, int64_t stride, int64_t n, int64_t rows) {
+static void panels_transpose(uint8_t *out, const void *panels, int64_t stride, int64_t n,
+                             int64_t rows) {
     for (int64_t i = 0; i < n; i += PANEL)
         kern.transpose(
             (uint32_t *)(void *)out + i * rows, rows,
@@ -110,7 +111,7 @@ static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
     for (int64_t i = 0; i < s->dv; i += PANEL, panels += stride) {
         int64_t m = MIN(s->dv - i, PANEL);
         for (int64_t key = 0; key < CHUNK; key++) {
-            int64_t at = pair_at(kern.natural, key);
+            int64_t at = pair_at(kern.pairs_in_order, key);
             const uint32_t *from = (const uint32_t *)(const void *)panels;
             if (s->type == DTYPE_F32)
                 memcpy(x + key * s->dv + i, from + key * PANEL, (size_t)m * 4);
@@ -126,15 +127,15 @@ static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
 
 /* K by keys: the columns of its panels. K by numbers: f32 has them in its panels, bf16 pairs the
  * keys anew. */
-static void keys_load(const Job *j, const Desk *d, int64_t c, const uint8_t *k) {
+static void keys_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *k) {
     const KvShape *s = &j->a->kv;
     int64_t n = side_length(j, c), dwords = row_bytes(j->pack, s->dk) / 4,
-            turned = row_bytes(j->pack, n) / 4;
+            transposed = row_bytes(j->pack, n) / 4;
     uint8_t *kt = d->kt + c * s->dk * row_bytes(j->pack, SIDE);
-    panels_turn(d->k + c * SIDE * dwords * 4, k, dwords * PANEL * 4, n, dwords);
+    panels_transpose(d->k + c * SIDE * dwords * 4, k, dwords * PANEL * 4, n, dwords);
     if (j->pack == PACK_BF16) {
-        kern.v_of_k(d->turn, (const uint16_t *)(const void *)k, s->dk, s->dk);
-        panels_turn(kt, d->turn, panel_stride(PACK_BF16, CHUNK), s->dk, turned);
+        kern.v_of_k(d->keys_summed, (const uint16_t *)(const void *)k, s->dk, s->dk);
+        panels_transpose(kt, d->keys_summed, panel_stride(PACK_BF16, CHUNK), s->dk, transposed);
         return;
     }
     const float *panels = (const float *)(const void *)k;
@@ -144,7 +145,7 @@ static void keys_load(const Job *j, const Desk *d, int64_t c, const uint8_t *k) 
                    (size_t)MIN(n - key, PANEL) * 4);
 }
 
-static void document_load(const Job *j, const Desk *d) {
+static void document_load(const Job *j, const Scratch *d) {
     const KvShape *s = &j->a->kv;
     for (int64_t c = 0; c < sides_of(j->T); c++) {
         const uint8_t *k = chunk_at(s, j->a->off, j->span, c * CHUNK, j->kv_head);
@@ -157,7 +158,7 @@ static void document_load(const Job *j, const Desk *d) {
 
 /* ---- queries and output gradients of a head -------------------------------------------------- */
 
-static void head_load(const Job *j, const Desk *d) {
+static void head_load(const Job *j, const Scratch *d) {
     const KvShape *s = &j->a->kv;
     int64_t H = j->a->heads, dk = s->dk, dv = s->dv;
     for (int64_t b = 0; b < sides_of(j->T); b++) {
@@ -178,7 +179,7 @@ static void head_load(const Job *j, const Desk *d) {
 /* ---- one tile: chunk c of keys by block b of rows -------------------------------------------- */
 
 /* P^T into d->s, dS^T into d->dp; +0 where the row does not see the key. */
-static void tile_softmax(const Job *j, const Desk *d, int64_t c, int64_t b) {
+static void tile_softmax(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     const KvShape *s = &j->a->kv;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
     gemm(j->pack, d->s, SIDE, d->k + c * SIDE * row_bytes(j->pack, s->dk), keys,
@@ -195,19 +196,19 @@ static void tile_softmax(const Job *j, const Desk *d, int64_t c, int64_t b) {
     }
 }
 
-static void tile_run(const Job *j, const Desk *d, int64_t c, int64_t b) {
+static void tile_run(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     const KvShape *s = &j->a->kv;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
     tile_softmax(j, d, c, b);
     rows_put(d->rows, j->pack, d->s, SIDE, keys, rows);
     gemm(j->pack, d->dv_part, s->dv, d->rows, keys, d->gt + b * panel_bytes(j->pack, s->dv, SIDE),
-         s->dv, rows, STORE_ON);
+         s->dv, rows, STORE_CONTINUE);
     rows_put(d->rows, j->pack, d->dp, SIDE, keys, rows);
     gemm(j->pack, d->dk_part, s->dk, d->rows, keys, d->qt + b * panel_bytes(j->pack, s->dk, SIDE),
-         s->dk, rows, STORE_ON);
+         s->dk, rows, STORE_CONTINUE);
     panels_put_t(d->panels, j->pack, d->dp, SIDE, keys, rows);
     gemm(j->pack, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->pack, SIDE),
-         s->dk, d->panels, rows, keys, STORE_ON);
+         s->dk, d->panels, rows, keys, STORE_CONTINUE);
 }
 
 /* ---- sums: parts of CUT_K, heads of a group -------------------------------------------------- */
@@ -215,12 +216,14 @@ static void tile_run(const Job *j, const Desk *d, int64_t c, int64_t b) {
 /* Rows of a sum's first term are set, further terms are added. */
 static void rows_sum(float *y, int64_t ldy, const float *x, int64_t n, int64_t k, bool first) {
     for (int64_t i = 0; i < n; i++)
-        if (first) memcpy(y + i * ldy, x + i * k, (size_t)k * 4);
-        else kern.add(y + i * ldy, x + i * k, k);
+        if (first)
+            memcpy(y + i * ldy, x + i * k, (size_t)k * 4);
+        else
+            kern.add(y + i * ldy, x + i * k, k);
 }
 
 /* A part is complete: it joins the chunk's dK and dV, and the next one starts from +0. */
-static void key_part_end(const Job *j, const Desk *d, bool first) {
+static void key_part_end(const Job *j, const Scratch *d, bool first) {
     int64_t dk = j->a->kv.dk, dv = j->a->kv.dv;
     rows_sum(d->dk, dk, d->dk_part, SIDE, dk, first);
     rows_sum(d->dv, dv, d->dv_part, SIDE, dv, first);
@@ -229,7 +232,7 @@ static void key_part_end(const Job *j, const Desk *d, bool first) {
 }
 
 /* The part of dQ that ends joins the gradient of the rows from block b0 on. */
-static void query_part_end(const Job *j, const Desk *d, int64_t b0, int64_t b1, bool first) {
+static void query_part_end(const Job *j, const Scratch *d, int64_t b0, int64_t b1, bool first) {
     int64_t H = j->a->heads, dk = j->a->kv.dk;
     for (int64_t b = b0; b < b1; b++) {
         float *part = d->dq + b * dk * SIDE;
@@ -241,9 +244,9 @@ static void query_part_end(const Job *j, const Desk *d, int64_t b0, int64_t b1, 
     }
 }
 
-enum { PART = CUT_K / SIDE };                   /* tiles of a part */
+enum { PART = CUT_K / SIDE }; /* tiles of a part */
 
-static void chunk_run(const Job *j, const Desk *d, int64_t c) {
+static void chunk_run(const Job *j, const Scratch *d, int64_t c) {
     const KvShape *s = &j->a->kv;
     int64_t blocks = sides_of(j->T), keys = side_length(j, c), row = j->span->row + c * SIDE;
     bool first = true;
@@ -261,7 +264,7 @@ static void chunk_run(const Job *j, const Desk *d, int64_t c) {
              first_head);
 }
 
-static void head_run(const Job *j, const Desk *d) {
+static void head_run(const Job *j, const Scratch *d) {
     int64_t n = sides_of(j->T);
     head_load(j, d);
     for (int64_t c = 0; c < n; c++) {
@@ -272,8 +275,8 @@ static void head_run(const Job *j, const Desk *d) {
     query_part_end(j, d, PART, n, false);
 }
 
-/* All that is summed with STORE_ON starts from +0 and is left so by the ends of the parts. */
-static void kv_head_run(Job *j, const Desk *d) {
+/* All that is summed with STORE_CONTINUE starts from +0 and is left so by the ends of the parts. */
+static void kv_head_run(Job *j, const Scratch *d) {
     const KvShape *s = &j->a->kv;
     int64_t group = j->a->heads / s->heads;
     memset(d->dq, 0, (size_t)(sides_of(j->T) * s->dk * SIDE) * 4);
@@ -286,7 +289,7 @@ static void kv_head_run(Job *j, const Desk *d) {
     }
 }
 
-void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, const float *o,
+void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, const float *o,
                  const float *lse, const float *q, const Attend *a, const Span *span,
                  int64_t n_spans, void *work) {
     int64_t longest = 0, cost = 0, start = 0;
@@ -296,9 +299,9 @@ void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, cons
         longest = MAX(longest, span[i].n);
         cost += span[i].n * span[i].n * a->kv.heads;
     }
-    Desk d;
-    int64_t bytes = desk_make(&d, a, longest, NULL);
-    desk_make(&d, a, longest, (uint8_t *)work + l.i * bytes);
+    Scratch d;
+    int64_t bytes = scratch_make(&d, a, longest, NULL);
+    scratch_make(&d, a, longest, (uint8_t *)work + th.i * bytes);
     Job j = {.a = a,
              .pack = kv_pack(&a->kv),
              .q = q,
@@ -310,9 +313,9 @@ void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, cons
              .dv = dv};
     for (int64_t i = 0; i < n_spans; i++)
         for (int64_t h = 0; h < a->kv.heads; h++, start += span[i].n * span[i].n) {
-            if (start < cost * l.i / l.n || start >= cost * (l.i + 1) / l.n) continue;
+            if (start < cost * th.i / th.n || start >= cost * (th.i + 1) / th.n) continue;
             j.span = span + i, j.T = span[i].n, j.kv_head = h;
             kv_head_run(&j, &d);
         }
-    lane_sync(l);
+    thread_sync(th);
 }

@@ -5,7 +5,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-typedef struct Regs { uint32_t a, b, c, d; } Regs;
+typedef struct Regs {
+    uint32_t a, b, c, d;
+} Regs;
 
 static Regs cpuid(uint32_t leaf, uint32_t sub) {
     Regs r = {0, 0, 0, 0};

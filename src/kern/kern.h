@@ -1,15 +1,15 @@
-/* kern.h -- the door of kern/: arithmetic on raw memory, the same bits on every CPU.
+/* kern.h -- the public header of kern/: arithmetic on raw memory, the same bits on every CPU.
  *
  * Promises: every op has one summation order and one place of rounding, written in docs/contract.md
  * and in kern/ref, the specification. Faster levels give the same bits. Results do not depend on
- * the number of lanes, on which rows stand beside a row, or on how a product is blocked.
+ * the number of threads, on which rows stand beside a row, or on how a product is blocked.
  *
  * Ownership: nothing is allocated here. Callers own all memory, packed forms included; sizes come
  * from the *_bytes functions. Pointers to packed memory are 64-byte aligned.
  *
- * Threads: a first parameter `Lane l` means: every lane calls it, with the same arguments; it
- * splits the outputs and returns after a lane_sync. Without one it is one lane's work. kern_init
- * comes first.
+ * Threads: a first parameter `Thread l` means: every thread calls it, with the same arguments; it
+ * splits the outputs and returns after a thread_sync. Without one it is one thread's work.
+ * kern_init comes first.
  *
  * The one product. Linear layers, attention scores, attention values, input and weight gradients
  * are all
@@ -21,15 +21,13 @@
 
 /* ---- levels ---------------------------------------------------------------------------------- */
 
-typedef enum Level {
-    LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX, LEVEL_N
-} Level;
+typedef enum Level { LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX, LEVEL_N } Level;
 /* Fills the table: ref first, then each level up to `max` that this CPU and kernel allow and whose
  * self-test passes. false with the reason when `max` itself is not to be had (pass LEVEL_N for the
- * best). LEVEL_AMX_EMU needs AVX-512; it is chosen only by name. Not while lanes run. */
+ * best). LEVEL_AMX_EMU needs AVX-512; it is chosen only by name. Not while threads run. */
 bool kern_init(Level max, Err *err) CHECKED;
-Level kern_level(void);                         /* the level in force */
-const char *level_name(Level v);                /* "ref", "avx2", "avx512", "amx-emu", "amx" */
+Level kern_level(void);          /* the level in force */
+const char *level_name(Level v); /* "ref", "avx2", "avx512", "amx-emu", "amx" */
 bool level_of_name(const char *name, Level *v);
 /* For `lisao info`: the CPU, the levels, who won each row, what was left out and why. */
 void kern_print(Buf *out);
@@ -41,8 +39,8 @@ enum { PANEL = 16, CHUNK = 64, PAGE = 128, TILE_K = 32, CUT_K = 2048 };
 /* How both sides of a product are held. Pairs (x with w): F32 with F32, BF16 with BF16, A8 with
  * Q4_1 or Q8_0. */
 typedef enum Pack { PACK_NONE, PACK_F32, PACK_BF16, PACK_Q4_1, PACK_Q8_0 } Pack;
-typedef enum Act { ACT_F32, ACT_A16, ACT_A8 } Act;      /* the plan's activation format */
-const char *act_name(Act a);                            /* "f32", "a16", "a8" */
+typedef enum Act { ACT_F32, ACT_A16, ACT_A8 } Act; /* the plan's activation format */
+const char *act_name(Act a);                       /* "f32", "a16", "a8" */
 
 /* n matrices of rows x cols (outputs x inputs), one type. `row`: the file's bytes, matrix after
  * matrix, row after row, or NULL once only panels are needed. `tile`: panels of W; `tile_t`: panels
@@ -54,7 +52,7 @@ typedef struct Weight {
     const void *row;
     Pack pack, pack_t;
     void *tile, *tile_t;
-    void *store;                                /* NULL, or where experts are pinned from (later) */
+    void *store; /* NULL, or where experts are pinned from (later) */
 } Weight;
 
 /* The form that weights of this file type take under this activation format. */
@@ -62,10 +60,10 @@ Pack pack_of(Act act, DType type);
 /* Panels of one matrix: `rows` outputs, `cols` summed. */
 int64_t panel_bytes(Pack pack, int64_t rows, int64_t cols);
 /* Packs matrices lo..hi-1 of `w` from w->row into `tile` (or, transposed, `tile_t`), dequantised
- * and rounded as the contract says; panels are split over the lanes. `tile` receives all n
+ * and rounded as the contract says; panels are split over the threads. `tile` receives all n
  * matrices, panel_bytes apart. */
-void weight_pack(Lane l, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi);
-void weight_pack_t(Lane l, void *tile_t, Pack pack, const Weight *w, int64_t lo, int64_t hi);
+void weight_pack(Thread th, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi);
+void weight_pack_t(Thread th, void *tile_t, Pack pack, const Weight *w, int64_t lo, int64_t hi);
 /* The transposed view: rows and cols, tile and tile_t swapped. */
 Weight weight_t(const Weight *w);
 /* Row r of matrix i as f32: out[cols] (embedding). */
@@ -73,39 +71,42 @@ void weight_row(float *out, const Weight *w, int64_t i, int64_t r);
 
 /* Rows of activations, rounded and laid out for the product. f32 rows are used where they stand. */
 typedef struct Rows {
-    Pack pack;                                  /* F32, BF16, or Q8_0 meaning A8 */
+    Pack pack; /* F32, BF16, or Q8_0 meaning A8 */
     int64_t n, k, ld;
-    const float *x;                             /* (n, ld) f32, kept for PACK_F32 */
-    void *p;                                    /* packed bytes */
+    const float *x; /* (n, ld) f32, kept for PACK_F32 */
+    void *p;        /* packed bytes */
 } Rows;
 int64_t rows_bytes(Pack pack, int64_t n, int64_t k);
 /* x (n rows of k, ld apart) -> r, in `mem` (rows_bytes). Pass the weight's pack; Q4_1 and Q8_0 take
- * the same rows. Each lane has its own *r, `mem` is shared. */
-void rows_pack(Lane l, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
+ * the same rows. Each thread has its own *r, `mem` is shared. */
+void rows_pack(Thread th, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
                void *mem);
 /* The same, row i taken from x row index[i] (experts): index is (n) or NULL. */
-void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
+void rows_gather(Thread th, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem);
 
 /* ---- products -------------------------------------------------------------------------------- */
 
 /* Set, one add after the whole sum, or (between kernels only: kern/table.h) going on with a sum. */
-typedef enum StoreMode { STORE_SET, STORE_ADD, STORE_ON } StoreMode;
+typedef enum StoreMode { STORE_SET, STORE_ADD, STORE_CONTINUE } StoreMode;
 /* y (x->n, ldy) = or += rows x matrix i of w, all w->rows outputs. */
-void linear(Lane l, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
+void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
             StoreMode mode);
 
 /* One row block of several products at once: experts. Group g multiplies rows row0..row0+n-1 of x
- * with matrix g.matrix and sets the same rows of y. Lanes share all panels of all groups evenly. */
-typedef struct Group { int64_t matrix, row0, n; } Group;
-void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
+ * with matrix g.matrix and sets the same rows of y. Threads share all panels of all groups evenly.
+ *  */
+typedef struct Group {
+    int64_t matrix, row0, n;
+} Group;
+void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
                    int64_t n_groups);
 
 /* dw (rows, cols) += dy^T x over n rows, rows ascending, cut at CUT_K rows, one add at the end; no
  * rows, no add. dy (n, rows; lddy), x (n, cols; ldx) are f32 and are rounded to `pack` (F32 or
- * BF16). `work`: linear_dw_bytes, shared by the lanes. */
+ * BF16). `work`: linear_dw_bytes, shared by the threads. */
 int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols);
-void linear_dw(Lane l, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
                int64_t n, int64_t rows, int64_t cols, Pack pack, void *work);
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
@@ -113,33 +114,42 @@ void linear_dw(Lane l, float *dw, const float *dy, int64_t lddy, const float *x,
 /* What one layer keeps in a page of 128 positions, in bytes from `off`: `heads` times two chunks of
  * 64 keys, K as panels (outputs = keys, dk summed) and V as panels (outputs = dv, keys summed).
  * v_of_k: V is the first dv numbers of K (absorbed MLA) and takes no room. type: F32 or BF16. */
-typedef struct KvShape { DType type; int64_t heads, dk, dv; bool v_of_k; } KvShape;
-int64_t kv_bytes(const KvShape *s);             /* one layer in one page */
+typedef struct KvShape {
+    DType type;
+    int64_t heads, dk, dv;
+    bool v_of_k;
+} KvShape;
+int64_t kv_bytes(const KvShape *s); /* one layer in one page */
 /* Rows row..row+n-1 of the batch are positions pos.. of one sequence or packed document. pages[p]
  * holds positions 128p..128p+127 of all layers; a fresh page must be zero. */
-typedef struct Span { int64_t row, n, pos; void *const *pages; int64_t seq; } Span;
+typedef struct Span {
+    int64_t row, n, pos;
+    void *const *pages;
+    int64_t seq;
+} Span;
 /* Rounds k (N, heads*dk) and v (N, heads*dv) to the type and puts them into the spans' pages. v
  * NULL if v_of_k. */
-void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
+void kv_store(Thread th, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
               const float *k, int64_t ldk, const float *v, int64_t ldv);
 
 typedef struct Attend {
-    KvShape kv; int64_t off;                    /* where the layer lies in a page */
-    int64_t heads;                              /* query heads, a multiple of kv.heads */
+    KvShape kv;
+    int64_t off;   /* where the layer lies in a page */
+    int64_t heads; /* query heads, a multiple of kv.heads */
     float scale;
 } Attend;
 /* o (N, heads*dv) = causal attention of q (N, heads*dk; rounded to kv.type here) over the pages;
  * each row sees the positions of its span's sequence up to its own. lse (N, heads) or NULL receives
- * m + log(l). work: attend_bytes for each lane, lanes one after another; max_rows: the most rows of
- * one span. Lanes meet inside: not for a quiet lane. */
+ * m + log(l). work: attend_bytes for each thread, threads one after another; max_rows: the most
+ * rows of one span. Threads meet inside: not for a quiet thread. */
 int64_t attend_bytes(const Attend *a, int64_t max_rows);
-void attend(Lane l, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq, const Attend *a,
-            const Span *span, int64_t n_spans, void *work);
+void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
+            const Attend *a, const Span *span, int64_t n_spans, void *work);
 /* Gradients for spans that start at position 0 (packed documents), all dense: dq (N, heads*dk),
  * dk (N, kv.heads*dk), dv (N, kv.heads*dv) are set; do_ and o (N, heads*dv), lse (N, heads) from
- * the forward. Not for v_of_k. work: for each lane, as above. */
+ * the forward. Not for v_of_k. work: for each thread, as above. */
 int64_t attend_back_bytes(const Attend *a, int64_t max_rows);
-void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, const float *o,
+void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, const float *o,
                  const float *lse, const float *q, const Attend *a, const Span *span,
                  int64_t n_spans, void *work);
 
@@ -147,73 +157,75 @@ void attend_back(Lane l, float *dq, float *dk, float *dv, const float *do_, cons
 
 /* y = (x * r) * w, r = 1/sqrt(sum(x^2)/C + eps); r (n) is kept when not NULL. w (C) or NULL for
  * ones. y may be x. */
-void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ldx, const float *w,
-             int64_t n, int64_t C, float eps);
+void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
+             const float *w, int64_t n, int64_t C, float eps);
 /* dx (n, lddx) set or added; dw (C; NULL without w) += sum over rows. dx may be dy. */
-void rmsnorm_back(Lane l, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
+void rmsnorm_back(Thread th, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
                   int64_t lddy, const float *x, int64_t ldx, const float *r, const float *w,
                   int64_t n, int64_t C);
 
 /* cos, sin (n, D/2) of the angles pos[i] * inv_freq[j] (f64), times factor. */
-void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n,
+void rope_table(Thread th, float *cos, float *sin, const int64_t *pos, int64_t n,
                 const double *inv_freq, int64_t half, double factor);
 /* Rotates in place the D = 2*half numbers at x + i*ld + h*stride, h < heads. pairs: (2j, 2j+1) as
  * DeepSeek, else (j, j+half) as Llama. back: the inverse rotation (gradient). */
-void rope(Lane l, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
+void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
           bool pairs, bool back, const float *cos, const float *sin);
 
 /* h = silu(g) * u; h may be g. dg, du are set; dg may be dh. */
-void silu_mul(Lane l, float *h, const float *g, const float *u, int64_t n);
-void silu_mul_back(Lane l, float *dg, float *du, const float *dh, const float *g, const float *u,
+void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n);
+void silu_mul_back(Thread th, float *dg, float *du, const float *dh, const float *g, const float *u,
                    int64_t n);
-void add(Lane l, float *y, const float *x, int64_t n);                  /* y = y + x */
-void bias_add(Lane l, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
+void add(Thread th, float *y, const float *x, int64_t n); /* y = y + x */
+void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
 /* db (m) += sum of the rows of dy, rows ascending. */
-void bias_back(Lane l, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m);
+void bias_back(Thread th, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m);
 /* x = bf(x), in place: rows of experts. */
-void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k);
+void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k);
 
 float row_max(const float *x, int64_t n);
-/* m + log(tree of exp(x - m)): the one log-sum-exp of the house. */
+/* m + log(tree of exp(x - m)): the one log-sum-exp of the program. */
 float row_lse(const float *x, int64_t n);
-void row_exp(float *y, const float *x, float m, int64_t n);     /* y = exp(x - m); y may be x */
+void row_exp(float *y, const float *x, float m, int64_t n); /* y = exp(x - m); y may be x */
 /* dz = (exp(z - lse) - onehot(target)) * scale for one row; z may be dz. */
 void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale,
                         int64_t n);
-double tree_f64(const float *x, int64_t n);     /* sum on the 16-lane tree in f64 */
-double tree_sq_f64(const float *x, int64_t n);  /* sum of squares, same */
+double tree_f64(const float *x, int64_t n);    /* sum on the 16-lane tree in f64 */
+double tree_sq_f64(const float *x, int64_t n); /* sum of squares, same */
 
 /* ---- experts --------------------------------------------------------------------------------- */
 
-enum { ROUTER_E = 1024 };                       /* most experts */
+enum { ROUTER_E = 1024 }; /* most experts */
 typedef enum RouterKind { ROUTER_SOFTMAX, ROUTER_SIGMOID } RouterKind;
 typedef struct Router {
     RouterKind kind;
-    int64_t E, K;                               /* E <= ROUTER_E; K fit into the used groups */
-    int64_t groups, groups_used;                /* groups divides E; 1: no limit */
-    bool norm;                                  /* divide by the sum of the chosen */
+    int64_t E, K;                /* E <= ROUTER_E; K fit into the used groups */
+    int64_t groups, groups_used; /* groups divides E; 1: no limit */
+    bool norm;                   /* divide by the sum of the chosen */
     float scale;
-    const float *bias;                          /* (E) added for the choice only, or NULL */
+    const float *bias; /* (E) added for the choice only, or NULL */
 } Router;
 /* z (n, E) logits -> id (n, K), weight (n, K) by (choice score descending, id ascending); score
  * (n, E) keeps the sigmoid or softmax for backward, or NULL. false if a logit is NaN, for every
- * lane. */
-bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int64_t n,
+ * thread. */
+bool route(Thread th, int32_t *id, float *weight, float *score, const float *z, int64_t n,
            const Router *r);
 /* dz (n, E) from dweight (n, K). */
-void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id,
+void route_back(Thread th, float *dz, const float *dweight, const float *score, const int32_t *id,
                 int64_t n, const Router *r);
 /* y (n, C) = base (n, C; NULL: +0; may be y), then fma(weight[i][k], rows[at[i*K+k]], y) over slots
  * k ascending. */
-void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
-             const float *weight, int64_t n, int64_t K, int64_t C);
+void combine(Thread th, float *y, const float *base, const float *rows, int64_t ldr,
+             const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C);
 /* dweight (n, K) = dy . rows[at] on the tree; drows[at] = weight * dy. drows may be rows. */
-void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows,
+void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
                   int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
                   int64_t C);
 
 /* ---- optimiser ------------------------------------------------------------------------------- */
 
 /* c = 1 - b^t, rounded from f64. */
-typedef struct AdamW { float lr, b1, b2, eps, wd, c1, c2; } AdamW;
-void adamw(Lane l, float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p);
+typedef struct AdamW {
+    float lr, b1, b2, eps, wd, c1, c2;
+} AdamW;
+void adamw(Thread th, float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p);

@@ -27,7 +27,7 @@ static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *
 
 /* One value is one number of the summed index in every panel. */
 static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const float *v) {
-    int64_t stride = panel_stride(kv_pack(s), CHUNK), at = pair_at(kern.natural, key);
+    int64_t stride = panel_stride(kv_pack(s), CHUNK), at = pair_at(kern.pairs_in_order, key);
     for (int64_t j = 0; j < s->dv; j += PANEL, panels += stride) {
         int64_t m = MIN(s->dv - j, PANEL);
         if (s->type == DTYPE_F32) {
@@ -47,10 +47,11 @@ static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n,
     for (int64_t i = 0, step; i < n; i += step) {
         int64_t key = key0 + i;
         step = key % PANEL == 0 && n - i >= PANEL ? PANEL : 1;
-        if (step == 1) key_put(chunk, s, key, k + i * ldk);
+        if (step == 1)
+            key_put(chunk, s, key, k + i * ldk);
         else
-            panel_turn(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk,
-                       PANEL, 0, s->dk);
+            panel_transpose(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk,
+                            PANEL, 0, s->dk);
     }
     uint8_t *panels = chunk + k_bytes(s);
     for (int64_t i = 0, step; i < n && !s->v_of_k; i += step) {
@@ -68,11 +69,11 @@ static int64_t span_pieces(const Span *p, int64_t heads) {
     return p->n ? ((p->pos + p->n - 1) / CHUNK - p->pos / CHUNK + 1) * heads : 0;
 }
 
-void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
+void kv_store(Thread th, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
               const float *k, int64_t ldk, const float *v, int64_t ldv) {
     int64_t pieces = 0, start = 0;
     for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, s->heads);
-    Range r = lane_range(l, pieces);
+    Range r = thread_range(th, pieces);
     for (int64_t i = 0; i < n_spans; i++) {
         const Span *p = span + i;
         int64_t end = start + span_pieces(p, s->heads);
@@ -86,5 +87,5 @@ void kv_store(Lane l, const KvShape *s, int64_t off, const Span *span, int64_t n
         }
         start = end;
     }
-    lane_sync(l);
+    thread_sync(th);
 }

@@ -21,8 +21,8 @@ static inline uint8_t *chunk_at(const KvShape *s, int64_t off, const Span *span,
            + (head * (PAGE / CHUNK) + pos % PAGE / CHUNK) * chunk;
 }
 
-/* The next bytes of a lane's work memory; NULL while only its size is asked for. */
-static inline void *desk_take(uint8_t *base, int64_t *at, int64_t bytes) {
+/* The next bytes of a thread's work memory; NULL while only its size is asked for. */
+static inline void *scratch_take(uint8_t *base, int64_t *at, int64_t bytes) {
     void *p = base ? base + *at : NULL;
     *at += round_up(bytes, 64);
     return p;
@@ -33,13 +33,17 @@ static inline int64_t row_bytes(Pack pack, int64_t k) {
     return pack == PACK_F32 ? k * 4 : round_up(k, TILE_K) * 2;
 }
 static inline void row_put(void *out, Pack pack, const float *x, int64_t k) {
-    if (pack == PACK_F32) memcpy(out, x, (size_t)k * 4);
-    else kern.rows_bf16(out, x, k);
+    if (pack == PACK_F32)
+        memcpy(out, x, (size_t)k * 4);
+    else
+        kern.rows_bf16(out, x, k);
 }
 
 /* Dense packed rows by panels, f32 or bf16. */
 static inline void gemm(Pack pack, float *y, int64_t ldy, const void *x, int64_t n, const void *w,
                         int64_t m, int64_t k, StoreMode mode) {
-    if (pack == PACK_F32) kern.gemm_f32(y, ldy, x, k, n, w, m, k, mode);
-    else kern.gemm_bf16(y, ldy, x, n, w, m, k, mode);
+    if (pack == PACK_F32)
+        kern.gemm_f32(y, ldy, x, k, n, w, m, k, mode);
+    else
+        kern.gemm_bf16(y, ldy, x, n, w, m, k, mode);
 }

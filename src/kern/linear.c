@@ -1,17 +1,17 @@
-/* linear.c -- the drivers of products. They split outputs over lanes, a lane's share into blocks
- * that its L2 holds, and give each block to the kernel of the pack; no sum is ever split, so none
- * of it can change bits. */
+/* linear.c -- the drivers of products. They split outputs over threads, a thread's share into
+ * blocks that its L2 holds, and give each block to the kernel of the pack; no sum is ever split, so
+ * none of it can change bits. */
 #include "kern/pack.h"
 
-/* ---- one rectangle of outputs --------------------------------------------------------------- */
+/* ---- one rectangle of outputs ---------------------------------------------------------------- */
 
 typedef struct Product {
     float *y;
     int64_t ldy;
     const Rows *x;
-    Pack pack;                                  /* of the panels */
+    Pack pack; /* of the panels */
     const uint8_t *tile;
-    int64_t m;                                  /* outputs */
+    int64_t m; /* outputs */
     StoreMode mode;
 } Product;
 
@@ -47,26 +47,26 @@ static void rect_run(const Product *t, Range r, Range p) {
             block_run(t, (Range){ri, MIN(ri + n, r.hi)}, (Range){pi, MIN(pi + m, p.hi)});
 }
 
-/* The largest share of n things that are dealt to the lanes in units of step. */
-static int64_t share(Lane l, int64_t n, int64_t step) {
+/* The largest share of n things that are dealt to the threads in units of step. */
+static int64_t share(Thread th, int64_t n, int64_t step) {
     int64_t units = (n + step - 1) / step;
-    return MIN((units + l.n - 1) / l.n * step, n);
+    return MIN((units + th.n - 1) / th.n * step, n);
 }
 
-/* Few rows: lanes share the panels, so that each weight is read once. Many: the rows, which then
- * lie in the L2 of the lane that packed them, unless panels are the more even share. */
-static void product_run(Lane l, const Product *t) {
+/* Few rows: threads share the panels, so that each weight is read once. Many: the rows, which then
+ * lie in the L2 of the thread that packed them, unless panels are the more even share. */
+static void product_run(Thread th, const Product *t) {
     int64_t n = t->x->n, panels = panels_of(t->m);
-    int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * l.n ? PANEL_STEP : 1;
+    int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * th.n ? PANEL_STEP : 1;
     Range r = {0, n}, p = {0, panels};
-    if (n >= 2 * ROW_STEP * l.n && share(l, n, ROW_STEP) * panels <= share(l, panels, step) * n)
-        r = lane_range_by(l, n, ROW_STEP);
+    if (n >= 2 * ROW_STEP * th.n && share(th, n, ROW_STEP) * panels <= share(th, panels, step) * n)
+        r = thread_range_by(th, n, ROW_STEP);
     else
-        p = lane_range_by(l, panels, step);
+        p = thread_range_by(th, panels, step);
     if (r.lo < r.hi && p.lo < p.hi) rect_run(t, r, p);
 }
 
-/* ---- with weights --------------------------------------------------------------------------- */
+/* ---- with weights ---------------------------------------------------------------------------- */
 
 static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
                           StoreMode mode) {
@@ -76,11 +76,11 @@ static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, con
     return (Product){y, ldy, x, w->pack, tile, w->rows, mode};
 }
 
-void linear(Lane l, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
+void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
             StoreMode mode) {
     Product t = product_of(y, ldy, w, i, x, mode);
-    product_run(l, &t);
-    lane_sync(l);
+    product_run(th, &t);
+    thread_sync(th);
 }
 
 /* The time of a panel by n rows, in rows: reading the weights costs about what these many rows
@@ -93,13 +93,13 @@ static int64_t panel_behind(int64_t border, int64_t start, int64_t cost, int64_t
     return border <= start ? 0 : MIN(p, panels);
 }
 
-/* All panels of all groups stand in one line, each as long as it takes; a lane gets a piece of the
- * line. */
-void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
+/* All panels of all groups stand in one line, each as long as it takes; a thread gets a piece of
+ * the line. */
+void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
                    int64_t n_groups) {
     int64_t panels = panels_of(w->rows), total = 0, start = 0;
     for (int64_t i = 0; i < n_groups; i++) total += panels * panel_cost(g[i].n);
-    int64_t lo = total * l.i / l.n, hi = total * (l.i + 1) / l.n;
+    int64_t lo = total * th.i / th.n, hi = total * (th.i + 1) / th.n;
     for (int64_t i = 0; i < n_groups; i++) {
         int64_t cost = panel_cost(g[i].n);
         if (cost == 0) continue;
@@ -108,14 +108,14 @@ void linear_groups(Lane l, float *y, int64_t ldy, const Weight *w, const Rows *x
         if (p.lo < p.hi) rect_run(&t, (Range){g[i].row0, g[i].row0 + g[i].n}, p);
         start += panels * cost;
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-/* ---- gradients of weights ------------------------------------------------------------------- */
+/* ---- gradients of weights -------------------------------------------------------------------- */
 
-/* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is turned, so that its columns
- * are the rows of the product. Both are made in pieces of SIDE rows by SIDE columns, which are
- * dealt to the lanes. */
+/* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is transposed, so that its
+ * columns are the rows of the product. Both are made in pieces of SIDE rows by SIDE columns, which
+ * are dealt to the threads. */
 enum { SIDE = 64 };
 
 int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols) {
@@ -123,8 +123,8 @@ int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols) {
 }
 
 /* m <= 16 columns of rows r0..r0+n-1: columns r0.. of m rows that are k long. */
-static void columns_turn(uint8_t *out, Pack pack, int64_t k, const float *x, int64_t ld, int64_t m,
-                         int64_t r0, int64_t n) {
+static void columns_transpose(uint8_t *out, Pack pack, int64_t k, const float *x, int64_t ld,
+                              int64_t m, int64_t r0, int64_t n) {
     _Alignas(64) uint32_t panel[SIDE / 2 * PANEL];
     if (pack == PACK_F32) {
         kern.transpose((uint32_t *)(void *)out + r0, k, (const uint32_t *)(const void *)x, ld, n,
@@ -137,11 +137,11 @@ static void columns_turn(uint8_t *out, Pack pack, int64_t k, const float *x, int
     }
 }
 
-/* Columns of x (n, ld) as rows of a product (turned) or as its panels. */
-static void columns_pack(Lane l, uint8_t *out, bool turned, Pack pack, const float *x, int64_t ld,
-                         int64_t n, int64_t cols) {
+/* Columns of x (n, ld) as rows of a product (transposed) or as its panels. */
+static void columns_pack(Thread th, uint8_t *out, bool transposed, Pack pack, const float *x,
+                         int64_t ld, int64_t n, int64_t cols) {
     int64_t across = (cols + SIDE - 1) / SIDE, down = (n + SIDE - 1) / SIDE;
-    Range range = lane_range(l, down * across);
+    Range range = thread_range(th, down * across);
     for (int64_t at = range.lo; at < range.hi; at++) {
         int64_t r0 = at / across * SIDE, n_r = MIN(n - r0, SIDE),
                 end = MIN((at % across + 1) * SIDE, cols);
@@ -150,22 +150,24 @@ static void columns_pack(Lane l, uint8_t *out, bool turned, Pack pack, const flo
             int64_t m = MIN(end - c, PANEL);
             uint8_t *to =
                 out + c / PANEL * panel_stride(pack, n); /* 16 rows are as long as a panel */
-            if (turned) columns_turn(to, pack, n, from, ld, m, r0, n_r);
-            else panel_rows(to, pack, from, ld, m, r0, n_r);
+            if (transposed)
+                columns_transpose(to, pack, n, from, ld, m, r0, n_r);
+            else
+                panel_rows(to, pack, from, ld, m, r0, n_r);
         }
     }
 }
 
-void linear_dw(Lane l, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
                int64_t n, int64_t rows, int64_t cols, Pack pack, void *work) {
     CHECK(pack == PACK_F32 || pack == PACK_BF16);
     if (n == 0) return;
     Rows r = {pack, rows, n, n, work, work};
     uint8_t *tile = (uint8_t *)work + rows_bytes(pack, rows, n);
-    columns_pack(l, work, true, pack, dy, lddy, n, rows);
-    columns_pack(l, tile, false, pack, x, ldx, n, cols);
-    lane_sync(l);
+    columns_pack(th, work, true, pack, dy, lddy, n, rows);
+    columns_pack(th, tile, false, pack, x, ldx, n, cols);
+    thread_sync(th);
     Product t = {dw, cols, &r, pack, tile, cols, STORE_ADD};
-    product_run(l, &t);
-    lane_sync(l);
+    product_run(th, &t);
+    thread_sync(th);
 }

@@ -16,7 +16,7 @@ Pack pack_of(Act act, DType type) {
     return PACK_BF16;
 }
 
-enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 };    /* bytes of 32 of k in a panel */
+enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a panel */
 
 int64_t panel_stride(Pack pack, int64_t k) {
     switch (pack) {
@@ -61,8 +61,8 @@ static void widen_q8_0(float *out, const uint8_t *p, int64_t n) {
 
 /* Numbers k0..k0+n-1 of row r of matrix i; borders of blocks where the type has blocks. */
 static void widen(float *out, const Weight *w, int64_t i, int64_t r, int64_t k0, int64_t n) {
-    const uint8_t *p = (const uint8_t *)w->row + dtype_bytes(w->type, w->cols) * (i * w->rows + r) +
-                       dtype_bytes(w->type, k0);
+    const uint8_t *p = (const uint8_t *)w->row + dtype_bytes(w->type, w->cols) * (i * w->rows + r)
+                       + dtype_bytes(w->type, k0);
     switch (w->type) {
     case DTYPE_F32: memcpy(out, p, (size_t)n * 4); break;
     case DTYPE_F16:
@@ -90,8 +90,8 @@ static void zero_columns(uint32_t *panel, int64_t m, int64_t dwords) {
         memset(panel + d * PANEL + m, 0, (size_t)(PANEL - m) * 4);
 }
 
-void panel_turn(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0,
-                int64_t n) {
+void panel_transpose(uint8_t *panel, Pack pack, const float *x, int64_t ld, int64_t m, int64_t k0,
+                     int64_t n) {
     _Alignas(64) uint16_t h[PANEL][PIECE];
     uint32_t *out = (uint32_t *)(void *)panel;
     if (pack == PACK_F32) {
@@ -127,7 +127,7 @@ static void panel_of_rows(uint8_t *out, Pack pack, const Weight *w, int64_t i, i
     for (int64_t k = 0; k < w->cols; k += PIECE) {
         int64_t n = MIN(w->cols - k, PIECE);
         for (int64_t r = 0; r < m; r++) widen(x[r], w, i, r0 + r, k, n);
-        panel_turn(out, pack, x[0], PIECE, m, k, n);
+        panel_transpose(out, pack, x[0], PIECE, m, k, n);
     }
 }
 
@@ -159,19 +159,22 @@ static void panel_pack(uint8_t *out, Pack pack, const Weight *w, int64_t i, int6
     const uint8_t *row =
         (const uint8_t *)w->row + dtype_bytes(w->type, w->cols) * (i * w->rows + r0);
     int64_t m = MIN(w->rows - r0, PANEL);
-    if (pack == PACK_Q4_1) panel_of_q4_1(out, row, w->cols / 32, m);
-    else if (pack == PACK_Q8_0) panel_of_q8_0(out, row, w->cols / 32, m);
-    else panel_of_rows(out, pack, w, i, r0);
+    if (pack == PACK_Q4_1)
+        panel_of_q4_1(out, row, w->cols / 32, m);
+    else if (pack == PACK_Q8_0)
+        panel_of_q8_0(out, row, w->cols / 32, m);
+    else
+        panel_of_rows(out, pack, w, i, r0);
 }
 
-void weight_pack(Lane l, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi) {
+void weight_pack(Thread th, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi) {
     CHECK(w->row && (pack != PACK_Q4_1 || w->type == DTYPE_Q4_1)
           && (pack != PACK_Q8_0 || w->type == DTYPE_Q8_0));
     int64_t panels = panels_of(w->rows), stride = panel_stride(pack, w->cols);
-    Range r = lane_range(l, (hi - lo) * panels);
+    Range r = thread_range(th, (hi - lo) * panels);
     for (int64_t at = lo * panels + r.lo; at < lo * panels + r.hi; at++)
         panel_pack((uint8_t *)tile + at * stride, pack, w, at / panels, at % panels * PANEL);
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* ---- panels of W transposed: 16 columns of the file ------------------------------------------ */
@@ -190,16 +193,16 @@ static void strip_pack_t(uint8_t *out, Pack pack, const Weight *w, int64_t i, in
     }
 }
 
-void weight_pack_t(Lane l, void *tile_t, Pack pack, const Weight *w, int64_t lo, int64_t hi) {
+void weight_pack_t(Thread th, void *tile_t, Pack pack, const Weight *w, int64_t lo, int64_t hi) {
     CHECK(w->row && (pack == PACK_F32 || pack == PACK_BF16));
     int64_t strips = (w->cols + STRIP - 1) / STRIP, stride = panel_stride(pack, w->rows);
-    Range r = lane_range(l, (hi - lo) * strips);
+    Range r = thread_range(th, (hi - lo) * strips);
     for (int64_t at = lo * strips + r.lo; at < lo * strips + r.hi; at++) {
         int64_t i = at / strips, c0 = at % strips * STRIP;
         strip_pack_t((uint8_t *)tile_t + (i * panels_of(w->cols) + c0 / PANEL) * stride, pack, w, i,
                      c0);
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
 Weight weight_t(const Weight *w) {
@@ -242,18 +245,20 @@ static void row_pack(const Rows *r, int64_t i, const float *x) {
     }
 }
 
-void rows_gather(Lane l, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
+void rows_gather(Thread th, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem) {
     bool a8 = pack == PACK_Q4_1 || pack == PACK_Q8_0;
     CHECK(pack != PACK_NONE && (!a8 || k % 32 == 0));
     *r = (Rows){a8 ? PACK_Q8_0 : pack, n, k, k, mem, mem};
-    Range range = lane_range(l, n);
+    Range range = thread_range(th, n);
     for (int64_t i = range.lo; i < range.hi; i++) row_pack(r, i, x + (index ? index[i] : i) * ld);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void rows_pack(Lane l, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
+void rows_pack(Thread th, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
                void *mem) {
-    if (pack == PACK_F32) *r = (Rows){PACK_F32, n, k, ld, x, NULL};
-    else rows_gather(l, r, pack, x, NULL, n, k, ld, mem);
+    if (pack == PACK_F32)
+        *r = (Rows){PACK_F32, n, k, ld, x, NULL};
+    else
+        rows_gather(th, r, pack, x, NULL, n, k, ld, mem);
 }

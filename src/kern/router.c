@@ -72,17 +72,17 @@ static void route_row(int32_t *id, float *weight, float *s, const float *z, cons
     weigh(weight, id, s, r);
 }
 
-bool route(Lane l, int32_t *id, float *weight, float *score, const float *z, int64_t n,
+bool route(Thread th, int32_t *id, float *weight, float *score, const float *z, int64_t n,
            const Router *r) {
     CHECK(r->E <= ROUTER_E && r->groups >= 1 && r->E % r->groups == 0);
-    Range rows = lane_range(l, n);
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
         float own[ROUTER_E];
         route_row(id + i * r->K, weight + i * r->K, score ? score + i * r->E : own, z + i * r->E,
                   r);
     }
-    lane_sync(l);
-    bool fine = true;                           /* every lane looks at all rows: one answer */
+    thread_sync(th);
+    bool fine = true; /* every thread looks at all rows: one answer */
     for (int64_t i = 0; i < n; i++) fine &= id[i * r->K] >= 0;
     return fine;
 }
@@ -116,39 +116,41 @@ static void route_row_back(float *dz, const float *dw, const float *s, const int
     }
 }
 
-void route_back(Lane l, float *dz, const float *dweight, const float *score, const int32_t *id,
+void route_back(Thread th, float *dz, const float *dweight, const float *score, const int32_t *id,
                 int64_t n, const Router *r) {
     CHECK(r->E <= ROUTER_E);
-    Range rows = lane_range(l, n);
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         route_row_back(dz + i * r->E, dweight + i * r->K, score + i * r->E, id + i * r->K, r);
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* ---- experts' rows --------------------------------------------------------------------------- */
 
-void combine(Lane l, float *y, const float *base, const float *rows, int64_t ldr, const int32_t *at,
-             const float *weight, int64_t n, int64_t K, int64_t C) {
-    Range range = lane_range(l, n);
+void combine(Thread th, float *y, const float *base, const float *rows, int64_t ldr,
+             const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
+    Range range = thread_range(th, n);
     for (int64_t i = range.lo; i < range.hi; i++) {
         float *yi = y + i * C;
-        if (!base) memset(yi, 0, (size_t)C * 4);
-        else if (base != y) memcpy(yi, base + i * C, (size_t)C * 4);
+        if (!base)
+            memset(yi, 0, (size_t)C * 4);
+        else if (base != y)
+            memcpy(yi, base + i * C, (size_t)C * 4);
         for (int64_t k = 0; k < K; k++)
             kern.axpy(yi, weight[i * K + k], rows + at[i * K + k] * ldr, C);
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void combine_back(Lane l, float *drows, float *dweight, const float *dy, const float *rows,
+void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
                   int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
                   int64_t C) {
-    Range range = lane_range(l, n * K);
+    Range range = thread_range(th, n * K);
     for (int64_t slot = range.lo; slot < range.hi; slot++) {
         const float w = weight[slot], *dyi = dy + slot / K * C;
         float *d = drows + at[slot] * ldr;
         dweight[slot] = kern.dot(dyi, rows + at[slot] * ldr, C);
         for (int64_t j = 0; j < C; j++) d[j] = w * dyi[j];
     }
-    lane_sync(l);
+    thread_sync(th);
 }

@@ -1,28 +1,28 @@
 /* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp.
- * The kernels do one row; here rows, or for sums over rows columns, are dealt to the lanes. */
+ * The kernels do one row; here rows, or for sums over rows columns, are dealt to the threads. */
 #include "kern/table.h"
 
-enum { LINE = 16 };                             /* floats of a cache line: borders between lanes */
+enum { LINE = 16 }; /* floats of a cache line: borders between threads */
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
-void rmsnorm(Lane l, float *y, int64_t ldy, float *r, const float *x, int64_t ldx, const float *w,
-             int64_t n, int64_t C, float eps) {
-    Range rows = lane_range(l, n);
+void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
+             const float *w, int64_t n, int64_t C, float eps) {
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
         float ri = kern.rmsnorm(y + i * ldy, x + i * ldx, w, C, eps);
         if (r) r[i] = ri;
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-enum { WIDE = 256 };                            /* columns that one sweep over the rows sums up */
+enum { WIDE = 256 }; /* columns that one sweep over the rows sums up */
 
 /* dw_k += sum over rows of dy_k (x_k r); without x and r the plain sum of dy. Columns are dealt to
- * the lanes. */
-static void columns_sum(Lane l, float *dw, const float *dy, int64_t lddy, const float *x,
+ * the threads. */
+static void columns_sum(Thread th, float *dw, const float *dy, int64_t lddy, const float *x,
                         int64_t ldx, const float *r, int64_t n, int64_t C) {
-    Range cols = lane_range_by(l, C, LINE);
+    Range cols = thread_range_by(th, C, LINE);
     for (int64_t c = cols.lo; c < cols.hi; c += WIDE) {
         int64_t wide = MIN(cols.hi - c, WIDE);
         float sum[WIDE] = {0};
@@ -37,22 +37,22 @@ static void columns_sum(Lane l, float *dw, const float *dy, int64_t lddy, const 
     }
 }
 
-void rmsnorm_back(Lane l, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
+void rmsnorm_back(Thread th, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
                   int64_t lddy, const float *x, int64_t ldx, const float *r, const float *w,
                   int64_t n, int64_t C) {
-    if (dw) columns_sum(l, dw, dy, lddy, x, ldx, r, n, C);
-    lane_sync(l); /* dx may overwrite dy, which other lanes have summed by columns */
-    Range rows = lane_range(l, n);
+    if (dw) columns_sum(th, dw, dy, lddy, x, ldx, r, n, C);
+    thread_sync(th); /* dx may overwrite dy, which other threads have summed by columns */
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         kern.rmsnorm_back(dx + i * lddx, dy + i * lddy, x + i * ldx, w, r[i], C, mode);
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* ---- rope ------------------------------------------------------------------------------------ */
 
-void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n,
+void rope_table(Thread th, float *cos, float *sin, const int64_t *pos, int64_t n,
                 const double *inv_freq, int64_t half, double factor) {
-    Range rows = lane_range(l, n);
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t j = 0; j < half; j++) {
             double s, c;
@@ -60,62 +60,62 @@ void rope_table(Lane l, float *cos, float *sin, const int64_t *pos, int64_t n,
             cos[i * half + j] = (float)(c * factor);
             sin[i * half + j] = (float)(s * factor);
         }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void rope(Lane l, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
+void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
           bool pairs, bool back, const float *cos, const float *sin) {
-    Range range = lane_range(l, n * heads);
+    Range range = thread_range(th, n * heads);
     for (int64_t at = range.lo; at < range.hi; at++) {
         int64_t i = at / heads, h = at % heads;
         kern.rope(x + i * ld + h * stride, half, pairs, back, cos + i * half, sin + i * half);
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* ---- by element ------------------------------------------------------------------------------ */
 
-void silu_mul(Lane l, float *h, const float *g, const float *u, int64_t n) {
-    Range r = lane_range_by(l, n, LINE);
+void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n) {
+    Range r = thread_range_by(th, n, LINE);
     kern.silu_mul(h + r.lo, g + r.lo, u + r.lo, r.hi - r.lo);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void silu_mul_back(Lane l, float *dg, float *du, const float *dh, const float *g, const float *u,
+void silu_mul_back(Thread th, float *dg, float *du, const float *dh, const float *g, const float *u,
                    int64_t n) {
-    Range r = lane_range_by(l, n, LINE);
+    Range r = thread_range_by(th, n, LINE);
     kern.silu_mul_back(dg + r.lo, du + r.lo, dh + r.lo, g + r.lo, u + r.lo, r.hi - r.lo);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void add(Lane l, float *y, const float *x, int64_t n) {
-    Range r = lane_range_by(l, n, LINE);
+void add(Thread th, float *y, const float *x, int64_t n) {
+    Range r = thread_range_by(th, n, LINE);
     kern.add(y + r.lo, x + r.lo, r.hi - r.lo);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void adamw(Lane l, float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
-    Range r = lane_range_by(l, n, LINE);
+void adamw(Thread th, float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
+    Range r = thread_range_by(th, n, LINE);
     kern.adamw(w + r.lo, g + r.lo, m + r.lo, v + r.lo, r.hi - r.lo, p);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void bias_add(Lane l, float *y, int64_t ldy, const float *b, int64_t n, int64_t m) {
-    Range rows = lane_range(l, n);
+void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m) {
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) kern.add(y + i * ldy, b, m);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void bias_back(Lane l, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m) {
-    columns_sum(l, db, dy, lddy, NULL, 0, NULL, n, m);
-    lane_sync(l);
+void bias_back(Thread th, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m) {
+    columns_sum(th, db, dy, lddy, NULL, 0, NULL, n, m);
+    thread_sync(th);
 }
 
-void round_rows(Lane l, float *x, int64_t ld, int64_t n, int64_t k) {
-    Range rows = lane_range(l, n);
+void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k) {
+    Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t j = 0; j < k; j++) x[i * ld + j] = f32_of_bf16(bf16_of_f32(x[i * ld + j]));
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* ---- rows of logits -------------------------------------------------------------------------- */

@@ -6,8 +6,8 @@
 
 typedef struct LevelRow {
     const char *name;
-    void (*fill)(Kern *k);                      /* NULL: not built into this program */
-    bool (*test)(void); /* NULL: nothing in it whose rounding needs to be tried */
+    void (*fill)(Kern *k); /* NULL: not built into this program */
+    bool (*test)(void);    /* NULL: nothing in it whose rounding needs to be tried */
 } LevelRow;
 
 #if defined(__x86_64__)
@@ -92,10 +92,10 @@ void kern_print(Buf *out) {
     buf_fmt(out, "CPU          %s, %lld in use\n", name, (long long)os_cpus());
     buf_fmt(out, "level        %s\n", level_name(in_force));
     for (Level v = LEVEL_REF; v < LEVEL_N; v++) {
-        const char *why = left_out[v]            ? left_out[v]
-                          : below(v, in_force)   ? NULL
-                          : v == LEVEL_AMX_EMU   ? "only by name"
-                                                 : "a lower level was asked for";
+        const char *why = left_out[v]          ? left_out[v]
+                          : below(v, in_force) ? NULL
+                          : v == LEVEL_AMX_EMU ? "only by name"
+                                               : "a lower level was asked for";
         if (why) buf_fmt(out, "  without %s: %s\n", level_name(v), why);
     }
     for (Level v = LEVEL_REF; v <= in_force; v++) {

@@ -1,31 +1,31 @@
 /* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level
  * climbs over what it does better; the checker (tests/kern) walks the same list. Adding a kernel: a
- * line here, the ref version, the checker entry, then the fast ones. A kernel is one lane's work on
- * memory that the drivers laid out: packed forms are 64-byte aligned, f32 rows are 4-byte aligned,
- * nothing outside the stated elements is read or written. */
+ * line here, the ref version, the checker entry, then the fast ones. A kernel is one thread's work
+ * on memory that the drivers laid out: packed forms are 64-byte aligned, f32 rows are 4-byte
+ * aligned, nothing outside the stated elements is read or written. */
 #pragma once
 #include "kern/kern.h"
 
 /* Rows of int8, in blocks of 32 numbers of k: x = d * q. A block that holds an infinity or a NaN
  * has q = 0, d = s = NaN, sum = 0. */
 typedef struct A8 {
-    int8_t *q;              /* (n, k), k a multiple of 32 */
-    float *d;               /* (n, k/32) scale dx */
-    float *s;               /* (n, k/32) rn(dx * (float)sum q) */
-    int32_t *sum;           /* (n, k/32) sum of q */
+    int8_t *q;    /* (n, k), k a multiple of 32 */
+    float *d;     /* (n, k/32) scale dx */
+    float *s;     /* (n, k/32) rn(dx * (float)sum q) */
+    int32_t *sum; /* (n, k/32) sum of q */
 } A8;
 
 /* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
  * and not stored):
  *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m;  n, m, k >= 1.
- * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel. STORE_ON (f32 and bf16, k <= CUT_K, and
- * a multiple of 32 but for the last call) goes on with the sum that stands in y: the chain's acc,
- * TILE's c, start from y instead of +0. Layouts, kp = round_up(k, 32) except f32:
+ * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel. STORE_CONTINUE (f32 and bf16, k <=
+ * CUT_K, and a multiple of 32 but for the last call) goes on with the sum that stands in y: the
+ * chain's acc, TILE's c, start from y instead of +0. Layouts, kp = round_up(k, 32) except f32:
  *   f32   x: f32 (n, ldx).   w: [panel][k][16] f32.
  *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words
  *         of a dword being a pair of k in the same order. Pair order is the level's: crossed
  *         (dwords (lo,hi) = (k2,k0),(k3,k1) of every 4 of k, what VDPBF16PS needs) or natural
- *         ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.natural says which.
+ *         ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.pairs_in_order says which.
  *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte
  *         nib[g][r][i] holds k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the
  *         panel.
@@ -61,12 +61,12 @@ typedef struct A8 {
     X(gemm_q8_0, void,                                                                             \
       (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
        StoreMode mode))                                                                            \
-    X(rows_bf16, void, (uint16_t *out, const float *x, int64_t k))                                 \
-    X(rows_a8, void, (int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k))     \
-    X(panel_bf16, void, (uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k))         \
+    X(rows_bf16, void, (uint16_t * out, const float *x, int64_t k))                                \
+    X(rows_a8, void, (int8_t * q, float *d, float *s, int32_t *sum, const float *x, int64_t k))    \
+    X(panel_bf16, void, (uint16_t * out, const float *x, int64_t ld, int64_t m, int64_t k))        \
     X(transpose, void,                                                                             \
-      (uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols))      \
-    X(v_of_k, void, (uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv))                      \
+      (uint32_t * y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols))     \
+    X(v_of_k, void, (uint16_t * v, const uint16_t *k, int64_t dk, int64_t dv))                     \
     X(rmsnorm, float, (float *y, const float *x, const float *w, int64_t C, float eps))            \
     X(rmsnorm_back, void,                                                                          \
       (float *dx, const float *dy, const float *x, const float *w, float r, int64_t C,             \
@@ -101,16 +101,16 @@ typedef struct Kern {
 #define X(field, ret, params) field##_fn *field;
     KERN_LIST(X)
 #undef X
-    bool natural;           /* pair order of bf16 panels and rows */
+    bool pairs_in_order; /* pair order of bf16 panels and rows */
 } Kern;
 
 /* Where word i of k stands in a row or in a panel's column: i, or in crossed order
  * (k2,k0),(k3,k1) of every four. */
-static inline int64_t pair_at(bool natural, int64_t i) {
-    return natural ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3);
+static inline int64_t pair_at(bool in_order, int64_t i) {
+    return in_order ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3);
 }
 
-extern Kern kern;                               /* read-only after kern_init */
+extern Kern kern; /* read-only after kern_init */
 void kern_fill_ref(Kern *k);
 void kern_fill_avx2(Kern *k);
 void kern_fill_avx512(Kern *k);

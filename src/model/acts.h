@@ -8,46 +8,47 @@
 #include "kern/kern.h"
 
 typedef struct LayerActs {
-    float *x;               /* (N, C) residual stream before the layer */
-    float *xn, *xr;         /* (N, C) its norm, (N) 1/rms */
+    float *x;       /* (N, C) residual stream before the layer */
+    float *xn, *xr; /* (N, C) its norm, (N) 1/rms */
 
     /* GQA */
-    float *qkv;             /* (N, (H + 2G) D): q and k after rope, v */
+    float *qkv; /* (N, (H + 2G) D): q and k after rope, v */
 
     /* MLA. The latent c and the rope key stand side by side: they are one key of the absorbed
      * form. */
     float *qa, *qn, *qr; /* (N, Q) q_a product, (N, Q) its norm, (N) 1/rms; NULL without q rank */
-    float *q;               /* (N, H (n+r)) after rope */
-    float *kva; /* (N, R + r) kv_a product; kept in training, else the same memory as ck */
-    float *ck, *cr;         /* (N, R + r) normed latent, rope key after rope; (N) 1/rms */
-    float *kvb;             /* (N, H (n+v)) kv_b product: expanded only */
-    float *k, *v;           /* (N, H (n+r)), (N, H v): expanded only */
-    float *qh;              /* absorbed: (H, N, R) W_UK^T q, later (H, N, v) W_UV o^ */
-    float *qc;              /* absorbed: (N, H (R+r)) queries of latent and rope */
-    float *oc;              /* absorbed: (N, H R) attention over latents */
+    float *q;            /* (N, H (n+r)) after rope */
+    float *kva;          /* (N, R + r) kv_a product; kept in training, else the same memory as ck */
+    float *ck, *cr;      /* (N, R + r) normed latent, rope key after rope; (N) 1/rms */
+    float *kvb;          /* (N, H (n+v)) kv_b product: expanded only */
+    float *k, *v;        /* (N, H (n+r)), (N, H v): expanded only */
+    float *qh;           /* absorbed: (H, N, R) W_UK^T q, later (H, N, v) W_UV o^ */
+    float *qc;           /* absorbed: (N, H (R+r)) queries of latent and rope */
+    float *oc;           /* absorbed: (N, H R) attention over latents */
 
-    float *att, *lse;       /* (N, H dv) output of attention; (N, H), training only */
+    float *att, *lse; /* (N, H dv) output of attention; (N, H), training only */
 
-    float *mid;             /* (N, C) residual stream after attention */
-    float *fn, *fr;         /* (N, C) its norm, (N) 1/rms */
+    float *mid;     /* (N, C) residual stream after attention */
+    float *fn, *fr; /* (N, C) its norm, (N) 1/rms */
 
     /* dense FFN, or the shared experts: F = F or shared * F_moe */
-    float *g, *u, *h;       /* (N, F) gate, up, silu(g) * u; in inference h is g */
+    float *g, *u, *h; /* (N, F) gate, up, silu(g) * u; in inference h is g */
 
     /* routed experts. Rows of experts stand compacted: expert ascending, within it rows ascending.
      */
-    float *z, *score;       /* (N, E) router logits; scores, training only */
+    float *z, *score; /* (N, E) router logits; scores, training only */
     int32_t *id;
-    float *weight;          /* (N, K) chosen experts and their weights, in the router's order */
-    int32_t *row, *at;      /* (N K) batch row of a compacted row; (N, K) compacted row of a slot */
-    Group *group; int64_t n_groups;     /* (E) the experts that have rows */
-    float *gx, *ux, *hx;    /* (N K, F_moe); in inference hx is gx */
-    float *yx;              /* (N K, C) rows of experts, rounded */
-    float *y;               /* (N, C) shared experts' row, then the layer's sum */
+    float *weight;     /* (N, K) chosen experts and their weights, in the router's order */
+    int32_t *row, *at; /* (N K) batch row of a compacted row; (N, K) compacted row of a slot */
+    Group *group;
+    int64_t n_groups;    /* (E) the experts that have rows */
+    float *gx, *ux, *hx; /* (N K, F_moe); in inference hx is gx */
+    float *yx;           /* (N K, C) rows of experts, rounded */
+    float *y;            /* (N, C) shared experts' row, then the layer's sum */
 } LayerActs;
 
 typedef struct Acts {
-    LayerActs *layer;       /* (L); inference: all the same pointers */
-    float *last;            /* (N, C) residual stream after the last layer */
+    LayerActs *layer;    /* (L); inference: all the same pointers */
+    float *last;         /* (N, C) residual stream after the last layer */
     float *wx, *wn, *wr; /* (n_want, C) its wanted rows, (n_want, C) their norm, (n_want) 1/rms */
 } Acts;

@@ -22,15 +22,15 @@ enum { MLA = V2 | V3, ALL = LLAMA | MLA };
 #define REQUIRED (-1e300)
 
 typedef struct Field {
-    const char *hf, *gguf;      /* NULL: not in this format; GGUF's come after "llama." */
+    const char *hf, *gguf; /* NULL: not in this format; GGUF's come after "llama." */
     unsigned families;
     Kind kind;
-    size_t at;                  /* offset in Config */
-    double lo, hi, absent;      /* bounds, and the value where the key is missing or null */
+    size_t at;             /* offset in Config */
+    double lo, hi, absent; /* bounds, and the value where the key is missing or null */
 } Field;
 
 #define AT(member) offsetof(Config, member)
-#define V_MOST (1 << 23)
+#define V_MOST     (1 << 23)
 
 /* The bounds hold all released models with room to spare; by them no count of numbers or bytes of a
  * model passes 2^62. */
@@ -84,19 +84,46 @@ static const Field rope_fields[] = {
 
 /* Keys of config.json that are read below, or that do not touch the arithmetic of a forward. */
 static const char *const json_other[] = {
-    "model_type", "hidden_act", "rope_scaling", "rope_parameters", "rope_theta", "scoring_func",
-    "topk_method", "bos_token_id", "eos_token_id", "mla_form", "attention_dropout",
-    "moe_layer_freq", "qk_head_dim", "head_dim", "num_key_value_heads",
-    "architectures", "auto_map", "aux_loss_alpha", "dtype", "ep_size", "initializer_range",
-    "is_llama_config", "pad_token_id", "pretraining_tp", "router_aux_loss_coef", "seq_aux",
-    "torch_dtype", "transformers.js_config", "transformers_version", "use_cache", "vocab_type",
+    "model_type",
+    "hidden_act",
+    "rope_scaling",
+    "rope_parameters",
+    "rope_theta",
+    "scoring_func",
+    "topk_method",
+    "bos_token_id",
+    "eos_token_id",
+    "mla_form",
+    "attention_dropout",
+    "moe_layer_freq",
+    "qk_head_dim",
+    "head_dim",
+    "num_key_value_heads",
+    "architectures",
+    "auto_map",
+    "aux_loss_alpha",
+    "dtype",
+    "ep_size",
+    "initializer_range",
+    "is_llama_config",
+    "pad_token_id",
+    "pretraining_tp",
+    "router_aux_loss_coef",
+    "seq_aux",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "use_cache",
+    "vocab_type",
 };
 static const char *const rope_other[] = {"type", "rope_type"};
 /* Keys after "llama." or "deepseek2." of a GGUF file, likewise. */
 static const char *const gguf_other[] = {
-    "attention.head_count_kv", "attention.key_length", "attention.key_length_mla",
-    "attention.value_length", "expert_gating_func", "rope.dimension_count", "rope.scaling.type",
-    "rope.scaling.yarn_log_multiplier", "rope.scaling.finetuned", "vocab_size",
+    "attention.head_count_kv",  "attention.key_length",
+    "attention.key_length_mla", "attention.value_length",
+    "expert_gating_func",       "rope.dimension_count",
+    "rope.scaling.type",        "rope.scaling.yarn_log_multiplier",
+    "rope.scaling.finetuned",   "vocab_size",
 };
 
 /* ---- one value ------------------------------------------------------------------------------- */
@@ -104,16 +131,19 @@ static const char *const gguf_other[] = {
 /* Where values come from: an object of a config.json, or the metadata of a GGUF file. */
 typedef struct Reader {
     const json_t *object;
-    const Store *store; const char *arch;
+    const Store *store;
+    const char *arch;
     const char *file;
     Config *c;
     Err *err;
     bool bad;
-    char key[128];                              /* gguf_key's */
+    char key[128]; /* gguf_key's */
 } Reader;
 
 /* Text from outside, fit to stand in a message. */
-typedef struct Shown { char text[64]; } Shown;
+typedef struct Shown {
+    char text[64];
+} Shown;
 static Shown shown(const char *s, int64_t n) {
     Shown v = {{0}};
     for (int64_t i = 0; i < MIN(n, 63); i++) v.text[i] = s[i] >= ' ' && s[i] <= '~' ? s[i] : '?';
@@ -264,8 +294,10 @@ static bool config_check(Reader *r) {
     require(r, c->rope.scaling != ROPE_LLAMA3 || c->rope.high_freq > c->rope.low_freq,
             "high_freq_factor must be above low_freq_factor");
     c->first_dense = MIN(c->first_dense, c->L);
-    if (c->E) moe_check(r);
-    else c->first_dense = c->L;
+    if (c->E)
+        moe_check(r);
+    else
+        c->first_dense = c->L;
     for (int64_t i = 0; i < c->n_eos; i++)
         require(r, c->eos[i] >= 0 && c->eos[i] < c->V, "an end token must be in the vocabulary");
     require(r, c->bos >= -1 && c->bos < c->V, "the begin token must be in the vocabulary");
@@ -407,8 +439,10 @@ bool config_parse(Config *c, Str json, const char *name, Err *err) {
     json_t *o = json_loadb(json.p, (size_t)json.n, JSON_REJECT_DUPLICATES, &e);
     if (!o) return err_set(err, ERR_FORMAT, "%s: line %d: %s", name, e.line, e.text);
     Reader r = {.object = o, .file = name, .c = c, .err = err};
-    if (json_is_object(o)) json_config(&r);
-    else bad(&r, ERR_FORMAT, "the file", "is not a JSON object");
+    if (json_is_object(o))
+        json_config(&r);
+    else
+        bad(&r, ERR_FORMAT, "the file", "is not a JSON object");
     json_decref(o);
     return !r.bad && config_check(&r);
 }
@@ -431,16 +465,20 @@ static void gguf_rope(Reader *r) {
     if (store_meta_type(r->store, key) != META_ABSENT
         && !store_meta_str(r->store, key, &type, r->err))
         r->bad = true;
-    if (str_eq(type, STR("yarn"))) c->rope.scaling = ROPE_YARN;
+    if (str_eq(type, STR("yarn")))
+        c->rope.scaling = ROPE_YARN;
     else if (!str_eq(type, STR("none")))
         bad(r, ERR_UNSUPPORTED, "rope.scaling.type", "is neither none nor yarn");
     /* The multiplier is 0.1 * mscale_all_dim in f32; its six digits in decimal are restored. */
-    static const Field log = {NULL, "rope.scaling.yarn_log_multiplier", ALL, KIND_F64,
-                              AT(rope.mscale_all_dim), 0, 100, -1};
+    static const Field log = {
+        NULL, "rope.scaling.yarn_log_multiplier", ALL, KIND_F64, AT(rope.mscale_all_dim), 0, 100,
+        -1};
     fields_read(r, &log, 1);
     double *all = &c->rope.mscale_all_dim;
-    if (*all < 0) *all = 0;
-    else c->rope.mscale = *all = rint(*all * 1e7) / 1e6;
+    if (*all < 0)
+        *all = 0;
+    else
+        c->rope.mscale = *all = rint(*all * 1e7) / 1e6;
 }
 
 /* Head sizes of MLA: with the _mla keys as they are; before them key_length meant one head of the
@@ -491,7 +529,8 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
     Reader r = {.store = s, .arch = "llama", .file = store_path(s), .c = c, .err = err};
     Str arch;
     if (!store_meta_str(s, "general.architecture", &arch, err)) return false;
-    if (str_eq(arch, STR("deepseek2"))) r.arch = "deepseek2", c->family = FAMILY_DEEPSEEK2;
+    if (str_eq(arch, STR("deepseek2")))
+        r.arch = "deepseek2", c->family = FAMILY_DEEPSEEK2;
     else if (!str_eq(arch, STR("llama")))
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: architecture \"%s\" is not supported (known: llama, deepseek2)",
@@ -506,8 +545,8 @@ static bool gguf_config(Config *c, const Store *s, Err *err) {
                        store_path(s));
     c->V = embed->dim[0];
     c->tied = !store_find(s, STR("output.weight"));
-    int64_t turned = gguf_i64_or(&r, gguf_key(&r, "rope.dimension_count"), 0);
-    if (!r.bad && c->family == FAMILY_LLAMA && turned && turned != (c->D ? c->D : c->C / c->H))
+    int64_t rotated = gguf_i64_or(&r, gguf_key(&r, "rope.dimension_count"), 0);
+    if (!r.bad && c->family == FAMILY_LLAMA && rotated && rotated != (c->D ? c->D : c->C / c->H))
         bad(&r, ERR_UNSUPPORTED, "rope.dimension_count", "is not the size of a head");
     c->bos = gguf_i64_or(&r, "tokenizer.ggml.bos_token_id", -1);
     int64_t eos = gguf_i64_or(&r, "tokenizer.ggml.eos_token_id", -1);
@@ -527,8 +566,10 @@ bool config_read(Config *c, const Store *s, Err *err) {
     Str json;
     bool ok = store_json(s, a, "config.json", &json, err);
     if (ok && !json.n)
-        ok = err_set(err, ERR_FORMAT, "%s: there is no config.json beside the tensors; give the "
-                     "folder that has both", store_path(s));
+        ok = err_set(err, ERR_FORMAT,
+                     "%s: there is no config.json beside the tensors; give the "
+                     "folder that has both",
+                     store_path(s));
     if (ok && json.n > CONFIG_BYTES)
         ok = err_set(err, ERR_LIMIT, "%s/config.json has %lld bytes: at most %d are read",
                      store_path(s), (long long)json.n, CONFIG_BYTES);
@@ -557,8 +598,10 @@ static void put_fields(Buf *b, const Config *c, const Field *f, int64_t n, const
             || (f->absent != REQUIRED && v == f->absent && v == 0))
             continue;
         buf_fmt(b, ",\n%s\"%s\": ", indent, f->hf);
-        if (f->kind == KIND_BOOL) buf_fmt(b, "%s", v != 0 ? "true" : "false");
-        else put_number(b, f, v);
+        if (f->kind == KIND_BOOL)
+            buf_fmt(b, "%s", v != 0 ? "true" : "false");
+        else
+            put_number(b, f, v);
     }
 }
 

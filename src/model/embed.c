@@ -5,27 +5,27 @@
  * long prompt does not bring the whole table in beside the head's panels. */
 #include "model/layer.h"
 
-void embed(Lane l, Plan *p, const Batch *b, float *x) {
+void embed(Thread th, Plan *p, const Batch *b, float *x) {
     const Weight *w = &p->model->embed->w;
-    Range r = lane_range(l, b->n);
+    Range r = thread_range(th, b->n);
     for (int64_t i = r.lo; i < r.hi; i++) {
         CHECK(b->token[i] >= 0 && b->token[i] < w->rows);
         weight_row(x + i * w->cols, w, 0, b->token[i]);
         if ((i - r.lo) % 16 == 15) param_drop(p->model->embed);
     }
     param_drop(p->model->embed);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-/* A token may stand in many rows, so columns are dealt to the lanes and each adds all rows,
+/* A token may stand in many rows, so columns are dealt to the threads and each adds all rows,
  * ascending. */
-void embed_back(Lane l, Plan *p, const Batch *b, const float *dx) {
+void embed_back(Thread th, Plan *p, const Batch *b, const float *dx) {
     const Param *e = p->model->embed;
     int64_t C = e->w.cols;
-    Range r = lane_range_by(l, C, PANEL);
+    Range r = thread_range_by(th, C, PANEL);
     for (int64_t i = 0; i < b->n; i++) {
         float *to = e->grad + b->token[i] * C;
         for (int64_t j = r.lo; j < r.hi; j++) to[j] = to[j] + dx[i * C + j];
     }
-    lane_sync(l);
+    thread_sync(th);
 }

@@ -2,29 +2,30 @@
  * the shared experts of a layer with experts, which are one FFN of their summed width. */
 #include "model/layer.h"
 
-void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode) {
+void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y,
+         StoreMode mode) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     const Param *gate = w->gate ? w->gate : w->gate_s, *up = w->up ? w->up : w->up_s;
     const Param *down = w->down ? w->down : w->down_s;
     int64_t F = gate->w.rows;
 
-    Input in = input_of(l, p, a->fn, b->n, c->C, c->C);
-    project(lane_quiet(l), a->g, F, gate, &in, STORE_SET);
-    project(l, a->u, F, up, &in, STORE_SET);
-    gate_rows(l, p, a->h, a->g, a->u, b->n, F);
-    in = input_of(l, p, a->h, b->n, F, F);
-    project(l, y, c->C, down, &in, mode);
+    Input in = input_of(th, p, a->fn, b->n, c->C, c->C);
+    project(thread_nosync(th), a->g, F, gate, &in, STORE_SET);
+    project(th, a->u, F, up, &in, STORE_SET);
+    gate_rows(th, p, a->h, a->g, a->u, b->n, F);
+    in = input_of(th, p, a->h, b->n, F, F);
+    project(th, y, c->C, down, &in, mode);
 }
 
-void ffn_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+void ffn_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Layer *w = &p->model->layer[layer];
     const Param *gate = w->gate ? w->gate : w->gate_s, *up = w->up ? w->up : w->up_s;
     const Param *down = w->down ? w->down : w->down_s;
     int64_t n = b->n, C = p->model->cfg.C, F = gate->w.rows;
 
-    project_back(l, p, down, g->dh, F, STORE_SET, g->dx, C, a->h, F, n);
-    silu_mul_back(l, g->dg, g->du, g->dh, a->g, a->u, n * F);
-    project_back(l, p, gate, g->dn, C, STORE_SET, g->dg, F, a->fn, C, n);
-    project_back(l, p, up, g->dn, C, STORE_ADD, g->du, F, a->fn, C, n);
+    project_back(th, p, down, g->dh, F, STORE_SET, g->dx, C, a->h, F, n);
+    silu_mul_back(th, g->dg, g->du, g->dh, a->g, a->u, n * F);
+    project_back(th, p, gate, g->dn, C, STORE_SET, g->dg, F, a->fn, C, n);
+    project_back(th, p, up, g->dn, C, STORE_ADD, g->du, F, a->fn, C, n);
 }

@@ -1,36 +1,37 @@
 /* gqa.c -- grouped-query attention (Ainslie et al. 2023): H query heads share G heads of keys and
  * values.
  *
- *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k turned by rope;  mid = x + attention(q, K, V) Wo^T
+ *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k rotated by rope;  mid = x + attention(q, K, V)
+ *     Wo^T
  *
  * Sums and roundings: docs/contract.md 5; derivation of the backward: docs/math/gqa.md. */
 #include "model/layer.h"
 
-void gqa(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     const PlanState *s = p->state;
     int64_t n = b->n, ld = (c->H + 2 * c->G) * c->D, half = c->D / 2;
     float *q = a->qkv, *k = q + c->H * c->D, *v = k + c->G * c->D;
 
-    Input in = input_of(l, p, a->xn, n, c->C, c->C);
-    project(lane_quiet(l), q, ld, w->q, &in, STORE_SET);
-    project(lane_quiet(l), k, ld, w->k, &in, STORE_SET);
-    project(l, v, ld, w->v, &in, STORE_SET);
+    Input in = input_of(th, p, a->xn, n, c->C, c->C);
+    project(thread_nosync(th), q, ld, w->q, &in, STORE_SET);
+    project(thread_nosync(th), k, ld, w->k, &in, STORE_SET);
+    project(th, v, ld, w->v, &in, STORE_SET);
     /* q and k stand side by side: one call turns the heads of both. */
-    rope(l, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
+    rope(th, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
 
     Attend t = s->attend;
     t.off = layer * p->kv.layer_bytes;
-    kv_store(l, &t.kv, t.off, b->span, b->n_spans, k, ld, v, ld);
-    attend(l, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
+    kv_store(th, &t.kv, t.off, b->span, b->n_spans, k, ld, v, ld);
+    attend(th, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
 
-    in = input_of(l, p, a->att, n, c->H * c->D, c->H * c->D);
-    rows_copy(l, a->mid, c->C, a->x, c->C, n, c->C);
-    project(l, a->mid, c->C, w->o, &in, STORE_ADD);
+    in = input_of(th, p, a->att, n, c->H * c->D, c->H * c->D);
+    rows_copy(th, a->mid, c->C, a->x, c->C, n, c->C);
+    project(th, a->mid, c->C, w->o, &in, STORE_ADD);
 }
 
-void gqa_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     const PlanState *s = p->state;
@@ -38,13 +39,13 @@ void gqa_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a
     Attend t = s->attend;
     t.off = layer * p->kv.layer_bytes;
 
-    project_back(l, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
-    rows_copy(l, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);
-    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans,
+    project_back(th, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
+    rows_copy(th, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);
+    attend_back(th, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans,
                 g->attend_work);
-    rope(l, g->dq, ldq, D, n, c->H, D / 2, c->rope.pairs, true, s->cos, s->sin);
-    rope(l, g->dk, ldk, D, n, c->G, D / 2, c->rope.pairs, true, s->cos, s->sin);
-    project_back(l, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);
-    project_back(l, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, n);
-    project_back(l, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, n);
+    rope(th, g->dq, ldq, D, n, c->H, D / 2, c->rope.pairs, true, s->cos, s->sin);
+    rope(th, g->dk, ldk, D, n, c->G, D / 2, c->rope.pairs, true, s->cos, s->sin);
+    project_back(th, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);
+    project_back(th, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, n);
+    project_back(th, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, n);
 }

@@ -1,7 +1,7 @@
 /* layer.h -- private to model/: what its files share. Three things: a layer's parameters by role
  * and where their rows stand, the plan's work memory, and the few helpers every layer uses.
  *
- * A layer's file is one function forward, one backward beneath it. They take the lane, the plan's
+ * A layer's file is one function forward, one backward beneath it. They take the thread, the plan's
  * state, the layer's number and its Acts (model/acts.h), and write nothing else. */
 #pragma once
 #include "model/acts.h"
@@ -13,11 +13,11 @@
 /* NULL where the layer has none. model/weights.c gives the shapes. */
 struct Layer {
     Param *attn_norm, *ffn_norm;
-    Param *q, *k, *v, *o;                       /* GQA; MLA has o, and q where there is no q rank */
+    Param *q, *k, *v, *o; /* GQA; MLA has o, and q where there is no q rank */
     Param *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *kv_b;
-    Param *gate, *up, *down;                    /* dense */
-    Param *router, *bias, *gate_x, *up_x, *down_x;      /* experts */
-    Param *gate_s, *up_s, *down_s;              /* shared experts as one FFN */
+    Param *gate, *up, *down;                       /* dense */
+    Param *router, *bias, *gate_x, *up_x, *down_x; /* experts */
+    Param *gate_s, *up_s, *down_s;                 /* shared experts as one FFN */
 };
 
 /* How a tensor of a file becomes a parameter's rows in canonical order, which is Hugging Face's.
@@ -26,11 +26,16 @@ struct Layer {
 typedef enum Transform { SAME, PERMUTED, SPLIT_KV } Transform;
 
 /* Where a parameter's rows stand when they do not stand in one piece in canonical order. */
-typedef struct Part { const void *p; int64_t bytes; DType type; } Part;
+typedef struct Part {
+    const void *p;
+    int64_t bytes;
+    DType type;
+} Part;
 typedef struct Source {
     Transform transform;
-    Part *part; int64_t n_parts;        /* SAME: a part a matrix; PERMUTED: 1; SPLIT_KV: k_b, v_b */
-    int64_t head, nope, rank;           /* PERMUTED: D, -, -. SPLIT_KV: n + v, n, R */
+    Part *part;
+    int64_t n_parts;          /* SAME: a part a matrix; PERMUTED: 1; SPLIT_KV: k_b, v_b */
+    int64_t head, nope, rank; /* PERMUTED: D, -, -. SPLIT_KV: n + v, n, R */
 } Source;
 
 /* All parameters of the family's table with names and shapes, without data. */
@@ -41,28 +46,32 @@ static inline int64_t param_row_bytes(const Param *p) { return dtype_bytes(p->w.
 /* Rows row..row+n-1 of all matrices one after another, within one matrix, in canonical order and
  * the type p->w.type: where they stand, or gathered into `scratch` (n rows). */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch);
-void param_drop(const Param *p);                /* its bytes of the mapping leave memory */
-typedef struct Names { const char *gguf, *suffix; Transform transform; bool expert, vector; } Names;
+void param_drop(const Param *p); /* its bytes of the mapping leave memory */
+typedef struct Names {
+    const char *gguf, *suffix;
+    Transform transform;
+    bool expert, vector;
+} Names;
 /* What the table says of p's place in files; gguf without layer and suffix. */
 Names param_names(const Model *m, const Param *p);
 
 /* ---- the plan's memory (plan.c) -------------------------------------------------------------- */
 
 typedef struct PlanState {
-    int64_t lanes;                              /* of the team that work memory is for */
-    Weight *weight;             /* (n_params) panels of each matrix that is multiplied */
-    Weight *uk, *uv;            /* (L) absorbed MLA: W_UK transposed and W_UV, a matrix a head */
-    double *inv_freq, rope_factor;      /* (rope.dim / 2) */
-    Attend attend;              /* of layer 0 */
-    int64_t *pos;               /* (N) positions of the batch's rows */
-    float *cos, *sin;           /* (N, rope.dim / 2) */
-    int32_t *by_head;           /* (H N) absorbed MLA: row i*H + h stands at h*n + i */
-    Group *heads;               /* (H) absorbed MLA */
-    void *rows;                 /* packed input of the product at hand */
-    void *attend_work;          /* for each lane */
-    Acts *own, *acts;           /* inference: one layer's buffers for all; training: all layers' */
-    Back *back;                 /* training: the backward's work memory */
-    uint8_t **page, *page_memory;       /* training: the pages that plan_pages gives */
+    int64_t threads;               /* of the team that work memory is for */
+    Weight *weight;                /* (n_params) panels of each matrix that is multiplied */
+    Weight *uk, *uv;               /* (L) absorbed MLA: W_UK transposed and W_UV, a matrix a head */
+    double *inv_freq, rope_factor; /* (rope.dim / 2) */
+    Attend attend;                 /* of layer 0 */
+    int64_t *pos;                  /* (N) positions of the batch's rows */
+    float *cos, *sin;              /* (N, rope.dim / 2) */
+    int32_t *by_head;              /* (H N) absorbed MLA: row i*H + h stands at h*n + i */
+    Group *heads;                  /* (H) absorbed MLA */
+    void *rows;                    /* packed input of the product at hand */
+    void *attend_work;             /* for each thread */
+    Acts *own, *acts; /* inference: one layer's buffers for all; training: all layers' */
+    Back *back;       /* training: the backward's work memory */
+    uint8_t **page, *page_memory; /* training: the pages that plan_pages gives */
 } PlanState;
 
 static inline const Weight *panels(const Plan *p, const Param *w) {
@@ -75,34 +84,35 @@ static inline const Weight *panels(const Plan *p, const Param *w) {
  * for. */
 typedef struct Input {
     const Plan *p;
-    Lane l;
-    const float *x; int64_t n, k, ld;
-    const int32_t *index;       /* (n) the row of x that each row is; NULL: they stand in order */
+    Thread l;
+    const float *x;
+    int64_t n, k, ld;
+    const int32_t *index; /* (n) the row of x that each row is; NULL: they stand in order */
     Rows rows;
 } Input;
-Input input_of(Lane l, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);
-Input input_gathered(Lane l, const Plan *p, const float *x, const int32_t *index, int64_t n,
+Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);
+Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *index, int64_t n,
                      int64_t k, int64_t ld);
-/* y (n, ldy) = or += x W^T. l: the team's lane, or a quiet one when another product of the same
+/* y (n, ldy) = or += x W^T. l: the team's thread, or a quiet one when another product of the same
  * input follows. */
-void project(Lane l, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode);
+void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode);
 /* The same with matrix g.matrix for the rows of each group. */
-void project_groups(Lane l, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
+void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups);
 /* h = silu(g) * u, (n, F) each, for a product of h that follows. */
-void gate_rows(Lane l, const Plan *p, float *h, const float *g, const float *u, int64_t n,
+void gate_rows(Thread th, const Plan *p, float *h, const float *g, const float *u, int64_t n,
                int64_t F);
 /* dst (n, ldd) = src (n, lds), k numbers a row. Nothing to do where they are the same. */
-void rows_copy(Lane l, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
+void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
                int64_t k);
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-void embed(Lane l, Plan *p, const Batch *b, float *x);
-void gqa(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
-void mla(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
+void embed(Thread th, Plan *p, const Batch *b, float *x);
+void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
+void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
 /* y (N, C) = or += FFN of a->fn: the dense one, or the shared experts. */
-void ffn(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode);
+void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode);
 /* false where a router met NaN. */
-bool moe(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
-void head(Lane l, Plan *p, const Batch *b, Acts *acts, float *logits);
+bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
+void head(Thread th, Plan *p, const Batch *b, Acts *acts, float *logits);

@@ -13,7 +13,8 @@ typedef struct Loader {
     Arena *a;
     const Store *store;
     bool gguf;
-    const Tensor **taken; int64_t n_taken;      /* room for all tensors of the store */
+    const Tensor **taken;
+    int64_t n_taken; /* room for all tensors of the store */
     Err *err;
 } Loader;
 
@@ -131,7 +132,8 @@ static bool param_load(Loader *o, Param *p) {
 /* ---- what is left ---------------------------------------------------------------------------- */
 
 static int by_address(const void *a, const void *b) {
-    uintptr_t x = (uintptr_t)*(const Tensor *const *)a, y = (uintptr_t)*(const Tensor *const *)b;
+    uintptr_t x = (uintptr_t) * (const Tensor *const *)a,
+              y = (uintptr_t) * (const Tensor *const *)b;
     return (x > y) - (x < y);
 }
 

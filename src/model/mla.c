@@ -2,7 +2,7 @@
  * all heads come from one latent c of rank R, beside one rope key for all heads.
  *
  *     q = W_UQ norm(W_DQ x)  (or W_Q x);  [c~ | k~] = W_KVa x;  c = norm(c~)
- *     k~ and the ends of q's heads turned by rope
+ *     k~ and the ends of q's heads rotated by rope
  *
  * Expanded: head h has K = [W_UK c | k~], V = W_UV c, and attention is GQA's with G = H.
  * Absorbed: W_UK moves to the other side of the score: one head of keys [c | k~] whose first R
@@ -15,7 +15,9 @@
 
 static const float EPS = 1e-6f;
 
-typedef struct Dims { int64_t N, C, H, n, r, v, R, Q; } Dims;
+typedef struct Dims {
+    int64_t N, C, H, n, r, v, R, Q;
+} Dims;
 static Dims dims_of(const Plan *p, const Batch *b) {
     const Config *c = &p->model->cfg;
     return (Dims){b->n, c->C, c->H, c->d_nope, c->d_rope, c->d_v, c->R, c->Q};
@@ -24,36 +26,38 @@ static Dims dims_of(const Plan *p, const Batch *b) {
 static const float *vector(const Param *p) { return p->w.row; }
 
 /* a->q (N, H (n+r)) and a->ck (N, R+r), both after rope. */
-static void queries_and_latent(Lane l, Plan *p, const Layer *w, Dims d, LayerActs *a) {
+static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, LayerActs *a) {
     const PlanState *s = p->state;
     bool pairs = p->model->cfg.rope.pairs;
     int64_t ldq = d.H * (d.n + d.r), ldk = d.R + d.r;
-    Input in = input_of(l, p, a->xn, d.N, d.C, d.C);
-    if (w->q) project(lane_quiet(l), a->q, ldq, w->q, &in, STORE_SET);
-    else project(lane_quiet(l), a->qa, d.Q, w->q_a, &in, STORE_SET);
-    project(l, a->kva, ldk, w->kv_a, &in, STORE_SET);
+    Input in = input_of(th, p, a->xn, d.N, d.C, d.C);
+    if (w->q)
+        project(thread_nosync(th), a->q, ldq, w->q, &in, STORE_SET);
+    else
+        project(thread_nosync(th), a->qa, d.Q, w->q_a, &in, STORE_SET);
+    project(th, a->kva, ldk, w->kv_a, &in, STORE_SET);
 
-    /* Rows only, so each lane goes on with its own. */
-    Lane quiet = lane_quiet(l);
+    /* Rows only, so each thread goes on with its own. */
+    Thread quiet = thread_nosync(th);
     if (w->q_a) rmsnorm(quiet, a->qn, d.Q, a->qr, a->qa, d.Q, vector(w->q_a_norm), d.N, d.Q, EPS);
     rmsnorm(quiet, a->ck, ldk, a->cr, a->kva, ldk, vector(w->kv_a_norm), d.N, d.R, EPS);
     rows_copy(quiet, a->ck + d.R, ldk, a->kva + d.R, ldk, d.N, d.r);
-    rope(l, a->ck + d.R, ldk, 0, d.N, 1, d.r / 2, pairs, false, s->cos, s->sin);
+    rope(th, a->ck + d.R, ldk, 0, d.N, 1, d.r / 2, pairs, false, s->cos, s->sin);
     if (w->q_a) {
-        in = input_of(l, p, a->qn, d.N, d.Q, d.Q);
-        project(l, a->q, ldq, w->q_b, &in, STORE_SET);
+        in = input_of(th, p, a->qn, d.N, d.Q, d.Q);
+        project(th, a->q, ldq, w->q_b, &in, STORE_SET);
     }
-    rope(l, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos, s->sin);
+    rope(th, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos, s->sin);
 }
 
-static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
+static void expanded(Thread th, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
                      LayerActs *a) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v);
-    Input in = input_of(l, p, a->ck, d.N, d.R, d.R + d.r);
-    project(l, a->kvb, ldb, w->kv_b, &in, STORE_SET);
+    Input in = input_of(th, p, a->ck, d.N, d.R, d.R + d.r);
+    project(th, a->kvb, ldb, w->kv_b, &in, STORE_SET);
     /* kv_b's rows are, head by head, n of the key and v of the value; all heads get the rope key.
      */
-    Range rows = lane_range(l, d.N);
+    Range rows = thread_range(th, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
             const float *from = a->kvb + i * ldb + h * (d.n + d.v);
@@ -62,57 +66,59 @@ static void expanded(Lane l, Plan *p, const Batch *b, const Layer *w, const Atte
             memcpy(k + d.n, a->ck + i * (d.R + d.r) + d.R, (size_t)d.r * sizeof *k);
             memcpy(a->v + (i * d.H + h) * d.v, from + d.n, (size_t)d.v * sizeof *k);
         }
-    lane_sync(l);
-    kv_store(l, &t->kv, t->off, b->span, b->n_spans, a->k, d.H * dk, a->v, d.H * d.v);
-    attend(l, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans,
+    thread_sync(th);
+    kv_store(th, &t->kv, t->off, b->span, b->n_spans, a->k, d.H * dk, a->v, d.H * d.v);
+    attend(th, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans,
            p->state->attend_work);
 }
 
 /* Each head multiplies every row with its own matrix: heads are experts to which all rows go. */
-static void absorbed(Lane l, Plan *p, const Batch *b, int64_t layer, const Attend *t, Dims d,
+static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const Attend *t, Dims d,
                      LayerActs *a) {
     const PlanState *s = p->state;
     int64_t dk = d.R + d.r, dq = d.n + d.r;
-    Input in = input_gathered(l, p, a->q, s->by_head, d.H * d.N, d.n, dq);
-    project_groups(l, a->qh, d.R, &s->uk[layer], &in, s->heads, d.H);
-    Range rows = lane_range(l, d.N);
+    Input in = input_gathered(th, p, a->q, s->by_head, d.H * d.N, d.n, dq);
+    project_groups(th, a->qh, d.R, &s->uk[layer], &in, s->heads, d.H);
+    Range rows = thread_range(th, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
             float *to = a->qc + (i * d.H + h) * dk;
             memcpy(to, a->qh + (h * d.N + i) * d.R, (size_t)d.R * sizeof *to);
             memcpy(to + d.R, a->q + (i * d.H + h) * dq + d.n, (size_t)d.r * sizeof *to);
         }
-    lane_sync(l);
-    kv_store(l, &t->kv, t->off, b->span, b->n_spans, a->ck, dk, NULL, 0);
-    attend(l, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
-    in = input_gathered(l, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
-    project_groups(l, a->qh, d.v, &s->uv[layer], &in, s->heads, d.H);
+    thread_sync(th);
+    kv_store(th, &t->kv, t->off, b->span, b->n_spans, a->ck, dk, NULL, 0);
+    attend(th, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
+    in = input_gathered(th, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
+    project_groups(th, a->qh, d.v, &s->uv[layer], &in, s->heads, d.H);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
             float *to = a->att + (i * d.H + h) * d.v;
             memcpy(to, a->qh + (h * d.N + i) * d.v, (size_t)d.v * sizeof *to);
         }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void mla(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     const Layer *w = &p->model->layer[layer];
     Dims d = dims_of(p, b);
     Attend t = p->state->attend;
     t.off = layer * p->kv.layer_bytes;
-    queries_and_latent(l, p, w, d, a);
-    if (p->spec.mla == MLA_EXPANDED) expanded(l, p, b, w, &t, d, a);
-    else absorbed(l, p, b, layer, &t, d, a);
-    Input in = input_of(l, p, a->att, d.N, d.H * d.v, d.H * d.v);
-    rows_copy(l, a->mid, d.C, a->x, d.C, d.N, d.C);
-    project(l, a->mid, d.C, w->o, &in, STORE_ADD);
+    queries_and_latent(th, p, w, d, a);
+    if (p->spec.mla == MLA_EXPANDED)
+        expanded(th, p, b, w, &t, d, a);
+    else
+        absorbed(th, p, b, layer, &t, d, a);
+    Input in = input_of(th, p, a->att, d.N, d.H * d.v, d.H * d.v);
+    rows_copy(th, a->mid, d.C, a->x, d.C, d.N, d.C);
+    project(th, a->mid, d.C, w->o, &in, STORE_ADD);
 }
 
 /* From dk (N, H (n+r)) and dv (N, H v) back to kv_b's product, dkvb (N, H (n+v)), and to the one
  * rope key, which sums up its heads: the last r columns of dkva. */
-static void heads_gather(Lane l, Dims d, Back *g) {
+static void heads_gather(Thread th, Dims d, Back *g) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v), lda = d.R + d.r;
-    Range rows = lane_range(l, d.N);
+    Range rows = thread_range(th, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
         float *key = g->dkva + i * lda + d.R;
         for (int64_t h = 0; h < d.H; h++) {
@@ -123,11 +129,11 @@ static void heads_gather(Lane l, Dims d, Back *g) {
             for (int64_t j = 0; j < d.r; j++) key[j] = h ? key[j] + k[d.n + j] : k[d.n + j];
         }
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
 /* The expanded form only: it is the one that is trained. */
-void mla_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Layer *w = &p->model->layer[layer];
     const PlanState *s = p->state;
     const Dims d = dims_of(p, b);
@@ -136,25 +142,25 @@ void mla_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a
     Attend t = s->attend;
     t.off = layer * p->kv.layer_bytes;
 
-    project_back(l, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
-    attend_back(l, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans,
+    project_back(th, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
+    attend_back(th, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans,
                 g->attend_work);
-    heads_gather(l, d, g);
-    rope(l, g->dkva + d.R, lda, 0, d.N, 1, d.r / 2, pairs, true, s->cos, s->sin);
-    rope(l, g->dq + d.n, ldq, dk, d.N, d.H, d.r / 2, pairs, true, s->cos, s->sin);
+    heads_gather(th, d, g);
+    rope(th, g->dkva + d.R, lda, 0, d.N, 1, d.r / 2, pairs, true, s->cos, s->sin);
+    rope(th, g->dq + d.n, ldq, dk, d.N, d.H, d.r / 2, pairs, true, s->cos, s->sin);
 
     /* The gradient of the latent goes through its norm where it stands. */
-    project_back(l, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda,
+    project_back(th, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda,
                  d.N);
-    rmsnorm_back(l, g->dkva, lda, STORE_SET, w->kv_a_norm->grad, g->dkva, lda, a->kva, lda, a->cr,
+    rmsnorm_back(th, g->dkva, lda, STORE_SET, w->kv_a_norm->grad, g->dkva, lda, a->kva, lda, a->cr,
                  vector(w->kv_a_norm), d.N, d.R);
     if (w->q) {
-        project_back(l, p, w->q, g->dn, d.C, STORE_SET, g->dq, ldq, a->xn, d.C, d.N);
+        project_back(th, p, w->q, g->dn, d.C, STORE_SET, g->dq, ldq, a->xn, d.C, d.N);
     } else {
-        project_back(l, p, w->q_b, g->dqa, d.Q, STORE_SET, g->dq, ldq, a->qn, d.Q, d.N);
-        rmsnorm_back(l, g->dqa, d.Q, STORE_SET, w->q_a_norm->grad, g->dqa, d.Q, a->qa, d.Q, a->qr,
+        project_back(th, p, w->q_b, g->dqa, d.Q, STORE_SET, g->dq, ldq, a->qn, d.Q, d.N);
+        rmsnorm_back(th, g->dqa, d.Q, STORE_SET, w->q_a_norm->grad, g->dqa, d.Q, a->qa, d.Q, a->qr,
                      vector(w->q_a_norm), d.N, d.Q);
-        project_back(l, p, w->q_a, g->dn, d.C, STORE_SET, g->dqa, d.Q, a->xn, d.C, d.N);
+        project_back(th, p, w->q_a, g->dn, d.C, STORE_SET, g->dqa, d.Q, a->xn, d.C, d.N);
     }
-    project_back(l, p, w->kv_a, g->dn, d.C, STORE_ADD, g->dkva, lda, a->xn, d.C, d.N);
+    project_back(th, p, w->kv_a, g->dn, d.C, STORE_ADD, g->dkva, lda, a->xn, d.C, d.N);
 }

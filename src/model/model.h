@@ -1,4 +1,4 @@
-/* model.h -- the door of model/: one transformer family, forward and backward.
+/* model.h -- the public header of model/: one transformer family, forward and backward.
  *
  * Promises: model_forward is one straight line for prefill, decode and training; logits of a
  * position depend on the model, on the plan's `bits` and on the tokens before it, and on nothing
@@ -7,10 +7,10 @@
  * (which must outlive the Model) or, when trained, f32 masters in the model's arena. Panels belong
  * to the Plan: two plans of one model share masters and mapping, nothing else. KV pages belong to
  * whoever runs sequences (infer), or to the plan in training. Nothing is allocated in a step.
- * Threads: functions with a Lane run on every lane of the team; the others on one thread at a
+ * Threads: functions with a Thread run on every thread of the team; the others on one thread at a
  * time.
  *
- * Shape letters, here and in every file of the room:
+ * Shape letters, here and in every file of this module:
  *   B sequences     N rows of a batch      C width         L layers        V vocabulary
  *   H query heads   G key/value heads      D head dim      F ffn width
  *   R latent rank (kv_lora_rank)           Q query rank (q_lora_rank)
@@ -28,29 +28,29 @@ typedef enum MlaForm { MLA_EXPANDED, MLA_ABSORBED } MlaForm;
 
 typedef struct RopeConfig {
     double theta;
-    int64_t dim;                                /* rotated numbers a head */
-    bool pairs;                                 /* (2j, 2j+1); else (j, j + dim/2) */
+    int64_t dim; /* rotated numbers a head */
+    bool pairs;  /* (2j, 2j+1); else (j, j + dim/2) */
     RopeScaling scaling;
-    double factor, original;                    /* how many times longer than what length */
-    double beta_fast, beta_slow, mscale, mscale_all_dim;        /* YaRN */
-    double low_freq, high_freq;                 /* llama3 */
+    double factor, original; /* how many times longer than what length */
+    double beta_fast, beta_slow, mscale, mscale_all_dim; /* YaRN */
+    double low_freq, high_freq;                          /* llama3 */
 } RopeConfig;
 
 typedef struct Config {
     Family family;
-    int64_t L, C, V, H, G, D, F;                /* G, D, F: of GQA and dense layers */
+    int64_t L, C, V, H, G, D, F; /* G, D, F: of GQA and dense layers */
     float eps;
-    bool tied;                                  /* head = embedding */
+    bool tied; /* head = embedding */
     RopeConfig rope;
     bool mla;
-    int64_t Q, R, d_nope, d_rope, d_v;          /* MLA; Q = 0: one q projection */
-    int64_t E, K, shared, F_moe;                /* E = 0: no experts; shared: how many */
-    int64_t first_dense;                        /* so many layers are dense; then MoE */
-    Router router;                              /* kind, groups, norm, scale (bias NULL here) */
-    int64_t mtp;                                /* layers L.. predict further tokens: skipped */
+    int64_t Q, R, d_nope, d_rope, d_v; /* MLA; Q = 0: one q projection */
+    int64_t E, K, shared, F_moe;       /* E = 0: no experts; shared: how many */
+    int64_t first_dense;               /* so many layers are dense; then MoE */
+    Router router;                     /* kind, groups, norm, scale (bias NULL here) */
+    int64_t mtp;                       /* layers L.. predict further tokens: skipped */
     int64_t max_positions;
-    int64_t bos, eos[8], n_eos;                 /* -1: none */
-    const char *recorded_mla;                   /* "expanded", "absorbed" (key mla_form) or NULL */
+    int64_t bos, eos[8], n_eos; /* -1: none */
+    const char *recorded_mla;   /* "expanded", "absorbed" (key mla_form) or NULL */
 } Config;
 
 /* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF
@@ -59,7 +59,7 @@ typedef struct Config {
 bool config_read(Config *c, const Store *s, Err *err) CHECKED;
 /* The bytes of a config.json; `name` is for messages. */
 bool config_parse(Config *c, Str json, const char *name, Err *err) CHECKED;
-Str config_json(Arena *a, const Config *c);     /* as Hugging Face writes it, to load there */
+Str config_json(Arena *a, const Config *c); /* as Hugging Face writes it, to load there */
 /* Scaled inverse frequencies (rope.dim/2, f64), the factor on cos and sin, the scale of attention
  * scores. */
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r);
@@ -71,26 +71,27 @@ float attention_scale(const Config *c);
  * gradient sync and counts (model/weights.c). A matrix is w.rows x w.cols, `w.n` of them for
  * stacked experts; a vector is one row. */
 typedef struct Param {
-    const char *name;               /* Hugging Face's; experts have "%d" for the expert's number */
-    int64_t layer;                  /* -1: the model's own */
-    bool decay;                     /* weight decay: matrices yes, vectors no */
-    bool frozen;                    /* no gradient: e_score_correction_bias */
-    bool f32;                       /* never rounded: router, norms, biases */
-    Weight w;                       /* shape and type; row: all in canonical order, or NULL */
-    const struct Source *source;    /* private: where its rows stand in the files */
-    int32_t row;                    /* private: its row of the table */
-    int64_t count;                  /* numbers: n * rows * cols */
-    float *master, *grad, *m, *v;   /* (count) each, f32; NULL unless training */
+    const char *name;             /* Hugging Face's; experts have "%d" for the expert's number */
+    int64_t layer;                /* -1: the model's own */
+    bool decay;                   /* weight decay: matrices yes, vectors no */
+    bool frozen;                  /* no gradient: e_score_correction_bias */
+    bool f32;                     /* never rounded: router, norms, biases */
+    Weight w;                     /* shape and type; row: all in canonical order, or NULL */
+    const struct Source *source;  /* private: where its rows stand in the files */
+    int32_t row;                  /* private: its row of the table */
+    int64_t count;                /* numbers: n * rows * cols */
+    float *master, *grad, *m, *v; /* (count) each, f32; NULL unless training */
 } Param;
 
-typedef struct Layer Layer;                     /* private: pointers into the parameters, by role */
+typedef struct Layer Layer; /* private: pointers into the parameters, by role */
 typedef struct Model {
     Config cfg;
-    Param *param; int64_t n_params;             /* in table order */
-    Param *embed, *norm, *head;                 /* head is embed when tied */
-    Layer *layer;                               /* (L) */
+    Param *param;
+    int64_t n_params;           /* in table order */
+    Param *embed, *norm, *head; /* head is embed when tied */
+    Layer *layer;               /* (L) */
     Arena *arena;
-    DType file_type;                            /* of most matrices: decides the default formats */
+    DType file_type; /* of most matrices: decides the default formats */
 } Model;
 
 /* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
@@ -112,64 +113,76 @@ bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 typedef struct PlanSpec {
-    Act act; MlaForm mla; DType kv;             /* kv: F32 or BF16 */
-    int64_t rows;                               /* most rows in one batch */
-    int64_t logit_rows;                         /* most rows that want logits in one batch */
-    int64_t spans;                              /* most spans in one batch */
-    int64_t pages;                              /* KV pages to budget for (infer allocates them) */
-    int64_t positions;                          /* longest sequence */
-    bool training;                              /* gradients, moments, activations, own pages */
-    int64_t results;                            /* bytes the caller will hold beside these logits */
+    Act act;
+    MlaForm mla;
+    DType kv;           /* kv: F32 or BF16 */
+    int64_t rows;       /* most rows in one batch */
+    int64_t logit_rows; /* most rows that want logits in one batch */
+    int64_t spans;      /* most spans in one batch */
+    int64_t pages;      /* KV pages to budget for (infer allocates them) */
+    int64_t positions;  /* longest sequence */
+    bool training;      /* gradients, moments, activations, own pages */
+    int64_t results;    /* bytes the caller will hold beside these logits */
 } PlanSpec;
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
 
 /* Layer i of a page begins at i * layer_bytes. */
-typedef struct KvLayout { KvShape shape; int64_t layer_bytes, page_bytes; } KvLayout;
+typedef struct KvLayout {
+    KvShape shape;
+    int64_t layer_bytes, page_bytes;
+} KvLayout;
 
 typedef struct Plan {
     PlanSpec spec;
     Model *model;
     KvLayout kv;
-    char bits[65];                              /* SHA-256 of all that decides bits (bits_name in
+    char bits[65]; /* SHA-256 of all that decides bits (bits_name in
                                                    plan.c): stamps caches, rollouts, checkpoints */
-    struct { const char *what; int64_t bytes; } item[16]; int64_t n_items;      /* the budget */
-    int64_t bytes;                              /* their sum: the process's peak */
-    struct PlanState *state;                    /* private: work buffers */
+    struct {
+        const char *what;
+        int64_t bytes;
+    } item[16];
+    int64_t n_items;         /* the budget */
+    int64_t bytes;           /* their sum: the process's peak */
+    struct PlanState *state; /* private: work buffers */
 } Plan;
 /* Computes the budget, refuses (ERR_LIMIT, naming the three largest items) what exceeds `limit`
  * bytes (0: what the machine has free), then allocates in `a` and packs the weights on the team.
- * Later steps may run on teams of as many lanes or fewer. Training refuses quantised act and
+ * Later steps may run on teams of as many threads or fewer. Training refuses quantised act and
  * absorbed MLA. */
 bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
-void plan_repack(Lane l, Plan *p);              /* panels anew from the masters, after a step */
+void plan_repack(Thread th, Plan *p); /* panels anew from the masters, after a step */
 /* Training: gives the spans zeroed pages of the plan's own. */
-void plan_pages(Lane l, Plan *p, Span *span, int64_t n_spans);
+void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);
 
 /* ---- the straight line ----------------------------------------------------------------------- */
 
 typedef struct Batch {
-    int64_t n;                                  /* rows */
-    const int32_t *token;                       /* (n), each < V: callers check */
-    const Span *span; int64_t n_spans;          /* cover rows 0..n-1 in order */
-    const int32_t *want; int64_t n_want;        /* rows whose logits are wanted, ascending */
+    int64_t n;            /* rows */
+    const int32_t *token; /* (n), each < V: callers check */
+    const Span *span;
+    int64_t n_spans; /* cover rows 0..n-1 in order */
+    const int32_t *want;
+    int64_t n_want; /* rows whose logits are wanted, ascending */
 } Batch;
 
 typedef struct Out {
-    float *logits;                              /* (n_want, V), or NULL */
-    float *hidden;                              /* (L+2, n, C): embedding, after each layer, after
+    float *logits; /* (n_want, V), or NULL */
+    float *hidden; /* (L+2, n, C): embedding, after each layer, after
                                                    the final norm; or NULL */
-    int32_t *expert; float *expert_weight;      /* (L, n, K), dense layers untouched; or NULL */
-    bool nan;                                   /* set when a router met NaN: the step is void */
+    int32_t *expert;
+    float *expert_weight; /* (L, n, K), dense layers untouched; or NULL */
+    bool nan;             /* set when a router met NaN: the step is void */
 } Out;
 
-typedef struct Acts Acts;                       /* what the backward needs; belongs to the plan */
-Acts *plan_acts(Plan *p);                       /* NULL unless training */
+typedef struct Acts Acts; /* what the backward needs; belongs to the plan */
+Acts *plan_acts(Plan *p); /* NULL unless training */
 
-void model_forward(Lane l, Plan *p, const Batch *b, Out *out, Acts *acts);
+void model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts);
 /* Gradients of the parameters from dlogits (n_want, V; overwritten), adding to Param.grad. Same
  * batch as the forward. */
-void model_back(Lane l, Plan *p, const Batch *b, float *dlogits, Acts *acts);
-void model_zero_grad(Lane l, Model *m);
+void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts);
+void model_zero_grad(Thread th, Model *m);

@@ -24,76 +24,76 @@ static void slots_sort(LayerActs *a, int64_t n, const Router *r) {
     }
 }
 
-bool moe(Lane l, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y) {
+bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, slots = n * c->K, F = c->F_moe;
     Router r = c->router;
     r.bias = w->bias ? w->bias->w.row : NULL;
 
-    Input in = input_of(l, p, a->fn, n, c->C, c->C);
-    project(l, a->z, c->E, w->router, &in, STORE_SET);
-    if (!route(l, a->id, a->weight, a->score, a->z, n, &r)) return false;
-    if (l.i == 0) slots_sort(a, n, &r);
-    lane_sync(l);
+    Input in = input_of(th, p, a->fn, n, c->C, c->C);
+    project(th, a->z, c->E, w->router, &in, STORE_SET);
+    if (!route(th, a->id, a->weight, a->score, a->z, n, &r)) return false;
+    if (th.i == 0) slots_sort(a, n, &r);
+    thread_sync(th);
 
-    in = input_gathered(l, p, a->fn, a->row, slots, c->C, c->C);
-    project_groups(lane_quiet(l), a->gx, F, panels(p, w->gate_x), &in, a->group, a->n_groups);
-    project_groups(l, a->ux, F, panels(p, w->up_x), &in, a->group, a->n_groups);
-    gate_rows(l, p, a->hx, a->gx, a->ux, slots, F);
-    in = input_of(l, p, a->hx, slots, F, F);
-    project_groups(l, a->yx, c->C, panels(p, w->down_x), &in, a->group, a->n_groups);
-    if (p->spec.act != ACT_F32) round_rows(l, a->yx, c->C, slots, c->C);
+    in = input_gathered(th, p, a->fn, a->row, slots, c->C, c->C);
+    project_groups(thread_nosync(th), a->gx, F, panels(p, w->gate_x), &in, a->group, a->n_groups);
+    project_groups(th, a->ux, F, panels(p, w->up_x), &in, a->group, a->n_groups);
+    gate_rows(th, p, a->hx, a->gx, a->ux, slots, F);
+    in = input_of(th, p, a->hx, slots, F, F);
+    project_groups(th, a->yx, c->C, panels(p, w->down_x), &in, a->group, a->n_groups);
+    if (p->spec.act != ACT_F32) round_rows(th, a->yx, c->C, slots, c->C);
 
-    if (w->gate_s) ffn(l, p, b, layer, a, a->y, STORE_SET);
-    combine(l, a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n, c->K, c->C);
-    add(l, y, a->y, n * c->C);
+    if (w->gate_s) ffn(th, p, b, layer, a, a->y, STORE_SET);
+    combine(th, a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n, c->K, c->C);
+    add(th, y, a->y, n * c->C);
     return true;
 }
 
 /* dx (slots, in) = dy (slots, out) times each expert's matrix, and the gradients of the matrices
  * from the input x. */
-static void experts_back(Lane l, Plan *p, const Param *w, float *dx, const float *dy,
+static void experts_back(Thread th, Plan *p, const Param *w, float *dx, const float *dy,
                          const float *x, int64_t slots, const LayerActs *a, Back *g) {
     const Weight *panel = panels(p, w), t = weight_t(panel);
     int64_t out = w->w.rows, in = w->w.cols;
     for (int64_t i = 0; i < a->n_groups; i++) {
         const Group *e = &a->group[i];
-        linear_dw(l, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in,
+        linear_dw(th, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in,
                   e->n, out, in, panel->pack_t, g->dw_work);
     }
     Rows rows = {0};
-    rows_pack(l, &rows, panel->pack_t, dy, slots, out, out, g->rows);
-    linear_groups(l, dx, in, &t, &rows, a->group, a->n_groups);
+    rows_pack(th, &rows, panel->pack_t, dy, slots, out, out, g->rows);
+    linear_groups(th, dx, in, &t, &rows, a->group, a->n_groups);
 }
 
-static void rows_pick(Lane l, float *to, const float *from, const int32_t *row, int64_t n,
+static void rows_pick(Thread th, float *to, const float *from, const int32_t *row, int64_t n,
                       int64_t k) {
-    Range r = lane_range(l, n);
+    Range r = thread_range(th, n);
     for (int64_t i = r.lo; i < r.hi; i++)
         memcpy(to + i * k, from + row[i] * k, (size_t)k * sizeof *to);
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void moe_back(Lane l, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, C = c->C, F = c->F_moe, slots = n * c->K;
     Router r = c->router;
 
-    combine_back(l, g->dyx, g->dweight, g->dx, a->yx, C, a->at, a->weight, n, c->K, C);
-    if (w->gate_s) ffn_back(l, p, b, layer, a, g);
+    combine_back(th, g->dyx, g->dweight, g->dx, a->yx, C, a->at, a->weight, n, c->K, C);
+    if (w->gate_s) ffn_back(th, p, b, layer, a, g);
 
-    experts_back(l, p, w->down_x, g->dh, g->dyx, a->hx, slots, a, g);
-    silu_mul_back(l, g->dg, g->du, g->dh, a->gx, a->ux, slots * F);
-    rows_pick(l, g->xg, a->fn, a->row, slots, C);
-    experts_back(l, p, w->gate_x, g->dyx, g->dg, g->xg, slots, a, g);
-    experts_back(l, p, w->up_x, g->dxx, g->du, g->xg, slots, a, g);
-    add(l, g->dyx, g->dxx, slots * C);
+    experts_back(th, p, w->down_x, g->dh, g->dyx, a->hx, slots, a, g);
+    silu_mul_back(th, g->dg, g->du, g->dh, a->gx, a->ux, slots * F);
+    rows_pick(th, g->xg, a->fn, a->row, slots, C);
+    experts_back(th, p, w->gate_x, g->dyx, g->dg, g->xg, slots, a, g);
+    experts_back(th, p, w->up_x, g->dxx, g->du, g->xg, slots, a, g);
+    add(th, g->dyx, g->dxx, slots * C);
     /* A sum of the slots' rows in the router's order: the combine with weights of one, where an
      * fma is an add. */
-    combine(l, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
+    combine(th, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
 
-    route_back(l, g->dz, g->dweight, a->score, a->id, n, &r);
-    project_back(l, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, n);
+    route_back(th, g->dz, g->dweight, a->score, a->id, n, &r);
+    project_back(th, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, n);
 }

@@ -10,31 +10,31 @@
 
 /* Measured: resident memory of the program before a model is opened. */
 enum { PROGRAM_BYTES = 6 << 20 };
-enum { PIECE_BYTES = 256 << 10 };               /* of a file's rows that a lane packs at a time */
+enum { PIECE_BYTES = 256 << 10 }; /* of a file's rows that a thread packs at a time */
 
-/* ---- room ------------------------------------------------------------------------------------ */
+/* ---- budget ---------------------------------------------------------------------------------- */
 
-typedef struct Room {
-    Arena *big;                                 /* NULL: only counting */
-    Arena *small;                               /* for the structs themselves */
+typedef struct Budget {
+    Arena *big;   /* NULL: only counting */
+    Arena *small; /* for the structs themselves */
     Plan *p;
-    int64_t bytes;                              /* since the last item */
-} Room;
+    int64_t bytes; /* since the last item */
+} Budget;
 
-static void *room_take(Room *r, int64_t bytes) {
+static void *budget_take(Budget *r, int64_t bytes) {
     r->bytes += round_up(bytes, 64);
     return r->big ? arena_push(r->big, bytes) : NULL;
 }
 
 /* For memory that the first step reads or writes anyway. */
-static void *room_touched(Room *r, int64_t bytes) {
-    void *p = room_take(r, bytes);
+static void *budget_touched(Budget *r, int64_t bytes) {
+    void *p = budget_take(r, bytes);
     if (p) memset(p, 0, (size_t)bytes);
     return p;
 }
 
-static float *room_f32(Room *r, int64_t n, int64_t k) { return room_touched(r, n * k * 4); }
-static int32_t *room_i32(Room *r, int64_t n, int64_t k) { return room_touched(r, n * k * 4); }
+static float *budget_f32(Budget *r, int64_t n, int64_t k) { return budget_touched(r, n * k * 4); }
+static int32_t *budget_i32(Budget *r, int64_t n, int64_t k) { return budget_touched(r, n * k * 4); }
 
 static void item_put(Plan *p, const char *what, int64_t bytes) {
     CHECK(p->n_items < COUNT(p->item));
@@ -44,7 +44,7 @@ static void item_put(Plan *p, const char *what, int64_t bytes) {
     p->bytes += bytes;
 }
 
-static void room_item(Room *r, const char *what) {
+static void budget_item(Budget *r, const char *what) {
     item_put(r->p, what, r->bytes);
     r->bytes = 0;
 }
@@ -53,7 +53,7 @@ static void room_item(Room *r, const char *what) {
 
 static bool is_multiplied(const Plan *p, const Param *w) {
     const Model *m = p->model;
-    if (!w->decay) return false;                /* a vector; a matrix may have one row */
+    if (!w->decay) return false; /* a vector; a matrix may have one row */
     bool absorbed = w->layer >= 0 && w == m->layer[w->layer].kv_b && p->spec.mla == MLA_ABSORBED;
     return !absorbed && (w != m->embed || w == m->head);
 }
@@ -65,16 +65,16 @@ static Pack pack_for(const Plan *p, const Param *w) {
     return pack_of(kv_b && p->spec.act == ACT_A8 ? ACT_A16 : p->spec.act, w->w.type);
 }
 
-static Weight panels_take(Room *r, Pack pack, int64_t n, int64_t rows, int64_t cols) {
+static Weight panels_take(Budget *r, Pack pack, int64_t n, int64_t rows, int64_t cols) {
     Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .pack = pack};
-    w.tile = room_take(r, n * panel_bytes(pack, rows, cols));
+    w.tile = budget_take(r, n * panel_bytes(pack, rows, cols));
     if (!r->p->spec.training) return w;
-    w.pack_t = pack;                            /* for the gradients of inputs */
-    w.tile_t = room_take(r, n * panel_bytes(pack, cols, rows));
+    w.pack_t = pack; /* for the gradients of inputs */
+    w.tile_t = budget_take(r, n * panel_bytes(pack, cols, rows));
     return w;
 }
 
-static void panels_build(Room *r, PlanState *s) {
+static void panels_build(Budget *r, PlanState *s) {
     const Plan *p = r->p;
     const Model *m = p->model;
     const Config *c = &m->cfg;
@@ -93,7 +93,7 @@ static void panels_build(Room *r, PlanState *s) {
             s->uv[i] = panels_take(r, pack, c->H, c->d_v, c->R);
         }
     }
-    room_item(r, "weight panels");
+    budget_item(r, "weight panels");
 }
 
 /* One parameter's way into panels: `rows` rows from row `first` of every `per` rows, a matrix of
@@ -101,26 +101,30 @@ static void panels_build(Room *r, PlanState *s) {
 typedef struct Packing {
     const Param *from;
     const Weight *to;
-    void *tile; Pack pack;
+    void *tile;
+    Pack pack;
     int64_t per, first, rows;
-    bool turned;                                /* panels of the transpose */
+    bool transposed; /* panels of the transpose */
 } Packing;
 
-static void packing_run(Lane l, const Packing *q, int64_t *turn, uint8_t *scratch) {
+static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *scratch) {
     int64_t bytes = param_row_bytes(q->from), cols = q->from->w.cols;
-    int64_t step = q->turned ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
+    int64_t step = q->transposed ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
     int64_t panel = panel_bytes(q->pack, PANEL, cols);
-    int64_t size = panel_bytes(q->pack, q->turned ? cols : q->rows, q->turned ? q->rows : cols);
-    Lane alone = lane_alone(l);
+    int64_t size =
+        panel_bytes(q->pack, q->transposed ? cols : q->rows, q->transposed ? q->rows : cols);
+    Thread alone = thread_alone(th);
     for (int64_t i = 0; i < q->to->n; i++)
         for (int64_t row = 0; row < q->rows; row += step) {
-            if ((*turn)++ % l.n != l.i) continue;
+            if ((*piece)++ % th.n != th.i) continue;
             Weight w = {.type = q->from->w.type, .n = 1, .cols = cols};
             w.rows = MIN(step, q->rows - row);
             w.row = param_rows(q->from, i * q->per + q->first + row, w.rows, scratch);
             uint8_t *to = (uint8_t *)q->tile + i * size;
-            if (q->turned) weight_pack_t(alone, to, q->pack, &w, 0, 1);
-            else weight_pack(alone, to + row / PANEL * panel, q->pack, &w, 0, 1);
+            if (q->transposed)
+                weight_pack_t(alone, to, q->pack, &w, 0, 1);
+            else
+                weight_pack(alone, to + row / PANEL * panel, q->pack, &w, 0, 1);
         }
 }
 
@@ -148,22 +152,22 @@ static int64_t nth_packed(const Plan *p, int64_t i) {
     return i == 0 ? head : i <= head ? i - 1 : i;
 }
 
-/* scratch: scratch_bytes for each lane, or NULL when all rows stand in order (masters). */
-static void pack_all(Lane l, const Plan *p, uint8_t *scratch) {
-    int64_t turn = 0;
+/* scratch: scratch_bytes for each thread, or NULL when all rows stand in order (masters). */
+static void pack_all(Thread th, const Plan *p, uint8_t *scratch) {
+    int64_t piece = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         int64_t at = nth_packed(p, i);
         Packing q[2];
         int64_t n = packings_of(q, p, at);
-        for (int64_t j = 0; j < n; j++) packing_run(l, &q[j], &turn, scratch);
+        for (int64_t j = 0; j < n; j++) packing_run(th, &q[j], &piece, scratch);
         if (n == 0) continue;
-        lane_sync(l);
-        if (l.i == 0) param_drop(&p->model->param[at]);
+        thread_sync(th);
+        if (th.i == 0) param_drop(&p->model->param[at]);
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-/* Bytes that a lane gathers rows into, for the parameters whose rows do not stand in order. */
+/* Bytes that a thread gathers rows into, for the parameters whose rows do not stand in order. */
 static int64_t scratch_bytes(const Plan *p) {
     int64_t most = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
@@ -193,75 +197,75 @@ static int64_t packing_excess(const Plan *p) {
 
 /* Buffers of one layer for N rows. In training (keep) each value that the backward reads has its
  * own. */
-static void attention_acts(Room *r, LayerActs *a, bool keep) {
+static void attention_acts(Budget *r, LayerActs *a, bool keep) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, dq = c->d_nope + c->d_rope;
     if (!c->mla) {
-        a->qkv = room_f32(r, N, (c->H + 2 * c->G) * c->D);
-        a->att = room_f32(r, N, c->H * c->D);
+        a->qkv = budget_f32(r, N, (c->H + 2 * c->G) * c->D);
+        a->att = budget_f32(r, N, c->H * c->D);
         return;
     }
     if (c->Q) {
-        a->qa = room_f32(r, N, c->Q);
-        a->qn = keep ? room_f32(r, N, c->Q) : a->qa;
-        a->qr = keep ? room_f32(r, N, 1) : NULL;
+        a->qa = budget_f32(r, N, c->Q);
+        a->qn = keep ? budget_f32(r, N, c->Q) : a->qa;
+        a->qr = keep ? budget_f32(r, N, 1) : NULL;
     }
-    a->q = room_f32(r, N, c->H * dq);
-    a->ck = room_f32(r, N, c->R + c->d_rope);
-    a->kva = keep ? room_f32(r, N, c->R + c->d_rope) : a->ck;
-    a->cr = keep ? room_f32(r, N, 1) : NULL;
-    a->att = room_f32(r, N, c->H * c->d_v);
+    a->q = budget_f32(r, N, c->H * dq);
+    a->ck = budget_f32(r, N, c->R + c->d_rope);
+    a->kva = keep ? budget_f32(r, N, c->R + c->d_rope) : a->ck;
+    a->cr = keep ? budget_f32(r, N, 1) : NULL;
+    a->att = budget_f32(r, N, c->H * c->d_v);
     if (r->p->spec.mla == MLA_EXPANDED) {
-        a->kvb = room_f32(r, N, c->H * (c->d_nope + c->d_v));
-        a->k = room_f32(r, N, c->H * dq);
-        a->v = room_f32(r, N, c->H * c->d_v);
+        a->kvb = budget_f32(r, N, c->H * (c->d_nope + c->d_v));
+        a->k = budget_f32(r, N, c->H * dq);
+        a->v = budget_f32(r, N, c->H * c->d_v);
     } else {
-        a->qh = room_f32(r, N, c->H * MAX(c->R, c->d_v));
-        a->qc = room_f32(r, N, c->H * (c->R + c->d_rope));
-        a->oc = room_f32(r, N, c->H * c->R);
+        a->qh = budget_f32(r, N, c->H * MAX(c->R, c->d_v));
+        a->qc = budget_f32(r, N, c->H * (c->R + c->d_rope));
+        a->oc = budget_f32(r, N, c->H * c->R);
     }
 }
 
-static void ffn_acts(Room *r, LayerActs *a, bool keep, int64_t F) {
+static void ffn_acts(Budget *r, LayerActs *a, bool keep, int64_t F) {
     int64_t N = r->p->spec.rows;
-    a->g = room_f32(r, N, F);
-    a->u = room_f32(r, N, F);
-    a->h = keep ? room_f32(r, N, F) : a->g;
+    a->g = budget_f32(r, N, F);
+    a->u = budget_f32(r, N, F);
+    a->h = keep ? budget_f32(r, N, F) : a->g;
 }
 
-static void moe_acts(Room *r, LayerActs *a, bool keep) {
+static void moe_acts(Budget *r, LayerActs *a, bool keep) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, S = N * c->K;
-    a->z = room_f32(r, N, c->E);
-    a->score = keep ? room_f32(r, N, c->E) : NULL;
-    a->id = room_i32(r, N, c->K);
-    a->weight = room_f32(r, N, c->K);
-    a->row = room_i32(r, N, c->K);
-    a->at = room_i32(r, N, c->K);
-    a->group = room_touched(r, c->E * (int64_t)sizeof(Group));
-    a->gx = room_f32(r, S, c->F_moe);
-    a->ux = room_f32(r, S, c->F_moe);
-    a->hx = keep ? room_f32(r, S, c->F_moe) : a->gx;
-    a->yx = room_f32(r, S, c->C);
-    a->y = room_f32(r, N, c->C);
+    a->z = budget_f32(r, N, c->E);
+    a->score = keep ? budget_f32(r, N, c->E) : NULL;
+    a->id = budget_i32(r, N, c->K);
+    a->weight = budget_f32(r, N, c->K);
+    a->row = budget_i32(r, N, c->K);
+    a->at = budget_i32(r, N, c->K);
+    a->group = budget_touched(r, c->E * (int64_t)sizeof(Group));
+    a->gx = budget_f32(r, S, c->F_moe);
+    a->ux = budget_f32(r, S, c->F_moe);
+    a->hx = keep ? budget_f32(r, S, c->F_moe) : a->gx;
+    a->yx = budget_f32(r, S, c->C);
+    a->y = budget_f32(r, N, c->C);
 }
 
-static void layer_acts(Room *r, LayerActs *a, bool keep, bool dense, bool moe) {
+static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, shared = moe ? c->shared * c->F_moe : 0;
-    a->x = room_f32(r, N, c->C);
-    a->xn = room_f32(r, N, c->C);
-    a->mid = keep ? room_f32(r, N, c->C) : a->x;
-    a->fn = keep ? room_f32(r, N, c->C) : a->xn;
-    a->xr = keep ? room_f32(r, N, 1) : NULL;
-    a->fr = keep ? room_f32(r, N, 1) : NULL;
+    a->x = budget_f32(r, N, c->C);
+    a->xn = budget_f32(r, N, c->C);
+    a->mid = keep ? budget_f32(r, N, c->C) : a->x;
+    a->fn = keep ? budget_f32(r, N, c->C) : a->xn;
+    a->xr = keep ? budget_f32(r, N, 1) : NULL;
+    a->fr = keep ? budget_f32(r, N, 1) : NULL;
     attention_acts(r, a, keep);
-    a->lse = keep ? room_f32(r, N, c->H) : NULL;
+    a->lse = keep ? budget_f32(r, N, c->H) : NULL;
     ffn_acts(r, a, keep, MAX(dense ? c->F : 0, shared));
     if (moe) moe_acts(r, a, keep);
 }
 
-static Acts *acts_build(Room *r) {
+static Acts *acts_build(Budget *r) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
     Acts *s = PUSH(r->small, Acts, 1);
@@ -269,16 +273,18 @@ static Acts *acts_build(Room *r) {
     bool keep = spec->training;
     for (int64_t i = 0; i < c->L; i++) {
         bool moe = i >= c->first_dense;
-        if (keep) layer_acts(r, &s->layer[i], true, !moe, moe);
+        if (keep)
+            layer_acts(r, &s->layer[i], true, !moe, moe);
         else if (i == 0)
             layer_acts(r, &s->layer[0], false, c->first_dense > 0, c->first_dense < c->L);
-        else s->layer[i] = s->layer[0];
+        else
+            s->layer[i] = s->layer[0];
     }
-    s->last = keep ? room_f32(r, spec->rows, c->C) : s->layer[0].x;
-    s->wx = room_f32(r, spec->logit_rows, c->C);
-    s->wn = room_f32(r, spec->logit_rows, c->C);
-    s->wr = room_f32(r, spec->logit_rows, 1);
-    room_item(r, keep ? "activations kept for the backward" : "activations");
+    s->last = keep ? budget_f32(r, spec->rows, c->C) : s->layer[0].x;
+    s->wx = budget_f32(r, spec->logit_rows, c->C);
+    s->wn = budget_f32(r, spec->logit_rows, c->C);
+    s->wr = budget_f32(r, spec->logit_rows, 1);
+    budget_item(r, keep ? "activations kept for the backward" : "activations");
     return s;
 }
 
@@ -297,23 +303,23 @@ static int64_t rows_most(const Plan *p) {
     return most;
 }
 
-static void work_build(Room *r, PlanState *s, int64_t lanes) {
+static void work_build(Budget *r, PlanState *s, int64_t threads) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
     int64_t N = spec->rows, half = c->rope.dim / 2;
-    s->lanes = lanes;
-    s->inv_freq = room_touched(r, half * 8);
-    s->pos = room_touched(r, N * 8);
-    s->cos = room_f32(r, N, half);
-    s->sin = room_f32(r, N, half);
+    s->threads = threads;
+    s->inv_freq = budget_touched(r, half * 8);
+    s->pos = budget_touched(r, N * 8);
+    s->cos = budget_f32(r, N, half);
+    s->sin = budget_f32(r, N, half);
     if (c->mla && spec->mla == MLA_ABSORBED) {
-        s->by_head = room_i32(r, N, c->H);
-        s->heads = room_touched(r, c->H * (int64_t)sizeof(Group));
+        s->by_head = budget_i32(r, N, c->H);
+        s->heads = budget_touched(r, c->H * (int64_t)sizeof(Group));
     }
-    s->rows = room_touched(r, rows_most(r->p));
+    s->rows = budget_touched(r, rows_most(r->p));
     s->attend = (Attend){r->p->kv.shape, 0, c->H, attention_scale(c)};
-    s->attend_work = room_touched(r, lanes * attend_bytes(&s->attend, N));
-    room_item(r, "work memory of a step");
+    s->attend_work = budget_touched(r, threads * attend_bytes(&s->attend, N));
+    budget_item(r, "work memory of a step");
 }
 
 /* ---- training -------------------------------------------------------------------------------- */
@@ -321,7 +327,7 @@ static void work_build(Room *r, PlanState *s, int64_t lanes) {
 static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAGE + s->spans : 0; }
 
 /* The widest packed gradient of a product's output, and the most that a weight gradient needs. */
-static void back_products(Room *r, Back *g) {
+static void back_products(Budget *r, Back *g) {
     const Plan *p = r->p;
     int64_t N = p->spec.rows, rows = 0, work = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
@@ -331,82 +337,82 @@ static void back_products(Room *r, Back *g) {
         rows = MAX(rows, rows_bytes(pack, w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
         work = MAX(work, linear_dw_bytes(pack, N, w->w.rows, w->w.cols));
     }
-    g->rows = room_touched(r, rows);
-    g->dw_work = room_touched(r, work);
+    g->rows = budget_touched(r, rows);
+    g->dw_work = budget_touched(r, work);
 }
 
-static void back_experts(Room *r, Back *g) {
+static void back_experts(Budget *r, Back *g) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, S = N * c->K;
-    g->dyx = room_f32(r, S, c->C);
-    g->dxx = room_f32(r, S, c->C);
-    g->xg = room_f32(r, S, c->C);
-    g->dweight = room_f32(r, N, c->K);
-    g->one = room_f32(r, N, c->K);
-    g->dz = room_f32(r, N, c->E);
+    g->dyx = budget_f32(r, S, c->C);
+    g->dxx = budget_f32(r, S, c->C);
+    g->xg = budget_f32(r, S, c->C);
+    g->dweight = budget_f32(r, N, c->K);
+    g->one = budget_f32(r, N, c->K);
+    g->dz = budget_f32(r, N, c->E);
     for (int64_t i = 0; r->big && i < S; i++) g->one[i] = 1;
 }
 
-static void back_build(Room *r, PlanState *s, int64_t lanes) {
+static void back_build(Budget *r, PlanState *s, int64_t threads) {
     const Config *c = &r->p->model->cfg;
     const KvShape *kv = &r->p->kv.shape;
     int64_t N = r->p->spec.rows, F = MAX(c->first_dense ? c->F : 0, c->shared * c->F_moe);
     Back *g = s->back = PUSH(r->small, Back, 1);
-    g->dx = room_f32(r, N, c->C);
-    g->dn = room_f32(r, N, c->C);
-    g->datt = room_f32(r, N, c->H * kv->dv);
-    g->q = c->mla ? NULL : room_f32(r, N, c->H * kv->dk);
-    g->dq = room_f32(r, N, c->H * kv->dk);
-    g->dk = room_f32(r, N, kv->heads * kv->dk);
-    g->dv = room_f32(r, N, kv->heads * kv->dv);
+    g->dx = budget_f32(r, N, c->C);
+    g->dn = budget_f32(r, N, c->C);
+    g->datt = budget_f32(r, N, c->H * kv->dv);
+    g->q = c->mla ? NULL : budget_f32(r, N, c->H * kv->dk);
+    g->dq = budget_f32(r, N, c->H * kv->dk);
+    g->dk = budget_f32(r, N, kv->heads * kv->dk);
+    g->dv = budget_f32(r, N, kv->heads * kv->dv);
     if (c->mla) {
-        g->dkvb = room_f32(r, N, c->H * (c->d_nope + c->d_v));
-        g->dkva = room_f32(r, N, c->R + c->d_rope);
-        g->dqa = room_f32(r, N, c->Q);
+        g->dkvb = budget_f32(r, N, c->H * (c->d_nope + c->d_v));
+        g->dkva = budget_f32(r, N, c->R + c->d_rope);
+        g->dqa = budget_f32(r, N, c->Q);
     }
     float **gate[] = {&g->dg, &g->du, &g->dh};
-    for (int i = 0; i < 3; i++) *gate[i] = room_f32(r, N, MAX(F, c->K * c->F_moe));
+    for (int i = 0; i < 3; i++) *gate[i] = budget_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
     back_products(r, g);
     g->attend_work =
-        room_touched(r, lanes * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
-    room_item(r, "work memory of the backward");
+        budget_touched(r, threads * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
+    budget_item(r, "work memory of the backward");
 }
 
-static void training_build(Room *r, PlanState *s, int64_t lanes) {
+static void training_build(Budget *r, PlanState *s, int64_t threads) {
     const Plan *p = r->p;
     int64_t pages = own_pages(&p->spec);
     for (int64_t i = 0; i < p->model->n_params; i++) {
         Param *w = &p->model->param[i];
-        float *grad = room_touched(r, w->count * 4);
-        float *m = w->frozen ? NULL : room_touched(r, w->count * 4);
-        float *v = w->frozen ? NULL : room_touched(r, w->count * 4);
+        float *grad = budget_touched(r, w->count * 4);
+        float *m = w->frozen ? NULL : budget_touched(r, w->count * 4);
+        float *v = w->frozen ? NULL : budget_touched(r, w->count * 4);
         if (r->big) w->grad = grad, w->m = m, w->v = v;
     }
-    room_item(r, "gradients and moments");
-    s->page = room_touched(r, pages * (int64_t)sizeof *s->page);
-    s->page_memory = room_touched(r, pages * p->kv.page_bytes);
-    room_item(r, "KV pages");
-    back_build(r, s, lanes);
+    budget_item(r, "gradients and moments");
+    s->page = budget_touched(r, pages * (int64_t)sizeof *s->page);
+    s->page_memory = budget_touched(r, pages * p->kv.page_bytes);
+    budget_item(r, "KV pages");
+    back_build(r, s, threads);
 }
 
-void plan_pages(Lane l, Plan *p, Span *span, int64_t n_spans) {
+void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans) {
     PlanState *s = p->state;
     int64_t pages = own_pages(&p->spec), wanted = 0, used = 0;
     for (int64_t i = 0; i < n_spans; i++) wanted += (span[i].n + PAGE - 1) / PAGE;
     CHECK(wanted <= pages);
-    Range r = lane_range(l, wanted);
+    Range r = thread_range(th, wanted);
     memset(s->page_memory + r.lo * p->kv.page_bytes, 0, (size_t)((r.hi - r.lo) * p->kv.page_bytes));
-    for (int64_t i = 0; l.i == 0 && i < n_spans; i++) {
+    for (int64_t i = 0; th.i == 0 && i < n_spans; i++) {
         CHECK(span[i].pos == 0);
         span[i].pages = (void *const *)&s->page[used];
         for (int64_t at = 0; at < span[i].n; at += PAGE, used++)
             s->page[used] = s->page_memory + used * p->kv.page_bytes;
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void plan_repack(Lane l, Plan *p) { pack_all(l, p, NULL); }
+void plan_repack(Thread th, Plan *p) { pack_all(th, p, NULL); }
 
 Acts *plan_acts(Plan *p) { return p->state->acts; }
 
@@ -427,7 +433,7 @@ static int64_t masters_bytes(const Model *m) {
     return bytes;
 }
 
-static void plan_build(Room *r, int64_t lanes) {
+static void plan_build(Budget *r, int64_t threads) {
     Plan *p = r->p;
     const Config *c = &p->model->cfg;
     p->n_items = 0, p->bytes = 0;
@@ -437,12 +443,14 @@ static void plan_build(Room *r, int64_t lanes) {
     item_put(p, "masters", MIN(masters, model));
     item_put(p, "names and vectors of the model", model - MIN(masters, model));
     panels_build(r, s);
-    item_put(p, "a tensor while it is packed", packing_excess(p) + lanes * scratch_bytes(p));
+    item_put(p, "a tensor while it is packed", packing_excess(p) + threads * scratch_bytes(p));
     Acts *acts = acts_build(r);
     *(p->spec.training ? &s->acts : &s->own) = acts;
-    work_build(r, s, lanes);
-    if (p->spec.training) training_build(r, s, lanes);
-    else item_put(p, "KV pages", p->spec.pages * p->kv.page_bytes);
+    work_build(r, s, threads);
+    if (p->spec.training)
+        training_build(r, s, threads);
+    else
+        item_put(p, "KV pages", p->spec.pages * p->kv.page_bytes);
     item_put(p, "logits", p->spec.logit_rows * c->V * 4);
     item_put(p, "results", p->spec.results);
 }
@@ -517,11 +525,15 @@ static bool budget_check(const Plan *p, int64_t limit, Err *err) {
         (double)p->bytes / 1e6, (double)limit / 1e6, list);
 }
 
-typedef struct PackJob { Plan *p; uint8_t *scratch; int64_t each; } PackJob;
+typedef struct PackJob {
+    Plan *p;
+    uint8_t *scratch;
+    int64_t each;
+} PackJob;
 
-static void pack_lane(Lane l, void *arg) {
+static void pack_thread(Thread th, void *arg) {
     PackJob *j = arg;
-    pack_all(l, j->p, j->scratch + l.i * j->each);
+    pack_all(th, j->p, j->scratch + th.i * j->each);
 }
 
 bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
@@ -529,21 +541,21 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", (int64_t)1 << 40);
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout(&m->cfg, spec)};
-    Room count = {NULL, scratch, &draft, 0};
-    plan_build(&count, team_lanes(team));
+    Budget count = {NULL, scratch, &draft, 0};
+    plan_build(&count, team_threads(team));
     bool ok = budget_check(&draft, limit, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;
-        Room room = {a, a, p, 0};
-        plan_build(&room, team_lanes(team));
-        p->n_items = draft.n_items, p->bytes = draft.bytes;     /* the arena has filled meanwhile */
+        Budget budget = {a, a, p, 0};
+        plan_build(&budget, team_threads(team));
+        p->n_items = draft.n_items, p->bytes = draft.bytes; /* the arena has filled meanwhile */
         memcpy(p->item, draft.item, sizeof p->item);
         rope_inv_freq(p->state->inv_freq, &p->state->rope_factor, &m->cfg.rope);
         bits_name(p, scratch);
         int64_t each = scratch_bytes(p);
-        PackJob job = {p, arena_push(scratch, each * team_lanes(team) + 1), each};
-        team_run(team, pack_lane, &job);
+        PackJob job = {p, arena_push(scratch, each * team_threads(team) + 1), each};
+        team_run(team, pack_thread, &job);
     }
     arena_close(scratch);
     return ok;

@@ -13,29 +13,29 @@
 typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
 
 /* Whether a model or a layer of it has the row. */
-typedef enum When { ALWAYS, UNTIED, DENSE, MOE, SHARED, BIASED, Q_RANK, NO_Q_RANK } When;
+typedef enum Presence { ALWAYS, UNTIED, DENSE, MOE, SHARED, BIASED, Q_RANK, NO_Q_RANK } Presence;
 
 /* Initialisation, weight decay, rounding and gradient go together. */
-typedef enum Sort {
-    MATRIX,         /* normal, decay */
-    F32_MATRIX,     /* the same, never rounded: router */
-    NORM,           /* ones */
-    CHOICE_BIAS     /* zeros, no gradient: it moves by the balance of experts */
-} Sort;
+typedef enum TensorKind {
+    MATRIX,     /* normal, decay */
+    F32_MATRIX, /* the same, never rounded: router */
+    NORM,       /* ones */
+    CHOICE_BIAS /* zeros, no gradient: it moves by the balance of experts */
+} TensorKind;
 
 typedef struct Row {
-    const char *hf, *gguf;      /* without ".weight", "model.layers.N.", "blk.N."; %d: the expert */
+    const char *hf, *gguf; /* without ".weight", "model.layers.N.", "blk.N."; %d: the expert */
     Scope scope;
-    When when;
-    const char *rows, *cols;    /* sums of products of letters, see size_of; rows NULL: a vector */
-    Sort sort;
-    size_t slot;                /* the pointer to it, in Layer or Model */
-    Transform transform;        /* from GGUF; from Hugging Face always SAME */
+    Presence presence;
+    const char *rows, *cols; /* sums of products of letters, see size_of; rows NULL: a vector */
+    TensorKind kind;
+    size_t slot;         /* the pointer to it, in Layer or Model */
+    Transform transform; /* from GGUF; from Hugging Face always SAME */
 } Row;
 
 #define IN(role) offsetof(Layer, role)
 #define OF(role) offsetof(Model, role)
-#define ATT "self_attn."
+#define ATT      "self_attn."
 
 static const Row llama[] = {
     {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, OF(embed), SAME},
@@ -83,7 +83,10 @@ static const Row deepseek[] = {
     {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, OF(head), SAME},
 };
 
-static const struct { const Row *row; int64_t n; } tables[] = {
+static const struct {
+    const Row *row;
+    int64_t n;
+} tables[] = {
     [FAMILY_LLAMA] = {llama, COUNT(llama)},
     [FAMILY_DEEPSEEK2] = {deepseek, COUNT(deepseek)},
     [FAMILY_DEEPSEEK3] = {deepseek, COUNT(deepseek)},
@@ -113,15 +116,17 @@ static int64_t letter(const Config *c, char name) {
 static int64_t size_of(const Config *c, const char *shape) {
     int64_t sum = 0, product = 1;
     for (; shape && *shape; shape++) {
-        if (*shape == '+') sum += product, product = 1;
-        else product *= letter(c, *shape);
+        if (*shape == '+')
+            sum += product, product = 1;
+        else
+            product *= letter(c, *shape);
     }
     return sum + product;
 }
 
 static bool has(const Config *c, const Row *r, int64_t layer) {
     bool moe = layer >= c->first_dense;
-    switch (r->when) {
+    switch (r->presence) {
     case ALWAYS: return true;
     case UNTIED: return !c->tied;
     case DENSE: return !moe;
@@ -144,7 +149,7 @@ static void rows_walk(Model *m, Arena *a,
     for (int64_t i = 0, end; i < n; i = end) {
         bool layers = row[i].scope != MODEL;
         end = i + 1;
-        while (layers && row[end].scope != MODEL) end++;        /* a table ends with the model's */
+        while (layers && row[end].scope != MODEL) end++; /* a table ends with the model's */
         for (int64_t layer = layers ? 0 : -1; layer < (layers ? m->cfg.L : 0); layer++)
             for (int64_t j = i; j < end; j++)
                 if (has(&m->cfg, &row[j], layer)) put(m, a, &row[j], layer);
@@ -160,13 +165,13 @@ static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
     const Config *c = &m->cfg;
     Param *p = &m->param[m->n_params++];
     p->row = (int32_t)(r - tables[c->family].row);
-    const char *suffix = r->sort == CHOICE_BIAS ? "" : ".weight";
+    const char *suffix = r->kind == CHOICE_BIAS ? "" : ".weight";
     p->name = layer < 0 ? str_fmt(a, "%s%s", r->hf, suffix).p
                         : str_fmt(a, "model.layers.%lld.%s%s", (long long)layer, r->hf, suffix).p;
     p->layer = layer;
     p->decay = r->rows != NULL;
-    p->frozen = r->sort == CHOICE_BIAS;
-    p->f32 = r->sort != MATRIX;
+    p->frozen = r->kind == CHOICE_BIAS;
+    p->f32 = r->kind != MATRIX;
     p->w.n = r->scope == EXPERT ? c->E : 1;
     p->w.rows = size_of(c, r->rows), p->w.cols = size_of(c, r->cols);
     p->count = p->w.n * p->w.rows * p->w.cols;
@@ -185,7 +190,7 @@ void params_build(Model *m, Arena *a) {
 
 Names param_names(const Model *m, const Param *p) {
     const Row *r = &tables[m->cfg.family].row[p->row];
-    return (Names){r->gguf, r->sort == CHOICE_BIAS ? "" : ".weight", r->transform,
+    return (Names){r->gguf, r->kind == CHOICE_BIAS ? "" : ".weight", r->transform,
                    r->scope == EXPERT, r->rows == NULL};
 }
 
@@ -241,7 +246,8 @@ static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
     for (int64_t end = row + n, step; row < end; row += step, out += step * s->rank) {
         int64_t h = row / s->head, j = row % s->head;
         step = MIN(end - row, (j < s->nope ? s->nope : s->head) - j);
-        if (j < s->nope) gather_k(out, s, h, j, j + step);
+        if (j < s->nope)
+            gather_k(out, s, h, j, j + step);
         else
             for (int64_t i = 0; i < step; i++)
                 weight_row(out + i * s->rank, &v_b, 0, h * value + j - s->nope + i);
@@ -262,7 +268,7 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
 }
 
 void param_drop(const Param *p) {
-    if (p->master || !p->decay) return;         /* in an arena, not mapped */
+    if (p->master || !p->decay) return; /* in an arena, not mapped */
     if (p->w.row) os_drop(p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
     for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++)
         os_drop(p->source->part[i].p, p->source->part[i].bytes);
@@ -293,12 +299,12 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
     params_build(m, a);
     for (int64_t i = 0; i < m->n_params; i++) {
         Param *p = &m->param[i];
-        Sort sort = tables[c->family].row[p->row].sort;
+        TensorKind kind = tables[c->family].row[p->row].kind;
         master_push(p, a);
         if (p->decay)
             normal_fill(p->master, p->count, std, seed, (uint32_t)((p->layer + 1) * 256 + p->row));
         else
-            for (int64_t k = 0; k < p->count; k++) p->master[k] = sort == NORM;
+            for (int64_t k = 0; k < p->count; k++) p->master[k] = kind == NORM;
     }
 }
 
@@ -323,7 +329,7 @@ void model_train(Model *m, Arena *a) {
 
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
     Config c = m->cfg;
-    if (c.mla) c.recorded_mla = "expanded";     /* the form that training has */
+    if (c.mla) c.recorded_mla = "expanded"; /* the form that training has */
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) n += m->param[i].w.n;
     Tensor *t = PUSH(scratch, Tensor, n);
@@ -341,6 +347,6 @@ bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
             t[n++].bytes = p->w.rows * p->w.cols * 4;
         }
     }
-    return ckpt_put_json(w, "config.json", config_json(scratch, &c), err) &&
-           ckpt_put_tensors(w, "model.safetensors", t, n, err);
+    return ckpt_put_json(w, "config.json", config_json(scratch, &c), err)
+           && ckpt_put_tensors(w, "model.safetensors", t, n, err);
 }

@@ -27,7 +27,8 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t
         return err_set(err, ERR_UNSUPPORTED,
                        "%s (known: %s); a text can still be continued as it is (--raw)",
                        chat_template.n ? "the model's chat template is of no known family"
-                                       : "the model has no chat template", families[0]->name);
+                                       : "the model has no chat template",
+                       families[0]->name);
     return c->family->init(c, a, chat_template, err);
 }
 

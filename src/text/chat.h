@@ -8,12 +8,12 @@
 typedef struct Render {
     const Chat *c;
     Ids *out;
-    Buf text;                               /* not yet encoded */
+    Buf text; /* not yet encoded */
     Arena *scratch;
     Err *err;
 } Render;
 
-bool render_token(Render *r, int32_t id) CHECKED;  /* encodes the text before it first */
+bool render_token(Render *r, int32_t id) CHECKED; /* encodes the text before it first */
 void render_text(Render *r, Str s);
 
 struct ChatFamily {
@@ -27,6 +27,6 @@ struct ChatFamily {
 extern const ChatFamily chatml;
 
 bool str_has(Str s, const char *part);
-Str str_after(Str s, const char *part);     /* behind the first `part`; p NULL: it is not there */
+Str str_after(Str s, const char *part); /* behind the first `part`; p NULL: it is not there */
 /* The id of an added token that the family needs. */
 bool chat_token(const Chat *c, const char *content, int32_t *id, Err *err) CHECKED;

@@ -45,7 +45,7 @@ static bool chatml_init(Chat *c, Arena *a, Str chat_template, Err *err) {
     return true;
 }
 
-static bool turn_render(Render *r, const char *role, Str content) {
+static bool message_render(Render *r, const char *role, Str content) {
     if (!render_token(r, r->c->token[IM_START])) return false;
     render_text(r, str_of(role));
     render_text(r, STR("\n"));
@@ -58,11 +58,11 @@ static bool turn_render(Render *r, const char *role, Str content) {
 static bool chatml_render(Render *r, const Message *m, int64_t n, ChatOptions options) {
     static const char *const names[ROLE_N] = {"system", "user", "assistant", "tool"};
     if (n > 0 && m[0].role != ROLE_SYSTEM && r->c->system.n > 0
-        && !turn_render(r, names[ROLE_SYSTEM], r->c->system))
+        && !message_render(r, names[ROLE_SYSTEM], r->c->system))
         return false;
     for (int64_t i = 0; i < n; i++) {
         CHECK(m[i].role >= 0 && m[i].role < ROLE_N);
-        if (!turn_render(r, names[m[i].role], m[i].content)) return false;
+        if (!message_render(r, names[m[i].role], m[i].content)) return false;
     }
     if (!options.generate) return true;
     if (!render_token(r, r->c->token[IM_START])) return false;

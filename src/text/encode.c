@@ -5,7 +5,7 @@
  * Text need not be UTF-8: rows of bytes that are not stand for themselves as one word each. */
 #include "text/tokenizer.h"
 
-#define TEXT_BYTES_MAX (1 << 29)        /* three times as many after nfc still fit an int32_t */
+#define TEXT_BYTES_MAX (1 << 29) /* three times as many after nfc still fit an int32_t */
 
 typedef struct Encode {
     const Tokenizer *t;

@@ -11,8 +11,8 @@
 
 static int class_of(int32_t c) { return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class; }
 
-/* Marks, and one vowel sign with its second half, that are younger than Unicode 9. */
-static const int32_t young[][2] = {
+/* Marks, and one vowel sign with its second half, that were assigned after Unicode 9. */
+static const int32_t after_unicode_9[][2] = {
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
     {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
     {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x10d24, 0x10d27},
@@ -25,16 +25,16 @@ static const int32_t young[][2] = {
     {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
 };
 
-static bool is_young(int32_t c) {
-    int64_t lo = 0, hi = COUNT(young);
+static bool is_after_unicode_9(int32_t c) {
+    int64_t lo = 0, hi = COUNT(after_unicode_9);
     while (lo < hi) {
         int64_t mid = (lo + hi) / 2;
-        if (young[mid][1] < c)
+        if (after_unicode_9[mid][1] < c)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < COUNT(young) && c >= young[lo][0];
+    return lo < COUNT(after_unicode_9) && c >= after_unicode_9[lo][0];
 }
 
 /* Nothing below U+0300 decomposes and composes to something else or moves. */
@@ -76,7 +76,7 @@ static int64_t normalise(int32_t *c, int64_t cap, int32_t *temp, Str text) {
     for (int64_t i = 0; i < text.n;) {
         int32_t one;
         i += utf8proc_iterate((const uint8_t *)text.p + i, text.n - i, &one);
-        if (is_young(one)) {
+        if (is_after_unicode_9(one)) {
             n = done + compose(c + done, n - done, temp);
             c[n++] = one;
             done = n;

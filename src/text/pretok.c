@@ -179,7 +179,7 @@ static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64
     uint32_t options = PCRE2_NO_UTF_CHECK;
     pcre2_set_match_limit(c->limits, 10000000 + 8 * (uint32_t)MIN(text.n, 1 << 28));
     int rc = pcre2_match(s->code, p, n, at, options, c->found, c->limits);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)   /* the interpreter keeps its state in memory */
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter keeps its state in memory */
         rc = pcre2_match(s->code, p, n, at, options | PCRE2_NO_JIT, c->found, c->limits);
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
     if (rc < 0) {
@@ -196,11 +196,14 @@ static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64
 }
 
 /* Goes through a text as gaps and matches in turn: a gap may be missing, a match may be empty. */
-typedef struct Piece { int64_t lo, hi; bool match; } Piece;
+typedef struct Piece {
+    int64_t lo, hi;
+    bool match;
+} Piece;
 typedef struct Walk {
     Str text;
-    int64_t at, last_hi;                /* where the next gap begins, where the last match ended */
-    bool found;                         /* next is a match whose gap was given already */
+    int64_t at, last_hi; /* where the next gap begins, where the last match ended */
+    bool found;          /* next is a match whose gap was given already */
     Piece next;
 } Walk;
 

@@ -7,13 +7,15 @@
 #pragma once
 #include "base/base.h"
 
-typedef struct Skim { const char *start, *p, *end; } Skim;
+typedef struct Skim {
+    const char *start, *p, *end;
+} Skim;
 
-bool skim_char(Skim *s, char c);            /* takes c if it comes next */
-bool skim_peek(Skim *s, char c);            /* whether c comes next */
-bool skim_string(Skim *s, Str *inside);     /* between the quotes, escapes still there */
-bool skim_int(Skim *s, int64_t *v);         /* an integer below 2^53 in size */
+bool skim_char(Skim *s, char c);        /* takes c if it comes next */
+bool skim_peek(Skim *s, char c);        /* whether c comes next */
+bool skim_string(Skim *s, Str *inside); /* between the quotes, escapes still there */
+bool skim_int(Skim *s, int64_t *v);     /* an integer below 2^53 in size */
 /* Any one value; brackets are matched by number only. Adds the values in it, keys and itself to
  * *count. */
 bool skim_skip(Skim *s, int64_t *count);
-int64_t skim_at(const Skim *s);             /* byte offset, for messages */
+int64_t skim_at(const Skim *s); /* byte offset, for messages */

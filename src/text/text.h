@@ -1,5 +1,5 @@
-/* text.h -- the door of text/: bytes <-> token ids, and conversations <-> the ids that a chat model
- * was taught with.
+/* text.h -- the public header of text/: bytes <-> token ids, and conversations <-> the ids that a
+ * chat model was taught with.
  *
  * Promises: text_encode gives the ids that Hugging Face `tokenizers` gives with
  * add_special_tokens=false, in time that is linear in the text but for a logarithm. Any bytes can
@@ -22,8 +22,12 @@
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-typedef struct Ids { Arena *a; int32_t *v; int64_t n, cap; } Ids;  /* a growing row of token ids */
-bool ids_add(Ids *ids, int32_t id) CHECKED;  /* false when the arena is full */
+typedef struct Ids {
+    Arena *a;
+    int32_t *v;
+    int64_t n, cap;
+} Ids;                                      /* a growing row of token ids */
+bool ids_add(Ids *ids, int32_t id) CHECKED; /* false when the arena is full */
 
 /* ---- tokenizers ------------------------------------------------------------------------------ */
 
@@ -38,17 +42,20 @@ bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, 
  * .token_type, .merges and .pre (the name of a pre-tokeniser; ours: gpt-2, default, smollm, qwen2,
  * deepseek-v3). Nothing of the arrays is kept. */
 typedef struct TokenizerParts {
-    const char *name;                       /* in messages */
-    Str pre;                                /* empty: "default" */
-    const Str *tokens; int64_t n_tokens;    /* token i has id i */
-    const int32_t *types; int64_t n_types;  /* one a token, or none at all: all are normal */
-    const Str *merges; int64_t n_merges;    /* "left right", best first */
+    const char *name; /* in messages */
+    Str pre;          /* empty: "default" */
+    const Str *tokens;
+    int64_t n_tokens; /* token i has id i */
+    const int32_t *types;
+    int64_t n_types; /* one a token, or none at all: all are normal */
+    const Str *merges;
+    int64_t n_merges; /* "left right", best first */
 } TokenizerParts;
 bool tokenizer_open_parts(Tokenizer **out, Arena *a, const TokenizerParts *p, Err *err) CHECKED;
 
-void tokenizer_close(Tokenizer *t);         /* NULL is fine */
+void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
-int64_t tokenizer_size(const Tokenizer *t);  /* 1 + the largest id; a model's V may be larger */
+int64_t tokenizer_size(const Tokenizer *t); /* 1 + the largest id; a model's V may be larger */
 /* What the token stands for; empty for an id without a token, and for any id out of range. */
 Str token_bytes(const Tokenizer *t, int32_t id);
 /* A token for the machine and not for the reader: special in tokenizer.json, control in GGUF. */
@@ -60,8 +67,8 @@ int32_t token_named(const Tokenizer *t, Str content);
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 
 typedef enum TextMode {
-    TEXT_PARSED,                            /* added tokens in it become their ids */
-    TEXT_PLAIN                              /* all of it is text: for what users write */
+    TEXT_PARSED, /* added tokens in it become their ids */
+    TEXT_PLAIN   /* all of it is text: for what users write */
 } TextMode;
 
 /* Appends the ids of `text`. Fails when an arena is too small (scratch: 100 bytes a byte of text
@@ -79,12 +86,13 @@ bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *s
  * so the stream is what decoding all the bytes at once would give. */
 typedef struct Decoder {
     const Tokenizer *t;
-    bool skip_special;                      /* tokens of token_is_special give nothing */
-    uint8_t held[4]; int n_held;            /* the beginning of a character */
+    bool skip_special; /* tokens of token_is_special give nothing */
+    uint8_t held[4];
+    int n_held; /* the beginning of a character */
 } Decoder;
 void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special);
 void decoder_push(Decoder *d, int32_t id, Buf *out);
-void decoder_end(Decoder *d, Buf *out);     /* what is held can come to nothing: U+FFFD */
+void decoder_end(Decoder *d, Buf *out); /* what is held can come to nothing: U+FFFD */
 
 /* All at once. */
 void text_decode(Buf *out, const Tokenizer *t, const int32_t *ids, int64_t n, bool skip_special);
@@ -96,7 +104,7 @@ typedef enum Role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_N } 
 typedef struct Message {
     Role role;
     Str content;
-    Str reasoning;                          /* an assistant's thoughts; p NULL: none */
+    Str reasoning; /* an assistant's thoughts; p NULL: none */
 } Message;
 
 /* How one family of models writes a conversation. Recognised from the template that comes with the
@@ -105,10 +113,10 @@ typedef struct ChatFamily ChatFamily;
 typedef struct Chat {
     const Tokenizer *t;
     const ChatFamily *family;
-    Str system;                             /* the template's own system text; n = 0: none */
-    int32_t bos;                            /* -1: none; for families that begin with it */
-    int32_t token[8];                       /* the family's own tokens, in its own order */
-    int32_t end;                            /* ends the assistant's turn: one of the stop tokens,
+    Str system;       /* the template's own system text; n = 0: none */
+    int32_t bos;      /* -1: none; for families that begin with it */
+    int32_t token[8]; /* the family's own tokens, in its own order */
+    int32_t end;      /* ends the assistant's turn: one of the stop tokens,
                                                beside the model's end of text */
 } Chat;
 
@@ -116,10 +124,10 @@ typedef struct Chat {
  * family needs. `system` is copied into `a`. */
 bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos,
                Err *err) CHECKED;
-const char *chat_name(const Chat *c);       /* "chatml" */
+const char *chat_name(const Chat *c); /* "chatml" */
 
 typedef struct ChatOptions {
-    bool generate;                          /* end with the beginning of the assistant's turn */
+    bool generate; /* end with the beginning of the assistant's turn */
 } ChatOptions;
 /* Appends the conversation. What the family writes around the content are its tokens; content,
  * whatever it spells, is text. */
@@ -135,10 +143,10 @@ bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, Ch
 typedef enum SplitState { SPLIT_START, SPLIT_THOUGHT, SPLIT_GAP, SPLIT_ANSWER } SplitState;
 typedef struct Splitter {
     SplitState state;
-    bool thought;                           /* there was a <think>: reasoning is not NULL */
-    bool begun;                             /* the thought has text already */
-    int64_t newlines;                       /* held: line breaks, and after them ... */
-    int64_t matched;                        /* ... that many bytes of the awaited tag */
+    bool thought;     /* there was a <think>: reasoning is not NULL */
+    bool begun;       /* the thought has text already */
+    int64_t newlines; /* held: line breaks, and after them ... */
+    int64_t matched;  /* ... that many bytes of the awaited tag */
 } Splitter;
 void splitter_init(Splitter *s, bool in_thought);
 void splitter_push(Splitter *s, Str text, Buf *reasoning, Buf *answer);

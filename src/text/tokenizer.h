@@ -25,13 +25,18 @@
 
 enum { TOKEN_THERE = 1, TOKEN_LITERAL = 2, TOKEN_SPECIAL = 4 };
 
-#define BYTES_MAX (1 << 28)                 /* of all spellings, and of a file that has them */
+#define BYTES_MAX (1 << 28) /* of all spellings, and of a file that has them */
 
-typedef struct Token { uint32_t at, len : 29, flags : 3; } Token;  /* where in bytes; TOKEN_... */
+typedef struct Token {
+    uint32_t at, len : 29, flags : 3;
+} Token; /* where in bytes; TOKEN_... */
 typedef struct Vocab {
-    char *bytes; int64_t n_bytes, cap_bytes;  /* all tokens' bytes, one after the other */
-    Token *tokens; int64_t n_ids;           /* [n_ids] */
-    uint64_t *slots; int64_t n_slots;       /* open addressing, a power of two:
+    char *bytes;
+    int64_t n_bytes, cap_bytes; /* all tokens' bytes, one after the other */
+    Token *tokens;
+    int64_t n_ids; /* [n_ids] */
+    uint64_t *slots;
+    int64_t n_slots; /* open addressing, a power of two:
                                                the hash's upper half, id + 1; 0: free */
 } Vocab;
 
@@ -40,7 +45,7 @@ bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t byt
 /* Puts token `id`; flags may have TOKEN_SPECIAL and TOKEN_LITERAL (bytes are the spelling itself).
  * NULL, or what is wrong: taken id or double spelling. */
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags);
-int32_t vocab_find(const Vocab *v, Str bytes, bool literal);  /* -1: none */
+int32_t vocab_find(const Vocab *v, Str bytes, bool literal); /* -1: none */
 Str vocab_bytes(const Vocab *v, int32_t id);
 
 /* A spelling turned into the bytes it stands for, into dst (at least s.n bytes); `escaped`: it is a
@@ -53,10 +58,15 @@ int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *lite
 
 #define NO_RANK UINT32_MAX
 
-typedef struct Merge { uint32_t left, right, rank, made; } Merge;  /* rank NO_RANK: a free slot */
-typedef struct Merges { Merge *slots; int64_t n_slots; } Merges;    /* open addressing too */
+typedef struct Merge {
+    uint32_t left, right, rank, made;
+} Merge; /* rank NO_RANK: a free slot */
+typedef struct Merges {
+    Merge *slots;
+    int64_t n_slots;
+} Merges; /* open addressing too */
 
-int64_t table_slots(int64_t n);             /* slots for n entries: a power of two, >= 1.5 n */
+int64_t table_slots(int64_t n); /* slots for n entries: a power of two, >= 1.5 n */
 bool merges_init(Merges *m, Arena *a, int64_t n);
 /* Merge number `rank`, spelled "left right" (n_parts = 1) or in two parts; form: room for the
  * spelling. NULL, or what is wrong. A pair that is there already gets the new rank, as Hugging Face
@@ -64,10 +74,14 @@ bool merges_init(Merges *m, Arena *a, int64_t n);
 const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form,
                        int64_t rank);
 
-typedef struct Symbol { int32_t id, prev, next; uint32_t rank, made; } Symbol;
-typedef struct Bpe {                        /* room for one word at a time, grown as needed */
+typedef struct Symbol {
+    int32_t id, prev, next;
+    uint32_t rank, made;
+} Symbol;
+typedef struct Bpe { /* room for one word at a time, grown as needed */
     Symbol *symbols;
-    uint64_t *heap; int64_t n_heap;
+    uint64_t *heap;
+    int64_t n_heap;
     int64_t cap;
 } Bpe;
 /* Appends the ids of one word. False when an arena is full. */
@@ -75,15 +89,20 @@ bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch);
 
 /* ---- added.c --------------------------------------------------------------------------------- */
 
-#define ADDED_LENGTH_MAX 256                /* bytes: so many steps a byte does looking take */
+#define ADDED_LENGTH_MAX 256 /* bytes: so many steps a byte does looking take */
 
-typedef struct TrieNode { uint32_t child, sibling; int32_t id; uint8_t byte; } TrieNode;
-typedef struct Trie {                       /* node 0 is the root; as a link, 0 is none */
-    TrieNode *nodes; int64_t n, cap;
-    bool first[256];                        /* some token begins with this byte */
+typedef struct TrieNode {
+    uint32_t child, sibling;
+    int32_t id;
+    uint8_t byte;
+} TrieNode;
+typedef struct Trie { /* node 0 is the root; as a link, 0 is none */
+    TrieNode *nodes;
+    int64_t n, cap;
+    bool first[256]; /* some token begins with this byte */
 } Trie;
 
-bool trie_init(Trie *t, Arena *a, int64_t bytes);  /* room for contents of so many bytes together */
+bool trie_init(Trie *t, Arena *a, int64_t bytes); /* room for contents of so many bytes together */
 void trie_put(Trie *t, Str content, int32_t id);  /* the first of two equal ones counts */
 /* The leftmost, and there longest, added token at or after `from`. */
 bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len, int32_t *id);
@@ -92,21 +111,26 @@ bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len,
 
 /* What becomes of the pieces that a pattern cuts a text into, matches and what is between them. */
 typedef enum CutBehavior {
-    CUT_ISOLATED, CUT_REMOVED, CUT_CONTIGUOUS, CUT_MERGED_PREVIOUS, CUT_MERGED_NEXT, CUT_N
+    CUT_ISOLATED,
+    CUT_REMOVED,
+    CUT_CONTIGUOUS,
+    CUT_MERGED_PREVIOUS,
+    CUT_MERGED_NEXT,
+    CUT_N
 } CutBehavior;
 
 typedef struct Stage {
-    pcre2_code *code;                       /* NULL: nothing is split here */
+    pcre2_code *code; /* NULL: nothing is split here */
     CutBehavior behavior;
-    bool literal;                           /* the pattern is text, not an expression */
-    bool invert;                            /* matches and gaps change places */
-    bool prefix_space;                      /* a piece without a space in front gets one first */
-    const char *where;                      /* for messages: "pre_tokenizer[1]" */
+    bool literal;      /* the pattern is text, not an expression */
+    bool invert;       /* matches and gaps change places */
+    bool prefix_space; /* a piece without a space in front gets one first */
+    const char *where; /* for messages: "pre_tokenizer[1]" */
 } Stage;
-#define STAGES_MAX 16
+#define STAGES_MAX  16
 #define PATTERN_MAX 4096
 
-#define PATTERN_GPT2 \
+#define PATTERN_GPT2                                                                               \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* Adds a stage. `pattern` is in Oniguruma's language, as in tokenizer.json; p NULL: none. What does
@@ -124,7 +148,7 @@ typedef struct Cutter {
     Err *err;
 } Cutter;
 bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) CHECKED;
-bool cutter_cut(Cutter *c, Str text) CHECKED;  /* text: valid UTF-8 */
+bool cutter_cut(Cutter *c, Str text) CHECKED; /* text: valid UTF-8 */
 
 /* ---- nfc.c ----------------------------------------------------------------------------------- */
 
@@ -135,14 +159,15 @@ bool nfc(Str *out, Str text, Arena *scratch, Err *err) CHECKED;
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 struct Tokenizer {
-    const char *name;                       /* in messages */
+    const char *name; /* in messages */
     Vocab vocab;
-    int32_t byte_id[256];                   /* the token of one byte; -1: none */
+    int32_t byte_id[256]; /* the token of one byte; -1: none */
     Merges merges;
-    Trie raw, normal;                       /* added tokens looked for before and after nfc */
+    Trie raw, normal; /* added tokens looked for before and after nfc */
     bool nfc;
-    Stage stages[STAGES_MAX]; int n_stages;
-    pcre2_general_context *memory;          /* PCRE2 takes its memory from the tokenizer's arena */
+    Stage stages[STAGES_MAX];
+    int n_stages;
+    pcre2_general_context *memory; /* PCRE2 takes its memory from the tokenizer's arena */
 };
 
 /* Makes an empty tokenizer, and finds its single bytes after the vocabulary is there. */

@@ -22,7 +22,7 @@ static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop
     const Recipe *r = t->recipe;
     const bool last = t->step >= r->optim.steps;
     if ((last || due(t->step, r->log.every)) && !metrics_step(t, s, seconds, err)) return false;
-    if (t->checker && (last || due(t->step, r->eval.every)) && !validate(t, err)) return false;
+    if (t->valid_loader && (last || due(t->step, r->eval.every)) && !validate(t, err)) return false;
     return !(last || due(t->step, r->checkpoint.every) || stop) || trainer_save(t, err);
 }
 
@@ -83,15 +83,15 @@ static bool run(Trainer *t, Err *err) {
         log_at(LOG_INFO,
                "step %lld of %lld is done; the model is in %s. It speaks with\n"
                "       lisao run %s --raw --prompt \"The \" --max-tokens 60",
-               (long long)t->step, (long long)t->recipe->optim.steps,
-               t->recipe->checkpoint.folder, t->recipe->checkpoint.folder);
+               (long long)t->step, (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder,
+               t->recipe->checkpoint.folder);
     return ok;
 }
 
-bool train_run(const Recipe *r, int64_t lanes, Err *err) {
+bool train_run(const Recipe *r, int64_t threads, Err *err) {
     Trainer *t;
     os_catch_interrupt();
-    if (!trainer_open(&t, r, lanes, err)) return false;
+    if (!trainer_open(&t, r, threads, err)) return false;
     const char *folder = r->checkpoint.folder;
     const int lock = os_mkdir(folder, err) ? os_lock(folder, err) : -1;
     const bool ok = lock >= 0 && run(t, err);

@@ -20,16 +20,16 @@ double rate_at(const Recipe *r, int64_t step) {
     return low + (lr - low) * 0.5 * (1 + cos);
 }
 
-double grad_norm(Lane l, const Model *m, double *square) {
-    /* A tensor's sum has one order, so tensors, not their elements, are split over the lanes. */
-    for (int64_t i = l.i; i < m->n_params; i += l.n) {
+double grad_norm(Thread th, const Model *m, double *square) {
+    /* A tensor's sum has one order, so tensors, not their elements, are split over the threads. */
+    for (int64_t i = th.i; i < m->n_params; i += th.n) {
         const Param *p = &m->param[i];
         square[i] = p->frozen ? 0 : tree_sq_f64(p->grad, p->count);
     }
-    lane_sync(l);
+    thread_sync(th);
     double sum = 0;
     for (int64_t i = 0; i < m->n_params; i++) sum += square[i];
-    lane_sync(l); /* square may be written again */
+    thread_sync(th); /* square may be written again */
     return sqrt(sum);
 }
 
@@ -40,13 +40,13 @@ static float correction(float b, int64_t step) {
     return (float)(1 - power);
 }
 
-static void scale_gradient(Lane l, Param *p, float scale) {
-    Range r = lane_range(l, p->count);
+static void scale_gradient(Thread th, Param *p, float scale) {
+    Range r = thread_range(th, p->count);
     for (int64_t i = r.lo; i < r.hi; i++) p->grad[i] *= scale;
-    lane_sync(l);
+    thread_sync(th);
 }
 
-void optim_step(Lane l, Model *m, const Recipe *r, int64_t step, float scale) {
+void optim_step(Thread th, Model *m, const Recipe *r, int64_t step, float scale) {
     AdamW o = {.lr = (float)rate_at(r, step),
                .b1 = (float)r->optim.betas[0],
                .b2 = (float)r->optim.betas[1],
@@ -57,7 +57,7 @@ void optim_step(Lane l, Model *m, const Recipe *r, int64_t step, float scale) {
         Param *p = &m->param[i];
         if (p->frozen) continue;
         o.wd = p->decay ? (float)r->optim.weight_decay : 0;
-        if (scale != 1) scale_gradient(l, p, scale);
-        adamw(l, p->master, p->grad, p->m, p->v, p->count, &o);
+        if (scale != 1) scale_gradient(th, p, scale);
+        adamw(th, p->master, p->grad, p->m, p->v, p->count, &o);
     }
 }

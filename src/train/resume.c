@@ -61,9 +61,8 @@ static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
     Arena *a = t->scratch;
     Tensor *moment = PUSH(a, Tensor, 2 * t->model->n_params);
     const int64_t n = moment_tensors(moment, a, t->model);
-    return model_save(t->model, a, w, err) && ckpt_put_json(w, "tokenizer.json", t->words.json, err)
-           && (!t->words.config.n
-               || ckpt_put_json(w, "tokenizer_config.json", t->words.config, err))
+    return model_save(t->model, a, w, err) && ckpt_put_json(w, "tokenizer.json", t->text.json, err)
+           && (!t->text.config.n || ckpt_put_json(w, "tokenizer_config.json", t->text.config, err))
            && ckpt_put_tensors(w, "optimizer.safetensors", moment, n, err)
            && ckpt_put_json(w, "state.json", state_text(a, t), err);
 }

@@ -14,7 +14,7 @@ static bool read_beside(Str *out, Arena *a, const char *folder, const char *name
     return !os_exists(path.p) || os_read(a, out, path.p, TOKENIZER_BYTES, err);
 }
 
-static bool end_token(Words *w, const Recipe *r, Err *err) {
+static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
     const char *name = r->data.end[0] ? r->data.end : r->data.separator;
     w->end = token_named(w->tok, str_of(name));
     return w->end >= 0
@@ -24,7 +24,7 @@ static bool end_token(Words *w, const Recipe *r, Err *err) {
                       r->tokenizer, name);
 }
 
-bool words_open(Words *w, Arena *a, const Recipe *r, Err *err) {
+bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
     const bool folder = os_is_dir(r->tokenizer);
     Str path = str_fmt(a, folder ? "%s/tokenizer.json" : "%s", r->tokenizer);
     if (!os_read(a, &w->json, path.p, TOKENIZER_BYTES, err)
@@ -53,9 +53,9 @@ static bool shards_open(Trainer *t, Err *err) {
     ShardSpec spec = {.text = r->data.train,
                       .separator = r->data.separator,
                       .folder = cache_folder(t->arena, r),
-                      .tok = t->words.tok,
-                      .tok_id = t->words.id,
-                      .end = t->words.end};
+                      .tok = t->text.tok,
+                      .tok_id = t->text.id,
+                      .end = t->text.end};
     if (!shard_open(&t->train, t->arena, &spec, t->team, err)) return false;
     spec.text = r->data.valid;
     return !spec.text[0] || shard_open(&t->valid, t->arena, &spec, t->team, err);
@@ -77,10 +77,10 @@ static bool masters_fit(const Config *c, Err *err) {
 static bool fresh_model(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     Config c;
-    const int64_t V = r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->words.tok);
+    const int64_t V = r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->text.tok);
     Str json = str_fmt(t->arena,
                        "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
-                       STRF(r->model.json), (long long)V, r->model.family, (int)t->words.end);
+                       STRF(r->model.json), (long long)V, r->model.family, (int)t->text.end);
     if (!config_parse(&c, json, r->path, err) || !masters_fit(&c, err)) return false;
     model_init(&t->model, t->model_arena, &c, r->model.initializer_range, r->seed);
     return true;
@@ -88,8 +88,7 @@ static bool fresh_model(Trainer *t, Err *err) {
 
 /* The weights of the checkpoint, or of init_from, become masters. */
 static bool stored_model(Trainer *t, Err *err) {
-    if (!model_open(&t->model, t->model_arena, t->store, err)
-        || !masters_fit(&t->model->cfg, err))
+    if (!model_open(&t->model, t->model_arena, t->store, err) || !masters_fit(&t->model->cfg, err))
         return false;
     model_train(t->model, t->model_arena);
     return true;
@@ -101,11 +100,11 @@ static bool model_start(Trainer *t, bool resumed, Err *err) {
         return false;
     if (t->store ? !stored_model(t, err) : !fresh_model(t, err)) return false;
     const Config *c = &t->model->cfg;
-    return c->V >= tokenizer_size(t->words.tok)
+    return c->V >= tokenizer_size(t->text.tok)
            || err_set(
                err, ERR_USAGE,
                "the model has %lld tokens and %s has %lld: set model.vocab_size to that at least",
-               (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->words.tok));
+               (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->text.tok));
 }
 
 /* ---- rows, plan and work memory -------------------------------------------------------------- */
@@ -114,7 +113,7 @@ static bool loaders_new(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     return loader_new(&t->loader, t->arena, &t->train, r->batch.sequence, true, t->start, err)
            && (!t->valid.tokens
-               || loader_new(&t->checker, t->arena, &t->valid, r->batch.sequence, false,
+               || loader_new(&t->valid_loader, t->arena, &t->valid, r->batch.sequence, false,
                              (LoaderState){0}, err));
 }
 
@@ -154,7 +153,7 @@ static bool plan_start(Trainer *t, Err *err) {
 
 static bool trainer_build(Trainer *t, Err *err) {
     bool resumed;
-    if (!words_open(&t->words, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
+    if (!text_setup_open(&t->text, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
         return false;
     if (!shards_open(t, err)) return false;
     t->start = (LoaderState){.seed = t->recipe->seed};
@@ -164,14 +163,14 @@ static bool trainer_build(Trainer *t, Err *err) {
     return plan_start(t, err) && (!resumed || resume_moments(t, err));
 }
 
-bool trainer_open(Trainer **out, const Recipe *r, int64_t lanes, Err *err) {
+bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
     Arena *a = arena_open("training", RUN_BYTES);
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
                    .arena = a,
                    .model_arena = arena_open("model", RUN_BYTES),
                    .scratch = arena_open("checkpoints", SCRATCH_BYTES),
-                   .team = team_open(lanes ? lanes : MIN(os_cpus(), 64))};
+                   .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
     if (trainer_build(t, err)) return *out = t, true;
     trainer_close(t);
     return false;
@@ -183,7 +182,7 @@ void trainer_close(Trainer *t) {
     shard_close(&t->train);
     shard_close(&t->valid);
     if (t->store) store_close(t->store);
-    tokenizer_close(t->words.tok);
+    tokenizer_close(t->text.tok);
     arena_close(t->scratch);
     arena_close(t->model_arena);
     arena_close(t->arena); /* t itself lies in it */

@@ -1,15 +1,15 @@
 /* step.c -- one optimiser step, and the loss on held-out text: the trainer's straight line.
  *
- * Invariants: all lanes run the same line; what one lane writes for all (spans, sums) lies between
- * two syncs. Rows are drawn before the lanes start, so the number of targets, by which the mean
- * divides, is known to the first micro-batch. */
+ * Invariants: all threads run the same line; what one thread writes for all (spans, sums) lies
+ * between two syncs. Rows are drawn before the threads start, so the number of targets, by which
+ * the mean divides, is known to the first micro-batch. */
 #include "dist/dist.h"
 #include "train/trainer.h"
 
 #include <math.h>
 
-static void batch_begin(Lane l, Trainer *t, const Packed *b) {
-    if (l.i == 0) {
+static void batch_begin(Thread th, Trainer *t, const Packed *b) {
+    if (th.i == 0) {
         for (int64_t i = 0; i < b->n_pieces; i++)
             t->span[i] = (Span){.row = b->at[i], .n = b->len[i], .seq = i};
         t->batch = (Batch){.n = b->n,
@@ -20,24 +20,24 @@ static void batch_begin(Lane l, Trainer *t, const Packed *b) {
                            .n_want = b->n};
         t->out = (Out){.logits = t->logits};
     }
-    lane_sync(l);
-    plan_pages(l, t->plan, t->span, b->n_pieces);
+    thread_sync(th);
+    plan_pages(th, t->plan, t->span, b->n_pieces);
 }
 
-static void micro_batch(Lane l, Trainer *t, const Packed *b) {
+static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
     const int64_t V = t->model->cfg.V;
-    batch_begin(l, t, b);
-    model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
-    lane_sync(l);     /* lane 0 writes out.nan */
+    batch_begin(th, t, b);
+    model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
+    thread_sync(th);  /* thread 0 writes out.nan */
     if (t->out.nan) { /* a router met NaN: the step is void */
-        if (l.i == 0) t->stats.loss = NAN;
-        lane_sync(l); /* the next batch_begin sets out anew */
+        if (th.i == 0) t->stats.loss = NAN;
+        thread_sync(th); /* the next batch_begin sets out anew */
         return;
     }
-    loss_back(l, t->logprob, t->logits, b->target, scale, b->n, V);
-    if (l.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
-    model_back(l, t->plan, &t->batch, t->logits, plan_acts(t->plan));
+    loss_back(th, t->logprob, t->logits, b->target, scale, b->n, V);
+    if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
+    model_back(th, t->plan, &t->batch, t->logits, plan_acts(t->plan));
 }
 
 static float clip_scale(const Recipe *r, double norm) {
@@ -46,27 +46,27 @@ static float clip_scale(const Recipe *r, double norm) {
 }
 
 /* Gradients and loss of all ranks, summed in the order of the ranks; one rank has them already. */
-static void ranks_join(Lane l, Trainer *t) {
-    if (l.i == 0) {
+static void ranks_join(Thread th, Trainer *t) {
+    if (th.i == 0) {
         for (int64_t i = 0; i < t->model->n_params; i++) {
             const Param *p = &t->model->param[i];
             if (!p->frozen) dist_all_reduce(p->grad, p->count);
         }
         dist_all_reduce_f64(&t->stats.loss, 1);
     }
-    lane_sync(l);
+    thread_sync(th);
 }
 
-static void step_lanes(Lane l, void *arg) {
+static void step_threads(Thread th, void *arg) {
     Trainer *t = arg;
-    model_zero_grad(l, t->model);
-    for (int64_t i = 0; i < t->n_micro; i++) micro_batch(l, t, &t->micro[i]);
-    ranks_join(l, t);
-    const double norm = grad_norm(l, t->model, t->square);
-    if (l.i == 0) t->stats.grad_norm = norm;
+    model_zero_grad(th, t->model);
+    for (int64_t i = 0; i < t->n_micro; i++) micro_batch(th, t, &t->micro[i]);
+    ranks_join(th, t);
+    const double norm = grad_norm(th, t->model, t->square);
+    if (th.i == 0) t->stats.grad_norm = norm;
     if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
-    optim_step(l, t->model, t->recipe, t->stats.step, clip_scale(t->recipe, norm));
-    plan_repack(l, t->plan);
+    optim_step(th, t->model, t->recipe, t->stats.step, clip_scale(t->recipe, norm));
+    plan_repack(th, t->plan);
 }
 
 /* The step is void; says where the number that is not finite was found first. */
@@ -91,7 +91,7 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     double targets = (double)t->stats.targets;
     dist_all_reduce_f64(&targets, 1);
     t->stats.targets = (int64_t)targets;
-    team_run(t->team, step_lanes, t);
+    team_run(t->team, step_threads, t);
     t->stats.loss /= (double)t->stats.targets;
     if (!isfinite(t->stats.loss) || !isfinite(t->stats.grad_norm)) return step_failed(t, err);
     t->step++;
@@ -102,27 +102,27 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
 
 /* ---- held-out text --------------------------------------------------------------------------- */
 
-static void check_lanes(Lane l, void *arg) {
+static void check_threads(Thread th, void *arg) {
     Trainer *t = arg;
     const Packed *b = &t->micro[0];
-    batch_begin(l, t, b);
-    model_forward(l, t->plan, &t->batch, &t->out, plan_acts(t->plan));
-    token_logprobs(l, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
+    batch_begin(th, t, b);
+    model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
+    token_logprobs(th, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
 }
 
 bool trainer_eval(Trainer *t, double *loss, Err *err) {
     const Recipe *r = t->recipe;
-    if (!t->checker)
+    if (!t->valid_loader)
         return err_set(err, ERR_USAGE, "%s: data.valid names no text to validate on", r->path);
     const int64_t most = r->eval.tokens ? r->eval.tokens : INT64_MAX,
                   step = r->batch.micro / r->batch.sequence;
     int64_t targets = 0;
     double sum = 0;
-    loader_rewind(t->checker);
-    for (int64_t left = loader_rows(t->checker); left > 0 && targets < most; left -= step) {
+    loader_rewind(t->valid_loader);
+    for (int64_t left = loader_rows(t->valid_loader); left > 0 && targets < most; left -= step) {
         Packed *b = &t->micro[0];
-        loader_next(t->checker, b, MIN(left, step));
-        team_run(t->team, check_lanes, t);
+        loader_next(t->valid_loader, b, MIN(left, step));
+        team_run(t->team, check_threads, t);
         sum -= tree_f64(t->logprob, b->n);
         targets += b->n;
     }

@@ -1,14 +1,14 @@
-/* train.h -- the door of train/: recipe, loss, optimiser, loop, checkpoint and resume.
+/* train.h -- the public header of train/: recipe, loss, optimiser, loop, checkpoint and resume.
  *
  * Promises: weights after n steps are the same bits for a recipe, its text and its tokenizer,
- * whatever the number of lanes, the CPU, and however often the run was killed and resumed. The
+ * whatever the number of threads, the CPU, and however often the run was killed and resumed. The
  * forward is the engine's: log-probabilities computed here and in infer/ are the same bits.
  * Whatever happens, checkpoint.folder opens as the last checkpoint that was finished.
  * Ownership: a Recipe lives in the arena it was read into. A Trainer owns its arenas, its team, the
  * mapped shards and the model, all given back by trainer_close; the Recipe must outlive it. Nothing
  * is allocated in a step after the first (checkpoints and messages use an arena of their own that
  * is emptied again).
- * Threads: functions with a Lane run on every lane of a team; the others on one thread, the one
+ * Threads: functions with a Thread run on every thread of a team; the others on one thread, the one
  * that opened the trainer. Only one process trains in a checkpoint folder.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
@@ -27,40 +27,47 @@
  * named. Keys of model.* are those of Hugging Face's config.json and go through the same reader.
  * docs/training.md explains all of them. */
 typedef struct Recipe {
-    const char *path;               /* the file, for messages */
+    const char *path; /* the file, for messages */
     struct {
-        const char *family;         /* llama, deepseek_v2, deepseek_v3; "" with init_from */
-        int64_t vocab_size;         /* 0: the tokenizer's */
-        double initializer_range;   /* standard deviation of fresh matrices */
-        Str json;                   /* the section as members of a config.json */
+        const char *family;       /* llama, deepseek_v2, deepseek_v3; "" with init_from */
+        int64_t vocab_size;       /* 0: the tokenizer's */
+        double initializer_range; /* standard deviation of fresh matrices */
+        Str json;                 /* the section as members of a config.json */
     } model;
-    const char *init_from;          /* start from the weights of this folder or file; "": fresh */
-    const char *tokenizer;          /* a tokenizer.json, or the folder it lies in; goes along into
+    const char *init_from; /* start from the weights of this folder or file; "": fresh */
+    const char *tokenizer; /* a tokenizer.json, or the folder it lies in; goes along into
                                      * checkpoints */
     struct {
-        const char *train, *valid;  /* text files; valid may be "" */
-        const char *separator;      /* the line between documents */
-        const char *end;            /* the token behind a document; "": separator's */
-        const char *cache;          /* folder of token shards; "": under $XDG_CACHE_HOME */
+        const char *train, *valid; /* text files; valid may be "" */
+        const char *separator;     /* the line between documents */
+        const char *end;           /* the token behind a document; "": separator's */
+        const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
-        int64_t sequence;           /* places in a row */
-        int64_t tokens;             /* places in a step: a multiple of micro */
-        int64_t micro;              /* places in one forward: a multiple of sequence */
+        int64_t sequence; /* places in a row */
+        int64_t tokens;   /* places in a step: a multiple of micro */
+        int64_t micro;    /* places in one forward: a multiple of sequence */
     } batch;
     struct {
-        double lr, lr_min;          /* peak; where a cosine ends */
+        double lr, lr_min; /* peak; where a cosine ends */
         double betas[2], eps, weight_decay;
-        double clip;                /* norm above which gradients are scaled down; 0: never */
+        double clip; /* norm above which gradients are scaled down; 0: never */
         int64_t warmup, steps;
-        const char *schedule;       /* constant, cosine */
+        const char *schedule; /* constant, cosine */
     } optim;
-    Act act;                        /* f32, a16 */
+    Act act; /* f32, a16 */
     uint64_t seed;
-    struct { const char *folder; int64_t every, keep; } checkpoint;
-    struct { int64_t every, tokens; } eval;     /* every 0: at the end only; tokens 0: all */
-    struct { int64_t every; } log;              /* steps a line of <folder>/metrics.jsonl */
-    Str *text;                      /* private: every key's value, as recipe_print writes it */
+    struct {
+        const char *folder;
+        int64_t every, keep;
+    } checkpoint;
+    struct {
+        int64_t every, tokens;
+    } eval; /* every 0: at the end only; tokens 0: all */
+    struct {
+        int64_t every;
+    } log;     /* steps a line of <folder>/metrics.jsonl */
+    Str *text; /* private: every key's value, as recipe_print writes it */
 } Recipe;
 
 /* Reads the file, then each "key=value" of `set`, which wins. */
@@ -72,24 +79,24 @@ void recipe_print(const Recipe *r, Buf *out);
 /* ---- training -------------------------------------------------------------------------------- */
 
 /* All of it, as `lisao train` does it: opens or resumes, prints the plan, trains to optim.steps
- * with live loss, tokens/s and ETA on stderr, logs, validates, checkpoints. lanes 0: as many as
+ * with live loss, tokens/s and ETA on stderr, logs, validates, checkpoints. threads 0: as many as
  * there are CPUs. kern_init comes first. Ctrl-C (os_catch_interrupt is called here) ends the step,
  * writes a checkpoint and returns false with ERR_INTERRUPTED, whose message says how to go on. */
-bool train_run(const Recipe *r, int64_t lanes, Err *err) CHECKED;
+bool train_run(const Recipe *r, int64_t threads, Err *err) CHECKED;
 
 typedef struct Trainer Trainer;
 typedef struct StepStats {
-    int64_t step;                   /* 1 for the first */
-    int64_t targets;                /* tokens that were predicted in it */
-    double loss;                    /* mean, natural log, before the step */
-    double grad_norm, lr;           /* norm before clipping */
+    int64_t step;         /* 1 for the first */
+    int64_t targets;      /* tokens that were predicted in it */
+    double loss;          /* mean, natural log, before the step */
+    double grad_norm, lr; /* norm before clipping */
 } StepStats;
 
 /* Builds everything a run needs. When checkpoint.folder has a checkpoint the run goes on from the
  * newest; what of the recipe, the text or the tokenizer does not fit to it is named, and nothing is
  * touched. */
-bool trainer_open(Trainer **t, const Recipe *r, int64_t lanes, Err *err) CHECKED;
-void trainer_close(Trainer *t);     /* NULL is fine */
+bool trainer_open(Trainer **t, const Recipe *r, int64_t threads, Err *err) CHECKED;
+void trainer_close(Trainer *t); /* NULL is fine */
 /* One optimiser step. A loss or gradient that is not finite is an error naming step and tensor;
  * weights are then as before the step. */
 bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
@@ -99,18 +106,18 @@ bool trainer_eval(Trainer *t, double *loss, Err *err) CHECKED;
 /* Writes the checkpoint of the step just done: weights, config.json, tokenizer.json, moments and
  * state.json. */
 bool trainer_save(Trainer *t, Err *err) CHECKED;
-int64_t trainer_steps(const Trainer *t);        /* steps done, those before a resume included */
+int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
 
 /* ---- loss (also what a rollout is held against) ---------------------------------------------- */
 
 /* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]), the sampler's formula; (n, V). */
-void token_logprobs(Lane l, float *logprob, const float *logits, const int32_t *target, int64_t n,
-                    int64_t V);
+void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,
+                    int64_t n, int64_t V);
 /* logits become, in place, their gradients of scale * sum of -log p(target); logprob as above. */
-void loss_back(Lane l, float *logprob, float *logits, const int32_t *target, float scale, int64_t n,
-               int64_t V);
+void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, float scale,
+               int64_t n, int64_t V);
 
 /* ---- optimiser ------------------------------------------------------------------------------- */
 
@@ -118,8 +125,8 @@ void loss_back(Lane l, float *logprob, float *logits, const int32_t *target, flo
  * cosine down to lr_min. */
 double rate_at(const Recipe *r, int64_t step);
 /* sqrt of the sum of squares of all gradients (frozen tensors have none), the same for any number
- * of lanes. square (m->n_params) is shared by the lanes and receives each tensor's sum. */
-double grad_norm(Lane l, const Model *m, double *square);
+ * of threads. square (m->n_params) is shared by the threads and receives each tensor's sum. */
+double grad_norm(Thread th, const Model *m, double *square);
 /* AdamW step number `step` on every tensor; gradients are multiplied by `scale` first. Decay on
  * matrices only. */
-void optim_step(Lane l, Model *m, const Recipe *r, int64_t step, float scale);
+void optim_step(Thread th, Model *m, const Recipe *r, int64_t step, float scale);

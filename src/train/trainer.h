@@ -6,12 +6,12 @@
 #include "train/recipe.h"
 
 /* The tokenizer and the files that travel with every checkpoint. */
-typedef struct Words {
+typedef struct TextSetup {
     Tokenizer *tok;
     Str json, config; /* bytes of tokenizer.json; of tokenizer_config.json, or empty */
     char id[65];      /* SHA-256 of json */
     int32_t end;      /* the token behind each document */
-} Words;
+} TextSetup;
 
 struct Trainer {
     const Recipe *recipe;
@@ -19,14 +19,14 @@ struct Trainer {
     Arena *model_arena; /* model, plan, logits */
     Arena *scratch;     /* emptied after each use */
     Team *team;
-    Words words;
+    TextSetup text;
     Shard train, valid; /* valid.tokens 0: none */
     Store *store;       /* where the first weights come from; NULL: fresh */
     Model *model;
     Plan *plan;
-    Loader *loader, *checker; /* of train; of valid */
-    LoaderState start;        /* of the loader when the run was opened */
-    Str bits;                 /* the plan's, as a checkpoint has them */
+    Loader *loader, *valid_loader; /* of train; of valid */
+    LoaderState start;             /* of the loader when the run was opened */
+    Str bits;                      /* the plan's, as a checkpoint has them */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;
@@ -36,11 +36,11 @@ struct Trainer {
     float *logits, *logprob; /* (N, V), (N) */
     double *square;          /* (n_params) */
     Batch batch;
-    Out out; /* of the micro-batch under way, for all lanes */
+    Out out; /* of the micro-batch under way, for all threads */
 
     int64_t step, saved; /* steps done; step of the newest checkpoint */
     int64_t targets;     /* tokens predicted so far in the run */
-    StepStats stats;     /* of the step under way, written by lane 0 */
+    StepStats stats;     /* of the step under way, written by thread 0 */
 };
 
 /* resume.c: the newest checkpoint of the folder, when there is one. State first (step, start,

@@ -68,11 +68,11 @@ static void test_full(void **state) {
     assert_null(arena_try(a, 9000));
     assert_null(arena_try(a, -1));
     assert_null(arena_try(a, INT64_MAX));
-    assert_non_null(arena_try(a, 100));         /* a refusal changes nothing */
+    assert_non_null(arena_try(a, 100)); /* a refusal changes nothing */
     arena_close(a);
 }
 
-#if !ASAN                  /* its shadow is not free */
+#if !ASAN /* its shadow is not free */
 /* A large reservation costs nothing until it is touched. */
 static void test_lazy(void **state) {
     (void)state;

@@ -35,7 +35,7 @@ static void test_sha256(void **state) {
 }
 
 /* A second Philox, written from the paper's description with 128 bits of counter: held against the
- * vectors that its authors publish, then the door against it. */
+ * vectors that its authors publish, then the public header against it. */
 static void philox_twin(uint32_t c[4], uint32_t k0, uint32_t k1) {
     for (int i = 0; i < 10; i++) {
         uint64_t left = (uint64_t)0xD2511F53 * c[0], right = (uint64_t)0xCD9E8D57 * c[2];
@@ -101,7 +101,8 @@ static void test_bf16(void **state) {
             continue;
         }
         uint16_t down = (uint16_t)(u >> 16), up = (uint16_t)(down + 1), want;
-        if (((u >> 23) & 255) == 0) want = down & 0x8000;       /* DAZ */
+        if (((u >> 23) & 255) == 0)
+            want = down & 0x8000; /* DAZ */
         else {
             double below = (double)f32_of_bf16(down), above = (double)f32_of_bf16(up);
             if (isinf(above) && !isinf(below)) above = copysign(ldexp(1, 128), below);

@@ -23,14 +23,14 @@ static void progress(void *arg) {
     Progress p;
     (void)arg;
     progress_start(&p, "train", "step", 200);
-    progress_at(&p, 1, NULL);                   /* under a second: nothing */
+    progress_at(&p, 1, NULL); /* under a second: nothing */
     progress_end(&p);
     p.start -= 5;
-    progress_at(&p, 40, NULL);                  /* 10 s are not over: nothing */
+    progress_at(&p, 40, NULL); /* 10 s are not over: nothing */
     p.start -= 15;
     p.shown -= 20;
     progress_at(&p, 50, "loss 3.21");
-    progress_at(&p, 60, NULL);                  /* the next line has time */
+    progress_at(&p, 60, NULL); /* the next line has time */
     p.done = 200;
     progress_end(&p);
     progress_end(&p);
@@ -41,7 +41,7 @@ static void test_lines(void **state) {
     char said[1000];
     assert_int_equal(child(progress, NULL, said, sizeof said), 0);
     const char *first = "lisao: train  25% 50 of 200 step, 2.50 step/s, ETA 1:00, loss 3.21\n";
-    const char *last = "lisao: train 100% 200 of 200 step, 10.0";   /* 10.0 or 10.00 step/s */
+    const char *last = "lisao: train 100% 200 of 200 step, 10.0"; /* 10.0 or 10.00 step/s */
     if (strncmp(said, first, strlen(first))) fail_msg("%s", said);
     if (strncmp(said + strlen(first), last, strlen(last))) fail_msg("%s", said);
     assert_int_equal(said[strlen(said) - 1], '\n');

@@ -6,7 +6,9 @@
 #include <jansson.h>
 #include <math.h>
 
-typedef struct Worst { double ulp, at; } Worst;
+typedef struct Worst {
+    double ulp, at;
+} Worst;
 
 /* |got - want| in ulps of a format with `bits` of mantissa. */
 static void worst_take(Worst *w, double at, double got, long double want, int bits) {
@@ -28,9 +30,12 @@ static void test_exp_f32(void **state) {
     for (uint32_t sign = 0; sign < 2; sign++)
         for (uint32_t u = 0; u <= 0x7f800000u - step; u += step) {
             float x = f32_of_bits(u | sign << 31), y = exp_f32(x);
-            if (x < -87 || x > 88.37f) assert_true(y == (sign ? 0 : INFINITY));
-            else if (fabsf(x) < 0x1p-30f) assert_true(y == 1);
-            else worst_take(&w, (double)x, (double)y, (long double)exp((double)x), 24);
+            if (x < -87 || x > 88.37f)
+                assert_true(y == (sign ? 0 : INFINITY));
+            else if (fabsf(x) < 0x1p-30f)
+                assert_true(y == 1);
+            else
+                worst_take(&w, (double)x, (double)y, (long double)exp((double)x), 24);
         }
     worst_check("exp_f32", w, 0.9);
     assert_true(exp_f32(0.0f) == 1 && exp_f32(-0.0f) == 1);
@@ -83,7 +88,7 @@ static void test_log_f64(void **state) {
     }
     for (double x = 0.5; x < 1.999; x += 0x1.001p-18)
         worst_take(&w, x, log_f64(x), logl((long double)x), 53);
-    for (int i = 1; i < 60; i++)                                /* close to the zero of log */
+    for (int i = 1; i < 60; i++) /* close to the zero of log */
         for (int s = -1; s <= 1; s += 2) {
             double x = 1 + s * ldexp(1.3, -i);
             if (x > 0 && x != 1) worst_take(&w, x, log_f64(x), logl((long double)x), 53);
@@ -113,7 +118,7 @@ static void test_sincos(void **state) {
                    : i % 3 == 1 ? draw(i, -8, 8)
                                 : draw(i, -2e5, 2e5);
         if (i % 7 == 0) x = rint(x);
-        if (i % 11 == 0) x = rint(x) * 1.5707963267948966;      /* next to the zeros */
+        if (i % 11 == 0) x = rint(x) * 1.5707963267948966; /* next to the zeros */
         if (fabs(x) >= 0x1p30) continue;
         double s, c;
         sincos_f64(x, &s, &c);
@@ -140,12 +145,14 @@ static void test_sincos_range(void **state) {
     assert_aborts(sincos_too_far, NULL, "CHECK(fabs(x) < 0x1p30)");
 }
 
-/* ---- rope: the tables of rope.json ---------------------------------------------------------- */
+/* ---- rope: the tables of rope.json ----------------------------------------------------------- */
 
 static json_t *rope_tables(Arena *a) {
     const char *own = "tests/golden/numbers/rope.json", *shared = os_env("LISAO_SHARED");
-    const char *path = os_exists(own) ? own
-                     : str_fmt(a, "%s/oracles/numbers/rope.json", shared ? shared : "../shared").p;
+    const char *path =
+        os_exists(own)
+            ? own
+            : str_fmt(a, "%s/oracles/numbers/rope.json", shared ? shared : "../shared").p;
     return os_exists(path) ? json_load_file(path, 0, NULL) : NULL;
 }
 

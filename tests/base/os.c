@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef struct Place { Arena *a; const char *folder, *file; } Place;
+typedef struct Place {
+    Arena *a;
+    const char *folder, *file;
+} Place;
 
 static int place_open(void **state) {
     static Place p;
@@ -48,7 +51,7 @@ static void assert_content(Place *p, const char *path, const char *want) {
     Err err = {0};
     if (!os_read(p->a, &s, path, 1 << 20, &err)) fail_msg("%s", err.msg);
     assert_int_equal(s.n, strlen(want));
-    assert_memory_equal(s.p, want, s.n + 1);    /* the NUL too */
+    assert_memory_equal(s.p, want, s.n + 1); /* the NUL too */
 }
 
 static void test_write_read(void **state) {
@@ -123,7 +126,7 @@ static void test_write_faults(void **state) {
         assert_int_equal(entries(p), 1);
         if (fine) {
             assert_content(p, p->file, "new");
-            assert_int_equal(n, 6);             /* two writes, fsync, rename, fsync of the folder */
+            assert_int_equal(n, 6); /* two writes, fsync, rename, fsync of the folder */
             return;
         }
         assert_int_equal(err.code, ERR_IO);
@@ -137,7 +140,7 @@ static void test_read_faults(void **state) {
     Err err = {0};
     Str s;
     assert_true(write_file(p->a, p->file, "text", 4, &err));
-    for (int64_t n = 1; n <= 2; n++) {          /* the read, and the one that finds the end */
+    for (int64_t n = 1; n <= 2; n++) { /* the read, and the one that finds the end */
         Err e = {0};
         os_fail_after(n);
         assert_false(os_read(p->a, &s, p->file, 100, &e));
@@ -175,8 +178,10 @@ static void test_stdin(void **state) {
         dup2(pipes[0], 0);
         bool fine = os_read_stdin(p->a, &s, 20000, &err);
         assert_int_equal(fine, n <= 20000);
-        if (fine) assert_true(s.n == n && s.p[n] == 0);
-        else assert_int_equal(err.code, ERR_LIMIT);
+        if (fine)
+            assert_true(s.n == n && s.p[n] == 0);
+        else
+            assert_int_equal(err.code, ERR_LIMIT);
         close(pipes[0]);
     }
     dup2(keep, 0);
@@ -288,13 +293,13 @@ static void test_folders(void **state) {
     assert_true(os_rename(b, to, &err) && !os_exists(b) && os_is_dir(to));
     assert_true(os_remove(str_fmt(p->a, "%s/c", to).p, &err) && os_remove(to, &err));
     Err full = {0}, clash = {0};
-    assert_false(os_remove(p->folder, &full));      /* a folder in it is not taken along */
+    assert_false(os_remove(p->folder, &full)); /* a folder in it is not taken along */
     assert_true(os_remove(str_fmt(p->a, "%s/a", p->folder).p, &err));
     assert_true(write_file(p->a, p->file, "x", 1, &err));
     assert_false(os_mkdir(p->file, &clash));
 }
 
-/* ---- writers beside each other, and killed -------------------------------------------------- */
+/* ---- writers beside each other, and killed --------------------------------------------------- */
 
 enum { LONG = 40000 };
 
@@ -367,7 +372,7 @@ static void test_killed_writer(void **state) {
     }
 }
 
-/* ---- the machine ---------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 static void test_machine(void **state) {
     (void)state;
@@ -391,7 +396,7 @@ static void interrupt_twice(void *arg) {
     os_interrupt_clear();
     if (os_interrupted()) _exit(2);
     raise(SIGTERM);
-    raise(SIGTERM);                             /* does not return */
+    raise(SIGTERM); /* does not return */
     _exit(0);
 }
 
@@ -424,13 +429,12 @@ static void test_interrupt(void **state) {
 
 int test_os(void) {
     const struct CMUnitTest tests[] = {
-        IN_PLACE(test_write_read), IN_PLACE(test_append),          IN_PLACE(test_abandon),
-        IN_PLACE(test_stale_temp), IN_PLACE(test_write_faults),    IN_PLACE(test_read_faults),
-        IN_PLACE(test_limits),     IN_PLACE(test_stdin),           IN_PLACE(test_messages),
-        IN_PLACE(test_not_files),  IN_PLACE(test_slow_pipe),       IN_PLACE(test_std),
-        IN_PLACE(test_lock),
-        IN_PLACE(test_folders),    IN_PLACE(test_two_writers),     IN_PLACE(test_killed_writer),
-        IN_PLACE(test_interrupt),  cmocka_unit_test(test_machine),
+        IN_PLACE(test_write_read),    IN_PLACE(test_append),       IN_PLACE(test_abandon),
+        IN_PLACE(test_stale_temp),    IN_PLACE(test_write_faults), IN_PLACE(test_read_faults),
+        IN_PLACE(test_limits),        IN_PLACE(test_stdin),        IN_PLACE(test_messages),
+        IN_PLACE(test_not_files),     IN_PLACE(test_slow_pipe),    IN_PLACE(test_std),
+        IN_PLACE(test_lock),          IN_PLACE(test_folders),      IN_PLACE(test_two_writers),
+        IN_PLACE(test_killed_writer), IN_PLACE(test_interrupt),    cmocka_unit_test(test_machine),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }

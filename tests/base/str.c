@@ -50,7 +50,11 @@ static void test_buf(void **state) {
 
 static void test_i64(void **state) {
     (void)state;
-    static const struct { const char *text; bool good; int64_t value; } cases[] = {
+    static const struct {
+        const char *text;
+        bool good;
+        int64_t value;
+    } cases[] = {
         {"0", true, 0},
         {"-0", true, 0},
         {"007", true, 7},
@@ -78,13 +82,17 @@ static void test_i64(void **state) {
 
 static void test_f64(void **state) {
     (void)state;
-    static const struct { const char *text; bool good; double value; } cases[] = {
-        {"0", true, 0},      {"-1.5", true, -1.5},   {"1e-5", true, 1e-5},  {"2E+3", true, 2000},
-        {"0.1", true, 0.1},  {"1e308", true, 1e308}, {"1e309", false, 0},   {"-1e999", false, 0},
-        {"", false, 0},      {".5", false, 0},       {"5.", false, 0},      {"1e", false, 0},
-        {"1e+", false, 0},   {"nan", false, 0},      {"inf", false, 0},     {"0x1p3", false, 0},
-        {" 1", false, 0},    {"1 ", false, 0},       {"1,5", false, 0},     {"1e5x", false, 0},
-        {"+1", false, 0},    {"1.5.2", false, 0},
+    static const struct {
+        const char *text;
+        bool good;
+        double value;
+    } cases[] = {
+        {"0", true, 0},     {"-1.5", true, -1.5},   {"1e-5", true, 1e-5}, {"2E+3", true, 2000},
+        {"0.1", true, 0.1}, {"1e308", true, 1e308}, {"1e309", false, 0},  {"-1e999", false, 0},
+        {"", false, 0},     {".5", false, 0},       {"5.", false, 0},     {"1e", false, 0},
+        {"1e+", false, 0},  {"nan", false, 0},      {"inf", false, 0},    {"0x1p3", false, 0},
+        {" 1", false, 0},   {"1 ", false, 0},       {"1,5", false, 0},    {"1e5x", false, 0},
+        {"+1", false, 0},   {"1.5.2", false, 0},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
         double v = 42;
@@ -96,7 +104,7 @@ static void test_f64(void **state) {
     memset(digits, '1', sizeof digits);
     double v;
     assert_false(str_f64((Str){digits, sizeof digits}, &v));
-    assert_true(str_f64((Str){"12345", 3}, &v) && v == 123);    /* the string ends where it says */
+    assert_true(str_f64((Str){"12345", 3}, &v) && v == 123); /* the string ends where it says */
 }
 
 /* Against a decoder that knows only the code points: what encodes to the same bytes is valid. */

@@ -1,19 +1,19 @@
-/* team.c -- tests of lanes: shares, barriers, CPUs, float mode. */
+/* team.c -- tests of threads: shares, barriers, CPUs, float mode. */
 #define _GNU_SOURCE
 #include "tests.h"
 #include <sched.h>
 
-enum { LANES = 5 };
+enum { THREADS = 5 };
 
 static void test_ranges(void **state) {
     (void)state;
-    for (int64_t lanes = 1; lanes <= 7; lanes++)
+    for (int64_t threads = 1; threads <= 7; threads++)
         for (int64_t n = 0; n < 60; n++)
             for (int64_t step = 1; step <= 17; step += 4) {
                 int64_t at = 0, least = n, most = 0;
-                for (int64_t i = 0; i < lanes; i++) {
-                    Lane l = {i, lanes, NULL};
-                    Range r = lane_range_by(l, n, step), whole = lane_range(l, n);
+                for (int64_t i = 0; i < threads; i++) {
+                    Thread l = {i, threads, NULL};
+                    Range r = thread_range_by(l, n, step), whole = thread_range(l, n);
                     assert_int_equal(r.lo, at);
                     assert_true(r.hi >= r.lo && (r.hi % step == 0 || r.hi == n));
                     if (step == 1) assert_true(r.lo == whole.lo && r.hi == whole.hi);
@@ -26,41 +26,44 @@ static void test_ranges(void **state) {
             }
 }
 
-/* Every lane runs once, with its own number. */
-static void count_lane(Lane l, void *arg) { ((int64_t *)arg)[l.i] += 100 + l.n; }
+/* Every thread runs once, with its own number. */
+static void count_thread(Thread th, void *arg) { ((int64_t *)arg)[th.i] += 100 + th.n; }
 
 static void test_run(void **state) {
     (void)state;
-    for (int64_t n = 1; n <= LANES; n++) {
+    for (int64_t n = 1; n <= THREADS; n++) {
         Team *t = team_open(n);
-        int64_t seen[LANES] = {0};
-        assert_int_equal(team_lanes(t), n);
-        for (int round = 0; round < 50; round++) team_run(t, count_lane, seen);
-        for (int64_t i = 0; i < LANES; i++) assert_int_equal(seen[i], i < n ? 50 * (100 + n) : 0);
+        int64_t seen[THREADS] = {0};
+        assert_int_equal(team_threads(t), n);
+        for (int round = 0; round < 50; round++) team_run(t, count_thread, seen);
+        for (int64_t i = 0; i < THREADS; i++) assert_int_equal(seen[i], i < n ? 50 * (100 + n) : 0);
         team_close(t);
     }
 }
 
-/* Between two barriers every lane writes its cell from what all lanes wrote before the first
- * one: plain memory, so a barrier that lets one lane through early gives a wrong number (and a
+/* Between two barriers every thread writes its cell from what all threads wrote before the first
+ * one: plain memory, so a barrier that lets one thread through early gives a wrong number (and a
  * report under TSan). */
-typedef struct Relay { int64_t rounds, cell[2][LANES]; bool sleepy; } Relay;
+typedef struct Relay {
+    int64_t rounds, cell[2][THREADS];
+    bool sleepy;
+} Relay;
 
-static void relay(Lane l, void *arg) {
+static void relay(Thread th, void *arg) {
     Relay *r = arg;
     for (int64_t k = 0; k < r->rounds; k++) {
         int64_t sum = 0;
-        for (int64_t i = 0; i < l.n; i++) sum += r->cell[k % 2][i];
-        r->cell[(k + 1) % 2][l.i] = (sum + l.i) % 1000003;
-        if (r->sleepy && (k + l.i) % 50 == 0)       /* longer than anyone spins: the others sleep */
+        for (int64_t i = 0; i < th.n; i++) sum += r->cell[k % 2][i];
+        r->cell[(k + 1) % 2][th.i] = (sum + th.i) % 1000003;
+        if (r->sleepy && (k + th.i) % 50 == 0) /* longer than anyone spins: the others sleep */
             for (double end = os_now() + 2e-4; os_now() < end;) {}
-        lane_sync(l);
+        thread_sync(th);
     }
 }
 
 static void test_barrier(void **state) {
     (void)state;
-    for (int64_t n = 1; n <= LANES; n++)
+    for (int64_t n = 1; n <= THREADS; n++)
         for (int sleepy = 0; sleepy < 2; sleepy++) {
             Relay r = {.rounds = full() ? 20000 : 2000, .sleepy = sleepy}, want = r;
             if (sleepy) r.rounds = want.rounds = 500;
@@ -77,17 +80,17 @@ static void test_barrier(void **state) {
         }
 }
 
-/* Each lane has CPUs of its own, as long as there are enough; the opener gets its own back. */
-static void note_cpus(Lane l, void *arg) {
+/* Each thread has CPUs of its own, as long as there are enough; the opener gets its own back. */
+static void note_cpus(Thread th, void *arg) {
     cpu_set_t *sets = arg;
-    sched_getaffinity(0, sizeof sets[l.i], &sets[l.i]);
+    sched_getaffinity(0, sizeof sets[th.i], &sets[th.i]);
 }
 
 static void test_cpus(void **state) {
     (void)state;
-    cpu_set_t before, after, sets[LANES], both;
+    cpu_set_t before, after, sets[THREADS], both;
     sched_getaffinity(0, sizeof before, &before);
-    for (int64_t n = 1; n <= MIN(LANES, os_cpus()); n++) {
+    for (int64_t n = 1; n <= MIN(THREADS, os_cpus()); n++) {
         Team *t = team_open(n);
         team_run(t, note_cpus, sets);
         for (int64_t i = 0; i < n; i++) {
@@ -104,28 +107,28 @@ static void test_cpus(void **state) {
     }
 }
 
-/* Subnormals are zero, as inputs and as results, and 1 + 2^-24 rounds to even, in every lane. */
-static void try_floats(Lane l, void *arg) {
+/* Subnormals are zero, as inputs and as results, and 1 + 2^-24 rounds to even, in every thread. */
+static void try_floats(Thread th, void *arg) {
     volatile float tiny = f32_of_bits(1), small = 0x1p-100f, one = 1, half_ulp = 0x1p-24f;
     bool daz = tiny * 0x1p100f == 0, ftz = small * small == 0 && small * 0x1p-27f == 0;
     bool nearest = one + half_ulp == 1 && one + 1.5f * half_ulp == 1 + 0x1p-23f;
-    ((bool *)arg)[l.i] = daz && ftz && nearest;
+    ((bool *)arg)[th.i] = daz && ftz && nearest;
 }
 
 static void test_float_mode(void **state) {
     (void)state;
-    Team *t = team_open(LANES);
-    bool good[LANES] = {0};
+    Team *t = team_open(THREADS);
+    bool good[THREADS] = {0};
     team_run(t, try_floats, good);
-    for (int i = 0; i < LANES; i++) assert_true(good[i]);
+    for (int i = 0; i < THREADS; i++) assert_true(good[i]);
     team_close(t);
 }
 
 #if defined(__x86_64__)
 static void run_in_default_mode(void *arg) {
-    __builtin_ia32_ldmxcsr(0x1f80);             /* as a new process has it */
-    int64_t seen[LANES] = {0};
-    team_run(arg, count_lane, seen);
+    __builtin_ia32_ldmxcsr(0x1f80); /* as a new process has it */
+    int64_t seen[THREADS] = {0};
+    team_run(arg, count_thread, seen);
 }
 
 static void test_float_mode_checked(void **state) {
@@ -136,10 +139,10 @@ static void test_float_mode_checked(void **state) {
 }
 #endif
 
-static void run_again(Lane l, void *arg) {
+static void run_again(Thread th, void *arg) {
     (void)arg;
-    int64_t seen[LANES] = {0};
-    team_run(l.team, count_lane, seen);
+    int64_t seen[THREADS] = {0};
+    team_run(th.team, count_thread, seen);
 }
 static void nest(void *arg) { team_run(arg, run_again, NULL); }
 
@@ -152,8 +155,10 @@ static void test_nested(void **state) {
 
 int test_team(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),  cmocka_unit_test(test_run),
-        cmocka_unit_test(test_barrier), cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_cpus),
         cmocka_unit_test(test_float_mode),
 #if defined(__x86_64__)
         cmocka_unit_test(test_float_mode_checked),

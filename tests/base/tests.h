@@ -1,22 +1,18 @@
-/* tests.h -- shared by the tests of base/: cmocka, the groups, a child process, a folder to
- * write in. */
+/* tests.h -- shared by the tests of base/: cmocka, the groups, a folder to write in. */
 #pragma once
 #include "base/base.h"
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include "support/child.h"
 
 int test_arena(void), test_str(void), test_digest(void), test_math(void), test_team(void);
-int test_os(void), test_args(void), test_log(void);
+int test_os(void), test_log(void);
 
 /* The slow groups run too (make test), or only a sample (make test-quick). */
 static inline bool full(void) { return os_env("LISAO_TEST_FULL") != NULL; }
 
-/* Runs fn(arg) in a child whose stderr is collected; returns its wait status. */
-int child(void (*fn)(void *arg), void *arg, char *said, int64_t size);
-/* The child ended by abort, having said `text`. */
-void assert_aborts(void (*fn)(void *arg), void *arg, const char *text);
 /* A new empty folder; folder_remove takes it and its files away. */
 const char *folder_new(Arena *a);
 void folder_remove(const char *path);

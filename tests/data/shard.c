@@ -1,5 +1,5 @@
-/* shard.c -- texts become the tokens they should, whatever the lanes; a shard that is not whole is
- * never used. */
+/* shard.c -- texts become the tokens they should, whatever the threads; a shard that is not whole
+ * is never used. */
 #define _GNU_SOURCE
 #include "tests.h"
 
@@ -20,7 +20,7 @@ static int folder_teardown(void **state) {
 static const char ID[] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /* Writes the text and opens its shard. */
-static Shard shard_of(Arena *a, Str text, const char *separator, int64_t lanes) {
+static Shard shard_of(Arena *a, Str text, const char *separator, int64_t threads) {
     Err err = {0};
     Tokenizer *tok;
     const char *path = str_fmt(a, "%s/text", folder).p;
@@ -32,7 +32,7 @@ static Shard shard_of(Arena *a, Str text, const char *separator, int64_t lanes) 
                       .tok = tok,
                       .tok_id = ID,
                       .end = BYTES_END};
-    Team *team = team_open(lanes);
+    Team *team = team_open(threads);
     Shard s;
     if (!shard_open(&s, a, &spec, team, &err)) print_message("%s\n", err.msg);
     assert_int_equal(err.code, ERR_NONE);
@@ -94,8 +94,8 @@ static void test_nothing(void **state) {
 }
 
 /* Long documents are encoded in parts; what comes out is the document all the same, on any number
- * of lanes. */
-static void test_lanes(void **state) {
+ * of threads. */
+static void test_threads(void **state) {
     Arena *a = *state;
     const int64_t n = 5 << 20;
     char *text = PUSH(a, char, n);
@@ -106,9 +106,9 @@ static void test_lanes(void **state) {
     memcpy(text + (1 << 20) - 2, "\xe7\xa6\xbb", 3); /* a character where it would be cut */
     Sha256 h;
     char hex[65], first[65];
-    const int64_t lanes[] = {1, 2, 3, 5};
-    for (int64_t i = 0; i < COUNT(lanes); i++) {
-        Shard s = shard_of(a, (Str){text, n}, "--", lanes[i]);
+    const int64_t threads[] = {1, 2, 3, 5};
+    for (int64_t i = 0; i < COUNT(threads); i++) {
+        Shard s = shard_of(a, (Str){text, n}, "--", threads[i]);
         sha256_init(&h);
         sha256_add(&h, s.map.p, s.map.n);
         sha256_hex(&h, i ? hex : first);
@@ -182,7 +182,7 @@ static void test_damage(void **state) {
 
 int shard_tests(void) {
     const struct CMUnitTest tests[] = {FOLDER_TEST(test_documents), FOLDER_TEST(test_nothing),
-                                       FOLDER_TEST(test_lanes), FOLDER_TEST(test_cache),
+                                       FOLDER_TEST(test_threads), FOLDER_TEST(test_cache),
                                        FOLDER_TEST(test_damage)};
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

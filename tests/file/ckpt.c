@@ -14,7 +14,7 @@ enum { ROWS = 40, COLS = 100 };
 
 /* Tensors and state of one step. */
 static bool step_put(CkptWriter *w, Arena *a, int64_t step, Err *err) {
-    float *x = PUSH(a, float, ROWS * COLS);
+    float *x = PUSH(a, float, ROWS *COLS);
     for (int i = 0; i < ROWS * COLS; i++) x[i] = (float)step;
     int64_t *count = PUSH(a, int64_t, 1);
     *count = step;
@@ -143,7 +143,11 @@ static void test_damaged(void **state) {
     Scratch *s = *state;
     Err err = {0};
     const char *run = scratch_path(s, "run");
-    static const struct { const char *list; ErrCode code; const char *piece; } cases[] = {
+    static const struct {
+        const char *list;
+        ErrCode code;
+        const char *piece;
+    } cases[] = {
         {"", ERR_FORMAT, "checkpoint.json: JSON at byte 0"},
         {"{\"version\":2,\"step\":3,\"files\":{}}", ERR_UNSUPPORTED, "has version 2"},
         {"{\"step\":3,\"files\":{}}", ERR_UNSUPPORTED, "has version -1"},
@@ -165,13 +169,13 @@ static void test_damaged(void **state) {
         if (!strstr(err.msg, cases[i].piece)) fail_msg("%s\n  gave %s", cases[i].list, err.msg);
         assert_int_equal(err.code, cases[i].code);
     }
-    assert_int_equal(unlink(list), 0);          /* without its list it is a Hugging Face folder */
+    assert_int_equal(unlink(list), 0); /* without its list it is a Hugging Face folder */
     Store *st = open_fine(s, scratch_path(s, "run/step-000000003"));
     assert_int_equal(store_kind(st), STORE_FOLDER);
     store_close(st);
 }
 
-/* ---- faults -------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 /* The n-th system call of a checkpoint fails, for every n: what opens then is the old one, or the
  * new one if its rename had happened, and the next write succeeds and leaves nothing behind. */
@@ -196,7 +200,7 @@ static void test_each_call_fails(void **state) {
         assert_string_equal(listing(s, run), "step-000000003");
         assert_int_equal(whole_step(s, run), 3);
     }
-    assert_true(failed > 10);                   /* four files, each written, synced, renamed */
+    assert_true(failed > 10); /* four files, each written, synced, renamed */
 }
 
 static void pause_us(int64_t us) {
@@ -239,7 +243,7 @@ static void test_kill(void **state) {
         seen += now > step;
         step = now;
     }
-    assert_true(seen > 0);          /* some were killed late enough to have written one */
+    assert_true(seen > 0); /* some were killed late enough to have written one */
     step_fine(s, run, step + 1, 1);
     assert_int_equal(whole_step(s, run), step + 1);
     assert_string_equal(listing(s, run), str_fmt(s->a, "step-%09lld", (long long)(step + 1)).p);
@@ -286,7 +290,9 @@ static void replace_forever(Scratch *s, const char *run) {
         fprintf(f, "{\"version\":1,\"step\":%lld,\"files\":{}}", (long long)step);
         fclose(f);
         if (link(path_join(s->a, old, "model.safetensors"),
-                 path_join(s->a, tmp, "model.safetensors")) != 0) _exit(1);
+                 path_join(s->a, tmp, "model.safetensors"))
+            != 0)
+            _exit(1);
         if (rename(tmp, new) != 0 || rename(old, gone) != 0) _exit(1);
         Err err = {0};
         if (!os_remove(gone, &err)) _exit(1);

@@ -21,8 +21,10 @@ static void folder_remove(Arena *a, const char *folder) {
     if (!os_list(a, &name, &n, folder, &err)) return;
     for (int64_t i = 0; i < n; i++) {
         const char *path = path_join(a, folder, name[i].p);
-        if (os_is_dir(path)) folder_remove(a, path);
-        else unlink(path);
+        if (os_is_dir(path))
+            folder_remove(a, path);
+        else
+            unlink(path);
     }
     rmdir(folder);
 }
@@ -126,7 +128,7 @@ uint64_t store_touch(Scratch *s, const Store *st) {
 
 uint32_t draw(uint64_t position, uint32_t below) { return philox(7, position, 0).w[0] % below; }
 
-/* ---- writers ------------------------------------------------------------------------------- */
+/* ---- writers --------------------------------------------------------------------------------- */
 
 Str safetensors_bytes(Arena *a, const char *header, int64_t data_bytes) {
     Buf b = {.a = a};

@@ -23,12 +23,22 @@ static Buf one_tensor(Scratch *s, uint32_t n_dims, const uint64_t *dim, uint32_t
 
 static void put_value(Buf *b, const void *p, int64_t n) { buf_add(b, (Str){p, n}); }
 
-/* ---- metadata ------------------------------------------------------------------------------ */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
-static const struct { uint32_t type; int bytes; uint64_t bits; int64_t value; } ints[] = {
-    {G_U8, 1, 0xfe, 254},           {G_I8, 1, 0xfe, -2},                {G_U16, 2, 0xfffe, 65534},
-    {G_I16, 2, 0xfffe, -2},         {G_U32, 4, 0xfffffffe, 4294967294}, {G_I32, 4, 0xfffffffe, -2},
-    {G_U64, 8, INT64_MAX, INT64_MAX}, {G_I64, 8, UINT64_MAX - 1, -2},
+static const struct {
+    uint32_t type;
+    int bytes;
+    uint64_t bits;
+    int64_t value;
+} ints[] = {
+    {G_U8, 1, 0xfe, 254},
+    {G_I8, 1, 0xfe, -2},
+    {G_U16, 2, 0xfffe, 65534},
+    {G_I16, 2, 0xfffe, -2},
+    {G_U32, 4, 0xfffffffe, 4294967294},
+    {G_I32, 4, 0xfffffffe, -2},
+    {G_U64, 8, INT64_MAX, INT64_MAX},
+    {G_I64, 8, UINT64_MAX - 1, -2},
 };
 
 static void test_ints(void **state) {
@@ -146,7 +156,7 @@ static void test_arrays(void **state) {
     store_close(st);
 }
 
-/* ---- refused ------------------------------------------------------------------------------- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 static void test_header_refused(void **state) {
     Scratch *s = *state;
@@ -259,12 +269,14 @@ static void test_places_refused(void **state) {
         put_tensor(&b, "first", 1, (uint64_t[]){10}, 0, 0);
         put_tensor(&b, "second", 1, (uint64_t[]){8}, 0, offset[i]);
         put_padding(&b, 32), put_zeros(&b, 128);
-        if (offset[i] == 64) store_close(bytes_fine(s, buf_str(&b)));
-        else bytes_fail(s, buf_str(&b), ERR_FORMAT, "second: its data do not begin");
+        if (offset[i] == 64)
+            store_close(bytes_fine(s, buf_str(&b)));
+        else
+            bytes_fail(s, buf_str(&b), ERR_FORMAT, "second: its data do not begin");
     }
 }
 
-/* ---- tensors ------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void test_types_and_places(void **state) {
     Scratch *s = *state;
@@ -300,7 +312,7 @@ static void test_types_and_places(void **state) {
             assert_ptr_equal(x, store_at(st, i));
             assert_int_equal(x->type, t[i].type);
             assert_int_equal(x->bytes, t[i].bytes);
-            assert_int_equal(x->dim[0], t[i].dim[1]);   /* turned round: outermost first */
+            assert_int_equal(x->dim[0], t[i].dim[1]); /* turned round: outermost first */
             assert_int_equal(x->dim[1], t[i].dim[0]);
             assert_true(data[0] == t[i].name[0] && data[x->bytes - 1] == '0' + i);
         }
@@ -309,12 +321,14 @@ static void test_types_and_places(void **state) {
     }
 }
 
-/* ---- real files ---------------------------------------------------------------------------- */
+/* ---- real files ------------------------------------------------------------------------------ */
 
 static void test_stories(void **state) {
     Scratch *s = *state;
     Err err = {0};
-    static const struct { const char *gguf, *hf; } same[] = {
+    static const struct {
+        const char *gguf, *hf;
+    } same[] = {
         {"token_embd.weight", "model.embed_tokens.weight"},
         {"output_norm.weight", "model.norm.weight"},
         {"blk.2.ffn_gate.weight", "model.layers.2.mlp.gate_proj.weight"},
@@ -360,12 +374,16 @@ static void test_stories(void **state) {
 
 static void test_real_files(void **state) {
     Scratch *s = *state;
-    static const struct { const char *name; int64_t tensors, tokens; } files[] = {
+    static const struct {
+        const char *name;
+        int64_t tensors, tokens;
+    } files[] = {
         {"gguf-vocab/ggml-vocab-deepseek-llm.gguf", 0, 102400},
         {"gguf-vocab/ggml-vocab-deepseek-coder.gguf", 0, 32256},
         {"gguf-vocab/ggml-vocab-gpt-2.gguf", 0, 50257},
         {"gguf-vocab/ggml-vocab-llama-spm.gguf", 0, 32000},
-        {"gguf-types/Q8_0.gguf", 21, 512}, {"stories260K/stories260K-f16.gguf", 47, 512},
+        {"gguf-types/Q8_0.gguf", 21, 512},
+        {"stories260K/stories260K-f16.gguf", 47, 512},
     };
     if (!oracle(s->a, "gguf-vocab") || !oracle(s->a, "gguf-types")) skip();
     for (int64_t i = 0; i < COUNT(files); i++) {

@@ -7,7 +7,10 @@
 #include "files.h"
 
 /* What is read, and where the interesting bytes end. */
-typedef struct Victim { const char *open, *file; int64_t bytes, header; } Victim;
+typedef struct Victim {
+    const char *open, *file;
+    int64_t bytes, header;
+} Victim;
 
 /* Opens within a bounded arena. */
 static bool open_bounded(Scratch *s, const Victim *v, const char *what, int64_t at) {
@@ -47,7 +50,7 @@ static void change_all(Scratch *s, const Victim *v, int64_t changes) {
         assert_int_equal(pwrite(fd, &was, 1, at), 1);
     }
     close(fd);
-    assert_true(fine > 0 && fine < changes);    /* some bytes do not matter, some do */
+    assert_true(fine > 0 && fine < changes); /* some bytes do not matter, some do */
     assert_true(open_bounded(s, v, "restored", 0));
 }
 
@@ -56,8 +59,8 @@ static void cut_all(Scratch *s, const Victim *v, int64_t cuts) {
     int64_t header_cuts = v->header < v->bytes ? cuts / 2 : cuts;
     for (int64_t i = cuts - 1; i >= 0; i--) {
         int64_t rest = v->bytes - v->header, k = i - header_cuts;
-        int64_t at = k < 0 ? v->header * i / header_cuts
-                           : v->header + rest * k / (cuts - header_cuts);
+        int64_t at =
+            k < 0 ? v->header * i / header_cuts : v->header + rest * k / (cuts - header_cuts);
         assert_int_equal(truncate(v->file, at), 0);
         assert_false(open_bounded(s, v, "cut", at));
     }
@@ -120,7 +123,7 @@ static void test_index(void **state) {
     cut_all(s, &v, 200);
 }
 
-/* ---- small files, large claims ------------------------------------------------------------- */
+/* ---- small files, large claims --------------------------------------------------------------- */
 
 /* Refused within 50 ms and without taking memory. */
 static void claim(Scratch *s, Buf b, const char *piece) {

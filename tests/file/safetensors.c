@@ -7,7 +7,10 @@
 #define F32(shape, begin, end)                                                                     \
     "{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
-static const struct { const char *header; int64_t data; } taken[] = {
+static const struct {
+    const char *header;
+    int64_t data;
+} taken[] = {
     {"{}", 0},
     {"{}      ", 0},
     {"{\"__metadata__\":{\"format\":\"pt\",\"x\\/y\":\"\"}}", 0},
@@ -152,7 +155,7 @@ static void test_misaligned(void **state) {
     }
 }
 
-/* ---- the oracle folders, against jansson --------------------------------------------------- */
+/* ---- the oracle folders, against jansson ----------------------------------------------------- */
 
 static void entry_compare(const Store *st, const char *name, json_t *entry, const uint8_t *data) {
     const Tensor *t = store_find(st, str_of(name));
@@ -192,8 +195,12 @@ static int64_t file_compare(Scratch *s, const Store *st, const char *file) {
 static void test_oracle_files(void **state) {
     Scratch *s = *state;
     static const char *const files[] = {
-        "models/llama-tiny/model", "models/llama-tiny/train", "models/deepseek-v3-tiny/model",
-        "models/deepseek-v3-tiny/expected", "numbers/quants", "stories260K/hf/expected",
+        "models/llama-tiny/model",
+        "models/llama-tiny/train",
+        "models/deepseek-v3-tiny/model",
+        "models/deepseek-v3-tiny/expected",
+        "numbers/quants",
+        "stories260K/hf/expected",
     };
     if (!oracle(s->a, "models")) skip();
     for (int64_t i = 0; i < COUNT(files); i++) {
@@ -229,13 +236,13 @@ static void test_oracle_folders(void **state) {
 
     st = open_fine(s, two);
     int64_t n = file_compare(s, st, path_join(s->a, two, "model-00001-of-00002.safetensors"))
-              + file_compare(s, st, path_join(s->a, two, "model-00002-of-00002.safetensors"));
+                + file_compare(s, st, path_join(s->a, two, "model-00002-of-00002.safetensors"));
     assert_int_equal(store_count(st), n);
     store_touch(s, st);
     store_close(st);
 }
 
-/* ---- shards -------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 static void shard_write(Scratch *s, const char *file, const char *tensor) {
     const char *header = str_fmt(s->a, "{\"%s\":" F32("[2]", 0, 8) "}", tensor).p;
@@ -263,7 +270,10 @@ static void test_shards(void **state) {
 
 static void test_index_refused(void **state) {
     Scratch *s = *state;
-    static const struct { const char *index; ErrCode code; const char *piece;
+    static const struct {
+        const char *index;
+        ErrCode code;
+        const char *piece;
     } cases[] = {
         {"{}", ERR_FORMAT, "a weight_map"},
         {"{\"weight_map\":[]}", ERR_FORMAT, "expected '{'"},
@@ -324,10 +334,10 @@ static void test_no_model(void **state) {
     open_fails(s, scratch_path(s, "nothing"), ERR_IO, "No such file");
 }
 
-/* ---- writing ------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static const DType plain_types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I8,
-                                    DTYPE_U8, DTYPE_I16, DTYPE_I32, DTYPE_I64, DTYPE_BOOL};
+                                    DTYPE_U8,  DTYPE_I16, DTYPE_I32,  DTYPE_I64, DTYPE_BOOL};
 
 /* Round `seed` of random tensors: types, shapes (empty and scalar ones too) and bytes. */
 static Tensor *random_tensors(Arena *a, uint64_t seed, int64_t *n) {
@@ -366,7 +376,7 @@ static void test_round_trip(void **state) {
             assert_memory_equal(got->dim, t[i].dim, sizeof got->dim);
             assert_int_equal(got->bytes, t[i].bytes);
             assert_memory_equal(got->data, t[i].data, (size_t)t[i].bytes);
-            assert_true((const uint8_t *)got->data >= st->map[0].p);    /* no copy was needed */
+            assert_true((const uint8_t *)got->data >= st->map[0].p); /* no copy was needed */
             assert_true((const uint8_t *)got->data + got->bytes <= st->map[0].p + st->map[0].n);
         }
         store_close(st);

@@ -80,7 +80,7 @@ static void test_texts(void **state) {
         Err err = {0};
         const char *text = texts[i] + 1;
         json_t *j = json_loads(text, JSON_DECODE_ANY, NULL);
-        assert_int_equal(j != NULL, texts[i][0] == '+');        /* the table itself is right */
+        assert_int_equal(j != NULL, texts[i][0] == '+'); /* the table itself is right */
         json_decref(j);
         bool fine = scans(*state, str_of(text), &err);
         if (fine != (texts[i][0] == '+')) fail_msg("%s: %s", text, fine ? "taken" : err.msg);
@@ -108,11 +108,16 @@ static void test_depth(void **state) {
 
 static void test_strings(void **state) {
     Scratch *s = *state;
-    static const struct { const char *text, *value; } cases[] = {
-        {"\"plain\"", "plain"}, {"\"\"", ""}, {"\"a\\nb\"", "a\nb"},
+    static const struct {
+        const char *text, *value;
+    } cases[] = {
+        {"\"plain\"", "plain"},
+        {"\"\"", ""},
+        {"\"a\\nb\"", "a\nb"},
         {"\"\\u0041\\u00e9\\u20aC!\"", "A\xc3\xa9\xe2\x82\xac!"},
         {"\"\\uD83D\\uDE00\"", "\xf0\x9f\x98\x80"},
-        {"\"\\\\\\\"\\/\"", "\\\"/"}, {" \"x\\\\\"", "x\\"},
+        {"\"\\\\\\\"\\/\"", "\\\"/"},
+        {" \"x\\\\\"", "x\\"},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
         Err err = {0};
@@ -126,11 +131,22 @@ static void test_strings(void **state) {
 
 static void test_ints(void **state) {
     Scratch *s = *state;
-    static const struct { const char *text; int64_t value; } cases[] = {
-        {"0", 0}, {"7", 7}, {"9223372036854775807", INT64_MAX}, {"9223372036854775808", -1},
-        {"-1", -1}, {"01", -1},
-        {"1.0", -1}, {"1e3", -1}, {"99999999999999999999999", -1}, {"", -1},
-        {"\"1\"", -1}, {"1x", -1},
+    static const struct {
+        const char *text;
+        int64_t value;
+    } cases[] = {
+        {"0", 0},
+        {"7", 7},
+        {"9223372036854775807", INT64_MAX},
+        {"9223372036854775808", -1},
+        {"-1", -1},
+        {"01", -1},
+        {"1.0", -1},
+        {"1e3", -1},
+        {"99999999999999999999999", -1},
+        {"", -1},
+        {"\"1\"", -1},
+        {"1x", -1},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
         Err err = {0};
@@ -216,8 +232,9 @@ static void test_colliding_names(void **state) {
 
 int scan_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_texts),   FILE_TEST(test_zero_byte), FILE_TEST(test_depth),
-        FILE_TEST(test_strings), FILE_TEST(test_ints),      FILE_TEST(test_errors_stick),
+        FILE_TEST(test_texts), FILE_TEST(test_zero_byte),
+        FILE_TEST(test_depth), FILE_TEST(test_strings),
+        FILE_TEST(test_ints),  FILE_TEST(test_errors_stick),
         FILE_TEST(test_names), FILE_TEST(test_colliding_names),
     };
     return cmocka_run_group_tests_name("file: scanner and names", tests, NULL, NULL);

@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
     int64_t before = arena_used(arena);
     bool ok = gguf_parse(&s, (Map){copy, (int64_t)size}, &err);
-    CHECK(arena_used(arena) - before <= 4 * (int64_t)size + 1024);      /* twice, and red zones */
+    CHECK(arena_used(arena) - before <= 4 * (int64_t)size + 1024); /* twice, and red zones */
     CHECK(ok == (err.code == ERR_NONE));
     CHECK(ok || strstr(err.msg, "input"));
     if (ok) store_ask(&s);

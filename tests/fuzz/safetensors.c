@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     int64_t n = 0;
     if (!arena) arena = arena_open("fuzz", 1 << 28);
     Mark mark = arena_mark(arena);
-    uint8_t *copy = PUSH(arena, uint8_t, (int64_t)size);    /* aligned, as a mapping is */
+    uint8_t *copy = PUSH(arena, uint8_t, (int64_t)size); /* aligned, as a mapping is */
     if (size) memcpy(copy, bytes, size);
     Map m = {copy, (int64_t)size};
 

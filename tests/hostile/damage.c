@@ -9,14 +9,17 @@
 #include "tests.h"
 
 typedef struct Victim {
-    const char *open, *file;            /* what is opened, and what of it is damaged */
+    const char *open, *file; /* what is opened, and what of it is damaged */
     Str whole;
-    int64_t header;                     /* bytes that describe */
+    int64_t header; /* bytes that describe */
     bool text;
 } Victim;
 
 enum { BATCH = 50, SECONDS = 120 };
-typedef struct Job { const Victim *v; int64_t from, to; } Job;
+typedef struct Job {
+    const Victim *v;
+    int64_t from, to;
+} Job;
 
 static uint32_t draw(int64_t i, uint32_t stream, int64_t below) {
     return (uint32_t)(philox(7, (uint64_t)i, stream).w[0] % (uint64_t)below);
@@ -44,9 +47,10 @@ static void changes_run(Scratch *s, void *arg) {
     CHECK(fd >= 0);
     for (int64_t i = j->from; i < j->to; i++) {
         Err err = {0};
-        bool each = i >= 1000;          /* every byte of the header in turn */
-        int64_t at = each             ? i - 1000
-                     : draw(i, 1, 5) ? draw(i, 2, v->header) : draw(i, 2, v->whole.n);
+        bool each = i >= 1000; /* every byte of the header in turn */
+        int64_t at = each            ? i - 1000
+                     : draw(i, 1, 5) ? draw(i, 2, v->header)
+                                     : draw(i, 2, v->whole.n);
         uint8_t was = (uint8_t)v->whole.p[at], is = changed(v, i, was);
         CHECK(pwrite(fd, &is, 1, at) == 1);
         note("%s: byte %lld changed from %d to %d", v->file, (long long)at, was, is);
@@ -61,12 +65,12 @@ static void cuts_run(Scratch *s, void *arg) {
     const Job *j = arg;
     const Victim *v = j->v;
     Team *team = team_open(1);
-    for (int64_t i = j->to - 1; i >= j->from; i--) {    /* from the end: one file serves all */
+    for (int64_t i = j->to - 1; i >= j->from; i--) { /* from the end: one file serves all */
         Err err = {0};
         int64_t rest = v->whole.n - v->header;
         int64_t at = i < 100 ? v->header * i / 100 : v->header + rest * (i - 100) / 100;
-        if (v->text) at = MAX(at, 1);                   /* an empty tokenizer.json is none */
-        if (at == v->whole.n) continue;                 /* all of it describes */
+        if (v->text) at = MAX(at, 1);   /* an empty tokenizer.json is none */
+        if (at == v->whole.n) continue; /* all of it describes */
         CHECK(truncate(v->file, at) == 0);
         note("%s: cut at byte %lld", v->file, (long long)at);
         if (model_tried(s, v->open, v->whole.n, team, &err)) trial_fail("it ran");
@@ -145,9 +149,9 @@ static void test_deepseek(void **state) {
 }
 
 static void test_shards(void **state) {
-    static const char *const names[] = {
-        "config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors",
-        "model-00002-of-00002.safetensors"};
+    static const char *const names[] = {"config.json", "model.safetensors.index.json",
+                                        "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors"};
     folder_damage(*state, "deepseek-v3-bf16-tiny", names, COUNT(names));
 }
 
@@ -192,8 +196,9 @@ static void test_gguf_large(void **state) {
 
 int damage_tests(void) {
     const struct CMUnitTest tests[] = {
-        HOSTILE_TEST(test_llama),   HOSTILE_TEST(test_deepseek), HOSTILE_TEST(test_shards),
-        HOSTILE_TEST(test_gguf_q8), HOSTILE_TEST(test_gguf_q4),  HOSTILE_TEST(test_gguf_deepseek),
+        HOSTILE_TEST(test_llama),     HOSTILE_TEST(test_deepseek),
+        HOSTILE_TEST(test_shards),    HOSTILE_TEST(test_gguf_q8),
+        HOSTILE_TEST(test_gguf_q4),   HOSTILE_TEST(test_gguf_deepseek),
         HOSTILE_TEST(test_gguf_real), HOSTILE_TEST(test_gguf_large),
     };
     return cmocka_run_group_tests_name("damage", tests, NULL, NULL);

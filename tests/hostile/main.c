@@ -9,16 +9,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NOTE = 512, SPARE = 96 << 20 };  /* beside twice the file: the program, plans of TRY_BYTES */
+enum { NOTE = 512, SPARE = 96 << 20 }; /* beside twice the file: the program, plans of TRY_BYTES */
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };                 /* its shadow is no memory of ours */
+enum { SANITIZED = 1 }; /* its shadow is no memory of ours */
 #else
 enum { SANITIZED = 0 };
 #endif
 
-typedef struct Shared { char note[NOTE], why[NOTE]; } Shared;
-static Shared *shared;                  /* by parent and children */
+typedef struct Shared {
+    char note[NOTE], why[NOTE];
+} Shared;
+static Shared *shared; /* by parent and children */
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
@@ -105,8 +107,8 @@ bool model_tried(Scratch *s, const char *path, int64_t bytes, Team *team, Err *e
     arena_close(a);
     if (ok != (err->code == ERR_NONE)) trial_fail("result and error do not agree");
     /* A plan that is refused names no file, and logits that are no numbers have none. */
-    bool named = strstr(err->msg, s->folder) || err->code == ERR_LIMIT
-                 || strstr(err->msg, "no numbers");
+    bool named =
+        strstr(err->msg, s->folder) || err->code == ERR_LIMIT || strstr(err->msg, "no numbers");
     if (!ok && !named) trial_fail("the message names no file: %s", err->msg);
     int64_t took = os_memory_peak() - before;
     if (!SANITIZED && took > 2 * bytes + SPARE) trial_fail("took %lld bytes", (long long)took);

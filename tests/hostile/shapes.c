@@ -9,17 +9,17 @@
 typedef enum Harm { NONE, GONE, MORE, FLAT, EMPTY, INTS, DOUBLES, BF16, NANS, INFS } Harm;
 
 typedef struct Case {
-    const char *model, *config;         /* members that replace those of its config.json, or "" */
+    const char *model, *config; /* members that replace those of its config.json, or "" */
     Harm harm;
     const char *tensor;
-    const char *says;                   /* in the message; NULL: it runs */
+    const char *says; /* in the message; NULL: it runs */
 } Case;
 
-#define LLAMA "llama-tiny"
-#define V3 "deepseek-v3-tiny"
-#define V2 "deepseek-v2-lite-tiny"
-#define GATE "model.layers.0.mlp.gate_proj.weight"
-#define NORM "model.layers.1.input_layernorm.weight"
+#define LLAMA  "llama-tiny"
+#define V3     "deepseek-v3-tiny"
+#define V2     "deepseek-v2-lite-tiny"
+#define GATE   "model.layers.0.mlp.gate_proj.weight"
+#define NORM   "model.layers.1.input_layernorm.weight"
 #define ROUTER "model.layers.1.mlp.gate.weight"
 #define EXPERT "model.layers.1.mlp.experts.3.up_proj.weight"
 
@@ -121,7 +121,7 @@ static void tensor_harm(Scratch *s, Tensor *t, Harm harm) {
     case DOUBLES:
     case BF16:
         t->type = harm == BF16 ? DTYPE_BF16 : DTYPE_F64;
-        t->data = arena_push(s->a, n * 8);              /* zeros */
+        t->data = arena_push(s->a, n * 8); /* zeros */
         break;
     case NANS: fill(s, t, NAN); break;
     case INFS: fill(s, t, INFINITY); break;

@@ -9,7 +9,10 @@
 #include "support/try.h"
 
 /* One arena and one empty folder a test; a cmocka setup and its teardown. */
-typedef struct Scratch { Arena *a; const char *folder; } Scratch;
+typedef struct Scratch {
+    Arena *a;
+    const char *folder;
+} Scratch;
 int scratch_open(void **state);
 int scratch_close(void **state);
 #define HOSTILE_TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)

@@ -1,13 +1,13 @@
-/* engine.c -- the engine on tiny models: what is answered must not depend on company, chunks, cache
- * or cancels; pages come back; a step allocates nothing; the queue is fair; one poisoned sequence
- * harms no other. */
+/* engine.c -- the engine on tiny models: what is answered must not depend on the other sequences,
+ * chunks, cache or cancels; pages come back; a step allocates nothing; the queue is fair; one
+ * poisoned sequence harms no other. */
 #include "tests.h"
 #include "support/rig.h"
 
 #include <malloc.h>
 #include <math.h>
 
-enum { POSITIONS = 512, ASKS = 12, COMPANY = 31 };
+enum { POSITIONS = 512, ASKS = 12, BATCH_WITH = 31 };
 static const char *const MODELS[] = {"llama-tiny", "deepseek-v3-tiny"};
 static const EngineSpec SINGLE = {.seqs = 1, .queue = 1, .rows = POSITIONS, .no_prefix = true};
 static Team *team;
@@ -20,10 +20,13 @@ static Ask ask_of(int64_t i) {
         .text = 100 + i / 3, .n = length[i], .max_tokens = 3 + i % 4, .sampling = sampling[i % 3]};
 }
 
-static Ask company_of(int64_t i) {
+static Ask neighbour_of(int64_t i) {
     Dice d = {51, (uint64_t)i * 8};
-    return (Ask){.text = 500 + dice(&d, 9), .n = 1 + dice(&d, 150), .max_tokens = 1 + dice(&d, 12),
-                 .sampling = {1, 0, 1, (uint64_t)i}, .priority = dice(&d, 3) - 1};
+    return (Ask){.text = 500 + dice(&d, 9),
+                 .n = 1 + dice(&d, 150),
+                 .max_tokens = 1 + dice(&d, 12),
+                 .sampling = {1, 0, 1, (uint64_t)i},
+                 .priority = dice(&d, 3) - 1};
 }
 
 static Rig rig_of(Arena *a, const char *name, EngineSpec spec, int64_t pages) {
@@ -67,20 +70,20 @@ static void pages_are_back(Rig *r) {
 
 /* ---- the same answer ------------------------------------------------------------------------- */
 
-static void company_and_chunks_change_nothing(void **state) {
+static void neighbour_and_chunks_change_nothing(void **state) {
     static const int64_t chunks[] = {1, 7, 64, 0};
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         const Answer *want = references(a, MODELS[m]);
         for (int64_t c = 0; c < COUNT(chunks); c++) {
             EngineSpec spec = {.seqs = 8 + 12 * (c % 3),
-                               .queue = ASKS + COMPANY,
+                               .queue = ASKS + BATCH_WITH,
                                .rows = 200 + 7 * c,
                                .chunk = chunks[c]};
             Rig r = rig_of(a, MODELS[m], spec, 0);
-            Answer *got = PUSH(a, Answer, ASKS + COMPANY);
-            for (int64_t i = 0; i < ASKS + COMPANY; i++)
-                must_ask(&r, i % 3 == 1 && i / 3 < ASKS ? ask_of(i / 3) : company_of(i), &got[i]);
+            Answer *got = PUSH(a, Answer, ASKS + BATCH_WITH);
+            for (int64_t i = 0; i < ASKS + BATCH_WITH; i++)
+                must_ask(&r, i % 3 == 1 && i / 3 < ASKS ? ask_of(i / 3) : neighbour_of(i), &got[i]);
             rig_run(&r);
             for (int64_t i = 0; i < ASKS; i++)
                 if (!answer_same(&want[i], &got[3 * i + 1]))
@@ -162,10 +165,14 @@ static void live_and_finished_sequences_share(void **state) {
 
 /* ---- forks ----------------------------------------------------------------------------------- */
 
-typedef struct Forward { Plan *plan; Batch batch; Out out; } Forward;
-static void forward_lanes(Lane l, void *arg) {
+typedef struct Forward {
+    Plan *plan;
+    Batch batch;
+    Out out;
+} Forward;
+static void forward_threads(Thread th, void *arg) {
     Forward *f = arg;
-    model_forward(l, f->plan, &f->batch, &f->out, NULL);
+    model_forward(th, f->plan, &f->batch, &f->out, NULL);
 }
 
 /* Runs token[s->length..n-1] on s; the logits of the last row. */
@@ -176,7 +183,7 @@ static void forward(const Rig *r, Pages *pages, KvSeq *s, const int32_t *token, 
     Span span = {.n = rows, .pos = s->length, .pages = s->page};
     int32_t want = (int32_t)rows - 1;
     Forward f = {r->plan, {rows, token + s->length, &span, 1, &want, 1}, {.logits = logits}};
-    team_run(r->team, forward_lanes, &f);
+    team_run(r->team, forward_threads, &f);
     s->length = n;
 }
 
@@ -387,10 +394,10 @@ static void end_tokens_end(void **state) {
     Ask q = {.text = 3, .n = 10, .max_tokens = 20, .sampling = {1, 0, 1, 1}};
     alone(&r, q, &whole);
     assert_int_equal(whole.finish, FINISH_LENGTH);
-    int64_t at = 0;                             /* the first place of the token drawn seventh */
+    int64_t at = 0; /* the first place of the token drawn seventh */
     while (whole.token[at].id != whole.token[7].id) at++;
     int32_t stop[] = {-1, whole.token[7].id};
-    for (stop[0] = 0;; stop[0]++) {             /* and one that does not come */
+    for (stop[0] = 0;; stop[0]++) { /* and one that does not come */
         int64_t i = 0;
         while (i < whole.n && whole.token[i].id != stop[0]) i++;
         if (i == whole.n) break;
@@ -402,7 +409,11 @@ static void end_tokens_end(void **state) {
     rig_close(&r);
 }
 
-typedef struct Chain { Engine *engine; int64_t left, calls, victim; Finish victim_finish; } Chain;
+typedef struct Chain {
+    Engine *engine;
+    int64_t left, calls, victim;
+    Finish victim_finish;
+} Chain;
 
 static void chain_victim(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     (void)seq, (void)t, (void)logits;
@@ -529,7 +540,7 @@ static void a_poisoned_sequence_falls_alone(void **state) {
 
 int engine_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(company_and_chunks_change_nothing),
+        ARENA_TEST(neighbour_and_chunks_change_nothing),
         ARENA_TEST(prefix_hits_change_nothing),
         ARENA_TEST(evicted_and_again_changes_nothing),
         ARENA_TEST(live_and_finished_sequences_share),

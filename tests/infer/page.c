@@ -6,7 +6,11 @@
 enum { LENGTH_MAX = 400, SEQS = 6, LAYERS = 2 };
 
 /* A sequence and what it ought to hold: value[i] is the seed of position i's keys and values. */
-typedef struct Twin { KvSeq kv; bool open; uint32_t value[LENGTH_MAX]; } Twin;
+typedef struct Twin {
+    KvSeq kv;
+    bool open;
+    uint32_t value[LENGTH_MAX];
+} Twin;
 
 static KvLayout layout(KvShape shape) {
     KvLayout kv = {.shape = shape, .layer_bytes = kv_bytes(&shape)};
@@ -20,8 +24,8 @@ static void store(const KvLayout *kv, void **page, int64_t pos, uint32_t value) 
     for (int64_t i = 0; i < LAYERS; i++) {
         for (int j = 0; j < 64; j++) k[j] = (float)(value + (uint32_t)i) + (float)j, v[j] = -k[j];
         Span span = {.n = 1, .pos = pos, .pages = page};
-        kv_store((Lane){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64, s->v_of_k ? NULL : v,
-                 64);
+        kv_store((Thread){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64,
+                 s->v_of_k ? NULL : v, 64);
     }
 }
 
@@ -48,8 +52,10 @@ static void twin_change(Pages *pages, const KvLayout *kv, Twin *all, Dice *d, in
     int64_t length = dice(d, t->kv.length + 1), n = dice(d, 200);
     switch (dice(d, 8)) {
     case 0:
-        if (t->open) kv_close(pages, &t->kv);
-        else assert_true(kv_open(pages, &t->kv));
+        if (t->open)
+            kv_close(pages, &t->kv);
+        else
+            assert_true(kv_open(pages, &t->kv));
         t->open = !t->open;
         break;
     case 1:
@@ -107,9 +113,9 @@ static void what_runs_out_says_so(void **state) {
     KvSeq s, t, u;
     assert_true(kv_open(pages, &s) && kv_open(pages, &t) && !kv_open(pages, &u));
     assert_true(kv_reserve(pages, &s, PAGE));
-    assert_false(kv_reserve(pages, &s, 2 * PAGE + 1));          /* takes what there is ... */
+    assert_false(kv_reserve(pages, &s, 2 * PAGE + 1)); /* takes what there is ... */
     assert_false(kv_reserve(pages, &t, 1));
-    kv_truncate(pages, &s, 0);                                  /* ... and gives it back */
+    kv_truncate(pages, &s, 0); /* ... and gives it back */
     assert_true(kv_reserve(pages, &t, 2 * PAGE));
     kv_close(pages, &s);
     kv_close(pages, &t);

@@ -6,7 +6,10 @@
 
 enum { LENGTH_MAX = 500, SEQS = 8, KNOWN_MAX = 4000 };
 
-typedef struct Known { int64_t tenant, n; int32_t token[LENGTH_MAX]; } Known;
+typedef struct Known {
+    int64_t tenant, n;
+    int32_t token[LENGTH_MAX];
+} Known;
 typedef struct Live {
     bool open;
     int64_t tenant, n;
@@ -15,9 +18,11 @@ typedef struct Live {
     Place at;
 } Live;
 typedef struct World {
-    Pages *pages; int64_t count;
+    Pages *pages;
+    int64_t count;
     Prefix *prefix;
-    Known *known; int64_t n_known;
+    Known *known;
+    int64_t n_known;
     Live live[SEQS];
     Dice dice;
     int64_t evicted, partial, whole;
@@ -114,8 +119,10 @@ static void world_end(World *w) {
     assert_int_equal(prefix_idle(w->prefix), prefix_pages(w->prefix));
     assert_int_equal(prefix_pages(w->prefix) + pages_free(w->pages), w->count);
     int64_t n = prefix_pages(w->prefix);
-    if (w->dice.seed % 2) prefix_forget(w->prefix);
-    else while (n-- > 0) assert_true(prefix_evict(w->prefix));
+    if (w->dice.seed % 2)
+        prefix_forget(w->prefix);
+    else
+        while (n-- > 0) assert_true(prefix_evict(w->prefix));
     assert_false(prefix_evict(w->prefix));
     assert_int_equal(pages_free(w->pages), w->count);
 }
@@ -123,9 +130,12 @@ static void world_end(World *w) {
 static void walk(World *w, int64_t steps, bool exact) {
     for (int64_t i = 0; i < steps; i++) {
         Live *v = &w->live[dice(&w->dice, SEQS)];
-        if (!v->open) live_open(w, v, exact);
-        else if (v->kv.length < v->n && dice(&w->dice, 6)) live_grow(w, v);
-        else live_close(w, v);
+        if (!v->open)
+            live_open(w, v, exact);
+        else if (v->kv.length < v->n && dice(&w->dice, 6))
+            live_grow(w, v);
+        else
+            live_close(w, v);
         assert_true(prefix_sound(w->prefix));
         assert_true(!exact || w->evicted == 0);
     }
@@ -176,11 +186,11 @@ static void the_least_recently_used_leaf_goes(void **state) {
     put(w, &v[1], 1, PAGE);
     put(w, &v[2], 2, PAGE);
     assert_int_equal(shared(w, &v[0]), 2 * PAGE);
-    assert_true(prefix_evict(w->prefix));                       /* 1 is the oldest */
+    assert_true(prefix_evict(w->prefix)); /* 1 is the oldest */
     assert_int_equal(shared(w, &v[1]), 0);
     assert_true(prefix_evict(w->prefix));
     assert_int_equal(shared(w, &v[2]), 0);
-    assert_true(prefix_evict(w->prefix));                       /* 0 loses its end first */
+    assert_true(prefix_evict(w->prefix)); /* 0 loses its end first */
     assert_int_equal(shared(w, &v[0]), PAGE);
 }
 
@@ -194,7 +204,7 @@ static void what_is_held_stays(void **state) {
     prefix_share(w->prefix, &held, &at, 0, v[0].token, PAGE + 5);
     assert_true(held.cut && held.n_pages == 2 && prefix_idle(w->prefix) == 0
                 && !prefix_evict(w->prefix));
-    assert_true(kv_reserve(w->pages, &held, PAGE + 6));         /* copies */
+    assert_true(kv_reserve(w->pages, &held, PAGE + 6)); /* copies */
     assert_int_equal(prefix_idle(w->prefix), 1);
     assert_true(prefix_evict(w->prefix) && !prefix_evict(w->prefix));
     kv_close(w->pages, &held);

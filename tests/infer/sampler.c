@@ -9,7 +9,10 @@
 
 /* ---- the contract, literally ----------------------------------------------------------------- */
 
-typedef struct Cand { float p; int32_t id; } Cand;
+typedef struct Cand {
+    float p;
+    int32_t id;
+} Cand;
 
 static int cand_order(const void *a, const void *b) {
     const Cand *x = a, *y = b;
@@ -55,7 +58,7 @@ static void row_make(float *x, int64_t V, int shape, Dice *d) {
                : dice(d, 3)      ? -INFINITY
                                  : 3 * z;
     }
-    x[dice(d, V)] = 9.5f;                       /* never all masked */
+    x[dice(d, V)] = 9.5f; /* never all masked */
 }
 
 static void draws_are_the_contracts(void **state) {
@@ -216,7 +219,7 @@ static void broken_rows_draw_nothing(void **state) {
         assert_int_equal(t.id, -1);
         assert_true(isnan(t.logprob));
     }
-    float x[2] = {1e38f, -1e38f};               /* over the top only after the temperature */
+    float x[2] = {1e38f, -1e38f}; /* over the top only after the temperature */
     assert_int_equal(sampler_pick(x, 2, &(Sampling){0.01f, 0, 1, 1}, 3, work).id, -1);
     assert_int_equal(sampler_pick(x, 2, &(Sampling){1, 0, 1, 1}, 3, work).id, 0);
 }

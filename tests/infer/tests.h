@@ -9,10 +9,12 @@
 #include "infer/parts.h"
 
 /* A number below n; each call another, the same in every run. */
-typedef struct Dice { uint64_t seed, n; } Dice;
+typedef struct Dice {
+    uint64_t seed, n;
+} Dice;
 int64_t dice(Dice *d, int64_t n);
 float dice_unit(Dice *d);
-float dice_normal(Dice *d);                     /* about: the sum of twelve units less six */
+float dice_normal(Dice *d); /* about: the sum of twelve units less six */
 
 /* cmocka's state is an Arena, new for each test. */
 int arena_setup(void **state);

@@ -50,7 +50,10 @@ static void check_slopes(const float *got, double *x, int64_t n, Loss *f, const 
 
 /* ---- linear ---------------------------------------------------------------------------------- */
 
-typedef struct LinearTwin { const double *x, *w, *c; int64_t n, rows, cols; } LinearTwin;
+typedef struct LinearTwin {
+    const double *x, *w, *c;
+    int64_t n, rows, cols;
+} LinearTwin;
 
 static double linear_loss(const LinearTwin *t) {
     double *y = calloc((size_t)(t->n * t->rows), sizeof *y), sum;
@@ -80,16 +83,16 @@ typedef struct DwRun {
     void *work;
 } DwRun;
 
-static void dw_lane(Lane l, void *arg) {
+static void dw_thread(Thread th, void *arg) {
     const DwRun *r = arg;
-    linear_dw(l, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->pack, r->work);
+    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->pack, r->work);
 }
 
 static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
     double tol = pack == PACK_F32 ? 1e-6 : 2e-2;
     Weight w = weight_new(DTYPE_F32, 1, rows, cols);
     double *x = draws(n * cols), *c = draws(n * rows), *wd = widened(w.row, rows * cols);
-    float *dx = NEW(float, n * cols), *dw = NEW(float, rows * cols), *dy = narrowed(c, n * rows);
+    float *dx = NEW(float, n *cols), *dw = NEW(float, rows *cols), *dy = narrowed(c, n * rows);
     LinearTwin t = {x, wd, c, n, rows, cols};
     weight_ready(&w, pack, true, 2);
     Weight u = weight_t(&w);
@@ -102,7 +105,7 @@ static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
                cols,
                pack,
                guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
-    on_lanes(2, dw_lane, &r);
+    on_threads(2, dw_thread, &r);
     check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
     check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
     guard_reset();
@@ -118,7 +121,10 @@ static void linear_goes_back(void **state) {
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
-typedef struct NormTwin { const double *x, *w, *c; int64_t n, C; } NormTwin;
+typedef struct NormTwin {
+    const double *x, *w, *c;
+    int64_t n, C;
+} NormTwin;
 
 static double norm_of_x(const double *x, const void *arg) {
     const NormTwin *t = arg;
@@ -140,11 +146,11 @@ typedef struct NormRun {
     StoreMode mode;
 } NormRun;
 
-static void norm_lane(Lane l, void *arg) {
+static void norm_thread(Thread th, void *arg) {
     const NormRun *t = arg;
-    rmsnorm(l, t->y, t->C, t->r, t->x, t->C, t->w, t->n, t->C, 1e-5f);
-    bias_back(l, t->db, t->dy, t->C, t->n, t->C);
-    rmsnorm_back(l, t->dx, t->C, t->mode, t->dw, t->dy, t->C, t->x, t->C, t->r, t->w, t->n, t->C);
+    rmsnorm(th, t->y, t->C, t->r, t->x, t->C, t->w, t->n, t->C, 1e-5f);
+    bias_back(th, t->db, t->dy, t->C, t->n, t->C);
+    rmsnorm_back(th, t->dx, t->C, t->mode, t->dw, t->dy, t->C, t->x, t->C, t->r, t->w, t->n, t->C);
 }
 
 /* In place of dy, added to what is there, and without a weight. */
@@ -166,9 +172,11 @@ static void norm_goes_back(void **state) {
                      C,
                      i % 2 ? STORE_ADD : STORE_SET};
         float *was = new_floats(all, MILD), *dy = narrowed(c, all);
-        if (i % 2) memcpy(r.dx, was, (size_t)all * 4);
-        else r.dx = r.dy;
-        on_lanes(3, norm_lane, &r);
+        if (i % 2)
+            memcpy(r.dx, was, (size_t)all * 4);
+        else
+            r.dx = r.dy;
+        on_threads(3, norm_thread, &r);
         for (int64_t j = 0; j < all && i % 2; j++) r.dx[j] = r.dx[j] - was[j];
         if (C > 1) check_slopes(r.dx, x, all, norm_of_x, &t, 2e-6, "rmsnorm dx");
         if (w) check_slopes(r.dw, w, C, norm_of_w, &t, 2e-6, "rmsnorm dw");
@@ -183,7 +191,11 @@ static void norm_goes_back(void **state) {
 
 /* ---- rope and silu --------------------------------------------------------------------------- */
 
-typedef struct RopeTwin { const double *cos, *sin, *c; int64_t half; bool pairs; } RopeTwin;
+typedef struct RopeTwin {
+    const double *cos, *sin, *c;
+    int64_t half;
+    bool pairs;
+} RopeTwin;
 
 static double rope_of_x(const double *x, const void *arg) {
     const RopeTwin *t = arg;
@@ -193,11 +205,15 @@ static double rope_of_x(const double *x, const void *arg) {
     return dot(y, t->c, 2 * t->half);
 }
 
-typedef struct RopeRun { float *x, *cos, *sin; int64_t half; bool pairs; } RopeRun;
+typedef struct RopeRun {
+    float *x, *cos, *sin;
+    int64_t half;
+    bool pairs;
+} RopeRun;
 
-static void rope_lane(Lane l, void *arg) {
+static void rope_thread(Thread th, void *arg) {
     const RopeRun *t = arg;
-    rope(l, t->x, 2 * t->half, 2 * t->half, 1, 1, t->half, t->pairs, true, t->cos, t->sin);
+    rope(th, t->x, 2 * t->half, 2 * t->half, 1, 1, t->half, t->pairs, true, t->cos, t->sin);
 }
 
 static void rope_goes_back(void **state) {
@@ -206,13 +222,16 @@ static void rope_goes_back(void **state) {
         double *x = draws(2 * half), *cs = draws(half), *sn = draws(half), *c = draws(2 * half);
         RopeTwin t = {cs, sn, c, half, half % 2};
         RopeRun r = {narrowed(c, 2 * half), narrowed(cs, half), narrowed(sn, half), half, half % 2};
-        on_lanes(2, rope_lane, &r);
+        on_threads(2, rope_thread, &r);
         check_slopes(r.x, x, 2 * half, rope_of_x, &t, 1e-6, "rope");
         guard_reset();
     }
 }
 
-typedef struct SiluTwin { const double *g, *u, *c; int64_t n; } SiluTwin;
+typedef struct SiluTwin {
+    const double *g, *u, *c;
+    int64_t n;
+} SiluTwin;
 
 static double silu_of_g(const double *g, const void *arg) {
     const SiluTwin *t = arg;
@@ -228,11 +247,14 @@ static double silu_of_u(const double *u, const void *arg) {
     return sum;
 }
 
-typedef struct SiluRun { float *dg, *du, *dh, *g, *u; int64_t n; } SiluRun;
+typedef struct SiluRun {
+    float *dg, *du, *dh, *g, *u;
+    int64_t n;
+} SiluRun;
 
-static void silu_lane(Lane l, void *arg) {
+static void silu_thread(Thread th, void *arg) {
     const SiluRun *t = arg;
-    silu_mul_back(l, t->dg, t->du, t->dh, t->g, t->u, t->n);
+    silu_mul_back(th, t->dg, t->du, t->dh, t->g, t->u, t->n);
 }
 
 static void silu_goes_back(void **state) {
@@ -242,7 +264,7 @@ static void silu_goes_back(void **state) {
     for (int64_t i = 0; i < N; i++) g[i] = (double)(float)(8 * g[i]);
     SiluTwin t = {g, u, c, N};
     SiluRun r = {NEW(float, N), NEW(float, N), narrowed(c, N), narrowed(g, N), narrowed(u, N), N};
-    on_lanes(2, silu_lane, &r);
+    on_threads(2, silu_thread, &r);
     check_slopes(r.dg, g, N, silu_of_g, &t, 1e-6, "silu dg");
     check_slopes(r.du, u, N, silu_of_u, &t, 1e-6, "silu du");
     guard_reset();
@@ -250,7 +272,10 @@ static void silu_goes_back(void **state) {
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-typedef struct AttentionTwin { const double *q, *k, *v, *c; TwinShape s; } AttentionTwin;
+typedef struct AttentionTwin {
+    const double *q, *k, *v, *c;
+    TwinShape s;
+} AttentionTwin;
 
 static double attention_loss(const AttentionTwin *t) {
     int64_t n = t->s.T * t->s.heads * t->s.dv;
@@ -290,9 +315,12 @@ static void one_attention(AttentionShape s, double tol) {
                 k0 = row * s.kv * s.dk, v0 = row * s.kv * s.dv;
         double *q = widened(t.q + q0, T * s.heads * s.dk), *k = widened(t.k + k0, T * s.kv * s.dk),
                *v = widened(t.v + v0, T * s.kv * s.dv);
-        AttentionTwin twin = {q, k, v, widened(t.g + row * s.heads * s.dv, T * s.heads * s.dv),
+        AttentionTwin twin = {q,
+                              k,
+                              v,
+                              widened(t.g + row * s.heads * s.dv, T * s.heads * s.dv),
                               {T, s.heads, s.kv, s.dk, s.dv, (double)t.a.scale}};
-        if (T > 1) {                            /* one key: its weight is 1 whatever q and k are */
+        if (T > 1) { /* one key: its weight is 1 whatever q and k are */
             check_slopes(t.dq + q0, q, T * s.heads * s.dk, attention_of_q, &twin, tol,
                          "attention dq");
             check_slopes(t.dk + k0, k, T * s.kv * s.dk, attention_of_k, &twin, tol, "attention dk");
@@ -338,10 +366,10 @@ typedef struct RouteRun {
     float *weight, *score, *z, *dz, *dweight;
 } RouteRun;
 
-static void route_lane(Lane l, void *arg) {
+static void route_thread(Thread th, void *arg) {
     const RouteRun *t = arg;
-    CHECK(route(l, t->id, t->weight, t->score, t->z, t->n, &t->r));
-    route_back(l, t->dz, t->dweight, t->score, t->id, t->n, &t->r);
+    CHECK(route(th, t->id, t->weight, t->score, t->z, t->n, &t->r));
+    route_back(th, t->dz, t->dweight, t->score, t->id, t->n, &t->r);
 }
 
 static void router_goes_back(void **state) {
@@ -365,7 +393,7 @@ static void router_goes_back(void **state) {
                         narrowed(z, N * r.E),
                         NEW(float, N *r.E),
                         narrowed(c, N * r.K)};
-        on_lanes(2, route_lane, &run);
+        on_threads(2, route_thread, &run);
         RouteTwin t = {&r, run.id, c, N};
         check_slopes(run.dz, z, N * r.E, route_of_z, &t, 5e-6, "router dz");
         guard_reset();
@@ -375,7 +403,10 @@ static void router_goes_back(void **state) {
 /* Two experts of a linear layer each, with their rows compacted; an expert may have none. */
 enum { TOKENS = 5, PICKS = 2, EXPERTS = 3, WIDTH = 12, DEPTH = 20 };
 
-typedef struct ExpertTwin { const double *x, *w, *weight, *c; const int32_t *id; } ExpertTwin;
+typedef struct ExpertTwin {
+    const double *x, *w, *weight, *c;
+    const int32_t *id;
+} ExpertTwin;
 
 static double experts_loss(const double *x, const double *w, const double *weight,
                            const ExpertTwin *t) {
@@ -402,27 +433,27 @@ static double experts_of_weight(const double *weight, const void *arg) {
 typedef struct ExpertRun {
     Weight w, wt;
     Group group[EXPERTS];
-    int32_t from[TOKENS * PICKS], at[TOKENS * PICKS];   /* token of a compacted row, and back */
+    int32_t from[TOKENS * PICKS], at[TOKENS * PICKS]; /* token of a compacted row, and back */
     float *x, *y, *rows, *drows, *xs, *dxs, *dx, *dy, *dw, *weight, *dweight, *ones;
     void *mem, *work;
 } ExpertRun;
 
-static void expert_lane(Lane l, void *arg) {
+static void expert_thread(Thread th, void *arg) {
     ExpertRun *t = arg;
     Rows r;
-    rows_gather(l, &r, PACK_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
-    linear_groups(l, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
-    combine(l, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
-    combine_back(l, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
+    rows_gather(th, &r, PACK_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
+    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
+    combine(th, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
+    combine_back(th, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
                  WIDTH);
     for (int64_t e = 0; e < EXPERTS; e++) {
         const Group *g = t->group + e;
-        linear_dw(l, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH,
+        linear_dw(th, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH,
                   (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n, WIDTH, DEPTH, PACK_F32, t->work);
     }
-    rows_pack(l, &r, PACK_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
-    linear_groups(l, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
-    combine(l, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
+    rows_pack(th, &r, PACK_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
+    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
+    combine(th, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
 }
 
 /* Expert 1 gets no row. */
@@ -455,7 +486,7 @@ static void experts_go_back(void **state) {
     weight_ready(&t.w, PACK_F32, false, 1);
     weight_ready(&t.w, PACK_F32, true, 1);
     t.wt = weight_t(&t.w);
-    on_lanes(2, expert_lane, &t);
+    on_threads(2, expert_thread, &t);
     ExpertTwin twin = {x, w, weight, c, id};
     check_slopes(t.dx, x, TOKENS * DEPTH, experts_of_x, &twin, 1e-6, "experts dx");
     check_slopes(t.dw, w, EXPERTS * WIDTH * DEPTH, experts_of_w, &twin, 1e-6, "experts dw");
@@ -465,7 +496,10 @@ static void experts_go_back(void **state) {
 
 /* ---- cross-entropy --------------------------------------------------------------------------- */
 
-typedef struct LossTwin { int64_t n, target; double scale; } LossTwin;
+typedef struct LossTwin {
+    int64_t n, target;
+    double scale;
+} LossTwin;
 
 static double loss_of_z(const double *z, const void *arg) {
     const LossTwin *t = arg;

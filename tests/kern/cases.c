@@ -36,10 +36,14 @@ Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols) {
         float x = draw_float(MILD);
         uint32_t u = bits_of_f32(x);
         uint16_t f16 = draw_f16(), bf16 = (uint16_t)(u >> 16);
-        if (type == DTYPE_F32) memcpy(p + 4 * i, &u, 4);
-        else if (type == DTYPE_F16) memcpy(p + 2 * i, &f16, 2);
-        else if (type == DTYPE_BF16) memcpy(p + 2 * i, &bf16, 2);
-        else put_block(p + dtype_bytes(type, i), type);
+        if (type == DTYPE_F32)
+            memcpy(p + 4 * i, &u, 4);
+        else if (type == DTYPE_F16)
+            memcpy(p + 2 * i, &f16, 2);
+        else if (type == DTYPE_BF16)
+            memcpy(p + 2 * i, &bf16, 2);
+        else
+            put_block(p + dtype_bytes(type, i), type);
     }
     return (Weight){.type = type, .n = n, .rows = rows, .cols = cols, .row = p};
 }
@@ -63,15 +67,21 @@ double weight_number(const Weight *w, int64_t i, int64_t r, int64_t k) {
     return number_f16(p) * q + number_f16(p + 2);
 }
 
-typedef struct PackRun { Weight *w; Pack pack; bool t; } PackRun;
+typedef struct PackRun {
+    Weight *w;
+    Pack pack;
+    bool t;
+} PackRun;
 
-static void pack_lane(Lane l, void *arg) {
+static void pack_thread(Thread th, void *arg) {
     const PackRun *r = arg;
-    if (r->t) weight_pack_t(l, r->w->tile_t, r->pack, r->w, 0, r->w->n);
-    else weight_pack(l, r->w->tile, r->pack, r->w, 0, r->w->n);
+    if (r->t)
+        weight_pack_t(th, r->w->tile_t, r->pack, r->w, 0, r->w->n);
+    else
+        weight_pack(th, r->w->tile, r->pack, r->w, 0, r->w->n);
 }
 
-void weight_ready(Weight *w, Pack pack, bool t, int64_t lanes) {
+void weight_ready(Weight *w, Pack pack, bool t, int64_t threads) {
     PackRun r = {w, pack, t};
     int64_t bytes =
         w->n * (t ? panel_bytes(pack, w->cols, w->rows) : panel_bytes(pack, w->rows, w->cols));
@@ -79,23 +89,28 @@ void weight_ready(Weight *w, Pack pack, bool t, int64_t lanes) {
     memset(tile, 0x55, (size_t)bytes);
     *(t ? &w->tile_t : &w->tile) = tile;
     *(t ? &w->pack_t : &w->pack) = pack;
-    on_lanes(lanes, pack_lane, &r);
+    on_threads(threads, pack_thread, &r);
 }
 
-typedef struct LinearLane { const LinearRun *r; void *mem; } LinearLane;
+typedef struct LinearThread {
+    const LinearRun *r;
+    void *mem;
+} LinearThread;
 
-static void linear_lane(Lane l, void *arg) {
-    const LinearLane *t = arg;
+static void linear_thread(Thread th, void *arg) {
+    const LinearThread *t = arg;
     const LinearRun *r = t->r;
     Rows x;
-    if (r->index) rows_gather(l, &x, r->w->pack, r->x, r->index, r->n, r->w->cols, r->ldx, t->mem);
-    else rows_pack(l, &x, r->w->pack, r->x, r->n, r->w->cols, r->ldx, t->mem);
-    linear(l, r->y, r->ldy, r->w, r->i, &x, r->mode);
+    if (r->index)
+        rows_gather(th, &x, r->w->pack, r->x, r->index, r->n, r->w->cols, r->ldx, t->mem);
+    else
+        rows_pack(th, &x, r->w->pack, r->x, r->n, r->w->cols, r->ldx, t->mem);
+    linear(th, r->y, r->ldy, r->w, r->i, &x, r->mode);
 }
 
-void run_linear(const LinearRun *r, int64_t lanes) {
-    LinearLane t = {r, guard_new(rows_bytes(r->w->pack, r->n, r->w->cols), 64, AT_END)};
-    on_lanes(lanes, linear_lane, &t);
+void run_linear(const LinearRun *r, int64_t threads) {
+    LinearThread t = {r, guard_new(rows_bytes(r->w->pack, r->n, r->w->cols), 64, AT_END)};
+    on_threads(threads, linear_thread, &t);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -130,33 +145,36 @@ void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_
     t->dv = guard_new(N * s.kv * dv * 4, 4, AT_END);
 }
 
-typedef struct AttentionLane { Attention *t; void *work; } AttentionLane;
+typedef struct AttentionThread {
+    Attention *t;
+    void *work;
+} AttentionThread;
 
-static void forward_lane(Lane l, void *arg) {
-    const AttentionLane *r = arg;
+static void forward_thread(Thread th, void *arg) {
+    const AttentionThread *r = arg;
     Attention *t = r->t;
     const KvShape *s = &t->a.kv;
-    kv_store(l, s, t->a.off, t->span, t->n_spans, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
+    kv_store(th, s, t->a.off, t->span, t->n_spans, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
              s->heads * s->dv);
-    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, t->span,
+    attend(th, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, t->span,
            t->n_spans, r->work);
 }
 
-void attention_run(Attention *t, int64_t lanes) {
-    AttentionLane r = {t, guard_new(lanes * attend_bytes(&t->a, t->rows), 64, AT_END)};
-    on_lanes(lanes, forward_lane, &r);
+void attention_run(Attention *t, int64_t threads) {
+    AttentionThread r = {t, guard_new(threads * attend_bytes(&t->a, t->rows), 64, AT_END)};
+    on_threads(threads, forward_thread, &r);
 }
 
-static void back_lane(Lane l, void *arg) {
-    const AttentionLane *r = arg;
+static void back_thread(Thread th, void *arg) {
+    const AttentionThread *r = arg;
     Attention *t = r->t;
-    attend_back(l, t->dq, t->dk, t->dv, t->g, t->o, t->lse, t->q, &t->a, t->span, t->n_spans,
+    attend_back(th, t->dq, t->dk, t->dv, t->g, t->o, t->lse, t->q, &t->a, t->span, t->n_spans,
                 r->work);
 }
 
-void attention_back(Attention *t, int64_t lanes) {
+void attention_back(Attention *t, int64_t threads) {
     int64_t longest = 0;
     for (int64_t i = 0; i < t->n_spans; i++) longest = MAX(longest, t->span[i].n);
-    AttentionLane r = {t, guard_new(lanes * attend_back_bytes(&t->a, longest), 64, AT_END)};
-    on_lanes(lanes, back_lane, &r);
+    AttentionThread r = {t, guard_new(threads * attend_back_bytes(&t->a, longest), 64, AT_END)};
+    on_threads(threads, back_thread, &r);
 }

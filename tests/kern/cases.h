@@ -3,7 +3,7 @@
 #pragma once
 #include "kern_test.h"
 
-void on_levels(void (*fn)(void));               /* under every level that this machine has */
+void on_levels(void (*fn)(void)); /* under every level that this machine has */
 extern const char *level_now;
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -12,8 +12,8 @@ extern const char *level_now;
 Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols);
 double weight_number(const Weight *w, int64_t i, int64_t r,
                      int64_t k); /* exactly what the bytes say */
-/* Packs W, and where `t` its transpose, into guarded memory on as many lanes. */
-void weight_ready(Weight *w, Pack pack, bool t, int64_t lanes);
+/* Packs W, and where `t` its transpose, into guarded memory on as many threads. */
+void weight_ready(Weight *w, Pack pack, bool t, int64_t threads);
 
 typedef struct LinearRun {
     float *y;
@@ -25,7 +25,7 @@ typedef struct LinearRun {
     int64_t n, ldx;
     StoreMode mode;
 } LinearRun;
-void run_linear(const LinearRun *r, int64_t lanes);     /* packs the rows, then the product */
+void run_linear(const LinearRun *r, int64_t threads); /* packs the rows, then the product */
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
@@ -33,7 +33,7 @@ enum { SPANS = 8, PAGES = 64 };
 typedef struct Attention {
     Attend a;
     Span span[SPANS];
-    int64_t n_spans, rows;                      /* N */
+    int64_t n_spans, rows; /* N */
     void *page[SPANS][PAGES];
     float *q, *k, *v, *g; /* (N, heads*dk), (N, kv*dk), (N, kv*dv), (N, heads*dv) dO */
     float *o, *lse, *dq, *dk, *dv;
@@ -49,5 +49,5 @@ typedef struct AttentionShape {
  * random within +-size. */
 void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans,
                    float size);
-void attention_run(Attention *t, int64_t lanes);        /* kv_store, attend */
-void attention_back(Attention *t, int64_t lanes);       /* after attention_run */
+void attention_run(Attention *t, int64_t threads);  /* kv_store, attend */
+void attention_back(Attention *t, int64_t threads); /* after attention_run */

@@ -3,7 +3,7 @@
 #include "cases.h"
 #include <math.h>
 
-enum { WIDTH = 53, HALF = 21 };         /* neither a multiple of a vector's lanes */
+enum { WIDTH = 53, HALF = 21 }; /* neither a multiple of a vector's threads */
 
 /* The 16-lane tree of fma(a, b), contract 2.2. */
 static float tree_of(const float *a, const float *b, int64_t n) {
@@ -88,10 +88,22 @@ static void adamw_level(void) {
     guard_reset();
 }
 
-static void rope_is_as_written(void **state) { (void)state; on_levels(rope_level); }
-static void norm_is_as_written(void **state) { (void)state; on_levels(norm_level); }
-static void silu_is_as_written(void **state) { (void)state; on_levels(silu_level); }
-static void adamw_is_as_written(void **state) { (void)state; on_levels(adamw_level); }
+static void rope_is_as_written(void **state) {
+    (void)state;
+    on_levels(rope_level);
+}
+static void norm_is_as_written(void **state) {
+    (void)state;
+    on_levels(norm_level);
+}
+static void silu_is_as_written(void **state) {
+    (void)state;
+    on_levels(silu_level);
+}
+static void adamw_is_as_written(void **state) {
+    (void)state;
+    on_levels(adamw_level);
+}
 
 int test_formulas(void) {
     const struct CMUnitTest tests[] = {

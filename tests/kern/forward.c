@@ -50,7 +50,10 @@ static void linear_level(void) {
         guard_reset();
     }
 }
-static void linear_is_right(void **state) { (void)state; on_levels(linear_level); }
+static void linear_is_right(void **state) {
+    (void)state;
+    on_levels(linear_level);
+}
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -62,9 +65,9 @@ typedef struct RowsRun {
     bool pairs;
 } RowsRun;
 
-static void norm_lane(Lane l, void *arg) {
+static void norm_thread(Thread th, void *arg) {
     const RowsRun *t = arg;
-    rmsnorm(l, t->y, t->C, t->r, t->x, t->C, t->w, t->n, t->C, 1e-5f);
+    rmsnorm(th, t->y, t->C, t->r, t->x, t->C, t->w, t->n, t->C, 1e-5f);
 }
 
 static void norm_is_right(void **state) {
@@ -76,7 +79,7 @@ static void norm_is_right(void **state) {
                      .y = NEW(float, 3 * C),
                      .r = NEW(float, 3)};
         t.w = C % 2 ? new_floats(C, MILD) : NULL;
-        on_lanes(2, norm_lane, &t);
+        on_threads(2, norm_thread, &t);
         double *want = NEW(double, 3 * C);
         twin_rmsnorm(want, widened(t.x, 3 * C), t.w ? widened(t.w, C) : NULL, 3, C, (double)1e-5f);
         for (int64_t i = 0; i < 3 * C; i++)
@@ -86,10 +89,10 @@ static void norm_is_right(void **state) {
     }
 }
 
-static void rope_lane(Lane l, void *arg) {
+static void rope_thread(Thread th, void *arg) {
     const RowsRun *t = arg;
-    rope_table(l, t->cos, t->sin, t->pos, t->n, t->inv_freq, t->half, 1.25);
-    rope(l, t->x, t->heads * 2 * t->half, 2 * t->half, t->n, t->heads, t->half, t->pairs, false,
+    rope_table(th, t->cos, t->sin, t->pos, t->n, t->inv_freq, t->half, 1.25);
+    rope(th, t->x, t->heads * 2 * t->half, 2 * t->half, t->n, t->heads, t->half, t->pairs, false,
          t->cos, t->sin);
 }
 
@@ -110,7 +113,7 @@ static void rope_is_right(void **state) {
         double *want = widened(t.x, all);
         for (int64_t i = 0; i < N; i++) t.pos[i] = i * i * i * 1000;
         for (int64_t j = 0; j < half; j++) t.inv_freq[j] = pow(10000, -(double)j / (double)half);
-        on_lanes(3, rope_lane, &t);
+        on_threads(3, rope_thread, &t);
         for (int64_t i = 0; i < N; i++)
             for (int64_t h = 0; h < HEADS; h++) {
                 double c[64], s[64], *x = want + (i * HEADS + h) * 2 * half;
@@ -127,12 +130,12 @@ static void rope_is_right(void **state) {
     }
 }
 
-static void silu_lane(Lane l, void *arg) {
+static void silu_thread(Thread th, void *arg) {
     const RowsRun *t = arg;
-    silu_mul(l, t->y, t->x, t->u, t->n);
-    add(l, t->w, t->u, t->n);
-    bias_add(l, t->r, 10, t->u, t->n / 10, 10);
-    round_rows(l, t->cos, 10, t->n / 10, 9);
+    silu_mul(th, t->y, t->x, t->u, t->n);
+    add(th, t->w, t->u, t->n);
+    bias_add(th, t->r, 10, t->u, t->n / 10, 10);
+    round_rows(th, t->cos, 10, t->n / 10, 9);
 }
 
 static void elements_are_right(void **state) {
@@ -147,7 +150,7 @@ static void elements_are_right(void **state) {
                  .cos = new_floats(N, MILD)};
     for (int64_t i = 0; i < N; i++) t.x[i] = t.x[i] * (i % 3 ? 5.0f : 100.0f);
     double *w = widened(t.w, N), *r = widened(t.r, N), *c = widened(t.cos, N);
-    on_lanes(3, silu_lane, &t);
+    on_threads(3, silu_thread, &t);
     for (int64_t i = 0; i < N; i++) {
         double h = twin_silu((double)t.x[i]) * (double)t.u[i];
         near_double((double)t.y[i], h, fabs(h) + 1e-30, 3e-7, "silu_mul of %g", (double)t.x[i]);
@@ -169,7 +172,7 @@ static void one_attention(AttentionShape s, double tol) {
     for (int64_t i = 0; i < t.n_spans; i++) {
         TwinShape shape = {t.span[i].n, s.heads, s.kv, s.dk, dv, (double)t.a.scale};
         int64_t row = t.span[i].row, n = t.span[i].n * s.heads * dv;
-        double *o = NEW(double, n), *v = NEW(double, t.span[i].n * s.kv * dv);
+        double *o = NEW(double, n), *v = NEW(double, t.span[i].n *s.kv *dv);
         for (int64_t j = 0; j < t.span[i].n * s.kv; j++)
             for (int64_t d = 0; d < dv; d++)
                 v[j * dv + d] = (double)(s.v_of_k ? t.k[(row * s.kv + j) * s.dk + d]
@@ -190,7 +193,10 @@ static void attention_level(void) {
     one_attention((AttentionShape){DTYPE_BF16, 6, 3, 64, 48, false}, 2e-2);
     one_attention((AttentionShape){DTYPE_BF16, 20, 1, 40, 24, true}, 2e-2);
 }
-static void attention_is_right(void **state) { (void)state; on_levels(attention_level); }
+static void attention_is_right(void **state) {
+    (void)state;
+    on_levels(attention_level);
+}
 
 /* ---- experts --------------------------------------------------------------------------------- */
 
@@ -202,9 +208,9 @@ typedef struct RouteRun {
     bool fine[8];
 } RouteRun;
 
-static void route_lane(Lane l, void *arg) {
+static void route_thread(Thread th, void *arg) {
     RouteRun *t = arg;
-    t->fine[l.i] = route(l, t->id, t->weight, t->score, t->z, t->n, &t->r);
+    t->fine[th.i] = route(th, t->id, t->weight, t->score, t->z, t->n, &t->r);
 }
 
 static const Router routers[] = {
@@ -241,7 +247,7 @@ static void routes_are_right(void **state) {
         enum { N = 20 };
         RouteRun t = route_new(routers[c / 2], N);
         if (c % 2) t.r.bias = new_floats(t.r.E, MILD);
-        on_lanes(3, route_lane, &t);
+        on_threads(3, route_thread, &t);
         assert_true(t.fine[0] && t.fine[1] && t.fine[2]);
         for (int64_t i = 0; i < N; i++) {
             double score[ROUTER_E], weight[ROUTER_E];
@@ -266,29 +272,29 @@ static void ties_go_to_the_lowest_id(void **state) {
     (void)state;
     RouteRun t = route_new((Router){ROUTER_SIGMOID, 12, 4, 4, 2, true, 1.0f, NULL}, 2);
     for (int64_t i = 0; i < 24; i++) t.z[i] = i == 23 ? 1.0f : 0.5f;
-    on_lanes(2, route_lane, &t);
+    on_threads(2, route_thread, &t);
     static const int32_t want[] = {0, 1, 2, 3, 11, 0, 1, 2};
     for (int64_t i = 0; i < 8; i++) assert_int_equal(t.id[i], want[i]);
     guard_reset();
 }
 
-static void nan_is_an_error_for_every_lane(void **state) {
+static void nan_is_an_error_for_every_thread(void **state) {
     (void)state;
     for (int64_t kind = 0; kind < 2; kind++) {
         RouteRun t = route_new(routers[kind ? 2 : 0], 7);
         t.z[5 * t.r.E + 3] = NAN;
-        on_lanes(5, route_lane, &t);
+        on_threads(5, route_thread, &t);
         for (int64_t i = 0; i < 5; i++) assert_false(t.fine[i]);
         t.z[5 * t.r.E + 3] = 0;
-        on_lanes(5, route_lane, &t);
+        on_threads(5, route_thread, &t);
         for (int64_t i = 0; i < 5; i++) assert_true(t.fine[i]);
     }
     guard_reset();
 }
 
-static void combine_lane(Lane l, void *arg) {
+static void combine_thread(Thread th, void *arg) {
     const RouteRun *t = arg;
-    combine(l, t->y, t->base, t->rows, t->C + 1, t->at, t->weight, t->n, t->r.K, t->C);
+    combine(th, t->y, t->base, t->rows, t->C + 1, t->at, t->weight, t->n, t->r.K, t->C);
 }
 
 static void combine_is_right(void **state) {
@@ -304,7 +310,7 @@ static void combine_is_right(void **state) {
                       .base = c ? new_floats(N * C, MILD) : NULL,
                       .rows = new_floats(N * K * (C + 1), MILD)};
         for (int64_t i = 0; i < N * K; i++) t.at[i] = (int32_t)((i * 7 + 3) % (N * K));
-        on_lanes(2, combine_lane, &t);
+        on_threads(2, combine_thread, &t);
         for (int64_t i = 0; i < N * C; i++) {
             double want = c ? (double)t.base[i] : 0, size = fabs(want);
             for (int64_t k = 0; k < K; k++) {
@@ -339,11 +345,15 @@ static void sums_are_right(void **state) {
     }
 }
 
-typedef struct StepRun { float *w, *g, *m, *v; int64_t n; AdamW p; } StepRun;
+typedef struct StepRun {
+    float *w, *g, *m, *v;
+    int64_t n;
+    AdamW p;
+} StepRun;
 
-static void step_lane(Lane l, void *arg) {
+static void step_thread(Thread th, void *arg) {
     const StepRun *t = arg;
-    adamw(l, t->w, t->g, t->m, t->v, t->n, &t->p);
+    adamw(th, t->w, t->g, t->m, t->v, t->n, &t->p);
 }
 
 /* Five steps beside the algorithm in f64; the moments' error stays relative, the weight's is a
@@ -358,7 +368,7 @@ static void adamw_is_right(void **state) {
         double c1 = 1 - pow(b1, step), c2 = 1 - pow(b2, step);
         t.g = new_floats(N, MILD);
         t.p = (AdamW){(float)lr, (float)b1, (float)b2, (float)eps, (float)wd, (float)c1, (float)c2};
-        on_lanes(3, step_lane, &t);
+        on_threads(3, step_thread, &t);
         for (int64_t i = 0; i < N; i++) {
             double g = (double)t.g[i];
             m[i] = b1 * m[i] + (1 - b1) * g;
@@ -380,7 +390,7 @@ int test_forward(void) {
         cmocka_unit_test(elements_are_right),
         cmocka_unit_test(routes_are_right),
         cmocka_unit_test(ties_go_to_the_lowest_id),
-        cmocka_unit_test(nan_is_an_error_for_every_lane),
+        cmocka_unit_test(nan_is_an_error_for_every_thread),
         cmocka_unit_test(combine_is_right),
         cmocka_unit_test(sums_are_right),
         cmocka_unit_test(adamw_is_right),

@@ -1,5 +1,5 @@
 /* kern_test.h -- shared by the tests of kern/: guarded memory, random numbers of several kinds,
- * lanes, comparing. */
+ * threads, comparing. */
 #pragma once
 #include "kern/pack.h"
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 
 /* ---- memory between two pages that must not be touched --------------------------------------- */
 
-typedef enum Side { AT_START, AT_END } Side;    /* which end lies flush against its guard page */
+typedef enum Side { AT_START, AT_END } Side; /* which end lies flush against its guard page */
 /* Zeroed; freed all at once by guard_reset. AT_END: the last byte is the last of the page, as far
  * as `align` lets it. */
 void *guard_new(int64_t bytes, int64_t align, Side side);
@@ -23,16 +23,16 @@ void guard_reset(void);
 typedef enum Fill { MILD, SPREAD, EDGE, WILD } Fill;
 extern uint64_t test_seed; /* LISAO_TEST_SEED, else fixed; printed when a test fails */
 uint32_t draw(void);
-int64_t draw_to(int64_t lo, int64_t hi);        /* lo..hi */
+int64_t draw_to(int64_t lo, int64_t hi); /* lo..hi */
 float draw_float(Fill f);
 void fill_floats(float *x, int64_t n, Fill f);
 float *new_floats(int64_t n, Fill f);
 float round_bf16(float x); /* an independent rounding: by the arithmetic of f64 */
 
-/* ---- lanes ----------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
-extern const int64_t lane_counts[4];            /* 1, 2, 3, 5 */
-void on_lanes(int64_t lanes, void (*fn)(Lane l, void *arg), void *arg);
+extern const int64_t thread_counts[4]; /* 1, 2, 3, 5 */
+void on_threads(int64_t threads, void (*fn)(Thread th, void *arg), void *arg);
 void teams_close(void);
 
 /* ---- comparing ------------------------------------------------------------------------------- */
@@ -51,5 +51,5 @@ int test_levels(void);
 int test_order(void);
 int test_formulas(void);
 int test_forward(void);
-int test_lanes(void);
+int test_threads(void);
 int test_back(void);

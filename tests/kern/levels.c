@@ -3,7 +3,7 @@
  * checks is the table itself: a kernel without its check does not compile. */
 #include "kern_test.h"
 
-static const Kern *ref, *fast;                  /* the two tables under comparison */
+static const Kern *ref, *fast; /* the two tables under comparison */
 
 /* ---- sizes and memory ------------------------------------------------------------------------ */
 
@@ -21,7 +21,6 @@ static float *copy(const float *x, int64_t n) {
     return y;
 }
 
-
 /* ---- pair order ------------------------------------------------------------------------------ */
 
 /* Words (k, stride) apart, from crossed order to that of the fast level; `columns` of them side by
@@ -29,7 +28,7 @@ static float *copy(const float *x, int64_t n) {
 static void reorder(uint16_t *out, const uint16_t *in, int64_t k, int64_t columns) {
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < columns; j++) {
-            int64_t from = pair_at(false, i), to = pair_at(fast->natural, i);
+            int64_t from = pair_at(false, i), to = pair_at(fast->pairs_in_order, i);
             out[(to / 2 * columns + j) * 2 + to % 2] = in[(from / 2 * columns + j) * 2 + from % 2];
         }
 }
@@ -46,7 +45,11 @@ static uint16_t draw_word(Fill f) { return (uint16_t)(bits_of_f32(draw_float(f))
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-typedef struct Shape { int64_t n, m, k, ldy; StoreMode mode; Fill fill; } Shape;
+typedef struct Shape {
+    int64_t n, m, k, ldy;
+    StoreMode mode;
+    Fill fill;
+} Shape;
 
 /* Small shapes in all residues, a few long ones over the cut, the sizes of real layers' borders. */
 static Shape shape_at(int64_t i, int64_t step) {
@@ -56,7 +59,7 @@ static Shape shape_at(int64_t i, int64_t step) {
     if (i % 10 == 7) s.n = draw_to(22, 150);
     if (i % 10 == 8) s.m = draw_to(91, 300);
     s.k = round_up(s.k, step);
-    if (s.k > CUT_K && s.mode == STORE_ON) s.mode = STORE_ADD;
+    if (s.k > CUT_K && s.mode == STORE_CONTINUE) s.mode = STORE_ADD;
     if (s.k > 1000) s.n = draw_to(1, 9), s.m = draw_to(1, 40);
     s.ldy = s.m + draw_to(0, 3);
     return s;
@@ -139,7 +142,7 @@ static void check_quantised(gemm_q4_1_fn *r, gemm_q4_1_fn *f, int64_t block_byte
                             const char *what) {
     for (int64_t i = 0; i < SHAPES; i++) {
         Shape s = shape_at(i, 32);
-        if (s.mode == STORE_ON) s.mode = STORE_SET;
+        if (s.mode == STORE_CONTINUE) s.mode = STORE_SET;
         int64_t bytes = panels_of(s.m) * s.k / 32 * block_bytes;
         uint8_t *w = packed(bytes);
         A8 x = draw_a8(s.n, s.k, s.fill);
@@ -175,7 +178,7 @@ static void check_rows_bf16(void) {
         memset(b, 0x55, (size_t)kp * 2);
         ref->rows_bf16(a, x, k);
         fast->rows_bf16(b, x, k);
-        for (int64_t j = 0; j < kp; j++)        /* which NaN it is does not count */
+        for (int64_t j = 0; j < kp; j++) /* which NaN it is does not count */
             if ((b[j] & 0x7fff) > 0x7f80) b[j] = 0x7fff;
         uint16_t *want = reordered(a, 1, kp, 1);
         for (int64_t j = 0; j < kp; j++)
@@ -262,9 +265,9 @@ static void each_size(void (*one)(int64_t n, Fill fill, bool over)) {
 
 /* check_FIELD, whose body is run with each size n, each kind of numbers, and outputs over inputs or
  * not. */
-#define EACH_SIZE(field)                                                        \
-    static void one_##field(int64_t n, Fill fill, bool over);                   \
-    static void check_##field(void) { each_size(one_##field); }                 \
+#define EACH_SIZE(field)                                                                           \
+    static void one_##field(int64_t n, Fill fill, bool over);                                      \
+    static void check_##field(void) { each_size(one_##field); }                                    \
     static void one_##field(int64_t n, Fill fill, bool over)
 
 /* Two outputs for the two tables, overlaying the input x or fresh. */
@@ -466,10 +469,10 @@ static void walk(Level level) {
     assert_int_equal(kern_level(), level);
     ref = &r, fast = &kern;
     int64_t brought = 0;
-#define X(field, ret, params)                                                                    \
-    if (kern.field != r.field) {                                                                 \
-        check_##field();                                                                         \
-        brought++;                                                                               \
+#define X(field, ret, params)                                                                      \
+    if (kern.field != r.field) {                                                                   \
+        check_##field();                                                                           \
+        brought++;                                                                                 \
     }
     KERN_LIST(X)
 #undef X
@@ -477,11 +480,26 @@ static void walk(Level level) {
     assert_true(level == LEVEL_REF ? brought == 0 : brought > 0);
 }
 
-static void walk_ref(void **state) { (void)state; walk(LEVEL_REF); }
-static void walk_avx2(void **state) { (void)state; walk(LEVEL_AVX2); }
-static void walk_avx512(void **state) { (void)state; walk(LEVEL_AVX512); }
-static void walk_amx_emu(void **state) { (void)state; walk(LEVEL_AMX_EMU); }
-static void walk_amx(void **state) { (void)state; walk(LEVEL_AMX); }
+static void walk_ref(void **state) {
+    (void)state;
+    walk(LEVEL_REF);
+}
+static void walk_avx2(void **state) {
+    (void)state;
+    walk(LEVEL_AVX2);
+}
+static void walk_avx512(void **state) {
+    (void)state;
+    walk(LEVEL_AVX512);
+}
+static void walk_amx_emu(void **state) {
+    (void)state;
+    walk(LEVEL_AMX_EMU);
+}
+static void walk_amx(void **state) {
+    (void)state;
+    walk(LEVEL_AMX);
+}
 
 /* The table says who won each row, and why a level is missing. */
 static void table_prints_itself(void **state) {

@@ -1,6 +1,6 @@
 /* order.c -- the order of sums and the roundings, written down a second time from docs/contract.md:
- * one number after the other with fmaf, no panels, no lanes. The drivers must give these bits under
- * every level. */
+ * one number after the other with fmaf, no panels, no threads. The drivers must give these bits
+ * under every level. */
 #include "cases.h"
 #include <math.h>
 
@@ -34,7 +34,10 @@ static float chain(bool f32, const float *x, const float *w, int64_t k) {
     return total;
 }
 
-typedef struct Int8Block { int q[32], sum; float d, s; } Int8Block;
+typedef struct Int8Block {
+    int q[32], sum;
+    float d, s;
+} Int8Block;
 
 static Int8Block int8_block(const float *x) {
     Int8Block b = {{0}, 0, 0, 0};
@@ -126,7 +129,10 @@ static void linear_level(void) {
                            t ? round_up(6, step) : round_up(4097 + i, step));
             }
 }
-static void linear_has_the_order(void **state) { (void)state; on_levels(linear_level); }
+static void linear_has_the_order(void **state) {
+    (void)state;
+    on_levels(linear_level);
+}
 
 /* ---- gradients of weights -------------------------------------------------------------------- */
 
@@ -138,9 +144,9 @@ typedef struct DwRun {
     void *work;
 } DwRun;
 
-static void dw_lane(Lane l, void *arg) {
+static void dw_thread(Thread th, void *arg) {
     const DwRun *r = arg;
-    linear_dw(l, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->pack,
+    linear_dw(th, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->pack,
               r->work);
 }
 
@@ -160,7 +166,7 @@ static void dw_level(void) {
         float *was = new_floats(rows * cols, MILD), a[2081], b[2081];
         r.dw = guard_new(rows * cols * 4, 4, AT_END);
         memcpy(r.dw, was, (size_t)(rows * cols) * 4);
-        on_lanes(2, dw_lane, &r);
+        on_threads(2, dw_thread, &r);
         for (int64_t j = 0; j < rows; j += 1 + rows / 8)
             for (int64_t k = 0; k < cols; k += 1 + cols / 8) {
                 for (int64_t row = 0; row < n; row++) {
@@ -175,7 +181,10 @@ static void dw_level(void) {
         guard_reset();
     }
 }
-static void dw_has_the_order(void **state) { (void)state; on_levels(dw_level); }
+static void dw_has_the_order(void **state) {
+    (void)state;
+    on_levels(dw_level);
+}
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
@@ -197,7 +206,11 @@ static float tree_fma(const float *x, const float *y, int64_t n) {
 
 /* Attention of one query vector; keys and values at position p: k + p*ldk, v + p*ldv. All
  * unrounded. */
-typedef struct Sight { const Attention *t; const float *q, *k, *v; int64_t ldk, ldv, pos; } Sight;
+typedef struct Sight {
+    const Attention *t;
+    const float *q, *k, *v;
+    int64_t ldk, ldv, pos;
+} Sight;
 
 static float rounded(const Attention *t, float x) {
     return t->a.kv.type == DTYPE_F32 ? x : round_bf16(x);
@@ -259,7 +272,7 @@ static void attend_level(void) {
         attention_new(&t, shapes[i], lengths, COUNT(lengths), 3.0f);
         attention_run(&t, 2);
         for (int64_t s = 0; s < t.n_spans; s++)
-            for (int64_t row = 0; row < t.span[s].n; row += row > 60 && row < 66 ? 1 : 7)
+            for (int64_t row = 0; row<t.span[s].n; row += row> 60 && row < 66 ? 1 : 7)
                 for (int64_t h = 0; h < t.a.heads; h += 2) {
                     float o[1024], lse;
                     Sight at = sight(&t, s, row, h);
@@ -273,7 +286,10 @@ static void attend_level(void) {
         guard_reset();
     }
 }
-static void attend_has_the_order(void **state) { (void)state; on_levels(attend_level); }
+static void attend_has_the_order(void **state) {
+    (void)state;
+    on_levels(attend_level);
+}
 
 /* P and dS of (key, row), both +0 where the row does not see the key, rounded. */
 static void tile_number(const Attention *t, const Sight *at, int64_t s, int64_t head, int64_t key,
@@ -349,7 +365,10 @@ static void attend_back_level(void) {
         guard_reset();
     }
 }
-static void attend_back_has_the_order(void **state) { (void)state; on_levels(attend_back_level); }
+static void attend_back_has_the_order(void **state) {
+    (void)state;
+    on_levels(attend_back_level);
+}
 
 /* Documents that are cut at 2,048 keys and rows, twice; under the best level only. */
 static void long_documents_are_cut(void **state) {
@@ -369,8 +388,8 @@ static void long_documents_are_cut(void **state) {
 
 int test_order(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_has_the_order),      cmocka_unit_test(dw_has_the_order),
-        cmocka_unit_test(attend_has_the_order),      cmocka_unit_test(attend_back_has_the_order),
+        cmocka_unit_test(linear_has_the_order),   cmocka_unit_test(dw_has_the_order),
+        cmocka_unit_test(attend_has_the_order),   cmocka_unit_test(attend_back_has_the_order),
         cmocka_unit_test(long_documents_are_cut),
     };
     return cmocka_run_group_tests_name("order", tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* support.c -- guarded memory, random numbers, lanes, comparing: see kern_test.h. */
+/* support.c -- guarded memory, random numbers, threads, comparing: see kern_test.h. */
 #define _GNU_SOURCE
 #include "kern_test.h"
 #include <math.h>
@@ -7,7 +7,10 @@
 /* ---- guarded memory -------------------------------------------------------------------------- */
 
 enum { PAGE_BYTES = 4096, MOST = 65536 };
-static struct { uint8_t *p; size_t n; } block[MOST];
+static struct {
+    uint8_t *p;
+    size_t n;
+} block[MOST];
 static int64_t blocks;
 
 void *guard_new(int64_t bytes, int64_t align, Side side) {
@@ -79,19 +82,19 @@ float *new_floats(int64_t n, Fill f) {
 float round_bf16(float x) {
     int e;
     if (!isfinite(x)) return x;
-    if (fabsf(x) < 0x1p-126f) return 0;          /* subnormals are zero */
+    if (fabsf(x) < 0x1p-126f) return 0; /* subnormals are zero */
     frexp((double)x, &e);
     return (float)ldexp(rint(ldexp((double)x, 8 - e)), e - 8);
 }
 
-/* ---- lanes ----------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
-const int64_t lane_counts[4] = {1, 2, 3, 5};
+const int64_t thread_counts[4] = {1, 2, 3, 5};
 static Team *team[6];
 
-void on_lanes(int64_t lanes, void (*fn)(Lane l, void *arg), void *arg) {
-    if (!team[lanes]) team[lanes] = team_open(lanes);
-    team_run(team[lanes], fn, arg);
+void on_threads(int64_t threads, void (*fn)(Thread th, void *arg), void *arg) {
+    if (!team[threads]) team[threads] = team_open(threads);
+    team_run(team[threads], fn, arg);
 }
 
 void teams_close(void) {

@@ -13,7 +13,10 @@ void twin_rope(double *x, int64_t half, bool pairs, const double *cos,
                const double *sin); /* one head */
 double twin_silu(double x);
 /* One document: o (T, heads*dv) from q (T, heads*dk), k (T, kv*dk), v (T, kv*dv). */
-typedef struct TwinShape { int64_t T, heads, kv, dk, dv; double scale; } TwinShape;
+typedef struct TwinShape {
+    int64_t T, heads, kv, dk, dv;
+    double scale;
+} TwinShape;
 void twin_attention(double *o, const double *q, const double *k, const double *v,
                     const TwinShape *s);
 /* One row: score (E); chosen ids by decreasing choice; weights of given ids. */

@@ -1,5 +1,5 @@
 /* back.c -- gradients of every parameter against the reference models', the same bits on any
- * number of lanes, and a16 beside f32.
+ * number of threads, and a16 beside f32.
  *
  * The references (train.safetensors) are float64 gradients of transformers' models, which agree
  * with central differences. Their tolerances: gradients 5e-6 + 1e-4 of the value, loss 1e-5. */
@@ -23,7 +23,7 @@ typedef struct Rig {
     double loss;
 } Rig;
 
-static void rig_open(Rig *r, const char *name, Act act, int64_t lanes) {
+static void rig_open(Rig *r, const char *name, Act act, int64_t threads) {
     Err err = {0};
     *r = (Rig){.a = arena_open("back", (int64_t)1 << 36)};
     const char *path = golden(r->a, str_fmt(r->a, "models/%s", name).p);
@@ -31,7 +31,7 @@ static void rig_open(Rig *r, const char *name, Act act, int64_t lanes) {
         arena_close(r->a);
         skip();
     }
-    r->team = team_open(lanes);
+    r->team = team_open(threads);
     assert_true(store_open(&r->weights, r->a, path, &err)
                 && model_open(&r->m, r->a, r->weights, &err));
     assert_true(store_open(&r->oracle, r->a, str_fmt(r->a, "%s/train.safetensors", path).p, &err));
@@ -65,13 +65,13 @@ static void rig_close(Rig *r) {
     arena_close(r->a);
 }
 
-static void forward_back(Lane l, void *arg) {
+static void forward_back(Thread th, void *arg) {
     Rig *r = arg;
     const int64_t V = r->m->cfg.V;
-    model_zero_grad(l, r->m);
-    plan_pages(l, r->plan, r->span, 2);
-    model_forward(l, r->plan, &r->batch, &r->out, plan_acts(r->plan));
-    if (l.i == 0) {
+    model_zero_grad(th, r->m);
+    plan_pages(th, r->plan, r->span, 2);
+    model_forward(th, r->plan, &r->batch, &r->out, plan_acts(r->plan));
+    if (th.i == 0) {
         r->loss = 0;
         for (int64_t i = 0; i < N; i++) {
             float *z = r->logits + i * V, lse = row_lse(z, V);
@@ -79,8 +79,8 @@ static void forward_back(Lane l, void *arg) {
             cross_entropy_back(z, z, lse, r->target[i], 1.0f / N, V);
         }
     }
-    lane_sync(l);
-    model_back(l, r->plan, &r->batch, r->logits, plan_acts(r->plan));
+    thread_sync(th);
+    model_back(th, r->plan, &r->batch, r->logits, plan_acts(r->plan));
 }
 
 /* Gradients of one parameter as the reference stores them: experts one by one. Returns the largest
@@ -125,7 +125,7 @@ static void test_deepseek_v2(void **state) {
 }
 static void test_deepseek_v3(void **state) { (void)state, check_reference("deepseek-v3-tiny"); }
 
-/* ---- the same bits on any number of lanes ---------------------------------------------------- */
+/* ---- the same bits on any number of threads -------------------------------------------------- */
 
 static void gradients_hash(const Rig *r, char hex[65]) {
     Sha256 h;
@@ -135,16 +135,16 @@ static void gradients_hash(const Rig *r, char hex[65]) {
     sha256_hex(&h, hex);
 }
 
-static void test_lanes(void **state) {
+static void test_threads(void **state) {
     (void)state;
     static const char *const names[] = {"llama-tiny", "deepseek-v2-lite-tiny", "deepseek-v3-tiny"};
-    static const int64_t lanes[] = {1, 2, 3, 5};
+    static const int64_t threads[] = {1, 2, 3, 5};
     for (int64_t k = 0; k < COUNT(names); k++)
         for (Act act = ACT_F32; act <= ACT_A16; act++) {
             char first[65], hex[65];
-            for (int64_t i = 0; i < COUNT(lanes); i++) {
+            for (int64_t i = 0; i < COUNT(threads); i++) {
                 Rig r;
-                rig_open(&r, names[k], act, lanes[i]);
+                rig_open(&r, names[k], act, threads[i]);
                 team_run(r.team, forward_back, &r);
                 gradients_hash(&r, i ? hex : first);
                 if (i) assert_string_equal(hex, first);
@@ -195,6 +195,6 @@ int test_back(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),
                                        cmocka_unit_test(test_deepseek_v2),
                                        cmocka_unit_test(test_deepseek_v3),
-                                       cmocka_unit_test(test_lanes), cmocka_unit_test(test_a16)};
+                                       cmocka_unit_test(test_threads), cmocka_unit_test(test_a16)};
     return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

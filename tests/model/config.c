@@ -66,7 +66,9 @@ static void values(void **state) {
 
 /* A file that is llama-tiny's with one member more or another value: `has` must stand in the
  * message. */
-static const struct { const char *model, *member, *has; ErrCode code;
+static const struct {
+    const char *model, *member, *has;
+    ErrCode code;
 } wrong[] = {
     {"llama-tiny", "\"sliding_window\": 16", "sliding_window", ERR_UNSUPPORTED},
     {"llama-tiny", "\"final_logit_softcapping\": 30.0", "final_logit_softcapping", ERR_UNSUPPORTED},

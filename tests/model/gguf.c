@@ -12,7 +12,7 @@
 
 typedef struct File {
     Arena *a;
-    Buf head, infos, data;                      /* metadata, tensor descriptions, their bytes */
+    Buf head, infos, data; /* metadata, tensor descriptions, their bytes */
     int64_t n_keys, n_tensors;
 } File;
 
@@ -48,7 +48,7 @@ static void tensor(File *f, const char *name, const float *x, int n_dims, const 
     put_str(&f->infos, name);
     put_u32(&f->infos, (uint32_t)n_dims);
     for (int i = n_dims - 1; i >= 0; i--) put_u64(&f->infos, (uint64_t)dim[i]), n *= dim[i];
-    put_u32(&f->infos, 0);                      /* F32 */
+    put_u32(&f->infos, 0); /* F32 */
     put_u64(&f->infos, (uint64_t)f->data.n);
     put(&f->data, x, n * 4);
     while (f->data.n % 32) put(&f->data, "", 1);
@@ -69,7 +69,9 @@ static void file_write(File *f, const char *path) {
 
 /* ---- a model into it ------------------------------------------------------------------------- */
 
-static const struct { const char *hf, *gguf; } names[] = {
+static const struct {
+    const char *hf, *gguf;
+} names[] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},
     {"lm_head.weight", "output.weight"},
@@ -125,8 +127,10 @@ static void param_write(File *f, const Model *m, const Param *p, bool kv_split) 
     const Layer *l = p->layer < 0 ? NULL : &m->layer[p->layer];
     Str layer = p->layer < 0 ? STR("") : str_fmt(f->a, "blk.%d.", (int)p->layer);
     if (l && kv_split && p == l->kv_b) return split(f, p, &m->cfg);
-    const char *name = l && p == l->kv_b ? "attn_kv_b.weight" : l && p == l->q ? "attn_q.weight"
-                       : l && p == l->k  ? "attn_k.weight" : NULL;
+    const char *name = l && p == l->kv_b ? "attn_kv_b.weight"
+                       : l && p == l->q  ? "attn_q.weight"
+                       : l && p == l->k  ? "attn_k.weight"
+                                         : NULL;
     for (int64_t i = 0; !name && i < COUNT(names); i++)
         if (str_ends(str_of(p->name), str_of(names[i].hf))) name = names[i].gguf;
     assert_non_null(name);
@@ -178,7 +182,10 @@ static void keys_write(File *f, const Config *c, bool kv_split) {
 
 /* ---- the comparison -------------------------------------------------------------------------- */
 
-typedef struct Temp { char folder[64]; const char *path; } Temp;
+typedef struct Temp {
+    char folder[64];
+    const char *path;
+} Temp;
 static void temp_make(Temp *t, Arena *a) {
     snprintf(t->folder, sizeof t->folder, "%s/lisao-gguf-XXXXXX", P_tmpdir);
     assert_non_null(mkdtemp(t->folder));
@@ -208,7 +215,10 @@ static void rows_compare(const Model *gguf, const Model *hf) {
     }
 }
 
-typedef struct Case { const char *model; bool kv_split; } Case;
+typedef struct Case {
+    const char *model;
+    bool kv_split;
+} Case;
 
 static void same_bits(void **state) {
     const Case *t = *state;
@@ -243,7 +253,9 @@ static void same_bits(void **state) {
 
 /* One thing wrong with a file of llama-tiny: what, and what the message names. */
 typedef enum Fault { MISSING, SURPLUS, MISSHAPEN, KEY, NAN_KEY, ARCH } Fault;
-static const struct { Fault fault; const char *has;
+static const struct {
+    Fault fault;
+    const char *has;
 } faults[] = {
     {MISSING, "blk.1.attn_v.weight"},
     {SURPLUS, "rope_freqs.weight"},
@@ -263,8 +275,10 @@ static void refused(void **state) {
         temp_make(&temp, a);
         File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a};
         Fault fault = faults[i].fault;
-        if (fault == ARCH) key_str(&f, "general.architecture", "gemma");
-        else keys_write(&f, &hf.model->cfg, false);
+        if (fault == ARCH)
+            key_str(&f, "general.architecture", "gemma");
+        else
+            keys_write(&f, &hf.model->cfg, false);
         if (fault == KEY) key_u32(&f, "llama.attention.sliding_window", 8);
         if (fault == NAN_KEY) key_f32(&f, "llama.rope.scaling.yarn_log_multiplier", NAN);
         for (int64_t j = 0; j < hf.model->n_params; j++) {
@@ -272,7 +286,8 @@ static void refused(void **state) {
             if (fault == MISSING && p == hf.model->layer[1].v) continue;
             if (fault == MISSHAPEN && p == hf.model->norm)
                 tensor(&f, "output_norm.weight", p->master, 1, (int64_t[]){p->w.cols - 1});
-            else param_write(&f, hf.model, p, false);
+            else
+                param_write(&f, hf.model, p, false);
         }
         if (fault == SURPLUS)
             tensor(&f, "rope_freqs.weight", hf.model->norm->master, 1, (int64_t[]){6});

@@ -23,9 +23,9 @@ json_t *json_of(Arena *a, const char *path) {
     return j;
 }
 
-void opened(Opened *o, const char *path, int64_t lanes) {
+void opened(Opened *o, const char *path, int64_t threads) {
     Err err = {0};
-    *o = (Opened){.a = arena_open("test", (int64_t)1 << 34), .team = team_open(lanes)};
+    *o = (Opened){.a = arena_open("test", (int64_t)1 << 34), .team = team_open(threads)};
     must(store_open(&o->store, o->a, path, &err), &err);
     must(model_open(&o->model, o->a, o->store, &err), &err);
 }
@@ -45,11 +45,15 @@ void closed(Opened *o) {
     arena_close(o->a);
 }
 
-typedef struct Step { Plan *plan; Batch batch; Out out; } Step;
+typedef struct Step {
+    Plan *plan;
+    Batch batch;
+    Out out;
+} Step;
 
-static void forward(Lane l, void *arg) {
+static void forward(Thread th, void *arg) {
     Step *s = arg;
-    model_forward(l, s->plan, &s->batch, &s->out, NULL);
+    model_forward(th, s->plan, &s->batch, &s->out, NULL);
 }
 
 Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden) {
@@ -59,7 +63,7 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
     Result r = {.logits = PUSH(o->a, float, T * c->V),
                 .expert = PUSH(o->a, int32_t, c->L * T * c->K + 1),
                 .expert_weight = PUSH(o->a, float, c->L *T * c->K + 1)};
-    if (hidden) r.hidden = PUSH(o->a, float, states * T * c->C);
+    if (hidden) r.hidden = PUSH(o->a, float, states *T * c->C);
     void **page = PUSH(o->a, void *, n_pages);
     for (int64_t i = 0; i < n_pages; i++) page[i] = arena_push(o->a, o->plan->kv.page_bytes);
     Mark mark = arena_mark(o->a);
@@ -70,7 +74,8 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
     for (int64_t at = 0; at < T; at += chunk) {
         int64_t n = MIN(chunk, T - at);
         Span span = {0, n, at, page, 1};
-        Step s = {o->plan, {n, ids + at, &span, 1, want, n},
+        Step s = {o->plan,
+                  {n, ids + at, &span, 1, want, n},
                   {r.logits + at * c->V, hidden ? x : NULL, id, weight, false}};
         team_run(o->team, forward, &s);
         assert_false(s.out.nan);
@@ -92,7 +97,7 @@ double largest_difference(const float *x, const float *y, int64_t n) {
     double most = 0;
     for (int64_t i = 0; i < n; i++) {
         double d = fabs((double)x[i] - (double)y[i]);
-        if (!(d <= most)) most = d;             /* NaN counts */
+        if (!(d <= most)) most = d; /* NaN counts */
     }
     return most;
 }
@@ -104,6 +109,6 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     int failed = test_config() + test_rope() + test_table() + test_gguf() + test_plan()
                  + test_oracles() + test_back();
-    if (os_env("LISAO_TEST_FULL")) failed += test_peak() + test_smollm2();   /* some 10 s */
+    if (os_env("LISAO_TEST_FULL")) failed += test_peak() + test_smollm2(); /* some 10 s */
     return failed;
 }

@@ -38,9 +38,12 @@ static void hidden_compare(const Result *r, const Config *c, const Store *want, 
                            double tolerance) {
     for (int64_t i = 0; i < c->L + 2; i++) {
         char name[64];
-        if (i == 0) snprintf(name, sizeof name, "hidden.0.embed");
-        else if (i <= c->L) snprintf(name, sizeof name, "hidden.0.%d", (int)i - 1);
-        else snprintf(name, sizeof name, "hidden.0.norm");
+        if (i == 0)
+            snprintf(name, sizeof name, "hidden.0.embed");
+        else if (i <= c->L)
+            snprintf(name, sizeof name, "hidden.0.%d", (int)i - 1);
+        else
+            snprintf(name, sizeof name, "hidden.0.norm");
         double d =
             largest_difference(r->hidden + i * T * c->C, expected(want, name, T * c->C), T * c->C);
         if (!(d <= tolerance)) fail_msg("%s: off by %g, allowed %g", name, d, tolerance);
@@ -97,7 +100,8 @@ static void expanded(void **state) { model_compare(state, MLA_EXPANDED); }
 static void absorbed(void **state) { model_compare(state, MLA_ABSORBED); }
 
 int test_oracles(void) {
-#define ORACLE(name, form) {name " " #form, form, NULL, NULL, (void *)(uintptr_t)name}
+#define ORACLE(name, form)                                                                         \
+    { name " " #form, form, NULL, NULL, (void *)(uintptr_t)name }
     const struct CMUnitTest tests[] = {
         ORACLE("llama-tiny", expanded),
         ORACLE("llama3-tiny", expanded),

@@ -14,7 +14,7 @@ int peak_measure(const char *file, const char *act) {
     PlanSpec s = plan_defaults(o.model);
     if (!strcmp(act, "f32")) s.act = ACT_F32, s.kv = DTYPE_F32;
     s.rows = 128, s.logit_rows = 128, s.spans = 1, s.positions = 300, s.pages = 3;
-    s.results = (300 - 128) * o.model->cfg.V * 4;       /* `ran` keeps those of all positions */
+    s.results = (300 - 128) * o.model->cfg.V * 4; /* `ran` keeps those of all positions */
     planned(&o, s);
     for (int32_t i = 0; i < 300; i++) ids[i] = i * 7919 % (int32_t)o.model->cfg.V;
     ran(&o, ids, 300, 128, false);
@@ -43,8 +43,8 @@ static void peak(void **state) {
 
 int test_peak(void) {
     const struct CMUnitTest tests[] = {
-        {"peak memory, a8", peak, NULL, NULL, (void *)(uintptr_t)"a8"},
-        {"peak memory, f32", peak, NULL, NULL, (void *)(uintptr_t)"f32"},
+        {"peak memory, a8", peak, NULL, NULL, (void *)(uintptr_t) "a8"},
+        {"peak memory, f32", peak, NULL, NULL, (void *)(uintptr_t) "f32"},
     };
     return cmocka_run_group_tests_name("model peak", tests, NULL, NULL);
 }

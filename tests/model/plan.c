@@ -1,16 +1,17 @@
 /* plan.c -- plans: the budget and its refusal, the name of the bits, and rows that know nothing of
- * each other: logits are the same bits for any number of lanes, any chunking and any company. */
+ * each other: logits are the same bits for any number of threads, any chunking and any other
+ * sequences in the batch. */
 #include "tests.h"
 #include "model/layer.h"
 #include <stdio.h>
 
 static const PlanSpec f32 = {.act = ACT_F32, .mla = MLA_ABSORBED, .kv = DTYPE_F32};
 
-static void opened_golden(Opened *o, const char *model, int64_t lanes) {
+static void opened_golden(Opened *o, const char *model, int64_t threads) {
     Arena *a = arena_open("path", 1 << 16);
     const char *path = golden(a, str_fmt(a, "models/%s", model).p);
     assert_non_null(path);
-    opened(o, path, lanes);
+    opened(o, path, threads);
     arena_close(a);
 }
 
@@ -32,7 +33,7 @@ static void budget(void **state) {
             outside += o.plan->item[i].bytes;
     }
     assert_int_equal(sum, o.plan->bytes);
-    assert_null(panels(o.plan, o.model->embed)->tile);  /* untied: only looked up */
+    assert_null(panels(o.plan, o.model->embed)->tile); /* untied: only looked up */
     /* All that the plan took from the arena is in its items; structs are the little above. */
     int64_t took = arena_used(o.a) - used, said = sum - outside;
     assert_true(took >= said && took < said + 64 * 1024);
@@ -42,7 +43,7 @@ static void budget(void **state) {
     Plan *none = NULL;
     assert_false(plan_new(&none, o.a, o.model, &s, o.plan->bytes - 1, o.team, &err));
     assert_int_equal(err.code, ERR_LIMIT);
-    assert_non_null(strstr(err.msg, "program"));        /* the largest item of so small a model */
+    assert_non_null(strstr(err.msg, "program")); /* the largest item of so small a model */
     assert_null(none);
     assert_int_equal(arena_used(o.a), used);
     closed(&o);
@@ -53,7 +54,10 @@ static void refused(void **state) {
     Opened o;
     opened_golden(&o, "deepseek-v3-tiny", 1);
     model_train(o.model, o.a);
-    struct { PlanSpec s; ErrCode code; } wrong[] = {
+    struct {
+        PlanSpec s;
+        ErrCode code;
+    } wrong[] = {
         {{.act = ACT_A8, .kv = DTYPE_BF16}, ERR_USAGE},
         {{.act = ACT_F32, .kv = DTYPE_F16}, ERR_USAGE},
         {{.act = ACT_F32, .kv = DTYPE_F32, .mla = MLA_ABSORBED, .training = true}, ERR_USAGE},
@@ -93,15 +97,19 @@ static void bits(void **state) {
 
 enum { T = 60, PARTS = 3 };
 
-typedef struct Step { Plan *plan; Batch batch; Out out; } Step;
-static void forward(Lane l, void *arg) {
+typedef struct Step {
+    Plan *plan;
+    Batch batch;
+    Out out;
+} Step;
+static void forward(Thread th, void *arg) {
     Step *s = arg;
-    model_forward(l, s->plan, &s->batch, &s->out, NULL);
+    model_forward(th, s->plan, &s->batch, &s->out, NULL);
 }
 
 /* Three sequences in the same steps, in chunks of 5, 7 and 11 rows; the first is `ids`. Only its
  * logits are wanted. */
-static void with_company(Opened *o, const int32_t *ids, float *logits) {
+static void with_neighbours(Opened *o, const int32_t *ids, float *logits) {
     static const int64_t chunk[PARTS] = {5, 7, 11};
     void *page[PARTS][1];
     int64_t at[PARTS] = {0}, V = o->model->cfg.V;
@@ -145,7 +153,7 @@ static void same_bits(void **state) {
         }
         assert_memory_equal(ran(&o, ids, T, k % 4 * 3 + 1, false).logits, first, bytes);
         float *logits = arena_push(o.a, (int64_t)bytes);
-        with_company(&o, ids, logits);
+        with_neighbours(&o, ids, logits);
         assert_memory_equal(logits, first, bytes);
         closed(&o);
     }

@@ -33,9 +33,9 @@ typedef struct Job {
     double *f, factor;
 } Job;
 
-static void table_make(Lane l, void *arg) {
+static void table_make(Thread th, void *arg) {
     Job *j = arg;
-    rope_table(l, j->cos, j->sin, j->pos, j->n, j->f, j->half, j->factor);
+    rope_table(th, j->cos, j->sin, j->pos, j->n, j->f, j->half, j->factor);
 }
 
 static void table_compare(const char *name, const json_t *table, Team *team) {

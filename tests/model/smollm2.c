@@ -34,8 +34,8 @@ static void answer_compare(Opened *o, const json_t *line) {
         const json_t *id = json_object_get(p, "top_ids"), *logit = json_object_get(p, "top_logits");
         const float *z = r.logits + (prompt - 1 + i) * V;
         for (size_t k = 0; k < 10; k++) {
-            double d = fabs((double)z[json_integer_value(json_array_get(id, k))] -
-                            json_number_value(json_array_get(logit, k)));
+            double d = fabs((double)z[json_integer_value(json_array_get(id, k))]
+                            - json_number_value(json_array_get(logit, k)));
             if (!(d <= 2e-3))
                 fail_msg("answer position %d, place %d: off by %g", (int)i, (int)k, d);
         }
@@ -46,7 +46,11 @@ static void answer_compare(Opened *o, const json_t *line) {
     arena_pop(o->a, mark);
 }
 
-typedef struct Score { double nll; int64_t n, same; int32_t *top; } Score;
+typedef struct Score {
+    double nll;
+    int64_t n, same;
+    int32_t *top;
+} Score;
 
 /* Mean negative log-probability over the windows, held against the reference's when `compare`; the
  * largest logit's token at each place, and how often it is the one of `first`. */

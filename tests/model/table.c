@@ -21,7 +21,10 @@ static Model *built(Arena *a, const char *json) {
 
 /* facts of the releases; counts in billions as published, and attention of one layer where it is.
  */
-static const struct { const char *json; double billions; int64_t attention;
+static const struct {
+    const char *json;
+    double billions;
+    int64_t attention;
 } published[] = {
     {"{\"model_type\": \"deepseek_v2\", \"num_hidden_layers\": 27, \"hidden_size\": 2048, "
      "\"vocab_size\": 102400, "
@@ -107,7 +110,7 @@ static void fresh(void **state) {
         assert_memory_not_equal(p->master, other->param[i].master, bytes);
         double mean = tree_f64(p->master, p->count) / (double)p->count;
         double square = tree_sq_f64(p->master, p->count) / (double)p->count;
-        double off = 5 / sqrt((double)p->count);        /* five standard errors */
+        double off = 5 / sqrt((double)p->count); /* five standard errors */
         assert_true(fabs(mean) < 0.02 * off && fabs(sqrt(square) / 0.02 - 1) < off);
     }
     assert_memory_not_equal(m->layer[0].gate->master, m->layer[0].up->master, 64);

@@ -29,7 +29,7 @@ const char *smollm2_file(Arena *a);
 int peak_measure(const char *file, const char *act);
 /* The parsed file; the test fails when it cannot be read. */
 json_t *json_of(Arena *a, const char *path);
-void must(bool ok, const Err *err);             /* fails the test with the error's message */
+void must(bool ok, const Err *err); /* fails the test with the error's message */
 
 typedef struct Opened {
     Arena *a;
@@ -38,14 +38,15 @@ typedef struct Opened {
     Model *model;
     Plan *plan;
 } Opened;
-void opened(Opened *o, const char *path, int64_t lanes);
+void opened(Opened *o, const char *path, int64_t threads);
 void planned(Opened *o, PlanSpec spec); /* sizes that are 0 are set to fit one sequence of 256 */
 void closed(Opened *o);
 
 typedef struct Result {
-    float *logits;                              /* (T, V) */
-    float *hidden;                              /* (L+2, T, C) */
-    int32_t *expert; float *expert_weight;      /* (L, T, K) */
+    float *logits; /* (T, V) */
+    float *hidden; /* (L+2, T, C) */
+    int32_t *expert;
+    float *expert_weight; /* (L, T, K) */
 } Result;
 /* One sequence in chunks of `chunk` rows (0: all at once), all logits wanted. */
 Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden);

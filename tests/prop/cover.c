@@ -4,7 +4,9 @@
 
 enum { TRIES = 60 };
 
-typedef struct Met { bool pair[COVER_AXES][COVER_VALUES][COVER_AXES][COVER_VALUES]; } Met;
+typedef struct Met {
+    bool pair[COVER_AXES][COVER_VALUES][COVER_AXES][COVER_VALUES];
+} Met;
 
 Cell cover_random(const int64_t sizes[COVER_AXES], uint64_t seed, int64_t i) {
     Cell c;

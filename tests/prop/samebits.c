@@ -1,6 +1,6 @@
-/* samebits.c -- the promise of the house, tried: a request's logits, tokens and log-probabilities
- * have one SHA-256 on every kernel level, for any number of lanes, chunking, company and state of
- * the prefix cache.
+/* samebits.c -- the promise, tested: a request's logits, tokens and log-probabilities
+ * have one SHA-256 on every kernel level, for any number of threads, chunking, other sequences and
+ * state of the prefix cache.
  *
  * A cell is one choice on every axis. What decides bits (model, activation format, form of MLA, KV
  * type) and what is asked (a prompt of so many tokens) name a golden hash; the other axes must not
@@ -11,27 +11,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LEVEL, LANES, CHUNKS, COMPANY, CACHE, ACT, FORM, KV, LENGTH };
+enum { LEVEL, THREADS, CHUNKS, BATCH_WITH, CACHE, ACT, FORM, KV, LENGTH };
 enum { COLD, HIT, EVICTED };
 enum { POSITIONS = 160, SEQS = 32, PAGES = 40, ROWS = 1024, DRAWS = 5, CELLS_MAX = 400 };
 static const char *const FORMS[] = {"expanded", "absorbed", "-"};
 static const char *const CACHES[] = {"cold", "hit", "evicted"};
 
-typedef struct Axis { int64_t n, value[COVER_VALUES]; } Axis;
+typedef struct Axis {
+    int64_t n, value[COVER_VALUES];
+} Axis;
 typedef struct Table {
-    const char *name, *model;                   /* of the test; as in the golden file */
-    int64_t random;                             /* random cells beside those that cover */
-    bool slow;                                  /* only with LISAO_TEST_FULL */
+    const char *name, *model; /* of the test; as in the golden file */
+    int64_t random;           /* random cells beside those that cover */
+    bool slow;                /* only with LISAO_TEST_FULL */
     Axis axis[COVER_AXES];
 } Table;
 
 #define TINY_AXES                                                                                  \
     [LEVEL] = {5, {LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX}},                \
-    [LANES] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [COMPANY] = {3, {0, 3, 31}},       \
+    [THREADS] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [BATCH_WITH] = {3, {0, 3, 31}},  \
     [CACHE] = {3, {COLD, HIT, EVICTED}}, [ACT] = {2, {ACT_F32, ACT_A16}},                          \
     [KV] = {2, {DTYPE_F32, DTYPE_BF16}}, [LENGTH] = {6, {63, 64, 65, 127, 128, 129}}
-/* SmolLM2 is four hundred times as large: less company, and only few tokens on the levels that are
- * not made for speed. */
+/* SmolLM2 is four hundred times as large: fewer other sequences, and only few tokens on the levels
+ * that are not made for speed. */
 #define SMOL_AXES [ACT] = {1, {ACT_A8}}, [KV] = {1, {DTYPE_BF16}}, [FORM] = {1, {2}}
 
 static Table TABLES[] = {
@@ -45,15 +47,15 @@ static Table TABLES[] = {
      RIG_SMOLLM2,
      10,
      true,
-     {SMOL_AXES, [LEVEL] = {3, {LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX}}, [LANES] = {4, {1, 2, 3, 5}},
-      [CHUNKS] = {4, {0, 1, 7, 64}}, [COMPANY] = {2, {0, 3}}, [CACHE] = {3, {COLD, HIT, EVICTED}},
-      [LENGTH] = {3, {63, 65, 129}}}},
+     {SMOL_AXES, [LEVEL] = {3, {LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX}},
+      [THREADS] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [BATCH_WITH] = {2, {0, 3}},
+      [CACHE] = {3, {COLD, HIT, EVICTED}}, [LENGTH] = {3, {63, 65, 129}}}},
     {"a8: SmolLM2, slow levels",
      RIG_SMOLLM2,
      0,
      true,
-     {SMOL_AXES, [LEVEL] = {2, {LEVEL_REF, LEVEL_AMX_EMU}}, [LANES] = {2, {2, 3}},
-      [CHUNKS] = {2, {0, 7}}, [COMPANY] = {1, {0}}, [CACHE] = {2, {COLD, HIT}},
+     {SMOL_AXES, [LEVEL] = {2, {LEVEL_REF, LEVEL_AMX_EMU}}, [THREADS] = {2, {2, 3}},
+      [CHUNKS] = {2, {0, 7}}, [BATCH_WITH] = {1, {0}}, [CACHE] = {2, {COLD, HIT}},
       [LENGTH] = {2, {9, 65}}}},
 };
 
@@ -71,15 +73,19 @@ static void cell_key(const Table *t, const Cell *c, char out[96]) {
 static void cell_name(const Table *t, const Cell *c, char out[200]) {
     char key[96];
     cell_key(t, c, key);
-    snprintf(out, 200, "%s: level %s, %d lanes, chunk %d, company %d, cache %s", key,
-             level_name((Level)value(t, c, LEVEL)), (int)value(t, c, LANES),
-             (int)value(t, c, CHUNKS), (int)value(t, c, COMPANY), CACHES[value(t, c, CACHE)]);
+    snprintf(out, 200, "%s: level %s, %d threads, chunk %d, batch-with %d, cache %s", key,
+             level_name((Level)value(t, c, LEVEL)), (int)value(t, c, THREADS),
+             (int)value(t, c, CHUNKS), (int)value(t, c, BATCH_WITH), CACHES[value(t, c, CACHE)]);
 }
 
 /* ---- one cell -------------------------------------------------------------------------------- */
 
 /* The plan in use: cells are sorted so that it is made anew as rarely as can be. */
-typedef struct Bench { Rig rig; const Table *table; Cell cell; } Bench;
+typedef struct Bench {
+    Rig rig;
+    const Table *table;
+    Cell cell;
+} Bench;
 
 static void bench_close(Bench *b) {
     if (!b->table) return;
@@ -90,7 +96,7 @@ static void bench_close(Bench *b) {
 }
 
 static bool plan_serves(const Bench *b, const Table *t, const Cell *c) {
-    static const int deciding[] = {LEVEL, LANES, ACT, FORM, KV};
+    static const int deciding[] = {LEVEL, THREADS, ACT, FORM, KV};
     bool same = b->table == t;
     for (int64_t i = 0; i < COUNT(deciding); i++)
         same = same && b->cell.at[deciding[i]] == c->at[deciding[i]];
@@ -107,7 +113,7 @@ static void bench_set(Bench *b, const Table *t, const Cell *c) {
     bench_close(b);
     CHECK(kern_init((Level)value(t, c, LEVEL), &err) && kern_level() == (Level)value(t, c, LEVEL));
     Arena *a = arena_open("cell", (int64_t)1 << 36);
-    rig_open(&b->rig, a, team_open(value(t, c, LANES)), rig_path(a, t->model));
+    rig_open(&b->rig, a, team_open(value(t, c, THREADS)), rig_path(a, t->model));
     PlanSpec p = plan_defaults(b->rig.model);
     EngineSpec spec = spec_of(t, c);
     p.act = (Act)value(t, c, ACT), p.kv = (DType)value(t, c, KV);
@@ -134,8 +140,9 @@ static void pages_flush(Rig *r, int64_t text) {
     rig_run(r);
 }
 
-/* Company comes before and after, has lengths and priorities of all kinds and shares nothing. */
-static void company_ask(Rig *r, Answer *to, int64_t i) {
+/* The other sequences come before and after, has lengths and priorities of all kinds and shares
+ * nothing. */
+static void neighbour_ask(Rig *r, Answer *to, int64_t i) {
     Philox d = philox(17, (uint64_t)i, 0);
     must_ask(r,
              (Ask){.text = 5000 + i,
@@ -153,16 +160,17 @@ static void cell_run(Bench *b, const Table *t, const Cell *c, char hex[65]) {
     Mark mark = arena_mark(r->a);
     EngineSpec spec = spec_of(t, c);
     rig_engine(r, &spec);
-    int64_t company = value(t, c, COMPANY), cache = value(t, c, CACHE), n = value(t, c, LENGTH);
+    int64_t batch_with = value(t, c, BATCH_WITH), cache = value(t, c, CACHE),
+            n = value(t, c, LENGTH);
     Ask q = {.text = n, .n = n, .max_tokens = DRAWS, .sampling = {1, 0, 1, 12345}};
     Answer main, *other = PUSH(r->a, Answer, SEQS);
     if (cache != COLD) must_ask(r, q, &main);
     rig_run(r);
     if (cache == EVICTED) pages_flush(r, q.text);
     int64_t cached = engine_stats(r->engine).cached_rows;
-    for (int64_t i = 0; i < company / 2; i++) company_ask(r, other, i);
+    for (int64_t i = 0; i < batch_with / 2; i++) neighbour_ask(r, other, i);
     must_ask(r, q, &main);
-    for (int64_t i = company / 2; i < company; i++) company_ask(r, other, i);
+    for (int64_t i = batch_with / 2; i < batch_with; i++) neighbour_ask(r, other, i);
     rig_run(r);
     assert_int_equal(engine_stats(r->engine).cached_rows - cached, cache == HIT ? n - 1 : 0);
     assert_int_equal(main.n, DRAWS);
@@ -173,7 +181,7 @@ static void cell_run(Bench *b, const Table *t, const Cell *c, char hex[65]) {
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 static int cell_order(const void *x, const void *y) {
-    static const int by[] = {LEVEL, LANES, ACT, FORM, KV, LENGTH};
+    static const int by[] = {LEVEL, THREADS, ACT, FORM, KV, LENGTH};
     for (int64_t i = 0; i < COUNT(by); i++) {
         int64_t a = ((const Cell *)x)->at[by[i]], b = ((const Cell *)y)->at[by[i]];
         if (a != b) return a < b ? -1 : 1;
@@ -248,7 +256,7 @@ int samebits_tests(void) {
     return cmocka_run_group_tests_name("same bits", tests, NULL, NULL);
 }
 
-/* Alone, cold, in one piece, on one lane of the table's first level: ref, where speed allows. */
+/* Alone, cold, in one piece, on one thread of the table's first level: ref, where speed allows. */
 int samebits_write(void) {
     static Golden g;
     Err err = {0};

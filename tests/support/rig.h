@@ -34,15 +34,17 @@ typedef struct Ask {
     int64_t text, n, max_tokens;
     Sampling sampling;
     int64_t tenant, priority;
-    const int32_t *stop; int64_t n_stop;
+    const int32_t *stop;
+    int64_t n_stop;
 } Ask;
 enum { ANSWER_MAX = 64, PROMPT_MAX = 1024 };
 typedef struct Answer {
     int64_t seq;
-    int64_t n; Token token[ANSWER_MAX];
-    Finish finish;                              /* FINISH_NONE while it runs */
-    int64_t first, last;                        /* engine steps: first token, last call */
-    Sha256 sha;                                 /* logits, id and logprob of each draw */
+    int64_t n;
+    Token token[ANSWER_MAX];
+    Finish finish;       /* FINISH_NONE while it runs */
+    int64_t first, last; /* engine steps: first token, last call */
+    Sha256 sha;          /* logits, id and logprob of each draw */
     const Engine *engine;
     int64_t V;
 } Answer;
@@ -50,5 +52,5 @@ void ask_prompt(int32_t *token, int64_t text, int64_t n, int64_t V);
 /* engine_add; CHECKs in the callback that nothing comes after the end and that log-probabilities
  * are raw logit less row_lse. */
 int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err);
-bool answer_same(const Answer *a, const Answer *b);     /* tokens, log-probabilities, logits, end */
-void rig_run(Rig *r);                           /* steps until there is nothing to do */
+bool answer_same(const Answer *a, const Answer *b); /* tokens, log-probabilities, logits, end */
+void rig_run(Rig *r);                               /* steps until there is nothing to do */

@@ -5,7 +5,7 @@
 #include "model/model.h"
 #include "text/text.h"
 
-enum { TRY_BYTES = 64 << 20 };          /* what a plan may need, beside what the machine has */
+enum { TRY_BYTES = 64 << 20 }; /* what a plan may need, beside what the machine has */
 
 /* Some tokens in, two drawn, in the model's default formats. False where a plan is refused, and
  * where a router or the logits are no numbers. */

@@ -10,7 +10,10 @@
 #include "text/tokenizer.h"
 
 /* One for each test: keep for what stays, out for ids, scratch for encoding. */
-typedef struct Bench { Arena *keep, *out, *scratch; Err err; } Bench;
+typedef struct Bench {
+    Arena *keep, *out, *scratch;
+    Err err;
+} Bench;
 int bench_open(void **state);
 int bench_close(void **state);
 #define TEXT_TEST(fn) cmocka_unit_test_setup_teardown(fn, bench_open, bench_close)
@@ -24,11 +27,14 @@ Tokenizer *tokenizer_fine(Bench *b, Str json);
 void tokenizer_fails(Bench *b, Str json, ErrCode code, const char *piece);
 /* tests/golden/tokenizers/tiny.json as it is, and with the value of a top-level key replaced. */
 json_t *tiny_json(Bench *b);
-Str json_text(Bench *b, json_t *o);         /* takes o */
+Str json_text(Bench *b, json_t *o); /* takes o */
 Tokenizer *tiny(Bench *b);
 
 /* The vocabulary and the chat template of a GGUF file; false when there is no such file. */
-typedef struct GgufVocab { TokenizerParts parts; Str chat_template; } GgufVocab;
+typedef struct GgufVocab {
+    TokenizerParts parts;
+    Str chat_template;
+} GgufVocab;
 bool gguf_vocab(Bench *b, GgufVocab *v, const char *path);
 /* SmolLM2's file: $LISAO_MODEL_SMOLLM2 or in the cache. */
 bool smollm2_vocab(Bench *b, GgufVocab *v);
@@ -44,7 +50,7 @@ void same_str(Str got, Str want);
 /* Checks every {"text", "ids"} line; returns their number. */
 int64_t vectors_check(Bench *b, const Tokenizer *t, Str lines);
 
-uint32_t draw(uint64_t position, uint32_t below);   /* the same numbers every time */
+uint32_t draw(uint64_t position, uint32_t below); /* the same numbers every time */
 Str draw_bytes(Bench *b, uint64_t seed, int64_t n);
 
 /* Groups; each returns the number of failed tests. */

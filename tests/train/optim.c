@@ -63,13 +63,13 @@ typedef struct Job {
     double norm;
 } Job;
 
-static void step_lane(Lane l, void *arg) {
+static void step_thread(Thread th, void *arg) {
     Job *j = arg;
     static double square[3];
     for (int64_t step = 1; step <= 3; step++) {
-        double norm = grad_norm(l, &j->t->m, square);
-        if (l.i == 0) j->norm = norm;
-        optim_step(l, &j->t->m, j->r, step, 1);
+        double norm = grad_norm(th, &j->t->m, square);
+        if (th.i == 0) j->norm = norm;
+        optim_step(th, &j->t->m, j->r, step, 1);
     }
 }
 
@@ -82,19 +82,19 @@ static void test_adamw(void **state) {
                           .weight_decay = 0.1,
                           .steps = 9,
                           .schedule = "constant"}};
-    for (int64_t lanes = 1; lanes <= 5; lanes++) {
+    for (int64_t threads = 1; threads <= 5; threads++) {
         static Two first;
-        if (lanes == 1) two_fill(&first);
+        if (threads == 1) two_fill(&first);
         t = first;
         for (int i = 0; i < 3; i++)
             t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].m = t.x[i][2],
             t.p[i].v = t.x[i][3];
         t.m.param = t.p;
         Job job = {&t, &r, 0};
-        Team *team = team_open(lanes);
-        team_run(team, step_lane, &job);
+        Team *team = team_open(threads);
+        team_run(team, step_thread, &job);
         team_close(team);
-        if (lanes == 1) u = t;
+        if (threads == 1) u = t;
         assert_memory_equal(t.x, u.x, sizeof t.x);
         double norm = 0;
         for (int i = 0; i < 2; i++)
@@ -166,32 +166,32 @@ static void noise_settle(Arena *a, const Store *s, Model *m) {
     assert_true(settled * 1000 < model_count(m));
 }
 
-static void reference_step(Lane l, void *arg) {
+static void reference_step(Thread th, void *arg) {
     Run *u = arg;
     static int32_t token[2 * T], target[2 * T], want[2 * T];
     static Span span[2];
-    if (l.i == 0)
+    if (th.i == 0)
         for (int i = 0; i < 2 * T; i++) {
             token[i] = u->rows[i / T * (T + 1) + i % T];
             target[i] = u->rows[i / T * (T + 1) + i % T + 1];
             want[i] = i;
             span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
         }
-    lane_sync(l);
-    model_zero_grad(l, u->m);
-    plan_pages(l, u->plan, span, 2);
+    thread_sync(th);
+    model_zero_grad(th, u->m);
+    plan_pages(th, u->plan, span, 2);
     static Out out;
     out.logits = u->logits;
     const Batch b = {
         .n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
-    model_forward(l, u->plan, &b, &out, plan_acts(u->plan));
-    loss_back(l, u->logprob, u->logits, target, 1.0f / (2 * T), 2 * T, u->m->cfg.V);
-    if (l.i == 0) u->loss = -tree_f64(u->logprob, 2 * T) / (2 * T);
-    model_back(l, u->plan, &b, u->logits, plan_acts(u->plan));
-    if (l.i == 0 && u->step == 1) noise_settle(u->a, u->oracle, u->m);
-    lane_sync(l);
-    optim_step(l, u->m, &u->r, u->step, 1);
-    plan_repack(l, u->plan);
+    model_forward(th, u->plan, &b, &out, plan_acts(u->plan));
+    loss_back(th, u->logprob, u->logits, target, 1.0f / (2 * T), 2 * T, u->m->cfg.V);
+    if (th.i == 0) u->loss = -tree_f64(u->logprob, 2 * T) / (2 * T);
+    model_back(th, u->plan, &b, u->logits, plan_acts(u->plan));
+    if (th.i == 0 && u->step == 1) noise_settle(u->a, u->oracle, u->m);
+    thread_sync(th);
+    optim_step(th, u->m, &u->r, u->step, 1);
+    plan_repack(th, u->plan);
 }
 
 static void check_final(Arena *a, const Store *s, const Param *p) {
@@ -210,7 +210,7 @@ static void check_final(Arena *a, const Store *s, const Param *p) {
     assert_true(far * 1000 <= p->count || far <= 1);
 }
 
-static void check_reference(Arena *a, const char *name, int64_t lanes) {
+static void check_reference(Arena *a, const char *name, int64_t threads) {
     Err err = {0};
     const char *path = oracle_model(a, name);
     if (!path) skip();
@@ -222,7 +222,7 @@ static void check_reference(Arena *a, const char *name, int64_t lanes) {
                              .weight_decay = 0.1,
                              .steps = 5,
                              .schedule = "constant"}}};
-    Team *team = team_open(lanes);
+    Team *team = team_open(threads);
     assert_true(store_open(&s, a, path, &err)
                 && store_open(&o, a, str_fmt(a, "%s/train.safetensors", path).p, &err));
     assert_true(model_open(&u.m, a, s, &err));

@@ -1,5 +1,5 @@
-/* resume.c -- a run that is killed, wherever, and taken up again, on other lanes, ends as if it had
- * never been stopped.
+/* resume.c -- a run that is killed, wherever, and taken up again, on other threads, ends as if it
+ * had never been stopped.
  *
  * Legs run in child processes that are killed with SIGKILL: some after a random time, some as soon
  * as a checkpoint is being written. What must be equal at the end: the bytes of the weights, of the
@@ -13,16 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A run in a child of its own, on an odd number of lanes with older kernels; its exit code is
+/* A run in a child of its own, on an odd number of threads with older kernels; its exit code is
  * err_exit_code's. */
-static pid_t leg(const Recipe *r, int64_t lanes) {
+static pid_t leg(const Recipe *r, int64_t threads) {
     fflush(NULL);
     const pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         Err err = {0};
-        if (lanes % 2 && !kern_init(LEVEL_AVX2, &err)) err = (Err){0};
-        if (!train_run(r, lanes, &err) && err.code != ERR_INTERRUPTED)
+        if (threads % 2 && !kern_init(LEVEL_AVX2, &err)) err = (Err){0};
+        if (!train_run(r, threads, &err) && err.code != ERR_INTERRUPTED)
             fprintf(stderr, "%s\n", err.msg);
         _exit(err_exit_code(&err));
     }
@@ -106,9 +106,9 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
 enum { STEPS = 90, EVERY = 2 };
 
 /* Kills the run some checkpoints further on: at a random moment, or in the midst of writing one. */
-static void leg_kill(Arena *a, const Recipe *r, int64_t lanes, bool inside) {
+static void leg_kill(Arena *a, const Recipe *r, int64_t threads, bool inside) {
     const int64_t until = newest(a, r->checkpoint.folder) + EVERY * dice(8);
-    const pid_t pid = leg(r, lanes);
+    const pid_t pid = leg(r, threads);
     while (running(pid) && newest(a, r->checkpoint.folder) < until) usleep(200);
     usleep((useconds_t)dice(20000));
     while (inside && running(pid) && !holds(a, r->checkpoint.folder, ".tmp-")) usleep(20);
@@ -117,13 +117,13 @@ static void leg_kill(Arena *a, const Recipe *r, int64_t lanes, bool inside) {
 }
 
 static void check_kills(Arena *a, const char *family, int64_t kills) {
-    static const int64_t lanes[] = {2, 1, 3, 5};
+    static const int64_t threads[] = {2, 1, 3, 5};
     Recipe r = run_recipe(a, family, "whole");
     assert_int_equal(leg_end(leg(&r, 2)), 0);
     r = run_recipe(a, family, "killed");
     int64_t inside = 0, last = 0;
     for (int64_t k = 0; k < kills; k++) {
-        leg_kill(a, &r, lanes[k % COUNT(lanes)], k % 2);
+        leg_kill(a, &r, threads[k % COUNT(threads)], k % 2);
         inside += holds(a, r.checkpoint.folder, ".tmp-");
         assert_true(newest(a, r.checkpoint.folder) >= last);
         last = newest(a, r.checkpoint.folder);

@@ -95,17 +95,17 @@ typedef struct Score {
     Out out;
 } Score;
 
-static void score_lane(Lane l, void *arg) {
+static void score_thread(Thread th, void *arg) {
     Score *s = arg;
-    plan_pages(l, s->plan, s->span, s->n_spans);
+    plan_pages(th, s->plan, s->span, s->n_spans);
     const Batch b = {.n = s->n,
                      .token = s->token,
                      .span = s->span,
                      .n_spans = s->n_spans,
                      .want = s->want,
                      .n_want = s->n};
-    model_forward(l, s->plan, &b, &s->out, plan_acts(s->plan));
-    token_logprobs(l, s->logprob, s->logits, s->target, s->n, s->plan->model->cfg.V);
+    model_forward(th, s->plan, &b, &s->out, plan_acts(s->plan));
+    token_logprobs(th, s->logprob, s->logits, s->target, s->n, s->plan->model->cfg.V);
 }
 
 static void score_add(Score *s, const Roll *r) {
@@ -120,7 +120,7 @@ static void score_add(Score *s, const Roll *r) {
 /* Raises *most to the largest difference within the batch; bits that differ without a difference (0
  * and -0) count as 1. */
 static void score_run(Score *s, Team *team, double *most) {
-    if (s->n_spans) team_run(team, score_lane, s);
+    if (s->n_spans) team_run(team, score_thread, s);
     for (int64_t k = 0; k < s->n_spans; k++)
         for (int64_t i = s->roll[k]->prompt; i < s->roll[k]->n; i++) {
             const float here = s->logprob[s->span[k].row + i - 1], there = s->roll[k]->logprob[i];
@@ -131,11 +131,11 @@ static void score_run(Score *s, Team *team, double *most) {
 }
 
 /* All sequences, in a random order, as many to a batch as go in. */
-static double difference(Arena *a, Trainer *t, const Roll *roll, int64_t lanes) {
+static double difference(Arena *a, Trainer *t, const Roll *roll, int64_t threads) {
     Score *s = PUSH(a, Score, 1);
     int64_t order[ALL];
     double most = 0;
-    Team *team = team_open(lanes);
+    Team *team = team_open(threads);
     s->plan = trainer_plan(t);
     s->logits = s->out.logits = PUSH(a, float, ROWS *trainer_model(t)->cfg.V);
     for (int64_t i = 0; i < ALL; i++) {

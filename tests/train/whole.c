@@ -1,20 +1,20 @@
-/* whole.c -- whole runs of tiny models: they learn, on any number of lanes and any kernels to the
+/* whole.c -- whole runs of tiny models: they learn, on any number of threads and any kernels to the
  * same bits, allocate nothing on the way, stop at what is not finite, and leave a model folder
  * behind. */
 #include "tests.h"
 
 #include <math.h>
 
-static Trainer *open_trainer(const Recipe *r, int64_t lanes) {
+static Trainer *open_trainer(const Recipe *r, int64_t threads) {
     Trainer *t = NULL;
     Err err = {0};
-    if (!trainer_open(&t, r, lanes, &err)) fail_msg("%s", err.msg);
+    if (!trainer_open(&t, r, threads, &err)) fail_msg("%s", err.msg);
     return t;
 }
 
 /* Some steps of a fresh run; the losses go to `loss` unless it is NULL. */
-static Hex steps(const Recipe *r, int64_t lanes, int64_t n, double *loss) {
-    Trainer *t = open_trainer(r, lanes);
+static Hex steps(const Recipe *r, int64_t threads, int64_t n, double *loss) {
+    Trainer *t = open_trainer(r, threads);
     for (int64_t i = 0; i < n; i++) {
         StepStats s;
         Err err = {0};
@@ -28,16 +28,16 @@ static Hex steps(const Recipe *r, int64_t lanes, int64_t n, double *loss) {
     return hex;
 }
 
-static void test_lanes(void **state) {
+static void test_threads(void **state) {
     static const char *const families[] = {"llama", "deepseek_v3"}, *const acts[] = {"act=f32",
                                                                                      "act=a16"};
-    static const int64_t lanes[] = {1, 2, 3, 5};
+    static const int64_t threads[] = {1, 2, 3, 5};
     for (int64_t f = 0; f < COUNT(families); f++)
         for (int64_t a = 0; a < COUNT(acts); a++) {
             const Recipe r = tiny_recipe(*state, families[f], &acts[a], 1);
             const Hex one = steps(&r, 1, 3, NULL);
-            for (int64_t i = 1; i < COUNT(lanes); i++)
-                assert_string_equal(steps(&r, lanes[i], 3, NULL).z, one.z);
+            for (int64_t i = 1; i < COUNT(threads); i++)
+                assert_string_equal(steps(&r, threads[i], 3, NULL).z, one.z);
         }
 }
 
@@ -124,7 +124,7 @@ static void test_no_allocation(void **state) {
     trainer_close(t);
 }
 
-static void repack(Lane l, void *arg) { plan_repack(l, arg); }
+static void repack(Thread th, void *arg) { plan_repack(th, arg); }
 
 /* Masters that a test has changed come into force. */
 static void team_run_repack(Plan *p) {
@@ -267,9 +267,9 @@ static void test_too_large(void **state) {
 
 int whole_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(test_lanes),  ARENA_TEST(test_levels),        ARENA_TEST(test_what_decides),
-        ARENA_TEST(test_micro_batches), ARENA_TEST(test_learns), ARENA_TEST(test_no_allocation),
-        ARENA_TEST(test_not_finite), ARENA_TEST(test_run), ARENA_TEST(test_init_from),
-        ARENA_TEST(test_refused), ARENA_TEST(test_too_large)};
+        ARENA_TEST(test_threads),       ARENA_TEST(test_levels),   ARENA_TEST(test_what_decides),
+        ARENA_TEST(test_micro_batches), ARENA_TEST(test_learns),   ARENA_TEST(test_no_allocation),
+        ARENA_TEST(test_not_finite),    ARENA_TEST(test_run),      ARENA_TEST(test_init_from),
+        ARENA_TEST(test_refused),       ARENA_TEST(test_too_large)};
     return cmocka_run_group_tests_name("whole", tests, NULL, NULL);
 }

@@ -88,8 +88,8 @@ static void block_move(float *to, int64_t ldt, const float *from, int64_t ldf, i
 static void block_product(Tiles *t, float *y, int64_t ldy, Block *b, int64_t m, StoreMode mode) {
     _Alignas(64) float total[BLOCK_SIDE * BLOCK_SIDE], part[BLOCK_SIDE * BLOCK_SIDE];
     b->c = total;
-    if (mode == STORE_ON) block_move(total, BLOCK_SIDE, y, ldy, b->n, m, false);
-    block_part(t, b, 0, MIN(b->kp, CUT_K), mode == STORE_ON);
+    if (mode == STORE_CONTINUE) block_move(total, BLOCK_SIDE, y, ldy, b->n, m, false);
+    block_part(t, b, 0, MIN(b->kp, CUT_K), mode == STORE_CONTINUE);
     b->c = part;
     for (int64_t k = CUT_K; k < b->kp; k += CUT_K) {
         block_part(t, b, k, MIN(b->kp, k + CUT_K), false);
@@ -114,7 +114,7 @@ static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n,
     if (configured) tile_release(&t);
 }
 
-/* ---- natural pair order: dword d of a row or column is k = 2d, 2d+1 ------------------------- */
+/* ---- natural pair order: dword d of a row or column is k = 2d, 2d+1 -------------------------- */
 
 static void rows_bf16_tiles(uint16_t *out, const float *x, int64_t k) {
     int64_t i = 0;
@@ -149,7 +149,7 @@ static void v_of_k_tiles(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv)
 }
 
 static void fill_tiles(Kern *k) {
-    k->natural = true;
+    k->pairs_in_order = true;
     k->gemm_bf16 = gemm_bf16_tiles;
     k->rows_bf16 = rows_bf16_tiles;
     k->panel_bf16 = panel_bf16_tiles;

@@ -54,5 +54,5 @@ void kern_fill_avx512(Kern *k) {
 #define X(field, ret, params) k->field = NAME(field);
     KERN_LIST(X)
 #undef X
-    k->natural = false;
+    k->pairs_in_order = false;
 }

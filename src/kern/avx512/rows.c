@@ -72,7 +72,7 @@ static void transpose_square(uint32_t *y, int64_t ldy, const uint32_t *x, int64_
 }
 
 void NAME(transpose)(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
-                      int64_t cols) {
+                     int64_t cols) {
     for (int64_t i = 0; i < rows; i += 16)
         for (int64_t j = 0; j < cols; j += 16)
             transpose_square(y + j * ldy + i, ldy, x + i * ldx + j, ldx, rows - i, cols - j);

@@ -5,5 +5,5 @@ void kern_fill_ref(Kern *k) {
 #define X(field, ret, params) k->field = field##_ref;
     KERN_LIST(X)
 #undef X
-    k->natural = false;
+    k->pairs_in_order = false;
 }

@@ -79,8 +79,8 @@ void gemm_f32_ref(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n,
         for (int64_t i = 0; i < n; i++) {
             float total[PANEL] = {0}, *out = y + i * ldy + j;
             int64_t wide = MIN(m - j, PANEL);
-            if (mode == STORE_ON) memcpy(total, out, sizeof(float) * (size_t)wide);
-            sum_f32(total, x + i * ldx, w + j * k, k, mode == STORE_ON);
+            if (mode == STORE_CONTINUE) memcpy(total, out, sizeof(float) * (size_t)wide);
+            sum_f32(total, x + i * ldx, w + j * k, k, mode == STORE_CONTINUE);
             store_panel(out, total, wide, mode);
         }
 }
@@ -92,8 +92,8 @@ void gemm_bf16_ref(float *y, int64_t ldy, const uint16_t *x, int64_t n, const ui
         for (int64_t i = 0; i < n; i++) {
             float total[PANEL] = {0}, *out = y + i * ldy + j;
             int64_t wide = MIN(m - j, PANEL);
-            if (mode == STORE_ON) memcpy(total, out, sizeof(float) * (size_t)wide);
-            sum_bf16(total, x + i * kp, w + j * kp, kp, mode == STORE_ON);
+            if (mode == STORE_CONTINUE) memcpy(total, out, sizeof(float) * (size_t)wide);
+            sum_bf16(total, x + i * kp, w + j * kp, kp, mode == STORE_CONTINUE);
             store_panel(out, total, wide, mode);
         }
 }

@@ -24,7 +24,7 @@ typedef struct Blocks {
 
 typedef struct Operands {
     const uint8_t *x, *w;
-    int64_t ldx, ldw;                           /* bytes from row to row, from panel to panel */
+    int64_t ldx, ldw; /* bytes from row to row, from panel to panel */
 } Operands;
 
 static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) {
@@ -79,8 +79,8 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
         tile_slice(b, y, ldy, a, n, panels, k, mode == STORE_SET);
         return;
     }
-    if (mode == STORE_ON) rows_move(total, TILE_COLS, y, ldy, n, m, false);
-    tile_part(b, total, a, n, panels, MIN(k, CUT_K), mode == STORE_ON);
+    if (mode == STORE_CONTINUE) rows_move(total, TILE_COLS, y, ldy, n, m, false);
+    tile_part(b, total, a, n, panels, MIN(k, CUT_K), mode == STORE_CONTINUE);
     for (int64_t k0 = CUT_K; k0 < k; k0 += CUT_K) {
         Operands at = {a.x + k0 * b->x_bytes, a.w + k0 * b->w_bytes, a.ldx, a.ldw};
         tile_part(b, part, at, n, panels, MIN(k - k0, CUT_K), false);

@@ -82,19 +82,19 @@ void NAME(rmsnorm_back)(float *dx, const float *dy, const float *x, const float 
     }
 }
 
-/* (x0, x1) turned by the angle of (c, s). */
-INLINE void turn(Vec *x0, Vec *x1, Vec c, Vec s) {
+/* (x0, x1) transposed by the angle of (c, s). */
+INLINE void rotate(Vec *x0, Vec *x1, Vec c, Vec s) {
     Vec y0 = vec_fma(*x0, c, vec_negate(vec_mul(*x1, s)));
     *x1 = vec_fma(*x0, s, vec_mul(*x1, c));
     *x0 = y0;
 }
 
 /* `n` pairs that stand side by side: 2n numbers, the first 32 of them. */
-INLINE void turn_pairs(float *x, int64_t n, Vec c, Vec s) {
+INLINE void rotate_pairs(float *x, int64_t n, Vec c, Vec s) {
     In in0 = in_first(2 * n), in1 = in_first(2 * n - 16);
     Vec a = vec_load(in0, x), b = vec_load(in1, x + 16);
     Vec x0 = vec_even(a, b), x1 = vec_odd(a, b);
-    turn(&x0, &x1, c, s);
+    rotate(&x0, &x1, c, s);
     vec_store(x, in0, vec_low(x0, x1));
     vec_store(x + 16, in1, vec_high(x0, x1));
 }
@@ -105,10 +105,10 @@ void NAME(rope)(float *x, int64_t half, bool pairs, bool back, const float *cos,
         Vec c = vec_load(in, cos + j), s = vec_load(in, sin + j);
         if (back) s = vec_negate(s);
         if (pairs) {
-            turn_pairs(x + 2 * j, half - j, c, s);
+            rotate_pairs(x + 2 * j, half - j, c, s);
         } else {
             Vec x0 = vec_load(in, x + j), x1 = vec_load(in, x + half + j);
-            turn(&x0, &x1, c, s);
+            rotate(&x0, &x1, c, s);
             vec_store(x + j, in, x0);
             vec_store(x + half + j, in, x1);
         }

@@ -48,8 +48,10 @@ INLINE void gemm_a8(bool q4, float *y, int64_t ldy, const A8 *x, int64_t n, cons
     for (int64_t j = 0; j < m; j += QUANT_COLS, w += ROW_PANELS * panel)
         for (int64_t i = 0, rows; i < n; i += rows) {
             rows = even_share(n - i, QUANT_ROWS);
-            if (m - j > PANEL) tile_a8(ROW_PANELS, q4, c, x, i, rows, w, blocks);
-            else tile_a8(1, q4, c, x, i, rows, w, blocks);
+            if (m - j > PANEL)
+                tile_a8(ROW_PANELS, q4, c, x, i, rows, w, blocks);
+            else
+                tile_a8(1, q4, c, x, i, rows, w, blocks);
             tile_store(y + i * ldy + j, ldy, c, rows, MIN(m - j, QUANT_COLS), mode);
         }
 }

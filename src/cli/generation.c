@@ -1,4 +1,4 @@
-/* speech.c -- one generation as a person sees it: the engine's tokens become text in the moment
+/* generation.c -- one generation as a person sees it: the engine's tokens become text in the moment
  * they come.
  *
  * Invariant: what is printed is whole characters, and the answer without the special tokens; a
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-static void show(const Speech *p, Str s, bool thought) {
+static void show(const Generation *p, Str s, bool thought) {
     if (p->quiet || s.n == 0) return;
     if (p->dim && thought)
         printf("\033[2m%.*s\033[0m", STRF(s));
@@ -17,7 +17,7 @@ static void show(const Speech *p, Str s, bool thought) {
 }
 
 /* What the piece adds to thoughts and answer. */
-static void hear(Speech *p, bool end) {
+static void text_add(Generation *p, bool end) {
     int64_t thought = p->reasoning.n, answer = p->text.n;
     if (!p->split)
         buf_add(&p->text, buf_str(&p->piece));
@@ -30,7 +30,7 @@ static void hear(Speech *p, bool end) {
 }
 
 static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
-    Speech *p = arg;
+    Generation *p = arg;
     (void)seq, (void)logits;
     p->piece.n = 0;
     if (t.id >= 0) {
@@ -41,20 +41,20 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
     }
     if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
     p->finish = finish;
-    hear(p, finish != FINISH_NONE);
+    text_add(p, finish != FINISH_NONE);
 }
 
-bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                const SpeechSpec *spec, const Chat *chat, Err *err) {
-    *p = (Speech){.s = s,
-                  .split = !spec->raw,
-                  .quiet = spec->quiet,
-                  .dim = os_is_tty(1) && !os_env("NO_COLOR"),
-                  .text.a = a,
-                  .reasoning.a = a,
-                  .piece.a = a,
-                  .token = PUSH(a, Token, spec->max_tokens),
-                  .start = os_now()};
+bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
+                    const GenerationSpec *spec, const Chat *chat, Err *err) {
+    *p = (Generation){.s = s,
+                      .split = !spec->raw,
+                      .quiet = spec->quiet,
+                      .dim = os_is_tty(1) && !os_env("NO_COLOR"),
+                      .text.a = a,
+                      .reasoning.a = a,
+                      .piece.a = a,
+                      .token = PUSH(a, Token, spec->max_tokens),
+                      .start = os_now()};
     if (s->tok) decoder_init(&p->decoder, s->tok, true);
     splitter_init(&p->splitter, false);
     const Config *c = &s->model->cfg;
@@ -81,7 +81,7 @@ bool speech_run(Speech *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
     return true;
 }
 
-bool speech_void(Err *err) {
+bool generation_void(Err *err) {
     return err_set(err, ERR_FORMAT,
                    "the model produced a value that is not a number: is its file damaged?");
 }

@@ -3,7 +3,7 @@
  * A name of one letter is written with one dash (-o FILE), a longer one with two (--act f32,
  * --act=f32). The value of an option never begins with "--" and a letter, unless it is written
  * behind "=": so a forgotten value is noticed and --help is found wherever it stands. */
-#include "base/base.h"
+#include "cli/args.h"
 #include <stdio.h>
 
 enum { OPTS_MAX = 64 };
@@ -12,13 +12,13 @@ static const char *dashes(const Opt *o) { return o->name[1] ? "--" : "-"; }
 
 static bool is_option(const char *z) {
     if (z[0] != '-' || z[1] == 0) return false;
-    char c = z[1] == '-' ? z[2] : z[1];         /* "-1" is a number, "--" alone ends the options */
+    char c = z[1] == '-' ? z[2] : z[1]; /* "-1" is a number, "--" alone ends the options */
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 static bool is_long(const char *z) { return is_option(z) && z[1] == '-'; }
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* True if v is one of the words of "f32|a16|a8". */
 static bool is_choice(Str v, const char *choices) {
@@ -47,7 +47,7 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
     int64_t whole;
     double number;
     switch (o->kind) {
-    case OPT_FLAG: return false;                /* has no value: opt_take */
+    case OPT_FLAG: return false; /* has no value: opt_take */
     case OPT_I64:
         if (!str_i64(v, &whole) || out_of_range(o, (double)whole)) return bad_number(o, value, err);
         *(int64_t *)o->to = whole;
@@ -73,7 +73,7 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
     return false;
 }
 
-/* ---- parsing -------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 static bool unknown(const Command *c, const char *given, Str name, Err *err) {
     const char *names[OPTS_MAX + 1] = {"help"};
@@ -125,7 +125,7 @@ bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err)
     bool seen[OPTS_MAX] = {0}, options = true;
     int n = 1;
     CHECK(c->n_opts <= OPTS_MAX);
-    *helped = wants_help(*argc, argv);          /* before the defaults in the table are changed */
+    *helped = wants_help(*argc, argv); /* before the defaults in the table are changed */
     if (*helped) {
         Arena *a = arena_open("help", 1 << 20);
         Buf text = {.a = a};
@@ -135,15 +135,18 @@ bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err)
         return true;
     }
     for (int i = 1; i < *argc; i++) {
-        if (options && !strcmp(argv[i], "--")) options = false;
-        else if (!options || !is_option(argv[i])) argv[n++] = argv[i];
-        else if (!opt_take(c, *argc, argv, &i, seen, err)) return false;
+        if (options && !strcmp(argv[i], "--"))
+            options = false;
+        else if (!options || !is_option(argv[i]))
+            argv[n++] = argv[i];
+        else if (!opt_take(c, *argc, argv, &i, seen, err))
+            return false;
     }
     *argc = n;
     return true;
 }
 
-/* ---- help ----------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 enum { WIDTH = 80, COLUMN = 26 };
 
@@ -206,15 +209,18 @@ void opt_help(const Command *c, Buf *out) {
     if (c->examples && *c->examples) buf_fmt(out, "\nExamples:\n%s", c->examples);
 }
 
-/* ---- the man page --------------------------------------------------------------------------- */
+/* ---- the man page ---------------------------------------------------------------------------- */
 
 /* Text for man(7): backslashes and dashes escaped, a line never begins with a control character. */
 static void man_text(Buf *out, const char *s) {
     for (char last = '\n'; *s; last = *s++) {
         if (last == '\n' && (*s == '.' || *s == '\'')) buf_add(out, STR("\\&"));
-        if (*s == '\\') buf_add(out, STR("\\e"));
-        else if (*s == '-') buf_add(out, STR("\\-"));
-        else buf_add(out, (Str){s, 1});
+        if (*s == '\\')
+            buf_add(out, STR("\\e"));
+        else if (*s == '-')
+            buf_add(out, STR("\\-"));
+        else
+            buf_add(out, (Str){s, 1});
     }
 }
 

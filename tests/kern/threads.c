@@ -1,5 +1,5 @@
-/* lanes.c -- what must not change a bit: the number of lanes, the company of a row, the blocks that
- * a batch comes in. */
+/* threads.c -- what must not change a bit: the number of threads, the other rows of a batch, the
+ * blocks that a batch comes in. */
 #include "cases.h"
 
 static float *copy(const float *x, int64_t n) {
@@ -10,7 +10,11 @@ static float *copy(const float *x, int64_t n) {
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-typedef struct ProductCase { DType type; Act act; int64_t n, rows, cols; } ProductCase;
+typedef struct ProductCase {
+    DType type;
+    Act act;
+    int64_t n, rows, cols;
+} ProductCase;
 
 static const ProductCase products[] = {
     {DTYPE_F32, ACT_F32, 70, 40, 50},    {DTYPE_F32, ACT_A16, 133, 130, 70},
@@ -29,16 +33,16 @@ static void product_level(void) {
         const void *tile = w.tile;
         float *x = new_floats(c->n * c->cols, SPREAD), *y = NEW(float, all), *z = NEW(float, all);
         run_linear(&(LinearRun){y, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, 1);
-        for (int64_t k = 1; k < COUNT(lane_counts); k++) {
-            weight_ready(&w, pack, false, lane_counts[k]);
-            same_bytes(w.tile, tile, bytes, "%s: panels on %lld lanes", level_now,
-                       (long long)lane_counts[k]);
+        for (int64_t k = 1; k < COUNT(thread_counts); k++) {
+            weight_ready(&w, pack, false, thread_counts[k]);
+            same_bytes(w.tile, tile, bytes, "%s: panels on %lld threads", level_now,
+                       (long long)thread_counts[k]);
             run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET},
-                       lane_counts[k]);
-            same_floats(z, y, all, "%s: product %lld on %lld lanes", level_now, (long long)i,
-                        (long long)lane_counts[k]);
+                       thread_counts[k]);
+            same_floats(z, y, all, "%s: product %lld on %lld threads", level_now, (long long)i,
+                        (long long)thread_counts[k]);
         }
-        for (int64_t r = 0, n; r < c->n; r += n) {             /* the same rows in blocks of 1..9 */
+        for (int64_t r = 0, n; r < c->n; r += n) { /* the same rows in blocks of 1..9 */
             n = draw_to(1, 9);
             n = MIN(n, c->n - r);
             run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n,
@@ -49,7 +53,10 @@ static void product_level(void) {
         guard_reset();
     }
 }
-static void products_do_not_see_company(void **state) { (void)state; on_levels(product_level); }
+static void products_do_not_see_neighbours(void **state) {
+    (void)state;
+    on_levels(product_level);
+}
 
 /* ---- groups ---------------------------------------------------------------------------------- */
 
@@ -63,15 +70,15 @@ typedef struct GroupRun {
     void *mem;
 } GroupRun;
 
-static void group_lane(Lane l, void *arg) {
+static void group_thread(Thread th, void *arg) {
     const GroupRun *t = arg;
     Rows x;
-    rows_pack(l, &x, t->w->pack, t->x, t->n, t->w->cols, t->w->cols, t->mem);
-    linear_groups(l, t->y, t->w->rows, t->w, &x, t->g, EXPERTS);
+    rows_pack(th, &x, t->w->pack, t->x, t->n, t->w->cols, t->w->cols, t->mem);
+    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS);
 }
 
 static void group_level(void) {
-    static const int64_t counts[EXPERTS] = {3, 0, 40, 1, 12};  /* one without rows */
+    static const int64_t counts[EXPERTS] = {3, 0, 40, 1, 12}; /* one without rows */
     for (int64_t i = 0; i < 3; i++) {
         DType type = i == 0 ? DTYPE_Q4_1 : DTYPE_F32;
         Weight w = weight_new(type, EXPERTS, 90, 64);
@@ -79,40 +86,48 @@ static void group_level(void) {
         weight_ready(&w, pack_of(i == 0 ? ACT_A8 : i == 1 ? ACT_A16 : ACT_F32, type), false, 2);
         for (int64_t e = 0; e < EXPERTS; t.n += counts[e++])
             t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
-        float *x = new_floats(t.n * w.cols, MILD), *want = NEW(float, t.n * w.rows);
+        float *x = new_floats(t.n * w.cols, MILD), *want = NEW(float, t.n *w.rows);
         t.x = x, t.mem = guard_new(rows_bytes(w.pack, t.n, w.cols), 64, AT_END);
         for (int64_t e = 0; e < EXPERTS; e++)
             run_linear(&(LinearRun){want + t.g[e].row0 * w.rows, w.rows, &w, t.g[e].matrix,
                                     x + t.g[e].row0 * w.cols, NULL, t.g[e].n, w.cols, STORE_SET},
                        1);
-        for (int64_t k = 0; k < COUNT(lane_counts); k++) {
-            t.y = NEW(float, t.n * w.rows);
-            on_lanes(lane_counts[k], group_lane, &t);
-            same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld lanes", level_now,
-                        (long long)lane_counts[k]);
+        for (int64_t k = 0; k < COUNT(thread_counts); k++) {
+            t.y = NEW(float, t.n *w.rows);
+            on_threads(thread_counts[k], group_thread, &t);
+            same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld threads", level_now,
+                        (long long)thread_counts[k]);
         }
         guard_reset();
     }
 }
-static void groups_are_products(void **state) { (void)state; on_levels(group_level); }
+static void groups_are_products(void **state) {
+    (void)state;
+    on_levels(group_level);
+}
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-typedef struct StepRun { Attention *t; const Span *span; int64_t n; void *work; } StepRun;
+typedef struct StepRun {
+    Attention *t;
+    const Span *span;
+    int64_t n;
+    void *work;
+} StepRun;
 
-static void step_lane(Lane l, void *arg) {
+static void step_thread(Thread th, void *arg) {
     const StepRun *r = arg;
     Attention *t = r->t;
     const KvShape *s = &t->a.kv;
-    kv_store(l, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
+    kv_store(th, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
              s->heads * s->dv);
-    attend(l, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n,
+    attend(th, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n,
            r->work);
 }
 
 /* All sequences advance by `step` positions at a time; with `alone` one after the other. */
-static void attention_steps(Attention *t, int64_t step, bool alone, int64_t lanes) {
-    StepRun r = {t, NULL, 0, guard_new(lanes * attend_bytes(&t->a, step), 64, AT_END)};
+static void attention_steps(Attention *t, int64_t step, bool alone, int64_t threads) {
+    StepRun r = {t, NULL, 0, guard_new(threads * attend_bytes(&t->a, step), 64, AT_END)};
     for (int64_t first = 0; first < t->n_spans; first += alone ? 1 : t->n_spans)
         for (int64_t pos = 0;; pos += step) {
             Span span[SPANS];
@@ -124,7 +139,7 @@ static void attention_steps(Attention *t, int64_t step, bool alone, int64_t lane
                         (Span){s->row + pos, MIN(step, s->n - pos), pos, s->pages, s->seq};
             }
             if (r.n == 0) break;
-            on_lanes(lanes, step_lane, &r);
+            on_threads(threads, step_thread, &r);
         }
 }
 
@@ -151,13 +166,13 @@ static void attention_level(void) {
         attention_run(&t, 1);
         float *o = copy(t.o, t.rows * t.a.heads * t.a.kv.dv),
               *lse = copy(t.lse, t.rows * t.a.heads);
-        for (int64_t k = 1; k < COUNT(lane_counts); k++) {
-            attention_run(&t, lane_counts[k]);
-            same_attention(&t, o, lse, "lanes", lane_counts[k]);
+        for (int64_t k = 1; k < COUNT(thread_counts); k++) {
+            attention_run(&t, thread_counts[k]);
+            same_attention(&t, o, lse, "threads", thread_counts[k]);
         }
         for (int64_t k = 0; k < COUNT(steps); k++) {
             memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.kv.dv) * 4);
-            attention_steps(&t, steps[k], k % 2, lane_counts[k]);
+            attention_steps(&t, steps[k], k % 2, thread_counts[k]);
             same_attention(&t, o, lse, "steps of", steps[k]);
             attention_steps(&t, steps[k], !(k % 2), 2);
             same_attention(&t, o, lse, "steps of", steps[k]);
@@ -165,22 +180,26 @@ static void attention_level(void) {
         guard_reset();
     }
 }
-static void attention_does_not_see_company(void **state) {
+static void attention_does_not_see_neighbours(void **state) {
     (void)state;
     on_levels(attention_level);
 }
 
-typedef struct WaveRun { const Attention *t; const Span *span; void *work; } WaveRun;
+typedef struct WaveRun {
+    const Attention *t;
+    const Span *span;
+    void *work;
+} WaveRun;
 
-static void wave_lane(Lane l, void *arg) {
+static void wave_thread(Thread th, void *arg) {
     const WaveRun *r = arg;
     const Attend *a = &r->t->a;
-    attend(l, r->t->o, a->heads * a->kv.dv, NULL, r->t->q, a->heads * a->kv.dk, a, r->span, 1,
+    attend(th, r->t->o, a->heads * a->kv.dv, NULL, r->t->q, a->heads * a->kv.dk, a, r->span, 1,
            r->work);
 }
 
-/* One row of many heads before a long past: more pairs of task and chunk than the lanes' slots
- * hold, so that lanes share them in several waves. One lane alone does it without. */
+/* One row of many heads before a long past: more pairs of task and chunk than the threads' slots
+ * hold, so that threads share them in several waves. One thread alone does it without. */
 static void long_sequences_come_in_waves(void **state) {
     (void)state;
     enum { PAST = 3000, HEADS = 64, DK = 136, DV = 128 };
@@ -193,13 +212,13 @@ static void long_sequences_come_in_waves(void **state) {
     t.a.heads = HEADS;
     t.q = new_floats(HEADS * DK, MILD);
     Span last = {0, 1, PAST - 1, t.span[0].pages, 0};
-    float *first = NEW(float, HEADS * DV);
-    for (int64_t k = 0; k < COUNT(lane_counts) + 8; k++) {
-        int64_t lanes = lane_counts[k % COUNT(lane_counts)];
-        WaveRun r = {&t, &last, guard_new(lanes * attend_bytes(&t.a, 1), 64, AT_END)};
-        t.o = k == 0 ? first : NEW(float, HEADS * DV);
-        on_lanes(lanes, wave_lane, &r);
-        same_floats(t.o, first, HEADS * DV, "one row, 47 chunks, %lld lanes", (long long)lanes);
+    float *first = NEW(float, HEADS *DV);
+    for (int64_t k = 0; k < COUNT(thread_counts) + 8; k++) {
+        int64_t threads = thread_counts[k % COUNT(thread_counts)];
+        WaveRun r = {&t, &last, guard_new(threads * attend_bytes(&t.a, 1), 64, AT_END)};
+        t.o = k == 0 ? first : NEW(float, HEADS *DV);
+        on_threads(threads, wave_thread, &r);
+        same_floats(t.o, first, HEADS * DV, "one row, 47 chunks, %lld threads", (long long)threads);
     }
     guard_reset();
 }
@@ -214,11 +233,11 @@ static void attention_back_level(void) {
         int64_t nq = t.rows * t.a.heads * t.a.kv.dk, nk = t.rows * t.a.kv.heads * t.a.kv.dk,
                 nv = t.rows * t.a.kv.heads * t.a.kv.dv;
         float *dq = copy(t.dq, nq), *dk = copy(t.dk, nk), *dv = copy(t.dv, nv);
-        for (int64_t k = 1; k < COUNT(lane_counts) + t.n_spans; k++) {
+        for (int64_t k = 1; k < COUNT(thread_counts) + t.n_spans; k++) {
             Attention u = t;
             memset(t.dq, 0, (size_t)nq * 4);
-            if (k < COUNT(lane_counts)) attention_back(&u, lane_counts[k]);
-            for (int64_t s = 0; s < t.n_spans && k >= COUNT(lane_counts);
+            if (k < COUNT(thread_counts)) attention_back(&u, thread_counts[k]);
+            for (int64_t s = 0; s < t.n_spans && k >= COUNT(thread_counts);
                  s++) { /* one document after the other */
                 u.n_spans = 1, u.span[0] = t.span[s];
                 attention_back(&u, 2);
@@ -230,7 +249,7 @@ static void attention_back_level(void) {
         guard_reset();
     }
 }
-static void attention_back_does_not_see_lanes(void **state) {
+static void attention_back_does_not_see_threads(void **state) {
     (void)state;
     on_levels(attention_back_level);
 }
@@ -255,32 +274,33 @@ typedef struct EveryRun {
     void *work;
 } EveryRun;
 
-static void every_lane(Lane l, void *arg) {
+static void every_thread(Thread th, void *arg) {
     static const int64_t pos[ROWS] = {0, 1, 2, 5, 1000};
     static const double freq[20] = {1, 0.5, 0.25, 0.1, 0.01};
     const EveryRun *t = arg;
     Outputs *o = t->out;
     Router r = {ROUTER_SIGMOID, COLS, PICKS, 5, 3, true, 2.0f, NULL};
-    rmsnorm(l, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f);
-    rmsnorm_back(l, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w,
+    rmsnorm(th, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f);
+    rmsnorm_back(th, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w,
                  ROWS, COLS);
-    bias_add(l, o->bias, COLS, t->w, ROWS, COLS);
-    bias_back(l, o->bias_back, t->y, COLS, ROWS, COLS);
-    rope_table(l, o->cos, o->sin, pos, ROWS, freq, 20, 1.0);
-    rope(l, o->rope, COLS, 20, ROWS, 2, 10, true, false, o->cos, o->sin);
-    silu_mul(l, o->silu, t->x, t->y, ALL);
-    silu_mul_back(l, o->dg, o->du, t->z, t->x, t->y, ALL);
-    add(l, o->sum, t->x, ALL);
-    round_rows(l, o->round, COLS, ROWS, COLS - 1);
-    CHECK(route(l, o->id, o->weight, o->score, t->z, ROWS, &r));
-    route_back(l, o->dz, o->weight, o->score, o->id, ROWS, &r);
-    combine(l, o->mix, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
-    combine_back(l, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
-    linear_dw(l, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, PACK_BF16, t->work);
-    adamw(l, o->w, t->x, o->m, o->v, ALL, &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f});
+    bias_add(th, o->bias, COLS, t->w, ROWS, COLS);
+    bias_back(th, o->bias_back, t->y, COLS, ROWS, COLS);
+    rope_table(th, o->cos, o->sin, pos, ROWS, freq, 20, 1.0);
+    rope(th, o->rope, COLS, 20, ROWS, 2, 10, true, false, o->cos, o->sin);
+    silu_mul(th, o->silu, t->x, t->y, ALL);
+    silu_mul_back(th, o->dg, o->du, t->z, t->x, t->y, ALL);
+    add(th, o->sum, t->x, ALL);
+    round_rows(th, o->round, COLS, ROWS, COLS - 1);
+    CHECK(route(th, o->id, o->weight, o->score, t->z, ROWS, &r));
+    route_back(th, o->dz, o->weight, o->score, o->id, ROWS, &r);
+    combine(th, o->mix, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
+    combine_back(th, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS,
+                 COLS);
+    linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, PACK_BF16, t->work);
+    adamw(th, o->w, t->x, o->m, o->v, ALL, &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f});
 }
 
-static void rows_do_not_see_lanes(void **state) {
+static void rows_do_not_see_threads(void **state) {
     (void)state;
     Err err = {0};
     int32_t *at = NEW(int32_t, ROWS * PICKS);
@@ -296,25 +316,25 @@ static void rows_do_not_see_lanes(void **state) {
     assert_true(kern_init(LEVEL_N, &err));
     for (int64_t i = 0; i < ROWS * PICKS; i++) at[i] = (int32_t)(ROWS * PICKS - 1 - i);
     float *start = new_floats(ALL, MILD);
-    for (int64_t k = 0; k < COUNT(lane_counts); k++) {
+    for (int64_t k = 0; k < COUNT(thread_counts); k++) {
         t.out = k == 0 ? first : NEW(Outputs, 1);
         memcpy(t.out->rope, start, sizeof t.out->rope);
         memcpy(t.out->round, start, sizeof t.out->round);
-        on_lanes(lane_counts[k], every_lane, &t);
-        same_bytes(t.out, first, sizeof *first, "all outputs on %lld lanes",
-                   (long long)lane_counts[k]);
+        on_threads(thread_counts[k], every_thread, &t);
+        same_bytes(t.out, first, sizeof *first, "all outputs on %lld threads",
+                   (long long)thread_counts[k]);
     }
     guard_reset();
 }
 
-int test_lanes(void) {
+int test_threads(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_do_not_see_company),
+        cmocka_unit_test(products_do_not_see_neighbours),
         cmocka_unit_test(groups_are_products),
-        cmocka_unit_test(attention_does_not_see_company),
+        cmocka_unit_test(attention_does_not_see_neighbours),
         cmocka_unit_test(long_sequences_come_in_waves),
-        cmocka_unit_test(attention_back_does_not_see_lanes),
-        cmocka_unit_test(rows_do_not_see_lanes),
+        cmocka_unit_test(attention_back_does_not_see_threads),
+        cmocka_unit_test(rows_do_not_see_threads),
     };
-    return cmocka_run_group_tests_name("lanes", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
 }

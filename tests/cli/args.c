@@ -3,7 +3,7 @@
 
 static bool json;
 static const char *act, *out_path;
-static int64_t lanes;
+static int64_t threads;
 static double temperature;
 static OptList sets;
 
@@ -14,13 +14,17 @@ static const Opt OPTS[] = {
      "and this sentence goes on so that it needs more than one line of the terminal.",
      0, 0},
     {OPT_STR, "o", "FILE", &out_path, "Where the array goes.", 0, 0},
-    {OPT_I64, "lanes", "N", &lanes, "Number of lanes.", 1, 64},
+    {OPT_I64, "threads", "N", &threads, "Number of threads.", 1, 64},
     {OPT_F64, "temperature", "T", &temperature, "Sampling temperature.", 0, 10},
     {OPT_LIST, "set", "KEY=VALUE", &sets, "Changes a key of the recipe.", 0, 0},
 };
-static const Command COMMAND = {
-    "run", "MODEL [TEXT]", "runs a model", "Loads MODEL and answers TEXT.\n\nA second paragraph.",
-    "lisao run m.gguf --lanes 2 \"Hello\"\n", OPTS, COUNT(OPTS)};
+static const Command COMMAND = {"run",
+                                "MODEL [TEXT]",
+                                "runs a model",
+                                "Loads MODEL and answers TEXT.\n\nA second paragraph.",
+                                "lisao run m.gguf --threads 2 \"Hello\"\n",
+                                OPTS,
+                                COUNT(OPTS)};
 
 /* Parses the words of `line` (no quoting); operands come back joined by spaces. */
 static bool parse(const char *line, char operands[256], Err *err) {
@@ -28,7 +32,7 @@ static bool parse(const char *line, char operands[256], Err *err) {
     char *argv[40] = {"lisao"};
     int argc = 1;
     bool helped;
-    json = false, act = NULL, out_path = NULL, lanes = 2, temperature = 1, sets.n = 0;
+    json = false, act = NULL, out_path = NULL, threads = 2, temperature = 1, sets.n = 0;
     snprintf(words, sizeof words, "%s", line);
     for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) argv[argc++] = w;
     *err = (Err){0};
@@ -45,10 +49,10 @@ static void test_parse(void **state) {
     (void)state;
     char rest[256];
     Err err;
-    assert_true(parse("m.gguf --json --act a8 -o x.npy --lanes=3 --temperature 0.5 hello -1 -",
+    assert_true(parse("m.gguf --json --act a8 -o x.npy --threads=3 --temperature 0.5 hello -1 -",
                       rest, &err));
     assert_string_equal(rest, "m.gguf hello -1 -");
-    assert_true(json && lanes == 3 && temperature == 0.5);
+    assert_true(json && threads == 3 && temperature == 0.5);
     assert_string_equal(act, "a8");
     assert_string_equal(out_path, "x.npy");
     assert_true(parse("--set a=1 --set=b=2 -- --json -o", rest, &err));
@@ -57,30 +61,32 @@ static void test_parse(void **state) {
     assert_string_equal(sets.v[1], "b=2");
     assert_true(parse("-o=--x --act=f32", rest, &err));
     assert_string_equal(out_path, "--x");
-    assert_true(parse("--lanes 64 --temperature 10", rest, &err));      /* bounds belong to it */
-    assert_true(parse("--lanes 1 --temperature 0", rest, &err));
-    assert_true(lanes == 1 && temperature == 0);
+    assert_true(parse("--threads 64 --temperature 10", rest, &err)); /* bounds belong to it */
+    assert_true(parse("--threads 1 --temperature 0", rest, &err));
+    assert_true(threads == 1 && temperature == 0);
     assert_true(parse("", rest, &err));
-    assert_true(rest[0] == 0 && lanes == 2);
+    assert_true(rest[0] == 0 && threads == 2);
 }
 
 static void test_refusals(void **state) {
     (void)state;
-    static const struct { const char *line, *says; } cases[] = {
-        {"--lane 3", "no option --lane; is --lanes meant?"},
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"--thread 3", "no option --thread; is --threads meant?"},
         {"--jsno", "is --json meant?"},
         {"--hepl", "is --help meant?"},
         {"--frobnicate", "see lisao run --help"},
         {"-x", "no option -x"},
         {"-json", "is --json meant?"},
         {"--o x", "is -o meant?"},
-        {"--lanes", "--lanes wants a value: N"},
-        {"--lanes --json", "--lanes wants a value: N"},
-        {"--lanes 0", "from 1 to 64, not '0'"},
-        {"--lanes 65", "from 1 to 64, not '65'"},
-        {"--lanes 2x", "a whole number"},
-        {"--lanes 1e1", "a whole number"},
-        {"--lanes 1 --lanes 2", "--lanes is given twice"},
+        {"--threads", "--threads wants a value: N"},
+        {"--threads --json", "--threads wants a value: N"},
+        {"--threads 0", "from 1 to 64, not '0'"},
+        {"--threads 65", "from 1 to 64, not '65'"},
+        {"--threads 2x", "a whole number"},
+        {"--threads 1e1", "a whole number"},
+        {"--threads 1 --threads 2", "--threads is given twice"},
         {"--json --json", "--json is given twice"},
         {"--json=yes", "--json takes no value"},
         {"--temperature nan", "a number from 0 to 10"},
@@ -114,13 +120,13 @@ static void test_help(void **state) {
     (void)state;
     Arena *a = arena_open("help", 1 << 16);
     Buf b = {.a = a};
-    lanes = 2, temperature = 0.75, act = NULL, out_path = "out.npy";
+    threads = 2, temperature = 0.75, act = NULL, out_path = "out.npy";
     opt_help(&COMMAND, &b);
     static const char *const wanted[] = {"Usage: lisao run [options] MODEL [TEXT]\n",
                                          "\n  --json ",
                                          "\n  -o FILE ",
                                          "--act f32|a16|a8 ",
-                                         "Number of lanes. (1 to 64; default 2)\n",
+                                         "Number of threads. (1 to 64; default 2)\n",
                                          "(0 to 10; default 0.75)",
                                          "(default out.npy)",
                                          "(may be repeated)",
@@ -138,11 +144,11 @@ static void test_help(void **state) {
 
 static void print_help(void *arg) {
     (void)arg;
-    char *argv[] = {"lisao", "--lanes", "7", "--help", NULL};
+    char *argv[] = {"lisao", "--threads", "7", "--help", NULL};
     int argc = 4;
     bool helped;
     Err err = {0};
-    lanes = 2;
+    threads = 2;
     fclose(stdout);
     stdout = fdopen(2, "w");
     bool fine = opt_parse(&COMMAND, &argc, argv, &helped, &err);
@@ -165,7 +171,7 @@ static void test_man(void **state) {
     opt_man(&COMMAND, &b);
     static const char *const wanted[] = {".SS lisao run MODEL [TEXT]\n",
                                          ".TP\n\\fB\\-\\-json\\fR\n", "\\fB\\-o\\fR \\fIFILE\\fR\n",
-                                         ".EX\nlisao run m.gguf \\-\\-lanes"};
+                                         ".EX\nlisao run m.gguf \\-\\-threads"};
     for (int64_t i = 0; i < COUNT(wanted); i++)
         if (!strstr(b.p, wanted[i])) fail_msg("no \"%s\" in:\n%s", wanted[i], b.p);
     arena_close(a);
