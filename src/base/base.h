@@ -229,7 +229,8 @@ typedef struct Map {
 } Map; /* a file's bytes, read-only */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
-void os_drop(const void *p, int64_t n); /* mapped bytes leave memory, not the map */
+/* Bytes at..at+n-1 leave memory, whole pages of them; what is asked for again is read again. */
+void os_drop(const Map *m, int64_t at, int64_t n);
 /* A whole file of at most `limit` bytes, NUL-terminated behind its end. */
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;
 bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;

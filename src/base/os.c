@@ -103,12 +103,11 @@ void os_unmap(Map *m) {
     *m = (Map){(const uint8_t *)"", 0};
 }
 
-/* Whole pages inside of the range; a page that is asked for again is read again. */
-void os_drop(const void *p, int64_t n) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)p, hi = lo + (uintptr_t)n;
-    lo = (lo + page - 1) / page * page;
-    hi = hi / page * page;
-    if (lo < hi) madvise((void *)lo, hi - lo, MADV_DONTNEED);
+/* It takes the map and not a pointer: on memory of an arena the same advice would write zeros. */
+void os_drop(const Map *m, int64_t at, int64_t n) {
+    CHECK(at >= 0 && n >= 0 && at <= m->n - n);
+    int64_t page = sysconf(_SC_PAGESIZE), lo = round_up(at, page), hi = (at + n) / page * page;
+    if (lo < hi) madvise((void *)(uintptr_t)(m->p + lo), (size_t)(hi - lo), MADV_DONTNEED);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

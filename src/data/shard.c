@@ -99,7 +99,7 @@ bool shard_read(Shard *s, Arena *a, const char *path, Err *err) {
     *s = (Shard){.path = str_copy(a, str_of(path))};
     if (!os_map(&s->map, path, err)) return false;
     const bool fits = layout_fits(s, path, err);
-    os_drop(s->map.p, s->map.n); /* all was read for the checks; rows come one by one */
+    os_drop(&s->map, 0, s->map.n); /* all was read for the checks; rows come one by one */
     if (!fits) shard_close(s);
     return fits;
 }

@@ -64,6 +64,9 @@ int64_t store_step(const Store *s); /* a checkpoint's step; -1 for everything el
 int64_t store_count(const Store *s);                /* number of tensors */
 const Tensor *store_at(const Store *s, int64_t i);  /* in the order of their bytes on disk */
 const Tensor *store_find(const Store *s, Str name); /* NULL when there is none */
+/* The bytes of a tensor leave memory where they stand in a mapped file, and are read again when
+ * they are touched. Data that the Store keeps in its arena stay as they are. */
+void store_drop(const Store *s, const void *data, int64_t bytes);
 
 /* Bytes of a JSON file of the folder ("config.json", "tokenizer.json"), at most 128 MiB,
  * terminated, copied into `a`. A file that is not there, and every name in a single file's Store,

@@ -217,6 +217,15 @@ const Tensor *store_find(const Store *s, Str name) {
     return i < 0 ? NULL : &s->tensor[i];
 }
 
+void store_drop(const Store *s, const void *data, int64_t bytes) {
+    uintptr_t p = (uintptr_t)data;
+    for (int64_t i = 0; i < s->n_maps; i++) {
+        uintptr_t lo = (uintptr_t)s->map[i].p, n = (uintptr_t)s->map[i].n;
+        if (p < lo || p - lo >= n) continue;
+        os_drop(&s->map[i], (int64_t)(p - lo), bytes);
+    }
+}
+
 bool store_json(const Store *s, Arena *a, const char *name, Str *out, Err *err) {
     *out = (Str){"", 0};
     CHECK(name_is_plain(str_of(name)));

@@ -46,7 +46,7 @@ static inline int64_t param_row_bytes(const Param *p) { return dtype_bytes(p->w.
 /* Rows row..row+n-1 of all matrices one after another, within one matrix, in canonical order and
  * the type p->w.type: where they stand, or gathered into `scratch` (n rows). */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch);
-void param_drop(const Param *p); /* its bytes of the mapping leave memory */
+void param_drop(const Param *p); /* its bytes leave memory where they stand in a mapped file */
 typedef struct Names {
     const char *gguf, *suffix;
     Transform transform;

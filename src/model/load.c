@@ -102,9 +102,11 @@ static void widen_vector(Loader *o, Param *p) {
     weight_row(x, &p->w, 0, 0);
     p->w.row = x;
     p->w.type = DTYPE_F32;
+    p->store = NULL;
 }
 
 static bool param_load(Loader *o, Param *p) {
+    p->store = o->store;
     Names names = param_names(o->m, p);
     const char *prefix = p->layer < 0 ? "" : str_fmt(o->a, "blk.%lld.", (long long)p->layer).p;
     const char *name = p->name;

@@ -77,6 +77,7 @@ typedef struct Param {
     bool frozen;                  /* no gradient: e_score_correction_bias */
     bool f32;                     /* never rounded: router, norms, biases */
     Weight w;                     /* shape and type; row: all in canonical order, or NULL */
+    const Store *store;           /* whose file holds its rows; NULL: they stand in an arena */
     const struct Source *source;  /* private: where its rows stand in the files */
     int32_t row;                  /* private: its row of the table */
     int64_t count;                /* numbers: n * rows * cols */

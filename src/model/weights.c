@@ -268,10 +268,10 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
 }
 
 void param_drop(const Param *p) {
-    if (p->master || !p->decay) return; /* in an arena, not mapped */
-    if (p->w.row) os_drop(p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
+    if (!p->store) return;
+    if (p->w.row) store_drop(p->store, p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
     for (int64_t i = 0; !p->w.row && i < p->source->n_parts; i++)
-        os_drop(p->source->part[i].p, p->source->part[i].bytes);
+        store_drop(p->store, p->source->part[i].p, p->source->part[i].bytes);
 }
 
 /* ---- masters --------------------------------------------------------------------------------- */
@@ -281,6 +281,7 @@ static void master_push(Param *p, Arena *a) {
     p->w.type = DTYPE_F32;
     p->w.row = p->master;
     p->source = NULL;
+    p->store = NULL;
 }
 
 /* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element. */

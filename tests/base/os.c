@@ -64,7 +64,7 @@ static void test_write_read(void **state) {
     assert_content(p, p->file, "second");
     assert_true(os_map(&m, p->file, &err));
     assert_true(str_eq((Str){(const char *)m.p, m.n}, STR("second")));
-    os_drop(m.p, m.n);
+    os_drop(&m, 0, m.n);
     assert_true(m.p[5] == 'd');
     os_unmap(&m);
     assert_true(write_file(p->a, p->file, "", 0, &err));

@@ -14,6 +14,8 @@ typedef struct File {
     Arena *a;
     Buf head, infos, data; /* metadata, tensor descriptions, their bytes */
     int64_t n_keys, n_tensors;
+    int64_t alignment; /* of the data; 0: the 32 that is meant when no key says another */
+    bool q8;           /* matrices of whole blocks are written as Q8_0 */
 } File;
 
 static void put(Buf *b, const void *p, int64_t n) { buf_add(b, (Str){p, n}); }
@@ -41,17 +43,38 @@ static void key_str(File *f, const char *name, const char *v) {
     key(f, name, 8), put_str(&f->head, v);
 }
 
+static void align(const File *f, Buf *b) {
+    while (b->n % (f->alignment ? f->alignment : 32)) put(b, "", 1);
+}
+
+/* A block of Q8_0 with the smallest power of two as its scale with which all numbers fit. */
+static void put_q8(Buf *b, const float *x) {
+    float most = 0;
+    for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(x[i]));
+    int e = 0;
+    frexpf(most, &e);
+    int step = MAX(e - 6, -14); /* most < 2^e; f16 has no smaller normal number than 2^-14 */
+    uint16_t d = (uint16_t)((step + 15) << 10);
+    put(b, &d, 2);
+    for (int i = 0; i < 32; i++) {
+        int8_t q = (int8_t)fmaxf(-127, fminf(127, rintf(ldexpf(x[i], -step))));
+        put(b, &q, 1);
+    }
+}
+
 /* Dimensions outermost first, here as everywhere in Lisao; the file has them the other way round.
  */
 static void tensor(File *f, const char *name, const float *x, int n_dims, const int64_t *dim) {
+    bool q8 = f->q8 && n_dims >= 2 && dim[n_dims - 1] % 32 == 0;
     int64_t n = 1;
     put_str(&f->infos, name);
     put_u32(&f->infos, (uint32_t)n_dims);
     for (int i = n_dims - 1; i >= 0; i--) put_u64(&f->infos, (uint64_t)dim[i]), n *= dim[i];
-    put_u32(&f->infos, 0); /* F32 */
+    put_u32(&f->infos, q8 ? 8 : 0); /* Q8_0 or F32 */
     put_u64(&f->infos, (uint64_t)f->data.n);
-    put(&f->data, x, n * 4);
-    while (f->data.n % 32) put(&f->data, "", 1);
+    for (int64_t i = 0; q8 && i < n; i += 32) put_q8(&f->data, x + i);
+    if (!q8) put(&f->data, x, n * 4);
+    align(f, &f->data);
     f->n_tensors++;
 }
 
@@ -61,7 +84,7 @@ static void file_write(File *f, const char *path) {
     put(&b, "GGUF", 4), put_u32(&b, 3);
     put_u64(&b, (uint64_t)f->n_tensors), put_u64(&b, (uint64_t)f->n_keys);
     buf_add(&b, buf_str(&f->head)), buf_add(&b, buf_str(&f->infos));
-    while (b.n % 32) put(&b, "", 1);
+    align(f, &b);
     buf_add(&b, buf_str(&f->data));
     OutFile *o = os_create(f->a, path, &err);
     must(o && os_write(o, b.p, b.n, &err) && os_commit(o, &err), &err);
@@ -251,6 +274,67 @@ static void same_bits(void **state) {
     arena_close(a);
 }
 
+/* ---- where the data begin -------------------------------------------------------------------- */
+
+/* A model of the family of `like` whose rows are whole blocks of 32, as Q8_0. Alignment 8 is the
+ * smallest that GGUF allows; the key of `extra` bytes then moves the data by as much. Since a file
+ * is mapped at the start of a page, no number of a GGUF file can stand across its own width. */
+static void blocks_write(Arena *a, const char *path, const Model *m, int64_t alignment,
+                         int64_t extra) {
+    File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a, .alignment = alignment, .q8 = true};
+    keys_write(&f, &m->cfg, false);
+    key_u32(&f, "general.alignment", alignment);
+    key_str(&f, "general.description", str_fmt(a, "%*s", (int)extra, "").p);
+    for (int64_t i = 0; i < m->n_params; i++) param_write(&f, m, &m->param[i], false);
+    file_write(&f, path);
+}
+
+static void blocks_logits(Arena *a, float **logits, const char *path, Act act, int64_t threads) {
+    Opened o;
+    int32_t ids[20];
+    opened(&o, path, threads);
+    assert_int_equal(o.model->file_type, DTYPE_Q8_0);
+    PlanSpec spec = plan_defaults(o.model);
+    spec.act = act;
+    planned(&o, spec);
+    for (int32_t i = 0; i < 20; i++) ids[i] = i * 31 % 320;
+    *logits = PUSH(a, float, 20 * o.model->cfg.V);
+    memcpy(*logits, ran(&o, ids, 20, 7, false).logits, (size_t)(20 * o.model->cfg.V) * 4);
+    closed(&o);
+}
+
+static void alignment(void **state) {
+    Arena *a = arena_open("gguf", (int64_t)1 << 30);
+    Opened like;
+    Model *m;
+    Temp temp;
+    source_open(&like, a, *state);
+    Config c = like.model->cfg;
+    c.C = 64, c.F = 96, c.V = 320;
+    if (c.mla)
+        c.Q = c.Q ? 32 : 0, c.d_v = 16, c.F_moe = 32;
+    else
+        c.D = 16, c.rope.dim = 16;
+    model_init(&m, a, &c, 0.05, 7);
+    for (Act act = ACT_F32; act <= ACT_A8; act++) {
+        float *want = NULL, *got;
+        for (int64_t i = 0; i < 5; i++) {
+            temp_make(&temp, a);
+            blocks_write(a, temp.path, m, i ? 8 : 32, i * 8);
+            for (int64_t threads = 1; threads <= 2; threads++) {
+                blocks_logits(a, &got, temp.path, act, threads);
+                if (!want) want = got;
+                assert_memory_equal(got, want, (size_t)(20 * c.V) * sizeof(float));
+            }
+            temp_remove(&temp);
+        }
+    }
+    closed(&like);
+    arena_close(a);
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
 /* One thing wrong with a file of llama-tiny: what, and what the message names. */
 typedef enum Fault { MISSING, SURPLUS, MISSHAPEN, KEY, NAN_KEY, ARCH } Fault;
 static const struct {
@@ -316,6 +400,10 @@ int test_gguf(void) {
         {"deepseek-v2-lite, kv_b split", same_bits, NULL, NULL, &v2_split},
         {"deepseek-v3, kv_b whole", same_bits, NULL, NULL, &v3},
         {"deepseek-v3, kv_b split", same_bits, NULL, NULL, &v3_split},
+        {"alignment 8, llama", alignment, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
+        {"alignment 8, deepseek-v2-lite", alignment, NULL, NULL,
+         (void *)(uintptr_t) "deepseek-v2-lite-tiny"},
+        {"alignment 8, deepseek-v3", alignment, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("model gguf", tests, NULL, NULL);

@@ -19,6 +19,7 @@ int test_plan(void);
 int test_back(void);
 int test_smollm2(void);
 int test_peak(void);
+int test_shifted(void);
 
 /* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not
  * there. */
