@@ -242,9 +242,11 @@ bool os_commit(OutFile *o, Err *err) CHECKED; /* now it has its name, whole and 
 void os_abandon(OutFile *o);                  /* it never was; also after a failed commit */
 /* Except for logs: bytes behind a file's end, which begins here when there is none. Not durable. */
 bool os_append(const char *path, Str bytes, Err *err) CHECKED;
+bool os_sync(const char *path, Err *err) CHECKED;  /* what was appended is durable now */
 bool os_mkdir(const char *path, Err *err) CHECKED; /* parents too; there already is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED; /* atomic and durable */
 bool os_remove(const char *path, Err *err) CHECKED; /* a file, or a folder with its files */
+void os_remove_empty(const char *folder);           /* one with something in it stays */
 /* Keeps other processes that ask out of a folder, until os_unlock or the end of this one; -1 with
  * an Err when another is in. File systems without locks let everyone in. */
 int os_lock(const char *folder, Err *err);

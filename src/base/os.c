@@ -242,6 +242,14 @@ bool os_append(const char *path, Str bytes, Err *err) {
     return fine;
 }
 
+bool os_sync(const char *path, Err *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return os_error(err, "open", path);
+    bool fine = fsync_or_fault(fd) == 0 || os_error(err, "sync", path);
+    close(fd);
+    return fine && sync_folder(path, err);
+}
+
 bool os_commit(OutFile *o, Err *err) {
     CHECK(o->fd >= 0);
     bool fine = fsync_or_fault(o->fd) == 0 || os_error(err, "sync", o->path);
@@ -305,11 +313,24 @@ bool os_remove(const char *path, Err *err) {
     return rmdir(path) == 0 || os_error(err, "remove", path);
 }
 
+void os_remove_empty(const char *folder) { (void)!rmdir(folder); }
+
+static bool is_named(int fd, const char *path) {
+    struct stat held, named;
+    return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_dev == named.st_dev
+           && held.st_ino == named.st_ino;
+}
+
+/* A folder that another process removed between our open and our lock is looked for again. */
 int os_lock(const char *folder, Err *err) {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return os_error(err, "open", folder), -1;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return fd;
-    close(fd);
+    for (;;) {
+        int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0) return os_error(err, "open", folder), -1;
+        bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+        if (locked && is_named(fd, folder)) return fd;
+        close(fd);
+        if (!locked) break;
+    }
     err_set(err, ERR_IO,
             "%s: another process is writing into this folder: wait for its end, or "
             "choose another folder",

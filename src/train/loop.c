@@ -92,10 +92,7 @@ bool train_run(const Recipe *r, int64_t threads, Err *err) {
     Trainer *t;
     os_catch_interrupt();
     if (!trainer_open(&t, r, threads, err)) return false;
-    const char *folder = r->checkpoint.folder;
-    const int lock = os_mkdir(folder, err) ? os_lock(folder, err) : -1;
-    const bool ok = lock >= 0 && run(t, err);
-    if (lock >= 0) os_unlock(lock);
+    const bool ok = run(t, err);
     trainer_close(t);
     return ok;
 }

@@ -3,7 +3,9 @@
  * Numbers are written with all their digits, so that the file of a resumed run is that of an
  * uninterrupted one but for "seconds" and "tokens_per_s". A run that was killed has lines behind
  * its last checkpoint, perhaps half a one: they go when it is taken up again, as the steps are done
- * again. */
+ * again. Lines up to a checkpoint are durable before it is. Where some are missing or unreadable
+ * all the same (somebody edited the file, or its disk lost them), the run goes on with the others
+ * and says so: what is trained does not depend on them. */
 #include "train/trainer.h"
 
 #include <jansson.h>
@@ -29,15 +31,37 @@ static int64_t line_end(Str s, int64_t from) {
     return nl ? nl + 1 - s.p : s.n;
 }
 
-/* Bytes of the lines up to the step that the run goes on from. */
-static int64_t lines_kept(Str s, int64_t last) {
-    int64_t kept = 0;
-    while (kept < s.n) {
-        const int64_t end = line_end(s, kept), step = line_step((Str){s.p + kept, end - kept});
-        if (step < 0 || step > last) break;
-        kept = end;
+typedef struct Kept {
+    Buf lines;
+    int64_t step;       /* of the last of them; 0: none */
+    int64_t unreadable; /* lines that were no objects with a step */
+} Kept;
+
+/* The lines up to the step that the run goes on from. Half a line at the end is what a kill leaves
+ * behind the checkpoint, and no loss. */
+static Kept lines_kept(Arena *a, Str s, int64_t last) {
+    Kept k = {.lines = {.a = a}};
+    for (int64_t at = 0, end; at < s.n; at = end) {
+        end = line_end(s, at);
+        const Str line = {s.p + at, end - at};
+        const int64_t step = line_step(line);
+        if (step < 0) k.unreadable += str_ends(line, STR("\n"));
+        if (step < 0 || step > last) continue;
+        buf_add(&k.lines, line);
+        k.step = step;
     }
-    return kept;
+    return k;
+}
+
+static void losses_say(const Trainer *t, const char *path, const Kept *k) {
+    if (k->unreadable)
+        log_at(LOG_WARN, "%s: %lld lines could not be read and were left out", path,
+               (long long)k->unreadable);
+    if (k->step < t->logged)
+        log_at(LOG_WARN,
+               "%s ends at step %lld, and the checkpoint of step %lld was written when it went on "
+               "to step %lld: the lines between are lost. The training itself lacks nothing",
+               path, (long long)k->step, (long long)t->step, (long long)t->logged);
 }
 
 static bool rewrite(const Trainer *t, const char *path, Str lines, Err *err) {
@@ -52,21 +76,30 @@ bool metrics_open(const Trainer *t, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     const char *path = metrics_path(t).p;
     Str all = {0};
-    bool ok = os_mkdir(t->recipe->checkpoint.folder, err);
-    if (ok && os_exists(path)) {
-        ok = os_read(t->scratch, &all, path, METRICS_BYTES, err);
-        const int64_t kept = ok ? lines_kept(all, t->step) : 0;
-        if (ok && kept < all.n) ok = rewrite(t, path, (Str){all.p, kept}, err);
+    bool ok = !os_exists(path) || os_read(t->scratch, &all, path, METRICS_BYTES, err);
+    if (ok) {
+        const Kept k = lines_kept(t->scratch, all, t->step);
+        losses_say(t, path, &k);
+        ok = k.lines.n == all.n || rewrite(t, path, buf_str(&k.lines), err);
     }
     arena_pop(t->scratch, mark);
     return ok;
 }
 
-static bool append(const Trainer *t, Str line, Err *err) {
+bool metrics_sync(const Trainer *t, Err *err) {
+    const Mark mark = arena_mark(t->scratch);
+    const char *path = metrics_path(t).p;
+    const bool ok = !os_exists(path) || os_sync(path, err);
+    arena_pop(t->scratch, mark);
+    return ok;
+}
+
+static bool append(Trainer *t, Str line, Err *err) {
+    t->logged = t->step;
     return os_append(metrics_path(t).p, line, err);
 }
 
-bool metrics_step(const Trainer *t, const StepStats *s, double seconds, Err *err) {
+bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     Str line = str_fmt(
         t->scratch,
@@ -79,7 +112,7 @@ bool metrics_step(const Trainer *t, const StepStats *s, double seconds, Err *err
     return ok;
 }
 
-bool metrics_valid(const Trainer *t, double loss, Err *err) {
+bool metrics_valid(Trainer *t, double loss, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     Str line =
         str_fmt(t->scratch, "{\"step\": %lld, \"valid_loss\": %.17g}\n", (long long)t->step, loss);

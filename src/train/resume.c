@@ -3,7 +3,7 @@
  *
  * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) and beside them
  * optimizer.safetensors with AdamW's m and v of every tensor, and state.json:
- *   {"format": 1, "step": 120, "targets": 491520, "shard": key, "bits": plan's,
+ *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key, "bits": plan's,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
  * Going on from it gives the bits of a run that was never stopped, because it holds all that a step
  * depends on. What differs in the recipe is refused or reported by the fate of its key (keys.c). */
@@ -27,11 +27,11 @@ static json_t *recipe_json(const Recipe *r) {
 
 static Str state_text(Arena *a, const Trainer *t) {
     const LoaderState at = loader_state(t->loader);
-    json_t *o = json_pack("{s:i, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
-                          STATE_FORMAT, "step", (json_int_t)t->step, "targets",
-                          (json_int_t)t->targets, "shard", t->train.key, "bits", t->plan->bits,
-                          "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch,
-                          "row", (json_int_t)at.row, "recipe", recipe_json(t->recipe));
+    json_t *o = json_pack(
+        "{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format", STATE_FORMAT, "step",
+        (json_int_t)t->step, "targets", (json_int_t)t->targets, "logged", (json_int_t)t->logged,
+        "shard", t->train.key, "bits", t->plan->bits, "loader", "seed", (json_int_t)at.seed,
+        "epoch", (json_int_t)at.epoch, "row", (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
@@ -69,6 +69,7 @@ static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
 
 bool trainer_save(Trainer *t, Err *err) {
     if (t->saved == t->step && t->step > 0) return true;
+    if (!metrics_sync(t, err)) return false;
     const Mark mark = arena_mark(t->scratch);
     CkptWriter *w = ckpt_create(t->scratch, t->recipe->checkpoint.folder, t->step, err);
     bool ok = w && put_files(t, w, err) && ckpt_commit(w, t->recipe->checkpoint.keep, err);
@@ -121,16 +122,18 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
 
 static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     json_t *recipe;
-    json_int_t step, targets, seed, epoch, row;
+    json_int_t step, targets, logged = 0, seed, epoch, row;
     const char *shard, *bits;
     int format;
     json_error_t e;
-    if (json_unpack_ex(o, &e, 0, "{s:i, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
-                       &format, "step", &step, "targets", &targets, "shard", &shard, "bits", &bits,
-                       "loader", "seed", &seed, "epoch", &epoch, "row", &row, "recipe", &recipe))
+    if (json_unpack_ex(o, &e, 0, "{s:i, s:I, s:I, s?I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
+                       &format, "step", &step, "targets", &targets, "logged", &logged, "shard",
+                       &shard, "bits", &bits, "loader", "seed", &seed, "epoch", &epoch, "row", &row,
+                       "recipe", &recipe))
         return unfit(file, e.text, err);
     if (format != STATE_FORMAT) return unfit(file, "another version of the program wrote it", err);
-    if (step < 0 || targets < 0) return unfit(file, "its numbers are below zero", err);
+    if (step < 0 || targets < 0 || logged < 0)
+        return unfit(file, "its numbers are below zero", err);
     if (!recipe_fits(t, recipe, file, err)) return false;
     if (strcmp(shard, t->train.key))
         return unfit(
@@ -140,6 +143,7 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     t->start = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
     t->step = t->saved = step;
     t->targets = targets;
+    t->logged = logged;
     t->bits = str_copy(t->arena, str_of(bits));
     return true;
 }

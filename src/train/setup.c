@@ -151,8 +151,19 @@ static bool plan_start(Trainer *t, Err *err) {
     return true;
 }
 
+/* The folder belongs to this trainer until trainer_close: what it reads there, and the metrics that
+ * it cuts back, nobody else changes. So the lock comes before all reading. */
+static bool folder_lock(Trainer *t, Err *err) {
+    const char *folder = t->recipe->checkpoint.folder;
+    t->folder_made = !os_exists(folder);
+    if (!os_mkdir(folder, err)) return false;
+    t->lock = os_lock(folder, err);
+    return t->lock >= 0;
+}
+
 static bool trainer_build(Trainer *t, Err *err) {
     bool resumed;
+    if (!folder_lock(t, err)) return false;
     if (!text_setup_open(&t->text, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
         return false;
     if (!shards_open(t, err)) return false;
@@ -167,11 +178,13 @@ bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
     Arena *a = arena_open("training", RUN_BYTES);
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
+                   .lock = -1,
                    .arena = a,
                    .model_arena = arena_open("model", RUN_BYTES),
                    .scratch = arena_open("checkpoints", SCRATCH_BYTES),
                    .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
     if (trainer_build(t, err)) return *out = t, true;
+    if (t->folder_made && t->lock >= 0) os_remove_empty(r->checkpoint.folder);
     trainer_close(t);
     return false;
 }
@@ -182,6 +195,7 @@ void trainer_close(Trainer *t) {
     shard_close(&t->train);
     shard_close(&t->valid);
     if (t->store) store_close(t->store);
+    if (t->lock >= 0) os_unlock(t->lock);
     tokenizer_close(t->text.tok);
     arena_close(t->scratch);
     arena_close(t->model_arena);

@@ -9,7 +9,8 @@
  * is allocated in a step after the first (checkpoints and messages use an arena of their own that
  * is emptied again).
  * Threads: functions with a Thread run on every thread of a team; the others on one thread, the one
- * that opened the trainer. Only one process trains in a checkpoint folder.
+ * that opened the trainer. Only one process trains in a checkpoint folder: from trainer_open to
+ * trainer_close it is locked.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
  * adding up -> norm, clipping -> AdamW -> panels anew. docs/contract.md 6 and 7 give every

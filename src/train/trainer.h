@@ -15,6 +15,8 @@ typedef struct TextSetup {
 
 struct Trainer {
     const Recipe *recipe;
+    int lock;           /* of checkpoint.folder; -1: not held */
+    bool folder_made;   /* it was not there before */
     Arena *arena;       /* text, rows, tokenizer, and this struct */
     Arena *model_arena; /* model, plan, logits */
     Arena *scratch;     /* emptied after each use */
@@ -36,9 +38,11 @@ struct Trainer {
     float *logits, *logprob; /* (N, V), (N) */
     double *square;          /* (n_params) */
     Batch batch;
-    Out out; /* of the micro-batch under way, for all threads */
+    Out out;         /* of the micro-batch under way, for all threads */
+    bool step_valid; /* no router met NaN in it */
 
     int64_t step, saved; /* steps done; step of the newest checkpoint */
+    int64_t logged;      /* step of the newest line of metrics.jsonl */
     int64_t targets;     /* tokens predicted so far in the run */
     StepStats stats;     /* of the step under way, written by thread 0 */
 };
@@ -50,7 +54,8 @@ bool resume_state(Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
 
 /* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
- * the run goes on from are taken out. */
+ * the run goes on from are taken out. metrics_sync makes all lines durable: before a checkpoint. */
 bool metrics_open(const Trainer *t, Err *err) CHECKED;
-bool metrics_step(const Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
-bool metrics_valid(const Trainer *t, double loss, Err *err) CHECKED;
+bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
+bool metrics_valid(Trainer *t, double loss, Err *err) CHECKED;
+bool metrics_sync(const Trainer *t, Err *err) CHECKED;

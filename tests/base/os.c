@@ -215,6 +215,12 @@ static void test_lock(void **state) {
     assert_true(lock >= 0);
     os_unlock(lock);
     assert_int_equal(os_lock(p->file, &absent), -1);
+    const char *inner = str_fmt(p->a, "%s/inner", p->folder).p;
+    assert_true(os_mkdir(inner, &third));
+    os_remove_empty(p->folder); /* it is not: it stays */
+    assert_true(os_is_dir(inner));
+    os_remove_empty(inner);
+    assert_false(os_exists(inner));
 }
 
 /* Pipes and devices: never waited for, never mapped, never replaced by a file. */

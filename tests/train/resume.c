@@ -6,6 +6,7 @@
  * moments and of the state, and the log but for its clock. */
 #define _GNU_SOURCE
 #include "tests.h"
+#include "support/child.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -228,9 +229,92 @@ static void test_bad_state(void **state) {
     assert_true(train_run(&r, 1, &(Err){0}));
 }
 
+/* ---- the folder and its metrics -------------------------------------------------------------- */
+
+/* From the moment when it looks for a checkpoint to its end a trainer has the folder to itself. */
+static void test_one_trainer(void **state) {
+    Arena *a = *state;
+    Trainer *t, *other = NULL;
+    Err err = {0};
+    Recipe r = tiny_recipe(a, "llama", NULL, 0);
+    assert_true(trainer_open(&t, &r, 1, &err));
+    assert_false(trainer_open(&other, &r, 1, &err));
+    assert_non_null(strstr(err.msg, "another process is writing into this folder"));
+    assert_true(os_is_dir(r.checkpoint.folder)); /* it belongs to the first */
+    trainer_close(t);
+    err = (Err){0};
+    assert_true(trainer_open(&other, &r, 1, &err));
+    trainer_close(other);
+}
+
+/* Metrics are on the disk before the checkpoint is: where they cannot be, there is none. */
+static void test_metrics_durable(void **state) {
+    Arena *a = *state;
+    Trainer *t;
+    StepStats s;
+    Err err = {0};
+    Recipe r = tiny_recipe(a, "llama", NULL, 0);
+    assert_true(trainer_open(&t, &r, 1, &err) && trainer_step(t, &s, &err));
+    file_write(a, "run/metrics.jsonl", STR("{\"step\": 1}\n"));
+    for (int64_t n = 1; n <= 2; n++) { /* the file, its folder */
+        os_fail_after(n);
+        err = (Err){0};
+        assert_false(trainer_save(t, &err));
+        assert_non_null(strstr(err.msg, n == 1 ? "metrics.jsonl" : "sync folder"));
+        assert_int_equal(newest(a, r.checkpoint.folder), 0);
+    }
+    os_fail_after(0);
+    err = (Err){0};
+    assert_true(trainer_save(t, &err));
+    assert_int_equal(newest(a, r.checkpoint.folder), 1);
+    trainer_close(t);
+}
+
+static void train_said(void *arg) {
+    Err err = {0};
+    log_set(LOG_WARN);
+    if (!train_run(arg, 1, &err)) fprintf(stderr, "%s\n", err.msg);
+}
+
+/* Lines that are gone or unreadable are no obstacle: what can be read stays, the rest is named. */
+static void test_metrics_lost(void **state) {
+    Arena *a = *state;
+    static const struct {
+        const char *name, *lines, *kept, *says[2];
+    } cases[] = {
+        {"whole",
+         "{\"step\": 2}\n{\"step\": 4}\n{\"step\": 6}\n{\"st",
+         "{\"step\": 2}\n{\"step\": 4}\n",
+         {NULL}},
+        {"cut", "{\"step\": 2}\n{\"st", "{\"step\": 2}\n", {"ends at step 2", "went on to step 4"}},
+        {"empty", "", "", {"ends at step 0"}},
+        {"hole",
+         "{\"step\": 2}\n\001\001\n{\"step\": 4}\n",
+         "{\"step\": 2}\n{\"step\": 4}\n",
+         {"1 lines could not be read"}},
+    };
+    const char *set[] = {"optim.steps=4", "log.every=2"};
+    Recipe r = tiny_recipe(a, "llama", set, 2);
+    assert_true(train_run(&r, 1, &(Err){0}));
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        static char said[4096];
+        Str log;
+        const char *path = file_write(a, "run/metrics.jsonl", str_of(cases[i].lines));
+        assert_int_equal(child(train_said, &r, said, sizeof said), 0);
+        assert_true(os_read(a, &log, path, 1 << 20, &(Err){0}));
+        if (!str_eq(log, str_of(cases[i].kept))) print_message("%s: %s", cases[i].name, log.p);
+        assert_string_equal(log.p, cases[i].kept);
+        if (!cases[i].says[0]) assert_string_equal(said, "");
+        for (int64_t k = 0; k < 2 && cases[i].says[k]; k++)
+            if (!strstr(said, cases[i].says[k])) fail_msg("%s: %s", cases[i].name, said);
+    }
+}
+
 int resume_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(test_killed_deepseek),
-                                       ARENA_TEST(test_killed_llama), ARENA_TEST(test_interrupted),
-                                       ARENA_TEST(test_unfit), ARENA_TEST(test_bad_state)};
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
+        ARENA_TEST(test_interrupted),     ARENA_TEST(test_unfit),
+        ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
+        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
