@@ -29,11 +29,13 @@ typedef struct Step {
     Plan *plan;
     Batch batch;
     Out out;
+    bool valid; /* no router met NaN */
 } Step;
 
 static void step_threads(Thread th, void *arg) {
     Step *s = arg;
-    model_forward(th, s->plan, &s->batch, &s->out, NULL);
+    const bool valid = model_forward(th, s->plan, &s->batch, &s->out, NULL);
+    if (th.i == 0) s->valid = valid;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -116,11 +118,11 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
     int64_t T = walk[main].n, rows = s->plan->spec.rows, chunk = rows / n_walks;
     int32_t *token = PUSH(a, int32_t, rows), *want = PUSH(a, int32_t, chunk);
     Span *span = PUSH(a, Span, n_walks);
-    Step step = {.plan = s->plan};
+    Step step = {.plan = s->plan, .valid = true};
     if (job->hidden) step.out.hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
     progress_start(&bar, "logits", "tokens", T);
-    while (walk[main].at < T && !step.out.nan && !os_interrupted()) {
+    while (walk[main].at < T && step.valid && !os_interrupted()) {
         int64_t at = walk[main].at;
         Batch *b = &step.batch;
         int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
@@ -135,7 +137,7 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
         progress_at(&bar, walk[main].at, NULL);
     }
     progress_end(&bar);
-    return !step.out.nan;
+    return step.valid;
 }
 
 static bool job_ids(const Job *job, Arena *a, int32_t **ids, int64_t *n, int64_t V, Err *err) {

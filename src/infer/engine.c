@@ -177,11 +177,12 @@ static bool cancels_take(Engine *e) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* All threads: the forward, then each draws for its share of the rows. Whether the step is void is
- * known only when all threads are through; then the draws are not looked at. */
+/* All threads: the forward, then each draws for its share of the rows. */
 static void step_threads(Thread th, void *arg) {
     Engine *e = arg;
-    model_forward(th, e->plan, &e->batch, &e->out, NULL);
+    const bool valid = model_forward(th, e->plan, &e->batch, &e->out, NULL);
+    if (th.i == 0) e->step_valid = valid;
+    if (!valid) return;
     Range r = thread_range(th, e->batch.n_want);
     for (int64_t i = r.lo; i < r.hi; i++) {
         const Seq *s = e->want_seq[i];
@@ -244,14 +245,13 @@ bool engine_step(Engine *e) {
     sched_admit(e);
     if (sched_batch(e)) {
         worked = true;
-        e->out.nan = false;
         team_run(e->team, step_threads, e);
         e->stats.steps++;
-        if (e->out.nan) {
-            step_void(e);
-        } else {
+        if (e->step_valid) {
             step_commit(e);
             step_deliver(e);
+        } else {
+            step_void(e);
         }
     }
     e->stepping = false;

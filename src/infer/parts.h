@@ -81,6 +81,7 @@ struct Engine {
     /* The step under way. */
     Batch batch;
     Out out;
+    bool step_valid;       /* no router met NaN in it */
     int32_t *token, *want; /* (rows), (seqs) */
     Span *span;            /* (seqs) */
     Seq **row_seq;         /* (seqs) whose span, in batch order */

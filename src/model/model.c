@@ -52,7 +52,7 @@ static void experts_keep(Thread th, const Plan *p, const Batch *b, Out *out, int
     thread_sync(th);
 }
 
-void model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
+bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
     int64_t n = b->n, C = c->C;
@@ -83,8 +83,7 @@ void model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
         } else if (moe(th, p, b, i, a, y)) {
             experts_keep(th, p, b, out, i, a);
         } else {
-            if (th.i == 0) out->nan = true;
-            return;
+            return false;
         }
         hidden_keep(th, p, b, out, i + 1, y);
     }
@@ -92,6 +91,7 @@ void model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
         rmsnorm(th, out->hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row, n, C,
                 c->eps);
     if (b->n_want) head(th, p, b, acts, out->logits);
+    return true;
 }
 
 /* The same line backwards. g->dx is the gradient of the residual stream all the way; a layer puts

@@ -176,13 +176,14 @@ typedef struct Out {
                                                    the final norm; or NULL */
     int32_t *expert;
     float *expert_weight; /* (L, n, K), dense layers untouched; or NULL */
-    bool nan;             /* set when a router met NaN: the step is void */
 } Out;
 
 typedef struct Acts Acts; /* what the backward needs; belongs to the plan */
 Acts *plan_acts(Plan *p); /* NULL unless training */
 
-void model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts);
+/* false, for every thread, when a router met NaN: the step is void, and what stands in `out` is
+ * not its result. */
+bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
 /* Gradients of the parameters from dlogits (n_want, V; overwritten), adding to Param.grad. Same
  * batch as the forward. */
 void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts);

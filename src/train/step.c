@@ -28,11 +28,8 @@ static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
     const int64_t V = t->model->cfg.V;
     batch_begin(th, t, b);
-    model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
-    thread_sync(th);  /* thread 0 writes out.nan */
-    if (t->out.nan) { /* a router met NaN: the step is void */
-        if (th.i == 0) t->stats.loss = NAN;
-        thread_sync(th); /* the next batch_begin sets out anew */
+    if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))) {
+        if (th.i == 0) t->stats.loss = NAN; /* the step is void */
         return;
     }
     loss_back(th, t->logprob, t->logits, b->target, scale, b->n, V);
@@ -106,8 +103,16 @@ static void check_threads(Thread th, void *arg) {
     Trainer *t = arg;
     const Packed *b = &t->micro[0];
     batch_begin(th, t, b);
-    model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
-    token_logprobs(th, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
+    const bool valid = model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
+    if (th.i == 0) t->step_valid = valid;
+    if (valid) token_logprobs(th, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
+}
+
+static bool eval_failed(const Trainer *t, const char *what, Err *err) {
+    return err_set(err, ERR_FORMAT,
+                   "measuring the loss on %s after step %lld: %s. The checkpoint of step %lld is "
+                   "intact; a smaller optim.lr or a longer optim.warmup usually helps",
+                   t->recipe->data.valid, (long long)t->step, what, (long long)t->saved);
 }
 
 bool trainer_eval(Trainer *t, double *loss, Err *err) {
@@ -123,10 +128,11 @@ bool trainer_eval(Trainer *t, double *loss, Err *err) {
         Packed *b = &t->micro[0];
         loader_next(t->valid_loader, b, MIN(left, step));
         team_run(t->team, check_threads, t);
+        if (!t->step_valid) return eval_failed(t, "a router met a value that is not a number", err);
         sum -= tree_f64(t->logprob, b->n);
         targets += b->n;
     }
+    if (!isfinite(sum)) return eval_failed(t, "the loss is not finite", err);
     *loss = sum / (double)targets;
-    return isfinite(*loss)
-           || err_set(err, ERR_FORMAT, "the loss on %s is not finite", r->data.valid);
+    return true;
 }

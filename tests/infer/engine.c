@@ -172,7 +172,7 @@ typedef struct Forward {
 } Forward;
 static void forward_threads(Thread th, void *arg) {
     Forward *f = arg;
-    model_forward(th, f->plan, &f->batch, &f->out, NULL);
+    CHECK(model_forward(th, f->plan, &f->batch, &f->out, NULL));
 }
 
 /* Runs token[s->length..n-1] on s; the logits of the last row. */

@@ -70,7 +70,7 @@ static void forward_back(Thread th, void *arg) {
     const int64_t V = r->m->cfg.V;
     model_zero_grad(th, r->m);
     plan_pages(th, r->plan, r->span, 2);
-    model_forward(th, r->plan, &r->batch, &r->out, plan_acts(r->plan));
+    CHECK(model_forward(th, r->plan, &r->batch, &r->out, plan_acts(r->plan)));
     if (th.i == 0) {
         r->loss = 0;
         for (int64_t i = 0; i < N; i++) {

@@ -184,7 +184,7 @@ static void reference_step(Thread th, void *arg) {
     out.logits = u->logits;
     const Batch b = {
         .n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
-    model_forward(th, u->plan, &b, &out, plan_acts(u->plan));
+    CHECK(model_forward(th, u->plan, &b, &out, plan_acts(u->plan)));
     loss_back(th, u->logprob, u->logits, target, 1.0f / (2 * T), 2 * T, u->m->cfg.V);
     if (th.i == 0) u->loss = -tree_f64(u->logprob, 2 * T) / (2 * T);
     model_back(th, u->plan, &b, u->logits, plan_acts(u->plan));

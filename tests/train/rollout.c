@@ -104,7 +104,7 @@ static void score_thread(Thread th, void *arg) {
                      .n_spans = s->n_spans,
                      .want = s->want,
                      .n_want = s->n};
-    model_forward(th, s->plan, &b, &s->out, plan_acts(s->plan));
+    CHECK(model_forward(th, s->plan, &b, &s->out, plan_acts(s->plan)));
     token_logprobs(th, s->logprob, s->logits, s->target, s->n, s->plan->model->cfg.V);
 }
 

@@ -136,11 +136,14 @@ static void team_run_repack(Plan *p) {
 /* A weight that is not finite stops the run at its step; what can still be saved is as it was
  * before. */
 static void test_not_finite(void **state) {
-    const Recipe r = tiny_recipe(*state, "deepseek_v3", NULL, 0);
+    const char *valid = str_fmt(*state, "data.valid=%s/text", folder).p;
+    const Recipe r = tiny_recipe(*state, "deepseek_v3", &valid, 1);
     Trainer *t = open_trainer(&r, 2);
     StepStats s;
     Err err = {0};
-    assert_true(trainer_step(t, &s, &err));
+    double loss = 0;
+    assert_true(trainer_step(t, &s, &err) && trainer_eval(t, &loss, &err));
+    const double loss_before = loss;
     Model *m = trainer_model(t);
     float *weight = &m->norm->master[3], was = *weight;
     *weight = INFINITY;
@@ -152,7 +155,8 @@ static void test_not_finite(void **state) {
     assert_int_equal(trainer_steps(t), 1);
     *weight = was;
 
-    /* A router that meets NaN voids the step before there is a loss. */
+    /* A router that meets NaN voids the step before there is a loss, in validation too: the logits
+     * of the step before are no answer. */
     Param *p = m->param;
     while (!strstr(p->name, "layers.1.mlp.gate.weight")) p++;
     p->master[0] = NAN;
@@ -160,7 +164,30 @@ static void test_not_finite(void **state) {
     team_run_repack(trainer_plan(t));
     assert_false(trainer_step(t, &s, &err));
     assert_non_null(strstr(err.msg, "the loss is not finite"));
+    err = (Err){0};
+    assert_false(trainer_eval(t, &loss, &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    assert_non_null(
+        strstr(err.msg, "/text after step 1: a router met a value that is not a number"));
+    assert_true(loss == loss_before);
     trainer_close(t);
+}
+
+/* A NaN behind the last router: logits, not routers, carry it. */
+static void test_not_finite_logits(void **state) {
+    static const char *const families[] = {"llama", "deepseek_v3"};
+    for (int64_t f = 0; f < COUNT(families); f++) {
+        const char *valid = str_fmt(*state, "data.valid=%s/text", folder).p;
+        const Recipe r = tiny_recipe(*state, families[f], &valid, 1);
+        Trainer *t = open_trainer(&r, 2);
+        Err err = {0};
+        double loss = 0;
+        trainer_model(t)->norm->master[0] = NAN;
+        assert_false(trainer_eval(t, &loss, &err));
+        assert_non_null(strstr(err.msg, "the loss is not finite"));
+        assert_true(loss == 0);
+        trainer_close(t);
+    }
 }
 
 /* A run from its recipe to a folder that opens as a model, with its log and its loss on held-out
@@ -267,9 +294,11 @@ static void test_too_large(void **state) {
 
 int whole_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(test_threads),       ARENA_TEST(test_levels),   ARENA_TEST(test_what_decides),
-        ARENA_TEST(test_micro_batches), ARENA_TEST(test_learns),   ARENA_TEST(test_no_allocation),
-        ARENA_TEST(test_not_finite),    ARENA_TEST(test_run),      ARENA_TEST(test_init_from),
-        ARENA_TEST(test_refused),       ARENA_TEST(test_too_large)};
+        ARENA_TEST(test_threads),      ARENA_TEST(test_levels),
+        ARENA_TEST(test_what_decides), ARENA_TEST(test_micro_batches),
+        ARENA_TEST(test_learns),       ARENA_TEST(test_no_allocation),
+        ARENA_TEST(test_not_finite),   ARENA_TEST(test_not_finite_logits),
+        ARENA_TEST(test_run),          ARENA_TEST(test_init_from),
+        ARENA_TEST(test_refused),      ARENA_TEST(test_too_large)};
     return cmocka_run_group_tests_name("whole", tests, NULL, NULL);
 }
