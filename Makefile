@@ -1,8 +1,8 @@
 # Makefile -- builds Lisao. `make help` lists the targets and the variables.
 #
-# One static library a module ($B/libROOM.a from src/MODULE/**/*.c), one program ($B/lisao), one test program a
-# folder of tests/ ($B/tests/MODULE). The flags follow the folder: only src/kern/<isa>/ is compiled beyond the
-# baseline of the architecture. Which module may see which comes from the file `layers`.
+# One static library for each module ($B/libMODULE.a from src/MODULE/**/*.c), one program ($B/lisao), one test program for
+# each folder of tests/ ($B/tests/MODULE). The flags follow the folder: only src/kern/<isa>/ is compiled beyond the
+# baseline of the architecture. The file `layers` says which module may include which.
 
 VERSION = 0.1.0
 CC      = gcc
@@ -78,10 +78,10 @@ help:
 	@echo 'make            builds $$B/lisao'
 	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
 	@echo 'make test-quick the same without the slow groups: under a minute'
-	@echo 'make lint       layers, public headers, headers, sizes; no AVX-512 outside its folders'
-	@echo 'make bench      builds and runs bench/*.c: one CSV row a measurement'
+	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
+	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
-	@echo 'make mutations  puts 30 defects in, one at a time; the tests must find each (docs/mutations.md)'
+	@echo 'make mutations  inserts 30 defects, one at a time; the tests must find each (docs/mutations.md)'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
@@ -90,7 +90,7 @@ help:
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
 	@echo '           V=1 shows the commands'
-	@echo 'One module alone: make $$B/libROOM.a $$B/tests/MODULE, MODULE one of: $(MODULES)'
+	@echo 'One module alone: make $$B/libMODULE.a $$B/tests/MODULE, MODULE one of: $(MODULES)'
 
 tests: $(TEST_BINS)
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tools/mutations.sh [WORD] -- are the tests awake? Puts one small defect at a time into a copy of the sources
+# tools/mutations.sh [WORD] -- do the tests find defects? Puts one small defect at a time into a copy of the sources
 # and demands that the tests of a module find it. With WORD: only mutations whose name or file contains it.
 #
 # A mutation is a sed expression that must change exactly one line, so one that no longer fits the source is
@@ -22,7 +22,7 @@ only=${1-}
 mutation 'exp: the low part of ln 2 with the wrong sign' base src/base/math.c \
     's/-EXP_LN2_LO, r/EXP_LN2_LO, r/'
 mutation 'thread_range: the remainder is nobody'\''s' base src/base/team.c \
-    's/lo + each + (l.i < more)/lo + each/'
+    's/lo + each + (th.i < more)/lo + each/'
 
 mutation 'rope, ref: a sign' kern src/kern/ref/norm.c \
     's/-(x1 \* s)/(x1 * s)/'
@@ -41,7 +41,7 @@ mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/
 mutation 'router: of equal experts the last' kern src/kern/router.c \
     's/v\[i\] > v\[best\]/v[i] >= v[best]/'
 mutation 'combine: does not start from its base' kern src/kern/router.c \
-    's/else if (base != y) memcpy/else if (base == y) memcpy/'
+    's/else if (base != y)$/else if (base == y)/'
 mutation 'AdamW, ref: decay without the rate' kern src/kern/ref/optim.c \
     's/p->lr \* p->wd/p->wd/'
 
