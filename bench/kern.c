@@ -43,17 +43,18 @@ typedef struct Probe {
     double ops; /* of one turn */
 } Probe;
 
-/* The instruction that a pack's products rest on at this level. */
-static Probe probe_of(Pack pack) {
+/* The instruction that a layout's products rest on at this level. */
+static Probe probe_of(Layout layout) {
 #if defined(__x86_64__)
-    bool wide = kern_level() >= LEVEL_AVX512, whole = pack == PACK_Q4_1 || pack == PACK_Q8_0;
-    if (wide && pack == PACK_BF16) return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
+    bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) == FORM_INT8;
+    if (wide && layout == LAYOUT_BF16)
+        return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
     if (wide && whole) return (Probe){"vpdpbusd zmm", probe_int8_zmm, CHAIN_N * 128};
     if (wide) return (Probe){"vfmadd231ps zmm", probe_fma_zmm, CHAIN_N * 32};
     if (whole) return (Probe){"vpmaddubsw ymm", probe_maddubs_ymm, CHAIN_N * 64};
     return (Probe){"vfmadd231ps ymm", probe_fma_ymm, CHAIN_N * 16};
 #else
-    (void)pack;
+    (void)layout;
     return (Probe){"none", NULL, 0};
 #endif
 }
@@ -86,9 +87,8 @@ static float *noise(Arena *a, int64_t n, uint32_t stream) {
 /* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct Case {
-    Pack pack;
+    Layout layout;
     DType type;
-    const char *name;
     int64_t n, k, m;
 } Case;
 
@@ -117,7 +117,7 @@ static void product_round(Thread th, Product *b) {
     thread_sync(th);
     t1 = os_now();
     for (int64_t i = 0; i < b->reps; i++) {
-        rows_pack(th, &b->rows, b->w.pack, b->x, c->n, c->k, c->k, b->mem);
+        rows_pack(th, &b->rows, layout_form(b->w.layout), b->x, c->n, c->k, c->k, b->mem);
         linear(th, b->y, c->m, &b->w, 0, &b->rows, STORE_SET);
     }
     if (th.i) return;
@@ -129,7 +129,7 @@ static void product_round(Thread th, Product *b) {
 
 static void product_thread(Thread th, void *arg) {
     Product *b = arg;
-    weight_pack(th, b->w.tile, b->w.pack, &b->w, 0, 1);
+    weight_pack(th, b->w.tile, b->w.layout, &b->w, 0, 1);
     for (int64_t i = -3; i < rounds; i++) {
         product_round(th, b);
         /* the first ones warm up */
@@ -137,15 +137,11 @@ static void product_thread(Thread th, void *arg) {
     }
 }
 
-/* Weights of a quantised file: any bytes, but scales that stay small. */
+/* Any bytes that make small numbers of every type: all bytes lie between 0x20 and 0x2f. */
 static void *weight_bytes(Arena *a, DType type, int64_t n) {
-    int64_t bytes = dtype_bytes(type, n), block = dtype_bytes(type, dtype_block(type));
+    int64_t bytes = dtype_bytes(type, n);
     uint8_t *p = PUSH(a, uint8_t, bytes);
-    for (int64_t i = 0; i < bytes; i++) p[i] = (uint8_t)(i * 2654435761u >> 13);
-    for (int64_t i = 0; i < n / dtype_block(type); i++) {
-        p[i * block + 1] = type == DTYPE_BF16 ? 0x3f : 0x2c;
-        if (type == DTYPE_Q4_1) p[i * block + 3] = 0x2c;
-    }
+    for (int64_t i = 0; i < bytes; i++) p[i] = (uint8_t)(0x20 | (i * 2654435761u >> 13 & 15));
     return p;
 }
 
@@ -156,11 +152,14 @@ static void csv_share(const Product *b, const char *shape, double ops) {
     csv_rates(what, shape, probe * 1e-9, &b->probe_time, "GOP/s");
     double best = bench_best(&b->probe_time) / bench_best(&b->time);
     double median = bench_median(&b->probe_time) / bench_median(&b->time);
-    snprintf(what, sizeof what, "linear %s share of %s best", b->c.name, b->probe.name);
+    snprintf(what, sizeof what, "linear %s share of %s best", layout_name(b->c.layout),
+             b->probe.name);
     csv(what, shape, 100 * ops / probe * best, "%");
-    snprintf(what, sizeof what, "linear %s share of %s median", b->c.name, b->probe.name);
+    snprintf(what, sizeof what, "linear %s share of %s median", layout_name(b->c.layout),
+             b->probe.name);
     csv(what, shape, 100 * ops / probe * median, "%");
-    snprintf(what, sizeof what, "linear %s share of %s pairwise", b->c.name, b->probe.name);
+    snprintf(what, sizeof what, "linear %s share of %s pairwise", layout_name(b->c.layout),
+             b->probe.name);
     csv(what, shape, 100 * ops / probe * bench_median(&b->pair), "%");
 }
 
@@ -169,12 +168,12 @@ static void product_csv(const Product *b) {
     double ops = 2.0 * (double)c->n * (double)c->k * (double)c->m;
     char what[64], shape[64];
     snprintf(shape, sizeof shape, "%dx%dx%d", (int)c->n, (int)c->k, (int)c->m);
-    snprintf(what, sizeof what, "linear %s", c->name);
+    snprintf(what, sizeof what, "linear %s", layout_name(c->layout));
     csv_rates(what, shape, ops * 1e-9, &b->time, "GOP/s");
     if (b->probe.run) csv_share(b, shape, ops);
     if (c->n > 1) return;
-    snprintf(what, sizeof what, "linear %s weights read", c->name);
-    csv_rates(what, shape, (double)panel_bytes(c->pack, c->m, c->k) * 1e-9, &b->time, "GB/s");
+    snprintf(what, sizeof what, "linear %s weights read", layout_name(c->layout));
+    csv_rates(what, shape, (double)panel_bytes(c->layout, c->m, c->k) * 1e-9, &b->time, "GB/s");
 }
 
 static void product_run(Arena *a, Case c) {
@@ -183,12 +182,13 @@ static void product_run(Arena *a, Case c) {
     void *row =
         c.type == DTYPE_F32 ? (void *)noise(a, c.m * c.k, 1) : weight_bytes(a, c.type, c.m * c.k);
     b->c = c;
-    b->probe = probe_of(c.pack);
-    b->w = (Weight){.type = c.type, .n = 1, .rows = c.m, .cols = c.k, .row = row, .pack = c.pack};
-    b->w.tile = arena_push(a, panel_bytes(c.pack, c.m, c.k));
+    b->probe = probe_of(c.layout);
+    b->w =
+        (Weight){.type = c.type, .n = 1, .rows = c.m, .cols = c.k, .row = row, .layout = c.layout};
+    b->w.tile = arena_push(a, panel_bytes(c.layout, c.m, c.k));
     b->x = noise(a, c.n * c.k, 2);
     b->y = PUSH(a, float, c.n *c.m);
-    b->mem = arena_push(a, rows_bytes(c.pack, c.n, c.k));
+    b->mem = arena_push(a, rows_bytes(layout_form(c.layout), c.n, c.k));
     b->reps = 1 + 40000000 / (c.n * c.k * c.m);
     team_run(team, product_thread, b);
     product_csv(b);
@@ -283,20 +283,13 @@ static void reading_run(Arena *a, int64_t bytes) {
 /* ---- everything ------------------------------------------------------------------------------ */
 
 static const Case cases[] = {
-    {PACK_BF16, DTYPE_BF16, "bf16", 512, 768, 768},
-    {PACK_BF16, DTYPE_BF16, "bf16", 64, 256, 512},
-    {PACK_BF16, DTYPE_BF16, "bf16", 16, 512, 256},
-    {PACK_BF16, DTYPE_BF16, "bf16", 1, 576, 98304},
-    {PACK_F32, DTYPE_F32, "f32", 512, 768, 768},
-    {PACK_F32, DTYPE_F32, "f32", 64, 256, 512},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 512, 576, 1536},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 512, 1536, 576},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 512, 576, 192},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 8, 576, 1536},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 1, 576, 1536},
-    {PACK_Q4_1, DTYPE_Q4_1, "q4_1", 1, 576, 393216},
-    {PACK_Q8_0, DTYPE_Q8_0, "q8_0", 512, 576, 1536},
-    {PACK_Q8_0, DTYPE_Q8_0, "q8_0", 1, 576, 196608},
+    {LAYOUT_BF16, DTYPE_BF16, 512, 768, 768},  {LAYOUT_BF16, DTYPE_BF16, 64, 256, 512},
+    {LAYOUT_BF16, DTYPE_BF16, 16, 512, 256},   {LAYOUT_BF16, DTYPE_BF16, 1, 576, 98304},
+    {LAYOUT_F32, DTYPE_F32, 512, 768, 768},    {LAYOUT_F32, DTYPE_F32, 64, 256, 512},
+    {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 1536}, {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 1536, 576},
+    {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 192},  {LAYOUT_Q4_1, DTYPE_Q4_1, 8, 576, 1536},
+    {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 1536},   {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 393216},
+    {LAYOUT_Q8_0, DTYPE_Q8_0, 512, 576, 1536}, {LAYOUT_Q8_0, DTYPE_Q8_0, 1, 576, 196608},
 };
 
 static int usage(const char *why) {

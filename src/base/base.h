@@ -134,8 +134,10 @@ typedef enum DType {
     DTYPE_BOOL,
     DTYPE_N
 } DType;
-const char *dtype_name(DType t);         /* "F32", "Q4_1", ... */
-int64_t dtype_block(DType t);            /* elements a block: 1, or 32 for Q4_1 and Q8_0 */
+const char *dtype_name(DType t); /* "F32", "Q4_1", ... */
+bool dtype_of_name(Str name, DType *t);
+bool dtype_is_weight(DType t);           /* matrices of a model may be of it */
+int64_t dtype_block(DType t);            /* elements a block: 1 but for quantised types */
 int64_t dtype_bytes(DType t, int64_t n); /* bytes of n elements; n a multiple of the block */
 
 static inline float f32_of_bits(uint32_t u) {

@@ -1,19 +1,35 @@
 /* dtype.c -- the number types that files and packed weights are made of. */
 #include "base/base.h"
 
-/* Q4_1: f16 scale, f16 minimum, 32 nibbles. Q8_0: f16 scale, 32 int8. */
+/* `weight`: matrices of a model may be of it; the others only describe data. */
 static const struct {
     const char *name;
     int64_t block, bytes;
+    bool weight;
 } TYPES[DTYPE_N] = {
-    [DTYPE_F32] = {"F32", 1, 4},     [DTYPE_F16] = {"F16", 1, 2},     [DTYPE_BF16] = {"BF16", 1, 2},
-    [DTYPE_Q4_1] = {"Q4_1", 32, 20}, [DTYPE_Q8_0] = {"Q8_0", 32, 34}, [DTYPE_F64] = {"F64", 1, 8},
-    [DTYPE_I8] = {"I8", 1, 1},       [DTYPE_U8] = {"U8", 1, 1},       [DTYPE_I16] = {"I16", 1, 2},
-    [DTYPE_I32] = {"I32", 1, 4},     [DTYPE_I64] = {"I64", 1, 8},     [DTYPE_BOOL] = {"BOOL", 1, 1},
+    [DTYPE_F32] = {"F32", 1, 4, true},
+    [DTYPE_F16] = {"F16", 1, 2, true},
+    [DTYPE_BF16] = {"BF16", 1, 2, true},
+    [DTYPE_Q4_1] = {"Q4_1", 32, 20, true}, /* f16 scale, f16 minimum, 32 nibbles */
+    [DTYPE_Q8_0] = {"Q8_0", 32, 34, true}, /* f16 scale, 32 int8 */
+    [DTYPE_F64] = {"F64", 1, 8, false},
+    [DTYPE_I8] = {"I8", 1, 1, false},
+    [DTYPE_U8] = {"U8", 1, 1, false},
+    [DTYPE_I16] = {"I16", 1, 2, false},
+    [DTYPE_I32] = {"I32", 1, 4, false},
+    [DTYPE_I64] = {"I64", 1, 8, false},
+    [DTYPE_BOOL] = {"BOOL", 1, 1, false},
 };
 
 const char *dtype_name(DType t) { return TYPES[t].name; }
+bool dtype_is_weight(DType t) { return TYPES[t].weight; }
 int64_t dtype_block(DType t) { return TYPES[t].block; }
+
+bool dtype_of_name(Str name, DType *t) {
+    for (DType i = 0; i < DTYPE_N; i++)
+        if (str_eq(name, str_of(TYPES[i].name))) return *t = i, true;
+    return false;
+}
 
 int64_t dtype_bytes(DType t, int64_t n) {
     CHECK(n >= 0 && n <= INT64_MAX / 8 && n % TYPES[t].block == 0);

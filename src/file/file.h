@@ -22,8 +22,8 @@
 
 /* One tensor of a file. Dimensions are outermost first in every format (GGUF writes them innermost
  * first; they are turned round on reading), so dim[n_dims-1] is the contiguous one. n_dims = 0 is
- * one number. data is aligned for its type at least: 4 bytes for F32, 2 for F16, BF16, Q4_1 and
- * Q8_0. */
+ * one number. data is aligned for its type at least: 4 bytes for F32, 2 for F16, BF16 and the
+ * quantised types. */
 typedef struct Tensor {
     Str name;
     DType type;

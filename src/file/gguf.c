@@ -9,6 +9,7 @@
  * of it.
  * Invariant: cursor.at <= map.n, and after `bad` the cursor does not move. */
 #include "file/parts.h"
+#include <stdio.h>
 
 #define TENSOR_LIMIT (1 << 24)
 #define KEY_BYTES    14 /* the shortest entry: length, a letter, type, a byte */
@@ -54,44 +55,16 @@ static const struct {
     [T_ARRAY] = {"array", 0, META_ABSENT, META_ABSENT},
 };
 
-/* Tensor types by their number in the file. Those that cannot be read here have only a name. */
-static const struct {
-    const char *name;
-    bool read;
-    DType type;
-} tensor_types[] = {
-    [0] = {"F32", true, DTYPE_F32},
-    [1] = {"F16", true, DTYPE_F16},
-    [3] = {"Q4_1", true, DTYPE_Q4_1},
-    [8] = {"Q8_0", true, DTYPE_Q8_0},
-    [30] = {"BF16", true, DTYPE_BF16},
-    [2] = {.name = "Q4_0"},
-    [6] = {.name = "Q5_0"},
-    [7] = {.name = "Q5_1"},
-    [9] = {.name = "Q8_1"},
-    [10] = {.name = "Q2_K"},
-    [11] = {.name = "Q3_K"},
-    [12] = {.name = "Q4_K"},
-    [13] = {.name = "Q5_K"},
-    [14] = {.name = "Q6_K"},
-    [15] = {.name = "Q8_K"},
-    [16] = {.name = "IQ2_XXS"},
-    [17] = {.name = "IQ2_XS"},
-    [18] = {.name = "IQ3_XXS"},
-    [19] = {.name = "IQ1_S"},
-    [20] = {.name = "IQ4_NL"},
-    [21] = {.name = "IQ3_S"},
-    [22] = {.name = "IQ2_S"},
-    [23] = {.name = "IQ4_XS"},
-    [24] = {.name = "I8"},
-    [25] = {.name = "I16"},
-    [26] = {.name = "I32"},
-    [27] = {.name = "I64"},
-    [28] = {.name = "F64"},
-    [29] = {.name = "IQ1_M"},
-    [34] = {.name = "TQ1_0"},
-    [35] = {.name = "TQ2_0"},
-    [39] = {.name = "MXFP4"},
+/* Names of the tensor types by their number in the file. Those can be read whose name is that of a
+ * DType which is a weight's. */
+static const char *const tensor_types[] = {
+    [0] = "F32",     [1] = "F16",      [2] = "Q4_0",   [3] = "Q4_1",    [6] = "Q5_0",
+    [7] = "Q5_1",    [8] = "Q8_0",     [9] = "Q8_1",   [10] = "Q2_K",   [11] = "Q3_K",
+    [12] = "Q4_K",   [13] = "Q5_K",    [14] = "Q6_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
+    [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
+    [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
+    [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [30] = "BF16",   [34] = "TQ1_0",
+    [35] = "TQ2_0",  [39] = "MXFP4",
 };
 
 /* ---- cursor ---------------------------------------------------------------------------------- */
@@ -232,19 +205,28 @@ static bool keys_parse(Store *s, Cursor *c, uint64_t n) {
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
+static const char *type_name(uint32_t number) {
+    const char *name = number < (uint32_t)COUNT(tensor_types) ? tensor_types[number] : NULL;
+    return name ? name : "unknown";
+}
+
+static bool type_read(uint32_t number, DType *type) {
+    return dtype_of_name(str_of(type_name(number)), type) && dtype_is_weight(*type);
+}
+
 static void type_check(Cursor *c, uint32_t number, DType *type) {
-    bool known = number < (uint32_t)COUNT(tensor_types) && tensor_types[number].name;
-    if (c->bad) return;
-    if (known && tensor_types[number].read) {
-        *type = tensor_types[number].type;
-        return;
+    if (c->bad || type_read(number, type)) return;
+    char list[256] = "";
+    DType t;
+    for (uint32_t i = 0; i < (uint32_t)COUNT(tensor_types); i++) {
+        size_t at = strlen(list);
+        if (type_read(i, &t))
+            snprintf(list + at, sizeof list - at, "%s%s", at ? ", " : "", type_name(i));
     }
     c->bad = true;
     err_set(c->err, ERR_UNSUPPORTED,
-            "%s: tensor %.*s has type %s (number %u), which cannot be read here; "
-            "F32, F16, BF16, Q4_1 and Q8_0 can",
-            c->file, STRF(c->field), known ? tensor_types[number].name : "unknown",
-            (unsigned)number);
+            "%s: tensor %.*s has type %s (number %u), which cannot be read here; %s can", c->file,
+            STRF(c->field), type_name(number), (unsigned)number, list);
 }
 
 /* One description. The tensors follow each other in the file, so the offset it names must be *at,

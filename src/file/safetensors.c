@@ -36,12 +36,9 @@ static bool header_find(Map m, const char *file, Str *header, Data *data, Err *e
     return true;
 }
 
+/* safetensors names types as we do, and has no quantised ones. */
 static bool type_of(Str name, DType *type) {
-    for (int t = 0; t < DTYPE_N; t++) {
-        *type = (DType)t;
-        if (dtype_block(*type) == 1 && str_eq(name, str_of(dtype_name(*type)))) return true;
-    }
-    return false;
+    return dtype_of_name(name, type) && dtype_block(*type) == 1;
 }
 
 /* The value of one entry: three fields, each once, in any order. */

@@ -70,7 +70,7 @@ static int64_t scratch_make(Scratch *d, const Job *j, uint8_t *base) {
     const KvShape *s = &j->a->kv;
     int64_t at = 0;
     scratch_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes)); /* the slots: see slot_part */
-    d->q = scratch_take(base, &at, rows_bytes(kv_pack(s), j->most, s->dk));
+    d->q = scratch_take(base, &at, rows_bytes(layout_form(kv_layout(s)), j->most, s->dk));
     d->p = scratch_take(base, &at, j->most * CHUNK * 2);
     d->s = scratch_take(base, &at, j->most * CHUNK * 4);
     d->a = scratch_take(base, &at, j->most * 4);
@@ -127,10 +127,10 @@ static float *out_row(const Job *j, const Task *t, int64_t i) {
 /* Query vector i of a task: row i / group, head i % group of the kv head's. */
 static void queries_pack(const Job *j, const Scratch *d, const Task *t) {
     int64_t dk = j->a->kv.dk;
-    Pack pack = kv_pack(&j->a->kv);
+    Layout layout = kv_layout(&j->a->kv);
     for (int64_t i = 0; i < t->n * j->group; i++) {
         int64_t row = t->row + i / j->group, head = t->head * j->group + i % j->group;
-        row_put(d->q + i * row_bytes(pack, dk), pack, j->q + row * j->ldq + head * dk, dk);
+        row_put(d->q + i * row_bytes(layout, dk), layout, j->q + row * j->ldq + head * dk, dk);
     }
 }
 
@@ -159,12 +159,12 @@ static int64_t first_query(const Job *j, const Task *t, int64_t c) {
  * these. */
 static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part) {
     const KvShape *s = &j->a->kv;
-    Pack pack = kv_pack(s);
-    bool round = pack == PACK_BF16;
+    Layout layout = kv_layout(s);
+    bool round = layout == LAYOUT_BF16;
     int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0;
     int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK); /* more see none */
     const uint8_t *k = chunk_at(s, j->a->off, t->span, c * CHUNK, t->head);
-    gemm(pack, d->s, CHUNK, d->q + i0 * row_bytes(pack, s->dk), n, k, keys, s->dk, STORE_SET);
+    gemm(layout, d->s, CHUNK, d->q + i0 * row_bytes(layout, s->dk), n, k, keys, s->dk, STORE_SET);
     for (int64_t i = 0; i < n; i++) {
         float *row = d->s + i * CHUNK;
         int64_t visible = MIN(t->pos + (i0 + i) / j->group - c * CHUNK + 1, CHUNK);
@@ -174,7 +174,7 @@ static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, 
     }
     const void *v = chunk_values(j, d, k);
     const void *p = round ? (const void *)d->p : d->s;
-    gemm(pack, part->o + i0 * s->dv, s->dv, p, n, v, s->dv, CHUNK, STORE_SET);
+    gemm(layout, part->o + i0 * s->dv, s->dv, p, n, v, s->dv, CHUNK, STORE_SET);
 }
 
 /* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the

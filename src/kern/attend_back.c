@@ -30,7 +30,7 @@ typedef struct Scratch {
 
 typedef struct Job {
     const Attend *a;
-    Pack pack;
+    Layout layout;
     const Span *span;
     int64_t T, kv_head, head;        /* rows of the document; the heads at work */
     const float *q, *o, *grad, *lse; /* of the batch, dense */
@@ -43,24 +43,24 @@ static int64_t side_length(const Job *j, int64_t c) { return MIN(j->T - c * SIDE
 /* Lays out a scratch for documents of up to max_rows rows; returns its size. */
 static int64_t scratch_make(Scratch *d, const Attend *a, int64_t max_rows, uint8_t *base) {
     const KvShape *s = &a->kv;
-    Pack pack = kv_pack(s);
+    Layout layout = kv_layout(s);
     int64_t n = sides_of(max_rows), at = 0, dk = s->dk, dv = s->dv;
-    d->k = scratch_take(base, &at, n * SIDE * row_bytes(pack, dk));
-    d->v = scratch_take(base, &at, n * SIDE * row_bytes(pack, dv));
-    d->kt = scratch_take(base, &at, n * dk * row_bytes(pack, SIDE));
-    d->q = scratch_take(base, &at, n * panel_bytes(pack, SIDE, dk));
-    d->g = scratch_take(base, &at, n * panel_bytes(pack, SIDE, dv));
-    d->qt = scratch_take(base, &at, n * panel_bytes(pack, dk, SIDE));
-    d->gt = scratch_take(base, &at, n * panel_bytes(pack, dv, SIDE));
+    d->k = scratch_take(base, &at, n * SIDE * row_bytes(layout, dk));
+    d->v = scratch_take(base, &at, n * SIDE * row_bytes(layout, dv));
+    d->kt = scratch_take(base, &at, n * dk * row_bytes(layout, SIDE));
+    d->q = scratch_take(base, &at, n * panel_bytes(layout, SIDE, dk));
+    d->g = scratch_take(base, &at, n * panel_bytes(layout, SIDE, dv));
+    d->qt = scratch_take(base, &at, n * panel_bytes(layout, dk, SIDE));
+    d->gt = scratch_take(base, &at, n * panel_bytes(layout, dv, SIDE));
     d->dq = scratch_take(base, &at, n * dk * SIDE * 4);
     d->lse = scratch_take(base, &at, n * SIDE * 4);
     d->D = scratch_take(base, &at, n * SIDE * 4);
     d->s = scratch_take(base, &at, SIDE * SIDE * 4);
     d->dp = scratch_take(base, &at, SIDE * SIDE * 4);
-    d->rows = scratch_take(base, &at, SIDE * row_bytes(pack, SIDE));
-    d->panels = scratch_take(base, &at, panel_bytes(pack, SIDE, SIDE));
+    d->rows = scratch_take(base, &at, SIDE * row_bytes(layout, SIDE));
+    d->panels = scratch_take(base, &at, panel_bytes(layout, SIDE, SIDE));
     d->x = scratch_take(base, &at, SIDE * MAX(dk, dv) * 4);
-    d->keys_summed = scratch_take(base, &at, panel_bytes(PACK_BF16, dk, SIDE));
+    d->keys_summed = scratch_take(base, &at, panel_bytes(LAYOUT_BF16, dk, SIDE));
     d->dk = scratch_take(base, &at, SIDE * dk * 4);
     d->dv = scratch_take(base, &at, SIDE * dv * 4);
     d->dk_part = scratch_take(base, &at, SIDE * dk * 4);
@@ -76,21 +76,23 @@ int64_t attend_back_bytes(const Attend *a, int64_t max_rows) {
 /* ---- packing --------------------------------------------------------------------------------- */
 
 /* n rows of k numbers as rows of a product. */
-static void rows_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n, int64_t k) {
-    for (int64_t i = 0; i < n; i++) row_put(out + i * row_bytes(pack, k), pack, x + i * ld, k);
+static void rows_put(uint8_t *out, Layout layout, const float *x, int64_t ld, int64_t n,
+                     int64_t k) {
+    for (int64_t i = 0; i < n; i++) row_put(out + i * row_bytes(layout, k), layout, x + i * ld, k);
 }
 
 /* The same as panels: outputs = the rows. */
-static void panels_put(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n, int64_t k) {
-    for (int64_t i = 0; i < n; i += PANEL, out += panel_stride(pack, k))
-        panel_transpose(out, pack, x + i * ld, ld, MIN(n - i, PANEL), 0, k);
+static void panels_put(uint8_t *out, Layout layout, const float *x, int64_t ld, int64_t n,
+                       int64_t k) {
+    for (int64_t i = 0; i < n; i += PANEL, out += panel_stride(layout, k))
+        panel_transpose(out, layout, x + i * ld, ld, MIN(n - i, PANEL), 0, k);
 }
 
 /* The same as panels: outputs = the k numbers, the rows summed. */
-static void panels_put_t(uint8_t *out, Pack pack, const float *x, int64_t ld, int64_t n,
+static void panels_put_t(uint8_t *out, Layout layout, const float *x, int64_t ld, int64_t n,
                          int64_t k) {
-    for (int64_t i = 0; i < k; i += PANEL, out += panel_stride(pack, n))
-        panel_rows(out, pack, x + i, ld, MIN(k - i, PANEL), 0, n);
+    for (int64_t i = 0; i < k; i += PANEL, out += panel_stride(layout, n))
+        panel_rows(out, layout, x + i, ld, MIN(k - i, PANEL), 0, n);
 }
 
 /* ---- keys and values out of the pages -------------------------------------------------------- */
@@ -107,7 +109,7 @@ static void panels_transpose(uint8_t *out, const void *panels, int64_t stride, i
 
 /* Values of one chunk as f32 rows (64, dv). A dword of bf16 holds two keys. */
 static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
-    int64_t stride = panel_stride(kv_pack(s), CHUNK);
+    int64_t stride = panel_stride(kv_layout(s), CHUNK);
     for (int64_t i = 0; i < s->dv; i += PANEL, panels += stride) {
         int64_t m = MIN(s->dv - i, PANEL);
         for (int64_t key = 0; key < CHUNK; key++) {
@@ -129,13 +131,13 @@ static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
  * keys anew. */
 static void keys_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *k) {
     const KvShape *s = &j->a->kv;
-    int64_t n = side_length(j, c), dwords = row_bytes(j->pack, s->dk) / 4,
-            transposed = row_bytes(j->pack, n) / 4;
-    uint8_t *kt = d->kt + c * s->dk * row_bytes(j->pack, SIDE);
+    int64_t n = side_length(j, c), dwords = row_bytes(j->layout, s->dk) / 4,
+            transposed = row_bytes(j->layout, n) / 4;
+    uint8_t *kt = d->kt + c * s->dk * row_bytes(j->layout, SIDE);
     panels_transpose(d->k + c * SIDE * dwords * 4, k, dwords * PANEL * 4, n, dwords);
-    if (j->pack == PACK_BF16) {
+    if (j->layout == LAYOUT_BF16) {
         kern.v_of_k(d->keys_summed, (const uint16_t *)(const void *)k, s->dk, s->dk);
-        panels_transpose(kt, d->keys_summed, panel_stride(PACK_BF16, CHUNK), s->dk, transposed);
+        panels_transpose(kt, d->keys_summed, panel_stride(LAYOUT_BF16, CHUNK), s->dk, transposed);
         return;
     }
     const float *panels = (const float *)(const void *)k;
@@ -151,7 +153,7 @@ static void document_load(const Job *j, const Scratch *d) {
         const uint8_t *k = chunk_at(s, j->a->off, j->span, c * CHUNK, j->kv_head);
         keys_load(j, d, c, k);
         values_widen(d->x, s, k + k_bytes(s));
-        rows_put(d->v + c * SIDE * row_bytes(j->pack, s->dv), j->pack, d->x, s->dv,
+        rows_put(d->v + c * SIDE * row_bytes(j->layout, s->dv), j->layout, d->x, s->dv,
                  side_length(j, c), s->dv);
     }
 }
@@ -164,10 +166,10 @@ static void head_load(const Job *j, const Scratch *d) {
     for (int64_t b = 0; b < sides_of(j->T); b++) {
         int64_t n = side_length(j, b), row = j->span->row + b * SIDE;
         const float *q = j->q + (row * H + j->head) * dk, *g = j->grad + (row * H + j->head) * dv;
-        panels_put(d->q + b * panel_bytes(j->pack, SIDE, dk), j->pack, q, H * dk, n, dk);
-        panels_put(d->g + b * panel_bytes(j->pack, SIDE, dv), j->pack, g, H * dv, n, dv);
-        panels_put_t(d->qt + b * panel_bytes(j->pack, dk, SIDE), j->pack, q, H * dk, n, dk);
-        panels_put_t(d->gt + b * panel_bytes(j->pack, dv, SIDE), j->pack, g, H * dv, n, dv);
+        panels_put(d->q + b * panel_bytes(j->layout, SIDE, dk), j->layout, q, H * dk, n, dk);
+        panels_put(d->g + b * panel_bytes(j->layout, SIDE, dv), j->layout, g, H * dv, n, dv);
+        panels_put_t(d->qt + b * panel_bytes(j->layout, dk, SIDE), j->layout, q, H * dk, n, dk);
+        panels_put_t(d->gt + b * panel_bytes(j->layout, dv, SIDE), j->layout, g, H * dv, n, dv);
         for (int64_t i = 0; i < n; i++) {
             d->lse[b * SIDE + i] = j->lse[(row + i) * H + j->head];
             d->D[b * SIDE + i] =
@@ -182,10 +184,10 @@ static void head_load(const Job *j, const Scratch *d) {
 static void tile_softmax(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     const KvShape *s = &j->a->kv;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
-    gemm(j->pack, d->s, SIDE, d->k + c * SIDE * row_bytes(j->pack, s->dk), keys,
-         d->q + b * panel_bytes(j->pack, SIDE, s->dk), rows, s->dk, STORE_SET);
-    gemm(j->pack, d->dp, SIDE, d->v + c * SIDE * row_bytes(j->pack, s->dv), keys,
-         d->g + b * panel_bytes(j->pack, SIDE, s->dv), rows, s->dv, STORE_SET);
+    gemm(j->layout, d->s, SIDE, d->k + c * SIDE * row_bytes(j->layout, s->dk), keys,
+         d->q + b * panel_bytes(j->layout, SIDE, s->dk), rows, s->dk, STORE_SET);
+    gemm(j->layout, d->dp, SIDE, d->v + c * SIDE * row_bytes(j->layout, s->dv), keys,
+         d->g + b * panel_bytes(j->layout, SIDE, s->dv), rows, s->dv, STORE_SET);
     for (int64_t i = 0; i < keys; i++) {
         float *p = d->s + i * SIDE, *ds = d->dp + i * SIDE;
         kern.softmax_back(p, ds, p, ds, d->lse + b * SIDE, d->D + b * SIDE, j->a->scale, rows);
@@ -200,14 +202,14 @@ static void tile_run(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     const KvShape *s = &j->a->kv;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
     tile_softmax(j, d, c, b);
-    rows_put(d->rows, j->pack, d->s, SIDE, keys, rows);
-    gemm(j->pack, d->dv_part, s->dv, d->rows, keys, d->gt + b * panel_bytes(j->pack, s->dv, SIDE),
-         s->dv, rows, STORE_CONTINUE);
-    rows_put(d->rows, j->pack, d->dp, SIDE, keys, rows);
-    gemm(j->pack, d->dk_part, s->dk, d->rows, keys, d->qt + b * panel_bytes(j->pack, s->dk, SIDE),
-         s->dk, rows, STORE_CONTINUE);
-    panels_put_t(d->panels, j->pack, d->dp, SIDE, keys, rows);
-    gemm(j->pack, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->pack, SIDE),
+    rows_put(d->rows, j->layout, d->s, SIDE, keys, rows);
+    gemm(j->layout, d->dv_part, s->dv, d->rows, keys,
+         d->gt + b * panel_bytes(j->layout, s->dv, SIDE), s->dv, rows, STORE_CONTINUE);
+    rows_put(d->rows, j->layout, d->dp, SIDE, keys, rows);
+    gemm(j->layout, d->dk_part, s->dk, d->rows, keys,
+         d->qt + b * panel_bytes(j->layout, s->dk, SIDE), s->dk, rows, STORE_CONTINUE);
+    panels_put_t(d->panels, j->layout, d->dp, SIDE, keys, rows);
+    gemm(j->layout, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->layout, SIDE),
          s->dk, d->panels, rows, keys, STORE_CONTINUE);
 }
 
@@ -303,7 +305,7 @@ void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, c
     int64_t bytes = scratch_make(&d, a, longest, NULL);
     scratch_make(&d, a, longest, (uint8_t *)work + th.i * bytes);
     Job j = {.a = a,
-             .pack = kv_pack(&a->kv),
+             .layout = kv_layout(&a->kv),
              .q = q,
              .o = o,
              .grad = do_,

@@ -14,8 +14,8 @@
  * The one product. Linear layers, attention scores, attention values, input and weight gradients
  * are all
  *     y[i][j] (+)= sum_k x[i][k] * w[j][k]
- * with x as packed Rows and w as *panels* of 16 outputs (PANEL), so four kernels (f32, bf16, Q4_1,
- * Q8_0) carry all the heavy work. KV pages hold K and V as such panels from the start. */
+ * with x as packed Rows and w as *panels* of 16 outputs (PANEL), so one kernel a weight layout
+ * carries all the heavy work. KV pages hold K and V as such panels from the start. */
 #pragma once
 #include "base/base.h"
 
@@ -36,11 +36,25 @@ void kern_print(Buf *out);
 
 enum { PANEL = 16, CHUNK = 64, PAGE = 128, TILE_K = 32, CUT_K = 2048 };
 
-/* How both sides of a product are held. Pairs (x with w): F32 with F32, BF16 with BF16, A8 with
- * Q4_1 or Q8_0. */
-typedef enum Pack { PACK_NONE, PACK_F32, PACK_BF16, PACK_Q4_1, PACK_Q8_0 } Pack;
 typedef enum Act { ACT_F32, ACT_A16, ACT_A8 } Act; /* the plan's activation format */
 const char *act_name(Act a);                       /* "f32", "a16", "a8" */
+
+/* The activation form: how the rows of a product are held. int8: blocks of 32 of k with a scale. */
+typedef enum ActForm { FORM_NONE, FORM_F32, FORM_BF16, FORM_INT8, FORM_N } ActForm;
+/* The weight layout: how panels hold the weights of a product. Float layouts are made from files of
+ * any type, a quantised one keeps the blocks of the one type that it is named after. Everything
+ * that depends on a layout or a form stands in its row of the two tables in kern/layout.c. */
+typedef enum Layout {
+    LAYOUT_NONE,
+    LAYOUT_F32,
+    LAYOUT_BF16,
+    LAYOUT_Q4_1,
+    LAYOUT_Q8_0,
+    LAYOUT_N
+} Layout;
+const char *layout_name(Layout l); /* "f32", "q4_1", ... */
+ActForm layout_form(Layout l);     /* the rows that its product takes; FORM_NONE for LAYOUT_NONE */
+Layout layout_of(Act act, DType type); /* of weights of this file type under this format */
 
 /* n matrices of rows x cols (outputs x inputs), one type. `row`: the file's bytes, matrix after
  * matrix, row after row, or NULL once only panels are needed. `tile`: panels of W; `tile_t`: panels
@@ -50,20 +64,18 @@ typedef struct Weight {
     DType type;
     int64_t n, rows, cols;
     const void *row;
-    Pack pack, pack_t;
+    Layout layout, layout_t;
     void *tile, *tile_t;
     void *store; /* NULL, or where experts are pinned from (later) */
 } Weight;
 
-/* The form that weights of this file type take under this activation format. */
-Pack pack_of(Act act, DType type);
 /* Panels of one matrix: `rows` outputs, `cols` summed. */
-int64_t panel_bytes(Pack pack, int64_t rows, int64_t cols);
+int64_t panel_bytes(Layout layout, int64_t rows, int64_t cols);
 /* Packs matrices lo..hi-1 of `w` from w->row into `tile` (or, transposed, `tile_t`), dequantised
  * and rounded as the contract says; panels are split over the threads. `tile` receives all n
  * matrices, panel_bytes apart. */
-void weight_pack(Thread th, void *tile, Pack pack, const Weight *w, int64_t lo, int64_t hi);
-void weight_pack_t(Thread th, void *tile_t, Pack pack, const Weight *w, int64_t lo, int64_t hi);
+void weight_pack(Thread th, void *tile, Layout layout, const Weight *w, int64_t lo, int64_t hi);
+void weight_pack_t(Thread th, void *tile_t, Layout layout, const Weight *w, int64_t lo, int64_t hi);
 /* The transposed view: rows and cols, tile and tile_t swapped. */
 Weight weight_t(const Weight *w);
 /* Row r of matrix i as f32: out[cols] (embedding). */
@@ -71,18 +83,18 @@ void weight_row(float *out, const Weight *w, int64_t i, int64_t r);
 
 /* Rows of activations, rounded and laid out for the product. f32 rows are used where they stand. */
 typedef struct Rows {
-    Pack pack; /* F32, BF16, or Q8_0 meaning A8 */
+    ActForm form;
     int64_t n, k, ld;
-    const float *x; /* (n, ld) f32, kept for PACK_F32 */
+    const float *x; /* (n, ld) f32, kept for FORM_F32 */
     void *p;        /* packed bytes */
 } Rows;
-int64_t rows_bytes(Pack pack, int64_t n, int64_t k);
-/* x (n rows of k, ld apart) -> r, in `mem` (rows_bytes). Pass the weight's pack; Q4_1 and Q8_0 take
- * the same rows. Each thread has its own *r, `mem` is shared. */
-void rows_pack(Thread th, Rows *r, Pack pack, const float *x, int64_t n, int64_t k, int64_t ld,
+int64_t rows_bytes(ActForm form, int64_t n, int64_t k);
+/* x (n rows of k, ld apart) -> r, in `mem` (rows_bytes). Pass the form of the weight's layout. Each
+ * thread has its own *r, `mem` is shared. */
+void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int64_t k, int64_t ld,
                void *mem);
 /* The same, row i taken from x row index[i] (experts): index is (n) or NULL. */
-void rows_gather(Thread th, Rows *r, Pack pack, const float *x, const int32_t *index, int64_t n,
+void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem);
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -103,11 +115,11 @@ void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows
                    int64_t n_groups);
 
 /* dw (rows, cols) += dy^T x over n rows, rows ascending, cut at CUT_K rows, one add at the end; no
- * rows, no add. dy (n, rows; lddy), x (n, cols; ldx) are f32 and are rounded to `pack` (F32 or
- * BF16). `work`: linear_dw_bytes, shared by the threads. */
-int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols);
+ * rows, no add. dy (n, rows; lddy), x (n, cols; ldx) are f32 and are rounded as `layout` (F32
+ * or BF16) has them. `work`: linear_dw_bytes, shared by the threads. */
+int64_t linear_dw_bytes(Layout layout, int64_t n, int64_t rows, int64_t cols);
 void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-               int64_t n, int64_t rows, int64_t cols, Pack pack, void *work);
+               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work);
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
 

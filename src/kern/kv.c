@@ -11,7 +11,7 @@ enum { PIECE = 256 };
 /* One key is one column of one panel. */
 static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *k) {
     uint32_t *panel =
-        (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(kv_pack(s), s->dk)) + key % PANEL;
+        (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(kv_layout(s), s->dk)) + key % PANEL;
     if (s->type == DTYPE_F32) {
         for (int64_t i = 0; i < s->dk; i++) panel[i * PANEL] = bits_of_f32(k[i]);
         return;
@@ -27,7 +27,7 @@ static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *
 
 /* One value is one number of the summed index in every panel. */
 static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const float *v) {
-    int64_t stride = panel_stride(kv_pack(s), CHUNK), at = pair_at(kern.pairs_in_order, key);
+    int64_t stride = panel_stride(kv_layout(s), CHUNK), at = pair_at(kern.pairs_in_order, key);
     for (int64_t j = 0; j < s->dv; j += PANEL, panels += stride) {
         int64_t m = MIN(s->dv - j, PANEL);
         if (s->type == DTYPE_F32) {
@@ -43,23 +43,23 @@ static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const floa
  * they go in at once. */
 static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n, const float *k,
                       int64_t ldk, const float *v, int64_t ldv) {
-    Pack pack = kv_pack(s);
+    Layout layout = kv_layout(s);
     for (int64_t i = 0, step; i < n; i += step) {
         int64_t key = key0 + i;
         step = key % PANEL == 0 && n - i >= PANEL ? PANEL : 1;
         if (step == 1)
             key_put(chunk, s, key, k + i * ldk);
         else
-            panel_transpose(chunk + key / PANEL * panel_stride(pack, s->dk), pack, k + i * ldk, ldk,
-                            PANEL, 0, s->dk);
+            panel_transpose(chunk + key / PANEL * panel_stride(layout, s->dk), layout, k + i * ldk,
+                            ldk, PANEL, 0, s->dk);
     }
     uint8_t *panels = chunk + k_bytes(s);
     for (int64_t i = 0, step; i < n && !s->v_of_k; i += step) {
-        int64_t key = key0 + i, stride = panel_stride(pack, CHUNK);
+        int64_t key = key0 + i, stride = panel_stride(layout, CHUNK);
         step = key % TILE_K == 0 && n - i >= TILE_K ? TILE_K : 1;
         if (step == 1) value_put(panels, s, key, v + i * ldv);
         for (int64_t j = 0; j < s->dv && step > 1; j += PANEL)
-            panel_rows(panels + j / PANEL * stride, pack, v + i * ldv + j, ldv,
+            panel_rows(panels + j / PANEL * stride, layout, v + i * ldv + j, ldv,
                        MIN(s->dv - j, PANEL), key, TILE_K);
     }
 }

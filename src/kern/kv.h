@@ -5,12 +5,14 @@
 #pragma once
 #include "kern/pack.h"
 
-static inline Pack kv_pack(const KvShape *s) { return s->type == DTYPE_F32 ? PACK_F32 : PACK_BF16; }
+static inline Layout kv_layout(const KvShape *s) {
+    return s->type == DTYPE_F32 ? LAYOUT_F32 : LAYOUT_BF16;
+}
 static inline int64_t k_bytes(const KvShape *s) {
-    return CHUNK / PANEL * panel_stride(kv_pack(s), s->dk);
+    return CHUNK / PANEL * panel_stride(kv_layout(s), s->dk);
 }
 static inline int64_t v_bytes(const KvShape *s) {
-    return panels_of(s->dv) * panel_stride(kv_pack(s), CHUNK);
+    return panels_of(s->dv) * panel_stride(kv_layout(s), CHUNK);
 }
 
 /* K of the chunk that holds position pos; V follows it. */
@@ -29,20 +31,20 @@ static inline void *scratch_take(uint8_t *base, int64_t *at, int64_t bytes) {
 }
 
 /* One row of f32 or bf16, packed for a product: its bytes, and itself. */
-static inline int64_t row_bytes(Pack pack, int64_t k) {
-    return pack == PACK_F32 ? k * 4 : round_up(k, TILE_K) * 2;
+static inline int64_t row_bytes(Layout layout, int64_t k) {
+    return layout == LAYOUT_F32 ? k * 4 : round_up(k, TILE_K) * 2;
 }
-static inline void row_put(void *out, Pack pack, const float *x, int64_t k) {
-    if (pack == PACK_F32)
+static inline void row_put(void *out, Layout layout, const float *x, int64_t k) {
+    if (layout == LAYOUT_F32)
         memcpy(out, x, (size_t)k * 4);
     else
         kern.rows_bf16(out, x, k);
 }
 
 /* Dense packed rows by panels, f32 or bf16. */
-static inline void gemm(Pack pack, float *y, int64_t ldy, const void *x, int64_t n, const void *w,
-                        int64_t m, int64_t k, StoreMode mode) {
-    if (pack == PACK_F32)
+static inline void gemm(Layout layout, float *y, int64_t ldy, const void *x, int64_t n,
+                        const void *w, int64_t m, int64_t k, StoreMode mode) {
+    if (layout == LAYOUT_F32)
         kern.gemm_f32(y, ldy, x, k, n, w, m, k, mode);
     else
         kern.gemm_bf16(y, ldy, x, n, w, m, k, mode);

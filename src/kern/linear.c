@@ -1,6 +1,6 @@
 /* linear.c -- the drivers of products. They split outputs over threads, a thread's share into
- * blocks that its L2 holds, and give each block to the kernel of the pack; no sum is ever split, so
- * none of it can change bits. */
+ * blocks that its L2 holds, and give each block to the kernel of the weight layout; no sum is ever
+ * split, so none of it can change bits. */
 #include "kern/pack.h"
 
 /* ---- one rectangle of outputs ---------------------------------------------------------------- */
@@ -9,7 +9,7 @@ typedef struct Product {
     float *y;
     int64_t ldy;
     const Rows *x;
-    Pack pack; /* of the panels */
+    Layout layout; /* of the panels */
     const uint8_t *tile;
     int64_t m; /* outputs */
     StoreMode mode;
@@ -18,27 +18,18 @@ typedef struct Product {
 /* Rows r by panels p: one kernel call. */
 static void block_run(const Product *t, Range r, Range p) {
     const Rows *x = t->x;
-    const void *w = t->tile + p.lo * panel_stride(t->pack, x->k);
+    const void *w = t->tile + p.lo * panel_stride(t->layout, x->k);
     float *y = t->y + r.lo * t->ldy + p.lo * PANEL;
     int64_t n = r.hi - r.lo, m = MIN(p.hi * PANEL, t->m) - p.lo * PANEL;
-    if (t->pack == PACK_F32) {
-        kern.gemm_f32(y, t->ldy, x->x + r.lo * x->ld, x->ld, n, w, m, x->k, t->mode);
-    } else if (t->pack == PACK_BF16) {
-        const uint16_t *h = (const uint16_t *)x->p + r.lo * round_up(x->k, TILE_K);
-        kern.gemm_bf16(y, t->ldy, h, n, w, m, x->k, t->mode);
-    } else {
-        A8 a = a8_rows(x, r.lo);
-        (t->pack == PACK_Q4_1 ? kern.gemm_q4_1 : kern.gemm_q8_0)(y, t->ldy, &a, n, w, m, x->k,
-                                                                 t->mode);
-    }
+    layouts[t->layout].product(y, t->ldy, x, r.lo, n, w, m, t->mode);
 }
 
 /* A block of panels stays in L2 while the rows go by, in blocks that have room beside it. */
 enum { ROWS_L2 = 160 << 10, PANELS_L2 = 320 << 10, LEAST_ROWS = 48, PANEL_STEP = 4, ROW_STEP = 8 };
 
 static void rect_run(const Product *t, Range r, Range p) {
-    int64_t row = rows_bytes(t->x->pack, 64, t->x->k) / 64 + 1,
-            panel = panel_stride(t->pack, t->x->k) + 1;
+    int64_t row = rows_bytes(t->x->form, 64, t->x->k) / 64 + 1,
+            panel = panel_stride(t->layout, t->x->k) + 1;
     int64_t n = MAX(ROWS_L2 / row / ROW_STEP * ROW_STEP, LEAST_ROWS);
     int64_t m = MAX(PANELS_L2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
     if (r.hi - r.lo <= n) m = p.hi - p.lo;
@@ -70,10 +61,9 @@ static void product_run(Thread th, const Product *t) {
 
 static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
                           StoreMode mode) {
-    Pack rows = w->pack == PACK_Q4_1 ? PACK_Q8_0 : w->pack;
-    CHECK(w->tile && rows == x->pack && w->cols == x->k && i >= 0 && i < w->n);
-    const uint8_t *tile = (const uint8_t *)w->tile + i * panel_bytes(w->pack, w->rows, w->cols);
-    return (Product){y, ldy, x, w->pack, tile, w->rows, mode};
+    CHECK(w->tile && layout_form(w->layout) == x->form && w->cols == x->k && i >= 0 && i < w->n);
+    const uint8_t *tile = (const uint8_t *)w->tile + i * panel_bytes(w->layout, w->rows, w->cols);
+    return (Product){y, ldy, x, w->layout, tile, w->rows, mode};
 }
 
 void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
@@ -118,15 +108,15 @@ void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows
  * are dealt to the threads. */
 enum { SIDE = 64 };
 
-int64_t linear_dw_bytes(Pack pack, int64_t n, int64_t rows, int64_t cols) {
-    return rows_bytes(pack, rows, n) + panel_bytes(pack, cols, n);
+int64_t linear_dw_bytes(Layout layout, int64_t n, int64_t rows, int64_t cols) {
+    return rows_bytes(layout_form(layout), rows, n) + panel_bytes(layout, cols, n);
 }
 
 /* m <= 16 columns of rows r0..r0+n-1: columns r0.. of m rows that are k long. */
-static void columns_transpose(uint8_t *out, Pack pack, int64_t k, const float *x, int64_t ld,
+static void columns_transpose(uint8_t *out, Layout layout, int64_t k, const float *x, int64_t ld,
                               int64_t m, int64_t r0, int64_t n) {
     _Alignas(64) uint32_t panel[SIDE / 2 * PANEL];
-    if (pack == PACK_F32) {
+    if (layout == LAYOUT_F32) {
         kern.transpose((uint32_t *)(void *)out + r0, k, (const uint32_t *)(const void *)x, ld, n,
                        m);
     } else {
@@ -138,7 +128,7 @@ static void columns_transpose(uint8_t *out, Pack pack, int64_t k, const float *x
 }
 
 /* Columns of x (n, ld) as rows of a product (transposed) or as its panels. */
-static void columns_pack(Thread th, uint8_t *out, bool transposed, Pack pack, const float *x,
+static void columns_pack(Thread th, uint8_t *out, bool transposed, Layout layout, const float *x,
                          int64_t ld, int64_t n, int64_t cols) {
     int64_t across = (cols + SIDE - 1) / SIDE, down = (n + SIDE - 1) / SIDE;
     Range range = thread_range(th, down * across);
@@ -149,25 +139,25 @@ static void columns_pack(Thread th, uint8_t *out, bool transposed, Pack pack, co
             const float *from = x + r0 * ld + c;
             int64_t m = MIN(end - c, PANEL);
             uint8_t *to =
-                out + c / PANEL * panel_stride(pack, n); /* 16 rows are as long as a panel */
+                out + c / PANEL * panel_stride(layout, n); /* 16 rows are as long as a panel */
             if (transposed)
-                columns_transpose(to, pack, n, from, ld, m, r0, n_r);
+                columns_transpose(to, layout, n, from, ld, m, r0, n_r);
             else
-                panel_rows(to, pack, from, ld, m, r0, n_r);
+                panel_rows(to, layout, from, ld, m, r0, n_r);
         }
     }
 }
 
 void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-               int64_t n, int64_t rows, int64_t cols, Pack pack, void *work) {
-    CHECK(pack == PACK_F32 || pack == PACK_BF16);
+               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work) {
+    CHECK(layout == LAYOUT_F32 || layout == LAYOUT_BF16);
     if (n == 0) return;
-    Rows r = {pack, rows, n, n, work, work};
-    uint8_t *tile = (uint8_t *)work + rows_bytes(pack, rows, n);
-    columns_pack(th, work, true, pack, dy, lddy, n, rows);
-    columns_pack(th, tile, false, pack, x, ldx, n, cols);
+    Rows r = {layout_form(layout), rows, n, n, work, work};
+    uint8_t *tile = (uint8_t *)work + rows_bytes(layout_form(layout), rows, n);
+    columns_pack(th, work, true, layout, dy, lddy, n, rows);
+    columns_pack(th, tile, false, layout, x, ldx, n, cols);
     thread_sync(th);
-    Product t = {dw, cols, &r, pack, tile, cols, STORE_ADD};
+    Product t = {dw, cols, &r, layout, tile, cols, STORE_ADD};
     product_run(th, &t);
     thread_sync(th);
 }

@@ -15,7 +15,9 @@ typedef struct A8 {
     int32_t *sum; /* (n, k/32) sum of q */
 } A8;
 
-/* The four products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
+enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised panel */
+
+/* The products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
  * and not stored):
  *   y[i*ldy + j] = or += sum_k x[i][k] w[j][k],  i < n, j < m;  n, m, k >= 1.
  * STORE_SET and STORE_ADD cut k at CUT_K inside the kernel. STORE_CONTINUE (f32 and bf16, k <=

@@ -47,7 +47,8 @@ static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const 
                  STRF(has), STRF(wants));
         return (void)wrong(o, name, what), NULL;
     }
-    if (t->type > DTYPE_Q8_0) return (void)wrong(o, name, "is of a type that is no weight's"), NULL;
+    if (!dtype_is_weight(t->type))
+        return (void)wrong(o, name, "is of a type that is no weight's"), NULL;
     return t;
 }
 

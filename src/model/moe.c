@@ -60,10 +60,10 @@ static void experts_back(Thread th, Plan *p, const Param *w, float *dx, const fl
     for (int64_t i = 0; i < a->n_groups; i++) {
         const Group *e = &a->group[i];
         linear_dw(th, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in,
-                  e->n, out, in, panel->pack_t, g->dw_work);
+                  e->n, out, in, panel->layout_t, g->dw_work);
     }
     Rows rows = {0};
-    rows_pack(th, &rows, panel->pack_t, dy, slots, out, out, g->rows);
+    rows_pack(th, &rows, layout_form(panel->layout_t), dy, slots, out, out, g->rows);
     linear_groups(th, dx, in, &t, &rows, a->group, a->n_groups);
 }
 

@@ -59,18 +59,18 @@ static bool is_multiplied(const Plan *p, const Param *w) {
 }
 
 /* kv_b is contracted over its other index by absorption, so it is never in blocks: contract 3. */
-static Pack pack_for(const Plan *p, const Param *w) {
+static Layout layout_for(const Plan *p, const Param *w) {
     bool kv_b = w->layer >= 0 && w == p->model->layer[w->layer].kv_b;
-    if (w->f32) return PACK_F32;
-    return pack_of(kv_b && p->spec.act == ACT_A8 ? ACT_A16 : p->spec.act, w->w.type);
+    if (w->f32) return LAYOUT_F32;
+    return layout_of(kv_b && p->spec.act == ACT_A8 ? ACT_A16 : p->spec.act, w->w.type);
 }
 
-static Weight panels_take(Budget *r, Pack pack, int64_t n, int64_t rows, int64_t cols) {
-    Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .pack = pack};
-    w.tile = budget_take(r, n * panel_bytes(pack, rows, cols));
+static Weight panels_take(Budget *r, Layout layout, int64_t n, int64_t rows, int64_t cols) {
+    Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .layout = layout};
+    w.tile = budget_take(r, n * panel_bytes(layout, rows, cols));
     if (!r->p->spec.training) return w;
-    w.pack_t = pack; /* for the gradients of inputs */
-    w.tile_t = budget_take(r, n * panel_bytes(pack, cols, rows));
+    w.layout_t = layout; /* for the gradients of inputs */
+    w.tile_t = budget_take(r, n * panel_bytes(layout, cols, rows));
     return w;
 }
 
@@ -82,15 +82,15 @@ static void panels_build(Budget *r, PlanState *s) {
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
         if (is_multiplied(p, w))
-            s->weight[i] = panels_take(r, pack_for(p, w), w->w.n, w->w.rows, w->w.cols);
+            s->weight[i] = panels_take(r, layout_for(p, w), w->w.n, w->w.rows, w->w.cols);
     }
     if (c->mla && p->spec.mla == MLA_ABSORBED) {
         s->uk = PUSH(r->small, Weight, c->L);
         s->uv = PUSH(r->small, Weight, c->L);
         for (int64_t i = 0; i < c->L; i++) {
-            Pack pack = pack_for(p, m->layer[i].kv_b);
-            s->uk[i] = panels_take(r, pack, c->H, c->R, c->d_nope);
-            s->uv[i] = panels_take(r, pack, c->H, c->d_v, c->R);
+            Layout layout = layout_for(p, m->layer[i].kv_b);
+            s->uk[i] = panels_take(r, layout, c->H, c->R, c->d_nope);
+            s->uv[i] = panels_take(r, layout, c->H, c->d_v, c->R);
         }
     }
     budget_item(r, "weight panels");
@@ -102,7 +102,7 @@ typedef struct Packing {
     const Param *from;
     const Weight *to;
     void *tile;
-    Pack pack;
+    Layout layout;
     int64_t per, first, rows;
     bool transposed; /* panels of the transpose */
 } Packing;
@@ -110,9 +110,9 @@ typedef struct Packing {
 static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *scratch) {
     int64_t bytes = param_row_bytes(q->from), cols = q->from->w.cols;
     int64_t step = q->transposed ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
-    int64_t panel = panel_bytes(q->pack, PANEL, cols);
+    int64_t panel = panel_bytes(q->layout, PANEL, cols);
     int64_t size =
-        panel_bytes(q->pack, q->transposed ? cols : q->rows, q->transposed ? q->rows : cols);
+        panel_bytes(q->layout, q->transposed ? cols : q->rows, q->transposed ? q->rows : cols);
     Thread alone = thread_alone(th);
     for (int64_t i = 0; i < q->to->n; i++)
         for (int64_t row = 0; row < q->rows; row += step) {
@@ -122,9 +122,9 @@ static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *sc
             w.row = param_rows(q->from, i * q->per + q->first + row, w.rows, scratch);
             uint8_t *to = (uint8_t *)q->tile + i * size;
             if (q->transposed)
-                weight_pack_t(alone, to, q->pack, &w, 0, 1);
+                weight_pack_t(alone, to, q->layout, &w, 0, 1);
             else
-                weight_pack(alone, to + row / PANEL * panel, q->pack, &w, 0, 1);
+                weight_pack(alone, to + row / PANEL * panel, q->layout, &w, 0, 1);
         }
 }
 
@@ -136,12 +136,12 @@ static int64_t packings_of(Packing q[2], const Plan *p, int64_t i) {
     int64_t n = 0, rows = w->w.rows, head = c->d_nope + c->d_v;
     if (is_multiplied(p, w)) {
         const Weight *to = &s->weight[i];
-        q[n++] = (Packing){w, to, to->tile, to->pack, rows, 0, rows, false};
-        if (to->tile_t) q[n++] = (Packing){w, to, to->tile_t, to->pack_t, rows, 0, rows, true};
+        q[n++] = (Packing){w, to, to->tile, to->layout, rows, 0, rows, false};
+        if (to->tile_t) q[n++] = (Packing){w, to, to->tile_t, to->layout_t, rows, 0, rows, true};
     } else if (w->layer >= 0 && w == p->model->layer[w->layer].kv_b) {
         const Weight *uk = &s->uk[w->layer], *uv = &s->uv[w->layer];
-        q[n++] = (Packing){w, uk, uk->tile, uk->pack, head, 0, c->d_nope, true};
-        q[n++] = (Packing){w, uv, uv->tile, uv->pack, head, c->d_nope, c->d_v, false};
+        q[n++] = (Packing){w, uk, uk->tile, uk->layout, head, 0, c->d_nope, true};
+        q[n++] = (Packing){w, uv, uv->tile, uv->layout, head, c->d_nope, c->d_v, false};
     }
     return n;
 }
@@ -188,7 +188,7 @@ static int64_t packing_excess(const Plan *p) {
         Packing q[2];
         if (packings_of(q, p, w - p->model->param) == 0 || w->master) continue;
         most = MAX(most, w->w.n * w->w.rows * param_row_bytes(w) - later);
-        later += w->w.n * panel_bytes(pack_for(p, w), w->w.rows, w->w.cols);
+        later += w->w.n * panel_bytes(layout_for(p, w), w->w.rows, w->w.cols);
     }
     return most;
 }
@@ -295,10 +295,11 @@ static int64_t rows_most(const Plan *p) {
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (is_multiplied(p, w))
-            most = MAX(most, rows_bytes(pack_for(p, w), w->w.n > 1 ? N * c->K : N, w->w.cols));
+            most = MAX(most, rows_bytes(layout_form(layout_for(p, w)), w->w.n > 1 ? N * c->K : N,
+                                        w->w.cols));
     }
     for (int64_t i = 0; c->mla && i < 2; i++)
-        most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? PACK_F32 : PACK_BF16, N * c->H,
+        most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? FORM_F32 : FORM_BF16, N * c->H,
                                     i ? c->R : c->d_nope));
     return most;
 }
@@ -333,9 +334,10 @@ static void back_products(Budget *r, Back *g) {
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (!is_multiplied(p, w)) continue;
-        Pack pack = pack_for(p, w);
-        rows = MAX(rows, rows_bytes(pack, w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
-        work = MAX(work, linear_dw_bytes(pack, N, w->w.rows, w->w.cols));
+        Layout layout = layout_for(p, w);
+        rows = MAX(
+            rows, rows_bytes(layout_form(layout), w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
+        work = MAX(work, linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
     }
     g->rows = budget_touched(r, rows);
     g->dw_work = budget_touched(r, work);
@@ -485,14 +487,12 @@ static void bits_name(Plan *p, Arena *scratch) {
 }
 
 static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
-    bool blocks = m->file_type == DTYPE_Q4_1 || m->file_type == DTYPE_Q8_0;
     CHECK(s->rows >= 1 && s->spans >= 1 && s->positions >= 1 && s->logit_rows >= 0
           && s->pages >= 0);
-    if (s->act == ACT_A8 && !blocks)
-        return err_set(
-            err, ERR_USAGE,
-            "activations a8 need a quantised file (Q4_1, Q8_0); this one is %s: use a16 or f32",
-            dtype_name(m->file_type));
+    if (s->act == ACT_A8 && dtype_block(m->file_type) == 1)
+        return err_set(err, ERR_USAGE,
+                       "activations a8 need a quantised file; this one is %s: use a16 or f32",
+                       dtype_name(m->file_type));
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
     if (s->training && s->act == ACT_A8)
@@ -562,7 +562,7 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
 }
 
 PlanSpec plan_defaults(const Model *m) {
-    bool blocks = m->file_type == DTYPE_Q4_1 || m->file_type == DTYPE_Q8_0;
+    bool blocks = dtype_block(m->file_type) > 1;
     const char *form = m->cfg.recorded_mla;
     PlanSpec s = {.act = m->file_type == DTYPE_F32 ? ACT_F32 : blocks ? ACT_A8 : ACT_A16};
     s.kv = s.act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;

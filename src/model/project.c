@@ -13,26 +13,25 @@ Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *in
 }
 
 /* Files of mixed types ask for several forms; they are made in the same memory, in turn. */
-static const Rows *input_rows(Input *in, Pack pack) {
-    Pack form = pack == PACK_Q4_1 ? PACK_Q8_0 : pack;
+static const Rows *input_rows(Input *in, ActForm form) {
     void *mem = in->p->state->rows;
-    if (in->rows.pack == form) return &in->rows;
-    if (in->rows.pack != PACK_NONE) thread_sync(in->l); /* others may still read the first */
+    if (in->rows.form == form) return &in->rows;
+    if (in->rows.form != FORM_NONE) thread_sync(in->l); /* others may still read the first */
     if (in->index)
-        rows_gather(in->l, &in->rows, pack, in->x, in->index, in->n, in->k, in->ld, mem);
+        rows_gather(in->l, &in->rows, form, in->x, in->index, in->n, in->k, in->ld, mem);
     else
-        rows_pack(in->l, &in->rows, pack, in->x, in->n, in->k, in->ld, mem);
+        rows_pack(in->l, &in->rows, form, in->x, in->n, in->k, in->ld, mem);
     return &in->rows;
 }
 
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode) {
     const Weight *panel = panels(x->p, w);
-    linear(th, y, ldy, panel, 0, input_rows(x, panel->pack), mode);
+    linear(th, y, ldy, panel, 0, input_rows(x, layout_form(panel->layout)), mode);
 }
 
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups) {
-    linear_groups(th, y, ldy, w, input_rows(x, w->pack), g, n_groups);
+    linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups);
 }
 
 /* By rows, as the product packs them: a thread goes on with its own. f32 rows are not packed. */
@@ -58,7 +57,7 @@ void project_back(Thread th, Plan *p, const Param *w, float *dx, int64_t lddx, S
     const Back *g = p->state->back;
     const Weight *panel = panels(p, w), t = weight_t(panel);
     Rows rows = {0};
-    linear_dw(th, w->grad, dy, lddy, x, ldx, n, w->w.rows, w->w.cols, panel->pack_t, g->dw_work);
-    rows_pack(th, &rows, panel->pack_t, dy, n, w->w.rows, lddy, g->rows);
+    linear_dw(th, w->grad, dy, lddy, x, ldx, n, w->w.rows, w->w.cols, panel->layout_t, g->dw_work);
+    rows_pack(th, &rows, layout_form(panel->layout_t), dy, n, w->w.rows, lddy, g->rows);
     linear(th, dx, lddx, &t, 0, &rows, mode);
 }

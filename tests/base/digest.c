@@ -126,7 +126,15 @@ static void test_dtype(void **state) {
     assert_int_equal(dtype_bytes(DTYPE_Q4_1, 64), 40);
     assert_int_equal(dtype_bytes(DTYPE_Q8_0, 64), 68);
     assert_int_equal(dtype_block(DTYPE_Q4_1), 32);
-    for (DType t = 0; t < DTYPE_N; t++) assert_true(dtype_bytes(t, dtype_block(t)) > 0);
+    for (DType t = 0; t < DTYPE_N; t++) {
+        DType same = DTYPE_N;
+        assert_true(dtype_bytes(t, dtype_block(t)) > 0);
+        assert_true(dtype_of_name(str_of(dtype_name(t)), &same) && same == t);
+        assert_true(dtype_block(t) == 1 || dtype_is_weight(t));
+    }
+    DType none;
+    assert_false(dtype_of_name(STR("Q4"), &none));
+    assert_false(dtype_is_weight(DTYPE_I32));
     assert_aborts(bytes_of_part_block, NULL, "CHECK");
 }
 

@@ -244,6 +244,8 @@ static void test_tensors_refused(void **state) {
         {1, {256}, 2, 0, 144, ERR_UNSUPPORTED, "tensor w has type Q4_0 (number 2)"},
         {1, {256}, 14, 0, 210, ERR_UNSUPPORTED, "tensor w has type Q6_K (number 14)"},
         {1, {256}, 4, 0, 210, ERR_UNSUPPORTED, "tensor w has type unknown (number 4)"},
+        {1, {256}, 26, 0, 1024, ERR_UNSUPPORTED, "tensor w has type I32 (number 26), which"},
+        {1, {256}, 26, 0, 1024, ERR_UNSUPPORTED, "cannot be read here; F32, F16, "},
         {1, {256}, 0xffffffff, 0, 210, ERR_UNSUPPORTED, "type unknown (number 4294967295)"},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {

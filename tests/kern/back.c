@@ -79,22 +79,22 @@ typedef struct DwRun {
     float *dw;
     const float *dy, *x;
     int64_t n, rows, cols;
-    Pack pack;
+    Layout layout;
     void *work;
 } DwRun;
 
 static void dw_thread(Thread th, void *arg) {
     const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->pack, r->work);
+    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->layout, r->work);
 }
 
-static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
-    double tol = pack == PACK_F32 ? 1e-6 : 2e-2;
+static void one_linear(Layout layout, int64_t n, int64_t rows, int64_t cols) {
+    double tol = layout == LAYOUT_F32 ? 1e-6 : 2e-2;
     Weight w = weight_new(DTYPE_F32, 1, rows, cols);
     double *x = draws(n * cols), *c = draws(n * rows), *wd = widened(w.row, rows * cols);
     float *dx = NEW(float, n *cols), *dw = NEW(float, rows *cols), *dy = narrowed(c, n * rows);
     LinearTwin t = {x, wd, c, n, rows, cols};
-    weight_ready(&w, pack, true, 2);
+    weight_ready(&w, layout, true, 2);
     Weight u = weight_t(&w);
     run_linear(&(LinearRun){dx, cols, &u, 0, dy, NULL, n, rows, STORE_SET}, 2);
     DwRun r = {dw,
@@ -103,8 +103,8 @@ static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
                n,
                rows,
                cols,
-               pack,
-               guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
+               layout,
+               guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
     on_threads(2, dw_thread, &r);
     check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
     check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
@@ -114,8 +114,8 @@ static void one_linear(Pack pack, int64_t n, int64_t rows, int64_t cols) {
 static void linear_goes_back(void **state) {
     (void)state;
     for (int64_t i = 0; i < 8; i++) {
-        one_linear(PACK_F32, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
-        one_linear(PACK_BF16, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
+        one_linear(LAYOUT_F32, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
+        one_linear(LAYOUT_BF16, draw_to(1, 12), draw_to(1, 30), draw_to(1, 30));
     }
 }
 
@@ -441,7 +441,7 @@ typedef struct ExpertRun {
 static void expert_thread(Thread th, void *arg) {
     ExpertRun *t = arg;
     Rows r;
-    rows_gather(th, &r, PACK_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
+    rows_gather(th, &r, FORM_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
     linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
     combine(th, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
     combine_back(th, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
@@ -449,9 +449,10 @@ static void expert_thread(Thread th, void *arg) {
     for (int64_t e = 0; e < EXPERTS; e++) {
         const Group *g = t->group + e;
         linear_dw(th, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH,
-                  (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n, WIDTH, DEPTH, PACK_F32, t->work);
+                  (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n, WIDTH, DEPTH, LAYOUT_F32,
+                  t->work);
     }
-    rows_pack(th, &r, PACK_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
+    rows_pack(th, &r, FORM_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
     linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
     combine(th, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
 }
@@ -478,13 +479,13 @@ static void experts_go_back(void **state) {
     t.y = NEW(float, TOKENS *WIDTH), t.rows = NEW(float, S *WIDTH), t.drows = NEW(float, S *WIDTH);
     t.dxs = NEW(float, S *DEPTH), t.dx = NEW(float, TOKENS *DEPTH),
     t.dw = NEW(float, EXPERTS *WIDTH *DEPTH);
-    t.mem = guard_new(rows_bytes(PACK_F32, S, DEPTH), 64, AT_END);
-    t.work = guard_new(linear_dw_bytes(PACK_F32, S, WIDTH, DEPTH), 64, AT_END);
+    t.mem = guard_new(rows_bytes(FORM_F32, S, DEPTH), 64, AT_END);
+    t.work = guard_new(linear_dw_bytes(LAYOUT_F32, S, WIDTH, DEPTH), 64, AT_END);
     for (int64_t i = 0; i < S; i++) t.ones[i] = 1;
     experts_compact(&t, id);
     w = widened(t.w.row, EXPERTS * WIDTH * DEPTH);
-    weight_ready(&t.w, PACK_F32, false, 1);
-    weight_ready(&t.w, PACK_F32, true, 1);
+    weight_ready(&t.w, LAYOUT_F32, false, 1);
+    weight_ready(&t.w, LAYOUT_F32, true, 1);
     t.wt = weight_t(&t.w);
     on_threads(2, expert_thread, &t);
     ExpertTwin twin = {x, w, weight, c, id};

@@ -21,12 +21,58 @@ static uint16_t draw_f16(void) {
     return (uint16_t)((draw() & 0x83ff) | (uint32_t)draw_to(5, 11) << 10);
 }
 
+void put_f16(uint8_t *p) {
+    uint16_t h = (uint16_t)draw();
+    if ((h & 0x7c00) == 0x7c00) h = (uint16_t)(h & ~0x4000);
+    memcpy(p, &h, 2);
+}
+
+static double number_f16(const uint8_t *p) {
+    int h = p[0] | p[1] << 8, e = h >> 10 & 31, f = h & 1023;
+    double x = e ? ldexp(1024 + f, e - 25) : ldexp(f, -24);
+    return h & 0x8000 ? -x : x;
+}
+
+/* Q4_1: f16 d, f16 m, 16 bytes: number k < 16 is the low nibble of byte k, 16 + k the high one. */
+static int q4_1_at(const uint8_t *p, int64_t k) { return k < 16 ? p[4 + k] & 15 : p[k - 12] >> 4; }
+static double q4_1_number(const uint8_t *p, int64_t k) {
+    return number_f16(p) * q4_1_at(p, k) + number_f16(p + 2);
+}
+static float q4_1_product(float acc, const uint8_t *p, const Int8Block *x) {
+    int isum = 0, sum = 0;
+    for (int k = 0; k < 32; k++) isum += q4_1_at(p, k) * x->q[k], sum += x->q[k];
+    acc = fmaf((float)number_f16(p) * x->d, (float)isum, acc);
+    return fmaf((float)number_f16(p + 2), x->d * (float)sum, acc);
+}
+
+/* Q8_0: f16 d, 32 int8. */
+static double q8_0_number(const uint8_t *p, int64_t k) { return number_f16(p) * (int8_t)p[2 + k]; }
+static float q8_0_product(float acc, const uint8_t *p, const Int8Block *x) {
+    int isum = 0;
+    for (int k = 0; k < 32; k++) isum += (int8_t)p[2 + k] * x->q[k];
+    return fmaf((float)number_f16(p) * x->d, (float)isum, acc);
+}
+
+static const Quantised quantised[] = {
+    {DTYPE_Q4_1, {0, 2}, 2, q4_1_number, q4_1_product},
+    {DTYPE_Q8_0, {0}, 1, q8_0_number, q8_0_product},
+};
+
+const Quantised *quantised_of(DType t) {
+    for (int64_t i = 0; i < COUNT(quantised); i++)
+        if (quantised[i].type == t) return &quantised[i];
+    fail_msg("tests/kern/cases.c has no entry for %s", dtype_name(t));
+    return NULL;
+}
+
 static void put_block(uint8_t *p, DType t) {
-    uint16_t d = draw_f16(), m = draw_f16();
-    int64_t bytes = dtype_bytes(t, 32);
+    const Quantised *q = quantised_of(t);
+    int64_t bytes = dtype_bytes(t, dtype_block(t));
     for (int64_t i = 0; i < bytes; i++) p[i] = (uint8_t)draw();
-    memcpy(p, &d, 2);
-    if (t == DTYPE_Q4_1) memcpy(p + 2, &m, 2);
+    for (int i = 0; i < q->n_f16; i++) {
+        uint16_t h = draw_f16();
+        memcpy(p + q->f16[i], &h, 2);
+    }
 }
 
 Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols) {
@@ -48,47 +94,37 @@ Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols) {
     return (Weight){.type = type, .n = n, .rows = rows, .cols = cols, .row = p};
 }
 
-static double number_f16(const uint8_t *p) {
-    int h = p[0] | p[1] << 8, e = h >> 10 & 31, f = h & 1023;
-    double x = e ? ldexp(1024 + f, e - 25) : ldexp(f, -24);
-    return h & 0x8000 ? -x : x;
-}
-
 double weight_number(const Weight *w, int64_t i, int64_t r, int64_t k) {
-    int64_t at = (i * w->rows + r) * w->cols + k, block = at / 32, in = at % 32;
-    const uint8_t *p = w->row;
-    if (w->type == DTYPE_F32) return (double)((const float *)w->row)[at];
-    if (w->type == DTYPE_F16) return number_f16(p + 2 * at);
-    if (w->type == DTYPE_BF16)
-        return (double)f32_of_bits((uint32_t)(p[2 * at] | p[2 * at + 1] << 8) << 16);
-    if (w->type == DTYPE_Q8_0) return number_f16(p + 34 * block) * (int8_t)p[34 * block + 2 + in];
-    p += 20 * block;
-    int q = in < 16 ? p[4 + in] & 15 : p[4 + in - 16] >> 4;
-    return number_f16(p) * q + number_f16(p + 2);
+    int64_t at = (i * w->rows + r) * w->cols + k, step = dtype_block(w->type);
+    const uint8_t *p = (const uint8_t *)w->row + dtype_bytes(w->type, at / step * step);
+    if (w->type == DTYPE_F32) return (double)*(const float *)(const void *)p;
+    if (w->type == DTYPE_F16) return number_f16(p);
+    if (w->type == DTYPE_BF16) return (double)f32_of_bits((uint32_t)(p[0] | p[1] << 8) << 16);
+    return quantised_of(w->type)->number(p, at % step);
 }
 
 typedef struct PackRun {
     Weight *w;
-    Pack pack;
+    Layout layout;
     bool t;
 } PackRun;
 
 static void pack_thread(Thread th, void *arg) {
     const PackRun *r = arg;
     if (r->t)
-        weight_pack_t(th, r->w->tile_t, r->pack, r->w, 0, r->w->n);
+        weight_pack_t(th, r->w->tile_t, r->layout, r->w, 0, r->w->n);
     else
-        weight_pack(th, r->w->tile, r->pack, r->w, 0, r->w->n);
+        weight_pack(th, r->w->tile, r->layout, r->w, 0, r->w->n);
 }
 
-void weight_ready(Weight *w, Pack pack, bool t, int64_t threads) {
-    PackRun r = {w, pack, t};
+void weight_ready(Weight *w, Layout layout, bool t, int64_t threads) {
+    PackRun r = {w, layout, t};
     int64_t bytes =
-        w->n * (t ? panel_bytes(pack, w->cols, w->rows) : panel_bytes(pack, w->rows, w->cols));
+        w->n * (t ? panel_bytes(layout, w->cols, w->rows) : panel_bytes(layout, w->rows, w->cols));
     void *tile = guard_new(bytes, 64, AT_END);
     memset(tile, 0x55, (size_t)bytes);
     *(t ? &w->tile_t : &w->tile) = tile;
-    *(t ? &w->pack_t : &w->pack) = pack;
+    *(t ? &w->layout_t : &w->layout) = layout;
     on_threads(threads, pack_thread, &r);
 }
 
@@ -102,14 +138,16 @@ static void linear_thread(Thread th, void *arg) {
     const LinearRun *r = t->r;
     Rows x;
     if (r->index)
-        rows_gather(th, &x, r->w->pack, r->x, r->index, r->n, r->w->cols, r->ldx, t->mem);
+        rows_gather(th, &x, layout_form(r->w->layout), r->x, r->index, r->n, r->w->cols, r->ldx,
+                    t->mem);
     else
-        rows_pack(th, &x, r->w->pack, r->x, r->n, r->w->cols, r->ldx, t->mem);
+        rows_pack(th, &x, layout_form(r->w->layout), r->x, r->n, r->w->cols, r->ldx, t->mem);
     linear(th, r->y, r->ldy, r->w, r->i, &x, r->mode);
 }
 
 void run_linear(const LinearRun *r, int64_t threads) {
-    LinearThread t = {r, guard_new(rows_bytes(r->w->pack, r->n, r->w->cols), 64, AT_END)};
+    LinearThread t = {
+        r, guard_new(rows_bytes(layout_form(r->w->layout), r->n, r->w->cols), 64, AT_END)};
     on_threads(threads, linear_thread, &t);
 }
 

@@ -8,12 +8,29 @@ extern const char *level_now;
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
+/* A quantised type, written down a second time from docs/contract.md 3: the entry that a new one
+ * needs here. Everything that walks types finds it by itself. */
+enum { BLOCK_MAX = 256 };
+typedef struct Int8Block {
+    int q[BLOCK_MAX];
+    float d;
+} Int8Block; /* activations of one block of the form */
+typedef struct Quantised {
+    DType type;
+    int f16[2], n_f16;                                 /* where a block's f16 numbers stand */
+    double (*number)(const uint8_t *block, int64_t k); /* exactly what the bytes say */
+    float (*product)(float acc, const uint8_t *block, const Int8Block *x); /* acc goes on */
+} Quantised;
+const Quantised *quantised_of(DType t); /* fails the test for a type that has no entry */
+/* f16 that is any finite number, subnormals and both zeros among them. */
+void put_f16(uint8_t *p);
+
 /* n matrices of random file bytes; nothing packed yet. */
 Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols);
 double weight_number(const Weight *w, int64_t i, int64_t r,
                      int64_t k); /* exactly what the bytes say */
 /* Packs W, and where `t` its transpose, into guarded memory on as many threads. */
-void weight_ready(Weight *w, Pack pack, bool t, int64_t threads);
+void weight_ready(Weight *w, Layout layout, bool t, int64_t threads);
 
 typedef struct LinearRun {
     float *y;

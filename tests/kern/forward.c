@@ -14,20 +14,20 @@ static double *widened(const float *x, int64_t n) {
 
 /* Relative error of a product of these forms: f32 chains; two bf16 roundings; an int8 step of the
  * largest of 32. */
-static double product_error(Pack p, int64_t k) {
-    return p == PACK_F32 ? 0x1p-23 * (double)MIN(k, 256) : p == PACK_BF16 ? 0x1p-7 : 0x1p-6;
+static double product_error(ActForm f, int64_t k) {
+    return f == FORM_F32 ? 0x1p-23 * (double)MIN(k, 256) : f == FORM_BF16 ? 0x1p-7 : 0x1p-6;
 }
 
 static void linear_level(void) {
-    static const DType types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q4_1, DTYPE_Q8_0};
-    for (int64_t c = 0; c < COUNT(types) * 3; c++) {
-        DType type = types[c / 3];
-        Pack pack = pack_of((Act)(c % 3), type);
+    for (int64_t c = 0; c < DTYPE_N * 3; c++) {
+        DType type = (DType)(c / 3);
+        if (!dtype_is_weight(type)) continue;
+        Layout layout = layout_of((Act)(c % 3), type);
         int64_t n = draw_to(1, 9), rows = draw_to(1, 80),
                 cols = round_up(draw_to(1, 400), dtype_block(type));
-        bool a8 = pack == PACK_Q4_1 || pack == PACK_Q8_0;
+        bool a8 = layout_quantised(layout);
         Weight w = weight_new(type, 1, rows, cols);
-        weight_ready(&w, pack, false, 1);
+        weight_ready(&w, layout, false, 1);
         float *x = new_floats(n * cols, MILD), *y = guard_new(n * rows * 4, 4, AT_END);
         run_linear(&(LinearRun){y, rows, &w, 0, x, NULL, n, cols, STORE_SET}, 1);
         for (int64_t i = 0; i < n; i++)
@@ -38,8 +38,9 @@ static void linear_level(void) {
                     sum += t;
                     size += a8 ? fabs(weight_number(&w, 0, j, k)) : fabs(t);
                 }
-                near_double((double)y[i * rows + j], sum, size, product_error(pack, cols),
-                            "%s: linear %s act %d", level_now, dtype_name(type), (int)(c % 3));
+                near_double((double)y[i * rows + j], sum, size,
+                            product_error(layout_form(layout), cols), "%s: linear %s act %d",
+                            level_now, dtype_name(type), (int)(c % 3));
             }
         for (int64_t j = 0; j < rows; j += 7) {
             float *row = guard_new(cols * 4, 4, AT_END);

@@ -1,7 +1,7 @@
 /* levels.c -- the level walker: every kernel that a level brings is held against ref's, byte for
  * byte, on odd sizes, all kinds of numbers, and memory that ends at a guard page. The list of
  * checks is the table itself: a kernel without its check does not compile. */
-#include "kern_test.h"
+#include "cases.h"
 
 static const Kern *ref, *fast; /* the two tables under comparison */
 
@@ -111,62 +111,76 @@ static void check_gemm_bf16(void) {
     }
 }
 
-/* f16: any finite number, subnormals and both zeros among them. */
-static void put_f16(uint8_t *p) {
-    uint16_t h = (uint16_t)draw();
-    if ((h & 0x7c00) == 0x7c00) h = (uint16_t)(h & ~0x4000);
-    memcpy(p, &h, 2);
-}
-
 /* Random rows, and rows at the ends of the int8 range so that a 16-bit sum would overflow. */
-static A8 draw_a8(int64_t n, int64_t k, Fill f) {
-    int64_t blocks = n * k / 32;
-    A8 x = {packed(n * k), floats(blocks), floats(blocks), guard_new(blocks * 4, 4, side())};
+static A8 draw_a8(const FormRow *form, int64_t n, int64_t k, Fill f) {
+    int64_t blocks = n * k / form->block, subs = n * k / form->sub;
+    A8 x = {packed(n * k), floats(blocks), floats(blocks), guard_new(subs * 4, 4, side())};
     for (int64_t b = 0; b < blocks; b++) {
         uint32_t kind = draw() % 8;
-        for (int64_t i = 0; i < 32; i++) {
-            x.q[b * 32 + i] = (int8_t)(kind == 0   ? 127
-                                       : kind == 1 ? -127
-                                       : kind == 2 ? 0
-                                                   : draw_to(-127, 127));
-            x.sum[b] += x.q[b * 32 + i];
+        int32_t sum = 0;
+        for (int64_t i = b * form->block; i < (b + 1) * form->block; i++) {
+            x.q[i] = (int8_t)(kind == 0   ? 127
+                              : kind == 1 ? -127
+                              : kind == 2 ? 0
+                                          : draw_to(-127, 127));
+            sum += x.q[i];
+            x.sum[i / form->sub] += x.q[i];
         }
         x.d[b] = kind == 2 ? f == WILD ? f32_of_bits(0x7fc00000u) : 0
                            : f32_of_bits(bits_of_f32(draw_float(f)) & 0x7fffffffu);
-        x.s[b] = x.d[b] * (float)x.sum[b];
+        x.s[b] = x.d[b] * (float)sum;
     }
     return x;
 }
 
-static void check_quantised(gemm_q4_1_fn *r, gemm_q4_1_fn *f, int64_t block_bytes, int64_t scales,
-                            const char *what) {
+/* One block of a file: any f16 numbers; all other bits set, extremes of either sign, or any. */
+static void draw_block(uint8_t *p, DType type, int64_t kind) {
+    const Quantised *q = quantised_of(type);
+    for (int64_t i = 0; i < dtype_bytes(type, dtype_block(type)); i++)
+        p[i] = kind == 0   ? 255
+               : kind == 1 ? (uint8_t)(draw() % 2 * 255)
+               : kind == 2 ? (uint8_t)(127 + draw() % 2)
+                           : (uint8_t)draw();
+    for (int i = 0; i < q->n_f16; i++) put_f16(p + q->f16[i]);
+}
+
+/* Panels of whole blocks, the rows beyond m among them: what they hold must not show. */
+static uint8_t *draw_panels(const LayoutRow *l, int64_t m, int64_t k, int64_t kind) {
+    int64_t blocks = panels_of(m) * k / l->block;
+    uint8_t *w = packed(blocks * l->bytes), block[1024];
+    CHECK(dtype_bytes(l->type, l->block) <= COUNT(block));
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t r = 0; r < PANEL; r++) {
+            draw_block(block, l->type, kind);
+            l->put(w + b * l->bytes, block, r);
+        }
+    return w;
+}
+
+static void check_quantised(Layout layout, gemm_q4_1_fn *r, gemm_q4_1_fn *f) {
+    const LayoutRow *l = &layouts[layout];
     for (int64_t i = 0; i < SHAPES; i++) {
-        Shape s = shape_at(i, 32);
+        Shape s = shape_at(i, l->block);
         if (s.mode == STORE_CONTINUE) s.mode = STORE_SET;
-        int64_t bytes = panels_of(s.m) * s.k / 32 * block_bytes;
-        uint8_t *w = packed(bytes);
-        A8 x = draw_a8(s.n, s.k, s.fill);
-        for (int64_t k = 0; k < bytes; k++)
-            w[k] = i % 4 == 0 ? 255 : i % 4 == 1 ? (uint8_t)(draw() % 2 * 255) : (uint8_t)draw();
-        for (int64_t k = 0; k < bytes; k += block_bytes)
-            for (int64_t j = scales; j < block_bytes; j += 2) put_f16(w + k + j);
+        uint8_t *w = draw_panels(l, s.m, s.k, i % 4);
+        A8 x = draw_a8(&forms[l->form], s.n, s.k, s.fill);
         float *a = floats(extent(&s)), *b;
         fill_floats(a, extent(&s), s.fill);
         b = copy(a, extent(&s));
         r(a, s.ldy, &x, s.n, w, s.m, s.k, s.mode);
         f(b, s.ldy, &x, s.n, w, s.m, s.k, s.mode);
-        same_floats(b, a, extent(&s), "%s n %lld m %lld k %lld mode %d fill %d", what,
+        same_floats(b, a, extent(&s), "gemm_%s n %lld m %lld k %lld mode %d fill %d", l->name,
                     (long long)s.n, (long long)s.m, (long long)s.k, s.mode, s.fill);
         guard_reset();
     }
 }
 
-static void check_gemm_q4_1(void) {
-    check_quantised(ref->gemm_q4_1, fast->gemm_q4_1, 320, 256, "gemm_q4_1");
-}
-static void check_gemm_q8_0(void) {
-    check_quantised(ref->gemm_q8_0, fast->gemm_q8_0, 544, 512, "gemm_q8_0");
-}
+#define CHECK_QUANTISED(name, layout)                                                              \
+    static void check_gemm_##name(void) {                                                          \
+        check_quantised(layout, ref->gemm_##name, fast->gemm_##name);                              \
+    }
+CHECK_QUANTISED(q4_1, LAYOUT_Q4_1)
+CHECK_QUANTISED(q8_0, LAYOUT_Q8_0)
 
 /* ---- layouts --------------------------------------------------------------------------------- */
 
@@ -520,11 +534,31 @@ static void table_prints_itself(void **state) {
     arena_close(a);
 }
 
+/* Every quantised type that a model may be of has its layout, and each layout a type of its own. */
+static void types_have_layouts(void **state) {
+    (void)state;
+    int64_t quantised = 0;
+    for (DType t = 0; t < DTYPE_N; t++) {
+        Layout l = layout_of(ACT_A8, t);
+        if (!dtype_is_weight(t) || dtype_block(t) == 1) continue;
+        quantised++;
+        assert_true(layout_quantised(l) && layouts[l].type == t);
+        assert_int_equal(layouts[l].block, dtype_block(t));
+        assert_int_equal(layouts[l].block, forms[layout_form(l)].block);
+        assert_int_equal(layout_of(ACT_A16, t), LAYOUT_BF16);
+        assert_int_equal(layout_of(ACT_F32, t), LAYOUT_F32);
+    }
+    for (Layout l = LAYOUT_F32; l < LAYOUT_N; l++) quantised -= layout_quantised(l);
+    assert_int_equal(quantised, 0);
+    assert_int_equal(layout_of(ACT_A8, DTYPE_F16), LAYOUT_BF16);
+}
+
 int test_levels(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(walk_ref),    cmocka_unit_test(walk_avx2),
-        cmocka_unit_test(walk_avx512), cmocka_unit_test(walk_amx_emu),
-        cmocka_unit_test(walk_amx),    cmocka_unit_test(table_prints_itself),
+        cmocka_unit_test(walk_ref),           cmocka_unit_test(walk_avx2),
+        cmocka_unit_test(walk_avx512),        cmocka_unit_test(walk_amx_emu),
+        cmocka_unit_test(walk_amx),           cmocka_unit_test(table_prints_itself),
+        cmocka_unit_test(types_have_layouts),
     };
     return cmocka_run_group_tests_name("levels", tests, NULL, NULL);
 }

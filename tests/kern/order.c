@@ -34,66 +34,47 @@ static float chain(bool f32, const float *x, const float *w, int64_t k) {
     return total;
 }
 
-typedef struct Int8Block {
-    int q[32], sum;
-    float d, s;
-} Int8Block;
-
-static Int8Block int8_block(const float *x) {
-    Int8Block b = {{0}, 0, 0, 0};
+/* Contract 3, "a8 rows". */
+static Int8Block int8_block(const float *x, int64_t n) {
+    Int8Block b = {{0}, 0};
     float amax = 0;
-    for (int i = 0; i < 32; i++) amax = fmaxf(amax, fabsf(x[i]));
+    for (int64_t i = 0; i < n; i++) amax = fmaxf(amax, fabsf(x[i]));
     if (amax < 0x1p-100f) return b;
     float inv = 127.0f / amax;
     b.d = amax / 127.0f;
-    for (int i = 0; i < 32; i++) {
-        b.q[i] = (int)rintf(x[i] * inv);
-        b.sum += b.q[i];
-    }
-    b.s = b.d * (float)b.sum;
+    for (int64_t i = 0; i < n; i++) b.q[i] = (int)rintf(x[i] * inv);
     return b;
-}
-
-static float f16_at(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    return f32_of_f16(h);
 }
 
 /* Row r of matrix i, straight from the file's blocks. */
 static float chain_int8(const Weight *w, int64_t i, int64_t r, const float *x) {
     float acc = 0;
-    bool q4 = w->type == DTYPE_Q4_1;
-    for (int64_t b = 0; b < w->cols / 32; b++) {
-        const uint8_t *p =
-            (const uint8_t *)w->row + ((i * w->rows + r) * w->cols / 32 + b) * (q4 ? 20 : 34);
-        Int8Block a = int8_block(x + 32 * b);
-        int isum = 0;
-        for (int k = 0; k < 32; k++)
-            isum += a.q[k] * (!q4 ? (int8_t)p[2 + k] : k < 16 ? p[4 + k] & 15 : p[4 + k - 16] >> 4);
-        acc = fmaf(f16_at(p) * a.d, (float)isum, acc);
-        if (q4) acc = fmaf(f16_at(p + 2), a.s, acc);
+    int64_t step = dtype_block(w->type), bytes = dtype_bytes(w->type, step);
+    const uint8_t *p = (const uint8_t *)w->row + (i * w->rows + r) * w->cols / step * bytes;
+    for (int64_t k = 0; k < w->cols; k += step, p += bytes) {
+        Int8Block a = int8_block(x + k, step);
+        acc = quantised_of(w->type)->product(acc, p, &a);
     }
     return acc;
 }
 
 /* One output of matrix i: output r, or with `t` of the transposed product. */
-static float output(const Weight *w, Pack pack, bool t, int64_t i, int64_t r, const float *x) {
-    if (pack == PACK_Q4_1 || pack == PACK_Q8_0) return chain_int8(w, i, r, x);
+static float output(const Weight *w, Layout layout, bool t, int64_t i, int64_t r, const float *x) {
+    if (layout_quantised(layout)) return chain_int8(w, i, r, x);
     int64_t k = t ? w->rows : w->cols;
     float xs[8192], ws[8192];
     for (int64_t j = 0; j < k; j++) {
         float v = (float)(t ? weight_number(w, i, j, r) : weight_number(w, i, r, j));
-        ws[j] = pack == PACK_F32 ? v : round_bf16(v);
-        xs[j] = pack == PACK_F32 ? x[j] : round_bf16(x[j]);
+        ws[j] = layout == LAYOUT_F32 ? v : round_bf16(v);
+        xs[j] = layout == LAYOUT_F32 ? x[j] : round_bf16(x[j]);
     }
-    return chain(pack == PACK_F32, xs, ws, k);
+    return chain(layout == LAYOUT_F32, xs, ws, k);
 }
 
 static void one_linear(DType type, Act act, bool t, int64_t n, int64_t rows, int64_t cols) {
     Weight w = weight_new(type, 2, rows, cols);
-    Pack pack = t ? act == ACT_F32 ? PACK_F32 : PACK_BF16 : pack_of(act, type);
-    weight_ready(&w, pack, t, 2);
+    Layout layout = t ? act == ACT_F32 ? LAYOUT_F32 : LAYOUT_BF16 : layout_of(act, type);
+    weight_ready(&w, layout, t, 2);
     Weight u = t ? weight_t(&w) : w;
     int64_t ldx = u.cols + 3, ldy = u.rows + 2;
     int32_t index[64];
@@ -107,7 +88,7 @@ static void one_linear(DType type, Act act, bool t, int64_t n, int64_t rows, int
     run_linear(&(LinearRun){y, ldy, &u, 1, x, gather ? index : NULL, n, ldx, mode}, 2);
     for (int64_t i = 0; i < n; i++)
         for (int64_t r = 0; r < u.rows; r++) {
-            float want = output(&w, pack, t, 1, r, x + (gather ? index[i] : i) * ldx);
+            float want = output(&w, layout, t, 1, r, x + (gather ? index[i] : i) * ldx);
             if (mode == STORE_ADD) want = was[i * ldy + r] + want;
             same_floats(y + i * ldy + r, &want, 1, "%s: linear %s %s%s (%lld, %lld)", level_now,
                         dtype_name(type), act_name(act), t ? " transposed" : "", (long long)u.rows,
@@ -117,16 +98,15 @@ static void one_linear(DType type, Act act, bool t, int64_t n, int64_t rows, int
 }
 
 static void linear_level(void) {
-    static const DType types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q4_1, DTYPE_Q8_0};
-    for (int64_t i = 0; i < COUNT(types); i++)
-        for (Act act = ACT_F32; act <= ACT_A8; act++)
+    for (DType type = 0; type < DTYPE_N; type++)
+        for (Act act = ACT_F32; act <= ACT_A8 && dtype_is_weight(type); act++)
             for (int64_t t = 0; t < 2; t++) {
-                int64_t step = dtype_block(types[i]);
-                one_linear(types[i], act, t, draw_to(1, 20), draw_to(1, 90),
+                int64_t step = dtype_block(type);
+                one_linear(type, act, t, draw_to(1, 20), draw_to(1, 90),
                            round_up(draw_to(1, 150), step));
-                one_linear(types[i], act, t, 1, draw_to(1, 200), round_up(draw_to(1, 70), step));
-                one_linear(types[i], act, t, 3, t ? 2049 + i : 5,
-                           t ? round_up(6, step) : round_up(4097 + i, step));
+                one_linear(type, act, t, 1, draw_to(1, 200), round_up(draw_to(1, 70), step));
+                one_linear(type, act, t, 3, t ? 2049 + (int64_t)type : 5,
+                           t ? round_up(6, step) : round_up(4097 + (int64_t)type, step));
             }
 }
 static void linear_has_the_order(void **state) {
@@ -140,20 +120,20 @@ typedef struct DwRun {
     float *dw;
     const float *dy, *x;
     int64_t n, rows, cols;
-    Pack pack;
+    Layout layout;
     void *work;
 } DwRun;
 
 static void dw_thread(Thread th, void *arg) {
     const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->pack,
+    linear_dw(th, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->layout,
               r->work);
 }
 
 static void dw_level(void) {
     static const int64_t counts[] = {0, 1, 2, 31, 64, 65, 200, 2048, 2081};
     for (int64_t i = 0; i < 2 * COUNT(counts); i++) {
-        Pack pack = i % 2 ? PACK_F32 : PACK_BF16;
+        Layout layout = i % 2 ? LAYOUT_F32 : LAYOUT_BF16;
         int64_t n = counts[i / 2], rows = draw_to(1, 70), cols = draw_to(1, 140);
         DwRun r = {NULL,
                    new_floats(n * (rows + 1), SPREAD),
@@ -161,8 +141,8 @@ static void dw_level(void) {
                    n,
                    rows,
                    cols,
-                   pack,
-                   guard_new(linear_dw_bytes(pack, n, rows, cols), 64, AT_END)};
+                   layout,
+                   guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
         float *was = new_floats(rows * cols, MILD), a[2081], b[2081];
         r.dw = guard_new(rows * cols * 4, 4, AT_END);
         memcpy(r.dw, was, (size_t)(rows * cols) * 4);
@@ -171,10 +151,11 @@ static void dw_level(void) {
             for (int64_t k = 0; k < cols; k += 1 + cols / 8) {
                 for (int64_t row = 0; row < n; row++) {
                     a[row] = r.dy[row * (rows + 1) + j], b[row] = r.x[row * (cols + 5) + k];
-                    if (pack == PACK_BF16) a[row] = round_bf16(a[row]), b[row] = round_bf16(b[row]);
+                    if (layout == LAYOUT_BF16)
+                        a[row] = round_bf16(a[row]), b[row] = round_bf16(b[row]);
                 }
-                float want =
-                    n ? was[j * cols + k] + chain(pack == PACK_F32, a, b, n) : was[j * cols + k];
+                float want = n ? was[j * cols + k] + chain(layout == LAYOUT_F32, a, b, n)
+                               : was[j * cols + k];
                 same_floats(r.dw + j * cols + k, &want, 1, "%s: dw of %lld rows", level_now,
                             (long long)n);
             }

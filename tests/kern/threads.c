@@ -18,39 +18,45 @@ typedef struct ProductCase {
 
 static const ProductCase products[] = {
     {DTYPE_F32, ACT_F32, 70, 40, 50},    {DTYPE_F32, ACT_A16, 133, 130, 70},
-    {DTYPE_Q4_1, ACT_A8, 40, 300, 64},   {DTYPE_Q8_0, ACT_A8, 200, 17, 96},
     {DTYPE_BF16, ACT_A16, 300, 90, 576}, {DTYPE_BF16, ACT_A16, 1, 700, 33},
     {DTYPE_BF16, ACT_A16, 60, 1040, 40}, {DTYPE_F32, ACT_F32, 97, 16, 1030},
 };
 
+static void one_product(const ProductCase *c) {
+    Weight w = weight_new(c->type, 1, c->rows, c->cols);
+    Layout layout = layout_of(c->act, c->type);
+    const char *name = layout_name(layout);
+    int64_t all = c->n * c->rows, bytes = panel_bytes(layout, c->rows, c->cols);
+    weight_ready(&w, layout, false, 1);
+    const void *tile = w.tile;
+    float *x = new_floats(c->n * c->cols, SPREAD), *y = NEW(float, all), *z = NEW(float, all);
+    run_linear(&(LinearRun){y, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, 1);
+    for (int64_t k = 1; k < COUNT(thread_counts); k++) {
+        weight_ready(&w, layout, false, thread_counts[k]);
+        same_bytes(w.tile, tile, bytes, "%s: %s panels on %lld threads", level_now, name,
+                   (long long)thread_counts[k]);
+        run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET},
+                   thread_counts[k]);
+        same_floats(z, y, all, "%s: %s product on %lld threads", level_now, name,
+                    (long long)thread_counts[k]);
+    }
+    for (int64_t r = 0, n; r < c->n; r += n) { /* the same rows in blocks of 1..9 */
+        n = draw_to(1, 9);
+        n = MIN(n, c->n - r);
+        run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n, c->cols,
+                                STORE_SET},
+                   2);
+    }
+    same_floats(z, y, all, "%s: %s product in blocks", level_now, name);
+    guard_reset();
+}
+
 static void product_level(void) {
-    for (int64_t i = 0; i < COUNT(products); i++) {
-        const ProductCase *c = products + i;
-        Weight w = weight_new(c->type, 1, c->rows, c->cols);
-        Pack pack = pack_of(c->act, c->type);
-        int64_t all = c->n * c->rows, bytes = panel_bytes(pack, c->rows, c->cols);
-        weight_ready(&w, pack, false, 1);
-        const void *tile = w.tile;
-        float *x = new_floats(c->n * c->cols, SPREAD), *y = NEW(float, all), *z = NEW(float, all);
-        run_linear(&(LinearRun){y, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET}, 1);
-        for (int64_t k = 1; k < COUNT(thread_counts); k++) {
-            weight_ready(&w, pack, false, thread_counts[k]);
-            same_bytes(w.tile, tile, bytes, "%s: panels on %lld threads", level_now,
-                       (long long)thread_counts[k]);
-            run_linear(&(LinearRun){z, c->rows, &w, 0, x, NULL, c->n, c->cols, STORE_SET},
-                       thread_counts[k]);
-            same_floats(z, y, all, "%s: product %lld on %lld threads", level_now, (long long)i,
-                        (long long)thread_counts[k]);
-        }
-        for (int64_t r = 0, n; r < c->n; r += n) { /* the same rows in blocks of 1..9 */
-            n = draw_to(1, 9);
-            n = MIN(n, c->n - r);
-            run_linear(&(LinearRun){z + r * c->rows, c->rows, &w, 0, x + r * c->cols, NULL, n,
-                                    c->cols, STORE_SET},
-                       2);
-        }
-        same_floats(z, y, all, "%s: product %lld in blocks", level_now, (long long)i);
-        guard_reset();
+    for (int64_t i = 0; i < COUNT(products); i++) one_product(&products[i]);
+    for (DType t = 0; t < DTYPE_N; t++) {
+        if (!dtype_is_weight(t) || dtype_block(t) == 1) continue;
+        one_product(&(ProductCase){t, ACT_A8, 40, 300, 2 * dtype_block(t)});
+        one_product(&(ProductCase){t, ACT_A8, 200, 17, 3 * dtype_block(t)});
     }
 }
 static void products_do_not_see_neighbours(void **state) {
@@ -73,21 +79,21 @@ typedef struct GroupRun {
 static void group_thread(Thread th, void *arg) {
     const GroupRun *t = arg;
     Rows x;
-    rows_pack(th, &x, t->w->pack, t->x, t->n, t->w->cols, t->w->cols, t->mem);
+    rows_pack(th, &x, layout_form(t->w->layout), t->x, t->n, t->w->cols, t->w->cols, t->mem);
     linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS);
 }
 
 static void group_level(void) {
     static const int64_t counts[EXPERTS] = {3, 0, 40, 1, 12}; /* one without rows */
-    for (int64_t i = 0; i < 3; i++) {
-        DType type = i == 0 ? DTYPE_Q4_1 : DTYPE_F32;
-        Weight w = weight_new(type, EXPERTS, 90, 64);
+    for (Layout l = LAYOUT_F32; l < LAYOUT_N; l++) {
+        DType type = layout_quantised(l) ? layouts[l].type : DTYPE_F32;
+        Weight w = weight_new(type, EXPERTS, 90, round_up(64, layouts[l].block));
         GroupRun t = {NULL, &w, NULL, 0, {{0, 0, 0}}, NULL};
-        weight_ready(&w, pack_of(i == 0 ? ACT_A8 : i == 1 ? ACT_A16 : ACT_F32, type), false, 2);
+        weight_ready(&w, l, false, 2);
         for (int64_t e = 0; e < EXPERTS; t.n += counts[e++])
             t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
         float *x = new_floats(t.n * w.cols, MILD), *want = NEW(float, t.n *w.rows);
-        t.x = x, t.mem = guard_new(rows_bytes(w.pack, t.n, w.cols), 64, AT_END);
+        t.x = x, t.mem = guard_new(rows_bytes(layout_form(w.layout), t.n, w.cols), 64, AT_END);
         for (int64_t e = 0; e < EXPERTS; e++)
             run_linear(&(LinearRun){want + t.g[e].row0 * w.rows, w.rows, &w, t.g[e].matrix,
                                     x + t.g[e].row0 * w.cols, NULL, t.g[e].n, w.cols, STORE_SET},
@@ -296,7 +302,7 @@ static void every_thread(Thread th, void *arg) {
     combine(th, o->mix, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
     combine_back(th, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS,
                  COLS);
-    linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, PACK_BF16, t->work);
+    linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, LAYOUT_BF16, t->work);
     adamw(th, o->w, t->x, o->m, o->v, ALL, &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f});
 }
 
@@ -312,7 +318,7 @@ static void rows_do_not_see_threads(void **state) {
                   new_floats(COLS, MILD),
                   new_floats(ROWS * PICKS * COLS, MILD),
                   at,
-                  guard_new(linear_dw_bytes(PACK_BF16, ROWS, COLS, COLS), 64, AT_END)};
+                  guard_new(linear_dw_bytes(LAYOUT_BF16, ROWS, COLS, COLS), 64, AT_END)};
     assert_true(kern_init(LEVEL_N, &err));
     for (int64_t i = 0; i < ROWS * PICKS; i++) at[i] = (int32_t)(ROWS * PICKS - 1 - i);
     float *start = new_floats(ALL, MILD);
