@@ -7,6 +7,7 @@
 #              base/arena.c; no libm on numeric paths but what IEEE fixes; atomics only where threads meet
 #   sizes      public headers < 300 lines, files <= 1200, functions <= 150, lines <= 100 columns; nothing unfinished
 #   layout     as clang-format 14 has it, where that is installed
+#   documents  a file, a function or a link that a document names must exist; mutations must fit the sources
 #   objects    no AVX-512 register outside kern/avx512, kern/amx*
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8
@@ -96,9 +97,33 @@ objects() {
     done
 }
 
+# The pages of today; docs/log.md and docs/decisions/ tell history. A name in `backquotes` is a path (of the repository,
+# of src/ or of the page's own folder) when it has a slash and an ending of ours, an identifier when it has a _ inside.
+documents() {
+    known=$(mktemp)
+    cat $(sources src tests bench) tools/*.sh Makefile layers tests/golden/models/*/config*.json | grep -oE '[A-Za-z0-9_]+' | sort -u > "$known"
+    for page in ./*.md docs/*.md docs/math/*.md recipes/*.md tests/golden/*.md; do
+        [ "$page" = docs/log.md ] && continue
+        page=${page#./}
+        grep -noE '`[^` ]+`' "$page" | tr -d '`' | while IFS=: read -r line name; do
+            case $name in
+                runs/* | *[{*]* | *MODULE* | *NAME* | noun_verb | x_*) ;; # of a user, or a pattern
+                */*.c | */*.h | */*.md | */*.sh | */*.yaml)
+                    [ -e "$name" ] || [ -e "src/$name" ] || [ -e "$(dirname "$page")/$name" ] || echo "$page:$line: there is no $name" ;;
+                *[!a-z0-9_]* | _* | *_) ;;
+                *_*) grep -qx "$name" "$known" || echo "$page:$line: nothing in the sources is called $name" ;;
+            esac
+        done
+        grep -noE '\]\([^)#]+' "$page" | sed 's/](//' | while IFS=: read -r line to; do
+            case $to in *://*) ;; *) [ -e "$(dirname "$page")/$to" ] || echo "$page:$line: a link to $to, which is not there" ;; esac
+        done
+    done
+    rm -f "$known"
+}
+
 layout() { command -v clang-format-14 > /dev/null && tools/format.sh --check; }
 
-{ includes; words; sizes; layout; objects; } > "$OFFENCES"
+{ includes; words; sizes; documents; layout; objects; tools/mutations.sh --check; } > "$OFFENCES"
 cat "$OFFENCES"
 n=$(wc -l < "$OFFENCES")
 [ "$n" -eq 0 ] && echo "lint: clean" || { echo "lint: $n offences"; exit 1; }

@@ -7,6 +7,8 @@
 # Before anything is changed the tests must be green. A mutation is caught when a named test turns red; it is
 # printed with the first of them. One that survives, does not apply or does not compile makes the exit status 1.
 # The tests run in their quick form and without the real model, so that they say the same on every machine.
+#
+# tools/mutations.sh --check tries no test: it only names the mutations that no longer fit (`make lint`).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -15,6 +17,8 @@ names=() modules=() files=() changes=()
 mutation() {
     case "$1 $3" in *"$only"*) names+=("$1") modules+=("$2") files+=("$3") changes+=("$4") ;; esac
 }
+check=
+[ "${1-}" != --check ] || { check=yes; shift; }
 only=${1-}
 
 # ---- the table ------------------------------------------------------------------------------------------------
@@ -88,6 +92,15 @@ mutation 'loss: mean of a micro-batch, not of the step' train src/train/step.c \
 
 # ---- running them ---------------------------------------------------------------------------------------------
 
+# fits FILE SED: the expression changes exactly one line.
+fits() { [ -f "$1" ] && [ "$(sed "$2" "$1" | diff "$1" - | grep -c '^[<>]')" -eq 2 ]; }
+
+if [ -n "$check" ]; then
+    for i in "${!names[@]}"; do
+        fits "${files[i]}" "${changes[i]}" || echo "tools/mutations.sh: \"${names[i]}\" does not change exactly one line of ${files[i]}"
+    done
+    exit 0
+fi
 [ ${#names[@]} -gt 0 ] || { echo "no mutation is named like \"$only\"" >&2; exit 1; }
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
@@ -126,8 +139,8 @@ done
 
 # Puts mutation i in place; the file as it was is kept.
 apply() {
-    cp "${files[i]}" "$scratch/kept" && sed "${changes[i]}" "$scratch/kept" > "${files[i]}" &&
-        [ "$(diff "$scratch/kept" "${files[i]}" | grep -c '^[<>]')" -eq 2 ]
+    fits "${files[i]}" "${changes[i]}" && cp "${files[i]}" "$scratch/kept" &&
+        sed "${changes[i]}" "$scratch/kept" > "${files[i]}"
 }
 
 caught=0 absent=0
@@ -151,7 +164,7 @@ for i in "${!names[@]}"; do
             caught=$((caught + 1))
         fi
     fi
-    cp "$scratch/kept" "${files[i]}"
+    [ ! -f "$scratch/kept" ] || mv "$scratch/kept" "${files[i]}"
 done
 echo "$caught caught, $failed not$([ $absent -eq 0 ] || echo ", $absent absent")"
 [ $failed -eq 0 ]
