@@ -1,9 +1,9 @@
-/* dist.h -- the public header of dist/: ranks. This build has one rank (solo.c); MPI comes behind
- * the same calls.
+/* dist.h -- the public header of dist/: the ranks of a distributed run. This build has one rank
+ * (solo.c); MPI will stand behind the same calls.
  *
- * Promises: for a fixed number of ranks the result of every call is the same bits, whoever arrives
- *           first.
- * Threads: thread 0 only, between syncs. Ownership: callers own the buffers. */
+ * Promises: for a fixed number of ranks the result of every call is the same bits, in whatever
+ * order the ranks arrive.
+ * Threads: thread 0 only, between two thread_sync. Ownership: callers own the buffers. */
 #pragma once
 #include "base/base.h"
 

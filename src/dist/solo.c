@@ -1,4 +1,4 @@
-/* solo.c -- one rank: what every call means when there is nobody else. */
+/* solo.c -- the calls of dist.h for a run with a single rank. */
 #include "dist/dist.h"
 
 int64_t dist_rank(void) { return 0; }

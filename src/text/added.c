@@ -1,7 +1,7 @@
-/* added.c -- added tokens: words of the vocabulary that are looked for in a text before anything
- * else is done with it. A trie, with children as linked lists, is walked from each position where a
- * token can begin; as contents have a largest length (ADDED_LENGTH_MAX), that is linear in the
- * text. */
+/* added.c -- finds added tokens in a text, before anything else is done with it. They stand in a
+ * trie, whose nodes keep their children as linked lists; the search starts at each position where a
+ * token can begin. Since contents have a largest length (ADDED_LENGTH_MAX), the time is linear in
+ * the text. */
 #include "text/tokenizer.h"
 
 bool trie_init(Trie *t, Arena *a, int64_t bytes) {
@@ -35,7 +35,7 @@ void trie_put(Trie *t, Str content, int32_t id) {
     if (t->nodes[node].id < 0) t->nodes[node].id = id;
 }
 
-/* The longest token that text begins with; its length, 0 for none. */
+/* The length of the longest token that text begins with; 0 for none. */
 static int64_t trie_longest(const Trie *t, Str text, int32_t *id) {
     int64_t len = 0;
     uint32_t node = 0;

@@ -1,12 +1,13 @@
-/* bpe.c -- merging a word's bytes into tokens: the pair of lowest rank first, of equal ones the
- * leftmost, until no neighbours have a merge.
+/* bpe.c -- merges a word's bytes into tokens (byte-pair encoding; Sennrich et al. 2016, arXiv
+ * 1508.07909): the pair of lowest rank first, of equal ones the leftmost, until no two neighbours
+ * have a merge.
  *
- * The word is a linked list of symbols; a symbol remembers the merge of itself and its right
+ * The word is a linked list of symbols. Each symbol remembers the rank of the merge with its right
  * neighbour. A heap holds (rank, position) of every merge that was ever possible. An entry is
- * current exactly if its symbol's merge still has its rank: a symbol's rank is renewed with every
- * change of the pair, and the same position cannot get the same rank twice, since a pair only
- * grows. Each merge removes a symbol and adds at most two entries, so a word of n bytes takes at
- * most 3n steps of log n, and the heap never holds more than 2n. */
+ * current exactly if its symbol still has that rank: the rank is set anew whenever the pair
+ * changes, and one position cannot get the same rank twice, since a pair only grows. Each merge
+ * removes a symbol and adds at most two entries. So a word of n bytes takes at most 3n heap
+ * operations, and the heap never holds more than 2n entries. */
 #include "text/tokenizer.h"
 
 bool merges_init(Merges *m, Arena *a, int64_t n) {
@@ -66,7 +67,7 @@ static uint64_t heap_pop(Bpe *b) {
     return least;
 }
 
-/* Finds the merge of symbol i and its right neighbour anew. */
+/* Looks up the merge of symbol i with its right neighbour again. */
 static void pair_renew(const Tokenizer *t, Bpe *b, int32_t i) {
     Symbol *s = &b->symbols[i];
     s->rank = NO_RANK;

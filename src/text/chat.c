@@ -1,4 +1,5 @@
-/* chat.c -- conversations -> ids: which family, and what all families share. */
+/* chat.c -- conversations to token ids: chooses the family of the template, and does what all
+ * families share. */
 #include "text/chat.h"
 
 static const ChatFamily *const families[] = {&chatml};

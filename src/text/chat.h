@@ -1,7 +1,7 @@
 /* chat.h -- private to text/: what a chat family is. A family writes a conversation as its own
- * tokens and as text; neighbouring text is encoded as one, so that words merge across the seam
- * between what the family writes and what was said, as they do when a template is rendered and then
- * encoded. */
+ * tokens and as text. Adjacent pieces of text are encoded together, whether the template or a
+ * message wrote them, because the tokenizer merges across that border when a rendered template is
+ * encoded as a whole. */
 #pragma once
 #include "text/text.h"
 
@@ -27,6 +27,7 @@ struct ChatFamily {
 extern const ChatFamily chatml;
 
 bool str_has(Str s, const char *part);
-Str str_after(Str s, const char *part); /* behind the first `part`; p NULL: it is not there */
+Str str_after(Str s, const char *part); /* what follows the first `part`; p NULL: s does not contain
+                                         * it */
 /* The id of an added token that the family needs. */
 bool chat_token(const Chat *c, const char *content, int32_t *id, Err *err) CHECKED;

@@ -4,7 +4,8 @@
 
 enum { IM_START, IM_END };
 
-/* A template that knows tools, thoughts, images or a first token writes more than we do. */
+/* A template that mentions tools, reasoning, images or a first token writes more than this file
+ * does. */
 static bool chatml_recognise(Str s) {
     static const char *const more[] = {"tool", "think", "reasoning", "image", "bos_token"};
     for (int i = 0; i < COUNT(more); i++)

@@ -1,4 +1,5 @@
-/* decode.c -- ids -> text, byte by byte. Invariant: held is the beginning of some character. */
+/* decode.c -- token ids to text, byte by byte. Invariant: the bytes in `held` are the beginning of
+ * a valid UTF-8 character. */
 #include "text/text.h"
 
 /* The length of the characters that begin with the n bytes at p, 0 when none does (RFC 3629, table
@@ -23,7 +24,8 @@ void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special) {
 static void byte_push(Decoder *d, uint8_t byte, Buf *out) {
     d->held[d->n_held++] = byte;
     int n = char_length(d->held, d->n_held);
-    if (n == 0 && d->n_held > 1) { /* what was held is cut off; the byte begins anew */
+    if (n == 0 && d->n_held > 1) { /* the held character was cut off; this byte may begin a new
+                                    * one */
         decoder_end(d, out);
         byte_push(d, byte, out);
     } else if (n == 0) {

@@ -1,8 +1,8 @@
-/* encode.c -- text -> ids, in the order in which Hugging Face does it: added tokens in the text as
- * it is; what lies between is normalised; added tokens that are marked "normalized" in that; what
- * lies between is cut into words; each word is merged.
+/* encode.c -- text to token ids, in the order of Hugging Face: find added tokens in the text as it
+ * is; normalise what lies between; find the added tokens marked "normalized" in the result; cut
+ * what lies between into words; merge each word.
  *
- * Text need not be UTF-8: rows of bytes that are not stand for themselves as one word each. */
+ * Text need not be UTF-8: each run of bytes that is not valid UTF-8 is one word. */
 #include "text/tokenizer.h"
 
 #define TEXT_BYTES_MAX (1 << 29) /* three times as many after nfc still fit an int32_t */
@@ -27,7 +27,8 @@ static bool word_encode(void *arg, Str word) {
     return bpe_encode(e->out, e->t, &e->bpe, word, e->scratch) || memory_out(e, word.n);
 }
 
-/* Does `gap` with all between the added tokens of a trie, in order, and appends their ids. */
+/* Calls `gap` for each text between the added tokens of a trie, in order, and appends the ids of
+ * the tokens. */
 static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Encode *e, Str text)) {
     int64_t from = 0, at = 0, len = 0;
     int32_t id;
@@ -46,7 +47,7 @@ static bool valid_encode(Encode *e, Str text) {
     return added_encode(e, &e->t->normal, text, words_encode);
 }
 
-/* Bytes from the start of s that are UTF-8 (valid) or that are not. */
+/* The number of bytes at the start of s that are valid UTF-8, or that are not. */
 static int64_t run_length(Str s, bool valid) {
     int64_t i = 0;
     while (i < s.n) {

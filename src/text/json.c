@@ -1,15 +1,15 @@
 /* json.c -- a tokenizer from the bytes of a tokenizer.json.
  *
- * The two large tables, model.vocab and model.merges, are read where they stand (skim.h); the rest,
- * with these two cut out, is jansson's. First all is counted and held against the size of the file,
- * then memory is taken, then it is filled. Whatever the file says that changes ids and is not
- * implemented is refused by the name of its field. */
+ * The two large tables, model.vocab and model.merges, are read in place (skim.h); jansson parses
+ * the rest, with these two cut out. Everything is counted and checked against the size of the file
+ * before memory is taken and filled. What changes ids and is not implemented is refused by the name
+ * of its field. */
 #include "text/skim.h"
 #include "text/tokenizer.h"
 #include <jansson.h>
 
 #define VALUES_MAX (1 << 17) /* outside the two tables: at most some 16 MB in jansson */
-#define IDS_FLOOR  65536     /* so many ids are granted to a file of any size */
+#define IDS_FLOOR  65536     /* a file of any size may use ids below this */
 
 typedef struct Load {
     Tokenizer *t;
@@ -222,7 +222,7 @@ static bool keys_known(Load *l, json_t *o, const char *where, const char *known)
     return true;
 }
 
-/* Key is absent, null, or what it must be for us: false, 0 or an empty string. */
+/* The key is absent, null, or has the value that means "off": false, 0 or an empty string. */
 static bool key_off(Load *l, json_t *o, const char *where, const char *key) {
     const json_t *v = json_object_get(o, key);
     bool off = v == NULL || json_is_null(v) || json_is_false(v)
@@ -370,7 +370,7 @@ static bool byte_level_read(Load *l, json_t *o, const char *where) {
            && stage_add(l->t, l->a, use_regex ? STR(PATTERN_GPT2) : (Str){0}, &s, l->err);
 }
 
-/* *bytes: ByteLevel was met, after which nothing may come. inner: within a Sequence. */
+/* *bytes: set once ByteLevel was read, after which nothing may follow. inner: within a Sequence. */
 static bool pretokenizer_read(Load *l, json_t *o, const char *where, bool inner, bool *bytes) {
     const char *type;
     size_t i;
@@ -413,7 +413,7 @@ static bool model_check(Load *l) {
                       "continuing_subword_prefix,end_of_word_suffix,byte_fallback,ignore_merges,");
 }
 
-/* What stands for unknown bytes does not matter where every byte is known. */
+/* The token for unknown bytes does not matter where every byte is known. */
 static bool unknown_check(Load *l) {
     bool all = true;
     for (int b = 0; b < 256; b++) all &= l->t->byte_id[b] >= 0;

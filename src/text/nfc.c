@@ -1,11 +1,10 @@
-/* nfc.c -- Unicode normalisation form C (UAX 15): decompose, order the marks, compose.
+/* nfc.c -- Unicode normalisation form C (UAX 15): decompose, order the combining marks, compose.
  *
- * The tables and the first and last step are utf8proc's. The ordering in between is ours, because
- * utf8proc's takes quadratic time on a long row of marks, and a text may come from anyone.
+ * The tables, the first and the last step are utf8proc's. The ordering in between is our own,
+ * because utf8proc's takes quadratic time on a long run of marks, and a text may come from anyone.
  *
- * Hugging Face normalises by Unicode 9, and so do we, as ids must be the same: for it the marks
- * that came later are characters that nothing happens to and that nothing moves or composes across.
- */
+ * Hugging Face normalises by Unicode 9, and so does this file, as ids must be the same: marks that
+ * were assigned later are treated as ordinary characters, which neither move nor compose. */
 #include "text/tokenizer.h"
 #include <utf8proc.h>
 
@@ -53,7 +52,7 @@ static void marks_sort(int32_t *c, int64_t n, int32_t *temp) {
     memcpy(c, temp, (size_t)n * sizeof *c);
 }
 
-/* Puts every row of characters of class > 0 into order. */
+/* Puts every run of characters of a combining class above 0 into order. */
 static void marks_order(int32_t *c, int64_t n, int32_t *temp) {
     for (int64_t i = 0; i < n;) {
         int64_t lo = i;

@@ -1,6 +1,6 @@
-/* parts.c -- a tokenizer from the arrays of a GGUF file. What is a matter of several fields in
- * tokenizer.json is one name here, tokenizer.ggml.pre, that stands for patterns known to every
- * reader; a name that is not in our table is refused. Patterns are those of the models' own
+/* parts.c -- a tokenizer from the arrays of a GGUF file. Where tokenizer.json has several fields,
+ * GGUF has one name, tokenizer.ggml.pre, which stands for patterns that every reader is expected to
+ * know. A name that is not in the table below is refused. The patterns are those of the models' own
  * tokenizer.json; "default" is llama.cpp's, for files that name none. */
 #include "text/tokenizer.h"
 

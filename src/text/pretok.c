@@ -1,11 +1,11 @@
-/* pretok.c -- cutting text into words: each stage cuts the pieces that the one before it made.
+/* pretok.c -- cuts text into words: each stage cuts the pieces that the stage before it made.
  *
  * A stage is a regular expression run by PCRE2. Expressions in tokenizer.json are written for
- * Oniguruma; the two languages agree on a large part, which is what pattern_write lets through. In
- * that part one thing differs and is rewritten: PCRE2's \s has U+180E in it. Unicode's version
- * differs too (here 14), so a character younger than that can be cut differently.
+ * Oniguruma. The two languages agree on a large part, and pattern_write accepts only that part. One
+ * thing in it differs and is rewritten: PCRE2's \s includes U+180E. The Unicode versions differ too
+ * (PCRE2: 14 in Debian 12), so newer characters may be cut differently.
  *
- * A piece stands for itself: an expression does not look beyond its borders, as in Hugging Face. */
+ * An expression does not look beyond the borders of its piece, as in Hugging Face. */
 #include "text/tokenizer.h"
 #include <ctype.h>
 
@@ -132,7 +132,7 @@ static pcre2_code *pattern_compile(Tokenizer *t, Str pattern, uint32_t options, 
                 where, why, at);
         return NULL;
     }
-    pcre2_jit_compile(p, PCRE2_JIT_COMPLETE); /* where this machine forbids it, it is interpreted */
+    pcre2_jit_compile(p, PCRE2_JIT_COMPLETE); /* where the system forbids it, PCRE2 interprets */
     return p;
 }
 
@@ -157,7 +157,7 @@ bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err)
 
 /* ---- cutting --------------------------------------------------------------------------------- */
 
-/* The limits are for expressions from outside; the known ones need a small part. */
+/* The limits protect against expressions from outside; the known ones need a small part. */
 bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) {
     pcre2_general_context *memory = regex_memory(scratch);
     c->t = t;
@@ -195,7 +195,7 @@ static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64
     return 1;
 }
 
-/* Goes through a text as gaps and matches in turn: a gap may be missing, a match may be empty. */
+/* Goes through a text as gaps and matches in turn. A gap may be absent, a match may be empty. */
 typedef struct Piece {
     int64_t lo, hi;
     bool match;
@@ -203,7 +203,7 @@ typedef struct Piece {
 typedef struct Walk {
     Str text;
     int64_t at, last_hi; /* where the next gap begins, where the last match ended */
-    bool found;          /* next is a match whose gap was given already */
+    bool found;          /* the next piece is a match, and the gap before it was given already */
     Piece next;
 } Walk;
 
@@ -235,7 +235,7 @@ static int walk_next(Cutter *c, const Stage *s, Walk *w, Piece *p) {
     return 1;
 }
 
-/* Whether a piece is glued to the one before it. */
+/* Whether a piece is joined to the one before it. */
 static bool joins(CutBehavior b, bool before, bool match) {
     switch (b) {
     case CUT_CONTIGUOUS: return before == match;

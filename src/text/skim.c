@@ -1,4 +1,4 @@
-/* skim.c -- see skim.h. Nothing recurses: a file cannot choose how deep the stack gets. */
+/* skim.c -- see skim.h. Nothing recurses, so a file cannot choose how deep the stack gets. */
 #include "text/skim.h"
 
 static void skip_space(Skim *s) {

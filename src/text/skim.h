@@ -1,9 +1,9 @@
 /* skim.h -- private to text/: a cursor over JSON text for the two large tables of a tokenizer.json.
  *
- * A tree of the 300,000 strings of vocab and merges would take several times the file and most of
- * the loading time; these functions read them where they stand. They check what they read; the rest
- * of the file is jansson's. Each skips white space first, and leaves the cursor where it was when
- * it fails. */
+ * A parsed tree of the 300,000 strings of vocab and merges would take several times the file and
+ * most of the loading time; these functions read them in place and check what they read. jansson
+ * reads the rest of the file. Each function skips white space first, and leaves the cursor where it
+ * was when it fails. */
 #pragma once
 #include "base/base.h"
 

@@ -1,10 +1,9 @@
-/* split.c -- thoughts and answer apart, byte by byte. A tag begins with '<' and has no other, so
- * after a mismatch nothing but the byte at hand can begin it anew. What is held is known from two
- * numbers: line breaks, then the first bytes of the awaited tag.
+/* split.c -- separates reasoning from answer, byte by byte. A tag begins with '<' and contains no
+ * other '<', so after a mismatch only the current byte can begin the tag again. Two numbers
+ * describe the text that is held back: line breaks, then the first bytes of the expected tag.
  *
  *   START --<think>--> THOUGHT --</think>--> GAP --any but \n--> ANSWER
- *   START --any but \n--> ANSWER
- */
+ *   START --any but \n--> ANSWER */
 #include "text/text.h"
 
 void splitter_init(Splitter *s, bool in_thought) {
@@ -15,8 +14,8 @@ static Str awaited(const Splitter *s) {
     return s->state == SPLIT_START ? STR("<think>") : STR("</think>");
 }
 
-/* What was held is text after all; line breaks in front of a thought are dropped. An answer that
- * has begun has no thought. */
+/* The held text is no tag; line breaks before the reasoning are dropped. Once an answer has begun
+ * there is no reasoning. */
 static void held_out(Splitter *s, Buf *out) {
     bool keep = s->state == SPLIT_START || s->begun;
     for (; s->newlines > 0; s->newlines--)
@@ -27,7 +26,7 @@ static void held_out(Splitter *s, Buf *out) {
     if (s->state == SPLIT_START) s->state = SPLIT_ANSWER;
 }
 
-/* In START and THOUGHT: is c, after what is held, on the way to the tag? */
+/* In START and THOUGHT: whether c continues the tag that the held bytes begin. */
 static bool tag_step(Splitter *s, char c, Buf *out) {
     if (s->matched > 0 && c != awaited(s).p[s->matched]) held_out(s, out);
     if (s->state == SPLIT_ANSWER || c != awaited(s).p[s->matched]) return false;

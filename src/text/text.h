@@ -1,18 +1,17 @@
-/* text.h -- the public header of text/: bytes <-> token ids, and conversations <-> the ids that a
- * chat model was taught with.
+/* text.h -- the public header of text/: text to token ids and back, and conversations in the
+ * encoding that a chat model was trained on.
  *
  * Promises: text_encode gives the ids that Hugging Face `tokenizers` gives with
- * add_special_tokens=false, in time that is linear in the text but for a logarithm. Any bytes can
- * be encoded; where the vocabulary has all 256 bytes and nothing is normalised, decoding gives
- * exactly them back. What a user wrote never becomes a special token in a conversation: chat_encode
- * takes all content as plain text.
- * A tokenizer is a file from outside: whatever is in it, it loads or an Err names the field. A
- * feature of the format that is not implemented is refused by name, never skipped, because a
- * tokenizer that is nearly right is worse than none.
+ * add_special_tokens=false, in O(n log n) time. Any bytes can be encoded. Where the vocabulary has
+ * all 256 bytes and nothing is normalised, decoding returns exactly these bytes. What a user wrote
+ * never becomes a special token in a conversation: chat_encode takes all content as plain text.
+ * A tokenizer file is not trusted: it either loads or an Err names the field. A feature of the
+ * format that is not implemented is refused by name, never skipped, because a tokenizer that is
+ * nearly right is worse than none.
  * Ownership: a Tokenizer, a Chat and the strings they return live in the arena they were made in. A
  * Tokenizer also owns compiled code outside of it: tokenizer_close. Results grow in the arena of
- * the Ids or the Buf that the caller brings; `scratch` is given back before a call returns and must
- * be another.
+ * the Ids or the Buf that the caller passes; `scratch` is emptied before a call returns and must be
+ * another arena.
  * Threads: a Tokenizer and a Chat do not change once they are made; any number of threads may use
  * one. A Decoder and a Splitter belong to one stream of tokens.
  *
@@ -58,17 +57,17 @@ void tokenizer_close(Tokenizer *t); /* NULL is fine */
 int64_t tokenizer_size(const Tokenizer *t); /* 1 + the largest id; a model's V may be larger */
 /* What the token stands for; empty for an id without a token, and for any id out of range. */
 Str token_bytes(const Tokenizer *t, int32_t id);
-/* A token for the machine and not for the reader: special in tokenizer.json, control in GGUF. */
+/* A token that is not text for the reader: special in tokenizer.json, control in GGUF. */
 bool token_is_special(const Tokenizer *t, int32_t id);
-/* The id of the added token that is written `content`, or -1. Added tokens are those that stand
- * beside the merges: all special ones, and words like <think>. */
+/* The id of the added token spelled `content`, or -1. Added tokens are those outside of the merges:
+ * all special ones, and others like <think>. */
 int32_t token_named(const Tokenizer *t, Str content);
 
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 
 typedef enum TextMode {
     TEXT_PARSED, /* added tokens in it become their ids */
-    TEXT_PLAIN   /* all of it is text: for what users write */
+    TEXT_PLAIN   /* all of it is text: for everything a user wrote */
 } TextMode;
 
 /* Appends the ids of `text`. Fails when an arena is too small (scratch: 100 bytes a byte of text
@@ -80,10 +79,10 @@ bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *s
 
 /* ---- ids -> text ----------------------------------------------------------------------------- */
 
-/* A streaming decoder. Its output is always valid UTF-8, whole characters only, each in the very
- * call in which its last byte arrives. Bytes that can no longer become a character are U+FFFD, one
- * for each longest cut-off prefix, as Python's errors="replace" and Rust's from_utf8_lossy have it;
- * so the stream is what decoding all the bytes at once would give. */
+/* A streaming decoder. Its output is always valid UTF-8 and whole characters only, each returned by
+ * the call in which its last byte arrives. Each maximal invalid part of a UTF-8 sequence gives one
+ * U+FFFD, as Python's errors="replace" and Rust's from_utf8_lossy do; so the stream equals decoding
+ * all the bytes at once. */
 typedef struct Decoder {
     const Tokenizer *t;
     bool skip_special; /* tokens of token_is_special give nothing */
@@ -92,7 +91,7 @@ typedef struct Decoder {
 } Decoder;
 void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special);
 void decoder_push(Decoder *d, int32_t id, Buf *out);
-void decoder_end(Decoder *d, Buf *out); /* what is held can come to nothing: U+FFFD */
+void decoder_end(Decoder *d, Buf *out); /* a held incomplete character gives U+FFFD */
 
 /* All at once. */
 void text_decode(Buf *out, const Tokenizer *t, const int32_t *ids, int64_t n, bool skip_special);
@@ -107,8 +106,9 @@ typedef struct Message {
     Str reasoning; /* an assistant's thoughts; p NULL: none */
 } Message;
 
-/* How one family of models writes a conversation. Recognised from the template that comes with the
- * model, a program in Jinja: ours is C, one file a family, and knows ChatML now. */
+/* How one family of models writes a conversation. The family is recognised by the chat template
+ * that comes with the model, a program in Jinja; ours is written in C, one file for each family. So
+ * far: ChatML. */
 typedef struct ChatFamily ChatFamily;
 typedef struct Chat {
     const Tokenizer *t;
@@ -129,24 +129,24 @@ const char *chat_name(const Chat *c); /* "chatml" */
 typedef struct ChatOptions {
     bool generate; /* end with the beginning of the assistant's turn */
 } ChatOptions;
-/* Appends the conversation. What the family writes around the content are its tokens; content,
- * whatever it spells, is text. */
+/* Appends the conversation. The text and tokens around each message are the family's; the content
+ * of a message, whatever it spells, is plain text. */
 bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options,
                  Arena *scratch, Err *err) CHECKED;
 
-/* ---- thoughts -------------------------------------------------------------------------------- */
+/* ---- reasoning ------------------------------------------------------------------------------- */
 
-/* Splits generated text into <think>thoughts</think> and the answer, as it streams. A thought
- * counts only at the very beginning (or from the beginning, where the prompt has opened it
- * already); line breaks on the inner and outer side of the tags belong to neither. What may yet
+/* Splits generated text, while it streams, into the reasoning between <think> and </think> and the
+ * answer. Reasoning is recognised only at the very beginning (or begins there, where the prompt has
+ * opened it already). Line breaks inside and outside the tags belong to neither part. Text that may
  * become a tag is held back. */
 typedef enum SplitState { SPLIT_START, SPLIT_THOUGHT, SPLIT_GAP, SPLIT_ANSWER } SplitState;
 typedef struct Splitter {
     SplitState state;
-    bool thought;     /* there was a <think>: reasoning is not NULL */
-    bool begun;       /* the thought has text already */
-    int64_t newlines; /* held: line breaks, and after them ... */
-    int64_t matched;  /* ... that many bytes of the awaited tag */
+    bool thought;     /* a <think> was read: reasoning is not NULL */
+    bool begun;       /* the reasoning has text already */
+    int64_t newlines; /* held back: line breaks, and after them ... */
+    int64_t matched;  /* ... that many bytes of the expected tag */
 } Splitter;
 void splitter_init(Splitter *s, bool in_thought);
 void splitter_push(Splitter *s, Str text, Buf *reasoning, Buf *answer);

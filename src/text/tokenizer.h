@@ -1,21 +1,21 @@
 /* tokenizer.h -- private to text/: what a loaded tokenizer is, and who fills which part of it.
  *
- *   vocab.c    the tokens: bytes of each id, and the id of given bytes
- *   bpe.c      the merges, and merging
- *   added.c    tokens that are found in the text before everything else
- *   pretok.c   the stages that cut text into words
- *   nfc.c      normalisation
- *   json.c, parts.c    fill all this from the two formats; encode.c and decode.c use it
+ *   vocab.c   the tokens: bytes of each id, and the id of given bytes
+ *   bpe.c     the merges, and merging
+ *   added.c   tokens that are found in the text before everything else
+ *   pretok.c  the stages that cut text into words
+ *   nfc.c     normalisation
+ *   json.c, parts.c fill all this from the two formats; encode.c and decode.c use it
  *
  * Byte-level BPE writes each of the 256 bytes as one printable character, its alphabet: 33..126,
  * 161..172 and 174..255 stand for themselves, the other 68 are U+0100 and up, in order (space is
- * U+0120). A token's form is its spelling in the file. All is kept as the bytes that the forms
- * stand for; a form with a character outside the alphabet can never come out of merging and is kept
- * as it is spelled: a literal.
+ * U+0120). A token's form is its spelling in the file. What is kept are the bytes that a form
+ * stands for. A form with a character outside the alphabet can never result from merging; it is
+ * kept as it is spelled and called a literal.
  *
- * Invariants: ids are 0..n_ids-1; a token that is there has TOKEN_THERE; no two tokens have both
- * the same bytes and the same literalness; every id in merges, byte_id and tries is of a token that
- * is there. */
+ * Invariants: ids are 0..n_ids-1; a token that exists has TOKEN_THERE; no two tokens have both the
+ * same bytes and the same TOKEN_LITERAL; every id in merges, byte_id and tries is that of a token
+ * that exists. */
 #pragma once
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -42,8 +42,8 @@ typedef struct Vocab {
 
 /* Room for n_tokens tokens with ids below n_ids whose spellings have `bytes` bytes. */
 bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t bytes);
-/* Puts token `id`; flags may have TOKEN_SPECIAL and TOKEN_LITERAL (bytes are the spelling itself).
- * NULL, or what is wrong: taken id or double spelling. */
+/* Adds token `id`; flags may have TOKEN_SPECIAL and TOKEN_LITERAL (the bytes are the spelling
+ * itself). Returns NULL, or what is wrong: the id is taken or the spelling exists already. */
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags);
 int32_t vocab_find(const Vocab *v, Str bytes, bool literal); /* -1: none */
 Str vocab_bytes(const Vocab *v, int32_t id);
@@ -89,7 +89,9 @@ bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch);
 
 /* ---- added.c --------------------------------------------------------------------------------- */
 
-#define ADDED_LENGTH_MAX 256 /* bytes: so many steps a byte does looking take */
+#define ADDED_LENGTH_MAX                                                                           \
+    256 /* bytes: the most steps that a search takes from one byte of the
+                              * text */
 
 typedef struct TrieNode {
     uint32_t child, sibling;
@@ -109,7 +111,8 @@ bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len,
 
 /* ---- pretok.c -------------------------------------------------------------------------------- */
 
-/* What becomes of the pieces that a pattern cuts a text into, matches and what is between them. */
+/* What happens to the pieces that a pattern cuts a text into, both the matches and what lies
+ * between them. */
 typedef enum CutBehavior {
     CUT_ISOLATED,
     CUT_REMOVED,
@@ -133,8 +136,8 @@ typedef struct Stage {
 #define PATTERN_GPT2                                                                               \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-/* Adds a stage. `pattern` is in Oniguruma's language, as in tokenizer.json; p NULL: none. What does
- * not mean the same in PCRE2, or is not known to, is refused by name. */
+/* Adds a stage. `pattern` is in Oniguruma's language, as in tokenizer.json; p NULL: none. A
+ * construct that means something else in PCRE2, or may, is refused by name. */
 bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err) CHECKED;
 
 /* Cuts text through all stages and hands each word on; false from `word` stops it. */

@@ -1,6 +1,7 @@
-/* vocab.c -- the tokens of a tokenizer: bytes of an id, id of bytes, and the alphabet between
- * spelling and bytes. One block holds all bytes; a hash table of 8 bytes a slot finds them. Nothing
- * is allocated a token. Invariant: at most two thirds of the slots are taken, so looking ends. */
+/* vocab.c -- the tokens of a tokenizer: the bytes of an id, the id of bytes, and the alphabet
+ * between spelling and bytes. One block holds all bytes; a hash table with slots of 8 bytes finds
+ * them. There is no allocation per token. Invariant: at most two thirds of the slots are taken, so
+ * a search ends. */
 #include "text/tokenizer.h"
 
 int64_t table_slots(int64_t n) {
