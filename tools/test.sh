@@ -1,16 +1,49 @@
 #!/bin/sh
 # tools/test.sh BUILD PROGRAM... -- runs the test programs (cmocka's, and shell scripts) from the root of the
-# repository and adds up their TAP lines. The last line is
-# "N passed, N failed" and ", N skipped" where there were any. A program that dies or ends badly without
-# naming a failed test counts as one failure; its log is shown.
+# repository and adds up their TAP lines. The last line is "N passed, N failed" and ", N skipped" where there
+# were any. A program that dies or ends badly without naming a failed test counts as one failure; its log is shown.
+#
+# A skipped test names its reason ("# skipped: REASON" before its line). tests/skips.txt says how many tests of a
+# program a reason may take away; more than that, another reason, or one that does not hold here is a failure.
 #
 # The programs see LISAO_BUILD (absolute), LISAO_BIN (the program), LISAO_SHARED (reference data, if there).
+# LISAO_RUN, where it is set, stands before each program: an emulator of another architecture.
 cd "$(dirname "$0")/.." || exit 1
 case $1 in /*) LISAO_BUILD=$1 ;; *) LISAO_BUILD=$PWD/$1 ;; esac
 shift
 : "${LISAO_SHARED:=../shared}"
-export LISAO_BUILD LISAO_SHARED LISAO_BIN="$LISAO_BUILD/lisao" CMOCKA_MESSAGE_OUTPUT=TAP
+export LISAO_BUILD LISAO_SHARED LISAO_BIN="${LISAO_BIN:-$LISAO_BUILD/lisao}" CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}" UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+# cpu_lacks FLAG...: this CPU has not all of them, or the programs run on another one.
+cpu_lacks() {
+    [ -z "${LISAO_RUN-}" ] || return 0
+    for flag in "$@"; do grep -qw "$flag" /proc/cpuinfo || return 0; done
+    return 1
+}
+
+# Whether a reason to skip holds on this machine; what the tests themselves found is not believed.
+holds() {
+    case $1 in
+        quick) [ -z "${LISAO_TEST_FULL-}" ] ;;
+        no-reference) [ ! -d "$LISAO_SHARED/oracles" ] ;;
+        no-smollm2) [ ! -e "${LISAO_MODEL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ;;
+        no-avx2) cpu_lacks avx2 fma f16c bmi2 ;;
+        no-avx512) cpu_lacks avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 ;;
+        no-amx) cpu_lacks amx_tile amx_bf16 amx_int8 ;;
+        *) false ;;
+    esac
+}
+
+# skips_refused NAME LOG: what skips.txt does not allow, one line each.
+skips_refused() {
+    awk '/^# skipped: / { why = $3 } / # SKIP/ || /^ok .*# SKIP/ { n[why == "" ? "no-reason" : why]++ } / # SKIP|^(not )?ok / { why = "" }
+         END { for (w in n) print w, n[w] }' "$2" | while read -r why n; do
+        most=$(awk -v p="$1" -v w="$why" '$1 == p && $2 == w { print $3 }' tests/skips.txt)
+        if ! holds "$why"; then echo "not ok - $1 skipped $n: $why, which does not hold here"
+        elif [ "$n" -gt "${most:-0}" ]; then echo "not ok - $1 skipped $n: $why, and tests/skips.txt allows ${most:-0}"; fi
+    done
+}
 
 passed=0 failed=0 skipped=0
 mkdir -p "$LISAO_BUILD/logs"
@@ -19,7 +52,7 @@ for program in "$@"; do
     begin=$(date +%s)
     case $program in
         *.sh) timeout "${LISAO_TEST_TIMEOUT:-1200}" sh "$program" > "$log" 2>&1 ;;
-        *) timeout "${LISAO_TEST_TIMEOUT:-1200}" "$program" > "$log" 2>&1 ;;
+        *) timeout "${LISAO_TEST_TIMEOUT:-1200}" ${LISAO_RUN-} "$program" > "$log" 2>&1 ;;
     esac
     status=$?
     set -- $(awk '/^(not )?ok .*# SKIP/ { s++; next } /^ok / { p++ } /^not ok / { f++ }
@@ -32,9 +65,13 @@ for program in "$@"; do
         echo "not ok - $name ended with status $status"
         tail -n 30 "$log"
     fi
+    skips_refused "$name" "$log" > "$log.skips"
+    cat "$log.skips"
+    f=$((f + $(wc -l < "$log.skips")))
+    rm "$log.skips"
     printf '%-16s %4d passed, %d failed, %d skipped, %d s\n' "$name" "$p" "$f" "$s" $(($(date +%s) - begin))
     # The failed tests, with what they say and where
-    [ "$f" -eq 0 ] || awk '/^not ok / && !/# SKIP/ { print "    " $0; on = 1; next } /^#/ && on { print "    " $0; next }
+    [ "$f" -eq 0 ] || awk '/^not ok / && !/# SKIP/ { print "    " $0; on = 1; next } /^(#|ERROR)/ && on { print "    " $0; next }
                            { on = 0 }' "$log"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done

@@ -26,7 +26,7 @@ static void worst_check(const char *name, Worst w, double limit) {
 static void test_exp_f32(void **state) {
     (void)state;
     Worst w = {0, 0};
-    uint32_t step = full() ? 1 : 1009;
+    uint32_t step = full_run() ? 1 : 1009;
     for (uint32_t sign = 0; sign < 2; sign++)
         for (uint32_t u = 0; u <= 0x7f800000u - step; u += step) {
             float x = f32_of_bits(u | sign << 31), y = exp_f32(x);
@@ -47,7 +47,7 @@ static void test_exp_f32(void **state) {
 static void test_log_f32(void **state) {
     (void)state;
     Worst w = {0, 0};
-    for (uint32_t u = 0x00800000u, step = full() ? 61 : 10007; u < 0x7f800000u; u += step) {
+    for (uint32_t u = 0x00800000u, step = full_run() ? 61 : 10007; u < 0x7f800000u; u += step) {
         float x = f32_of_bits(u);
         worst_take(&w, (double)x, (double)log_f32(x), logl((long double)x), 24);
     }
@@ -64,7 +64,7 @@ static double draw(uint64_t i, double lo, double hi) {
     return lo + (hi - lo) * (double)u * 0x1p-53;
 }
 
-static uint64_t draws(void) { return full() ? 4000000 : 100000; }
+static uint64_t draws(void) { return full_run() ? 4000000 : 100000; }
 
 static void test_exp_f64(void **state) {
     (void)state;
@@ -147,15 +147,6 @@ static void test_sincos_range(void **state) {
 
 /* ---- rope: the tables of rope.json ----------------------------------------------------------- */
 
-static json_t *rope_tables(Arena *a) {
-    const char *own = "tests/golden/numbers/rope.json", *shared = os_env("LISAO_SHARED");
-    const char *path =
-        os_exists(own)
-            ? own
-            : str_fmt(a, "%s/oracles/numbers/rope.json", shared ? shared : "../shared").p;
-    return os_exists(path) ? json_load_file(path, 0, NULL) : NULL;
-}
-
 /* Correctly rounded in the file, from inv_freq * position with 40 digits. */
 static void check_angles(const json_t *table, int64_t *count) {
     const json_t *freq = json_object_get(table, "inv_freq"),
@@ -192,9 +183,9 @@ static void check_frequencies(const json_t *table) {
 static void test_rope(void **state) {
     (void)state;
     Arena *a = arena_open("rope", 1 << 16);
-    json_t *root = rope_tables(a), *table;
+    json_t *root = json_load_file(need_reference(a, "numbers/rope.json"), 0, NULL), *table;
     arena_close(a);
-    if (!root) skip();
+    assert_non_null(root);
     const char *name;
     int64_t count = 0;
     json_object_foreach(json_object_get(root, "tables"), name, table) {

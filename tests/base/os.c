@@ -369,7 +369,7 @@ static void test_two_writers(void **state) {
 static void test_killed_writer(void **state) {
     Place *p = *state;
     write_first(p);
-    for (int i = 0; i < (full() ? 40 : 10); i++) {
+    for (int i = 0; i < (full_run() ? 40 : 10); i++) {
         pid_t pid = start_writer(p, '0', 1000000);
         usleep((useconds_t)(500 + 977 * i % 5000));
         kill(pid, SIGKILL);

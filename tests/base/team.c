@@ -65,7 +65,7 @@ static void test_barrier(void **state) {
     (void)state;
     for (int64_t n = 1; n <= THREADS; n++)
         for (int sleepy = 0; sleepy < 2; sleepy++) {
-            Relay r = {.rounds = full() ? 20000 : 2000, .sleepy = sleepy}, want = r;
+            Relay r = {.rounds = full_run() ? 20000 : 2000, .sleepy = sleepy}, want = r;
             if (sleepy) r.rounds = want.rounds = 500;
             Team *t = team_open(n);
             team_run(t, relay, &r);

@@ -6,12 +6,10 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include "support/child.h"
+#include "support/need.h"
 
 int test_arena(void), test_str(void), test_digest(void), test_math(void), test_team(void);
 int test_os(void), test_log(void);
-
-/* The slow groups run too (make test), or only a sample (make test-quick). */
-static inline bool full(void) { return os_env("LISAO_TEST_FULL") != NULL; }
 
 /* A new empty folder; folder_remove takes it and its files away. */
 const char *folder_new(Arena *a);

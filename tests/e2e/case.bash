@@ -9,9 +9,9 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export NO_COLOR=1
 
-# fail MESSAGE: says which expectation was not met. need FILE: skips the script where FILE is absent.
+# fail MESSAGE: says which expectation was not met. need_smollm2: skips the case where the default model is absent.
 fail() { echo "$NAME: $*" >&2; exit 1; }
-need() { [ -e "$1" ] || { echo "$NAME: skipped, no $1" >&2; exit 77; }; }
+need_smollm2() { [ -e "$SMOLLM2" ] || { echo "# skipped: no-smollm2"; exit 77; }; }
 # expect CODE COMMAND...: runs it, its output in $WORK/out and $WORK/err, and holds the exit code.
 expect() {
     local want=$1 got=0

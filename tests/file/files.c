@@ -48,12 +48,6 @@ const char *scratch_file(Scratch *s, const char *name, Str bytes) {
     return path;
 }
 
-const char *oracle(Arena *a, const char *name) {
-    const char *shared = os_env("LISAO_SHARED");
-    const char *path = str_fmt(a, "%s/oracles/%s", shared ? shared : "../shared", name).p;
-    return os_exists(path) ? path : NULL;
-}
-
 Store *open_fine(Scratch *s, const char *path) {
     Err err = {0};
     Store *st;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "file/parts.h"
+#include "support/need.h"
 
 /* One arena and one empty scratch folder a test; a cmocka setup and its teardown. */
 typedef struct Scratch {
@@ -20,9 +21,6 @@ int scratch_close(void **state);
 /* "<scratch>/<name>"; with bytes: the file written there. */
 const char *scratch_path(Scratch *s, const char *name);
 const char *scratch_file(Scratch *s, const char *name, Str bytes);
-
-/* A path under shared/oracles ($LISAO_SHARED, else ../shared); NULL when it is not there. */
-const char *oracle(Arena *a, const char *name);
 
 /* store_open that must work, and one that must fail with a message that holds both pieces. */
 Store *open_fine(Scratch *s, const char *path);

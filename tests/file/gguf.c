@@ -338,9 +338,8 @@ static void test_stories(void **state) {
         {"blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight"},
         {"blk.3.attn_norm.weight", "model.layers.3.input_layernorm.weight"},
     };
-    const char *gguf = oracle(s->a, "stories260K/stories260K.gguf"),
-               *hf = oracle(s->a, "stories260K/hf");
-    if (!gguf || !hf) skip();
+    const char *gguf = need_reference(s->a, "stories260K/stories260K.gguf"),
+               *hf = need_reference(s->a, "stories260K/hf");
     Store *a = open_fine(s, gguf), *b = open_fine(s, hf);
     assert_int_equal(store_count(a), 47);
     assert_int_equal(store_count(b), 47);
@@ -387,19 +386,18 @@ static void test_real_files(void **state) {
         {"gguf-types/Q8_0.gguf", 21, 512},
         {"stories260K/stories260K-f16.gguf", 47, 512},
     };
-    if (!oracle(s->a, "gguf-vocab") || !oracle(s->a, "gguf-types")) skip();
     for (int64_t i = 0; i < COUNT(files); i++) {
         Err err = {0};
         Str *tokens;
         int64_t n;
-        Store *st = open_fine(s, oracle(s->a, files[i].name));
+        Store *st = open_fine(s, need_reference(s->a, files[i].name));
         assert_int_equal(store_count(st), files[i].tensors);
         assert_true(store_meta_strs(st, s->a, "tokenizer.ggml.tokens", &tokens, &n, &err));
         assert_int_equal(n, files[i].tokens);
         store_touch(s, st);
         store_close(st);
     }
-    open_fails(s, oracle(s->a, "gguf-types/Q4_0.gguf"), ERR_UNSUPPORTED,
+    open_fails(s, need_reference(s->a, "gguf-types/Q4_0.gguf"), ERR_UNSUPPORTED,
                "tensor output.weight has type Q6_K");
 }
 

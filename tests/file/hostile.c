@@ -81,8 +81,7 @@ static int64_t safetensors_header(Str bytes) {
 
 static void test_safetensors(void **state) {
     Scratch *s = *state;
-    const char *from = oracle(s->a, "models/llama-tiny/model.safetensors");
-    if (!from) skip();
+    const char *from = need_reference(s->a, "models/llama-tiny/model.safetensors");
     Str bytes = bytes_of(s, from);
     const char *file = scratch_file(s, "victim", bytes);
     Victim v = {file, file, bytes.n, safetensors_header(bytes)};
@@ -91,8 +90,7 @@ static void test_safetensors(void **state) {
 }
 
 static void gguf_file(Scratch *s, const char *name, int64_t header) {
-    const char *from = oracle(s->a, name);
-    if (!from) skip();
+    const char *from = need_reference(s->a, name);
     Str bytes = bytes_of(s, from);
     const char *file = scratch_file(s, "victim", bytes);
     Victim v = {file, file, bytes.n, header};
@@ -110,8 +108,7 @@ static void test_index(void **state) {
     static const char *const files[] = {"model-00001-of-00002.safetensors",
                                         "model-00002-of-00002.safetensors",
                                         "model.safetensors.index.json"};
-    const char *from = oracle(s->a, "models/deepseek-v3-bf16-tiny");
-    if (!from) skip();
+    const char *from = need_reference(s->a, "models/deepseek-v3-bf16-tiny");
     Victim v = {.open = s->folder};
     for (int64_t i = 0; i < COUNT(files); i++) {
         Str bytes = bytes_of(s, path_join(s->a, from, files[i]));

@@ -202,25 +202,22 @@ static void test_oracle_files(void **state) {
         "numbers/quants",
         "stories260K/hf/expected",
     };
-    if (!oracle(s->a, "models")) skip();
     for (int64_t i = 0; i < COUNT(files); i++) {
-        const char *path = oracle(s->a, str_fmt(s->a, "%s.safetensors", files[i]).p);
-        assert_non_null(path);
+        const char *path = need_reference(s->a, str_fmt(s->a, "%s.safetensors", files[i]).p);
         Store *st = open_fine(s, path);
         assert_int_equal(store_count(st), file_compare(s, st, path));
         store_touch(s, st);
         store_close(st);
     }
-    open_fails(s, oracle(s->a, "numbers/lowp.safetensors"), ERR_UNSUPPORTED, "dtype U16");
+    open_fails(s, need_reference(s->a, "numbers/lowp.safetensors"), ERR_UNSUPPORTED, "dtype U16");
 }
 
 static void test_oracle_folders(void **state) {
     Scratch *s = *state;
     Err err = {0};
     Str text;
-    const char *one = oracle(s->a, "models/llama-tiny"),
-               *two = oracle(s->a, "models/deepseek-v3-bf16-tiny");
-    if (!one || !two) skip();
+    const char *one = need_reference(s->a, "models/llama-tiny"),
+               *two = need_reference(s->a, "models/deepseek-v3-bf16-tiny");
     Store *st = open_fine(s, one);
     assert_int_equal(store_kind(st), STORE_FOLDER);
     assert_int_equal(store_step(st), -1);

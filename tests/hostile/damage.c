@@ -5,7 +5,6 @@
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
 #include <unistd.h>
-#include "support/rig.h"
 #include "tests.h"
 
 typedef struct Victim {
@@ -107,8 +106,8 @@ static void damage(Scratch *s, const Victim *v, bool each_byte) {
     Job whole = {v, 0, 0};
     trial_run(s, whole_run, &whole, SECONDS);
     int64_t changes = each_byte ? 1000 + v->header : 1000;
-    batches(s, v, changes_run, full() ? changes : BATCH);
-    batches(s, v, cuts_run, full() ? 200 : BATCH / 2);
+    batches(s, v, changes_run, full_run() ? changes : BATCH);
+    batches(s, v, cuts_run, full_run() ? 200 : BATCH / 2);
 }
 
 /* ---- the victims ----------------------------------------------------------------------------- */
@@ -123,9 +122,8 @@ static int64_t safetensors_header(Str bytes) {
 static void folder_damage(Scratch *s, const char *model, const char *const *names, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         bool tokenizer = !strcmp(names[i], "tokenizer.json");
-        const char *from = str_fmt(s->a, "golden/models/%s/%s", model, names[i]).p;
-        from = source_path(s->a, tokenizer ? "golden/tokenizers/tiny.json" : from, "-");
-        if (!from) skip();
+        const char *from = str_fmt(s->a, "models/%s/%s", model, names[i]).p;
+        from = need_reference(s->a, tokenizer ? "tokenizers/tiny.json" : from);
         file_put(s, names[i], bytes_of(s->a, from));
     }
     for (int64_t i = 0; i < n; i++) {
@@ -156,7 +154,6 @@ static void test_shards(void **state) {
 }
 
 static void gguf_damage(Scratch *s, const char *from, int64_t header) {
-    if (!from) skip();
     Victim v = {.whole = bytes_of(s->a, from)};
     v.open = v.file = file_put(s, "model.gguf", v.whole);
     v.header = MIN(header, v.whole.n);
@@ -165,30 +162,30 @@ static void gguf_damage(Scratch *s, const char *from, int64_t header) {
 
 static void test_gguf_q8(void **state) {
     Scratch *s = *state;
-    gguf_damage(s, source_path(s->a, "fuzz/corpus/gguf_model/llama_q8", "-"), 2272);
+    gguf_damage(s, "tests/fuzz/corpus/gguf_model/llama_q8", 2272);
 }
 static void test_gguf_q4(void **state) {
     Scratch *s = *state;
-    gguf_damage(s, source_path(s->a, "fuzz/corpus/gguf_model/llama_q4", "-"), 2240);
+    gguf_damage(s, "tests/fuzz/corpus/gguf_model/llama_q4", 2240);
 }
 static void test_gguf_deepseek(void **state) {
     Scratch *s = *state;
-    gguf_damage(s, source_path(s->a, "fuzz/corpus/gguf_model/deepseek_v3_split", "-"), 4128);
+    gguf_damage(s, "tests/fuzz/corpus/gguf_model/deepseek_v3_split", 4128);
 }
 
 /* A type and a vocabulary of another kind. Each byte of such long headers would take too long. */
 static void test_gguf_real(void **state) {
     Scratch *s = *state;
-    if (!full()) skip();
-    gguf_damage(s, source_path(s->a, NULL, "gguf-types/Q8_0.gguf"), 12625);
-    gguf_damage(s, source_path(s->a, NULL, "stories260K/stories260K-f16.gguf"), 14240);
+    need_full();
+    gguf_damage(s, need_reference(s->a, "gguf-types/Q8_0.gguf"), 12625);
+    gguf_damage(s, need_reference(s->a, "stories260K/stories260K-f16.gguf"), 14240);
 }
 
 /* Too large to run here; a cut must be refused before that. */
 static void test_gguf_large(void **state) {
     Scratch *s = *state;
-    const char *from = rig_path(s->a, RIG_SMOLLM2);
-    if (!full() || !from) skip();
+    need_full();
+    const char *from = need_smollm2(s->a);
     Victim v = {.whole = bytes_of(s->a, from), .header = 1 << 21};
     v.open = v.file = file_put(s, "model.gguf", v.whole);
     batches(s, &v, cuts_run, 200);

@@ -42,13 +42,6 @@ int scratch_close(void **state) {
     return ok ? 0 : -1;
 }
 
-const char *source_path(Arena *a, const char *golden, const char *reference) {
-    const char *root = os_env("LISAO_SHARED");
-    const char *own = str_fmt(a, "tests/%s", golden ? golden : "-").p;
-    const char *other = str_fmt(a, "%s/oracles/%s", root ? root : "../shared", reference).p;
-    return golden && os_exists(own) ? own : os_exists(other) ? other : NULL;
-}
-
 Str bytes_of(Arena *a, const char *path) {
     Str bytes;
     Err err = {0};

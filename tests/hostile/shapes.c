@@ -159,9 +159,7 @@ static void case_run(Scratch *s, void *arg) {
     const Case *c = arg;
     Err err = {0};
     Team *team = team_open(2);
-    const char *folder = str_fmt(s->a, "golden/models/%s", c->model).p;
-    folder = source_path(s->a, folder, "-");
-    CHECK(folder);
+    const char *folder = str_fmt(s->a, "tests/golden/models/%s", c->model).p;
     note("%s, {%s}, %s", c->model, c->config, c->tensor ? c->tensor : "all tensors");
     config_put(s, folder, c->config);
     tensors_put(s, folder, c);

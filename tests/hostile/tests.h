@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "support/need.h"
 #include "support/try.h"
 
 /* One arena and one empty folder a test; a cmocka setup and its teardown. */
@@ -17,11 +18,6 @@ int scratch_open(void **state);
 int scratch_close(void **state);
 #define HOSTILE_TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)
 
-/* All cuts and changes (make test), or a sample (make test-quick). */
-static inline bool full(void) { return os_env("LISAO_TEST_FULL") != NULL; }
-
-/* A file of the repository, else of the reference data; NULL: not there. */
-const char *source_path(Arena *a, const char *golden, const char *shared);
 Str bytes_of(Arena *a, const char *path);
 /* Writes bytes as `name` of the scratch folder, plainly; returns the path. */
 const char *file_put(Scratch *s, const char *name, Str bytes);

@@ -6,8 +6,7 @@ const char *level_now;
 
 void on_levels(void (*fn)(void)) {
     for (Level v = LEVEL_REF; v < LEVEL_N; v++) {
-        Err err = {0};
-        if (!kern_init(v, &err)) continue;
+        if (!level_use(v)) continue;
         level_now = level_name(v);
         fn();
         guard_reset();

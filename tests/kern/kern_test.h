@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include "support/level.h"
+#include "support/need.h"
 
 /* ---- memory between two pages that must not be touched --------------------------------------- */
 

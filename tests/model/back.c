@@ -26,11 +26,7 @@ typedef struct Rig {
 static void rig_open(Rig *r, const char *name, Act act, int64_t threads) {
     Err err = {0};
     *r = (Rig){.a = arena_open("back", (int64_t)1 << 36)};
-    const char *path = golden(r->a, str_fmt(r->a, "models/%s", name).p);
-    if (!path) {
-        arena_close(r->a);
-        skip();
-    }
+    const char *path = need_reference(r->a, str_fmt(r->a, "models/%s", name).p);
     r->team = team_open(threads);
     assert_true(store_open(&r->weights, r->a, path, &err)
                 && model_open(&r->m, r->a, r->weights, &err));

@@ -9,7 +9,7 @@ static const char *const models[] = {"llama-tiny", "llama3-tiny", "deepseek-v2-l
 static Str text_of(Arena *a, const char *model, const char *file) {
     Err err = {0};
     Str text;
-    const char *path = golden(a, str_fmt(a, "models/%s/%s", model, file).p);
+    const char *path = need_reference(a, str_fmt(a, "models/%s/%s", model, file).p);
     assert_non_null(path);
     must(os_read(a, &text, path, 1 << 20, &err), &err);
     return text;

@@ -220,7 +220,7 @@ static void temp_remove(Temp *t) {
 }
 
 static void source_open(Opened *o, Arena *a, const char *model) {
-    opened(o, golden(a, str_fmt(a, "models/%s", model).p), 2);
+    opened(o, need_reference(a, str_fmt(a, "models/%s", model).p), 2);
     model_train(o->model, o->a);
 }
 

@@ -3,13 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 
-const char *golden(Arena *a, const char *name) {
-    const char *shared = os_env("LISAO_SHARED");
-    const char *own = str_fmt(a, "tests/golden/%s", name).p;
-    const char *other = str_fmt(a, "%s/oracles/%s", shared ? shared : "../shared", name).p;
-    return os_exists(own) ? own : os_exists(other) ? other : NULL;
-}
-
 void must(bool ok, const Err *err) {
     if (!ok) fail_msg("%s", err->msg);
 }
@@ -112,6 +105,6 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     int failed = test_config() + test_rope() + test_table() + test_gguf() + test_plan()
                  + test_oracles() + test_back() + test_shifted();
-    if (os_env("LISAO_TEST_FULL")) failed += test_peak() + test_smollm2(); /* some 10 s */
+    if (full_run()) failed += test_peak() + test_smollm2(); /* some 10 s */
     return failed;
 }

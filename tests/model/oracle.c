@@ -76,8 +76,7 @@ static void model_compare(void **state, MlaForm form) {
     const char *model = *state;
     Opened o;
     Arena *a = arena_open("oracle", 1 << 26);
-    const char *path = golden(a, str_fmt(a, "models/%s", model).p);
-    if (!path) skip();
+    const char *path = need_reference(a, str_fmt(a, "models/%s", model).p);
     opened(&o, path, 2);
     PlanSpec spec = plan_defaults(o.model);
     spec.act = ACT_F32, spec.kv = DTYPE_F32, spec.mla = form;

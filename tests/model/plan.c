@@ -9,7 +9,7 @@ static const PlanSpec f32 = {.act = ACT_F32, .mla = MLA_ABSORBED, .kv = DTYPE_F3
 
 static void opened_golden(Opened *o, const char *model, int64_t threads) {
     Arena *a = arena_open("path", 1 << 16);
-    const char *path = golden(a, str_fmt(a, "models/%s", model).p);
+    const char *path = need_reference(a, str_fmt(a, "models/%s", model).p);
     assert_non_null(path);
     opened(o, path, threads);
     arena_close(a);

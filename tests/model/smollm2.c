@@ -5,14 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-const char *smollm2_file(Arena *a) {
-    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME");
-    const char *home = os_env("HOME"), *name = "lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!path && cache) path = str_fmt(a, "%s/%s", cache, name).p;
-    if (!path) path = str_fmt(a, "%s/.cache/%s", home ? home : ".", name).p;
-    return os_exists(path) ? path : NULL;
-}
-
 static int64_t ids_of(int32_t *to, const json_t *array) {
     for (size_t i = 0; i < json_array_size(array); i++)
         to[i] = (int32_t)json_integer_value(json_array_get(array, i));
@@ -88,9 +80,8 @@ static void plan_as(Opened *o, Act act) {
 static void test_real(void **state) {
     (void)state;
     Arena *a = arena_open("smollm2", 1 << 26);
-    const char *file = smollm2_file(a), *greedy = golden(a, "smollm2/greedy.jsonl");
-    const char *windows = golden(a, "smollm2/ppl.json");
-    if (!file || !greedy || !windows) skip();
+    const char *file = need_smollm2(a), *greedy = need_reference(a, "smollm2/greedy.jsonl");
+    const char *windows = need_reference(a, "smollm2/ppl.json");
     Opened o;
     opened(&o, file, MIN(os_cpus(), 64));
     assert_int_equal(model_count(o.model), 134515008);

@@ -72,7 +72,7 @@ static void oracle_counts(void **state) {
     for (int64_t i = 0; i < COUNT(names); i++) {
         Opened o;
         Arena *a = arena_open("table", 1 << 24);
-        const char *path = golden(a, str_fmt(a, "models/%s", names[i]).p);
+        const char *path = need_reference(a, str_fmt(a, "models/%s", names[i]).p);
         opened(&o, path, 1);
         json_t *about = json_of(a, str_fmt(a, "%s/expected.json", path).p);
         assert_int_equal(model_count(o.model),
@@ -91,7 +91,8 @@ static void fresh(void **state) {
     Err err = {0};
     Str text;
     Config c;
-    must(os_read(a, &text, golden(a, "models/deepseek-v3-tiny/config.json"), 1 << 20, &err), &err);
+    must(os_read(a, &text, need_reference(a, "models/deepseek-v3-tiny/config.json"), 1 << 20, &err),
+         &err);
     must(config_parse(&c, text, "config.json", &err), &err);
     Model *m, *same, *other;
     model_init(&m, a, &c, 0.02, 7);
@@ -123,7 +124,7 @@ static void saved(void **state) {
     Opened o, again;
     Err err = {0};
     Arena *a = arena_open("table", 1 << 26);
-    opened(&o, golden(a, str_fmt(a, "models/%s", (const char *)*state).p), 2);
+    opened(&o, need_reference(a, str_fmt(a, "models/%s", (const char *)*state).p), 2);
     model_train(o.model, o.a);
     char folder[] = P_tmpdir "/lisao-model-XXXXXX";
     assert_non_null(mkdtemp(folder));

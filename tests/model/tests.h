@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "model/model.h"
+#include "support/need.h"
 
 int test_config(void);
 int test_rope(void);
@@ -21,11 +22,6 @@ int test_smollm2(void);
 int test_peak(void);
 int test_shifted(void);
 
-/* A path under tests/golden, else under the reference data ($LISAO_SHARED, ../shared); NULL: not
- * there. */
-const char *golden(Arena *a, const char *name);
-/* $LISAO_MODEL_SMOLLM2, or where ./start keeps it; NULL: not there. */
-const char *smollm2_file(Arena *a);
 /* What the test of peaks runs in a process of its own. */
 int peak_measure(const char *file, const char *act);
 /* The parsed file; the test fails when it cannot be read. */

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "support/level.h"
 #include "support/rig.h"
 
 /* ---- covering tables (cover.c) --------------------------------------------------------------- */

@@ -1,20 +1,9 @@
 /* rig.c -- see rig.h. */
 #include "rig.h"
 
-static const char *smollm2_path(Arena *a) {
-    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME"),
-               *home = os_env("HOME");
-    if (path) return path;
-    if (cache) return str_fmt(a, "%s/lisao/models/%s.gguf", cache, RIG_SMOLLM2).p;
-    return str_fmt(a, "%s/.cache/lisao/models/%s.gguf", home ? home : ".", RIG_SMOLLM2).p;
-}
-
 const char *rig_path(Arena *a, const char *name) {
-    const char *shared = os_env("LISAO_SHARED"), *real = smollm2_path(a);
-    if (!strcmp(name, RIG_SMOLLM2)) return os_exists(real) ? real : NULL;
-    const char *golden = str_fmt(a, "tests/golden/models/%s", name).p;
-    const char *oracle = str_fmt(a, "%s/oracles/models/%s", shared ? shared : "../shared", name).p;
-    return os_exists(golden) ? golden : os_exists(oracle) ? oracle : NULL;
+    bool real = !strcmp(name, RIG_SMOLLM2);
+    return real ? need_smollm2(a) : need_reference(a, str_fmt(a, "models/%s", name).p);
 }
 
 /* The test cannot go on: what the world did stands in err. */

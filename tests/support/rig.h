@@ -1,10 +1,10 @@
 /* rig.h -- a model in an engine, and requests whose answers can be compared bit for bit. */
 #pragma once
 #include "infer/infer.h"
+#include "support/need.h"
 
-/* An oracle model: its folder in tests/golden/models, else in $LISAO_SHARED or ../shared.
- * RIG_SMOLLM2: the real model, which $LISAO_MODEL_SMOLLM2 names, else in the cache. NULL: not
- * there. */
+/* models/NAME of the reference data, or RIG_SMOLLM2: the default model. The test is skipped where
+ * it is not there (need.h). */
 #define RIG_SMOLLM2 "SmolLM2-135M-Instruct.Q4_1"
 const char *rig_path(Arena *a, const char *name);
 

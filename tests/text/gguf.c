@@ -39,11 +39,10 @@ static Str *take_strs(Bench *b, Str *s, int64_t *n) {
     return v;
 }
 
-bool gguf_vocab(Bench *b, GgufVocab *v, const char *path) {
+void gguf_vocab(Bench *b, GgufVocab *v, const char *path) {
     Map m;
     Err err = {0};
     *v = (GgufVocab){.parts.name = path};
-    if (!os_exists(path)) return false;
     if (!os_map(&m, path, &err)) fail_msg("%s", err.msg);
     Str s = {(const char *)m.p, m.n};
     take(&s, 8), take(&s, 8);
@@ -68,13 +67,6 @@ bool gguf_vocab(Bench *b, GgufVocab *v, const char *path) {
             skip_value(&s, type);
         }
     }
-    return true;
 }
 
-bool smollm2_vocab(Bench *b, GgufVocab *v) {
-    const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME"),
-               *path = os_env("LISAO_MODEL_SMOLLM2");
-    Str folder = cache ? str_of(cache) : str_fmt(b->keep, "%s/.cache", home ? home : "");
-    Str file = str_fmt(b->keep, "%.*s/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf", STRF(folder));
-    return gguf_vocab(b, v, path ? path : file.p);
-}
+void smollm2_vocab(Bench *b, GgufVocab *v) { gguf_vocab(b, v, need_smollm2(b->keep)); }

@@ -29,10 +29,7 @@ Str file_read(Bench *b, const char *path) {
     return s;
 }
 
-Str file_oracle(Bench *b, const char *path) {
-    const char *shared = os_env("LISAO_SHARED");
-    return file_read(b, str_fmt(b->keep, "%s/oracles/%s", shared ? shared : "../shared", path).p);
-}
+Str file_oracle(Bench *b, const char *path) { return file_read(b, need_reference(b->keep, path)); }
 
 Tokenizer *tokenizer_fine(Bench *b, Str json) {
     Tokenizer *t;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <jansson.h>
+#include "support/need.h"
 #include "text/tokenizer.h"
 
 /* One for each test: keep for what stays, out for ids, scratch for encoding. */
@@ -18,7 +19,7 @@ int bench_open(void **state);
 int bench_close(void **state);
 #define TEXT_TEST(fn) cmocka_unit_test_setup_teardown(fn, bench_open, bench_close)
 
-/* Bytes of a file; p NULL when it is not there. oracle: a path under $LISAO_SHARED/oracles. */
+/* Bytes of a file; p NULL when it is not there. oracle: of the reference data (support/need.h). */
 Str file_read(Bench *b, const char *path);
 Str file_oracle(Bench *b, const char *path);
 
@@ -30,14 +31,13 @@ json_t *tiny_json(Bench *b);
 Str json_text(Bench *b, json_t *o); /* takes o */
 Tokenizer *tiny(Bench *b);
 
-/* The vocabulary and the chat template of a GGUF file; false when there is no such file. */
+/* The vocabulary and the chat template of a GGUF file. */
 typedef struct GgufVocab {
     TokenizerParts parts;
     Str chat_template;
 } GgufVocab;
-bool gguf_vocab(Bench *b, GgufVocab *v, const char *path);
-/* SmolLM2's file: $LISAO_MODEL_SMOLLM2 or in the cache. */
-bool smollm2_vocab(Bench *b, GgufVocab *v);
+void gguf_vocab(Bench *b, GgufVocab *v, const char *path);
+void smollm2_vocab(Bench *b, GgufVocab *v);
 
 /* The next line of *text as JSON, released with the next call; NULL at the end. */
 json_t *line_next(Str *text);

@@ -6,7 +6,6 @@
 #include "tests.h"
 
 #include <math.h>
-#include "support/oracle.h"
 
 static bool near(double a, double b, double tolerance) { return fabs(a - b) <= tolerance; }
 
@@ -212,8 +211,7 @@ static void check_final(Arena *a, const Store *s, const Param *p) {
 
 static void check_reference(Arena *a, const char *name, int64_t threads) {
     Err err = {0};
-    const char *path = oracle_model(a, name);
-    if (!path) skip();
+    const char *path = need_reference(a, str_fmt(a, "models/%s", name).p);
     Store *s, *o;
     Run u = {.a = a,
              .r = {.optim = {.lr = 1e-3,

@@ -137,9 +137,9 @@ static void check_kills(Arena *a, const char *family, int64_t kills) {
 }
 
 static void test_killed_deepseek(void **state) {
-    check_kills(*state, "deepseek_v3", full() ? 10 : 4);
+    check_kills(*state, "deepseek_v3", full_run() ? 10 : 4);
 }
-static void test_killed_llama(void **state) { check_kills(*state, "llama", full() ? 10 : 4); }
+static void test_killed_llama(void **state) { check_kills(*state, "llama", full_run() ? 10 : 4); }
 
 /* Ctrl-C ends the step, writes a checkpoint and exits with 130; the same command goes on. */
 static void test_interrupted(void **state) {

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "support/bytes.h"
+#include "support/level.h"
+#include "support/need.h"
 #include "train/train.h"
 
 /* cmocka's state is an Arena, new for each test; `folder` a new empty folder, removed afterwards.
@@ -15,8 +17,6 @@ int arena_setup(void **state);
 int arena_teardown(void **state);
 #define ARENA_TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
 
-/* The slow groups run too (make test), or only a sample (make test-quick). */
-static inline bool full(void) { return os_env("LISAO_TEST_FULL") != NULL; }
 /* A number below n; each call another, the same in every run. */
 int64_t dice(int64_t n);
 

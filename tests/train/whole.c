@@ -47,8 +47,7 @@ static void test_levels(void **state) {
         const Recipe r = tiny_recipe(*state, "deepseek_v3", &acts[a], 1);
         Hex best = {{0}};
         for (int level = LEVEL_N; level >= LEVEL_REF; level--) {
-            Err err = {0};
-            if (!kern_init((Level)level, &err)) continue;
+            if (!level_use((Level)level)) continue;
             const Hex hex = steps(&r, 2, 2, NULL);
             if (!best.z[0]) best = hex;
             assert_string_equal(hex.z, best.z);

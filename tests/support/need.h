@@ -1,0 +1,22 @@
+/* need.h -- what a test needs that a machine may not have. A test without it is skipped, and says
+ * for which reason: tools/test.sh knows the reasons and how many tests each may take away
+ * (tests/skips.txt), so that a test cannot go missing unseen. */
+#pragma once
+#include "base/base.h"
+
+/* Ends the test, skipped. `why` is one word of tests/skips.txt. */
+_Noreturn void skip_for(const char *why);
+
+/* $LISAO_TEST_FULL is set: `make test`, not `make test-quick`. */
+bool full_run(void);
+void need_full(void);
+
+/* Reference data: tests/golden/NAME, else $LISAO_SHARED/oracles/NAME (../shared by default); NULL
+ * where there is none. */
+const char *reference_path(Arena *a, const char *name);
+const char *need_reference(Arena *a, const char *name);
+
+/* The default model, which is fetched and not shipped: $LISAO_MODEL_SMOLLM2, else where ./start
+ * keeps it; NULL where there is none. */
+const char *smollm2_path(Arena *a);
+const char *need_smollm2(Arena *a);
