@@ -1,13 +1,13 @@
-/* table.c -- which kernel does what: kern_init starts from ref and lets each level climb over it. A
- * level that this CPU lacks, or whose self-test differs from the contract, is left out, and
- * kern_print says why. */
+/* table.c -- which level supplies each kernel: kern_init starts from ref and lets each further
+ * level replace kernels. A level that this CPU lacks, or whose self-test rounds differently from
+ * the contract, is left out, and kern_print says why. */
 #include "kern/cpu.h"
 #include "kern/table.h"
 
 typedef struct LevelRow {
     const char *name;
     void (*fill)(Kern *k); /* NULL: not built into this program */
-    bool (*test)(void);    /* NULL: nothing in it whose rounding needs to be tried */
+    bool (*test)(void);    /* NULL: it has no instruction whose rounding must be tested */
 } LevelRow;
 
 #if defined(__x86_64__)
@@ -26,7 +26,7 @@ static const LevelRow level_row[LEVEL_N] = {
 
 Kern kern;
 static Level in_force;
-static const char *left_out[LEVEL_N]; /* NULL where the level can be had; set by kern_init */
+static const char *left_out[LEVEL_N]; /* NULL where the level can be used; set by kern_init */
 
 Level kern_level(void) { return in_force; }
 const char *level_name(Level v) { return level_row[v].name; }
@@ -49,7 +49,7 @@ static const char *why_not(Level v) {
     return NULL;
 }
 
-/* The levels that `top` is built on: all below it, but the software tiles only under their own
+/* The levels that `top` builds on: all below it, except the software tiles, which are used only by
  * name. */
 static bool below(Level v, Level top) { return v == top || (v < top && v != LEVEL_AMX_EMU); }
 
@@ -72,7 +72,7 @@ bool kern_init(Level max, Err *err) {
     return true;
 }
 
-/* The level that brought the kernel whose pointer lies `at` bytes into the table. */
+/* The level that supplied the kernel whose pointer is `at` bytes into the table. */
 static Level winner(size_t at) {
     Kern k, was;
     Level won = LEVEL_REF;

@@ -1,6 +1,6 @@
 /* table.h -- private to kern/: the table of kernels. kern_init fills it with ref, then each level
- * climbs over what it does better; the checker (tests/kern) walks the same list. Adding a kernel: a
- * line here, the ref version, the checker entry, then the fast ones. A kernel is one thread's work
+ * replaces the kernels that it has; tests/kern compares every level over the same list. Adding a
+ * kernel: a line here, the ref version, its test, then the fast ones. A kernel is one thread's work
  * on memory that the drivers laid out: packed forms are 64-byte aligned, f32 rows are 4-byte
  * aligned, nothing outside the stated elements is read or written. */
 #pragma once
@@ -26,7 +26,7 @@ enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised 
  *   f32   x: f32 (n, ldx).   w: [panel][k][16] f32.
  *   bf16  x: u16 (n, kp), each 32 of k in "pair order".  w: [panel][kp/2][16][2] u16, the two words
  *         of a dword being a pair of k in the same order. Pair order is the level's: crossed
- *         (dwords (lo,hi) = (k2,k0),(k3,k1) of every 4 of k, what VDPBF16PS needs) or natural
+ *         (dwords (lo,hi) = (k2,k0),(k3,k1) of every 4 of k, what VDPBF16PS needs) or in order
  *         ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.pairs_in_order says which.
  *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte
  *         nib[g][r][i] holds k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the

@@ -1,10 +1,10 @@
-/* gemm.h -- the bf16 product on tiles, and the layouts that go with it; compiled once on the
- * instructions and once on their software model (tile.h). Pair order is natural: a dword holds k
- * and k+1. One tile_dp is one block of 32 of k in TILE order, so the chain over k in a tile is the
+/* gemm.h -- the bf16 product on tiles, and the layouts that go with it; compiled once with the
+ * instructions and once with their software model (tile.h). Pairs are in order: a dword holds k and
+ * k+1. One tile_dp is one block of 32 of k in TILE order, so the chain over k in a tile is the
  * contract's own.
  *
  * Register block: 32 rows by 32 outputs = tiles 0 1 / 2 3, from rows in tiles 4 5 and panels in
- *                 tiles 6 7. */
+ * tiles 6 7. */
 #pragma once
 #include "kern/amx/tile.h"
 
@@ -114,7 +114,7 @@ static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n,
     if (configured) tile_release(&t);
 }
 
-/* ---- natural pair order: dword d of a row or column is k = 2d, 2d+1 -------------------------- */
+/* ---- pairs in order: dword d of a row or column is k = 2d, 2d+1 ------------------------------ */
 
 static void rows_bf16_tiles(uint16_t *out, const float *x, int64_t k) {
     int64_t i = 0;

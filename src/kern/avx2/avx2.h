@@ -1,6 +1,6 @@
 /* avx2.h -- private to kern/avx2: the names of its kernels, and the 16 lanes of kern/wide in two
- * registers. Every kernel gives the bits of kern/ref; comments here say only what is not said
- * there. */
+ * registers. Every kernel gives the bits of kern/ref, which explains what is computed; comments
+ * here explain only how. */
 #pragma once
 #include <immintrin.h>
 #include "kern/table.h"
@@ -14,7 +14,7 @@ KERN_LIST(X)
 typedef struct Vec {
     __m256 a, b;
 } Vec;              /* lanes 0..7 and 8..15 */
-typedef int64_t In; /* how many lanes count; others only at a tail */
+typedef int64_t In; /* how many lanes are in use; fewer than 16 only at a tail */
 
 INLINE In in_first(int64_t n) { return n; }
 
@@ -72,8 +72,8 @@ INLINE __m256 half_scale(__m256 p, __m256 n) {
 }
 INLINE Vec vec_scale(Vec p, Vec n) { return (Vec){half_scale(p.a, n.a), half_scale(p.b, n.b)}; }
 
-/* bf16_of_f32 of base in the upper half of every dword: nearest even, subnormals to zero, NaN stays
- * one. */
+/* bf16_of_f32 of base in the upper half of every dword: nearest even, subnormals become zero, NaN
+ * stays NaN. */
 INLINE __m256i half_bf16(__m256 x) {
     const __m256i inf = _mm256_set1_epi32(0x7f800000), upper = _mm256_set1_epi32((int)0xffff0000);
     __m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1),
@@ -90,7 +90,7 @@ INLINE Vec vec_round(Vec x) {
     return (Vec){_mm256_castsi256_ps(half_bf16(x.a)), _mm256_castsi256_ps(half_bf16(x.b))};
 }
 
-/* Two times 64 bits change places in the middle. */
+/* Swaps the two middle 64-bit words. */
 INLINE __m256 middle(__m256 v) {
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
 }

@@ -1,4 +1,4 @@
-/* fill.c -- the AVX2 level (with FMA and F16C) brings every kernel of the table. */
+/* fill.c -- the AVX2 level (with FMA and F16C) provides every kernel of the table. */
 #include "kern/avx2/avx2.h"
 
 void kern_fill_avx2(Kern *k) {

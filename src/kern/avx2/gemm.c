@@ -47,7 +47,7 @@ INLINE void chain_bf16(int R, __m256 sum[BLOCK_ROWS][2], const uint8_t *x, int64
     }
 }
 
-/* Both chains at once would need twice the registers: the even one is put aside. */
+/* Both chains at once would need twice the registers, so the even one is stored meanwhile. */
 INLINE void block_bf16(int R, float *c, int64_t ldc, const uint8_t *x, int64_t ldx,
                        const uint8_t *w, int64_t k, bool first) {
     for (; k > 0; k -= TILE_K, x += 64, w += 1024, first = false) {

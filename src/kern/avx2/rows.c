@@ -1,5 +1,4 @@
-/* rows.c -- laying out: rows and panels of bf16 in the crossed pair order, rows of int8,
- * transposition. */
+/* rows.c -- packing: rows and panels of bf16 in crossed pair order, rows of int8, transposition. */
 #include "kern/avx2/avx2.h"
 #include "kern/ref/ref.h"
 
@@ -33,7 +32,7 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
             pair_put(out + (i / 2 + odd) * 32, x, ld, m, i + odd, k);
 }
 
-/* Rows and columns of an 8 x 8 square of dwords change places. */
+/* Transposes an 8 x 8 square of dwords. */
 INLINE void transpose8(__m256i r[8]) {
     __m256i t[8];
     EACH_BY (i, 0, 8, 2) {
@@ -100,7 +99,7 @@ void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
 
 INLINE __m256i load_i(const float *x) { return _mm256_loadu_si256((const void *)x); }
 
-/* The largest |x| of a block as bits: an infinity or NaN comes out on top. */
+/* The largest |x| of a block as bits: an infinity or NaN is the largest. */
 INLINE uint32_t largest_bits(const float *x) {
     const __m256i abs = _mm256_set1_epi32(0x7fffffff);
     __m256i top = _mm256_setzero_si256();
@@ -111,7 +110,7 @@ INLINE uint32_t largest_bits(const float *x) {
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
-/* q = rint(x inv); |x inv| <= 127 (1 + 2^-23), so nothing is left to clamp. Returns the sum. */
+/* q = rint(x inv). |x inv| <= 127 (1 + 2^-23), so no clamping is needed. Returns the sum. */
 INLINE int32_t quantise(int8_t *q, const float *x, float inv) {
     __m256i v[4];
     EACH (i, 4)

@@ -1,6 +1,6 @@
 /* avx512.h -- private to kern/avx512: the names of its kernels, and the 16 lanes of kern/wide in
- * one register. Every kernel gives the bits of kern/ref; comments here say only what is not said
- * there. */
+ * one register. Every kernel gives the bits of kern/ref, which explains what is computed; comments
+ * here explain only how. */
 #pragma once
 #include <immintrin.h>
 #include "kern/table.h"

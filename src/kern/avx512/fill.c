@@ -1,8 +1,8 @@
-/* fill.c -- the AVX-512 level (VNNI, BF16): which kernels it brings, and the self-test of the one
- * instruction whose rounding the contract leans on. */
+/* fill.c -- the AVX-512 level (with VNNI and BF16): which kernels it provides, and the self-test of
+ * VDPBF16PS, the one instruction whose rounding the contract relies on. */
 #include "kern/avx512/avx512.h"
 
-/* One dword of VDPBF16PS as the contract has it: the product of the high words is added first, then
+/* One dword of VDPBF16PS as in the contract: the product of the high words is added first, then
  * that of the low words, each by one fma. Runs under FTZ and DAZ, as the instruction does. */
 static float dpbf16_model(float acc, uint32_t a, uint32_t b) {
     const __m128 hi = _mm_fmadd_ss(_mm_set_ss(f32_of_bits(a & 0xffff0000u)),

@@ -1,5 +1,4 @@
-/* rows.c -- laying out: rows and panels of bf16 in the crossed pair order, rows of int8,
- * transposition. */
+/* rows.c -- packing: rows and panels of bf16 in crossed pair order, rows of int8, transposition. */
 #include "kern/avx512/avx512.h"
 
 /* The crossed order inside 16 bytes: words 2,0,3,1 of every four. */
@@ -37,7 +36,7 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
         }
 }
 
-/* Rows and columns of a 16 x 16 square of dwords change places. */
+/* Transposes a 16 x 16 square of dwords. */
 INLINE void transpose16(__m512i r[16]) {
     __m512i t[16];
     EACH_BY (i, 0, 16, 2) {
@@ -107,7 +106,7 @@ void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
 
 /*  int8 rows: 16 blocks at a time, so that the divisions are one instruction --------------- */
 
-/* The largest |x| of a block as bits: an infinity or NaN comes out on top. */
+/* The largest |x| of a block as bits: an infinity or NaN is the largest. */
 INLINE uint32_t largest_bits(const float *x) {
     const __m512i abs = _mm512_set1_epi32(0x7fffffff);
     __m512i a = _mm512_and_si512(_mm512_loadu_si512(x), abs),
@@ -115,7 +114,7 @@ INLINE uint32_t largest_bits(const float *x) {
     return _mm512_reduce_max_epu32(_mm512_max_epu32(a, b));
 }
 
-/* q = rint(x inv); |x inv| <= 127 (1 + 2^-23), so nothing is left to clamp. Returns the sum. */
+/* q = rint(x inv). |x inv| <= 127 (1 + 2^-23), so no clamping is needed. Returns the sum. */
 INLINE int32_t quantise(int8_t *q, const float *x, float inv) {
     const __m512 by = _mm512_set1_ps(inv);
     __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), by));

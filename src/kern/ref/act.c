@@ -1,4 +1,5 @@
-/* act.c -- silu(g) u and its backward, and the backward of cross-entropy. */
+/* act.c -- silu(g) u and its backward (docs/math/ffn.md), and the backward of cross-entropy
+ * (docs/math/head.md). */
 #include "kern/ref/ref.h"
 
 void silu_mul_ref(float *h, const float *g, const float *u, int64_t n) {

@@ -1,5 +1,5 @@
 /* attend.c -- the softmax of one row over one chunk of 64 keys, its backward, and the merge of two
- * chunks. */
+ * chunks: the online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; docs/math/gqa.md). */
 #include "kern/ref/ref.h"
 
 float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, float scale,

@@ -1,4 +1,4 @@
-/* fill.c -- puts the whole reference level into a table. */
+/* fill.c -- fills a table with the reference level. */
 #include "kern/ref/ref.h"
 
 void kern_fill_ref(Kern *k) {

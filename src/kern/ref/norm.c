@@ -1,4 +1,5 @@
-/* norm.c -- sums on the 16-lane tree, RMSNorm and its backward, rope, and the adds. */
+/* norm.c -- sums on the 16-lane tree, RMSNorm and its backward (docs/math/norm.md), rope
+ * (docs/math/rope.md), and the adds. */
 #include "kern/ref/ref.h"
 
 float dot_ref(const float *x, const float *y, int64_t n) {

@@ -1,5 +1,5 @@
-/* rows.c -- laying out: rows and panels of bf16, rows of int8, transposition. The bf16 forms are in
- * the crossed pair order (table.h); padding is +0. */
+/* rows.c -- packing: rows and panels of bf16, rows of int8, transposition. The bf16 forms are in
+ * crossed pair order (table.h); padding is +0. */
 #include "kern/ref/ref.h"
 
 void rows_bf16_ref(uint16_t *out, const float *x, int64_t k) {
@@ -34,8 +34,8 @@ void v_of_k_ref(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
         }
 }
 
-/* The largest |x| of a block as bits: magnitudes order as integers do, and an infinity or NaN comes
- * out on top. */
+/* The largest |x| of a block as bits: magnitudes order as integers do, and an infinity or NaN is
+ * the largest. */
 static uint32_t largest_bits(const float *x) {
     uint32_t top = 0;
     for (int i = 0; i < 32; i++) top = MAX(top, bits_of_f32(x[i]) & 0x7fffffffu);

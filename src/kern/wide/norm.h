@@ -82,14 +82,14 @@ void NAME(rmsnorm_back)(float *dx, const float *dy, const float *x, const float 
     }
 }
 
-/* (x0, x1) transposed by the angle of (c, s). */
+/* (x0, x1) rotated by the angle whose cosine is c and whose sine is s. */
 INLINE void rotate(Vec *x0, Vec *x1, Vec c, Vec s) {
     Vec y0 = vec_fma(*x0, c, vec_negate(vec_mul(*x1, s)));
     *x1 = vec_fma(*x0, s, vec_mul(*x1, c));
     *x0 = y0;
 }
 
-/* `n` pairs that stand side by side: 2n numbers, the first 32 of them. */
+/* `n` pairs of neighbours: 2n numbers, at most 32. */
 INLINE void rotate_pairs(float *x, int64_t n, Vec c, Vec s) {
     In in0 = in_first(2 * n), in1 = in_first(2 * n - 16);
     Vec a = vec_load(in0, x), b = vec_load(in1, x + 16);

@@ -3,10 +3,10 @@
  *
  *   Unpacked, unpack_q4_1(w), unpack_q8_0(w)   one block of one panel, ready for the products
  *   ROW_PANELS                                 how many of them a row passes at once, 1 or 2
- *   row_block(P, q4, c, u, x, at)              c (P x 16) takes block `at` of rows x with u[0..P-1]
+ *   row_block(P, q4, c, u, x, at)              c (P x 16) += block `at` of rows x with u[0..P-1]
  *
- * Panels are unpacked once a block and stay at hand while up to QUANT_ROWS rows pass by, whose sums
- * wait in L1. */
+ * A block of a panel is unpacked once and then used for up to QUANT_ROWS rows, whose sums stay in
+ * L1. */
 #include "kern/wide/wide.h"
 
 enum { QUANT_ROWS = 48, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
@@ -15,8 +15,8 @@ INLINE void prefetch(const uint8_t *p, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
 }
 
-/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block the same block of the next P panels
- * is asked for: one row alone then reads at the speed of memory (without it, at 60 % of that). */
+/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block, the same block of the next P panels
+ * is prefetched: a single row then reads at the speed of memory (without it, at 60 % of that). */
 INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
                     const uint8_t *w, int64_t blocks) {
     const int64_t bytes = q4 ? Q4_1_BYTES : Q8_0_BYTES;
