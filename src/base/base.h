@@ -56,13 +56,15 @@ typedef struct Mark {
     int64_t used;
 } Mark;
 
-/* Reserves address space, commits as it is touched; `name` appears in messages. Aborts where even
- * the reservation fails. Blocks of 64 bytes or more are 64-byte aligned, smaller ones 16. Memory is
- * zeroed. Blocks have red zones under ASan. */
-Arena *arena_open(const char *name, int64_t reserve_bytes);
+/* Holds at most `limit` bytes and takes from the system what is pushed; `name` appears in messages.
+ * A push is contiguous; of 64 bytes or more it is 64-byte aligned, smaller ones 16. Memory is
+ * zeroed, and resident only as it is touched. Pushes have red zones under ASan. */
+#define ARENA_NO_LIMIT ((int64_t)1 << 62)
+Arena *arena_open(const char *name, int64_t limit);
 void arena_close(Arena *a);
-void *arena_push(Arena *a, int64_t bytes); /* never NULL: aborts naming the arena when full */
-void *arena_try(Arena *a, int64_t bytes);  /* NULL when full: for sizes from outside */
+/* Never NULL: where the arena is full, or the system gives no more, it aborts and says so. */
+void *arena_push(Arena *a, int64_t bytes);
+void *arena_try(Arena *a, int64_t bytes); /* NULL then: for sizes from outside */
 Mark arena_mark(const Arena *a);
 void arena_pop(Arena *a, Mark m); /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);

@@ -8,7 +8,6 @@
  *    fail. */
 #define _GNU_SOURCE
 #include "base/base.h"
-#include "base/os_pages.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,15 +50,7 @@ static bool os_error(Err *err, const char *doing, const char *path) {
     return err_set(err, ERR_IO, "cannot %s %s: %s%s", doing, path, strerror(e), hint);
 }
 
-/* ---- memory and maps ------------------------------------------------------------------------- */
-
-void *os_reserve(int64_t bytes) {
-    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-void os_release(void *p, int64_t bytes) { CHECK(munmap(p, (size_t)bytes) == 0); }
+/* ---- maps ------------------------------------------------------------------------------------ */
 
 static bool not_a_file(Err *err, const char *doing, const char *path, const struct stat *st) {
     return err_set(err, ERR_IO, "cannot %s %s: it is a %s, a plain file is wanted", doing, path,

@@ -1,7 +1,7 @@
-/* os_pages.h -- private to base/: address space for arenas, from os.c. */
+/* os_pages.h -- private to base/: pages for arenas, from os_pages.c. */
 #pragma once
 #include <stdint.h>
 
-/* Zeroed memory that costs nothing until it is touched; NULL where the address space is out. */
-void *os_reserve(int64_t bytes);
-void os_release(void *p, int64_t bytes);
+/* Zeroed memory that costs nothing until it is touched; NULL where the system gives none. */
+void *os_pages_map(int64_t bytes);
+void os_pages_unmap(void *p, int64_t bytes);

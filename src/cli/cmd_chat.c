@@ -41,7 +41,7 @@ static bool turn_run(Talk *t, Str line, Err *err) {
         return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",
                        TURNS_MAX);
     message_add(t, ROLE_USER, line);
-    Arena *scratch = arena_open("encoding", (int64_t)1 << 36);
+    Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     Ids prompt = {.a = t->words};
     bool ok = chat_encode(&prompt, &t->chat, t->message, t->n, (ChatOptions){.generate = true},
                           scratch, err);
@@ -88,7 +88,7 @@ static bool talk_open(Talk *t, const Job *job, const char *path, Err *err) {
         return false;
     t->context = MIN(job->context, t->s.model->cfg.max_positions);
     t->sampling = sampling_of(&job->sampling);
-    t->words = arena_open("conversation", (int64_t)1 << 36);
+    t->words = arena_open("conversation", ARENA_NO_LIMIT);
     engine_plan(&plan, &e, t->context);
     return session_plan(&t->s, &plan, err)
            && engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err);

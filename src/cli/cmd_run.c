@@ -19,7 +19,7 @@ static bool prompt_encode(const Job *job, Session *s, Chat *chat, bool *in_chat,
     if (job->ids)
         return ids_parse(s->arena, &prompt->v, &prompt->n, str_of(job->ids), s->model->cfg.V,
                          "--ids", err);
-    Arena *scratch = arena_open("encoding", (int64_t)1 << 36);
+    Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     bool ok;
     if (job->raw) {
         ok = text_encode(prompt, s->tok, str_of(job->prompt), TEXT_PARSED, scratch, err);

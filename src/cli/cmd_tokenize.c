@@ -114,10 +114,10 @@ int cmd_tokenize(int argc, char **argv) {
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
-    Arena *a = arena_open("tokenizer", (int64_t)1 << 36);
+    Arena *a = arena_open("tokenizer", ARENA_NO_LIMIT);
     const char *path = NULL;
-    job.line = arena_open("line", (int64_t)1 << 36);
-    job.scratch = arena_open("encoding", (int64_t)1 << 40);
+    job.line = arena_open("line", ARENA_NO_LIMIT);
+    job.scratch = arena_open("encoding", ARENA_NO_LIMIT);
     bool ok = argc == 2
               || err_set(&err, ERR_USAGE, "expected one MODEL or tokenizer.json, found %d operands",
                          argc - 1);

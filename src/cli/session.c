@@ -4,8 +4,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { SESSION_BYTES_LOG2 = 46 }; /* address space reserved, not memory */
-
 bool model_path(Arena *a, const char **path, const char *model, Err *err) {
     *path = model;
     if (!model || !*model) return err_set(err, ERR_USAGE, "the name of the model is empty");
@@ -54,7 +52,7 @@ static bool formats_set(PlanSpec *p, const Model *m, const ModelOpts *o, const c
 }
 
 bool session_open(Session *s, const char *model, const ModelOpts *o, PlanSpec *spec, Err *err) {
-    s->arena = arena_open("session", (int64_t)1 << SESSION_BYTES_LOG2);
+    s->arena = arena_open("session", ARENA_NO_LIMIT);
     return model_path(s->arena, &s->path, model, err) && machine_open(s, o, err)
            && store_open(&s->store, s->arena, s->path, err)
            && model_open(&s->model, s->arena, s->store, err)

@@ -224,7 +224,7 @@ static bool write_shard(Maker *m, const char *path, const char *key, Str text, T
 bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
                 Err *err) {
     CHECK(spec->end >= 0 && spec->end < tokenizer_size(spec->tok));
-    Arena *a = arena_open("tokenising", 1ll << 36);
+    Arena *a = arena_open("tokenising", ARENA_NO_LIMIT);
     Maker *m = PUSH(a, Maker, 1);
     *m = (Maker){.spec = spec,
                  .arena = a,
@@ -232,13 +232,13 @@ bool shard_make(const char *path, const char *key, Str text, const ShardSpec *sp
                  .unit = PUSH(a, Unit, WAVE_UNITS),
                  .count = PUSH(a, int64_t, WAVE_UNITS),
                  .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
-                 .border = {.a = arena_open("shard borders", 1ll << 36)}};
+                 .border = {.a = arena_open("shard borders", ARENA_NO_LIMIT)}};
     CHECK(m->threads <= THREADS_MAX);
     sha256_init(&m->sum);
     add_border(m);
     for (int64_t i = 0; i < m->threads; i++) {
-        m->thread[i].ids_arena = arena_open("tokens of a wave", 1ll << 32);
-        m->thread[i].scratch = arena_open("tokeniser's scratch", 1ll << 32);
+        m->thread[i].ids_arena = arena_open("tokens of a wave", ARENA_NO_LIMIT);
+        m->thread[i].scratch = arena_open("tokeniser's scratch", ARENA_NO_LIMIT);
     }
     bool ok = write_shard(m, path, key, text, team, err);
     for (int64_t i = 0; i < m->threads; i++) {

@@ -539,7 +539,7 @@ static void pack_thread(Thread th, void *arg) {
 bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) {
     if (!spec_check(m, spec, err)) return false;
-    Arena *scratch = arena_open("plan", (int64_t)1 << 40);
+    Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout(&m->cfg, spec)};
     Budget count = {NULL, scratch, &draft, 0};
     plan_build(&count, team_threads(team));

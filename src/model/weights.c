@@ -310,7 +310,7 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
 }
 
 void model_train(Model *m, Arena *a) {
-    Arena *scratch = arena_open("widening", (int64_t)1 << 40);
+    Arena *scratch = arena_open("widening", ARENA_NO_LIMIT);
     for (int64_t i = 0; i < m->n_params; i++) {
         Param *p = &m->param[i], from = *p;
         Mark mark = arena_mark(scratch);

@@ -3,7 +3,6 @@
 
 enum { TOKENIZER_BYTES = 1 << 27 };
 /* Address space, not memory: the plan says what is used. */
-static const int64_t RUN_BYTES = 1ll << 44, SCRATCH_BYTES = 1ll << 40;
 
 /* ---- tokenizer ------------------------------------------------------------------------------- */
 
@@ -175,13 +174,13 @@ static bool trainer_build(Trainer *t, Err *err) {
 }
 
 bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
-    Arena *a = arena_open("training", RUN_BYTES);
+    Arena *a = arena_open("training", ARENA_NO_LIMIT);
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
                    .lock = -1,
                    .arena = a,
-                   .model_arena = arena_open("model", RUN_BYTES),
-                   .scratch = arena_open("checkpoints", SCRATCH_BYTES),
+                   .model_arena = arena_open("model", ARENA_NO_LIMIT),
+                   .scratch = arena_open("checkpoints", ARENA_NO_LIMIT),
                    .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
     if (trainer_build(t, err)) return *out = t, true;
     if (t->folder_made && t->lock >= 0) os_remove_empty(r->checkpoint.folder);

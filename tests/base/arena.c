@@ -1,5 +1,6 @@
 /* arena.c -- tests of arenas and errors. */
 #include "tests.h"
+#include <sys/resource.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ASAN 1
@@ -7,6 +8,13 @@
 #define ASAN __has_feature(address_sanitizer)
 #else
 #define ASAN 0
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define TSAN 1
+#elif defined(__has_feature)
+#define TSAN __has_feature(thread_sanitizer)
+#else
+#define TSAN 0
 #endif
 
 static bool is_zero(const uint8_t *p, int64_t n) {
@@ -43,6 +51,56 @@ static void test_marks(void **state) {
         assert_int_equal(arena_used(a), used);
     }
     for (int i = 0; i < 100; i++) assert_int_equal(kept[i], 1);
+    arena_close(a);
+}
+
+/* Pushes of all sizes go over many blocks of the system's; each stays whole, zeroed and aligned,
+ * and a pop to any mark leaves what was there before it and gives the count of then. */
+static void test_blocks(void **state) {
+    (void)state;
+    enum { N = 400 };
+    static uint8_t *p[N];
+    static int64_t size[N], before[N];
+    static Mark mark[N];
+    Arena *a = arena_open("blocks", ARENA_NO_LIMIT);
+    for (int round = 0; round < 6; round++) {
+        int64_t first = round == 0 ? 0 : (int64_t)(philox(9, (uint64_t)round, 1).w[0] % N);
+        if (round) arena_pop(a, mark[first]);
+        if (round) assert_int_equal(arena_used(a), before[first]);
+        for (int64_t i = first; i < N; i++) {
+            Philox w = philox(9, (uint64_t)i, (uint32_t)round);
+            size[i] = (int64_t)(w.w[0] % (w.w[1] % 50 == 0 ? 3 << 20 : w.w[1] % 5 ? 300 : 40000));
+            mark[i] = arena_mark(a), before[i] = arena_used(a);
+            p[i] = arena_push(a, size[i]);
+            assert_int_equal((uintptr_t)p[i] % (size[i] >= 64 ? 64 : 16), 0);
+            assert_true(is_zero(p[i], size[i]));
+            assert_true(arena_used(a) >= before[i] + size[i]);
+            memset(p[i], (int)(i % 255) + 1, (size_t)size[i]);
+        }
+        for (int64_t i = 0; i < N; i++)
+            for (int64_t k = 0; k < size[i]; k++)
+                if (p[i][k] != i % 255 + 1) fail_msg("push %d was written over", (int)i);
+    }
+    arena_close(a);
+}
+
+/* A loop of the same pushes takes nothing new after its first turn, whatever it has pushed. */
+static void test_loop(void **state) {
+    (void)state;
+    Arena *a = arena_open("loop", ARENA_NO_LIMIT);
+    void *first[20] = {0};
+    int64_t peak = 0;
+    for (int turn = 0; turn < 4; turn++) {
+        Mark m = arena_mark(a);
+        for (int i = 0; i < 20; i++) {
+            void *p = arena_push(a, 1 << i);
+            if (turn) assert_ptr_equal(p, first[i]);
+            first[i] = p;
+        }
+        if (turn) assert_int_equal(arena_peak(a), peak);
+        peak = arena_peak(a);
+        arena_pop(a, m);
+    }
     arena_close(a);
 }
 
@@ -92,9 +150,37 @@ static void test_abort(void **state) {
     (void)state;
     Arena *a = arena_open("little one", 1000);
     assert_aborts(push_too_much, a, "arena 'little one' is full: 1048576 bytes wanted");
-    assert_aborts(pop_upwards, a, "CHECK(m.used >= 0 && m.used <= a->used) failed");
+    assert_aborts(pop_upwards, a, "CHECK(m.used >= 0 && m.used <= arena_used(a)) failed");
     arena_close(a);
 }
+
+#if !ASAN && !TSAN /* their shadow is larger than any limit */
+/* An address space of 256 MB more than is in use: enough for many arenas without a limit of their
+ * own; what does not fit is refused, and the arena is as it was. */
+static void limited(void *arg) {
+    struct rlimit l = {0};
+    CHECK(getrlimit(RLIMIT_AS, &l) == 0);
+    l.rlim_cur = 256 << 20;
+    CHECK(setrlimit(RLIMIT_AS, &l) == 0);
+    Arena *a[20];
+    for (int i = 0; i < COUNT(a); i++) {
+        a[i] = arena_open("under a limit", ARENA_NO_LIMIT);
+        memset(arena_push(a[i], 4 << 20), i, 4 << 20);
+    }
+    int64_t used = arena_used(a[7]);
+    CHECK(!arena_try(a[7], 1 << 30) && arena_used(a[7]) == used);
+    CHECK(arena_try(a[7], 1 << 20));
+    if (arg) arena_push(a[7], 1 << 30);
+}
+
+static void test_limited(void **state) {
+    (void)state;
+    char said[4096];
+    int status = child(limited, NULL, said, sizeof said);
+    if (status) fail_msg("status %d: %s", status, said);
+    assert_aborts(limited, said, "arena 'under a limit': the system gives no 1073741824 bytes");
+}
+#endif
 
 #if ASAN
 static volatile uint8_t sink;
@@ -144,6 +230,8 @@ int test_arena(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_loop),
         cmocka_unit_test(test_peak),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_abort),
@@ -152,6 +240,9 @@ int test_arena(void) {
         cmocka_unit_test(test_red_zones),
 #else
         cmocka_unit_test(test_lazy),
+#endif
+#if !ASAN && !TSAN
+        cmocka_unit_test(test_limited),
 #endif
     };
     return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
