@@ -82,7 +82,7 @@ float *new_floats(int64_t n, Fill f) {
 float round_bf16(float x) {
     int e;
     if (!isfinite(x)) return x;
-    if (fabsf(x) < 0x1p-126f) return 0; /* subnormals are zero */
+    if (fabsf(x) < 0x1p-126f) return copysignf(0, x); /* subnormals are zero */
     frexp((double)x, &e);
     return (float)ldexp(rint(ldexp((double)x, 8 - e)), e - 8);
 }
