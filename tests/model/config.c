@@ -64,77 +64,273 @@ static void values(void **state) {
     arena_close(a);
 }
 
-/* A file that is llama-tiny's with one member more or another value: `has` must stand in the
- * message. */
-static const struct {
-    const char *model, *member, *has;
-    ErrCode code;
-} wrong[] = {
-    {"llama-tiny", "\"sliding_window\": 16", "sliding_window", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"final_logit_softcapping\": 30.0", "final_logit_softcapping", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"attention_bias\": true", "attention_bias", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"hidden_act\": \"gelu\"", "gelu", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"model_type\": \"mamba\"", "mamba", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"quantization_config\": {\"fmt\": \"e4m3\"}", "quantization_config",
-     ERR_UNSUPPORTED},
-    {"llama-tiny", "\"rope_parameters\": {\"rope_type\": \"dynamic\", \"factor\": 2}", "dynamic",
-     ERR_UNSUPPORTED},
-    {"llama-tiny", "\"rope_parameters\": {\"partial_rotary_factor\": 0.5}", "partial_rotary_factor",
-     ERR_UNSUPPORTED},
-    {"llama-tiny", "\"attention_dropout\": 0.1", "attention_dropout", ERR_UNSUPPORTED},
-    {"llama-tiny", "\"num_hidden_layers\": 1e18", "num_hidden_layers", ERR_FORMAT},
-    {"llama-tiny", "\"num_hidden_layers\": -3", "num_hidden_layers", ERR_FORMAT},
-    {"llama-tiny", "\"hidden_size\": null", "hidden_size", ERR_FORMAT},
-    {"llama-tiny", "\"hidden_size\": \"48\"", "hidden_size", ERR_FORMAT},
-    {"llama-tiny", "\"num_key_value_heads\": 3", "query heads", ERR_FORMAT},
-    {"llama-tiny", "\"head_dim\": 13", "even", ERR_FORMAT},
-    {"llama-tiny", "\"head_dim\": null, \"hidden_size\": 6144", "1024 numbers", ERR_FORMAT},
-    {"llama-tiny", "\"eos_token_id\": [1, 320]", "end token", ERR_FORMAT},
-    {"llama-tiny", "\"eos_token_id\": [1, \"2\"]", "eos_token_id", ERR_FORMAT},
-    {"llama-tiny", "\"bos_token_id\": 0.5", "bos_token_id", ERR_FORMAT},
-    {"deepseek-v3-tiny", "\"n_group\": 5", "equal groups", ERR_FORMAT},
-    {"deepseek-v3-tiny", "\"topk_group\": 0", "topk_group", ERR_FORMAT},
-    {"deepseek-v3-tiny", "\"num_experts_per_tok\": 17", "experts per token", ERR_FORMAT},
-    {"deepseek-v3-tiny", "\"num_experts_per_tok\": 9", "groups used", ERR_FORMAT},
-    {"deepseek-v3-tiny", "\"scoring_func\": \"softmax\"", "scoring_func", ERR_UNSUPPORTED},
-    {"deepseek-v3-tiny", "\"moe_layer_freq\": 2", "moe_layer_freq", ERR_UNSUPPORTED},
-    {"deepseek-v3-tiny", "\"index_topk\": 2048", "index_topk", ERR_UNSUPPORTED},
-    {"deepseek-v3-tiny", "\"qk_head_dim\": 32", "qk_head_dim", ERR_UNSUPPORTED},
-    {"deepseek-v2-lite-tiny", "\"norm_topk_prob\": true", "norm_topk_prob", ERR_FORMAT},
+/* A config.json without one key and with others, each in the place of the one that was there.
+ * `release` has rope_theta and rope_scaling, the other rope_parameters. */
+typedef struct Case {
+    const char *file, *drop, *members;
+    const char *says; /* in the message; NULL: the same configuration as before */
+} Case;
+
+#define LLAMA   "llama-tiny/config.json"
+#define LLAMA_R "llama-tiny/config.release.json"
+#define LLAMA3  "llama3-tiny/config.release.json"
+#define V2      "deepseek-v2-lite-tiny/config.release.json"
+#define V3      "deepseek-v3-tiny/config.release.json"
+#define YARN    "'type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16"
+#define YARN_V3 YARN ", 'beta_fast': 32, 'beta_slow': 1, 'mscale': 1.0, 'mscale_all_dim': 1.0"
+
+/* Sizes and types. */
+static const Case values_wrong[] = {
+    {LLAMA, NULL, "'hidden_act': 'gelu'", "gelu"},
+    {LLAMA, NULL, "'hidden_act': 'swish'", NULL},
+    {LLAMA, "hidden_act", "", NULL},
+    {LLAMA, NULL, "'model_type': 'mamba'", "mamba"},
+    {LLAMA, "model_type", "", "(missing)"},
+    {LLAMA, NULL, "'num_hidden_layers': 1e18", "num_hidden_layers: is 1e18, expected a whole"},
+    {LLAMA, NULL, "'num_hidden_layers': -3", "num_hidden_layers: is -3"},
+    {LLAMA, NULL, "'hidden_size': '48'", "hidden_size: is \"48\""},
+    {LLAMA, NULL, "'tie_word_embeddings': 0", "tie_word_embeddings: is 0, expected true"},
+    {LLAMA, NULL, "'num_key_value_heads': 3", "query heads"},
+    {LLAMA, NULL, "'head_dim': 13", "even"},
+    {LLAMA, NULL, "'head_dim': null, 'hidden_size': 6144", "1024 numbers"},
+    {LLAMA, NULL, "'eos_token_id': [1, 320]", "end token"},
+    {LLAMA, NULL, "'eos_token_id': [1, '2']", "eos_token_id"},
+    {LLAMA, NULL, "'bos_token_id': 0.5", "bos_token_id: is 0.5"},
+    {V3, NULL, "'n_group': 5", "equal groups"},
+    {V3, NULL, "'topk_group': 0", "topk_group"},
+    {V3, NULL, "'num_experts_per_tok': 17", "experts per token"},
+    {V3, NULL, "'num_experts_per_tok': 9", "groups used"},
+    {V3, NULL, "'scoring_func': 'softmax'", "scoring_func"},
+    {V3, NULL, "'moe_layer_freq': 2", "moe_layer_freq: is 2"},
+    {V3, NULL, "'qk_head_dim': 32", "qk_head_dim: is 32"},
+    {V3, NULL, "'num_key_value_heads': 2", "num_key_value_heads: is 2"},
+    {V2, NULL, "'norm_topk_prob': true", "norm_topk_prob"},
+    {V3, NULL, "'num_experts_per_tok': 1", "norm_topk_prob with one expert"},
 };
 
-static void refused(void **state) {
-    (void)state;
+/* Keys that are absent or null: docs/models.md lists all. */
+static const Case absent[] = {
+    {LLAMA, "num_hidden_layers", "", "num_hidden_layers: is missing"},
+    {LLAMA, "hidden_size", "", "hidden_size: is missing"},
+    {LLAMA, NULL, "'hidden_size': null", "hidden_size: is null"},
+    {LLAMA, "vocab_size", "", "vocab_size: is missing"},
+    {LLAMA, "num_attention_heads", "", "num_attention_heads: is missing"},
+    {LLAMA, "intermediate_size", "", "intermediate_size: is missing"},
+    {LLAMA, "rms_norm_eps", "", "rms_norm_eps: is missing"},
+    {LLAMA, "max_position_embeddings", "", "max_position_embeddings: is missing"},
+    {LLAMA, "head_dim", "", NULL},
+    {LLAMA, NULL, "'head_dim': null", NULL},
+    {LLAMA, "tie_word_embeddings", "", NULL},
+    {LLAMA, NULL, "'tie_word_embeddings': null", NULL},
+    {LLAMA, "rope_parameters", "", NULL}, /* 10000, not scaled */
+    {LLAMA_R, "rope_theta", "", NULL},
+    {LLAMA_R, NULL, "'rope_theta': null", "rope_theta: is null"},
+    {LLAMA3, NULL,
+     "'rope_scaling': {'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0, "
+     "'original_max_position_embeddings': 64}",
+     "high_freq_factor: is missing"},
+    {LLAMA3, NULL,
+     "'rope_scaling': {'rope_type': 'llama3', 'factor': 8.0, 'high_freq_factor': 4.0,"
+     " 'original_max_position_embeddings': 64}",
+     "low_freq_factor: is missing"},
+    {LLAMA3, NULL,
+     "'rope_scaling': {'rope_type': 'llama3', 'factor': 8.0, 'high_freq_factor': 4.0,"
+     " 'low_freq_factor': 1.0}",
+     "original_max_position_embeddings: is missing"},
+    {LLAMA3, NULL,
+     "'rope_scaling': {'rope_type': 'llama3', 'low_freq_factor': 1.0, "
+     "'high_freq_factor': 4.0, 'original_max_position_embeddings': 64}",
+     "factor: is missing"},
+
+    {V2, "q_lora_rank", "", "q_lora_rank: is missing"},
+    {V2, NULL, "'q_lora_rank': 0", NULL},
+    {V3, "kv_lora_rank", "", "kv_lora_rank: is missing"},
+    {V3, "qk_nope_head_dim", "", "qk_nope_head_dim: is missing"},
+    {V3, "qk_rope_head_dim", "", "qk_rope_head_dim: is missing"},
+    {V3, "v_head_dim", "", "v_head_dim: is missing"},
+    {V3, "n_routed_experts", "", "n_routed_experts: is missing"},
+    {V3, "num_experts_per_tok", "", "num_experts_per_tok: is missing"},
+    {V3, "moe_intermediate_size", "", "moe_intermediate_size: is missing"},
+    {V3, "n_shared_experts", "", "n_shared_experts: is missing"},
+    {V3, "first_k_dense_replace", "", "first_k_dense_replace: is missing"},
+    {V2, NULL, "'first_k_dense_replace': null", "first_k_dense_replace: is null"},
+    {V3, "n_group", "", "n_group: is missing"},
+    {V3, NULL, "'n_group': null", "n_group: is null"},
+    {V3, "topk_group", "", "topk_group: is missing"},
+    {V3, "norm_topk_prob", "", "norm_topk_prob: is missing"},
+    {V3, NULL, "'norm_topk_prob': null", "norm_topk_prob: is null"},
+    {V3, "routed_scaling_factor", "", "routed_scaling_factor: is missing"},
+    {V2, "n_group", "", NULL}, /* greedy looks at no groups */
+    {V2, NULL, "'n_group': null, 'topk_group': null", NULL},
+    {V2, "n_group", "'topk_method': 'group_limited_greedy'", "n_group: is missing"},
+    {V2, "topk_group", "'topk_method': 'group_limited_greedy'", "topk_group: is missing"},
+    {V2, "norm_topk_prob", "", NULL},
+    {V2, "routed_scaling_factor", "", NULL},
+    {V2, NULL, "'routed_scaling_factor': null", "routed_scaling_factor: is null"},
+    {V2, "topk_method", "", NULL},
+    {V2, "scoring_func", "", NULL},
+    {V3, "topk_method", "", NULL},
+    {V3, "scoring_func", "", NULL},
+    {V3, "num_nextn_predict_layers", "", NULL},
+    {V3, "num_key_value_heads", "", NULL},
+    {V3, NULL, "'rope_interleave': true", NULL},
+    {V3, NULL, "'rope_interleave': null", "rope_interleave: is null"},
+
+    {V3, NULL, "'rope_scaling': {" YARN ", 'mscale': 1.0, 'mscale_all_dim': 1.0}", NULL},
+    {V3, NULL,
+     "'rope_scaling': {" YARN ", 'beta_fast': null, 'beta_slow': null, 'mscale': 1.0, "
+     "'mscale_all_dim': 1.0}",
+     NULL},
+    {V3, NULL, "'rope_scaling': {'type': 'yarn', 'factor': 4.0}",
+     "original_max_position_embeddings: is missing"},
+    {V3, NULL, "'rope_scaling': {'type': 'yarn', 'original_max_position_embeddings': 16}",
+     "factor: is missing"},
+    {V3, NULL, "'rope_scaling': {" YARN ", 'mscale_all_dim': 1.0}", "mscale: and mscale_all_dim"},
+    {V3, NULL, "'rope_scaling': {" YARN ", 'mscale': 0.7}", "mscale: and mscale_all_dim"},
+    {V3, NULL, "'rope_scaling': {" YARN ", 'mscale': 0, 'mscale_all_dim': 0}", "mscale: and"},
+    {V3, NULL, "'rope_scaling': {" YARN ", 'mscale': 0, 'mscale_all_dim': 1}", "mscale: and"},
+};
+
+/* Two keys for one thing. */
+static const Case twice[] = {
+    {V3, NULL, "'rope_parameters': null", NULL},
+    {V3, NULL, "'rope_parameters': {}", NULL},
+    {V3, "rope_scaling", "'rope_parameters': {" YARN_V3 "}", NULL},
+    {V3, NULL, "'rope_parameters': {" YARN_V3 "}", NULL}, /* the same */
+    {V3, NULL, "'rope_parameters': {'rope_type': 'default'}", "rope_scaling: stands beside"},
+    {V3, NULL, "'rope_parameters': {" YARN "}", "rope_scaling: stands beside"},
+    {LLAMA, NULL, "'rope_theta': 10000", NULL},
+    {LLAMA, NULL, "'rope_theta': 500000.0", "rope_theta: is 500000.0, and 10000.0"},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'rope_type': null}", NULL},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'rope_type': 'yarn'}", NULL},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'rope_type': 'default'}", "rope_type: is"},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'rope_type': 'linear'}", "rope_type: is"},
+    {LLAMA3, NULL,
+     "'rope_scaling': {'rope_type': null, 'type': 'llama3', 'factor': 8.0, "
+     "'high_freq_factor': 4.0, 'low_freq_factor': 1.0, 'original_max_position_embeddings': 64}",
+     NULL},
+    {V3, NULL, "'num_mtp_layers': 0", NULL},
+    {V3, NULL, "'num_mtp_layers': 1", "num_nextn_predict_layers: is 0, and 1 under its other"},
+    {V3, "n_routed_experts", "'num_local_experts': 16", NULL},
+    {V3, NULL, "'num_local_experts': 8", "n_routed_experts: is 16, and 8"},
+    {V2, "n_routed_experts", "'num_experts': 8", NULL},
+    {V2, NULL, "'num_local_experts': 8", "num_local_experts: is 8: not known"},
+    {LLAMA, NULL, "'torch_dtype': 'float16'", NULL},
+};
+
+/* Keys outside of the tables: what may change the arithmetic is named with its value. */
+static const Case others[] = {
+    {LLAMA, NULL, "'sliding_window': 16", "sliding_window: is 16: not known"},
+    {LLAMA, NULL, "'sliding_window': null", NULL},
+    {LLAMA, NULL, "'clip_qkv': 8.0", "clip_qkv: is 8.0"},
+    {LLAMA, NULL, "'clip_qkv': null", NULL},
+    {LLAMA, NULL, "'final_logit_softcapping': 30.0", "final_logit_softcapping: is 30.0"},
+    {LLAMA, NULL, "'attention_bias': true", "attention_bias: is true"},
+    {LLAMA, NULL, "'mlp_bias': true", "mlp_bias: is true"},
+    {LLAMA, NULL, "'quantization_config': {'fmt': 'e4m3'}", "quantization_config: is {"},
+    {LLAMA, NULL, "'attention_dropout': 0.1", "attention_dropout: is 0.1"},
+    {LLAMA, NULL, "'is_encoder_decoder': true", "is_encoder_decoder"},
+    {V3, NULL, "'index_topk': 2048", "index_topk: is 2048"},
+    {LLAMA, NULL, "'partial_rotary_factor': 0.5", "partial_rotary_factor: is 0.5"},
+    {LLAMA, NULL, "'partial_rotary_factor': 1.0", NULL},
+    {LLAMA, NULL, "'layer_types': ['full_attention', 'full_attention', 'full_attention']", NULL},
+    {LLAMA, NULL, "'layer_types': ['full_attention', 'sliding_attention', 'full_attention']",
+     "layer_types: names \"sliding_attention\""},
+    {LLAMA, NULL, "'layer_types': 'full_attention'", "layer_types"},
+    {LLAMA, NULL, "'logits_scaling': 1.0, 'residual_multiplier': 1", NULL},
+    {LLAMA, NULL, "'logits_scaling': 8.0", "logits_scaling: is 8.0"},
+    {LLAMA, NULL,
+     "'softcap': false, 'pruned_heads': {}, '_note': 7, 'unsloth_version': '2025.1', "
+     "'unsloth_fixed': true, 'tokenizer_class': 'X', 'max_length': 20, 'return_dict': true, "
+     "'id2label': {'0': 'L'}, 'chunk_size_feed_forward': 0, 'temperature': 0.7, "
+     "'image_token_id': 5, 'name_or_path': 'x', 'attention_factor': null",
+     NULL},
+    {LLAMA, NULL, "'chunk_size_feed_forward': 64", "chunk_size_feed_forward: is 64"},
+
+    {LLAMA, NULL, "'rope_parameters': {'rope_type': 'dynamic', 'factor': 2}", "dynamic"},
+    {LLAMA, NULL, "'rope_parameters': {'rope_type': 'linear', 'factor': 1.0}", NULL},
+    {LLAMA, NULL, "'rope_parameters': {'rope_type': 'linear', 'factor': 4.0}",
+     "factor: is 4.0: linear"},
+    {LLAMA, NULL, "'rope_parameters': {'factor': 4.0}",
+     "factor: is 4.0, but there is no rope_type"},
+    {LLAMA, NULL, "'rope_parameters': {'rope_type': 'default', 'factor': 4.0}", "factor: is 4.0"},
+    {LLAMA, NULL, "'rope_parameters': {'partial_rotary_factor': 0.5}", "partial_rotary_factor"},
+    {LLAMA, NULL, "'rope_parameters': {'partial_rotary_factor': 1.0}", NULL},
+    {LLAMA, NULL, "'rope_parameters': {'full_attention': {'rope_theta': 1e6}}", "full_attention"},
+    {LLAMA, NULL, "'rope_parameters': 3", "rope_parameters: is 3, expected an object"},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'truncate': true}", NULL},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'truncate': false}", "truncate: is false"},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'attention_factor': null}", NULL},
+    {V3, NULL, "'rope_scaling': {" YARN_V3 ", 'attention_factor': 1.2}",
+     "attention_factor: is 1.2"},
+    {V2, NULL, "'rope_interleave': false", "rope_interleave: is false"},
+    {V2, NULL, "'rope_interleave': true", NULL},
+    {V2, NULL, "'head_dim': 7", NULL}, /* overwritten by the classes of MLA */
+};
+
+/* 'a' -> "a", so that the tables above can be read. */
+static json_t *members_of(Arena *a, const char *members) {
+    Str text = str_fmt(a, "{%s}", members);
+    for (char *p = (char *)(uintptr_t)text.p; *p; p++)
+        if (*p == '\'') *p = '"';
+    json_t *o = json_loads(text.p, 0, NULL);
+    if (!o) fail_msg("%s", text.p);
+    return o;
+}
+
+static void case_run(Arena *a, const Case *t) {
+    Err err = {0};
+    Str text;
+    const char *path = need_reference(a, str_fmt(a, "models/%s", t->file).p);
+    must(os_read(a, &text, path, 1 << 20, &err), &err);
+    json_t *o = json_loadb(text.p, (size_t)text.n, 0, NULL), *more = members_of(a, t->members);
+    if (t->drop) assert_int_equal(json_object_del(o, t->drop), 0);
+    json_object_update(o, more);
+    char *changed = json_dumps(o, 0);
+    Config before = parsed(text), c;
+    bool ok = config_parse(&c, str_of(changed), "config.json", &err);
+    if (ok != !t->says || (t->says && !strstr(err.msg, t->says)))
+        fail_msg("%s without %s with %s: %s", t->file, t->drop, t->members, err.msg);
+    if (ok) same(a, &before, &c);
+    free(changed);
+    json_decref(more);
+    json_decref(o);
+}
+
+typedef struct Cases {
+    const Case *at;
+    int64_t n;
+} Cases;
+static void cases_run(void **state) {
+    const Cases *t = *state;
     Arena *a = arena_open("config", 1 << 24);
-    for (int64_t i = 0; i < COUNT(wrong); i++) {
-        Str base = text_of(a, wrong[i].model, "config.json");
-        json_t *o = json_loadb(base.p, (size_t)base.n, 0, NULL);
-        json_t *more = json_loads(str_fmt(a, "{%s}", wrong[i].member).p, 0, NULL);
-        assert_true(o && more);
-        json_object_update(o, more);
-        char *text = json_dumps(o, 0);
-        Config c;
-        Err err = {0};
-        assert_false(config_parse(&c, str_of(text), "config.json", &err));
-        if (err.code != wrong[i].code || !strstr(err.msg, wrong[i].has))
-            fail_msg("%s: %s", wrong[i].member, err.msg);
-        free(text);
-        json_decref(more);
-        json_decref(o);
-    }
+    for (int64_t i = 0; i < t->n; i++) case_run(a, &t->at[i]);
     arena_close(a);
 }
 
-/* null and false switch an unknown key off; keys that begin with _ are notes. */
-static void harmless(void **state) {
+/* Classes of transformers have defaults of their own for most keys, so all are written, and all are
+ * needed to read the model again: no value of the configuration hangs on a default. */
+static void all_written(void **state) {
     (void)state;
     Arena *a = arena_open("config", 1 << 24);
-    Str base = text_of(a, "llama-tiny", "config.json");
-    Config c = parsed(base);
-    Str more = str_fmt(a, "{\"sliding_window\": null, \"softcap\": false, \"_note\": 7, %.*s",
-                       (int)(base.n - 1), base.p + 1);
-    Config d = parsed(more);
-    same(a, &c, &d);
+    Config c = parsed(text_of(a, "deepseek-v2-lite-tiny", "config.json"));
+    c.E = 0, c.first_dense = c.L;
+    json_t *o = json_loads(config_json(a, &c).p, 0, NULL);
+    assert_true(json_is_null(json_object_get(o, "q_lora_rank"))
+                && json_object_get(o, "q_lora_rank"));
+    assert_int_equal(json_integer_value(json_object_get(o, "n_routed_experts")), 0);
+    assert_int_equal(json_integer_value(json_object_get(o, "first_k_dense_replace")), c.L);
+    json_decref(o);
+    c = parsed(text_of(a, "deepseek-v3-tiny", "config.json"));
+    c.router.norm = false, c.shared = 0, c.first_dense = 0, c.n_eos = 0, c.bos = -1;
+    o = json_loads(config_json(a, &c).p, 0, NULL);
+    assert_true(json_is_false(json_object_get(o, "norm_topk_prob")));
+    assert_true(json_is_integer(json_object_get(o, "n_shared_experts")));
+    assert_true(json_is_integer(json_object_get(o, "first_k_dense_replace")));
+    assert_true(json_is_integer(json_object_get(o, "num_nextn_predict_layers")));
+    assert_true(json_is_null(json_object_get(o, "eos_token_id")));
+    assert_true(json_is_null(json_object_get(o, "bos_token_id")));
+    json_decref(o);
     arena_close(a);
 }
 
@@ -150,10 +346,19 @@ static void not_json(void **state) {
     }
 }
 
+#define CASES(list)                                                                                \
+    { list, COUNT(list) }
 int test_config(void) {
+    static Cases v = CASES(values_wrong), n = CASES(absent), t = CASES(twice), o = CASES(others);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_spellings), cmocka_unit_test(values),   cmocka_unit_test(refused),
-        cmocka_unit_test(harmless),       cmocka_unit_test(not_json),
+        cmocka_unit_test(both_spellings),
+        cmocka_unit_test(values),
+        {"values", cases_run, NULL, NULL, &v},
+        {"absent and null keys", cases_run, NULL, NULL, &n},
+        {"keys with two names", cases_run, NULL, NULL, &t},
+        {"keys outside of the tables", cases_run, NULL, NULL, &o},
+        cmocka_unit_test(all_written),
+        cmocka_unit_test(not_json),
     };
     return cmocka_run_group_tests_name("model config", tests, NULL, NULL);
 }

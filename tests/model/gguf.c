@@ -2,93 +2,10 @@
  * written here, by the names and layouts of llama.cpp's converter: q and k rows of a llama
  * interleaved by heads, experts stacked, kv_b whole or split into a transposed k_b and a v_b. And
  * what is missing, misshapen or too much is refused by name. */
-#define _DEFAULT_SOURCE
-#include "tests.h"
+#include "gguf_file.h"
 #include "model/layer.h"
 #include <math.h>
 #include <stdio.h>
-
-/* ---- a writer -------------------------------------------------------------------------------- */
-
-typedef struct File {
-    Arena *a;
-    Buf head, infos, data; /* metadata, tensor descriptions, their bytes */
-    int64_t n_keys, n_tensors;
-    int64_t alignment; /* of the data; 0: the 32 that is meant when no key says another */
-    bool q8;           /* matrices of whole blocks are written as Q8_0 */
-} File;
-
-static void put(Buf *b, const void *p, int64_t n) { buf_add(b, (Str){p, n}); }
-static void put_u32(Buf *b, uint32_t v) { put(b, &v, 4); }
-static void put_u64(Buf *b, uint64_t v) { put(b, &v, 8); }
-static void put_str(Buf *b, const char *s) {
-    put_u64(b, strlen(s));
-    put(b, s, (int64_t)strlen(s));
-}
-
-static void key(File *f, const char *name, uint32_t type) {
-    put_str(&f->head, name);
-    put_u32(&f->head, type);
-    f->n_keys++;
-}
-static void key_u32(File *f, const char *name, int64_t v) {
-    key(f, name, 4), put_u32(&f->head, (uint32_t)v);
-}
-static void key_f32(File *f, const char *name, double v) {
-    float x = (float)v;
-    key(f, name, 6), put(&f->head, &x, 4);
-}
-static void key_bool(File *f, const char *name, bool v) { key(f, name, 7), put(&f->head, &v, 1); }
-static void key_str(File *f, const char *name, const char *v) {
-    key(f, name, 8), put_str(&f->head, v);
-}
-
-static void align(const File *f, Buf *b) {
-    while (b->n % (f->alignment ? f->alignment : 32)) put(b, "", 1);
-}
-
-/* A block of Q8_0 with the smallest power of two as its scale with which all numbers fit. */
-static void put_q8(Buf *b, const float *x) {
-    float most = 0;
-    for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(x[i]));
-    int e = 0;
-    frexpf(most, &e);
-    int step = MAX(e - 6, -14); /* most < 2^e; f16 has no smaller normal number than 2^-14 */
-    uint16_t d = (uint16_t)((step + 15) << 10);
-    put(b, &d, 2);
-    for (int i = 0; i < 32; i++) {
-        int8_t q = (int8_t)fmaxf(-127, fminf(127, rintf(ldexpf(x[i], -step))));
-        put(b, &q, 1);
-    }
-}
-
-/* Dimensions outermost first, here as everywhere in Lisao; the file has them the other way round.
- */
-static void tensor(File *f, const char *name, const float *x, int n_dims, const int64_t *dim) {
-    bool q8 = f->q8 && n_dims >= 2 && dim[n_dims - 1] % 32 == 0;
-    int64_t n = 1;
-    put_str(&f->infos, name);
-    put_u32(&f->infos, (uint32_t)n_dims);
-    for (int i = n_dims - 1; i >= 0; i--) put_u64(&f->infos, (uint64_t)dim[i]), n *= dim[i];
-    put_u32(&f->infos, q8 ? 8 : 0); /* Q8_0 or F32 */
-    put_u64(&f->infos, (uint64_t)f->data.n);
-    for (int64_t i = 0; q8 && i < n; i += 32) put_q8(&f->data, x + i);
-    if (!q8) put(&f->data, x, n * 4);
-    align(f, &f->data);
-    f->n_tensors++;
-}
-
-static void file_write(File *f, const char *path) {
-    Buf b = {.a = f->a};
-    Err err = {0};
-    put(&b, "GGUF", 4), put_u32(&b, 3);
-    put_u64(&b, (uint64_t)f->n_tensors), put_u64(&b, (uint64_t)f->n_keys);
-    buf_add(&b, buf_str(&f->head)), buf_add(&b, buf_str(&f->infos));
-    align(f, &b);
-    buf_add(&b, buf_str(&f->data));
-    OutFile *o = os_create(f->a, path, &err);
-    must(o && os_write(o, b.p, b.n, &err) && os_commit(o, &err), &err);
-}
 
 /* ---- a model into it ------------------------------------------------------------------------- */
 
@@ -164,60 +81,7 @@ static void param_write(File *f, const Model *m, const Param *p, bool kv_split) 
     tensor(f, full, p->master, n_dims, dim + 3 - n_dims);
 }
 
-static void keys_write(File *f, const Config *c, bool kv_split) {
-    const char *arch = c->mla ? "deepseek2" : "llama";
-#define KEY(name) str_fmt(f->a, "%s." name, arch).p
-    key_str(f, "general.architecture", arch);
-    key_str(f, "general.name", "a test");
-    key_u32(f, KEY("block_count"), c->L);
-    key_u32(f, KEY("context_length"), c->max_positions);
-    key_u32(f, KEY("embedding_length"), c->C);
-    key_u32(f, KEY("feed_forward_length"), c->F);
-    key_u32(f, KEY("attention.head_count"), c->H);
-    key_u32(f, KEY("attention.head_count_kv"), c->mla && kv_split ? 1 : c->G);
-    key_f32(f, KEY("attention.layer_norm_rms_epsilon"), (double)c->eps);
-    key_f32(f, KEY("rope.freq_base"), c->rope.theta);
-    key_u32(f, KEY("rope.dimension_count"), c->rope.dim);
-    key_u32(f, KEY("vocab_size"), c->V);
-    key_u32(f, "tokenizer.ggml.eos_token_id", c->eos[0]);
-    if (!c->mla) return;
-    if (c->Q) key_u32(f, KEY("attention.q_lora_rank"), c->Q);
-    key_u32(f, KEY("attention.kv_lora_rank"), c->R);
-    key_u32(f, KEY("attention.key_length"), kv_split ? c->R + c->d_rope : c->D);
-    key_u32(f, KEY("attention.value_length"), kv_split ? c->R : c->d_v);
-    if (kv_split) key_u32(f, KEY("attention.key_length_mla"), c->D);
-    if (kv_split) key_u32(f, KEY("attention.value_length_mla"), c->d_v);
-    key_u32(f, KEY("leading_dense_block_count"), c->first_dense);
-    key_u32(f, KEY("expert_count"), c->E);
-    key_u32(f, KEY("expert_used_count"), c->K);
-    key_u32(f, KEY("expert_shared_count"), c->shared);
-    key_u32(f, KEY("expert_feed_forward_length"), c->F_moe);
-    key_f32(f, KEY("expert_weights_scale"), (double)c->router.scale);
-    key_bool(f, KEY("expert_weights_norm"), c->router.norm);
-    key_u32(f, KEY("expert_group_count"), c->router.groups);
-    key_u32(f, KEY("expert_group_used_count"), c->router.groups_used);
-    if (c->router.kind == ROUTER_SIGMOID) key_u32(f, KEY("expert_gating_func"), 2);
-    key_str(f, KEY("rope.scaling.type"), "yarn");
-    key_f32(f, KEY("rope.scaling.factor"), c->rope.factor);
-    key_u32(f, KEY("rope.scaling.original_context_length"), (int64_t)c->rope.original);
-    key_f32(f, KEY("rope.scaling.yarn_log_multiplier"), 0.1 * c->rope.mscale_all_dim);
-}
-
 /* ---- the comparison -------------------------------------------------------------------------- */
-
-typedef struct Temp {
-    char folder[64];
-    const char *path;
-} Temp;
-static void temp_make(Temp *t, Arena *a) {
-    snprintf(t->folder, sizeof t->folder, "%s/lisao-gguf-XXXXXX", P_tmpdir);
-    assert_non_null(mkdtemp(t->folder));
-    t->path = str_fmt(a, "%s/model.gguf", t->folder).p;
-}
-static void temp_remove(Temp *t) {
-    Err err = {0};
-    must(os_remove(t->folder, &err), &err);
-}
 
 static void source_open(Opened *o, Arena *a, const char *model) {
     opened(o, need_reference(a, str_fmt(a, "models/%s", model).p), 2);
@@ -250,7 +114,7 @@ static void same_bits(void **state) {
     Temp temp;
     temp_make(&temp, a);
     source_open(&hf, a, t->model);
-    File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a};
+    File f = file_new(a);
     keys_write(&f, &hf.model->cfg, t->kv_split);
     for (int64_t i = 0; i < hf.model->n_params; i++)
         param_write(&f, hf.model, &hf.model->param[i], t->kv_split);
@@ -281,7 +145,8 @@ static void same_bits(void **state) {
  * is mapped at the start of a page, no number of a GGUF file can stand across its own width. */
 static void blocks_write(Arena *a, const char *path, const Model *m, int64_t alignment,
                          int64_t extra) {
-    File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a, .alignment = alignment, .q8 = true};
+    File f = file_new(a);
+    f.alignment = alignment, f.q8 = true;
     keys_write(&f, &m->cfg, false);
     key_u32(&f, "general.alignment", alignment);
     key_str(&f, "general.description", str_fmt(a, "%*s", (int)extra, "").p);
@@ -341,12 +206,9 @@ static const struct {
     Fault fault;
     const char *has;
 } faults[] = {
-    {MISSING, "blk.1.attn_v.weight"},
-    {SURPLUS, "rope_freqs.weight"},
-    {MISSHAPEN, "output_norm.weight"},
-    {KEY, "attention.sliding_window"},
-    {NAN_KEY, "rope.scaling.yarn_log_multiplier: is nan"},
-    {ARCH, "gemma"},
+    {MISSING, "blk.1.attn_v.weight"},         {SURPLUS, "rope_freqs.weight"},
+    {MISSHAPEN, "output_norm.weight"},        {KEY, "attention.sliding_window"},
+    {NAN_KEY, "rope.scaling.factor: is nan"}, {ARCH, "gemma"},
 };
 
 static void refused(void **state) {
@@ -357,14 +219,17 @@ static void refused(void **state) {
     for (int64_t i = 0; i < COUNT(faults); i++) {
         Temp temp;
         temp_make(&temp, a);
-        File f = {.a = a, .head.a = a, .infos.a = a, .data.a = a};
+        File f = file_new(a);
         Fault fault = faults[i].fault;
         if (fault == ARCH)
             key_str(&f, "general.architecture", "gemma");
         else
             keys_write(&f, &hf.model->cfg, false);
         if (fault == KEY) key_u32(&f, "llama.attention.sliding_window", 8);
-        if (fault == NAN_KEY) key_f32(&f, "llama.rope.scaling.yarn_log_multiplier", NAN);
+        if (fault == NAN_KEY) {
+            key_str(&f, "llama.rope.scaling.type", "yarn");
+            key_f32(&f, "llama.rope.scaling.factor", NAN);
+        }
         for (int64_t j = 0; j < hf.model->n_params; j++) {
             const Param *p = &hf.model->param[j];
             if (fault == MISSING && p == hf.model->layer[1].v) continue;

@@ -12,6 +12,7 @@
 #include "support/need.h"
 
 int test_config(void);
+int test_config_gguf(void);
 int test_rope(void);
 int test_table(void);
 int test_oracles(void);

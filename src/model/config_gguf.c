@@ -1,0 +1,303 @@
+/* config_gguf.c -- a Config from the keys of a GGUF file: architectures llama and deepseek2.
+ *
+ * Keys and defaults are those of llama.cpp and its converter. Files live long: many were written
+ * before a key existed. Where such a file leaves open what its model computes (groups of experts,
+ * YaRN's multiplier) it is refused by name, unless it is one of the released models. */
+#include "model/config.h"
+#include <math.h>
+#include <stdio.h>
+
+/* ---- keys that change nothing ---------------------------------------------------------------- */
+
+/* Keys after "llama." or "deepseek2.", read in this file or without effect on a forward. */
+static const char *const read_here[] = {
+    "attention.head_count_kv",  "attention.key_length",
+    "attention.key_length_mla", "attention.value_length",
+    "expert_gating_func",       "attention.value_length_mla",
+    "rope.scaling.type",        "rope.scaling.yarn_log_multiplier",
+    "rope.dimension_count",
+};
+static const char *const neutral[] = {"rope.scaling.finetuned", "tensor_data_layout", "vocab_size"};
+
+/* Keys of other models, with the number at which they change nothing. */
+static const struct {
+    const char *key;
+    double value;
+} neutral_numbers[] = {
+    {"attention.clamp_kqv", 0},
+    {"attention.sliding_window", 0},
+    {"attention.causal", 1},
+    {"expert_count", 0},
+    {"expert_used_count", 0},
+    {"nextn_predict_layers", 0},
+    {"rope.scale_linear", 1},
+    {"rope.scaling.attn_factor", 1},
+    {"rope.scaling.yarn_attn_factor", 1},
+    {"rope.scaling.yarn_ext_factor", 1},
+    {"use_parallel_residual", 0},
+};
+
+/* ---- one value ------------------------------------------------------------------------------- */
+
+/* "llama.block_count"; valid until the next call. */
+static const char *gguf_key(Reader *r, const char *name) {
+    snprintf(r->key, sizeof r->key, "%s.%s", r->arch, name);
+    return r->key;
+}
+
+static bool there(Reader *r, const char *name) {
+    return store_meta_type(r->store, gguf_key(r, name)) != META_ABSENT;
+}
+
+Found gguf_number_at(Reader *r, const Field *f, double *out) {
+    if (!there(r, f->gguf)) return NOT_FOUND;
+    const char *key = gguf_key(r, f->gguf);
+    int64_t i = 0;
+    bool b = false;
+    bool ok = f->kind == KIND_BOOL  ? store_meta_bool(r->store, key, &b, r->err)
+              : f->kind == KIND_I64 ? store_meta_i64(r->store, key, &i, r->err)
+                                    : store_meta_f64(r->store, key, out, r->err);
+    if (f->kind == KIND_BOOL) *out = b;
+    if (f->kind == KIND_I64) *out = (double)i;
+    r->bad |= !ok;
+    return FOUND;
+}
+
+static int64_t i64_or(Reader *r, const char *key, int64_t absent) {
+    int64_t v = absent;
+    if (store_meta_type(r->store, key) != META_ABSENT && !store_meta_i64(r->store, key, &v, r->err))
+        r->bad = true;
+    return v;
+}
+
+static bool is_neutral(Reader *r, const char *name) {
+    if (name_listed(name, neutral, COUNT(neutral))) return true;
+    for (int64_t i = 0; i < COUNT(neutral_numbers); i++) {
+        if (strcmp(name, neutral_numbers[i].key)) continue;
+        const char *key = gguf_key(r, name);
+        bool b = false, is_bool = store_meta_type(r->store, key) == META_BOOL;
+        double v = 0;
+        Err ignored = {0};
+        bool ok = is_bool ? store_meta_bool(r->store, key, &b, &ignored)
+                          : store_meta_f64(r->store, key, &v, &ignored);
+        return ok && (is_bool ? (double)b : v) == neutral_numbers[i].value;
+    }
+    return false;
+}
+
+/* A value, for a message. */
+static Shown value_shown(Reader *r, const char *name) {
+    const char *key = gguf_key(r, name);
+    char text[64] = "an array";
+    Err ignored = {0};
+    bool b;
+    double v;
+    Str s;
+    if (store_meta_bool(r->store, key, &b, &ignored))
+        snprintf(text, sizeof text, "%s", b ? "true" : "false");
+    else if (store_meta_f64(r->store, key, &v, &ignored))
+        snprintf(text, sizeof text, "%.10g", v);
+    else if (store_meta_str(r->store, key, &s, &ignored))
+        return shown(s.p, s.n);
+    return shown(text, (int64_t)strlen(text));
+}
+
+static void unknown_refuse(Reader *r) {
+    char with_dot[16];
+    snprintf(with_dot, sizeof with_dot, "%s.", r->arch);
+    Str prefix = str_of(with_dot);
+    for (int64_t i = 0; i < store_meta_count(r->store) && !r->bad; i++) {
+        Str key = store_meta_key(r->store, i);
+        if (!str_starts(key, prefix)) continue;
+        Shown s = shown(key.p + prefix.n, key.n - prefix.n);
+        const char *name = s.text;
+        if (!fields_have(r, config_fields, 1u << r->c->family, name)
+            && !fields_have(r, rope_fields, ROPES, name)
+            && !name_listed(name, read_here, COUNT(read_here)) && !is_neutral(r, name))
+            config_bad(r, ERR_UNSUPPORTED, name,
+                       "is %s: not known here, and it may change what the model computes",
+                       value_shown(r, name).text);
+    }
+}
+
+/* ---- rope ------------------------------------------------------------------------------------ */
+
+/* llama.cpp scales linearly where a factor stands without a type. */
+static void unscaled_check(Reader *r) {
+    static const char *const factors[] = {"rope.scaling.factor", "rope.scale_linear"};
+    for (int64_t i = 0; i < COUNT(factors); i++) {
+        double v = 0;
+        if (!there(r, factors[i])) continue;
+        if (!store_meta_f64(r->store, gguf_key(r, factors[i]), &v, r->err)) {
+            r->bad = true;
+        } else if (v != 0 && v != 1) {
+            config_bad(r, ERR_UNSUPPORTED, factors[i], "is %.10g: linear scaling is not supported",
+                       v);
+        }
+    }
+}
+
+/* YaRN's multiplier is 0.1 * mscale_all_dim in f32; its six digits in decimal are restored. The
+ * converter writes mscale_all_dim alone, which in every DeepSeek model is mscale, too. Files
+ * without it are read in two ways by versions of llama.cpp. */
+static void deepseek_multiplier(Reader *r) {
+    static const Field log = {.gguf = "rope.scaling.yarn_log_multiplier",
+                              .of = MLA,
+                              .kind = KIND_F64,
+                              .at = offsetof(Config, rope.mscale_all_dim),
+                              .lo = 0,
+                              .hi = 100,
+                              .gguf_absent = NEEDED};
+    fields_read(r, (Fields){&log, 1}, MLA);
+    RopeConfig *p = &r->c->rope;
+    p->mscale_all_dim = rint(p->mscale_all_dim * 1e7) / 1e6;
+    p->mscale = p->mscale_all_dim;
+    if (p->mscale == 0 && !r->bad)
+        config_bad(r, ERR_UNSUPPORTED, log.gguf, "is 0, which is read in two ways");
+}
+
+static void gguf_rope(Reader *r) {
+    RopeConfig *p = &r->c->rope;
+    Str type = STR("linear");
+    if (there(r, "rope.scaling.type")
+        && !store_meta_str(r->store, gguf_key(r, "rope.scaling.type"), &type, r->err))
+        r->bad = true;
+    if (str_eq(type, STR("yarn")))
+        p->scaling = ROPE_YARN;
+    else if (str_eq(type, STR("linear")))
+        unscaled_check(r);
+    else if (!str_eq(type, STR("none"))) /* under which llama.cpp does not look at a factor */
+        config_bad(r, ERR_UNSUPPORTED, "rope.scaling.type",
+                   "is \"%s\", supported are none, linear with factor 1 and yarn",
+                   shown(type.p, type.n).text);
+    fields_read(r, rope_fields, 1u << p->scaling);
+    if (p->scaling != ROPE_YARN) return;
+    if (p->original == 0) p->original = (double)r->c->max_positions;
+    if (r->c->family != FAMILY_LLAMA)
+        deepseek_multiplier(r);
+    else if (there(r, "rope.scaling.yarn_log_multiplier"))
+        config_bad(r, ERR_UNSUPPORTED, "rope.scaling.yarn_log_multiplier",
+                   "is %s: not part of architecture llama",
+                   value_shown(r, "rope.scaling.yarn_log_multiplier").text);
+}
+
+/* ---- llama ----------------------------------------------------------------------------------- */
+
+static void llama_heads(Reader *r) {
+    static const char *const sizes[] = {"attention.value_length", "rope.dimension_count"};
+    const Config *c = r->c;
+    int64_t D = c->D ? c->D : c->C / c->H;
+    for (int64_t i = 0; i < COUNT(sizes) && !r->bad; i++) {
+        int64_t v = i64_or(r, gguf_key(r, sizes[i]), D);
+        if (v != D)
+            config_bad(r, ERR_UNSUPPORTED, sizes[i], "is %lld, and a head has %lld numbers",
+                       (long long)v, (long long)D);
+    }
+}
+
+/* ---- deepseek2 ------------------------------------------------------------------------------- */
+
+/* 1 softmax (V2), 2 sigmoid (V3). V2's files are older than the key. */
+static Family deepseek_family(Reader *r) {
+    int64_t gate = i64_or(r, gguf_key(r, "expert_gating_func"), 1);
+    if (gate != 1 && gate != 2)
+        config_bad(r, ERR_UNSUPPORTED, "expert_gating_func",
+                   "is %lld, supported are 1 (softmax) and 2 (sigmoid)", (long long)gate);
+    return gate == 2 ? FAMILY_DEEPSEEK3 : FAMILY_DEEPSEEK2;
+}
+
+/* Sizes of a head: with the _mla keys as they are, key_length and value_length being those of the
+ * latent; before these keys key_length and value_length were those of a head. */
+static void deepseek_heads(Reader *r) {
+    static const char *const names[2][2] = {
+        {"attention.key_length", "attention.value_length"},
+        {"attention.key_length_mla", "attention.value_length_mla"}};
+    Config *c = r->c;
+    bool key_mla = there(r, names[1][0]), value_mla = there(r, names[1][1]);
+    if (key_mla != value_mla)
+        return config_bad(r, ERR_FORMAT, names[1][key_mla],
+                          "is missing: the two _mla lengths belong together");
+    const char *const *name = names[key_mla];
+    int64_t key = i64_or(r, gguf_key(r, name[0]), 0);
+    c->d_v = i64_or(r, gguf_key(r, name[1]), 0);
+    if (key <= c->d_rope || key > c->d_rope + 1024)
+        config_bad(r, ERR_FORMAT, name[0],
+                   "is %lld: expected rope.dimension_count (%lld) and 1 "
+                   "to 1024 more",
+                   (long long)key, (long long)c->d_rope);
+    if (c->d_v < 1 || c->d_v > 1024)
+        config_bad(r, ERR_FORMAT, name[1], "is %lld, outside of 1 to 1024", (long long)c->d_v);
+    c->d_nope = key - c->d_rope;
+}
+
+/* Converters wrote the groups from autumn 2025 on. An older file of a released model is known by
+ * its sizes; another may mean any groups. */
+static void deepseek_groups(Reader *r) {
+    static const struct {
+        int64_t L, C, E, K, groups, used;
+    } released[] = {
+        {27, 2048, 64, 6, 1, 1},  /* V2-Lite */
+        {60, 5120, 160, 6, 8, 3}, /* V2, V2.5 */
+        {61, 7168, 256, 8, 8, 4}, /* V3, R1, V3.1 */
+    };
+    Config *c = r->c;
+    Router *q = &c->router;
+    for (int64_t i = 0; i < COUNT(released) && !q->groups && !q->groups_used; i++)
+        if (c->L == released[i].L && c->C == released[i].C && c->E == released[i].E
+            && c->K == released[i].K)
+            q->groups = released[i].groups, q->groups_used = released[i].used;
+    if (!q->groups || !q->groups_used)
+        config_bad(r, ERR_FORMAT, q->groups ? "expert_group_used_count" : "expert_group_count",
+                   "is missing: convert the model anew, the file may be older than the key");
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+/* The vocabulary's size and whether the head is tied are read off the tensors. */
+static void gguf_vocabulary(Reader *r) {
+    Config *c = r->c;
+    const Tensor *embed = store_find(r->store, STR("token_embd.weight"));
+    if (!embed || embed->n_dims != 2 || embed->dim[0] < 1 || embed->dim[0] > VOCABULARY_MAX) {
+        if (!r->bad)
+            err_set(r->err, ERR_FORMAT, "%s: tensor token_embd.weight is missing or no matrix",
+                    r->file);
+        r->bad = true;
+        return;
+    }
+    c->V = embed->dim[0];
+    c->tied = !store_find(r->store, STR("output.weight"));
+    c->bos = i64_or(r, "tokenizer.ggml.bos_token_id", -1);
+    int64_t eos = i64_or(r, "tokenizer.ggml.eos_token_id", -1);
+    int64_t eot = i64_or(r, "tokenizer.ggml.eot_token_id", -1);
+    if (eos >= 0) c->eos[c->n_eos++] = eos;
+    if (eot >= 0 && eot != eos) c->eos[c->n_eos++] = eot;
+}
+
+static void gguf_read(Reader *r) {
+    Config *c = r->c;
+    bool mla = c->family != FAMILY_LLAMA;
+    if (mla) c->family = deepseek_family(r);
+    c->rope.pairs = mla;
+    fields_read(r, config_fields, 1u << c->family);
+    if (!r->bad) gguf_rope(r);
+    if (!r->bad && !mla) llama_heads(r);
+    if (!r->bad && mla) deepseek_heads(r);
+    if (!r->bad && c->E) deepseek_groups(r);
+    if (!r->bad) gguf_vocabulary(r);
+    if (!r->bad) unknown_refuse(r);
+}
+
+bool gguf_config(Config *c, const Store *s, Err *err) {
+    config_defaults(c);
+    Reader r = {.store = s, .arch = "llama", .file = store_path(s), .c = c, .err = err};
+    Str arch;
+    if (!store_meta_str(s, "general.architecture", &arch, err)) return false;
+    if (str_eq(arch, STR("deepseek2")))
+        r.arch = "deepseek2", c->family = FAMILY_DEEPSEEK2;
+    else if (!str_eq(arch, STR("llama")))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: architecture \"%s\" is not supported (known: llama, deepseek2)",
+                       store_path(s), shown(arch.p, arch.n).text);
+    gguf_read(&r);
+    return config_check(&r);
+}

@@ -1,0 +1,209 @@
+/* config_gguf.c -- keys of GGUF files: what is absent, or there in another form, gives the
+ * configuration that llama.cpp gives it, or is refused by name. docs/models.md has the list. */
+#include "gguf_file.h"
+#include <stdio.h>
+
+/* The keys of a small model without one, and with one more: a number, a bool or a text. */
+typedef struct Case {
+    const char *model, *drop, *add;
+    double number;
+    const char *text; /* "true", "false": a bool; another: a string; NULL: `number` */
+    const char *says; /* in the message; NULL: read, and the same as the model's config.json */
+} Case;
+
+#define LLAMA "llama-tiny"
+#define V2    "deepseek-v2-lite-tiny"
+#define V3    "deepseek-v3-tiny"
+#define L_(k) "llama." k
+#define D_(k) "deepseek2." k
+
+static const Case cases[] = {
+    {LLAMA, NULL, NULL, 0, NULL, NULL},
+    {V2, NULL, NULL, 0, NULL, NULL},
+    {V3, NULL, NULL, 0, NULL, NULL},
+
+    {LLAMA, L_("block_count"), NULL, 0, NULL, "block_count: is missing"},
+    {LLAMA, L_("embedding_length"), NULL, 0, NULL, "embedding_length: is missing"},
+    {LLAMA, L_("attention.head_count"), NULL, 0, NULL, "head_count: is missing"},
+    {LLAMA, L_("feed_forward_length"), NULL, 0, NULL, "feed_forward_length: is missing"},
+    {LLAMA, L_("context_length"), NULL, 0, NULL, "context_length: is missing"},
+    {LLAMA, L_("attention.layer_norm_rms_epsilon"), NULL, 0, NULL, "epsilon: is missing"},
+    {LLAMA, L_("rope.freq_base"), NULL, 0, NULL, NULL}, /* 10000 */
+    {LLAMA, L_("rope.dimension_count"), NULL, 0, NULL, NULL},
+    {LLAMA, L_("vocab_size"), NULL, 0, NULL, NULL},
+
+    {LLAMA, NULL, L_("attention.key_length"), 12, NULL, NULL},
+    {LLAMA, NULL, L_("attention.value_length"), 12, NULL, NULL},
+    {LLAMA, NULL, L_("attention.value_length"), 8, NULL, "value_length: is 8"},
+    {LLAMA, L_("rope.dimension_count"), L_("rope.dimension_count"), 6, NULL,
+     "dimension_count: is 6"},
+    {LLAMA, NULL, L_("expert_count"), 0, NULL, NULL},
+    {LLAMA, NULL, L_("expert_count"), 8, NULL, "expert_count: is 8"},
+    {LLAMA, NULL, L_("rope.scale_linear"), 1, NULL, NULL},
+    {LLAMA, NULL, L_("rope.scale_linear"), 4, NULL, "scale_linear: is 4"},
+    {LLAMA, NULL, L_("rope.scaling.factor"), 1, NULL, NULL},
+    {LLAMA, NULL, L_("rope.scaling.factor"), 4, NULL, "scaling.factor: is 4: linear"},
+    {LLAMA, NULL, L_("rope.scaling.type"), 0, "linear", NULL},
+    {LLAMA, NULL, L_("rope.scaling.type"), 0, "none", NULL},
+    {LLAMA, NULL, L_("rope.scaling.type"), 0, "longrope", "\"longrope\""},
+    {LLAMA, NULL, L_("rope.scaling.type"), 0, "yarn", "scaling.factor: is missing"},
+    {LLAMA, NULL, L_("rope.scaling.attn_factor"), 1, NULL, NULL},
+    {LLAMA, NULL, L_("rope.scaling.attn_factor"), 0.5, NULL, "attn_factor: is 0.5"},
+    {LLAMA, NULL, L_("attention.sliding_window"), 0, NULL, NULL},
+    {LLAMA, NULL, L_("attention.sliding_window"), 8, NULL, "sliding_window: is 8"},
+    {LLAMA, NULL, L_("attention.causal"), 0, "true", NULL},
+    {LLAMA, NULL, L_("attention.causal"), 0, "false", "causal: is false"},
+    {LLAMA, NULL, L_("tensor_data_layout"), 0, "Meta AI original pth", NULL},
+    {LLAMA, NULL, L_("logit_scale"), 0.5, NULL, "logit_scale: is 0.5"},
+
+    {V2, D_("expert_group_count"), NULL, 0, NULL, "expert_group_count: is missing"},
+    {V2, D_("expert_weights_norm"), NULL, 0, NULL, NULL},  /* false */
+    {V2, D_("expert_weights_scale"), NULL, 0, NULL, NULL}, /* 1 */
+    {V2, D_("leading_dense_block_count"), NULL, 0, NULL, "block_count: is missing"},
+    {V2, D_("expert_shared_count"), NULL, 0, NULL, "shared_count: is missing"},
+    {V2, D_("attention.kv_lora_rank"), NULL, 0, NULL, "kv_lora_rank: is missing"},
+
+    {V3, D_("expert_group_count"), NULL, 0, NULL, "expert_group_count: is missing"},
+    {V3, D_("expert_group_used_count"), NULL, 0, NULL, "expert_group_used_count: is missing"},
+    {V3, D_("expert_weights_norm"), NULL, 0, NULL, "expert_weights_norm: is missing"},
+    {V3, D_("expert_weights_scale"), NULL, 0, NULL, "expert_weights_scale: is missing"},
+    {V3, D_("expert_used_count"), NULL, 0, NULL, "expert_used_count: is missing"},
+    {V3, D_("expert_feed_forward_length"), NULL, 0, NULL, "forward_length: is missing"},
+    {V3, D_("rope.dimension_count"), NULL, 0, NULL, "dimension_count: is missing"},
+    {V3, D_("rope.scaling.yarn_log_multiplier"), NULL, 0, NULL, "log_multiplier: is missing"},
+    {V3, D_("rope.scaling.yarn_log_multiplier"), D_("rope.scaling.yarn_log_multiplier"), 0, NULL,
+     "log_multiplier: is 0"},
+    {V3, D_("rope.scaling.type"), NULL, 0, NULL, "scaling.factor: is 4: linear"},
+    {V3, D_("rope.scaling.factor"), NULL, 0, NULL, "scaling.factor: is missing"},
+    {V3, NULL, D_("rope.scaling.yarn_beta_fast"), 32, NULL, NULL},
+    {V3, NULL, D_("rope.scaling.yarn_ext_factor"), 1, NULL, NULL},
+    {V3, NULL, D_("rope.scaling.yarn_ext_factor"), 0.5, NULL, "ext_factor: is 0.5"},
+    {V3, D_("expert_gating_func"), D_("expert_gating_func"), 4, NULL, "gating_func: is 4"},
+    {V3, D_("attention.key_length"), NULL, 0, NULL, "key_length: is 0"},
+    {V3, D_("attention.value_length"), NULL, 0, NULL, "value_length: is 0"},
+    {V3, NULL, D_("attention.key_length_mla"), 24, NULL, "value_length_mla: is missing"},
+    {V3, NULL, D_("attention.value_length_mla"), 12, NULL, "key_length_mla: is missing"},
+    {V3, NULL, D_("nextn_predict_layers"), 0, NULL, NULL},
+    {V3, NULL, D_("nextn_predict_layers"), 1, NULL, "nextn_predict_layers: is 1"},
+};
+
+static Config release_config(Arena *a, const char *model) {
+    Err err = {0};
+    Str text;
+    Config c;
+    const char *path = need_reference(a, str_fmt(a, "models/%s/config.release.json", model).p);
+    must(os_read(a, &text, path, 1 << 20, &err), &err);
+    must(config_parse(&c, text, path, &err), &err);
+    return c;
+}
+
+/* The file's configuration. Its only tensors are those that say the vocabulary and that the head is
+ * its own. */
+static bool config_of(Config *out, File *f, const Config *c, Err *err) {
+    Temp temp;
+    Store *s;
+    float *x = PUSH(f->a, float, 4 * c->C);
+    tensor(f, "token_embd.weight", x, 2, (int64_t[]){4, c->C});
+    tensor(f, "output.weight", x, 2, (int64_t[]){4, c->C});
+    temp_make(&temp, f->a);
+    file_write(f, temp.path);
+    must(store_open(&s, f->a, temp.path, err), err);
+    bool ok = config_read(out, s, err);
+    store_close(s);
+    temp_remove(&temp);
+    return ok;
+}
+
+static void case_add(File *f, const Case *t) {
+    f->drop = NULL;
+    if (!t->add) return;
+    if (t->text && (!strcmp(t->text, "true") || !strcmp(t->text, "false")))
+        key_bool(f, t->add, !strcmp(t->text, "true"));
+    else if (t->text)
+        key_str(f, t->add, t->text);
+    else if (t->number == (double)(int64_t)t->number && !strstr(t->add, "scal"))
+        key_u32(f, t->add, (int64_t)t->number);
+    else
+        key_f32(f, t->add, t->number);
+}
+
+static void keys(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 26);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        const Case *t = &cases[i];
+        Mark mark = arena_mark(a);
+        Config c = release_config(a, t->model), got;
+        c.V = 4, c.eos[0] = 1, c.bos = -1, c.mtp = 0;
+        File f = file_new(a);
+        f.drop = t->drop;
+        keys_write(&f, &c, false);
+        case_add(&f, t);
+        Err err = {0};
+        bool ok = config_of(&got, &f, &c, &err);
+        if (ok != !t->says || (t->says && !strstr(err.msg, t->says)))
+            fail_msg("%s without %s with %s: %s", t->model, t->drop, t->add, err.msg);
+        if (ok && !str_eq(config_json(a, &got), config_json(a, &c)))
+            fail_msg("%s without %s with %s is read as another model", t->model, t->drop, t->add);
+        arena_pop(a, mark);
+    }
+    arena_close(a);
+}
+
+/* Files of released models that are older than the keys of groups have the groups of the
+ * release. */
+static void released_groups(void **state) {
+    static const struct {
+        const char *model;
+        int64_t L, C, E, K, groups, used;
+    } released[] = {
+        {V2, 27, 2048, 64, 6, 1, 1},
+        {V2, 60, 5120, 160, 6, 8, 3},
+        {V3, 61, 7168, 256, 8, 8, 4},
+        {V3, 61, 7168, 384, 8, 0, 0},
+    };
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 26);
+    for (int64_t i = 0; i < COUNT(released); i++) {
+        Config c = release_config(a, released[i].model), got;
+        c.V = 4, c.eos[0] = 1;
+        c.L = released[i].L, c.C = released[i].C, c.E = released[i].E, c.K = released[i].K;
+        File f = file_new(a);
+        c.router.groups = 0; /* neither key is written */
+        keys_write(&f, &c, true);
+        Err err = {0};
+        bool ok = config_of(&got, &f, &c, &err);
+        if (!released[i].groups) {
+            assert_false(ok);
+            continue;
+        }
+        must(ok, &err);
+        assert_int_equal(got.router.groups, released[i].groups);
+        assert_int_equal(got.router.groups_used, released[i].used);
+    }
+    arena_close(a);
+}
+
+/* YaRN without its original length means the context's. */
+static void yarn_length(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 26);
+    Config c = release_config(a, V3), got;
+    c.V = 4;
+    File f = file_new(a);
+    f.drop = D_("rope.scaling.original_context_length");
+    keys_write(&f, &c, true);
+    Err err = {0};
+    must(config_of(&got, &f, &c, &err), &err);
+    assert_true(got.rope.original == (double)c.max_positions && got.rope.scaling == ROPE_YARN);
+    arena_close(a);
+}
+
+int test_config_gguf(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys),
+        cmocka_unit_test(released_groups),
+        cmocka_unit_test(yarn_length),
+    };
+    return cmocka_run_group_tests_name("model keys of GGUF", tests, NULL, NULL);
+}
