@@ -255,8 +255,15 @@ void os_remove_empty(const char *folder);           /* one with something in it 
  * an Err when another is in. File systems without locks let everyone in. */
 int os_lock(const char *folder, Err *err);
 void os_unlock(int lock);
-bool os_exists(const char *path);
-bool os_is_dir(const char *path);
+/* What tells a file from what it was, unread. Times, of its bytes and of its attributes, are in ns
+ * since 1970. settled: both lie two seconds back, so that a later change has another. */
+typedef struct FileStamp {
+    int64_t size, inode, modified, changed;
+    bool settled;
+} FileStamp;
+bool os_stamp(FileStamp *s, const char *path, Err *err) CHECKED;
+bool stamp_same(const FileStamp *a, const FileStamp *b);
+bool os_exists(const char *path), os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
 double os_now(void);                                /* monotonic seconds */

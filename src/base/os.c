@@ -331,6 +331,28 @@ int os_lock(const char *folder, Err *err) {
 
 void os_unlock(int lock) { close(lock); }
 
+static int64_t nanoseconds(const struct timespec *t) {
+    return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+bool os_stamp(FileStamp *s, const char *path, Err *err) {
+    struct stat st;
+    struct timespec now;
+    if (stat(path, &st) < 0) return os_error(err, "open", path);
+    clock_gettime(CLOCK_REALTIME, &now);
+    *s = (FileStamp){.size = st.st_size,
+                     .inode = (int64_t)st.st_ino,
+                     .modified = nanoseconds(&st.st_mtim),
+                     .changed = nanoseconds(&st.st_ctim)};
+    s->settled = nanoseconds(&now) - MAX(s->modified, s->changed) >= 2000000000;
+    return true;
+}
+
+bool stamp_same(const FileStamp *a, const FileStamp *b) {
+    return a->size == b->size && a->inode == b->inode && a->modified == b->modified
+           && a->changed == b->changed;
+}
+
 bool os_exists(const char *path) { return access(path, F_OK) == 0; }
 
 bool os_is_dir(const char *path) {

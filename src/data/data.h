@@ -5,8 +5,11 @@
  * and the LoaderState, and on nothing else; every decision (which pieces share a row, in which
  * order rows come) is made with integers. A shard is a cache: it is named after the SHA-256 of
  * everything that went into it, so a changed text, separator or tokenizer is another shard and an
- * old one is never taken for new. A shard that is cut, damaged or of another format version is
- * made again; nothing in it is trusted before its checksum was right.
+ * old one is never taken for new. A text is read and hashed only when its size, times or inode are
+ * not those that were noted beside its shard. A shard that is cut, damaged or of another format
+ * version is made again; nothing in it is trusted before its checksum was right. A file that is
+ * plainly no text in UTF-8, or not documents with the given separator, is refused before a token is
+ * made; what is strange about a text is counted and warned of each time.
  * Ownership: a Shard owns its mapping until shard_close. A Loader lives in its arena and needs its
  * Shard open. Rows go into the caller's Packed. Nothing is allocated after loader_new.
  * Threads: shard_open runs the team it is given; everything else belongs to one thread at a time.
@@ -25,16 +28,29 @@
 
 /* ---- shards: one text file as tokens --------------------------------------------------------- */
 
+/* What was counted in a text before it became tokens. */
+typedef struct TextCounts {
+    int64_t bytes, lines;
+    int64_t separators; /* lines that are the separator */
+    int64_t near;       /* lines that are it but for blanks around it: they are text */
+    int64_t inner;      /* where it stands inside a line: text; counted when it names a token */
+    int64_t empty;      /* documents without a character: left out */
+    int64_t not_utf8, control; /* places that are no UTF-8; control characters, byte 0 among them */
+    int64_t strange_line;      /* the first line that has one of these; 0: none */
+    int64_t json;              /* lines that look like JSON objects */
+} TextCounts;
+
 /* The file, all integers little-endian, by sections; docs/formats.md describes it to the byte:
  *   header   64 bytes: magic "LISAOTOK", version, bytes a token (2 or 4), and the 32-byte key
  *   tokens   one after the other, document after document; padded with zeros to 8 bytes
  *   borders  documents + 1 int64: document d is tokens border[d] .. border[d+1]-1
- *   trailer  64 bytes: tokens, documents, vocabulary, 0, and the SHA-256 of all bytes before it
+ *   trailer  136 bytes: tokens, documents, vocabulary, TextCounts, SHA-256 of all bytes before it
  * It is written once, from front to back, and appears by one rename. */
 typedef struct Shard {
     Str path;     /* of the shard file */
     char key[65]; /* SHA-256 of text, separator, tokenizer, version */
     int64_t tokens, docs, vocab;
+    TextCounts text;
     const int64_t *border; /* (docs + 1) */
     const void *token;     /* (tokens), u16 or u32 */
     int64_t width;         /* 2 or 4: bytes of one */
@@ -52,8 +68,9 @@ typedef struct ShardSpec {
 
 /* Opens the shard of this text, making it first when there is none (with a progress bar; an
  * interrupt leaves nothing behind). Line breaks at both ends of a document are left out, empty
- * documents skipped; a text without any document is an error. A document beyond 1 MiB is encoded in
- * parts that are cut after a line break, so that memory stays bounded. */
+ * documents skipped, a byte order mark at the beginning too; a text without any document is an
+ * error. A document beyond 1 MiB is encoded in parts that are cut after a line break, so that
+ * memory stays bounded. */
 bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) CHECKED;
 /* Opens a shard file by its path and checks all of it. */
 bool shard_read(Shard *s, Arena *a, const char *path, Err *err) CHECKED;

@@ -1,5 +1,4 @@
-/* shard.c -- opening token shards: the cache's name, and the checks before anything in a file is
- * used.
+/* shard.c -- reading a shard file, and the checks before anything in it is used.
  *
  * Invariant: a Shard that shard_read hands out has sizes that fit the mapping exactly, the right
  * checksum, rising borders with at least two tokens a document, and tokens below its vocabulary. */
@@ -20,32 +19,20 @@ void bytes_to_hex(char hex[65], const uint8_t *in) {
     hex[64] = 0;
 }
 
-static void hash_str(Sha256 *h, Str s) {
-    sha256_add(h, &s.n, 8);
-    sha256_add(h, s.p, s.n);
-}
-
-/* What decides every token of the shard, and nothing else. */
-static void key_of(char key[65], Str text, const ShardSpec *spec) {
-    int64_t numbers[2] = {SHARD_VERSION, spec->end};
-    Sha256 h;
-    sha256_init(&h);
-    sha256_add(&h, numbers, sizeof numbers);
-    hash_str(&h, str_of(spec->separator));
-    hash_str(&h, str_of(spec->tok_id));
-    hash_str(&h, text);
-    sha256_hex(&h, key);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
 
 static bool bad(const char *path, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s", path, what);
 }
 
+/* A large shard need not be in memory at once to be read through. */
+enum { PIECE_BYTES = 8 << 20 };
+
 static bool tokens_fit(const Shard *s) {
-    for (int64_t i = 0; i < s->tokens; i++)
+    for (int64_t i = 0; i < s->tokens; i++) {
         if (shard_token(s, i) < 0 || shard_token(s, i) >= s->vocab) return false;
+        if ((i + 1) * s->width % PIECE_BYTES == 0) os_drop(&s->map, 0, (i + 1) * s->width);
+    }
     return true;
 }
 
@@ -60,7 +47,11 @@ static bool checksum_fits(const Shard *s, const ShardTrailer *t) {
     char is[65], should[65];
     Sha256 h;
     sha256_init(&h);
-    sha256_add(&h, s->map.p, s->map.n - (int64_t)sizeof t->sum);
+    for (int64_t at = 0, n, end = s->map.n - (int64_t)sizeof t->sum; at < end; at += n) {
+        n = MIN(end - at, PIECE_BYTES);
+        sha256_add(&h, s->map.p + at, n);
+        os_drop(&s->map, 0, at);
+    }
     sha256_hex(&h, is);
     bytes_to_hex(should, t->sum);
     return !strcmp(is, should);
@@ -86,6 +77,7 @@ static bool layout_fits(Shard *s, const char *path, Err *err) {
     if (frame + token_bytes + (t.docs + 1) * 8 != n)
         return bad(path, "its length is not what its counts say", err);
     s->tokens = t.tokens, s->docs = t.docs, s->vocab = t.vocab, s->width = h.width;
+    s->text = t.text;
     s->token = s->map.p + sizeof h;
     s->border = (const int64_t *)(s->map.p + sizeof h + token_bytes);
     bytes_to_hex(s->key, h.key);
@@ -107,40 +99,4 @@ bool shard_read(Shard *s, Arena *a, const char *path, Err *err) {
 void shard_close(Shard *s) {
     if (s->map.p) os_unmap(&s->map);
     *s = (Shard){0};
-}
-
-/* ---- the cache ------------------------------------------------------------------------------- */
-
-/* A shard that is there but not fit for use is made again: it is a cache, the text is the truth. */
-static bool open_cached(Shard *s, Arena *a, const char *path, const char *key, bool *found) {
-    Err err = {0};
-    *found = os_exists(path);
-    if (!*found) return false;
-    if (!shard_read(s, a, path, &err)) {
-        log_at(LOG_WARN, "%s; making it again", err.msg);
-        return false;
-    }
-    return !strcmp(s->key, key);
-}
-
-static bool open_or_make(Shard *s, Arena *a, Str text, const ShardSpec *spec, Team *team,
-                         Err *err) {
-    char key[65];
-    bool found;
-    key_of(key, text, spec);
-    Str path = str_fmt(a, "%s/%.32s.tokens", spec->folder, key);
-    if (open_cached(s, a, path.p, key, &found)) return true;
-    if (found) shard_close(s);
-    return os_mkdir(spec->folder, err) && shard_make(path.p, key, text, spec, team, err)
-           && shard_read(s, a, path.p, err);
-}
-
-bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) {
-    CHECK(strlen(spec->tok_id) == 64);
-    *s = (Shard){0};
-    Map map;
-    if (!os_map(&map, spec->text, err)) return false;
-    bool ok = open_or_make(s, a, (Str){(const char *)map.p, map.n}, spec, team, err);
-    os_unmap(&map);
-    return ok;
 }

@@ -1,4 +1,4 @@
-/* shard.h -- private to data/: the shard file's layout, and the making of one.
+/* shard.h -- private to data/: the shard file's layout, its reading, and the making of one.
  *
  * Offsets are fixed once tokens, width and documents are known:
  *   0                      Header
@@ -9,7 +9,7 @@
 #include "data/data.h"
 
 #define SHARD_MAGIC "LISAOTOK"
-enum { SHARD_VERSION = 1 };
+enum { SHARD_VERSION = 2 };
 
 typedef struct ShardHeader {
     char magic[8];
@@ -19,16 +19,17 @@ typedef struct ShardHeader {
 } ShardHeader;
 
 typedef struct ShardTrailer {
-    int64_t tokens, docs, vocab, zero;
+    int64_t tokens, docs, vocab;
+    TextCounts text;
     uint8_t sum[32];
 } ShardTrailer;
 
-_Static_assert(sizeof(ShardHeader) == 64 && sizeof(ShardTrailer) == 64, "the layout on disk");
+_Static_assert(sizeof(ShardHeader) == 64 && sizeof(ShardTrailer) == 136, "the layout on disk");
 
-/* Lower-case hex of a SHA-256 <-> its 32 bytes. */
+/* Lower-case hex of a SHA-256 <-> its 32 bytes (shard.c). */
 void hex_to_bytes(uint8_t out[32], const char *hex);
 void bytes_to_hex(char hex[65], const uint8_t *in);
 
-/* Writes the shard of `text` to `path`, on all threads of the team. */
-bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
-                Err *err) CHECKED;
+/* Writes the shard of `text` to `path`, on all threads of the team (tokenise.c). */
+bool shard_make(const char *path, const char *key, const Map *text, const TextCounts *counts,
+                const ShardSpec *spec, Team *team, Err *err) CHECKED;

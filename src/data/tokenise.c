@@ -4,76 +4,10 @@
  * document, one part; the threads encode contiguous shares of it, and thread 0's thread then writes
  * all of them in order. Where a document is cut into parts depends on its bytes alone, so tokens do
  * not depend on the threads. Memory is that of one wave, whatever the length of the text. */
+#include "data/documents.h"
 #include "data/shard.h"
 
-enum { UNIT_BYTES = 1 << 20, WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, THREADS_MAX = 64 };
-
-typedef struct Unit {
-    Str text;
-    bool ends;
-} Unit; /* ends: its document ends with it */
-
-/* Where the walk through the text is: `rest` is still to come; `doc` is what is left of a long
- * document. */
-typedef struct Walk {
-    Str rest, doc, separator;
-} Walk;
-
-/* ---- text -> documents -> units -------------------------------------------------------------- */
-
-static bool is_break(char c) { return c == '\n' || c == '\r'; }
-
-static Str trimmed(Str s) {
-    while (s.n && is_break(s.p[0])) s.p++, s.n--;
-    while (s.n && is_break(s.p[s.n - 1])) s.n--;
-    return s;
-}
-
-/* The line at the beginning of s, its break included. */
-static Str line_of(Str s) {
-    const char *nl = memchr(s.p, '\n', (size_t)s.n);
-    return (Str){s.p, nl ? nl + 1 - s.p : s.n};
-}
-
-static bool is_separator(Str line, Str separator) {
-    while (line.n && is_break(line.p[line.n - 1])) line.n--;
-    return str_eq(line, separator);
-}
-
-/* The next document that is not empty; n = 0 at the end of the text. */
-static Str next_document(Walk *w) {
-    while (w->rest.n) {
-        Str doc = {w->rest.p, 0};
-        bool ended = false;
-        while (w->rest.n && !ended) {
-            Str line = line_of(w->rest);
-            w->rest = (Str){w->rest.p + line.n, w->rest.n - line.n};
-            ended = is_separator(line, w->separator);
-            if (!ended) doc.n += line.n;
-        }
-        doc = trimmed(doc);
-        if (doc.n) return doc;
-    }
-    return (Str){0};
-}
-
-/* Where a document longer than a unit is cut: behind the last line break, else at a character. */
-static int64_t cut_at(Str doc) {
-    for (int64_t i = UNIT_BYTES; i > UNIT_BYTES / 2; i--)
-        if (doc.p[i - 1] == '\n') return i;
-    int64_t i = UNIT_BYTES;
-    while (i > UNIT_BYTES - 4 && ((uint8_t)doc.p[i] & 0xc0) == 0x80) i--;
-    return i;
-}
-
-static bool next_unit(Walk *w, Unit *u) {
-    if (!w->doc.n) w->doc = next_document(w);
-    if (!w->doc.n) return false;
-    int64_t n = w->doc.n <= UNIT_BYTES ? w->doc.n : cut_at(w->doc);
-    *u = (Unit){.text = {w->doc.p, n}, .ends = n == w->doc.n};
-    w->doc = (Str){w->doc.p + n, w->doc.n - n};
-    return true;
-}
+enum { WAVE_BYTES = 8 << 20, WAVE_UNITS = 1 << 14, THREADS_MAX = 64 };
 
 /* ---- a wave on the threads ------------------------------------------------------------------- */
 
@@ -163,8 +97,9 @@ static bool write_wave(Maker *m, Team *team, Err *err) {
     return true;
 }
 
-static bool write_waves(Maker *m, Str text, Team *team, Err *err) {
-    Walk walk = {.rest = text, .separator = str_of(m->spec->separator)};
+static bool write_waves(Maker *m, const Map *map, Team *team, Err *err) {
+    const Str text = {(const char *)map->p, map->n};
+    Walk walk = {.rest = text_begin(text), .separator = str_of(m->spec->separator)};
     Progress bar;
     progress_start(&bar, "tokenising", "B", text.n);
     bool ok = true;
@@ -177,6 +112,7 @@ static bool write_waves(Maker *m, Str text, Team *team, Err *err) {
         team_run(team, encode_units, m);
         ok = write_wave(m, team, err);
         for (int64_t i = 0; i < m->threads; i++) arena_pop(m->thread[i].ids_arena, mark[i]);
+        os_drop(map, 0, text.n - walk.rest.n - walk.doc.n); /* the text need not stay in memory */
         progress_at(&bar, text.n - walk.rest.n, NULL);
         if (ok && os_interrupted())
             ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept",
@@ -192,7 +128,7 @@ static bool write_header(Maker *m, const char *key, Err *err) {
     return put(m, &h, sizeof h, err);
 }
 
-static bool write_trailer(Maker *m, Err *err) {
+static bool write_trailer(Maker *m, const TextCounts *counts, Err *err) {
     const uint64_t zero = 0;
     int64_t bytes = m->tokens * m->width, docs = m->border.n / 8 - 1;
     if (docs == 0)
@@ -202,7 +138,8 @@ static bool write_trailer(Maker *m, Err *err) {
             m->spec->text, m->spec->separator);
     if (!put(m, &zero, round_up(bytes, 8) - bytes, err) || !put(m, m->border.p, m->border.n, err))
         return false;
-    ShardTrailer t = {.tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok)};
+    ShardTrailer t = {
+        .tokens = m->tokens, .docs = docs, .vocab = tokenizer_size(m->spec->tok), .text = *counts};
     if (!put(m, &t, offsetof(ShardTrailer, sum), err)) return false;
     char hex[65];
     sha256_hex(&m->sum, hex);
@@ -210,19 +147,20 @@ static bool write_trailer(Maker *m, Err *err) {
     return os_write(m->out, t.sum, sizeof t.sum, err);
 }
 
-static bool write_shard(Maker *m, const char *path, const char *key, Str text, Team *team,
-                        Err *err) {
+static bool write_shard(Maker *m, const char *path, const char *key, const Map *text,
+                        const TextCounts *counts, Team *team, Err *err) {
     m->out = os_create(m->arena, path, err);
     if (!m->out) return false;
-    if (!write_header(m, key, err) || !write_waves(m, text, team, err) || !write_trailer(m, err)) {
+    if (!write_header(m, key, err) || !write_waves(m, text, team, err)
+        || !write_trailer(m, counts, err)) {
         os_abandon(m->out);
         return false;
     }
     return os_commit(m->out, err);
 }
 
-bool shard_make(const char *path, const char *key, Str text, const ShardSpec *spec, Team *team,
-                Err *err) {
+bool shard_make(const char *path, const char *key, const Map *text, const TextCounts *counts,
+                const ShardSpec *spec, Team *team, Err *err) {
     CHECK(spec->end >= 0 && spec->end < tokenizer_size(spec->tok));
     Arena *a = arena_open("tokenising", ARENA_NO_LIMIT);
     Maker *m = PUSH(a, Maker, 1);
@@ -240,7 +178,7 @@ bool shard_make(const char *path, const char *key, Str text, const ShardSpec *sp
         m->thread[i].ids_arena = arena_open("tokens of a wave", ARENA_NO_LIMIT);
         m->thread[i].scratch = arena_open("tokeniser's scratch", ARENA_NO_LIMIT);
     }
-    bool ok = write_shard(m, path, key, text, team, err);
+    bool ok = write_shard(m, path, key, text, counts, team, err);
     for (int64_t i = 0; i < m->threads; i++) {
         arena_close(m->thread[i].ids_arena);
         arena_close(m->thread[i].scratch);

@@ -203,6 +203,26 @@ static void test_messages(void **state) {
     assert_false(os_remove(p->file, &d));
 }
 
+/* A stamp is that of the file as it is; one that has just been written is not settled. */
+static void test_stamp(void **state) {
+    Place *p = *state;
+    Err err = {0};
+    FileStamp a, b, c;
+    assert_false(os_stamp(&a, p->file, &err));
+    assert_non_null(strstr(err.msg, p->file));
+    err = (Err){0};
+    assert_true(os_append(p->file, STR("one"), &err) && os_stamp(&a, p->file, &err));
+    assert_true(os_stamp(&b, p->file, &err) && stamp_same(&a, &b));
+    assert_int_equal(a.size, 3);
+    assert_false(a.settled);
+    assert_true(os_append(p->file, STR("two"), &err) && os_stamp(&c, p->file, &err));
+    assert_false(stamp_same(&a, &c));
+    assert_true(os_stamp(&c, "/bin/sh", &err) && c.settled);
+    assert_true(os_sync(p->file, &err));
+    assert_true(os_remove(p->file, &err));
+    assert_false(os_sync(p->file, &err));
+}
+
 static void test_lock(void **state) {
     Place *p = *state;
     Err first = {0}, second = {0}, third = {0}, absent = {0};
@@ -435,12 +455,25 @@ static void test_interrupt(void **state) {
 
 int test_os(void) {
     const struct CMUnitTest tests[] = {
-        IN_PLACE(test_write_read),    IN_PLACE(test_append),       IN_PLACE(test_abandon),
-        IN_PLACE(test_stale_temp),    IN_PLACE(test_write_faults), IN_PLACE(test_read_faults),
-        IN_PLACE(test_limits),        IN_PLACE(test_stdin),        IN_PLACE(test_messages),
-        IN_PLACE(test_not_files),     IN_PLACE(test_slow_pipe),    IN_PLACE(test_std),
-        IN_PLACE(test_lock),          IN_PLACE(test_folders),      IN_PLACE(test_two_writers),
-        IN_PLACE(test_killed_writer), IN_PLACE(test_interrupt),    cmocka_unit_test(test_machine),
+        IN_PLACE(test_write_read),
+        IN_PLACE(test_append),
+        IN_PLACE(test_abandon),
+        IN_PLACE(test_stale_temp),
+        IN_PLACE(test_write_faults),
+        IN_PLACE(test_read_faults),
+        IN_PLACE(test_limits),
+        IN_PLACE(test_stdin),
+        IN_PLACE(test_messages),
+        IN_PLACE(test_not_files),
+        IN_PLACE(test_slow_pipe),
+        IN_PLACE(test_std),
+        IN_PLACE(test_lock),
+        IN_PLACE(test_stamp),
+        IN_PLACE(test_folders),
+        IN_PLACE(test_two_writers),
+        IN_PLACE(test_killed_writer),
+        IN_PLACE(test_interrupt),
+        cmocka_unit_test(test_machine),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }

@@ -3,7 +3,12 @@
 #define _GNU_SOURCE
 #include "tests.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "support/child.h"
 
 static char folder[64];
 
@@ -19,13 +24,11 @@ static int folder_teardown(void **state) {
 
 static const char ID[] = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/* Writes the text and opens its shard. */
-static Shard shard_of(Arena *a, Str text, const char *separator, int64_t threads) {
-    Err err = {0};
+/* Opens the shard of the text that lies at `path`. */
+static bool shard_try(Shard *s, Arena *a, const char *path, const char *separator, int64_t threads,
+                      Err *err) {
     Tokenizer *tok;
-    const char *path = str_fmt(a, "%s/text", folder).p;
-    file_write(a, path, text);
-    assert_true(tokenizer_open_json(&tok, a, bytes_tokenizer(a), "bytes", &err));
+    assert_true(tokenizer_open_json(&tok, a, bytes_tokenizer(a), "bytes", err));
     ShardSpec spec = {.text = path,
                       .separator = separator,
                       .folder = folder,
@@ -33,11 +36,19 @@ static Shard shard_of(Arena *a, Str text, const char *separator, int64_t threads
                       .tok_id = ID,
                       .end = BYTES_END};
     Team *team = team_open(threads);
-    Shard s;
-    if (!shard_open(&s, a, &spec, team, &err)) print_message("%s\n", err.msg);
-    assert_int_equal(err.code, ERR_NONE);
+    const bool ok = shard_open(s, a, &spec, team, err);
     team_close(team);
     tokenizer_close(tok);
+    return ok;
+}
+
+/* Writes the text and opens its shard. */
+static Shard shard_of(Arena *a, Str text, const char *separator, int64_t threads) {
+    Err err = {0};
+    Shard s;
+    const char *path = str_fmt(a, "%s/text", folder).p;
+    file_write(a, path, text);
+    if (!shard_try(&s, a, path, separator, threads, &err)) fail_msg("%s", err.msg);
     return s;
 }
 
@@ -74,22 +85,11 @@ static void test_nothing(void **state) {
     const Str texts[] = {STR(""), STR("\n\n"), STR("--\n--\n\n")};
     for (int64_t i = 0; i < COUNT(texts); i++) {
         Err err = {0};
-        Tokenizer *tok;
+        Shard s;
         const char *path = str_fmt(a, "%s/text", folder).p;
         file_write(a, path, texts[i]);
-        assert_true(tokenizer_open_json(&tok, a, bytes_tokenizer(a), "bytes", &err));
-        ShardSpec spec = {.text = path,
-                          .separator = "--",
-                          .folder = folder,
-                          .tok = tok,
-                          .tok_id = ID,
-                          .end = BYTES_END};
-        Team *team = team_open(1);
-        Shard s;
-        assert_false(shard_open(&s, a, &spec, team, &err));
+        assert_false(shard_try(&s, a, path, "--", 1, &err));
         assert_non_null(strstr(err.msg, "no text to train on"));
-        team_close(team);
-        tokenizer_close(tok);
     }
 }
 
@@ -153,6 +153,193 @@ static void test_cache(void **state) {
     shard_close(&s), shard_close(&t), shard_close(&u), shard_close(&v), shard_close(&w);
 }
 
+/* ---- notes ----------------------------------------------------------------------------------- */
+
+static const char *note_of(Arena *a) {
+    Str *name;
+    int64_t n;
+    assert_true(os_list(a, &name, &n, folder, &(Err){0}));
+    for (int64_t i = 0; i < n; i++)
+        if (str_ends(name[i], STR(".text"))) return str_fmt(a, "%s/%s", folder, name[i].p).p;
+    return NULL;
+}
+
+static void times_set(const char *path, int64_t seconds) {
+    const struct timespec at[2] = {{.tv_sec = seconds}, {.tv_sec = seconds}};
+    assert_int_equal(utimensat(AT_FDCWD, path, at, 0), 0);
+}
+
+/* The first byte of the text's shard when it is opened now. */
+static int opened(Arena *a, const char *path) {
+    Shard s;
+    Err err = {0};
+    if (!shard_try(&s, a, path, "--", 1, &err)) fail_msg("%s", err.msg);
+    const int first = shard_token(&s, 0);
+    shard_close(&s);
+    return first;
+}
+
+/* A text whose size, times and inode are those that were noted is not read; every other is, and
+ * then its content decides. That it was not read is seen by a note that names another text's
+ * shard. */
+static void test_notes(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    Str note, other;
+    const char *path = str_fmt(a, "%s/noted", folder).p;
+    file_write(a, path, STR("Xwo\n--\nthree"));
+    Shard x;
+    assert_true(shard_try(&x, a, path, "--", 1, &err));
+    file_write(a, path, STR("one\n--\nthree"));
+    assert_int_equal(opened(a, path), 'o');
+    assert_null(note_of(a)); /* a file this young might be changed once more at the same time */
+    usleep(2100000);
+    assert_int_equal(opened(a, path), 'o');
+    assert_non_null(note_of(a));
+    assert_int_equal(opened(a, path), 'o');
+
+    assert_true(os_read(a, &note, note_of(a), 1 << 14, &err));
+    other = str_copy(a, note);
+    memcpy((char *)(uintptr_t)other.p + other.n - 65, x.key, 64);
+    file_write(a, note_of(a), other);
+    assert_int_equal(opened(a, path), 'X');
+    times_set(path, 1000000000); /* another time, the same text */
+    assert_int_equal(opened(a, path), 'o');
+    /* The same size and time of writing, another text. */
+    FILE *f = fopen(path, "r+");
+    assert_true(f && fputc('q', f) == 'q' && fclose(f) == 0);
+    times_set(path, 1000000000);
+    assert_int_equal(opened(a, path), 'q');
+    usleep(2100000);
+    assert_int_equal(opened(a, path), 'q');
+    /* A note that is cut or scribbled on is none; a shard that is gone is made again. */
+    assert_true(os_read(a, &note, note_of(a), 1 << 14, &err));
+    for (int64_t i = 0; i < note.n; i++) {
+        file_write(a, note_of(a), (Str){note.p, i});
+        assert_int_equal(opened(a, path), 'q');
+        other = str_copy(a, note);
+        ((char *)(uintptr_t)other.p)[i] ^= 1;
+        file_write(a, note_of(a), other);
+        assert_int_equal(opened(a, path), 'q');
+    }
+    Shard s;
+    assert_true(shard_try(&s, a, path, "--", 1, &err));
+    const char *shard = str_copy(a, s.path).p;
+    shard_close(&s);
+    assert_true(os_remove(shard, &err));
+    assert_int_equal(opened(a, path), 'q');
+    shard_close(&x);
+}
+
+/* ---- texts that are not what was meant ------------------------------------------------------- */
+
+typedef struct Opening {
+    Arena *a;
+    const char *path;
+} Opening;
+
+static void open_said(void *arg) {
+    const Opening *o = arg;
+    Shard s;
+    Err err = {0};
+    log_set(LOG_WARN);
+    if (!shard_try(&s, o->a, o->path, "<|endoftext|>", 1, &err))
+        fprintf(stderr, "refused: %s\n", err.msg);
+    else
+        fprintf(stderr, "%lld documents\n", (long long)s.docs);
+}
+
+/* What the opening of this text says: warnings, then the refusal or the number of documents. */
+static const char *said_of(Arena *a, Str text) {
+    Opening o = {a, str_fmt(a, "%s/text", folder).p};
+    char *said = PUSH(a, char, 8192);
+    file_write(a, o.path, text);
+    assert_int_equal(child(open_said, &o, said, 8192), 0);
+    return said;
+}
+
+#define SEP "\n<|endoftext|>\n"
+/* 50 documents with `separator` between them. */
+static Str documents(Arena *a, const char *separator) {
+    Buf b = {.a = a};
+    for (int i = 0; i < 50; i++)
+        buf_fmt(&b, "%sDas Mädchen Nummer %d geht über die Straße.", i ? separator : "", i);
+    return buf_str(&b);
+}
+
+static void test_meant(void **state) {
+    Arena *a = *state;
+    const struct {
+        Str text;
+        const char *says[2];
+    } cases[] = {
+        {documents(a, SEP), {"50 documents\n", NULL}},
+        {documents(a, "\r\n<|endoftext|>\r\n"), {"50 documents\n", NULL}},
+        {str_fmt(a, "\xef\xbb\xbf%s", documents(a, SEP).p), {"50 documents\n", NULL}},
+        {str_fmt(a, "<|endoftext|>\n%s" SEP, documents(a, SEP).p), {"50 documents\n", NULL}},
+        {str_fmt(a, "%s" SEP SEP "x" SEP SEP SEP "y", documents(a, SEP).p),
+         {"3 documents are empty", "52 documents\n"}},
+        {documents(a, "\n<|endoftext|> \n"),
+         {"49 lines are \"<|endoftext|>\" but for blanks", "refused"}},
+        {documents(a, "\n\t<|endoftext|>\r\n"), {"49 lines", "refused"}},
+        {documents(a, "<|endoftext|>"), {"stands 49 times inside a line", "refused"}},
+        {str_fmt(a, "%s" SEP "one\n <|endoftext|>\ntwo", documents(a, SEP).p),
+         {"1 lines are", "51 documents\n"}},
+        {str_fmt(a, "%s" SEP "one<|endoftext|>two", documents(a, SEP).p),
+         {"stands 1 times inside", "51 documents\n"}},
+        {str_fmt(a, "%s\xff and \xc3", documents(a, SEP).p), {"refused", "2 places"}},
+        {str_fmt(a, "%s\xc3", documents(a, SEP).p), {"1 places are not UTF-8", "50 documents\n"}},
+        {str_fmt(a, "%s\x01", documents(a, SEP).p), {"1 characters are control", "50 documents\n"}},
+        {(Str){documents(a, SEP).p, documents(a, SEP).n + 1},
+         {"1 characters are control", "50 doc"}},
+        {STR("\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\xcc\x4b\x2c\x49\xcd\0\0\xff"), {"gzip", "gunzip"}},
+        {STR("PK\x03\x04\x14\0\0\0\x08\0\xb7\xac\xce\x34"), {"zip file", "refused"}},
+        {STR("\xfd"
+             "7zXZ\0\0\x04\xe6\xd6\xb4\x46"),
+         {"xz file", "refused"}},
+        {STR("\x28\xb5\x2f\xfd\x24\x05\x29\0\0"), {"zstd file", "refused"}},
+        {STR("BZh91AY&SY\x8c\x10\xd5\0\0\x02"), {"bzip2 file", "refused"}},
+        {STR("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n\0\0"), {"PDF", "pdftotext"}},
+        {STR("PAR1\x15\x04\x15\0\0\xff"), {"Parquet", "refused"}},
+        {STR("GGUF is a format. PAR1 too."), {"1 documents\n", NULL}},
+        {STR("\0\1\2\3\4\5\6\7\xff\xfe\xfd"), {"is not a text", "refused"}},
+        {STR("Le caf\xe9, la fl\xe8"
+             "che, la for\xeat."),
+         {"not in UTF-8: 3 places", "the first in line 1"}},
+        {STR("\xff\xfeh\0i\0\n\0"), {"is UTF-16,", "iconv -f UTF-16 -t UTF-8"}},
+        {STR("\xfe\xff\0h\0i\0\n"), {"is UTF-16,", "refused"}},
+        {STR("h\0i\0 \0y\0o\0u\0"), {"is UTF-16LE,", "iconv -f UTF-16LE -t"}},
+        {STR("\0h\0i\0 \0y\0o\0u"), {"is UTF-16BE,", "refused"}},
+        {STR("\xff\xfe\0\0h\0\0\0i\0\0\0"), {"is UTF-32,", "refused"}},
+        {STR("\0\0\0h\0\0\0i\0\0\0 "), {"is UTF-32BE,", "refused"}},
+        {STR(""), {"is empty", "refused"}},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        const char *said = said_of(a, cases[i].text);
+        for (int64_t k = 0; k < 2 && cases[i].says[k]; k++)
+            if (!strstr(said, cases[i].says[k]))
+                fail_msg("case %d: \"%s\" is not in: %s", (int)i, cases[i].says[k], said);
+        if (!cases[i].says[1] && strcmp(said, cases[i].says[0]) != 0)
+            fail_msg("case %d says too much: %s", (int)i, said);
+        /* What was warned of once is warned of when the shard is there already. */
+        if (!strstr(said, "refused")) assert_string_equal(said_of(a, cases[i].text), said);
+    }
+}
+
+/* One document where many were meant, and lines of JSON. */
+static void test_one_document(void **state) {
+    Arena *a = *state;
+    Buf one = {.a = a}, json = {.a = a};
+    for (int i = 0; i < 4000; i++) {
+        buf_fmt(&one, "Sentence number %d.\n\n", i);
+        buf_fmt(&json, "{\"id\": %d, \"text\": \"a\"}\n", i);
+    }
+    assert_non_null(strstr(said_of(a, buf_str(&one)), "is one document of 0.1 MB: no line"));
+    assert_non_null(strstr(said_of(a, buf_str(&json)), "4000 of 4000 lines are JSON objects"));
+    buf_fmt(&one, "<|endoftext|>\nand another\n");
+    assert_string_equal(said_of(a, buf_str(&one)), "2 documents\n");
+}
+
 /* Cut anywhere or changed anywhere, a shard is refused, and made again from its text. */
 static void test_damage(void **state) {
     Arena *a = *state;
@@ -181,8 +368,9 @@ static void test_damage(void **state) {
 #define FOLDER_TEST(fn) cmocka_unit_test_setup_teardown(fn, folder_setup, folder_teardown)
 
 int shard_tests(void) {
-    const struct CMUnitTest tests[] = {FOLDER_TEST(test_documents), FOLDER_TEST(test_nothing),
-                                       FOLDER_TEST(test_threads), FOLDER_TEST(test_cache),
-                                       FOLDER_TEST(test_damage)};
+    const struct CMUnitTest tests[] = {FOLDER_TEST(test_documents),    FOLDER_TEST(test_nothing),
+                                       FOLDER_TEST(test_threads),      FOLDER_TEST(test_cache),
+                                       FOLDER_TEST(test_notes),        FOLDER_TEST(test_meant),
+                                       FOLDER_TEST(test_one_document), FOLDER_TEST(test_damage)};
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }
