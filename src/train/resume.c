@@ -135,16 +135,12 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     if (step < 0 || targets < 0 || logged < 0)
         return unfit(file, "its numbers are below zero", err);
     if (!recipe_fits(t, recipe, file, err)) return false;
-    if (strcmp(shard, t->train.key))
-        return unfit(
-            file,
-            "data.train or the tokenizer has changed since, so its place in the data means nothing",
-            err);
     t->start = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
     t->step = t->saved = step;
     t->targets = targets;
     t->logged = logged;
     t->bits = str_copy(t->arena, str_of(bits));
+    t->shard = str_copy(t->arena, str_of(shard));
     return true;
 }
 
@@ -160,6 +156,14 @@ bool resume_state(Trainer *t, Err *err) {
     if (ok && t->step != store_step(t->store))
         return unfit(file, "it belongs to another step", err);
     return ok;
+}
+
+bool resume_fits(const Trainer *t, Err *err) {
+    return str_eq(t->shard, str_of(t->train.key))
+           || unfit(store_path(t->store),
+                    "data.train or the tokenizer has changed since, so its place in the data means "
+                    "nothing",
+                    err);
 }
 
 static bool moments_read(Trainer *t, const Store *s, Err *err) {

@@ -1,4 +1,8 @@
-/* setup.c -- from a recipe to all that a run needs: tokenizer, shards, model, plan, loader. */
+/* setup.c -- from a recipe to all that a run needs: tokenizer, shards, model, plan, loader.
+ *
+ * What can be said to be wrong is said before anything is computed: configuration and tokenizer are
+ * held against each other before texts are read, texts looked at before they are tokenised, and the
+ * memory counted before the model is made. */
 #include "train/trainer.h"
 
 enum { TOKENIZER_BYTES = 1 << 27 };
@@ -57,7 +61,14 @@ static bool shards_open(Trainer *t, Err *err) {
                       .end = t->text.end};
     if (!shard_open(&t->train, t->arena, &spec, t->team, err)) return false;
     spec.text = r->data.valid;
-    return !spec.text[0] || shard_open(&t->valid, t->arena, &spec, t->team, err);
+    if (!spec.text[0]) return true;
+    if (!shard_open(&t->valid, t->arena, &spec, t->team, err)) return false;
+    if (!strcmp(t->train.key, t->valid.key))
+        log_at(LOG_WARN,
+               "data.valid (%s) is the same text as data.train: its loss will say nothing about "
+               "text that the model has not seen",
+               r->data.valid);
+    return true;
 }
 
 /* ---- model ----------------------------------------------------------------------------------- */
@@ -73,37 +84,55 @@ static bool masters_fit(const Config *c, Err *err) {
                       (long long)count, 16e-6 * (double)count, 1e-6 * (double)free);
 }
 
-static bool fresh_model(Trainer *t, Err *err) {
+static bool fresh_config(Config *c, const Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    Config c;
     const int64_t V = r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->text.tok);
     Str json = str_fmt(t->arena,
                        "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
                        STRF(r->model.json), (long long)V, r->model.family, (int)t->text.end);
-    if (!config_parse(&c, json, r->path, err) || !masters_fit(&c, err)) return false;
-    model_init(&t->model, t->model_arena, &c, r->model.initializer_range, r->seed);
-    return true;
+    return config_parse(c, json, r->path, err);
+}
+
+/* Shape and vocabulary of the model to train: the checkpoint's, init_from's or the recipe's. */
+static bool config_find(Config *c, Trainer *t, bool resumed, Err *err) {
+    const Recipe *r = t->recipe;
+    if (resumed && !resume_state(t, err)) return false;
+    if (!resumed && r->init_from[0] && !store_open(&t->store, t->model_arena, r->init_from, err))
+        return false;
+    return t->store ? config_read(c, t->store, err) : fresh_config(c, t, err);
+}
+
+static bool config_check(const Config *c, const Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    const int64_t tokens = tokenizer_size(t->text.tok);
+    const char *of = t->store ? store_path(t->store) : r->path;
+    if (r->batch.sequence > c->max_positions)
+        return err_set(
+            err, ERR_USAGE,
+            "batch.sequence is %lld, and the model (%s) has %lld positions: it could not "
+            "be run on what it is trained for. Make batch.sequence smaller%s",
+            (long long)r->batch.sequence, of, (long long)c->max_positions,
+            t->store ? "" : ", or model.max_position_embeddings larger");
+    if (c->V < tokens)
+        return err_set(err, ERR_USAGE,
+                       "the model (%s) has a vocabulary of %lld tokens, and the tokenizer %s has "
+                       "%lld: %s",
+                       of, (long long)c->V, r->tokenizer, (long long)tokens,
+                       t->store ? "take the tokenizer that the model was made with"
+                                : "set model.vocab_size to that at least, or leave it out");
+    return masters_fit(c, err);
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
-static bool stored_model(Trainer *t, Err *err) {
-    if (!model_open(&t->model, t->model_arena, t->store, err) || !masters_fit(&t->model->cfg, err))
-        return false;
+static bool model_start(Trainer *t, const Config *c, Err *err) {
+    if (!t->store) {
+        const Recipe *r = t->recipe;
+        model_init(&t->model, t->model_arena, c, r->model.initializer_range, r->seed);
+        return true;
+    }
+    if (!model_open(&t->model, t->model_arena, t->store, err)) return false;
     model_train(t->model, t->model_arena);
     return true;
-}
-
-static bool model_start(Trainer *t, bool resumed, Err *err) {
-    const Recipe *r = t->recipe;
-    if (!resumed && r->init_from[0] && !store_open(&t->store, t->model_arena, r->init_from, err))
-        return false;
-    if (t->store ? !stored_model(t, err) : !fresh_model(t, err)) return false;
-    const Config *c = &t->model->cfg;
-    return c->V >= tokenizer_size(t->text.tok)
-           || err_set(
-               err, ERR_USAGE,
-               "the model has %lld tokens and %s has %lld: set model.vocab_size to that at least",
-               (long long)c->V, r->tokenizer, (long long)tokenizer_size(t->text.tok));
 }
 
 /* ---- rows, plan and work memory -------------------------------------------------------------- */
@@ -114,6 +143,20 @@ static bool loaders_new(Trainer *t, Err *err) {
            && (!t->valid.tokens
                || loader_new(&t->valid_loader, t->arena, &t->valid, r->batch.sequence, false,
                              (LoaderState){0}, err));
+}
+
+/* A step takes its rows through the end of an epoch into the next; a text with fewer rows than a
+ * step stands in it several times. */
+static void rows_warn(const Trainer *t) {
+    const Recipe *r = t->recipe;
+    const int64_t rows = loader_rows(t->loader), step = r->batch.tokens / r->batch.sequence;
+    if (rows < step)
+        log_at(
+            LOG_WARN,
+            "%s fills %lld rows of batch.sequence %lld, and a step takes %lld: each of its texts "
+            "is seen %.1f times in every step. Take more text, or a smaller batch.tokens",
+            r->data.train, (long long)rows, (long long)r->batch.sequence, (long long)step,
+            (double)step / (double)rows);
 }
 
 static int64_t most_spans(const Recipe *r) {
@@ -161,14 +204,15 @@ static bool folder_lock(Trainer *t, Err *err) {
 }
 
 static bool trainer_build(Trainer *t, Err *err) {
+    Config c;
     bool resumed;
-    if (!folder_lock(t, err)) return false;
-    if (!text_setup_open(&t->text, t->arena, t->recipe, err) || !resume_find(&resumed, t, err))
-        return false;
-    if (!shards_open(t, err)) return false;
     t->start = (LoaderState){.seed = t->recipe->seed};
-    if (resumed && !resume_state(t, err)) return false;
-    if (!model_start(t, resumed, err) || !loaders_new(t, err)) return false;
+    if (!folder_lock(t, err) || !text_setup_open(&t->text, t->arena, t->recipe, err)
+        || !resume_find(&resumed, t, err) || !config_find(&c, t, resumed, err)
+        || !config_check(&c, t, err) || !shards_open(t, err) || (resumed && !resume_fits(t, err))
+        || !model_start(t, &c, err) || !loaders_new(t, err))
+        return false;
+    rows_warn(t);
     rows_new(t);
     return plan_start(t, err) && (!resumed || resume_moments(t, err));
 }

@@ -28,7 +28,7 @@ struct Trainer {
     Plan *plan;
     Loader *loader, *valid_loader; /* of train; of valid */
     LoaderState start;             /* of the loader when the run was opened */
-    Str bits;                      /* the plan's, as a checkpoint has them */
+    Str bits, shard;               /* the plan's, and data.train's, as a checkpoint has them */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;
@@ -47,10 +47,12 @@ struct Trainer {
     StepStats stats;     /* of the step under way, written by thread 0 */
 };
 
-/* resume.c: the newest checkpoint of the folder, when there is one. State first (step, start,
- * targets); moments when the plan has their memory. */
+/* resume.c: the newest checkpoint of the folder, when there is one. Its store and state first
+ * (step, start, targets); whether the text is its text, when that has been read; moments when the
+ * plan has their memory. */
 bool resume_find(bool *found, const Trainer *t, Err *err) CHECKED;
 bool resume_state(Trainer *t, Err *err) CHECKED;
+bool resume_fits(const Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
 
 /* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
