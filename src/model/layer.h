@@ -6,7 +6,7 @@
 #pragma once
 #include "model/acts.h"
 #include "model/back.h"
-#include "model/model.h"
+#include "model/panels.h"
 
 /* ---- parameters (weights.c) ------------------------------------------------------------------ */
 
@@ -59,8 +59,6 @@ Names param_names(const Model *m, const Param *p);
 
 typedef struct PlanState {
     int64_t threads;               /* of the team that work memory is for */
-    Weight *weight;                /* (n_params) panels of each matrix that is multiplied */
-    Weight *uk, *uv;               /* (L) absorbed MLA: W_UK transposed and W_UV, a matrix a head */
     double *inv_freq, rope_factor; /* (rope.dim / 2) */
     Attend attend;                 /* of layer 0 */
     int64_t *pos;                  /* (N) positions of the batch's rows */
@@ -69,13 +67,14 @@ typedef struct PlanState {
     Group *heads;                  /* (H) absorbed MLA */
     void *rows;                    /* packed input of the product at hand */
     void *attend_work;             /* for each thread */
-    Acts *own, *acts; /* inference: one layer's buffers for all; training: all layers' */
-    Back *back;       /* training: the backward's work memory */
+    Acts *acts; /* inference: one layer's buffers for all; training: all layers' */
+    Back *back; /* training: the backward's work memory */
     uint8_t **page, *page_memory; /* training: the pages that plan_pages gives */
 } PlanState;
 
-static inline const Weight *panels(const Plan *p, const Param *w) {
-    return &p->state->weight[w - p->model->param];
+/* The panels of a parameter that is multiplied. */
+static inline const Weight *weight_of(const Plan *p, const Param *w) {
+    return &p->panels->weight[w - p->model->param];
 }
 
 /* ---- products (project.c) -------------------------------------------------------------------- */

@@ -56,7 +56,7 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
     int64_t n = b->n, C = c->C;
-    if (!acts) acts = p->state->own;
+    if (!acts) acts = p->state->acts;
     step_begin(th, p, b);
     embed(th, p, b, acts->layer[0].x);
     hidden_keep(th, p, b, out, 0, acts->layer[0].x);

@@ -3,10 +3,11 @@
  * Promises: model_forward is one straight line for prefill, decode and training; logits of a
  * position depend on the model, on the plan's `bits` and on the tokens before it, and on nothing
  * else, bit for bit.
- * Ownership: Model and Plan live in the arenas they are given; weights are mapped from the Store
- * (which must outlive the Model) or, when trained, f32 masters in the model's arena. Panels belong
- * to the Plan: two plans of one model share masters and mapping, nothing else. KV pages belong to
- * whoever runs sequences (infer), or to the plan in training. Nothing is allocated in a step.
+ * Ownership: Model, Panels and Plan live in the arenas they are given; weights are mapped from the
+ * Store (which must outlive the Model) or, when trained, f32 masters in the model's arena. Panels
+ * are packed weights: a plan makes its own or runs on those of another (PlanSpec.panels). KV pages
+ * belong to whoever runs sequences (infer), or to the plan in training. Nothing is allocated in a
+ * step.
  * Threads: functions with a Thread run on every thread of the team; the others on one thread at a
  * time.
  *
@@ -111,6 +112,28 @@ int64_t model_count(const Model *m);
  * checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;
 
+/* ---- panels ---------------------------------------------------------------------------------- */
+
+/* The weights of a model as products take them (kern.h), for one activation format and one form of
+ * MLA. They lie in the arena they are made in and belong to whoever made them; any number of plans
+ * of the model may run on them, at the same time too: steps only read them. They must outlive these
+ * plans, and the model must outlive them. */
+typedef struct PanelsSpec {
+    Act act;
+    MlaForm mla;
+    bool transposed; /* W transposed too, for the gradients of inputs: f32 or a16, expanded MLA */
+} PanelsSpec;
+typedef struct Panels Panels;
+/* Refuses (ERR_LIMIT, naming the three largest items) what does not fit beside program and model
+ * into `limit` bytes (0: what the machine has free), allocates in `a` and packs on the team. */
+bool panels_new(Panels **p, Arena *a, Model *m, const PanelsSpec *spec, int64_t limit, Team *team,
+                Err *err) CHECKED;
+/* Anew from the masters, after an optimiser step; no plan on these panels steps meanwhile. What was
+ * computed with the old weights (KV pages, prefix caches) is stale after it. */
+void panels_repack(Thread th, Panels *p);
+int64_t panels_bytes(const Panels *p);
+PanelsSpec panels_spec(const Panels *p);
+
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 typedef struct PlanSpec {
@@ -124,6 +147,7 @@ typedef struct PlanSpec {
     int64_t positions;  /* longest sequence */
     bool training;      /* gradients, moments, activations, own pages */
     int64_t results;    /* bytes the caller will hold beside these logits */
+    Panels *panels; /* those of this model, act and mla to run on; NULL: the plan makes its own */
 } PlanSpec;
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
@@ -134,28 +158,34 @@ typedef struct KvLayout {
     int64_t layer_bytes, page_bytes;
 } KvLayout;
 
+/* A part of what a run needs. */
+enum { BUDGET_ITEMS = 16 };
+typedef struct BudgetItem {
+    const char *what;
+    int64_t bytes;
+} BudgetItem;
+
 typedef struct Plan {
     PlanSpec spec;
     Model *model;
+    Panels *panels; /* spec.panels, or the plan's own */
     KvLayout kv;
     char bits[65]; /* SHA-256 of all that decides bits (bits_name in
                                                    plan.c): stamps caches, rollouts, checkpoints */
-    struct {
-        const char *what;
-        int64_t bytes;
-    } item[16];
-    int64_t n_items;         /* the budget */
-    int64_t bytes;           /* their sum: the process's peak */
+    BudgetItem item[BUDGET_ITEMS];
+    int64_t n_items; /* the budget */
+    int64_t bytes;   /* their sum: the process's peak; with spec.panels what the plan adds to it */
     struct PlanState *state; /* private: work buffers */
 } Plan;
 /* Computes the budget, refuses (ERR_LIMIT, naming the three largest items) what exceeds `limit`
- * bytes (0: what the machine has free), then allocates in `a` and packs the weights on the team.
- * Later steps may run on teams of as many threads or fewer. Training refuses quantised act and
- * absorbed MLA. */
+ * bytes (0: what the machine has free), then allocates in `a` and, without spec.panels, makes
+ * panels there as panels_new does. Later steps may run on teams of as many threads or fewer.
+ * Training refuses quantised act and absorbed MLA. A plan for training also runs without
+ * keeping anything for a backward (acts NULL), in an engine for one; that ends the use of what an
+ * earlier forward left in its Acts. */
 bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
-void plan_repack(Thread th, Plan *p); /* panels anew from the masters, after a step */
 /* Training: gives the spans zeroed pages of the plan's own. */
 void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);
 

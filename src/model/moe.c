@@ -38,11 +38,12 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float 
     thread_sync(th);
 
     in = input_gathered(th, p, a->fn, a->row, slots, c->C, c->C);
-    project_groups(thread_nosync(th), a->gx, F, panels(p, w->gate_x), &in, a->group, a->n_groups);
-    project_groups(th, a->ux, F, panels(p, w->up_x), &in, a->group, a->n_groups);
+    project_groups(thread_nosync(th), a->gx, F, weight_of(p, w->gate_x), &in, a->group,
+                   a->n_groups);
+    project_groups(th, a->ux, F, weight_of(p, w->up_x), &in, a->group, a->n_groups);
     gate_rows(th, p, a->hx, a->gx, a->ux, slots, F);
     in = input_of(th, p, a->hx, slots, F, F);
-    project_groups(th, a->yx, c->C, panels(p, w->down_x), &in, a->group, a->n_groups);
+    project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups);
     if (p->spec.act != ACT_F32) round_rows(th, a->yx, c->C, slots, c->C);
 
     if (w->gate_s) ffn(th, p, b, layer, a, a->y, STORE_SET);
@@ -55,7 +56,7 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float 
  * from the input x. */
 static void experts_back(Thread th, Plan *p, const Param *w, float *dx, const float *dy,
                          const float *x, int64_t slots, const LayerActs *a, Back *g) {
-    const Weight *panel = panels(p, w), t = weight_t(panel);
+    const Weight *panel = weight_of(p, w), t = weight_t(panel);
     int64_t out = w->w.rows, in = w->w.cols;
     for (int64_t i = 0; i < a->n_groups; i++) {
         const Group *e = &a->group[i];

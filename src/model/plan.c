@@ -1,197 +1,10 @@
-/* plan.c -- what a run needs, added up before it starts: panels, work memory, KV pages, and the
- * name of its bits.
+/* plan.c -- what runs over panels: work memory, activations, KV pages, in training gradients and
+ * moments too; and the name of its bits.
  *
- * plan_build pushes everything a plan has. It runs twice: first counting only, for the budget,
- * then for good. So the budget cannot forget what is allocated. Everything is touched when it is
- * allocated: a machine that cannot give the memory says so here and not in the middle of an
- * answer, and the process's peak is the plan's sum. */
+ * plan_build pushes everything a plan has through a Budget (budget.h), so it runs twice: first
+ * counting only, then for good. The sum of a plan that makes its own panels is the process's peak;
+ * a plan on panels that are there counts what it adds. */
 #include "model/layer.h"
-#include <stdio.h>
-
-/* Measured: resident memory of the program before a model is opened. */
-enum { PROGRAM_BYTES = 6 << 20 };
-enum { PIECE_BYTES = 256 << 10 }; /* of a file's rows that a thread packs at a time */
-
-/* ---- budget ---------------------------------------------------------------------------------- */
-
-typedef struct Budget {
-    Arena *big;   /* NULL: only counting */
-    Arena *small; /* for the structs themselves */
-    Plan *p;
-    int64_t bytes; /* since the last item */
-} Budget;
-
-static void *budget_take(Budget *r, int64_t bytes) {
-    r->bytes += round_up(bytes, 64);
-    return r->big ? arena_push(r->big, bytes) : NULL;
-}
-
-/* For memory that the first step reads or writes anyway. */
-static void *budget_touched(Budget *r, int64_t bytes) {
-    void *p = budget_take(r, bytes);
-    if (p) memset(p, 0, (size_t)bytes);
-    return p;
-}
-
-static float *budget_f32(Budget *r, int64_t n, int64_t k) { return budget_touched(r, n * k * 4); }
-static int32_t *budget_i32(Budget *r, int64_t n, int64_t k) { return budget_touched(r, n * k * 4); }
-
-static void item_put(Plan *p, const char *what, int64_t bytes) {
-    CHECK(p->n_items < COUNT(p->item));
-    if (bytes == 0) return;
-    p->item[p->n_items].what = what;
-    p->item[p->n_items++].bytes = bytes;
-    p->bytes += bytes;
-}
-
-static void budget_item(Budget *r, const char *what) {
-    item_put(r->p, what, r->bytes);
-    r->bytes = 0;
-}
-
-/* ---- panels ---------------------------------------------------------------------------------- */
-
-static bool is_multiplied(const Plan *p, const Param *w) {
-    const Model *m = p->model;
-    if (!w->decay) return false; /* a vector; a matrix may have one row */
-    bool absorbed = w->layer >= 0 && w == m->layer[w->layer].kv_b && p->spec.mla == MLA_ABSORBED;
-    return !absorbed && (w != m->embed || w == m->head);
-}
-
-/* kv_b is contracted over its other index by absorption, so it is never in blocks: contract 3. */
-static Layout layout_for(const Plan *p, const Param *w) {
-    bool kv_b = w->layer >= 0 && w == p->model->layer[w->layer].kv_b;
-    if (w->f32) return LAYOUT_F32;
-    return layout_of(kv_b && p->spec.act == ACT_A8 ? ACT_A16 : p->spec.act, w->w.type);
-}
-
-static Weight panels_take(Budget *r, Layout layout, int64_t n, int64_t rows, int64_t cols) {
-    Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .layout = layout};
-    w.tile = budget_take(r, n * panel_bytes(layout, rows, cols));
-    if (!r->p->spec.training) return w;
-    w.layout_t = layout; /* for the gradients of inputs */
-    w.tile_t = budget_take(r, n * panel_bytes(layout, cols, rows));
-    return w;
-}
-
-static void panels_build(Budget *r, PlanState *s) {
-    const Plan *p = r->p;
-    const Model *m = p->model;
-    const Config *c = &m->cfg;
-    s->weight = PUSH(r->small, Weight, m->n_params);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const Param *w = &m->param[i];
-        if (is_multiplied(p, w))
-            s->weight[i] = panels_take(r, layout_for(p, w), w->w.n, w->w.rows, w->w.cols);
-    }
-    if (c->mla && p->spec.mla == MLA_ABSORBED) {
-        s->uk = PUSH(r->small, Weight, c->L);
-        s->uv = PUSH(r->small, Weight, c->L);
-        for (int64_t i = 0; i < c->L; i++) {
-            Layout layout = layout_for(p, m->layer[i].kv_b);
-            s->uk[i] = panels_take(r, layout, c->H, c->R, c->d_nope);
-            s->uv[i] = panels_take(r, layout, c->H, c->d_v, c->R);
-        }
-    }
-    budget_item(r, "weight panels");
-}
-
-/* One parameter's way into panels: `rows` rows from row `first` of every `per` rows, a matrix of
- * `to` each. */
-typedef struct Packing {
-    const Param *from;
-    const Weight *to;
-    void *tile;
-    Layout layout;
-    int64_t per, first, rows;
-    bool transposed; /* panels of the transpose */
-} Packing;
-
-static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *scratch) {
-    int64_t bytes = param_row_bytes(q->from), cols = q->from->w.cols;
-    int64_t step = q->transposed ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
-    int64_t panel = panel_bytes(q->layout, PANEL, cols);
-    int64_t size =
-        panel_bytes(q->layout, q->transposed ? cols : q->rows, q->transposed ? q->rows : cols);
-    Thread alone = thread_alone(th);
-    for (int64_t i = 0; i < q->to->n; i++)
-        for (int64_t row = 0; row < q->rows; row += step) {
-            if ((*piece)++ % th.n != th.i) continue;
-            Weight w = {.type = q->from->w.type, .n = 1, .cols = cols};
-            w.rows = MIN(step, q->rows - row);
-            w.row = param_rows(q->from, i * q->per + q->first + row, w.rows, scratch);
-            uint8_t *to = (uint8_t *)q->tile + i * size;
-            if (q->transposed)
-                weight_pack_t(alone, to, q->layout, &w, 0, 1);
-            else
-                weight_pack(alone, to + row / PANEL * panel, q->layout, &w, 0, 1);
-        }
-}
-
-/* All packings of parameter i: at most two. */
-static int64_t packings_of(Packing q[2], const Plan *p, int64_t i) {
-    const Param *w = &p->model->param[i];
-    const Config *c = &p->model->cfg;
-    const PlanState *s = p->state;
-    int64_t n = 0, rows = w->w.rows, head = c->d_nope + c->d_v;
-    if (is_multiplied(p, w)) {
-        const Weight *to = &s->weight[i];
-        q[n++] = (Packing){w, to, to->tile, to->layout, rows, 0, rows, false};
-        if (to->tile_t) q[n++] = (Packing){w, to, to->tile_t, to->layout_t, rows, 0, rows, true};
-    } else if (w->layer >= 0 && w == p->model->layer[w->layer].kv_b) {
-        const Weight *uk = &s->uk[w->layer], *uv = &s->uv[w->layer];
-        q[n++] = (Packing){w, uk, uk->tile, uk->layout, head, 0, c->d_nope, true};
-        q[n++] = (Packing){w, uv, uv->tile, uv->layout, head, c->d_nope, c->d_v, false};
-    }
-    return n;
-}
-
-/* The head first: it is the largest, and its pages are gone before the others' panels are there. */
-static int64_t nth_packed(const Plan *p, int64_t i) {
-    int64_t head = p->model->head - p->model->param;
-    return i == 0 ? head : i <= head ? i - 1 : i;
-}
-
-/* scratch: scratch_bytes for each thread, or NULL when all rows stand in order (masters). */
-static void pack_all(Thread th, const Plan *p, uint8_t *scratch) {
-    int64_t piece = 0;
-    for (int64_t i = 0; i < p->model->n_params; i++) {
-        int64_t at = nth_packed(p, i);
-        Packing q[2];
-        int64_t n = packings_of(q, p, at);
-        for (int64_t j = 0; j < n; j++) packing_run(th, &q[j], &piece, scratch);
-        if (n == 0) continue;
-        thread_sync(th);
-        if (th.i == 0) param_drop(&p->model->param[at]);
-    }
-    thread_sync(th);
-}
-
-/* Bytes that a thread gathers rows into, for the parameters whose rows do not stand in order. */
-static int64_t scratch_bytes(const Plan *p) {
-    int64_t most = 0;
-    for (int64_t i = 0; i < p->model->n_params; i++) {
-        const Param *w = &p->model->param[i];
-        if (!w->w.row && w->source->transform != SAME)
-            most = MAX(most, MAX(PIECE_BYTES, p->model->cfg.d_nope * param_row_bytes(w))
-                                 + PANEL * param_row_bytes(w));
-    }
-    return round_up(most, 64);
-}
-
-/* While a tensor is packed its file's pages are there beside the panels made so far: by how much
- * that ever exceeds all panels. */
-static int64_t packing_excess(const Plan *p) {
-    int64_t later = 0, most = 0;
-    for (int64_t i = p->model->n_params - 1; i >= 0; i--) {
-        const Param *w = &p->model->param[nth_packed(p, i)];
-        Packing q[2];
-        if (packings_of(q, p, w - p->model->param) == 0 || w->master) continue;
-        most = MAX(most, w->w.n * w->w.rows * param_row_bytes(w) - later);
-        later += w->w.n * panel_bytes(layout_for(p, w), w->w.rows, w->w.cols);
-    }
-    return most;
-}
 
 /* ---- work memory ----------------------------------------------------------------------------- */
 
@@ -294,9 +107,9 @@ static int64_t rows_most(const Plan *p) {
     int64_t N = p->spec.rows, most = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
-        if (is_multiplied(p, w))
-            most = MAX(most, rows_bytes(layout_form(layout_for(p, w)), w->w.n > 1 ? N * c->K : N,
-                                        w->w.cols));
+        if (panels_has(p->model, p->spec.mla, w))
+            most = MAX(most, rows_bytes(layout_form(panels_layout(p->model, p->spec.act, w)),
+                                        w->w.n > 1 ? N * c->K : N, w->w.cols));
     }
     for (int64_t i = 0; c->mla && i < 2; i++)
         most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? FORM_F32 : FORM_BF16, N * c->H,
@@ -333,8 +146,8 @@ static void back_products(Budget *r, Back *g) {
     int64_t N = p->spec.rows, rows = 0, work = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
-        if (!is_multiplied(p, w)) continue;
-        Layout layout = layout_for(p, w);
+        if (!panels_has(p->model, p->spec.mla, w)) continue;
+        Layout layout = panels_layout(p->model, p->spec.act, w);
         rows = MAX(
             rows, rows_bytes(layout_form(layout), w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
         work = MAX(work, linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
@@ -394,7 +207,7 @@ static void training_build(Budget *r, PlanState *s, int64_t threads) {
     budget_item(r, "gradients and moments");
     s->page = budget_touched(r, pages * (int64_t)sizeof *s->page);
     s->page_memory = budget_touched(r, pages * p->kv.page_bytes);
-    budget_item(r, "KV pages");
+    budget_item(r, "KV pages of a step");
     back_build(r, s, threads);
 }
 
@@ -414,9 +227,7 @@ void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans) {
     thread_sync(th);
 }
 
-void plan_repack(Thread th, Plan *p) { pack_all(th, p, NULL); }
-
-Acts *plan_acts(Plan *p) { return p->state->acts; }
+Acts *plan_acts(Plan *p) { return p->spec.training ? p->state->acts : NULL; }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
@@ -427,34 +238,22 @@ static KvLayout kv_layout(const Config *c, const PlanSpec *s) {
     return (KvLayout){shape, bytes, bytes * c->L};
 }
 
-/* Of a model that is or was trained; they stand in its arena. */
-static int64_t masters_bytes(const Model *m) {
-    int64_t bytes = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        bytes += m->param[i].master ? m->param[i].count * 4 : 0;
-    return bytes;
+static PanelsSpec panels_of_plan(const PlanSpec *s) {
+    return (PanelsSpec){.act = s->act, .mla = s->mla, .transposed = s->training};
 }
 
 static void plan_build(Budget *r, int64_t threads) {
     Plan *p = r->p;
-    const Config *c = &p->model->cfg;
-    p->n_items = 0, p->bytes = 0;
+    const PlanSpec *spec = &p->spec;
+    PanelsSpec panels = panels_of_plan(spec);
     PlanState *s = p->state = PUSH(r->small, PlanState, 1);
-    item_put(p, "program", PROGRAM_BYTES);
-    int64_t model = arena_used(p->model->arena), masters = masters_bytes(p->model);
-    item_put(p, "masters", MIN(masters, model));
-    item_put(p, "names and vectors of the model", model - MIN(masters, model));
-    panels_build(r, s);
-    item_put(p, "a tensor while it is packed", packing_excess(p) + threads * scratch_bytes(p));
-    Acts *acts = acts_build(r);
-    *(p->spec.training ? &s->acts : &s->own) = acts;
+    p->panels = spec->panels ? spec->panels : panels_build(r, p->model, &panels, threads);
+    s->acts = acts_build(r);
     work_build(r, s, threads);
-    if (p->spec.training)
-        training_build(r, s, threads);
-    else
-        item_put(p, "KV pages", p->spec.pages * p->kv.page_bytes);
-    item_put(p, "logits", p->spec.logit_rows * c->V * 4);
-    item_put(p, "results", p->spec.results);
+    if (spec->training) training_build(r, s, threads);
+    budget_put(r, "KV pages", spec->pages * p->kv.page_bytes);
+    budget_put(r, "logits", spec->logit_rows * p->model->cfg.V * 4);
+    budget_put(r, "results", spec->results);
 }
 
 /* SHA-256 of: the configuration, each parameter's name, type and shape with its first and last row
@@ -487,53 +286,18 @@ static void bits_name(Plan *p, Arena *scratch) {
 }
 
 static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
+    PanelsSpec own = panels_of_plan(s);
     CHECK(s->rows >= 1 && s->spans >= 1 && s->positions >= 1 && s->logit_rows >= 0
           && s->pages >= 0);
-    if (s->act == ACT_A8 && dtype_block(m->file_type) == 1)
-        return err_set(err, ERR_USAGE,
-                       "activations a8 need a quantised file; this one is %s: use a16 or f32",
-                       dtype_name(m->file_type));
+    if (s->panels) {
+        const PanelsSpec *has = &s->panels->spec;
+        CHECK(s->panels->model == m && has->act == s->act && (has->transposed || !s->training)
+              && (!m->cfg.mla || has->mla == s->mla));
+    }
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
-    if (s->training && s->act == ACT_A8)
-        return err_set(err, ERR_USAGE, "training runs with activations f32 or a16, not a8");
-    if (s->training && m->cfg.mla && s->mla != MLA_EXPANDED)
-        return err_set(err, ERR_USAGE, "training runs with the expanded form of MLA");
     CHECK(!s->training || m->param[0].master);
-    return true;
-}
-
-static bool budget_check(const Plan *p, int64_t limit, Err *err) {
-    if (limit == 0) limit = os_memory_free() + os_memory_peak();
-    if (p->bytes <= limit) return true;
-    char list[256] = "";
-    bool named[COUNT(p->item)] = {false};
-    for (int k = 0; k < 3; k++) {
-        int64_t best = -1;
-        for (int64_t i = 0; i < p->n_items; i++)
-            if (!named[i] && (best < 0 || p->item[i].bytes > p->item[best].bytes)) best = i;
-        if (best < 0) break;
-        named[best] = true;
-        size_t at = strlen(list);
-        snprintf(list + at, sizeof list - at, "%s%s %.1f MB", k ? ", " : "", p->item[best].what,
-                 (double)p->item[best].bytes / 1e6);
-    }
-    return err_set(
-        err, ERR_LIMIT,
-        "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
-        "or positions, or take a smaller model",
-        (double)p->bytes / 1e6, (double)limit / 1e6, list);
-}
-
-typedef struct PackJob {
-    Plan *p;
-    uint8_t *scratch;
-    int64_t each;
-} PackJob;
-
-static void pack_thread(Thread th, void *arg) {
-    PackJob *j = arg;
-    pack_all(th, j->p, j->scratch + th.i * j->each);
+    return panels_check(m, &own, err);
 }
 
 bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
@@ -541,21 +305,18 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout(&m->cfg, spec)};
-    Budget count = {NULL, scratch, &draft, 0};
+    Budget count = {.small = scratch, .p = &draft};
     plan_build(&count, team_threads(team));
-    bool ok = budget_check(&draft, limit, err);
+    bool ok = budget_check(&count, limit, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;
-        Budget budget = {a, a, p, 0};
-        plan_build(&budget, team_threads(team));
-        p->n_items = draft.n_items, p->bytes = draft.bytes; /* the arena has filled meanwhile */
-        memcpy(p->item, draft.item, sizeof p->item);
+        plan_build(&(Budget){.big = a, .small = a, .p = p}, team_threads(team));
+        p->n_items = count.n_items, p->bytes = count.bytes;
+        memcpy(p->item, count.item, sizeof p->item);
         rope_inv_freq(p->state->inv_freq, &p->state->rope_factor, &m->cfg.rope);
         bits_name(p, scratch);
-        int64_t each = scratch_bytes(p);
-        PackJob job = {p, arena_push(scratch, each * team_threads(team) + 1), each};
-        team_run(team, pack_thread, &job);
+        if (!spec->panels) panels_pack(p->panels, team);
     }
     arena_close(scratch);
     return ok;

@@ -25,7 +25,7 @@ static const Rows *input_rows(Input *in, ActForm form) {
 }
 
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode) {
-    const Weight *panel = panels(x->p, w);
+    const Weight *panel = weight_of(x->p, w);
     linear(th, y, ldy, panel, 0, input_rows(x, layout_form(panel->layout)), mode);
 }
 
@@ -55,7 +55,7 @@ void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds
 void project_back(Thread th, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
                   const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n) {
     const Back *g = p->state->back;
-    const Weight *panel = panels(p, w), t = weight_t(panel);
+    const Weight *panel = weight_of(p, w), t = weight_t(panel);
     Rows rows = {0};
     linear_dw(th, w->grad, dy, lddy, x, ldx, n, w->w.rows, w->w.cols, panel->layout_t, g->dw_work);
     rows_pack(th, &rows, layout_form(panel->layout_t), dy, n, w->w.rows, lddy, g->rows);

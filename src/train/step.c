@@ -63,7 +63,7 @@ static void step_threads(Thread th, void *arg) {
     if (th.i == 0) t->stats.grad_norm = norm;
     if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
     optim_step(th, t->model, t->recipe, t->stats.step, clip_scale(t->recipe, norm));
-    plan_repack(th, t->plan);
+    panels_repack(th, t->plan->panels);
 }
 
 /* The step is void; says where the number that is not finite was found first. */

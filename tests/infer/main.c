@@ -27,5 +27,6 @@ int main(void) {
     log_set(LOG_ERROR);
     float_mode_set();
     CHECK(kern_init(LEVEL_N, &err));
-    return (sampler_tests() + page_tests() + prefix_tests() + engine_tests()) != 0;
+    return (sampler_tests() + page_tests() + prefix_tests() + engine_tests() + training_tests())
+           != 0;
 }

@@ -22,4 +22,5 @@ int arena_teardown(void **state);
 #define ARENA_TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
 
 /* Groups; each returns the number of failed tests. */
-int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void);
+int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void),
+    training_tests(void);

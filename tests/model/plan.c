@@ -33,7 +33,7 @@ static void budget(void **state) {
             outside += o.plan->item[i].bytes;
     }
     assert_int_equal(sum, o.plan->bytes);
-    assert_null(panels(o.plan, o.model->embed)->tile); /* untied: only looked up */
+    assert_null(weight_of(o.plan, o.model->embed)->tile); /* untied: only looked up */
     /* All that the plan took from the arena is in its items; structs are the little above. */
     int64_t took = arena_used(o.a) - used, said = sum - outside;
     assert_true(took >= said && took < said + 64 * 1024);

@@ -124,5 +124,7 @@ int main(void) {
     log_set(LOG_ERROR);
     float_mode_set();
     CHECK(kern_init(LEVEL_N, &err));
-    return (recipe_tests() + optim_tests() + whole_tests() + resume_tests() + rollout_tests()) != 0;
+    return (recipe_tests() + optim_tests() + whole_tests() + resume_tests() + rollout_tests()
+            + panels_tests())
+           != 0;
 }

@@ -190,7 +190,7 @@ static void reference_step(Thread th, void *arg) {
     if (th.i == 0 && u->step == 1) noise_settle(u->a, u->oracle, u->m);
     thread_sync(th);
     optim_step(th, u->m, &u->r, u->step, 1);
-    plan_repack(th, u->plan);
+    panels_repack(th, u->plan->panels);
 }
 
 static void check_final(Arena *a, const Store *s, const Param *p) {

@@ -65,20 +65,25 @@ static void engine_run(Engine *e, Roll *roll) {
     }
 }
 
-/* An engine over the trainer's model, with panels of its own. */
-static void rollouts(Arena *a, Trainer *t, Act act, Roll *roll) {
+/* An engine over the trainer's model, on these panels, or with panels of its own (NULL). */
+static Engine *engine_over(Arena *a, Trainer *t, Act act, Panels *panels, Team *team) {
     const EngineSpec spec = {.seqs = 12, .queue = ALL, .rows = 48, .chunk = 9};
     Err err = {0};
     Plan *plan;
     Engine *e;
-    Team *team = team_open(2);
-    PlanSpec p = {.act = act, .mla = MLA_EXPANDED, .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16};
+    PlanSpec p = {.act = act,
+                  .mla = MLA_EXPANDED,
+                  .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16,
+                  .panels = panels};
     engine_plan(&p, &spec, LENGTH);
     if (!plan_new(&plan, a, trainer_model(t), &p, 0, team, &err)
         || !engine_new(&e, a, plan, &spec, team, &err))
         fail_msg("%s", err.msg);
+    return e;
+}
+
+static void rollouts(Engine *e, Roll *roll) {
     engine_run(e, roll);
-    team_close(team);
     for (int64_t i = 0; i < KEPT; i++) assert_int_equal(roll[i].n, LENGTH);
     for (int64_t i = KEPT; i < ALL; i++) assert_int_equal(roll[i].finish, FINISH_CANCEL);
 }
@@ -151,9 +156,26 @@ static double difference(Arena *a, Trainer *t, const Roll *roll, int64_t threads
     return most;
 }
 
+/* One engine on the trainer's own panels, before and after a step of the optimiser. */
+static void shared_panels(Arena *a, Trainer *t, Act act, Team *team) {
+    static Roll before[ALL], after[ALL];
+    Err err = {0};
+    StepStats stats;
+    Engine *e = engine_over(a, t, act, trainer_plan(t)->panels, team);
+    rolls_fill(before, trainer_model(t)->cfg.V);
+    memcpy(after, before, sizeof before);
+    rollouts(e, before);
+    assert_true(difference(a, t, before, 2) == 0);
+    assert_true(trainer_step(t, &stats, &err));
+    assert_true(difference(a, t, before, 1) > 0); /* the weights are others now */
+    engine_forget(e);
+    rollouts(e, after);
+    assert_true(difference(a, t, after, 2) == 0);
+}
+
 static void check(Arena *a, const char *family, const char *act) {
     const char *set[] = {str_fmt(a, "act=%s", act).p, "batch.sequence=128", "batch.tokens=512",
-                         "batch.micro=512"};
+                         "batch.micro=512", "optim.steps=40"};
     const Recipe r = tiny_recipe(a, family, set, COUNT(set));
     Trainer *t;
     Err err = {0};
@@ -161,10 +183,11 @@ static void check(Arena *a, const char *family, const char *act) {
     assert_true(trainer_open(&t, &r, 2, &err));
     for (int i = 0; i < 20; i++) assert_true(trainer_step(t, &stats, &err));
 
+    Team *team = team_open(2);
     static Roll roll[ALL], spoiled[ALL];
     rolls_fill(roll, trainer_model(t)->cfg.V);
     memcpy(spoiled, roll, sizeof roll);
-    rollouts(a, t, r.act, roll);
+    rollouts(engine_over(a, t, r.act, NULL, team), roll);
     const double same = difference(a, t, roll, 2);
 
     /* The engine's panels get a weight that the trainer's do not have. */
@@ -173,7 +196,7 @@ static void check(Arena *a, const char *family, const char *act) {
     while (!strstr(p->name, "layers.1.self_attn.o_proj")) p++;
     const float good = p->master[5];
     p->master[5] = f32_of_bits(bits_of_f32(good) ^ 0x20000000u);
-    rollouts(a, t, r.act, spoiled);
+    rollouts(engine_over(a, t, r.act, NULL, team), spoiled);
     p->master[5] = good;
     const double wrong = difference(a, t, spoiled, 1);
     print_message(
@@ -181,6 +204,8 @@ static void check(Arena *a, const char *family, const char *act) {
         family, act, KEPT * LENGTH, same, wrong);
     assert_true(same == 0);
     assert_true(wrong > 0);
+    shared_panels(a, t, r.act, team);
+    team_close(team);
     trainer_close(t);
 }
 

@@ -34,4 +34,4 @@ Hex file_hash(const char *path);
 Hex model_hash(const Model *m);
 
 int recipe_tests(void), optim_tests(void), whole_tests(void), resume_tests(void),
-    rollout_tests(void);
+    rollout_tests(void), panels_tests(void);

@@ -125,12 +125,12 @@ static void test_no_allocation(void **state) {
     trainer_close(t);
 }
 
-static void repack(Thread th, void *arg) { plan_repack(th, arg); }
+static void repack(Thread th, void *arg) { panels_repack(th, arg); }
 
 /* Masters that a test has changed come into force. */
 static void team_run_repack(Plan *p) {
     Team *team = team_open(1);
-    team_run(team, repack, p);
+    team_run(team, repack, p->panels);
     team_close(team);
 }
 

@@ -1,0 +1,71 @@
+/* budget.c -- see budget.h. */
+#include "model/budget.h"
+#include <stdio.h>
+
+/* Measured: resident memory of the program before a model is opened. */
+enum { PROGRAM_BYTES = 6 << 20 };
+
+void *budget_take(Budget *r, int64_t bytes) {
+    r->taken += round_up(bytes, 64);
+    return r->big ? arena_push(r->big, bytes) : NULL;
+}
+
+void *budget_touched(Budget *r, int64_t bytes) {
+    void *p = budget_take(r, bytes);
+    if (p) memset(p, 0, (size_t)bytes);
+    return p;
+}
+
+void budget_put(Budget *r, const char *what, int64_t bytes) {
+    CHECK(r->n_items < BUDGET_ITEMS);
+    if (bytes == 0) return;
+    r->item[r->n_items++] = (BudgetItem){what, bytes};
+    r->bytes += bytes;
+}
+
+void budget_item(Budget *r, const char *what) {
+    budget_put(r, what, r->taken);
+    r->taken = 0;
+}
+
+/* Of a model that is or was trained; they stand in its arena. */
+static int64_t masters_bytes(const Model *m) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        bytes += m->param[i].master ? m->param[i].count * 4 : 0;
+    return bytes;
+}
+
+void budget_model(Budget *r, const Model *m) {
+    int64_t model = arena_used(m->arena), masters = masters_bytes(m);
+    r->whole = true;
+    budget_put(r, "program", PROGRAM_BYTES);
+    budget_put(r, "masters", MIN(masters, model));
+    budget_put(r, "names and vectors of the model", model - MIN(masters, model));
+}
+
+/* "weight panels 96.4 MB, ...": the largest three. */
+static void largest_list(const Budget *r, char *list, size_t size) {
+    bool named[BUDGET_ITEMS] = {false};
+    for (int k = 0; k < 3 && k < r->n_items; k++) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < r->n_items; i++)
+            if (!named[i] && (best < 0 || r->item[i].bytes > r->item[best].bytes)) best = i;
+        named[best] = true;
+        size_t at = strlen(list);
+        snprintf(list + at, size - at, "%s%s %.1f MB", k ? ", " : "", r->item[best].what,
+                 (double)r->item[best].bytes / 1e6);
+    }
+}
+
+bool budget_check(const Budget *r, int64_t limit, Err *err) {
+    if (limit == 0) limit = os_memory_free() + (r->whole ? os_memory_peak() : 0);
+    if (r->bytes <= limit) return true;
+    char list[256] = "";
+    largest_list(r, list, sizeof list);
+    return err_set(
+        err, ERR_LIMIT,
+        "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
+        "or positions, or take a smaller model",
+        (double)r->bytes / 1e6, (double)limit / 1e6, list);
+}
