@@ -85,7 +85,7 @@ help:
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
-	@echo 'make install    copies program and man page under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
+	@echo 'make install    copies program, man page and recipes under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
 	@echo 'make clean      removes $$B'
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
@@ -119,12 +119,23 @@ man: $B/lisao.1
 $B/lisao.1: $B/lisao
 	$B/lisao --man > $@.new && mv $@.new $@
 
+INTO     = $(DESTDIR)$(PREFIX)
+RECIPES := $(notdir $(wildcard recipes/*.yaml recipes/*.json recipes/*.md))
+
 install: all $B/lisao.1
-	install -D -m 755 $B/lisao $(DESTDIR)$(PREFIX)/bin/lisao
-	install -D -m 644 $B/lisao.1 $(DESTDIR)$(PREFIX)/share/man/man1/lisao.1
+	@$(MAKE) --no-print-directory install-files
+
+# Copies what is built, and builds nothing.
+install-files:
+	install -D -m 755 $B/lisao $(INTO)/bin/lisao
+	install -D -m 644 $B/lisao.1 $(INTO)/share/man/man1/lisao.1
+	install -d $(INTO)/share/lisao/recipes
+	install -m 644 $(RECIPES:%=recipes/%) $(INTO)/share/lisao/recipes
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/lisao $(DESTDIR)$(PREFIX)/share/man/man1/lisao.1
+	rm -f $(INTO)/bin/lisao $(INTO)/share/man/man1/lisao.1 $(RECIPES:%=$(INTO)/share/lisao/recipes/%)
+	for d in $(INTO)/share/lisao/recipes $(INTO)/share/lisao; do \
+	    [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
 
 clean:
 	rm -rf $B
@@ -154,7 +165,7 @@ $B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,any) $(SUPPORT)
 # $B/flags: compiler and flags; every object depends on it. gen/commit.h: the commit for --version, with "+"
 # where the sources have uncommitted changes.
 keep = mkdir -p $(dir $1) && printf '%b' '$(subst ','\'',$2)' | cmp -s - $1 || printf '%b' '$(subst ','\'',$2)' > $1
-ifneq ($(filter-out help clean format mutations uninstall,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean format mutations install-files uninstall,$(or $(MAKECMDGOALS),all)),)
 COMMIT := $(shell c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
                   git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; echo $$c)
 COMMIT_H = \#define LISAO_VERSION "$(VERSION)"\n\#define LISAO_COMMIT "$(COMMIT)"\n
@@ -212,6 +223,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick lint bench mutations golden format man install uninstall clean fuzz fuzz-run
+.PHONY: all help tests test test-quick lint bench mutations golden format man install install-files uninstall clean \
+        fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -270,7 +270,7 @@ double os_now(void);                                /* monotonic seconds */
 int64_t os_cpus(void);                              /* CPUs this process may use */
 bool os_allow_amx(void);                            /* asks the kernel for AMX tiles, per process */
 int64_t os_memory_free(void), os_memory_peak(void); /* bytes available; own peak RSS */
-const char *os_env(const char *name);               /* NULL when unset or empty */
+const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
 bool os_is_tty(int fd);
 /* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
 void os_claim_std(void);

@@ -455,6 +455,12 @@ const char *os_env(const char *name) {
     return v && *v ? v : NULL;
 }
 
+const char *os_program(Arena *a) {
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+    return n > 0 && n < (ssize_t)sizeof path ? str_copy(a, (Str){path, n}).p : NULL;
+}
+
 bool os_is_tty(int fd) { return isatty(fd); }
 
 /* Numbers that the caller left closed are given away: reading is at its end, writing fails. */

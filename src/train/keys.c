@@ -17,6 +17,8 @@
     { "model." name, KEY_BOOL, FATE_FIXED, KEY_JSON, "", 0, 0, NULL }
 #define TEXT(name, fate, to, initial)                                                              \
     { name, KEY_STR, fate, TO(to), initial, 0, 0, NULL }
+#define PATH(name, to, initial)                                                                    \
+    { name, KEY_PATH, FATE_FREE, TO(to), initial, 0, 0, NULL }
 #define COUNT_(name, fate, to, initial, lo, hi)                                                    \
     { name, KEY_COUNT, fate, TO(to), initial, lo, hi, NULL }
 #define NUMBER(name, to, initial, lo, hi)                                                          \
@@ -53,14 +55,14 @@ const Key recipe_keys[] = {
     REAL("routed_scaling_factor"),
     FLAG("norm_topk_prob"),
 
-    TEXT("init_from", FATE_FREE, init_from, ""),
-    TEXT("tokenizer", FATE_FREE, tokenizer, NULL),
+    PATH("init_from", init_from, ""),
+    PATH("tokenizer", tokenizer, NULL),
 
-    TEXT("data.train", FATE_FREE, data.train, NULL),
-    TEXT("data.valid", FATE_FREE, data.valid, ""),
+    PATH("data.train", data.train, NULL),
+    PATH("data.valid", data.valid, ""),
     TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
     TEXT("data.end", FATE_FIXED, data.end, ""),
-    TEXT("data.cache", FATE_FREE, data.cache, ""),
+    PATH("data.cache", data.cache, ""),
 
     COUNT_("batch.sequence", FATE_FIXED, batch.sequence, NULL, 2, 1 << 20),
     COUNT_("batch.tokens", FATE_FIXED, batch.tokens, NULL, 2, 1 << 26),
@@ -80,7 +82,7 @@ const Key recipe_keys[] = {
     {"act", KEY_CHOICE, FATE_FIXED, TO(act), "a16", 0, 0, "f32|a16"},
     COUNT_("seed", FATE_FIXED, seed, "1", 0, 9007199254740992.0),
 
-    TEXT("checkpoint.folder", FATE_FREE, checkpoint.folder, NULL),
+    PATH("checkpoint.folder", checkpoint.folder, NULL),
     COUNT_("checkpoint.every", FATE_FREE, checkpoint.every, "100", 0, INT32_MAX),
     COUNT_("checkpoint.keep", FATE_FREE, checkpoint.keep, "2", 1, 1 << 20),
     COUNT_("eval.every", FATE_FREE, eval.every, "0", 0, INT32_MAX),
@@ -88,6 +90,11 @@ const Key recipe_keys[] = {
     COUNT_("log.every", FATE_FREE, log.every, "1", 1, INT32_MAX),
 };
 const int64_t recipe_n_keys = COUNT(recipe_keys);
+
+int64_t key_section(const char *name) {
+    const char *dot = strchr(name, '.');
+    return dot ? dot - name : 0;
+}
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
@@ -172,18 +179,44 @@ static bool one_line(Str s) {
     return true;
 }
 
+static bool text_check(const Key *k, Str value, const char *from, Err *err) {
+    return (one_line(value) && (value.n > 0 || k->initial))
+           || refuse(k, value, from, "some text on one line", err);
+}
+
+/* A path is relative to where the program is started, in a recipe and in --set alike. What lies
+ * beside the recipe is named from ${recipe_folder}, which stands for the folder of `recipe`. */
+static bool path_read(Str *path, Arena *a, const Key *k, Str value, const char *recipe,
+                      const char *from, Err *err) {
+    const Str variable = STR("${recipe_folder}/");
+    if (!text_check(k, value, from, err)) return false;
+    if (str_starts(value, STR("~")))
+        return refuse(k, value, from, "a whole path: only a shell reads ~ as a home folder", err);
+    *path = str_copy(a, value);
+    if (!str_starts(value, STR("${"))) return true;
+    if (!str_starts(value, variable))
+        return refuse(k, value, from, "a path: the one variable is ${recipe_folder}/", err);
+    const char *slash = strrchr(recipe, '/');
+    *path = str_fmt(a, "%.*s%.*s", (int)(slash ? slash + 1 - recipe : 0), recipe,
+                    (int)(value.n - variable.n), value.p + variable.n);
+    return true;
+}
+
 /* The value, to where it belongs and as it is printed and compared. */
-static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char *from, void *to,
-                       Err *err) {
+static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char *recipe,
+                       const char *from, void *to, Err *err) {
     int64_t count;
     double number[2];
     bool flag;
     switch (k->kind) {
     case KEY_STR:
         *text = str_copy(a, value);
-        if (to) *(const char **)to = text->p;
-        return (one_line(value) && (value.n > 0 || k->initial))
-               || refuse(k, value, from, "some text on one line", err);
+        *(const char **)to = text->p;
+        return text_check(k, value, from, err);
+    case KEY_PATH:
+        if (!path_read(text, a, k, value, recipe, from, err)) return false;
+        *(const char **)to = text->p;
+        return true;
     case KEY_CHOICE:
         if (!choice_check(k, value, from, err)) return false;
         *text = str_copy(a, value);
@@ -218,5 +251,5 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
 bool key_set(Recipe *r, Arena *a, int64_t key, Str value, const char *from, Err *err) {
     const Key *k = &recipe_keys[key];
     void *to = k->to == KEY_JSON ? NULL : (char *)r + k->to;
-    return value_read(&r->text[key], a, k, value, from, to, err);
+    return value_read(&r->text[key], a, k, value, r->path, from, to, err);
 }

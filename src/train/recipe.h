@@ -1,9 +1,17 @@
-/* recipe.h -- private to train/: the table of keys, for the reader, for --set and for the resume
- * check. */
+/* recipe.h -- private to train/: the table of keys, for the reader, for --set, for recipe_print and
+ * for the resume check. */
 #pragma once
 #include "train/train.h"
 
-typedef enum KeyKind { KEY_STR, KEY_CHOICE, KEY_BOOL, KEY_COUNT, KEY_NUMBER, KEY_PAIR } KeyKind;
+typedef enum KeyKind {
+    KEY_STR,
+    KEY_PATH,
+    KEY_CHOICE,
+    KEY_BOOL,
+    KEY_COUNT,
+    KEY_NUMBER,
+    KEY_PAIR
+} KeyKind;
 
 /* What a change of the key means for a run that goes on from a checkpoint. */
 typedef enum KeyFate {
@@ -27,5 +35,7 @@ enum { KEY_JSON = -1 };
 extern const Key recipe_keys[];
 extern const int64_t recipe_n_keys;
 
+/* Bytes of the section's name: "optim.lr" has 5, "act" none. */
+int64_t key_section(const char *name);
 /* One value into the recipe, by the key's kind and range; `from` names the place in messages. */
 bool key_set(Recipe *r, Arena *a, int64_t key, Str value, const char *from, Err *err) CHECKED;

@@ -36,8 +36,7 @@ typedef struct Recipe {
         Str json;                 /* the section as members of a config.json */
     } model;
     const char *init_from; /* start from the weights of this folder or file; "": fresh */
-    const char *tokenizer; /* a tokenizer.json, or the folder it lies in; goes along into
-                                     * checkpoints */
+    const char *tokenizer; /* a tokenizer.json, or its folder; goes along into checkpoints */
     struct {
         const char *train, *valid; /* text files; valid may be "" */
         const char *separator;     /* the line between documents */
@@ -71,11 +70,18 @@ typedef struct Recipe {
     Str *text; /* private: every key's value, as recipe_print writes it */
 } Recipe;
 
-/* Reads the file, then each "key=value" of `set`, which wins. */
+/* Reads the file, then each "key=value" of `set`, which wins. Relative paths are relative to where
+ * the program was started, wherever the recipe lies; "${recipe_folder}/" at the beginning of one
+ * stands for the recipe's own folder. */
 bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
                  Err *err) CHECKED;
-/* All keys with their values, defaults included, one "section.key: value" a line. */
-void recipe_print(const Recipe *r, Buf *out);
+/* The recipe as a file that recipe_read reads as the same recipe, defaults written out. A text that
+ * is not UTF-8 cannot stand in YAML: an error. */
+bool recipe_print(const Recipe *r, Buf *out, Err *err) CHECKED;
+/* The file of a recipe that is named by its path, or by the name of one that comes with the program
+ * ("tiny-en"): in share/lisao/recipes beside the folder of the program that runs, or in recipes
+ * where it was built. */
+bool recipe_find(Arena *a, const char **path, const char *name, Err *err) CHECKED;
 
 /* ---- training -------------------------------------------------------------------------------- */
 

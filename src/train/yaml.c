@@ -42,18 +42,13 @@ static cyaml_schema_value_t value_of(KeyKind kind) {
     return v;
 }
 
-static int64_t section_length(const char *name) {
-    const char *dot = strchr(name, '.');
-    return dot ? dot - name : 0;
-}
-
 /* A section is a mapping over the slots of its keys; keys without a dot stand at the top. */
 static void schema_make(Arena *a, Schema *s) {
     cyaml_schema_field_t *top = s->top, *member = s->member;
     CHECK(recipe_n_keys < KEYS_MAX);
     for (int64_t i = 0; i < recipe_n_keys;) {
         const char *name = recipe_keys[i].name;
-        const int64_t n = section_length(name), first = i;
+        const int64_t n = key_section(name), first = i;
         if (n == 0) {
             *top++ = (cyaml_schema_field_t){.key = name,
                                             .data_offset = (uint32_t)(i * SLOT),
@@ -110,7 +105,7 @@ static const char *key_near(const Schema *s, Str name) {
     for (int64_t i = 0; i < recipe_n_keys; i++) {
         const char *key = recipe_keys[i].name;
         spelled[n] = full[n] = key, n++;
-        spelled[n] = key + section_length(key) + (section_length(key) > 0), full[n++] = key;
+        spelled[n] = key + key_section(key) + (key_section(key) > 0), full[n++] = key;
     }
     for (const cyaml_schema_field_t *f = s->top; f->key; f++) spelled[n] = full[n] = f->key, n++;
     const char *near = str_nearest(name, spelled, n);
@@ -234,9 +229,4 @@ bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, 
     if (!values_set(r, a, value, err)) return false;
     r->model.json = model_json(a, r);
     return model_check(r, err) && batch_check(r, err);
-}
-
-void recipe_print(const Recipe *r, Buf *out) {
-    for (int64_t i = 0; i < recipe_n_keys; i++)
-        if (r->text[i].n) buf_fmt(out, "%s: %.*s\n", recipe_keys[i].name, STRF(r->text[i]));
 }

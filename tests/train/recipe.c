@@ -42,28 +42,151 @@ static void test_values(void **state) {
     assert_int_equal(r.seed, 1);
 }
 
-/* What is printed and read again says the same; the later word wins. */
+static Str printed(Arena *a, const Recipe *r) {
+    Buf b = {.a = a};
+    Err err = {0};
+    if (!recipe_print(r, &b, &err)) fail_msg("%s", err.msg);
+    return buf_str(&b);
+}
+
+/* The printed recipe is a recipe: it reads as the same one and prints the same. */
+static Recipe round_trip(Arena *a, const Recipe *r) {
+    Recipe s;
+    Err err = {0};
+    const Str text = printed(a, r);
+    if (!recipe_read(&s, a, file_write(a, "other.yaml", text), NULL, 0, &err))
+        fail_msg("%s\n%.*s", err.msg, STRF(text));
+    assert_true(str_eq(printed(a, &s), text));
+    return s;
+}
+
 static void test_print(void **state) {
     Arena *a = *state;
     Recipe r, s;
     Err err = {0};
-    const char *set[64];
-    int64_t n = 0;
-    assert_true(read_text(&r, a, good, NULL, &err));
-    Buf b = {.a = a}, c = {.a = a};
-    recipe_print(&r, &b);
-    for (char *line = b.p, *end; (end = strchr(line, '\n')); line = end + 1) {
-        char *colon = strstr(line, ": ");
-        set[n++] =
-            str_fmt(a, "%.*s=%.*s", (int)(colon - line), line, (int)(end - colon - 2), colon + 2).p;
+    assert_true(read_text(&r, a, good, "optim.lr=7e-4", &err));
+    s = round_trip(a, &r);
+    assert_true(s.optim.lr == 7e-4 && s.optim.betas[1] == 0.99 && s.batch.micro == 128);
+    assert_string_equal(s.data.separator, "<|endoftext|>");
+    assert_true(str_eq(s.model.json, r.model.json));
+    const char *family = "model.family=deepseek_v3";
+    r = tiny_recipe(a, "deepseek_v3", &family, 1);
+    s = round_trip(a, &r);
+    assert_string_equal(s.model.family, "deepseek_v3");
+    assert_true(read_text(&r, a,
+                          changed(a,
+                                  "model: {family: llama, hidden_size: 64, rope_theta: "
+                                  "5e5, tie_word_embeddings: true}",
+                                  "init_from: m"),
+                          NULL, &err));
+    assert_string_equal(round_trip(a, &r).init_from, "m");
+}
+
+/* Every character that may stand in a path comes back as it was, and one that YAML cannot hold is
+ * an error. */
+static void test_print_texts(void **state) {
+    Arena *a = *state;
+    static const char *const texts[] = {"a b",
+                                        " a",
+                                        "a ",
+                                        "a: b",
+                                        "a #b",
+                                        "'a'",
+                                        "\"a\"",
+                                        "a\\nb",
+                                        "- a",
+                                        "? a",
+                                        "[a]",
+                                        "{a}",
+                                        "*a",
+                                        "&a",
+                                        "!a",
+                                        "|",
+                                        ">",
+                                        "%a",
+                                        "@a",
+                                        "`a",
+                                        "null",
+                                        "true",
+                                        "1e3",
+                                        "0x1",
+                                        "a,b",
+                                        "\\",
+                                        "C:\\x",
+                                        "$x",
+                                        "$(x)",
+                                        "\xe8\xb7\xaf\xe6\xbc\xab",
+                                        "\xc2\x85",
+                                        "\xc2\x80",
+                                        "\xc2\xa0",
+                                        "\xe2\x80\xa8",
+                                        "\xe2\x80\xa9x",
+                                        "\xef\xbb\xbf",
+                                        "\xef\xbf\xbf",
+                                        "\xef\xbf\xbe",
+                                        "\xf0\x9f\x98\x80",
+                                        "---",
+                                        "...",
+                                        "a...",
+                                        "--- a",
+                                        "\xcc\x88"};
+    for (int64_t i = 0; i < COUNT(texts); i++) {
+        Recipe r;
+        Err err = {0};
+        const char *set[] = {str_fmt(a, "data.train=%s", texts[i]).p,
+                             str_fmt(a, "data.separator=%s", texts[i]).p};
+        const char *path = file_write(a, "recipe.yaml", str_of(good));
+        if (!recipe_read(&r, a, path, set, 2, &err)) fail_msg("%s", err.msg);
+        const Recipe s = round_trip(a, &r);
+        assert_string_equal(s.data.train, texts[i]);
+        assert_string_equal(s.data.separator, texts[i]);
     }
-    set[n++] = "optim.lr=7e-4";
-    assert_true(recipe_read(&s, a, file_write(a, "other.yaml", STR("seed: 3\n")), set, n, &err));
-    assert_true(s.optim.lr == 7e-4);
-    set[n++] = "optim.lr=0.001";
-    assert_true(recipe_read(&s, a, file_write(a, "other.yaml", STR("seed: 3\n")), set, n, &err));
-    recipe_print(&s, &c);
-    assert_string_equal(b.p, c.p);
+    Recipe r;
+    Err err = {0};
+    Buf b = {.a = a};
+    assert_true(read_text(&r, a, good, "data.train=caf\xe9.txt", &err));
+    assert_string_equal(r.data.train, "caf\xe9.txt"); /* a file may have that name */
+    assert_false(recipe_print(&r, &b, &err));
+    assert_non_null(strstr(err.msg, "data.train is not in UTF-8"));
+}
+
+/* Relative paths mean the same wherever a recipe lies; ${recipe_folder} is where it lies. */
+static void test_paths(void **state) {
+    Arena *a = *state;
+    Recipe r;
+    Err err = {0};
+    const char *text = changed(a, "tok.json", "${recipe_folder}/tok.json");
+    assert_true(read_text(&r, a, text, "data.valid=${recipe_folder}/v/v.txt", &err));
+    assert_string_equal(r.tokenizer, str_fmt(a, "%s/tok.json", folder).p);
+    assert_string_equal(r.data.valid, str_fmt(a, "%s/v/v.txt", folder).p);
+    assert_string_equal(r.data.train, "a.txt");
+    const Recipe s = round_trip(a, &r);
+    assert_string_equal(s.tokenizer, r.tokenizer);
+    static const char *const wrong[][2] = {{"${HOME}/x", "the one variable is ${recipe_folder}/"},
+                                           {"${recipe_folder}", "the one variable"},
+                                           {"~/x", "a whole path"}};
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        err = (Err){0};
+        assert_false(read_text(&r, a, good, str_fmt(a, "data.train=%s", wrong[i][0]).p, &err));
+        assert_non_null(strstr(err.msg, wrong[i][1]));
+    }
+    /* A separator is no path. */
+    assert_true(read_text(&r, a, good, "data.separator=~", &(Err){0}));
+}
+
+/* A path is taken as it is; a name is looked for among the program's own recipes, and here the test
+ * program has none. */
+static void test_find(void **state) {
+    Arena *a = *state;
+    const char *path;
+    Err err = {0};
+    assert_true(recipe_find(a, &path, "no/such.yaml", &err));
+    assert_string_equal(path, "no/such.yaml");
+    assert_true(recipe_find(a, &path, "Makefile", &err));
+    assert_string_equal(path, "Makefile");
+    assert_false(recipe_find(a, &path, "no-such-recipe", &err));
+    assert_non_null(strstr(err.msg, "there is no recipe \"no-such-recipe\""));
+    assert_false(recipe_find(a, &path, "recipes", &(Err){0})); /* a folder is no recipe */
 }
 
 static void test_refused(void **state) {
@@ -132,7 +255,9 @@ static void test_set_refused(void **state) {
 }
 
 int recipe_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(test_values), ARENA_TEST(test_print),
-                                       ARENA_TEST(test_refused), ARENA_TEST(test_set_refused)};
+    const struct CMUnitTest tests[] = {ARENA_TEST(test_values),      ARENA_TEST(test_print),
+                                       ARENA_TEST(test_print_texts), ARENA_TEST(test_paths),
+                                       ARENA_TEST(test_find),        ARENA_TEST(test_refused),
+                                       ARENA_TEST(test_set_refused)};
     return cmocka_run_group_tests_name("recipe", tests, NULL, NULL);
 }

@@ -1,0 +1,110 @@
+/* recipe.c -- recipes by name, and a recipe written as a file. */
+#include "train/recipe.h"
+
+/* ---- by name --------------------------------------------------------------------------------- */
+
+/* The folders of recipes that come with the program: where `make install` puts them (PREFIX/share
+ * of PREFIX/bin/lisao), and where they lie in the source tree (beside build/lisao's folder). */
+static int64_t folders_of(Arena *a, const char *folder[2]) {
+    const char *program = os_program(a), *end = program ? strrchr(program, '/') : NULL;
+    while (end && end > program && end[-1] != '/') end--; /* behind the last slash but one */
+    if (!end || end == program) return 0;
+    const int n = (int)(end - program);
+    folder[0] = str_fmt(a, "%.*sshare/lisao/recipes", n, program).p;
+    folder[1] = str_fmt(a, "%.*srecipes", n, program).p;
+    return 2;
+}
+
+/* " (there are: tiny-en)", or nothing. */
+static Str names_of(Arena *a, const char *folder) {
+    Str *name;
+    int64_t n = 0;
+    Buf b = {.a = a};
+    if (!os_is_dir(folder) || !os_list(a, &name, &n, folder, &(Err){0})) return (Str){0};
+    for (int64_t i = 0; i < n; i++)
+        if (str_ends(name[i], STR(".yaml")))
+            buf_fmt(&b, "%s%.*s", b.n ? ", " : " (there are: ", (int)name[i].n - 5, name[i].p);
+    if (b.n) buf_add(&b, STR(")"));
+    return buf_str(&b);
+}
+
+bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
+    *path = name;
+    if (!*name) return err_set(err, ERR_USAGE, "the name of the recipe is empty");
+    /* A path that is none is no error yet: reading it says what is wrong. */
+    if (strchr(name, '/') || (os_exists(name) && !os_is_dir(name))) return true;
+    const char *folder[2];
+    const int64_t n = folders_of(a, folder);
+    Buf there = {.a = a};
+    for (int64_t i = 0; i < n; i++) {
+        *path = str_fmt(a, "%s/%s%s", folder[i], name,
+                        str_ends(str_of(name), STR(".yaml")) ? "" : ".yaml")
+                    .p;
+        if (os_exists(*path)) return true;
+        buf_add(&there, names_of(a, folder[i]));
+    }
+    return err_set(err, ERR_IO,
+                   "there is no recipe \"%s\": no such file, and none of that name that comes with "
+                   "the program%.*s",
+                   name, STRF(buf_str(&there)));
+}
+
+/* ---- as a file ------------------------------------------------------------------------------- */
+
+/* What YAML 1.1 would not keep as it is between double quotes: control characters, other line
+ * breaks, the byte order mark. */
+static bool needs_escape(int32_t c) {
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff
+           || c == 0xfffe || c == 0xffff;
+}
+
+static int32_t character(Str s, int n) {
+    static const uint8_t lead[5] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    int32_t c = (uint8_t)s.p[0] & lead[n];
+    for (int i = 1; i < n; i++) c = c << 6 | ((uint8_t)s.p[i] & 0x3f);
+    return c;
+}
+
+/* A text between double quotes; false where it is not UTF-8. */
+static bool put_quoted(Buf *out, Str s) {
+    buf_add(out, STR("\""));
+    for (int n; s.n; s = (Str){s.p + n, s.n - n}) {
+        n = utf8_length(s);
+        if (n == 0) return false;
+        const int32_t c = character(s, n);
+        if (needs_escape(c))
+            buf_fmt(out, "\\u%04x", (unsigned)c);
+        else if (c == '"' || c == '\\')
+            buf_fmt(out, "\\%c", (char)c);
+        else
+            buf_add(out, (Str){s.p, n});
+    }
+    buf_add(out, STR("\""));
+    return true;
+}
+
+static bool put_value(Buf *out, const Key *k, Str value, Err *err) {
+    if (k->kind == KEY_PAIR) return buf_fmt(out, "[%.*s]", STRF(value)), true;
+    if (k->kind != KEY_STR && k->kind != KEY_PATH) return buf_add(out, value), true;
+    return put_quoted(out, value)
+           || err_set(
+               err, ERR_FORMAT,
+               "printing the recipe: %s is not in UTF-8 and cannot stand in a YAML file; give "
+               "it by --set, or rename the file",
+               k->name);
+}
+
+bool recipe_print(const Recipe *r, Buf *out, Err *err) {
+    Str section = {0};
+    for (int64_t i = 0; i < recipe_n_keys; i++) {
+        const Key *k = &recipe_keys[i];
+        const Str in = {k->name, key_section(k->name)};
+        if (r->text[i].n == 0) continue; /* a default that is nothing */
+        if (in.n && !str_eq(in, section)) buf_fmt(out, "%.*s:\n", STRF(in));
+        section = in;
+        buf_fmt(out, "%s%s: ", in.n ? "  " : "", k->name + in.n + (in.n > 0));
+        if (!put_value(out, k, r->text[i], err)) return false;
+        buf_add(out, STR("\n"));
+    }
+    return true;
+}
