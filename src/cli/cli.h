@@ -1,6 +1,6 @@
 /* cli.h -- private to cli/: what the sub-commands share. cli/ opens files, builds the
- * model, hands it to the modules, and turns their errors into messages and exit codes: 0 fine, 1
- * the world is wrong, 2 usage, 130 interrupted. */
+ * model, hands it to the modules, and turns their errors into messages and exit codes: 0 success, 1
+ * error (file, network, input), 2 wrong use of the command line, 130 interrupted. */
 #pragma once
 #include "base/base.h"
 #include "cli/args.h"
@@ -113,9 +113,11 @@ static inline Sampling sampling_of(const SamplingOpts *o) {
 }
 
 /* One line of stdin without its end, in `b` (emptied first); false at the end of input, when
- * interrupted, and with an Err when it is longer than LINE_BYTES. */
+ * interrupted, and with an Err when it cannot be read or is longer than LINE_BYTES. */
 enum { LINE_BYTES = 1 << 28 };
 bool line_read(Buf *b, Err *err);
+/* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */
+bool output_failed(Err *err);
 
 int cmd_run(int argc, char **argv);
 int cmd_chat(int argc, char **argv);

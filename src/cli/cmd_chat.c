@@ -8,41 +8,43 @@
 enum { TURNS_MAX = 1024, ANSWER_MAX = 1024 };
 static const char HELP[] = "/clear begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an answer.";
 
-typedef struct Job {
+typedef struct Options {
     ModelOpts model;
     SamplingOpts sampling;
     int64_t context;
     const char *system;
-} Job;
+} Options;
 
-typedef struct Talk {
+typedef struct Conversation {
     Session s;
     Chat chat;
     Engine *engine;
-    Arena *words; /* messages and what was generated */
+    Arena *arena; /* messages and what was generated */
     Message message[TURNS_MAX];
     int64_t n, context;
     Sampling sampling;
-} Talk;
+    bool tty;              /* a person sits at it: both ends are a terminal */
+    int64_t turns, failed; /* asked for so far; of these, those that gave no answer */
+} Conversation;
 
-static void message_add(Talk *t, Role role, Str content) {
-    t->message[t->n++] = (Message){.role = role, .content = str_copy(t->words, content)};
+static void message_add(Conversation *t, Role role, Str content) {
+    t->message[t->n++] = (Message){.role = role, .content = str_copy(t->arena, content)};
 }
 
-static void talk_clear(Talk *t, const char *system) {
+static void conversation_clear(Conversation *t, const char *system) {
     t->n = 0;
     if (system) message_add(t, ROLE_SYSTEM, str_of(system));
 }
 
 /* The user's line and the model's answer; both stay in the conversation unless there was an
  * error. */
-static bool turn_run(Talk *t, Str line, Err *err) {
+static bool turn_run(Conversation *t, Str line, Err *err) {
     if (t->n + 2 > TURNS_MAX)
         return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",
                        TURNS_MAX);
     message_add(t, ROLE_USER, line);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
-    Ids prompt = {.a = t->words};
+    Ids prompt = {.a = t->arena};
     bool ok = chat_encode(&prompt, &t->chat, t->message, t->n, (ChatOptions){.generate = true},
                           scratch, err);
     arena_close(scratch);
@@ -54,7 +56,7 @@ static bool turn_run(Talk *t, Str line, Err *err) {
     Generation p;
     GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
                            .sampling = t->sampling};
-    ok = ok && generation_run(&p, t->words, &t->s, t->engine, &prompt, &spec, &t->chat, err);
+    ok = ok && generation_run(&p, t->arena, &t->s, t->engine, &prompt, &spec, &t->chat, err);
     if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
     if (!ok) {
         t->n--;
@@ -71,7 +73,7 @@ static bool turn_run(Talk *t, Str line, Err *err) {
                p.dim ? "\033[0m" : "");
     message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
     t->message[t->n - 1].reasoning = p.splitter.thought ? buf_str(&p.reasoning) : (Str){0};
-    os_interrupt_clear();
+    if (t->tty) os_interrupt_clear(); /* it stopped the answer; in a pipe it stops the program */
     return true;
 }
 
@@ -80,68 +82,93 @@ static const char *name_of(const char *path) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static bool talk_open(Talk *t, const Job *job, const char *path, Err *err) {
+static bool conversation_open(Conversation *t, const Options *o, const char *path, Err *err) {
     PlanSpec plan;
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
-    if (!session_open(&t->s, path, &job->model, &plan, err) || !session_tokenizer(&t->s, err)
+    if (!session_open(&t->s, path, &o->model, &plan, err) || !session_tokenizer(&t->s, err)
         || !session_chat(&t->s, &t->chat, err))
         return false;
-    t->context = MIN(job->context, t->s.model->cfg.max_positions);
-    t->sampling = sampling_of(&job->sampling);
-    t->words = arena_open("conversation", ARENA_NO_LIMIT);
+    t->context = MIN(o->context, t->s.model->cfg.max_positions);
+    t->sampling = sampling_of(&o->sampling);
+    t->arena = arena_open("conversation", ARENA_NO_LIMIT);
     engine_plan(&plan, &e, t->context);
     return session_plan(&t->s, &plan, err)
            && engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err);
 }
 
-static void talk_close(Talk *t) {
+static void conversation_close(Conversation *t) {
     if (t->s.tok) tokenizer_close(t->s.tok);
     session_close(&t->s);
-    if (t->words) arena_close(t->words);
+    if (t->arena) arena_close(t->arena);
 }
 
-static bool talk(Talk *t, const Job *job, Err *end) {
+/* One line: a command, or a turn. False at /exit. */
+static bool line_run(Conversation *t, const Options *o, Str line) {
+    Err err = {0};
+    while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t')) line.p++, line.n--;
+    if (line.n == 0) return true;
+    if (str_eq(line, STR("/exit"))) return false;
+    if (str_eq(line, STR("/clear"))) {
+        conversation_clear(t, o->system);
+    } else if (line.p[0] == '/') {
+        printf("%s\n", HELP);
+    } else {
+        t->turns++;
+        if (turn_run(t, line, &err)) return true;
+        t->failed++;
+        fprintf(stderr, "lisao chat: %s\n", err.msg);
+    }
+    return true;
+}
+
+/* Until the end of the input, /exit, or Ctrl-C: in a pipe at once, at the prompt the second
+ * time. */
+static bool lines_run(Conversation *t, const Options *o, Err *err) {
     Arena *a = arena_open("line", 4ll * LINE_BYTES);
     Buf line = {.a = a};
-    bool tty = os_is_tty(0) && os_is_tty(1);
-    if (tty) printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
-    talk_clear(t, job->system);
-    for (int64_t given_up = 0; given_up < 2;) { /* Ctrl-C at the prompt, twice: enough */
-        if (tty) printf("\n> "), fflush(stdout);
-        if (!line_read(&line, end)) {
-            if (!tty || !os_interrupted() || ++given_up == 2) break;
+    bool more = true;
+    for (int64_t interrupts = 0; more && interrupts < 2 && !ferror(stdout);) {
+        if (t->tty) printf("\n> "), fflush(stdout);
+        if (line_read(&line, err)) {
+            interrupts = 0;
+            more = line_run(t, o, buf_str(&line)) && (t->tty || !os_interrupted());
+        } else if (t->tty && os_interrupted()) {
+            interrupts++;
+            if (interrupts == 2) break;
             os_interrupt_clear();
             clearerr(stdin);
             printf("\n(Ctrl-C again, Ctrl-D or /exit leaves)");
-            continue;
+        } else {
+            more = false;
         }
-        given_up = 0;
-        Str s = buf_str(&line);
-        Err err = {0};
-        while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) s.p++, s.n--;
-        if (s.n == 0) continue;
-        if (str_eq(s, STR("/exit"))) break;
-        if (str_eq(s, STR("/clear")))
-            talk_clear(t, job->system);
-        else if (s.p[0] == '/')
-            printf("%s\n", HELP);
-        else if (!turn_run(t, s, &err))
-            fprintf(stderr, "lisao chat: %s\n", err.msg);
     }
-    if (tty) printf("\n");
+    if (t->tty) printf("\n");
     arena_close(a);
-    return end->code == ERR_NONE;
+    return err->code == ERR_NONE;
+}
+
+/* A person has seen which turns failed; a script learns it from the exit code. */
+static bool conversation_run(Conversation *t, const Options *o, Err *err) {
+    t->tty = os_is_tty(0) && os_is_tty(1);
+    if (t->tty) printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
+    conversation_clear(t, o->system);
+    if (!lines_run(t, o, err)) return false;
+    if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
+    if (t->failed && !t->tty)
+        return err_set(err, ERR_FORMAT, "%lld of %lld turns gave no answer", (long long)t->failed,
+                       (long long)t->turns);
+    return true;
 }
 
 int cmd_chat(int argc, char **argv) {
-    Job job = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
+    Options o = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
     const Opt opts[] = {
-        TEXT_OPT("system", "TEXT", &job.system,
+        TEXT_OPT("system", "TEXT", &o.system,
                  "System text (default: the one of the model's template)."),
-        {OPT_I64, "context", "N", &job.context,
+        {OPT_I64, "context", "N", &o.context,
          "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24},
-        SAMPLING_OPTS(job.sampling),
-        MODEL_OPTS(job.model),
+        SAMPLING_OPTS(o.sampling),
+        MODEL_OPTS(o.model),
     };
     const Command c = {
         "chat",
@@ -156,13 +183,12 @@ int cmd_chat(int argc, char **argv) {
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
-    Talk t = {0};
+    Conversation t = {0};
     os_catch_interrupt();
     bool ok = argc == 2
-                  ? talk_open(&t, &job, argv[1], &err)
+                  ? conversation_open(&t, &o, argv[1], &err)
                   : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
-    ok = ok && talk(&t, &job, &err);
-    if (ok && os_interrupted()) ok = err_set(&err, ERR_INTERRUPTED, "interrupted");
-    talk_close(&t);
+    ok = ok && conversation_run(&t, &o, &err);
+    conversation_close(&t);
     return ok ? 0 : command_failed(&c, &err);
 }

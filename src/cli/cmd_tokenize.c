@@ -72,11 +72,12 @@ static bool lines(Job *job, Err *err) {
                          (long long)job->number, at.text);
         else
             ok = job->back ? decode_line(job, j, err) : encode_line(job, j, err);
-        fflush(stdout);
+        if (ok && fflush(stdout) != 0) ok = output_failed(err);
         json_decref(j);
         arena_pop(job->line, m);
     }
     arena_close(a);
+    if (os_interrupted()) err_set(err, ERR_INTERRUPTED, "interrupted");
     return err->code == ERR_NONE;
 }
 
@@ -114,6 +115,7 @@ int cmd_tokenize(int argc, char **argv) {
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
+    os_catch_interrupt();
     Arena *a = arena_open("tokenizer", ARENA_NO_LIMIT);
     const char *path = NULL;
     job.line = arena_open("line", ARENA_NO_LIMIT);

@@ -73,12 +73,9 @@ bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *p
                 .arg = p};
     int64_t seq = engine_add(e, &r, err);
     if (!seq) return false;
-    bool cancelled = false;
-    while (engine_step(e)) {
-        if (os_interrupted() && !cancelled) engine_cancel(e, seq);
-        cancelled = os_interrupted();
-    }
-    return true;
+    while (engine_step(e))
+        if (os_interrupted() || ferror(stdout)) engine_cancel(e, seq); /* again is nothing */
+    return !ferror(stdout) || output_failed(err);
 }
 
 bool generation_void(Err *err) {

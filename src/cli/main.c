@@ -77,8 +77,8 @@ static int man(void) {
         snprintf(name, sizeof name, "%s", commands[i].name);
         commands[i].run(2, (char *[]){name, flag, NULL});
     }
-    printf(".SH EXIT STATUS\n0 fine, 1 the world is wrong (a file, a network, memory), 2 usage, "
-           "130 interrupted.\n");
+    printf(".SH EXIT STATUS\n0 success, 1 error (file, network, input), 2 wrong use of the command "
+           "line, 130 interrupted.\n");
     return 0;
 }
 
@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
     float_mode_set();
     int code = command(argc, argv);
     bool arrived = fflush(stdout) == 0 && !ferror(stdout);
-    if (!arrived) fputs("lisao: standard output took not all of what was printed\n", stderr);
-    return code == 0 && !arrived ? 1 : code;
+    if (code != 0 || arrived) return code;
+    fputs("lisao: writing to standard output failed: it does not have all of the result\n", stderr);
+    return 1;
 }

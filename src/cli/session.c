@@ -208,5 +208,12 @@ bool line_read(Buf *b, Err *err) {
                            LINE_BYTES);
         buf_add(b, (Str){(const char[]){(char)c}, 1});
     }
+    if (c == EOF && ferror(stdin) && !os_interrupted())
+        return err_set(err, ERR_IO, "reading standard input failed: is it a folder?");
     return (c != EOF || b->n > 0) && !os_interrupted();
+}
+
+bool output_failed(Err *err) {
+    return err_set(err, ERR_IO,
+                   "writing to standard output failed: it does not have all of the result");
 }
