@@ -211,7 +211,8 @@ typedef struct Attention {
 static void attention_thread(Thread th, void *arg) {
     Attention *b = arg;
     Span all = {0, b->span.pos + b->span.n, 0, b->span.pages, 0};
-    kv_store(th, &b->a.kv, 0, &all, 1, b->k, KV_WIDE, b->v, KV_WIDE);
+    kv_store(th, &b->a.k, &all, 1, b->k, KV_WIDE);
+    kv_store(th, &b->a.v, &all, 1, b->v, KV_WIDE);
     for (int64_t i = 0; i < rounds; i++) {
         thread_sync(th);
         double t = os_now();
@@ -226,8 +227,9 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
     Attention *b = PUSH(a, Attention, 1);
     int64_t T = past + n, pages = (T + PAGE - 1) / PAGE;
     void **page = PUSH(a, void *, pages);
-    b->a = (Attend){.kv = {type, 3, 64, 64, false}, .heads = 9, .scale = 0.125f};
-    for (int64_t i = 0; i < pages; i++) page[i] = arena_push(a, kv_bytes(&b->a.kv));
+    b->a = (Attend){.k = {KV_KEYS, type, 3, 64, 1, 0, 0}, .heads = 9, .scale = 0.125f};
+    b->a.v = b->a.k, b->a.v.form = KV_VALUES, b->a.v.off = kv_bytes(&b->a.k);
+    for (int64_t i = 0; i < pages; i++) page[i] = arena_push(a, 2 * kv_bytes(&b->a.k));
     b->span = (Span){0, n, past, page, 0};
     b->q = noise(a, n * Q_WIDE, 3);
     b->k = noise(a, T * KV_WIDE, 4);

@@ -116,10 +116,11 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
     Arena *a = s->arena;
     const Config *c = &s->model->cfg;
     int64_t T = walk[main].n, rows = s->plan->spec.rows, chunk = rows / n_walks;
-    int32_t *token = PUSH(a, int32_t, rows), *want = PUSH(a, int32_t, chunk);
+    int32_t *token = PUSH(a, int32_t, rows);
+    Want *want = PUSH(a, Want, chunk);
     Span *span = PUSH(a, Span, n_walks);
     Step step = {.plan = s->plan, .valid = true};
-    if (job->hidden) step.out.hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
+    if (job->hidden) step.out.every_hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
     progress_start(&bar, "logits", "tokens", T);
     while (walk[main].at < T && step.valid && !os_interrupted()) {
@@ -127,12 +128,12 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
         Batch *b = &step.batch;
         int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
                 n = walk[main].at - at;
-        for (int64_t i = 0; i < n; i++) want[i] = (int32_t)(first + i);
+        for (int64_t i = 0; i < n; i++) want[i] = (Want){(int32_t)(first + i), WANT_LOGITS};
         b->want = want, b->n_want = job->hidden ? 0 : n;
         step.out.logits = job->hidden ? NULL : result + at * c->V;
         team_run(s->team, step_threads, &step);
         for (int64_t h = 0; job->hidden && h < c->L + 2; h++)
-            memcpy(result + (h * T + at) * c->C, step.out.hidden + (h * b->n + first) * c->C,
+            memcpy(result + (h * T + at) * c->C, step.out.every_hidden + (h * b->n + first) * c->C,
                    (size_t)(n * c->C) * sizeof *result);
         progress_at(&bar, walk[main].at, NULL);
     }

@@ -42,7 +42,7 @@ static void lists_new(Engine *e, Arena *a) {
     e->waiting.v = PUSH(a, Seq *, s->queue);
     e->active.v = PUSH(a, Seq *, s->seqs);
     e->token = PUSH(a, int32_t, s->rows);
-    e->want = PUSH(a, int32_t, s->seqs);
+    e->want = PUSH(a, Want, s->seqs);
     e->span = PUSH(a, Span, s->seqs);
     e->row_seq = PUSH(a, Seq *, s->seqs);
     e->want_seq = PUSH(a, Seq *, s->seqs);

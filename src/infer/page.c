@@ -18,7 +18,7 @@ struct Pages {
     void ***table;
     int64_t n_tables;   /* a stack of page tables for sequences, */
     int64_t table_size; /* each of so many pages */
-    float *zero;        /* one row of K or V */
+    float *zero;        /* one row of the widest stream */
 };
 
 static int64_t pages_for(int64_t length) { return round_up(length, PAGE) / PAGE; }
@@ -35,7 +35,11 @@ Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int6
     p->table = PUSH(a, void **, seqs);
     void **tables = PUSH(a, void *, seqs * p->table_size);
     for (int64_t i = 0; i < seqs; i++) p->table[p->n_tables++] = tables + i * p->table_size;
-    p->zero = PUSH(a, float, kv->shape.heads *MAX(kv->shape.dk, kv->shape.dv));
+    int64_t widest = 0;
+    for (int64_t i = 0; i < kv->n_layers; i++)
+        for (int64_t j = 0; j < kv->layer[i].n; j++)
+            widest = MAX(widest, kv->layer[i].stream[j].heads * kv->layer[i].stream[j].width);
+    p->zero = PUSH(a, float, widest);
     return p;
 }
 
@@ -70,10 +74,12 @@ static void *page_take(Pages *p) {
 
 /* Zeros at positions from.. of the page, written as the model writes keys and values. */
 static void page_clear(const Pages *p, void *page, int64_t from) {
-    const KvShape *k = &p->kv.shape;
     Span span = {.n = PAGE - from, .pos = from, .pages = &page};
-    for (int64_t off = 0; off < p->kv.page_bytes; off += p->kv.layer_bytes)
-        kv_store((Thread){0, 1, NULL}, k, off, &span, 1, p->zero, 0, k->v_of_k ? NULL : p->zero, 0);
+    for (int64_t i = 0; i < p->kv.n_layers; i++)
+        for (int64_t j = 0; j < p->kv.layer[i].n; j++) {
+            const KvStream *s = &p->kv.layer[i].stream[j];
+            if (s->form != KV_PREFIX) kv_store((Thread){0, 1, NULL}, s, &span, 1, p->zero, 0);
+        }
 }
 
 /* ---- sequences ------------------------------------------------------------------------------- */

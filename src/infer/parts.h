@@ -81,13 +81,14 @@ struct Engine {
     /* The step under way. */
     Batch batch;
     Out out;
-    bool step_valid;       /* no router met NaN in it */
-    int32_t *token, *want; /* (rows), (seqs) */
-    Span *span;            /* (seqs) */
-    Seq **row_seq;         /* (seqs) whose span, in batch order */
-    Seq **want_seq;        /* (seqs) whose logits, in batch order */
-    Token *drawn;          /* (seqs) */
-    uint8_t *work;         /* (threads) sampler_bytes */
+    bool step_valid; /* no router met NaN in it */
+    int32_t *token;  /* (rows) */
+    Want *want;      /* (seqs) */
+    Span *span;      /* (seqs) */
+    Seq **row_seq;   /* (seqs) whose span, in batch order */
+    Seq **want_seq;  /* (seqs) whose logits, in batch order */
+    Token *drawn;    /* (seqs) */
+    uint8_t *work;   /* (threads) sampler_bytes */
     EngineStats stats;
 };
 

@@ -100,7 +100,7 @@ static void batch_add(Engine *e, Seq *s) {
     b->n += n;
     if (n < todo(s)) return;
     e->want_seq[b->n_want] = s;
-    e->want[b->n_want++] = (int32_t)(b->n - 1);
+    e->want[b->n_want++] = (Want){(int32_t)(b->n - 1), WANT_LOGITS};
 }
 
 static Seq *first_suspect(const Engine *e) {

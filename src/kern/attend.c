@@ -26,7 +26,7 @@ typedef struct Scratch {
     float *s;     /* (most, 64) */
     float *a, *b; /* (most) */
     float *m, *l; /* (own): of vectors that this thread merges */
-    void *v;      /* panels of V, for v_of_k */
+    void *v;      /* panels of V, when it is a prefix */
 } Scratch;
 
 typedef struct Job {
@@ -54,12 +54,12 @@ typedef struct Task {
 /* ---- work memory ----------------------------------------------------------------------------- */
 
 static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
-    CHECK(a->heads % a->kv.heads == 0);
+    attend_check(a);
     j->a = a;
-    j->group = a->heads / a->kv.heads;
-    j->step = MAX((a->kv.v_of_k ? QUERIES_V_OF_K : QUERIES) / j->group, 1);
+    j->group = a->heads / a->k.heads;
+    j->step = MAX((a->v.form == KV_PREFIX ? QUERIES_V_OF_K : QUERIES) / j->group, 1);
     j->most = j->group * MIN(j->step, max_rows);
-    j->slot_bytes = round_up(2 * j->most * 4, 64) + round_up(j->most * a->kv.dv * 4, 64);
+    j->slot_bytes = round_up(2 * j->most * 4, 64) + round_up(j->most * a->v.width * 4, 64);
     j->slots = MAX(SLOTS_BYTES / MAX(j->slot_bytes, 1), 1);
 }
 
@@ -67,17 +67,17 @@ static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_Q
 
 /* Lays out a thread's scratch; returns its size. Fewer rows need no larger one. */
 static int64_t scratch_make(Scratch *d, const Job *j, uint8_t *base) {
-    const KvShape *s = &j->a->kv;
+    const KvStream *k = &j->a->k, *v = &j->a->v;
     int64_t at = 0;
     scratch_take(base, &at, MAX(SLOTS_BYTES, j->slot_bytes)); /* the slots: see slot_part */
-    d->q = scratch_take(base, &at, rows_bytes(layout_form(kv_layout(s)), j->most, s->dk));
+    d->q = scratch_take(base, &at, rows_bytes(layout_form(stream_layout(k)), j->most, k->width));
     d->p = scratch_take(base, &at, j->most * CHUNK * 2);
     d->s = scratch_take(base, &at, j->most * CHUNK * 4);
     d->a = scratch_take(base, &at, j->most * 4);
     d->b = scratch_take(base, &at, j->most * 4);
     d->m = scratch_take(base, &at, own_queries(j) * 4);
     d->l = scratch_take(base, &at, own_queries(j) * 4);
-    d->v = scratch_take(base, &at, s->v_of_k ? v_bytes(s) : 0);
+    d->v = scratch_take(base, &at, v->form == KV_PREFIX ? values_bytes(v) : 0);
     return at;
 }
 
@@ -105,7 +105,7 @@ static Task task_first(const Job *j) {
 /* Head after head, rows after rows, span after span. */
 static bool task_next(const Job *j, Task *t) {
     const Span *end = j->span + j->n_spans;
-    if (++t->head == j->a->kv.heads) {
+    if (++t->head == j->a->k.heads) {
         t->head = 0;
         t->row += t->n, t->pos += t->n;
     }
@@ -119,34 +119,36 @@ static bool task_next(const Job *j, Task *t) {
 static int64_t task_chunks(const Task *t) { return (t->pos + t->n - 1) / CHUNK + 1; }
 static float *out_row(const Job *j, const Task *t, int64_t i) {
     return j->o + (t->row + i / j->group) * j->ldo
-           + (t->head * j->group + i % j->group) * j->a->kv.dv;
+           + (t->head * j->group + i % j->group) * j->a->v.width;
 }
 
 /* ---- one chunk ------------------------------------------------------------------------------- */
 
 /* Query vector i of a task: row i / group, head i % group of the kv head's. */
 static void queries_pack(const Job *j, const Scratch *d, const Task *t) {
-    int64_t dk = j->a->kv.dk;
-    Layout layout = kv_layout(&j->a->kv);
+    int64_t dk = j->a->k.width;
+    Layout layout = stream_layout(&j->a->k);
     for (int64_t i = 0; i < t->n * j->group; i++) {
         int64_t row = t->row + i / j->group, head = t->head * j->group + i % j->group;
         row_put(d->q + i * row_bytes(layout, dk), layout, j->q + row * j->ldq + head * dk, dk);
     }
 }
 
-/* V of absorbed MLA: the first dv numbers of each key, keys becoming the summed index. */
-static const void *chunk_values(const Job *j, const Scratch *d, const uint8_t *k) {
-    const KvShape *s = &j->a->kv;
-    if (!s->v_of_k) return k + k_bytes(s);
-    if (s->type == DTYPE_BF16) {
-        kern.v_of_k(d->v, (const uint16_t *)(const void *)k, s->dk, s->dv);
+/* Values of chunk c. Those of absorbed MLA are the first numbers of each key, keys becoming the
+ * summed index. */
+static const void *chunk_values(const Job *j, const Scratch *d, const Task *t, int64_t c,
+                                const uint8_t *k) {
+    int64_t dk = j->a->k.width, dv = j->a->v.width;
+    if (j->a->v.form == KV_VALUES) return chunk_at(&j->a->v, t->span, c * CHUNK, t->head);
+    if (j->a->k.type == DTYPE_BF16) {
+        kern.v_of_k(d->v, (const uint16_t *)(const void *)k, dk, dv);
         return d->v;
     }
-    for (int64_t i = 0; i < s->dv; i += PANEL)
+    for (int64_t i = 0; i < dv; i += PANEL)
         for (int64_t key = 0; key < CHUNK; key += PANEL)
             kern.transpose((uint32_t *)d->v + i * CHUNK + key * PANEL, PANEL,
-                           (const uint32_t *)(const void *)k + key * s->dk + i * PANEL, PANEL,
-                           MIN(s->dv - i, PANEL), PANEL);
+                           (const uint32_t *)(const void *)k + key * dk + i * PANEL, PANEL,
+                           MIN(dv - i, PANEL), PANEL);
     return d->v;
 }
 
@@ -158,13 +160,13 @@ static int64_t first_query(const Job *j, const Task *t, int64_t c) {
 /* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of
  * these. */
 static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part) {
-    const KvShape *s = &j->a->kv;
-    Layout layout = kv_layout(s);
+    int64_t dk = j->a->k.width, dv = j->a->v.width;
+    Layout layout = stream_layout(&j->a->k);
     bool round = layout == LAYOUT_BF16;
     int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0;
     int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK); /* more see none */
-    const uint8_t *k = chunk_at(s, j->a->off, t->span, c * CHUNK, t->head);
-    gemm(layout, d->s, CHUNK, d->q + i0 * row_bytes(layout, s->dk), n, k, keys, s->dk, STORE_SET);
+    const uint8_t *k = chunk_at(&j->a->k, t->span, c * CHUNK, t->head);
+    gemm(layout, d->s, CHUNK, d->q + i0 * row_bytes(layout, dk), n, k, keys, dk, STORE_SET);
     for (int64_t i = 0; i < n; i++) {
         float *row = d->s + i * CHUNK;
         int64_t visible = MIN(t->pos + (i0 + i) / j->group - c * CHUNK + 1, CHUNK);
@@ -172,16 +174,16 @@ static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, 
         part->l[i0 + i] = kern.chunk_softmax(row, m, row, visible, j->a->scale, round);
         if (round) kern.rows_bf16(d->p + i * CHUNK, row, CHUNK);
     }
-    const void *v = chunk_values(j, d, k);
+    const void *v = chunk_values(j, d, t, c, k);
     const void *p = round ? (const void *)d->p : d->s;
-    gemm(layout, part->o + i0 * s->dv, s->dv, p, n, v, s->dv, CHUNK, STORE_SET);
+    gemm(layout, part->o + i0 * dv, dv, p, n, v, dv, CHUNK, STORE_SET);
 }
 
 /* Query vectors i0..i1-1 take in chunk c: m, l belong to vector i0, o stands in its place in the
  * output. */
 static void chunk_merge(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part,
                         int64_t i0, int64_t i1, float *m, float *l) {
-    int64_t dv = j->a->kv.dv, n = i1 - i0;
+    int64_t dv = j->a->v.width, n = i1 - i0;
     if (c == 0) {
         memcpy(m, part->m + i0, (size_t)n * 4);
         memcpy(l, part->l + i0, (size_t)n * 4);
@@ -196,7 +198,7 @@ static void chunk_merge(const Job *j, const Scratch *d, const Task *t, int64_t c
 
 /* o / l, and the log-sum-exp of the scores. */
 static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) {
-    kern.div(out_row(j, t, i), l, j->a->kv.dv);
+    kern.div(out_row(j, t, i), l, j->a->v.width);
     int64_t head = t->head * j->group + i % j->group;
     if (j->lse) j->lse[(t->row + i / j->group) * j->a->heads + head] = m + log_f32(l);
 }

@@ -42,9 +42,8 @@ static int64_t side_length(const Job *j, int64_t c) { return MIN(j->T - c * SIDE
 
 /* Lays out a scratch for documents of up to max_rows rows; returns its size. */
 static int64_t scratch_make(Scratch *d, const Attend *a, int64_t max_rows, uint8_t *base) {
-    const KvShape *s = &a->kv;
-    Layout layout = kv_layout(s);
-    int64_t n = sides_of(max_rows), at = 0, dk = s->dk, dv = s->dv;
+    Layout layout = stream_layout(&a->k);
+    int64_t n = sides_of(max_rows), at = 0, dk = a->k.width, dv = a->v.width;
     d->k = scratch_take(base, &at, n * SIDE * row_bytes(layout, dk));
     d->v = scratch_take(base, &at, n * SIDE * row_bytes(layout, dv));
     d->kt = scratch_take(base, &at, n * dk * row_bytes(layout, SIDE));
@@ -108,19 +107,19 @@ static void panels_transpose(uint8_t *out, const void *panels, int64_t stride, i
 }
 
 /* Values of one chunk as f32 rows (64, dv). A dword of bf16 holds two keys. */
-static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
-    int64_t stride = panel_stride(kv_layout(s), CHUNK);
-    for (int64_t i = 0; i < s->dv; i += PANEL, panels += stride) {
-        int64_t m = MIN(s->dv - i, PANEL);
+static void values_widen(float *x, const KvStream *s, const uint8_t *panels) {
+    int64_t stride = panel_stride(stream_layout(s), CHUNK);
+    for (int64_t i = 0; i < s->width; i += PANEL, panels += stride) {
+        int64_t m = MIN(s->width - i, PANEL);
         for (int64_t key = 0; key < CHUNK; key++) {
             int64_t at = pair_at(kern.pairs_in_order, key);
             const uint32_t *from = (const uint32_t *)(const void *)panels;
             if (s->type == DTYPE_F32)
-                memcpy(x + key * s->dv + i, from + key * PANEL, (size_t)m * 4);
+                memcpy(x + key * s->width + i, from + key * PANEL, (size_t)m * 4);
             else
                 for (int64_t k = 0; k < m; k++) {
                     uint32_t dword = from[at / 2 * PANEL + k];
-                    x[key * s->dv + i + k] =
+                    x[key * s->width + i + k] =
                         f32_of_bits(at % 2 ? dword & 0xffff0000u : dword << 16);
                 }
         }
@@ -130,39 +129,38 @@ static void values_widen(float *x, const KvShape *s, const uint8_t *panels) {
 /* K by keys: the columns of its panels. K by numbers: f32 has them in its panels, bf16 pairs the
  * keys anew. */
 static void keys_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *k) {
-    const KvShape *s = &j->a->kv;
-    int64_t n = side_length(j, c), dwords = row_bytes(j->layout, s->dk) / 4,
+    const KvStream *s = &j->a->k;
+    int64_t n = side_length(j, c), dwords = row_bytes(j->layout, s->width) / 4,
             transposed = row_bytes(j->layout, n) / 4;
-    uint8_t *kt = d->kt + c * s->dk * row_bytes(j->layout, SIDE);
+    uint8_t *kt = d->kt + c * s->width * row_bytes(j->layout, SIDE);
     panels_transpose(d->k + c * SIDE * dwords * 4, k, dwords * PANEL * 4, n, dwords);
     if (j->layout == LAYOUT_BF16) {
-        kern.v_of_k(d->keys_summed, (const uint16_t *)(const void *)k, s->dk, s->dk);
-        panels_transpose(kt, d->keys_summed, panel_stride(LAYOUT_BF16, CHUNK), s->dk, transposed);
+        kern.v_of_k(d->keys_summed, (const uint16_t *)(const void *)k, s->width, s->width);
+        panels_transpose(kt, d->keys_summed, panel_stride(LAYOUT_BF16, CHUNK), s->width,
+                         transposed);
         return;
     }
     const float *panels = (const float *)(const void *)k;
-    for (int64_t i = 0; i < s->dk; i++)
+    for (int64_t i = 0; i < s->width; i++)
         for (int64_t key = 0; key < n; key += PANEL)
-            memcpy((float *)(void *)kt + i * n + key, panels + key * s->dk + i * PANEL,
+            memcpy((float *)(void *)kt + i * n + key, panels + key * s->width + i * PANEL,
                    (size_t)MIN(n - key, PANEL) * 4);
 }
 
 static void document_load(const Job *j, const Scratch *d) {
-    const KvShape *s = &j->a->kv;
+    const KvStream *k = &j->a->k, *v = &j->a->v;
     for (int64_t c = 0; c < sides_of(j->T); c++) {
-        const uint8_t *k = chunk_at(s, j->a->off, j->span, c * CHUNK, j->kv_head);
-        keys_load(j, d, c, k);
-        values_widen(d->x, s, k + k_bytes(s));
-        rows_put(d->v + c * SIDE * row_bytes(j->layout, s->dv), j->layout, d->x, s->dv,
-                 side_length(j, c), s->dv);
+        keys_load(j, d, c, chunk_at(k, j->span, c * CHUNK, j->kv_head));
+        values_widen(d->x, v, chunk_at(v, j->span, c * CHUNK, j->kv_head));
+        rows_put(d->v + c * SIDE * row_bytes(j->layout, v->width), j->layout, d->x, v->width,
+                 side_length(j, c), v->width);
     }
 }
 
 /* ---- queries and output gradients of a head -------------------------------------------------- */
 
 static void head_load(const Job *j, const Scratch *d) {
-    const KvShape *s = &j->a->kv;
-    int64_t H = j->a->heads, dk = s->dk, dv = s->dv;
+    int64_t H = j->a->heads, dk = j->a->k.width, dv = j->a->v.width;
     for (int64_t b = 0; b < sides_of(j->T); b++) {
         int64_t n = side_length(j, b), row = j->span->row + b * SIDE;
         const float *q = j->q + (row * H + j->head) * dk, *g = j->grad + (row * H + j->head) * dv;
@@ -182,12 +180,12 @@ static void head_load(const Job *j, const Scratch *d) {
 
 /* P^T into d->s, dS^T into d->dp; +0 where the row does not see the key. */
 static void tile_softmax(const Job *j, const Scratch *d, int64_t c, int64_t b) {
-    const KvShape *s = &j->a->kv;
+    int64_t dk = j->a->k.width, dv = j->a->v.width;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
-    gemm(j->layout, d->s, SIDE, d->k + c * SIDE * row_bytes(j->layout, s->dk), keys,
-         d->q + b * panel_bytes(j->layout, SIDE, s->dk), rows, s->dk, STORE_SET);
-    gemm(j->layout, d->dp, SIDE, d->v + c * SIDE * row_bytes(j->layout, s->dv), keys,
-         d->g + b * panel_bytes(j->layout, SIDE, s->dv), rows, s->dv, STORE_SET);
+    gemm(j->layout, d->s, SIDE, d->k + c * SIDE * row_bytes(j->layout, dk), keys,
+         d->q + b * panel_bytes(j->layout, SIDE, dk), rows, dk, STORE_SET);
+    gemm(j->layout, d->dp, SIDE, d->v + c * SIDE * row_bytes(j->layout, dv), keys,
+         d->g + b * panel_bytes(j->layout, SIDE, dv), rows, dv, STORE_SET);
     for (int64_t i = 0; i < keys; i++) {
         float *p = d->s + i * SIDE, *ds = d->dp + i * SIDE;
         kern.softmax_back(p, ds, p, ds, d->lse + b * SIDE, d->D + b * SIDE, j->a->scale, rows);
@@ -199,18 +197,18 @@ static void tile_softmax(const Job *j, const Scratch *d, int64_t c, int64_t b) {
 }
 
 static void tile_run(const Job *j, const Scratch *d, int64_t c, int64_t b) {
-    const KvShape *s = &j->a->kv;
+    int64_t dk = j->a->k.width, dv = j->a->v.width;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
     tile_softmax(j, d, c, b);
     rows_put(d->rows, j->layout, d->s, SIDE, keys, rows);
-    gemm(j->layout, d->dv_part, s->dv, d->rows, keys,
-         d->gt + b * panel_bytes(j->layout, s->dv, SIDE), s->dv, rows, STORE_CONTINUE);
+    gemm(j->layout, d->dv_part, dv, d->rows, keys, d->gt + b * panel_bytes(j->layout, dv, SIDE), dv,
+         rows, STORE_CONTINUE);
     rows_put(d->rows, j->layout, d->dp, SIDE, keys, rows);
-    gemm(j->layout, d->dk_part, s->dk, d->rows, keys,
-         d->qt + b * panel_bytes(j->layout, s->dk, SIDE), s->dk, rows, STORE_CONTINUE);
+    gemm(j->layout, d->dk_part, dk, d->rows, keys, d->qt + b * panel_bytes(j->layout, dk, SIDE), dk,
+         rows, STORE_CONTINUE);
     panels_put_t(d->panels, j->layout, d->dp, SIDE, keys, rows);
-    gemm(j->layout, d->dq + b * s->dk * SIDE, SIDE, d->kt + c * s->dk * row_bytes(j->layout, SIDE),
-         s->dk, d->panels, rows, keys, STORE_CONTINUE);
+    gemm(j->layout, d->dq + b * dk * SIDE, SIDE, d->kt + c * dk * row_bytes(j->layout, SIDE), dk,
+         d->panels, rows, keys, STORE_CONTINUE);
 }
 
 /* ---- sums: parts of CUT_K, heads of a group -------------------------------------------------- */
@@ -226,7 +224,7 @@ static void rows_sum(float *y, int64_t ldy, const float *x, int64_t n, int64_t k
 
 /* A part is complete: it joins the chunk's dK and dV, and the next one starts from +0. */
 static void key_part_end(const Job *j, const Scratch *d, bool first) {
-    int64_t dk = j->a->kv.dk, dv = j->a->kv.dv;
+    int64_t dk = j->a->k.width, dv = j->a->v.width;
     rows_sum(d->dk, dk, d->dk_part, SIDE, dk, first);
     rows_sum(d->dv, dv, d->dv_part, SIDE, dv, first);
     memset(d->dk_part, 0, (size_t)(SIDE * dk) * 4);
@@ -235,7 +233,7 @@ static void key_part_end(const Job *j, const Scratch *d, bool first) {
 
 /* The part of dQ that ends joins the gradient of the rows from block b0 on. */
 static void query_part_end(const Job *j, const Scratch *d, int64_t b0, int64_t b1, bool first) {
-    int64_t H = j->a->heads, dk = j->a->kv.dk;
+    int64_t H = j->a->heads, dk = j->a->k.width;
     for (int64_t b = b0; b < b1; b++) {
         float *part = d->dq + b * dk * SIDE;
         kern.transpose((uint32_t *)(void *)d->x, dk, (const uint32_t *)(void *)part, SIDE, dk,
@@ -249,7 +247,7 @@ static void query_part_end(const Job *j, const Scratch *d, int64_t b0, int64_t b
 enum { PART = CUT_K / SIDE }; /* tiles of a part */
 
 static void chunk_run(const Job *j, const Scratch *d, int64_t c) {
-    const KvShape *s = &j->a->kv;
+    int64_t G = j->a->k.heads, dk = j->a->k.width, dv = j->a->v.width;
     int64_t blocks = sides_of(j->T), keys = side_length(j, c), row = j->span->row + c * SIDE;
     bool first = true;
     for (int64_t b = c; b < blocks; b++) {
@@ -259,11 +257,9 @@ static void chunk_run(const Job *j, const Scratch *d, int64_t c) {
             first = false;
         }
     }
-    bool first_head = j->head % (j->a->heads / s->heads) == 0;
-    rows_sum(j->dk + (row * s->heads + j->kv_head) * s->dk, s->heads * s->dk, d->dk, keys, s->dk,
-             first_head);
-    rows_sum(j->dv + (row * s->heads + j->kv_head) * s->dv, s->heads * s->dv, d->dv, keys, s->dv,
-             first_head);
+    bool first_head = j->head % (j->a->heads / G) == 0;
+    rows_sum(j->dk + (row * G + j->kv_head) * dk, G * dk, d->dk, keys, dk, first_head);
+    rows_sum(j->dv + (row * G + j->kv_head) * dv, G * dv, d->dv, keys, dv, first_head);
 }
 
 static void head_run(const Job *j, const Scratch *d) {
@@ -279,11 +275,10 @@ static void head_run(const Job *j, const Scratch *d) {
 
 /* All that is summed with STORE_CONTINUE starts from +0 and is left so by the ends of the parts. */
 static void kv_head_run(Job *j, const Scratch *d) {
-    const KvShape *s = &j->a->kv;
-    int64_t group = j->a->heads / s->heads;
-    memset(d->dq, 0, (size_t)(sides_of(j->T) * s->dk * SIDE) * 4);
-    memset(d->dk_part, 0, (size_t)(SIDE * s->dk) * 4);
-    memset(d->dv_part, 0, (size_t)(SIDE * s->dv) * 4);
+    int64_t group = j->a->heads / j->a->k.heads, dk = j->a->k.width, dv = j->a->v.width;
+    memset(d->dq, 0, (size_t)(sides_of(j->T) * dk * SIDE) * 4);
+    memset(d->dk_part, 0, (size_t)(SIDE * dk) * 4);
+    memset(d->dv_part, 0, (size_t)(SIDE * dv) * 4);
     document_load(j, d);
     for (int64_t g = 0; g < group; g++) {
         j->head = j->kv_head * group + g;
@@ -295,17 +290,18 @@ void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, c
                  const float *lse, const float *q, const Attend *a, const Span *span,
                  int64_t n_spans, void *work) {
     int64_t longest = 0, cost = 0, start = 0;
-    CHECK(!a->kv.v_of_k && a->heads % a->kv.heads == 0);
+    attend_check(a);
+    CHECK(a->v.form == KV_VALUES);
     for (int64_t i = 0; i < n_spans; i++) {
         CHECK(span[i].pos == 0);
         longest = MAX(longest, span[i].n);
-        cost += span[i].n * span[i].n * a->kv.heads;
+        cost += span[i].n * span[i].n * a->k.heads;
     }
     Scratch d;
     int64_t bytes = scratch_make(&d, a, longest, NULL);
     scratch_make(&d, a, longest, (uint8_t *)work + th.i * bytes);
     Job j = {.a = a,
-             .layout = kv_layout(&a->kv),
+             .layout = stream_layout(&a->k),
              .q = q,
              .o = o,
              .grad = do_,
@@ -314,7 +310,7 @@ void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, c
              .dk = dk,
              .dv = dv};
     for (int64_t i = 0; i < n_spans; i++)
-        for (int64_t h = 0; h < a->kv.heads; h++, start += span[i].n * span[i].n) {
+        for (int64_t h = 0; h < a->k.heads; h++, start += span[i].n * span[i].n) {
             if (start < cost * th.i / th.n || start >= cost * (th.i + 1) / th.n) continue;
             j.span = span + i, j.T = span[i].n, j.kv_head = h;
             kv_head_run(&j, &d);

@@ -123,15 +123,24 @@ void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float 
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
 
-/* What one layer keeps in a page of 128 positions, in bytes from `off`: `heads` times two chunks of
- * 64 keys, K as panels (outputs = keys, dk summed) and V as panels (outputs = dv, keys summed).
- * v_of_k: V is the first dv numbers of K (absorbed MLA) and takes no room. type: F32 or BF16. */
-typedef struct KvShape {
+/* A stream is one of the things that a layer keeps of every position; a layer has several, each of
+ * its own form, type, heads and width (KvLayout in model/model.h). In a page of 128 positions it
+ * stands from byte `off`: `heads` times chunks of 64 entries, in the form in which attention
+ * multiplies them.
+ *   KV_KEYS    panels with outputs = the entries, width summed
+ *   KV_VALUES  panels with outputs = width, the entries summed
+ *   KV_PREFIX  values that are the first `width` numbers of the layer's keys (absorbed MLA): no room
+ * type: F32 or BF16. An entry stands for `tokens` positions and is seen from its own position and
+ * the window - 1 after it (0: from all later ones). Other than tokens 1 is not stored yet, and
+ * other than window 0 not attended to yet: both are CHECKed. */
+typedef enum KvForm { KV_KEYS, KV_VALUES, KV_PREFIX } KvForm;
+typedef struct KvStream {
+    KvForm form;
     DType type;
-    int64_t heads, dk, dv;
-    bool v_of_k;
-} KvShape;
-int64_t kv_bytes(const KvShape *s); /* one layer in one page */
+    int64_t heads, width, tokens, window;
+    int64_t off;
+} KvStream;
+int64_t kv_bytes(const KvStream *s); /* in one page */
 /* Rows row..row+n-1 of the batch are positions pos.. of one sequence or packed document. pages[p]
  * holds positions 128p..128p+127 of all layers; a fresh page must be zero. */
 typedef struct Span {
@@ -139,18 +148,18 @@ typedef struct Span {
     void *const *pages;
     int64_t seq;
 } Span;
-/* Rounds k (N, heads*dk) and v (N, heads*dv) to the type and puts them into the spans' pages. v
- * NULL if v_of_k. */
-void kv_store(Thread th, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
-              const float *k, int64_t ldk, const float *v, int64_t ldv);
+/* Rounds x (N, heads*width) to the type and puts it into the spans' pages. Not for KV_PREFIX. */
+void kv_store(Thread th, const KvStream *s, const Span *span, int64_t n_spans, const float *x,
+              int64_t ldx);
 
+/* dk = k.width, dv = v.width; k and v have the same type and heads, and v is no wider than k if it
+ * is its prefix. */
 typedef struct Attend {
-    KvShape kv;
-    int64_t off;   /* where the layer lies in a page */
-    int64_t heads; /* query heads, a multiple of kv.heads */
+    KvStream k, v;
+    int64_t heads; /* query heads, a multiple of k.heads */
     float scale;
 } Attend;
-/* o (N, heads*dv) = causal attention of q (N, heads*dk; rounded to kv.type here) over the pages;
+/* o (N, heads*dv) = causal attention of q (N, heads*dk; rounded to k.type here) over the pages;
  * each row sees the positions of its span's sequence up to its own. lse (N, heads) or NULL receives
  * m + log(l). work: attend_bytes for each thread, threads one after another; max_rows: the most
  * rows of one span. Threads meet inside: not for a quiet thread. */
@@ -158,8 +167,8 @@ int64_t attend_bytes(const Attend *a, int64_t max_rows);
 void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
             const Attend *a, const Span *span, int64_t n_spans, void *work);
 /* Gradients for spans that start at position 0 (packed documents), all dense: dq (N, heads*dk),
- * dk (N, kv.heads*dk), dv (N, kv.heads*dv) are set; do_ and o (N, heads*dv), lse (N, heads) from
- * the forward. Not for v_of_k. work: for each thread, as above. */
+ * dk (N, k.heads*dk), dv (N, k.heads*dv) are set; do_ and o (N, heads*dv), lse (N, heads) from
+ * the forward. Not for a prefix. work: for each thread, as above. */
 int64_t attend_back_bytes(const Attend *a, int64_t max_rows);
 void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, const float *o,
                  const float *lse, const float *q, const Attend *a, const Span *span,

@@ -2,23 +2,25 @@
  * them. */
 #include "kern/kv.h"
 
-int64_t kv_bytes(const KvShape *s) {
-    return s->heads * (PAGE / CHUNK) * (k_bytes(s) + (s->v_of_k ? 0 : v_bytes(s)));
+int64_t kv_bytes(const KvStream *s) {
+    CHECK(s->tokens == 1 && (s->type == DTYPE_F32 || s->type == DTYPE_BF16));
+    return s->heads * (PAGE / CHUNK) * chunk_bytes(s);
 }
 
 enum { PIECE = 256 };
 
 /* One key is one column of one panel. */
-static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *k) {
+static void key_put(uint8_t *chunk, const KvStream *s, int64_t key, const float *k) {
     uint32_t *panel =
-        (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(kv_layout(s), s->dk)) + key % PANEL;
+        (uint32_t *)(void *)(chunk + key / PANEL * panel_stride(stream_layout(s), s->width))
+        + key % PANEL;
     if (s->type == DTYPE_F32) {
-        for (int64_t i = 0; i < s->dk; i++) panel[i * PANEL] = bits_of_f32(k[i]);
+        for (int64_t i = 0; i < s->width; i++) panel[i * PANEL] = bits_of_f32(k[i]);
         return;
     }
-    for (int64_t k0 = 0; k0 < s->dk; k0 += PIECE) {
+    for (int64_t k0 = 0; k0 < s->width; k0 += PIECE) {
         _Alignas(64) uint16_t h[PIECE];
-        int64_t n = MIN(s->dk - k0, PIECE);
+        int64_t n = MIN(s->width - k0, PIECE);
         kern.rows_bf16(h, k + k0, n);
         for (int64_t d = 0; d < round_up(n, TILE_K) / 2; d++)
             memcpy(panel + (k0 / 2 + d) * PANEL, h + 2 * d, 4);
@@ -26,10 +28,10 @@ static void key_put(uint8_t *chunk, const KvShape *s, int64_t key, const float *
 }
 
 /* One value is one number of the summed index in every panel. */
-static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const float *v) {
-    int64_t stride = panel_stride(kv_layout(s), CHUNK), at = pair_at(kern.pairs_in_order, key);
-    for (int64_t j = 0; j < s->dv; j += PANEL, panels += stride) {
-        int64_t m = MIN(s->dv - j, PANEL);
+static void value_put(uint8_t *panels, const KvStream *s, int64_t key, const float *v) {
+    int64_t stride = panel_stride(stream_layout(s), CHUNK), at = pair_at(kern.pairs_in_order, key);
+    for (int64_t j = 0; j < s->width; j += PANEL, panels += stride) {
+        int64_t m = MIN(s->width - j, PANEL);
         if (s->type == DTYPE_F32) {
             memcpy(panels + key * PANEL * 4, v + j, (size_t)m * 4);
         } else {
@@ -39,28 +41,32 @@ static void value_put(uint8_t *panels, const KvShape *s, int64_t key, const floa
     }
 }
 
-/* Keys key0..key0+n-1 of one chunk. Where they fill a panel of K, or 32 of the summed index of V,
- * they go in at once. */
-static void chunk_put(const KvShape *s, uint8_t *chunk, int64_t key0, int64_t n, const float *k,
-                      int64_t ldk, const float *v, int64_t ldv) {
-    Layout layout = kv_layout(s);
+/* Entries e0..e0+n-1 of one chunk of keys. Where they fill a panel they go in at once. */
+static void keys_put(const KvStream *s, uint8_t *chunk, int64_t e0, int64_t n, const float *x,
+                     int64_t ldx) {
+    int64_t stride = panel_stride(stream_layout(s), s->width);
     for (int64_t i = 0, step; i < n; i += step) {
-        int64_t key = key0 + i;
+        int64_t key = e0 + i;
         step = key % PANEL == 0 && n - i >= PANEL ? PANEL : 1;
         if (step == 1)
-            key_put(chunk, s, key, k + i * ldk);
+            key_put(chunk, s, key, x + i * ldx);
         else
-            panel_transpose(chunk + key / PANEL * panel_stride(layout, s->dk), layout, k + i * ldk,
-                            ldk, PANEL, 0, s->dk);
+            panel_transpose(chunk + key / PANEL * stride, stream_layout(s), x + i * ldx, ldx, PANEL,
+                            0, s->width);
     }
-    uint8_t *panels = chunk + k_bytes(s);
-    for (int64_t i = 0, step; i < n && !s->v_of_k; i += step) {
-        int64_t key = key0 + i, stride = panel_stride(layout, CHUNK);
+}
+
+/* The same of values, 32 of the summed index at once. */
+static void values_put(const KvStream *s, uint8_t *chunk, int64_t e0, int64_t n, const float *x,
+                       int64_t ldx) {
+    int64_t stride = panel_stride(stream_layout(s), CHUNK);
+    for (int64_t i = 0, step; i < n; i += step) {
+        int64_t key = e0 + i;
         step = key % TILE_K == 0 && n - i >= TILE_K ? TILE_K : 1;
-        if (step == 1) value_put(panels, s, key, v + i * ldv);
-        for (int64_t j = 0; j < s->dv && step > 1; j += PANEL)
-            panel_rows(panels + j / PANEL * stride, layout, v + i * ldv + j, ldv,
-                       MIN(s->dv - j, PANEL), key, TILE_K);
+        if (step == 1) value_put(chunk, s, key, x + i * ldx);
+        for (int64_t j = 0; j < s->width && step > 1; j += PANEL)
+            panel_rows(chunk + j / PANEL * stride, stream_layout(s), x + i * ldx + j, ldx,
+                       MIN(s->width - j, PANEL), key, TILE_K);
     }
 }
 
@@ -69,8 +75,9 @@ static int64_t span_pieces(const Span *p, int64_t heads) {
     return p->n ? ((p->pos + p->n - 1) / CHUNK - p->pos / CHUNK + 1) * heads : 0;
 }
 
-void kv_store(Thread th, const KvShape *s, int64_t off, const Span *span, int64_t n_spans,
-              const float *k, int64_t ldk, const float *v, int64_t ldv) {
+void kv_store(Thread th, const KvStream *s, const Span *span, int64_t n_spans, const float *x,
+              int64_t ldx) {
+    CHECK(s->form != KV_PREFIX && s->tokens == 1);
     int64_t pieces = 0, start = 0;
     for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, s->heads);
     Range r = thread_range(th, pieces);
@@ -79,11 +86,10 @@ void kv_store(Thread th, const KvShape *s, int64_t off, const Span *span, int64_
         int64_t end = start + span_pieces(p, s->heads);
         for (int64_t at = MAX(r.lo, start); at < MIN(r.hi, end); at++) {
             int64_t head = (at - start) % s->heads, c = p->pos / CHUNK + (at - start) / s->heads;
-            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n),
-                    row = p->row + lo - p->pos;
-            const float *vh = s->v_of_k ? NULL : v + row * ldv + head * s->dv;
-            chunk_put(s, chunk_at(s, off, p, lo, head), lo % CHUNK, hi - lo,
-                      k + row * ldk + head * s->dk, ldk, vh, ldv);
+            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n);
+            (s->form == KV_KEYS ? keys_put : values_put)(
+                s, chunk_at(s, p, lo, head), lo % CHUNK, hi - lo,
+                x + (p->row + lo - p->pos) * ldx + head * s->width, ldx);
         }
         start = end;
     }

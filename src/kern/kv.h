@@ -1,26 +1,35 @@
-/* kv.h -- private to kern/: where keys and values lie in a page. A layer's part begins at `off`; in
- * it every kv head has two chunks of 64 keys, each with 4 panels of K (outputs = keys, dk summed)
- * and then the panels of V (outputs = dv, the 64 keys summed), unless V is read out of K. Also
- * what both directions of attention share. */
+/* kv.h -- private to kern/: where keys and values lie in a page. A stream begins at its `off`; every
+ * head has two chunks of 64 entries. A chunk of keys is 4 panels (outputs = keys, width summed), one
+ * of values as many as the width takes (outputs = width, the 64 entries summed). Also what both
+ * directions of attention share. */
 #pragma once
 #include "kern/pack.h"
 
-static inline Layout kv_layout(const KvShape *s) {
+static inline Layout stream_layout(const KvStream *s) {
     return s->type == DTYPE_F32 ? LAYOUT_F32 : LAYOUT_BF16;
 }
-static inline int64_t k_bytes(const KvShape *s) {
-    return CHUNK / PANEL * panel_stride(kv_layout(s), s->dk);
+static inline int64_t values_bytes(const KvStream *s) {
+    return panels_of(s->width) * panel_stride(stream_layout(s), CHUNK);
 }
-static inline int64_t v_bytes(const KvShape *s) {
-    return panels_of(s->dv) * panel_stride(kv_layout(s), CHUNK);
+/* A chunk of one head in its page. */
+static inline int64_t chunk_bytes(const KvStream *s) {
+    return s->form == KV_KEYS     ? CHUNK / PANEL * panel_stride(stream_layout(s), s->width)
+           : s->form == KV_VALUES ? values_bytes(s)
+                                  : 0;
 }
 
-/* K of the chunk that holds position pos; V follows it. */
-static inline uint8_t *chunk_at(const KvShape *s, int64_t off, const Span *span, int64_t pos,
-                                int64_t head) {
-    int64_t chunk = k_bytes(s) + (s->v_of_k ? 0 : v_bytes(s));
-    return (uint8_t *)span->pages[pos / PAGE] + off
-           + (head * (PAGE / CHUNK) + pos % PAGE / CHUNK) * chunk;
+/* The chunk that holds position pos. */
+static inline uint8_t *chunk_at(const KvStream *s, const Span *span, int64_t pos, int64_t head) {
+    return (uint8_t *)span->pages[pos / PAGE] + s->off
+           + (head * (PAGE / CHUNK) + pos % PAGE / CHUNK) * chunk_bytes(s);
+}
+
+/* What attention is asked for is what it can do. */
+static inline void attend_check(const Attend *a) {
+    CHECK(a->k.form == KV_KEYS && a->v.form != KV_KEYS && a->k.tokens == 1 && a->v.tokens == 1);
+    CHECK(a->k.window == 0 && a->v.window == 0);
+    CHECK(a->k.type == a->v.type && a->k.heads == a->v.heads && a->heads % a->k.heads == 0);
+    CHECK(a->v.form != KV_PREFIX || a->v.width <= a->k.width);
 }
 
 /* The next bytes of a thread's work memory; NULL while only its size is asked for. */

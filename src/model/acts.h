@@ -48,7 +48,8 @@ typedef struct LayerActs {
 } LayerActs;
 
 typedef struct Acts {
-    LayerActs *layer;    /* (L); inference: all the same pointers */
-    float *last;         /* (N, C) residual stream after the last layer */
-    float *wx, *wn, *wr; /* (n_want, C) its wanted rows, (n_want, C) their norm, (n_want) 1/rms */
+    LayerActs *layer; /* (L); inference: all the same pointers */
+    float *last;      /* (N, C) residual stream after the last layer */
+    /* The head's rows: those that want logits, then those that want only their hidden state. */
+    float *wx, *wn, *wr; /* (rows, C), (rows, C) their norm, (rows) 1/rms */
 } Acts;

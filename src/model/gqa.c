@@ -21,9 +21,9 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     /* q and k stand side by side: one call turns the heads of both. */
     rope(th, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
 
-    Attend t = s->attend;
-    t.off = layer * p->kv.layer_bytes;
-    kv_store(th, &t.kv, t.off, b->span, b->n_spans, k, ld, v, ld);
+    const Attend t = attend_of(p, layer);
+    kv_store(thread_nosync(th), &t.k, b->span, b->n_spans, k, ld);
+    kv_store(th, &t.v, b->span, b->n_spans, v, ld);
     attend(th, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
 
     in = input_of(th, p, a->att, n, c->H * c->D, c->H * c->D);
@@ -36,8 +36,7 @@ void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     const Layer *w = &p->model->layer[layer];
     const PlanState *s = p->state;
     int64_t n = b->n, C = c->C, D = c->D, ldq = c->H * D, ldk = c->G * D;
-    Attend t = s->attend;
-    t.off = layer * p->kv.layer_bytes;
+    const Attend t = attend_of(p, layer);
 
     project_back(th, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
     rows_copy(th, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);

@@ -60,7 +60,7 @@ Names param_names(const Model *m, const Param *p);
 typedef struct PlanState {
     int64_t threads;               /* of the team that work memory is for */
     double *inv_freq, rope_factor; /* (rope.dim / 2) */
-    Attend attend;                 /* of layer 0 */
+    float attend_scale;            /* on the scores of attention */
     int64_t *pos;                  /* (N) positions of the batch's rows */
     float *cos, *sin;              /* (N, rope.dim / 2) */
     int32_t *by_head;              /* (H N) absorbed MLA: row i*H + h stands at h*n + i */
@@ -76,6 +76,11 @@ typedef struct PlanState {
 static inline const Weight *weight_of(const Plan *p, const Param *w) {
     return &p->panels->weight[w - p->model->param];
 }
+
+/* ---- KV layout (kv.c) ------------------------------------------------------------------------ */
+
+KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s);
+Attend attend_of(const Plan *p, int64_t layer); /* the layer's streams, for kv_store and attend */
 
 /* ---- products (project.c) -------------------------------------------------------------------- */
 
@@ -114,4 +119,4 @@ void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
 void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode);
 /* false where a router met NaN. */
 bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
-void head(Thread th, Plan *p, const Batch *b, Acts *acts, float *logits);
+void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out);

@@ -67,7 +67,8 @@ static void expanded(Thread th, Plan *p, const Batch *b, const Layer *w, const A
             memcpy(a->v + (i * d.H + h) * d.v, from + d.n, (size_t)d.v * sizeof *k);
         }
     thread_sync(th);
-    kv_store(th, &t->kv, t->off, b->span, b->n_spans, a->k, d.H * dk, a->v, d.H * d.v);
+    kv_store(thread_nosync(th), &t->k, b->span, b->n_spans, a->k, d.H * dk);
+    kv_store(th, &t->v, b->span, b->n_spans, a->v, d.H * d.v);
     attend(th, a->att, d.H * d.v, a->lse, a->q, d.H * dk, t, b->span, b->n_spans,
            p->state->attend_work);
 }
@@ -87,7 +88,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
             memcpy(to + d.R, a->q + (i * d.H + h) * dq + d.n, (size_t)d.r * sizeof *to);
         }
     thread_sync(th);
-    kv_store(th, &t->kv, t->off, b->span, b->n_spans, a->ck, dk, NULL, 0);
+    kv_store(th, &t->k, b->span, b->n_spans, a->ck, dk);
     attend(th, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
     in = input_gathered(th, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
     project_groups(th, a->qh, d.v, &p->panels->uv[layer], &in, s->heads, d.H);
@@ -102,8 +103,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
 void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     const Layer *w = &p->model->layer[layer];
     Dims d = dims_of(p, b);
-    Attend t = p->state->attend;
-    t.off = layer * p->kv.layer_bytes;
+    const Attend t = attend_of(p, layer);
     queries_and_latent(th, p, w, d, a);
     if (p->spec.mla == MLA_EXPANDED)
         expanded(th, p, b, w, &t, d, a);
@@ -139,8 +139,7 @@ void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     const Dims d = dims_of(p, b);
     const bool pairs = p->model->cfg.rope.pairs;
     int64_t dk = d.n + d.r, ldq = d.H * dk, ldo = d.H * d.v, lda = d.R + d.r;
-    Attend t = s->attend;
-    t.off = layer * p->kv.layer_bytes;
+    const Attend t = attend_of(p, layer);
 
     project_back(th, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
     attend_back(th, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans,

@@ -2,24 +2,30 @@
  * training run it; Acts says where its values are kept (model/acts.h). */
 #include "model/layer.h"
 
-static void batch_check(const Plan *p, const Batch *b) {
+static void batch_check(const Plan *p, const Batch *b, const Out *out) {
     const PlanSpec *s = &p->spec;
-    CHECK(b->n >= 1 && b->n <= s->rows && b->n_want <= s->logit_rows && b->n_spans <= s->spans);
+    CHECK(b->n >= 1 && b->n <= s->rows && b->n_spans <= s->spans);
     int64_t row = 0;
     for (int64_t i = 0; i < b->n_spans; i++) {
         CHECK(b->span[i].row == row && b->span[i].pos + b->span[i].n <= s->positions);
         row += b->span[i].n;
     }
     CHECK(row == b->n);
+    for (int64_t i = 0; i < b->n_want; i++)
+        CHECK(b->want[i].row >= (i ? b->want[i - 1].row + 1 : 0) && b->want[i].row < b->n);
+    CHECK(batch_wants(b, WANT_LOGITS | WANT_HIDDEN) <= s->logit_rows);
+    CHECK(out->logits || batch_wants(b, WANT_LOGITS) == 0);
+    CHECK(out->hidden || batch_wants(b, WANT_HIDDEN) == 0);
+    CHECK((out->expert && out->expert_weight) || batch_wants(b, WANT_EXPERTS) == 0);
 }
 
 /* What all layers share: positions, their rope table, and absorbed MLA's order of rows by head. */
-static void step_begin(Thread th, Plan *p, const Batch *b) {
+static void step_begin(Thread th, Plan *p, const Batch *b, const Out *out) {
     PlanState *s = p->state;
     const Config *c = &p->model->cfg;
     CHECK(th.n <= s->threads);
     if (th.i == 0) {
-        batch_check(p, b);
+        batch_check(p, b, out);
         for (int64_t i = 0; i < b->n_spans; i++)
             for (int64_t j = 0; j < b->span[i].n; j++)
                 s->pos[b->span[i].row + j] = b->span[i].pos + j;
@@ -33,23 +39,22 @@ static void step_begin(Thread th, Plan *p, const Batch *b) {
     rope_table(th, s->cos, s->sin, s->pos, b->n, s->inv_freq, c->rope.dim / 2, s->rope_factor);
 }
 
-/* Hidden state number i, if they are wanted. */
-static void hidden_keep(Thread th, const Plan *p, const Batch *b, Out *out, int64_t i,
-                        const float *x) {
+static void every_hidden_keep(Thread th, const Plan *p, const Batch *b, Out *out, int64_t i,
+                              const float *x) {
     int64_t C = p->model->cfg.C;
-    if (out->hidden) rows_copy(th, out->hidden + i * b->n * C, C, x, C, b->n, C);
+    if (out->every_hidden) rows_copy(th, out->every_hidden + i * b->n * C, C, x, C, b->n, C);
 }
 
-static void experts_keep(Thread th, const Plan *p, const Batch *b, Out *out, int64_t layer,
+static void experts_keep(const Plan *p, const Batch *b, Out *out, int64_t layer,
                          const LayerActs *a) {
-    if (!out->expert && !out->expert_weight) return;
-    int64_t K = p->model->cfg.K, at = layer * b->n * K;
-    Range r = thread_range(th, b->n * K);
-    for (int64_t i = r.lo; i < r.hi; i++) {
-        if (out->expert) out->expert[at + i] = a->id[i];
-        if (out->expert_weight) out->expert_weight[at + i] = a->weight[i];
+    int64_t K = p->model->cfg.K, to = layer * K, step = p->model->cfg.L * K;
+    for (int64_t i = 0; i < b->n_want; i++) {
+        if (!(b->want[i].what & WANT_EXPERTS)) continue;
+        int64_t from = b->want[i].row * K;
+        memcpy(out->expert + to, a->id + from, (size_t)K * sizeof *a->id);
+        memcpy(out->expert_weight + to, a->weight + from, (size_t)K * sizeof *a->weight);
+        to += step;
     }
-    thread_sync(th);
 }
 
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
@@ -57,9 +62,9 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Config *c = &m->cfg;
     int64_t n = b->n, C = c->C;
     if (!acts) acts = p->state->acts;
-    step_begin(th, p, b);
+    step_begin(th, p, b, out);
     embed(th, p, b, acts->layer[0].x);
-    hidden_keep(th, p, b, out, 0, acts->layer[0].x);
+    every_hidden_keep(th, p, b, out, 0, acts->layer[0].x);
 
     for (int64_t i = 0; i < c->L; i++) {
         const Layer *w = &m->layer[i];
@@ -81,16 +86,16 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
         if (!w->router) {
             ffn(th, p, b, i, a, y, STORE_ADD);
         } else if (moe(th, p, b, i, a, y)) {
-            experts_keep(th, p, b, out, i, a);
+            if (th.i == 0) experts_keep(p, b, out, i, a);
         } else {
             return false;
         }
-        hidden_keep(th, p, b, out, i + 1, y);
+        every_hidden_keep(th, p, b, out, i + 1, y);
     }
-    if (out->hidden)
-        rmsnorm(th, out->hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row, n, C,
-                c->eps);
-    if (b->n_want) head(th, p, b, acts, out->logits);
+    if (out->every_hidden)
+        rmsnorm(th, out->every_hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row,
+                n, C, c->eps);
+    if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, acts, out);
     return true;
 }
 

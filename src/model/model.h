@@ -141,7 +141,7 @@ typedef struct PlanSpec {
     MlaForm mla;
     DType kv;           /* kv: F32 or BF16 */
     int64_t rows;       /* most rows in one batch */
-    int64_t logit_rows; /* most rows that want logits in one batch */
+    int64_t logit_rows; /* most rows that want logits or hidden states in one batch */
     int64_t spans;      /* most spans in one batch */
     int64_t pages;      /* KV pages to budget for (infer allocates them) */
     int64_t positions;  /* longest sequence */
@@ -152,11 +152,20 @@ typedef struct PlanSpec {
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
 
-/* Layer i of a page begins at i * layer_bytes. */
+/* What a page of 128 positions holds of each layer: keys and values today; further streams (the keys
+ * of an index for sparse attention) and further layers (those that predict more tokens) take their
+ * place in the list. Layers need not be alike. */
+enum { KV_STREAMS = 4, KV_K = 0, KV_V = 1 };
+typedef struct KvLayer {
+    KvStream stream[KV_STREAMS];
+    int64_t n;
+} KvLayer;
 typedef struct KvLayout {
-    KvShape shape;
-    int64_t layer_bytes, page_bytes;
+    KvLayer *layer;
+    int64_t n_layers, page_bytes;
 } KvLayout;
+/* Sets where in a page each stream of the layers stands, and how large that makes a page. */
+KvLayout kv_layout(KvLayer *layer, int64_t n_layers);
 
 /* A part of what a run needs. */
 enum { BUDGET_ITEMS = 16 };
@@ -191,21 +200,31 @@ void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);
 
 /* ---- the straight line ----------------------------------------------------------------------- */
 
+/* What is wanted of a row, any of them together. */
+enum { WANT_LOGITS = 1, WANT_HIDDEN = 2, WANT_EXPERTS = 4 };
+typedef struct Want {
+    int32_t row, what;
+} Want;
 typedef struct Batch {
     int64_t n;            /* rows */
     const int32_t *token; /* (n), each < V: callers check */
     const Span *span;
     int64_t n_spans; /* cover rows 0..n-1 in order */
-    const int32_t *want;
-    int64_t n_want; /* rows whose logits are wanted, ascending */
+    const Want *want;
+    int64_t n_want; /* rows ascending, each once; several of one sequence if need be */
 } Batch;
+int64_t batch_wants(const Batch *b, int32_t what); /* how many rows want any of these */
 
+/* One row of each array for each row that wants it, in the order of the batch's list. NULL where
+ * none does. */
 typedef struct Out {
-    float *logits; /* (n_want, V), or NULL */
-    float *hidden; /* (L+2, n, C): embedding, after each layer, after
-                                                   the final norm; or NULL */
-    int32_t *expert;
-    float *expert_weight; /* (L, n, K), dense layers untouched; or NULL */
+    float *logits;        /* (rows, V) */
+    float *hidden;        /* (rows, C) residual stream after the final norm: the head's input */
+    int32_t *expert;      /* (rows, L, K) experts chosen, in the router's order; */
+    float *expert_weight; /* (rows, L, K) their weights. Dense layers are left untouched */
+    /* To look into a model (lisao logits --hidden, tests), for every row, wanted or not, or NULL:
+     * (L+2, n, C) the embedding, the stream after each layer, and that after the final norm. */
+    float *every_hidden;
 } Out;
 
 typedef struct Acts Acts; /* what the backward needs; belongs to the plan */
@@ -214,7 +233,8 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
 /* false, for every thread, when a router met NaN: the step is void, and what stands in `out` is
  * not its result. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
-/* Gradients of the parameters from dlogits (n_want, V; overwritten), adding to Param.grad. Same
+/* Gradients of the parameters from dlogits (rows that want logits, V;
+ * overwritten), adding to Param.grad. Same
  * batch as the forward. */
 void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts);
 void model_zero_grad(Thread th, Model *m);

@@ -117,6 +117,16 @@ static int64_t rows_most(const Plan *p) {
     return most;
 }
 
+/* What attention needs for the layer that needs most. */
+static int64_t attend_most(const Plan *p, int64_t (*bytes)(const Attend *, int64_t), int64_t rows) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < p->model->cfg.L; i++) {
+        const Attend t = attend_of(p, i);
+        most = MAX(most, bytes(&t, rows));
+    }
+    return most;
+}
+
 static void work_build(Budget *r, PlanState *s, int64_t threads) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
@@ -131,8 +141,8 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
         s->heads = budget_touched(r, c->H * (int64_t)sizeof(Group));
     }
     s->rows = budget_touched(r, rows_most(r->p));
-    s->attend = (Attend){r->p->kv.shape, 0, c->H, attention_scale(c)};
-    s->attend_work = budget_touched(r, threads * attend_bytes(&s->attend, N));
+    s->attend_scale = attention_scale(c);
+    s->attend_work = budget_touched(r, threads * attend_most(r->p, attend_bytes, N));
     budget_item(r, "work memory of a step");
 }
 
@@ -170,16 +180,16 @@ static void back_experts(Budget *r, Back *g) {
 
 static void back_build(Budget *r, PlanState *s, int64_t threads) {
     const Config *c = &r->p->model->cfg;
-    const KvShape *kv = &r->p->kv.shape;
+    const Attend kv = attend_of(r->p, 0); /* of all layers: one buffer serves them */
     int64_t N = r->p->spec.rows, F = MAX(c->first_dense ? c->F : 0, c->shared * c->F_moe);
     Back *g = s->back = PUSH(r->small, Back, 1);
     g->dx = budget_f32(r, N, c->C);
     g->dn = budget_f32(r, N, c->C);
-    g->datt = budget_f32(r, N, c->H * kv->dv);
-    g->q = c->mla ? NULL : budget_f32(r, N, c->H * kv->dk);
-    g->dq = budget_f32(r, N, c->H * kv->dk);
-    g->dk = budget_f32(r, N, kv->heads * kv->dk);
-    g->dv = budget_f32(r, N, kv->heads * kv->dv);
+    g->datt = budget_f32(r, N, c->H * kv.v.width);
+    g->q = c->mla ? NULL : budget_f32(r, N, c->H * kv.k.width);
+    g->dq = budget_f32(r, N, c->H * kv.k.width);
+    g->dk = budget_f32(r, N, kv.k.heads * kv.k.width);
+    g->dv = budget_f32(r, N, kv.v.heads * kv.v.width);
     if (c->mla) {
         g->dkvb = budget_f32(r, N, c->H * (c->d_nope + c->d_v));
         g->dkva = budget_f32(r, N, c->R + c->d_rope);
@@ -189,8 +199,8 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
     for (int i = 0; i < 3; i++) *gate[i] = budget_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
     back_products(r, g);
-    g->attend_work =
-        budget_touched(r, threads * attend_back_bytes(&s->attend, MIN(N, r->p->spec.positions)));
+    int64_t document = MIN(N, r->p->spec.positions);
+    g->attend_work = budget_touched(r, threads * attend_most(r->p, attend_back_bytes, document));
     budget_item(r, "work memory of the backward");
 }
 
@@ -230,13 +240,6 @@ void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans) {
 Acts *plan_acts(Plan *p) { return p->spec.training ? p->state->acts : NULL; }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
-
-static KvLayout kv_layout(const Config *c, const PlanSpec *s) {
-    KvShape shape = {s->kv, c->G, c->D, c->mla ? c->d_v : c->D, false};
-    if (c->mla && s->mla == MLA_ABSORBED) shape = (KvShape){s->kv, 1, c->R + c->d_rope, c->R, true};
-    int64_t bytes = round_up(kv_bytes(&shape), 64);
-    return (KvLayout){shape, bytes, bytes * c->L};
-}
 
 static PanelsSpec panels_of_plan(const PlanSpec *s) {
     return (PanelsSpec){.act = s->act, .mla = s->mla, .transposed = s->training};
@@ -304,13 +307,14 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
               Err *err) {
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
-    Plan draft = {.spec = *spec, .model = m, .kv = kv_layout(&m->cfg, spec)};
+    Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, &m->cfg, spec)};
     Budget count = {.small = scratch, .p = &draft};
     plan_build(&count, team_threads(team));
     bool ok = budget_check(&count, limit, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;
+        p->kv = kv_layout_of(a, &m->cfg, spec);
         plan_build(&(Budget){.big = a, .small = a, .p = p}, team_threads(team));
         p->n_items = count.n_items, p->bytes = count.bytes;
         memcpy(p->item, count.item, sizeof p->item);

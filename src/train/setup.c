@@ -170,8 +170,8 @@ static void rows_new(Trainer *t) {
     t->micro = PUSH(a, Packed, t->n_micro);
     for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
     t->span = PUSH(a, Span, most_spans(t->recipe));
-    t->want = PUSH(a, int32_t, N);
-    for (int64_t i = 0; i < N; i++) t->want[i] = (int32_t)i;
+    t->want = PUSH(a, Want, N);
+    for (int64_t i = 0; i < N; i++) t->want[i] = (Want){(int32_t)i, WANT_LOGITS};
     t->logprob = PUSH(a, float, N);
     t->square = PUSH(a, double, t->model->n_params);
 }

@@ -34,7 +34,7 @@ struct Trainer {
     Packed *micro;
     int64_t n_micro;
     Span *span;              /* (micro / sequence * row_pieces) */
-    int32_t *want;           /* (N) 0, 1, 2, ...: logits are wanted everywhere */
+    Want *want;              /* (N) rows 0, 1, 2, ...: logits are wanted everywhere */
     float *logits, *logprob; /* (N, V), (N) */
     double *square;          /* (n_params) */
     Batch batch;

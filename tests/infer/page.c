@@ -3,7 +3,7 @@
  * by mistake, or that is not clean, shows. */
 #include "tests.h"
 
-enum { LENGTH_MAX = 400, SEQS = 6, LAYERS = 2 };
+enum { LENGTH_MAX = 400, SEQS = 6, LAYERS = 3 };
 
 /* A sequence and what it ought to hold: value[i] is the seed of position i's keys and values. */
 typedef struct Twin {
@@ -12,21 +12,17 @@ typedef struct Twin {
     uint32_t value[LENGTH_MAX];
 } Twin;
 
-static KvLayout layout(KvShape shape) {
-    KvLayout kv = {.shape = shape, .layer_bytes = kv_bytes(&shape)};
-    kv.page_bytes = LAYERS * kv.layer_bytes;
-    return kv;
-}
-
+/* Position pos of every stream of every layer, no two the same. */
 static void store(const KvLayout *kv, void **page, int64_t pos, uint32_t value) {
-    float k[64], v[64];
-    const KvShape *s = &kv->shape;
-    for (int64_t i = 0; i < LAYERS; i++) {
-        for (int j = 0; j < 64; j++) k[j] = (float)(value + (uint32_t)i) + (float)j, v[j] = -k[j];
-        Span span = {.n = 1, .pos = pos, .pages = page};
-        kv_store((Thread){0, 1, NULL}, s, i * kv->layer_bytes, &span, 1, k, 64,
-                 s->v_of_k ? NULL : v, 64);
-    }
+    for (int64_t i = 0; i < kv->n_layers; i++)
+        for (int64_t j = 0; j < kv->layer[i].n; j++) {
+            const KvStream *s = &kv->layer[i].stream[j];
+            float x[64];
+            for (int64_t k = 0; k < 64; k++)
+                x[k] = (float)(j % 2 ? -1 : 1) * (float)(value + (uint64_t)i * 7 + (uint64_t)k);
+            Span span = {.n = 1, .pos = pos, .pages = page};
+            if (s->form != KV_PREFIX) kv_store((Thread){0, 1, NULL}, s, &span, 1, x, 64);
+        }
 }
 
 /* Also that nothing stands behind the length. */
@@ -75,9 +71,8 @@ static void twin_change(Pages *pages, const KvLayout *kv, Twin *all, Dice *d, in
     }
 }
 
-static void pages_walk(Arena *a, KvShape shape, uint64_t seed) {
+static void pages_walk(Arena *a, KvLayout kv, uint64_t seed) {
     enum { COUNT_PAGES = 9 };
-    KvLayout kv = layout(shape);
     Pages *pages = pages_new(a, &kv, COUNT_PAGES, SEQS, LENGTH_MAX);
     Twin *all = PUSH(a, Twin, SEQS);
     void *fresh[4];
@@ -100,15 +95,61 @@ static void pages_walk(Arena *a, KvShape shape, uint64_t seed) {
     assert_int_equal(pages_free(pages), COUNT_PAGES);
 }
 
+/* Layers of a kind: keys and values, or keys whose first `dv` numbers are the values. */
+static KvLayout alike(KvLayer layer[LAYERS], DType type, int64_t heads, int64_t dk, int64_t dv,
+                      KvForm values) {
+    for (int i = 0; i < LAYERS; i++)
+        layer[i] =
+            (KvLayer){{{KV_KEYS, type, heads, dk, 1, 0, 0}, {values, type, heads, dv, 1, 0, 0}}, 2};
+    return kv_layout(layer, LAYERS);
+}
+
 static void random_walks_of_sequences(void **state) {
-    pages_walk(*state, (KvShape){DTYPE_F32, 2, 20, 12, false}, 21);
-    pages_walk(*state, (KvShape){DTYPE_BF16, 2, 20, 12, false}, 22);
-    pages_walk(*state, (KvShape){DTYPE_BF16, 1, 40, 32, true}, 23);
-    pages_walk(*state, (KvShape){DTYPE_F32, 1, 40, 32, true}, 24);
+    KvLayer layer[LAYERS];
+    pages_walk(*state, alike(layer, DTYPE_F32, 2, 20, 12, KV_VALUES), 21);
+    pages_walk(*state, alike(layer, DTYPE_BF16, 2, 20, 12, KV_VALUES), 22);
+    pages_walk(*state, alike(layer, DTYPE_BF16, 1, 40, 32, KV_PREFIX), 23);
+    pages_walk(*state, alike(layer, DTYPE_F32, 1, 40, 32, KV_PREFIX), 24);
+}
+
+/* A made-up model: a layer of absorbed MLA with the keys of an index beside, one with a sliding
+ * window and heads of its own, one that keeps nothing, one of another type. */
+static KvLayer mixed[] = {
+    {{{KV_KEYS, DTYPE_BF16, 1, 40, 1, 0, 0},
+      {KV_PREFIX, DTYPE_BF16, 1, 32, 1, 0, 0},
+      {KV_KEYS, DTYPE_BF16, 1, 16, 1, 0, 0}},
+     3},
+    {{{KV_KEYS, DTYPE_BF16, 3, 20, 1, 128, 0}, {KV_VALUES, DTYPE_BF16, 3, 12, 1, 128, 0}}, 2},
+    {.n = 0},
+    {{{KV_KEYS, DTYPE_F32, 2, 8, 1, 0, 0}, {KV_VALUES, DTYPE_F32, 2, 24, 1, 0, 0}}, 2},
+};
+
+static void layers_need_not_be_alike(void **state) {
+    pages_walk(*state, kv_layout(mixed, COUNT(mixed)), 25);
+}
+
+/* Streams follow one another at multiples of 64 bytes, and each has the room that it asks for. */
+static void streams_have_their_places(void **state) {
+    (void)state;
+    const KvLayout kv = kv_layout(mixed, COUNT(mixed));
+    int64_t at = 0;
+    for (int64_t i = 0; i < kv.n_layers; i++)
+        for (int64_t j = 0; j < kv.layer[i].n; j++) {
+            const KvStream *s = &kv.layer[i].stream[j];
+            assert_int_equal(s->off, at);
+            assert_int_equal(s->off % 64, 0);
+            assert_int_equal(s->form == KV_PREFIX, kv_bytes(s) == 0);
+            at += kv_bytes(s);
+        }
+    assert_int_equal(kv.page_bytes, at);
+    /* 128 keys of 2 heads of 8 numbers, 128 values of 24, which panels of 16 round up to 32. */
+    assert_int_equal(kv_bytes(&mixed[3].stream[0]), 128 * 2 * 8 * 4);
+    assert_int_equal(kv_bytes(&mixed[3].stream[1]), 128 * 2 * 32 * 4);
 }
 
 static void what_runs_out_says_so(void **state) {
-    KvLayout kv = layout((KvShape){DTYPE_F32, 1, 8, 8, false});
+    KvLayer layer[LAYERS];
+    KvLayout kv = alike(layer, DTYPE_F32, 1, 8, 8, KV_VALUES);
     Pages *pages = pages_new(*state, &kv, 2, 2, 3 * PAGE);
     KvSeq s, t, u;
     assert_true(kv_open(pages, &s) && kv_open(pages, &t) && !kv_open(pages, &u));
@@ -123,7 +164,8 @@ static void what_runs_out_says_so(void **state) {
 }
 
 int page_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(random_walks_of_sequences),
-                                       ARENA_TEST(what_runs_out_says_so)};
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(random_walks_of_sequences), ARENA_TEST(layers_need_not_be_alike),
+        ARENA_TEST(streams_have_their_places), ARENA_TEST(what_runs_out_says_so)};
     return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
 }

@@ -31,8 +31,8 @@ typedef struct World {
 /* Keys of one head of one number, f32: the page begins with panels of 16 keys, so position i of it
  * is number i. */
 static KvLayout layout(void) {
-    KvShape s = {DTYPE_F32, 1, 1, 1, true};
-    return (KvLayout){s, kv_bytes(&s), kv_bytes(&s)};
+    static KvLayer layer = {{{KV_KEYS, DTYPE_F32, 1, 1, 1, 0, 0}}, 1};
+    return kv_layout(&layer, 1);
 }
 
 static float *slot(const KvSeq *s, int64_t i) { return (float *)s->page[i / PAGE] + i % PAGE; }

@@ -162,11 +162,16 @@ void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_
                    float size) {
     enum { OFF = 192 };
     memset(t, 0, sizeof *t);
-    t->a = (Attend){{s.type, s.kv, s.dk, s.dv, s.v_of_k}, OFF, s.heads, 1.0f / sqrtf((float)s.dk)};
+    KvForm values = s.v_of_k ? KV_PREFIX : KV_VALUES;
+    t->a = (Attend){.k = {KV_KEYS, s.type, s.kv, s.dk, 1, 0, OFF},
+                    .v = {values, s.type, s.kv, s.dv, 1, 0, 0},
+                    .heads = s.heads,
+                    .scale = 1.0f / sqrtf((float)s.dk)};
+    t->a.v.off = OFF + kv_bytes(&t->a.k) + OFF;
+    int64_t page = t->a.v.off + kv_bytes(&t->a.v);
     t->n_spans = n_spans;
     for (int64_t i = 0; i < n_spans; i++) {
-        for (int64_t p = 0; p * PAGE < length[i]; p++)
-            t->page[i][p] = guard_new(OFF + kv_bytes(&t->a.kv), 64, AT_END);
+        for (int64_t p = 0; p * PAGE < length[i]; p++) t->page[i][p] = guard_new(page, 64, AT_END);
         t->span[i] = (Span){t->rows, length[i], 0, t->page[i], i};
         t->rows += length[i];
     }
@@ -187,14 +192,18 @@ typedef struct AttentionThread {
     void *work;
 } AttentionThread;
 
+void attention_store(Thread th, const Attention *t, const Span *span, int64_t n_spans) {
+    const KvStream *k = &t->a.k, *v = &t->a.v;
+    kv_store(th, k, span, n_spans, t->k, k->heads * k->width);
+    if (v->form != KV_PREFIX) kv_store(th, v, span, n_spans, t->v, v->heads * v->width);
+}
+
 static void forward_thread(Thread th, void *arg) {
     const AttentionThread *r = arg;
     Attention *t = r->t;
-    const KvShape *s = &t->a.kv;
-    kv_store(th, s, t->a.off, t->span, t->n_spans, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
-             s->heads * s->dv);
-    attend(th, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, t->span,
-           t->n_spans, r->work);
+    attention_store(th, t, t->span, t->n_spans);
+    attend(th, t->o, t->a.heads * t->a.v.width, t->lse, t->q, t->a.heads * t->a.k.width, &t->a,
+           t->span, t->n_spans, r->work);
 }
 
 void attention_run(Attention *t, int64_t threads) {

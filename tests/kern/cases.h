@@ -66,5 +66,7 @@ typedef struct AttentionShape {
  * random within +-size. */
 void attention_new(Attention *t, AttentionShape s, const int64_t *length, int64_t n_spans,
                    float size);
-void attention_run(Attention *t, int64_t threads);  /* kv_store, attend */
+/* Keys and values of the spans into the pages. */
+void attention_store(Thread th, const Attention *t, const Span *span, int64_t n_spans);
+void attention_run(Attention *t, int64_t threads);  /* attention_store, attend */
 void attention_back(Attention *t, int64_t threads); /* after attention_run */

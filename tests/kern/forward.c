@@ -169,7 +169,7 @@ static void one_attention(AttentionShape s, double tol) {
     Attention t;
     attention_new(&t, s, lengths, COUNT(lengths), 2.0f);
     attention_run(&t, 2);
-    int64_t dv = t.a.kv.dv;
+    int64_t dv = t.a.v.width;
     for (int64_t i = 0; i < t.n_spans; i++) {
         TwinShape shape = {t.span[i].n, s.heads, s.kv, s.dk, dv, (double)t.a.scale};
         int64_t row = t.span[i].row, n = t.span[i].n * s.heads * dv;

@@ -194,14 +194,14 @@ typedef struct Sight {
 } Sight;
 
 static float rounded(const Attention *t, float x) {
-    return t->a.kv.type == DTYPE_F32 ? x : round_bf16(x);
+    return t->a.k.type == DTYPE_F32 ? x : round_bf16(x);
 }
 
 static float score(const Sight *s, int64_t key) {
     float a[1024], b[1024];
-    for (int64_t i = 0; i < s->t->a.kv.dk; i++)
+    for (int64_t i = 0; i < s->t->a.k.width; i++)
         a[i] = rounded(s->t, s->q[i]), b[i] = rounded(s->t, s->k[key * s->ldk + i]);
-    return chain(s->t->a.kv.type == DTYPE_F32, a, b, s->t->a.kv.dk) * s->t->a.scale;
+    return chain(s->t->a.k.type == DTYPE_F32, a, b, s->t->a.k.width) * s->t->a.scale;
 }
 
 static void look(float *o, float *lse, const Sight *s) {
@@ -213,16 +213,16 @@ static void look(float *o, float *lse, const Sight *s) {
         for (int64_t j = 0; j < visible; j++) mc = fmaxf(mc, p[j] = score(s, c + j));
         for (int64_t j = 0; j < visible; j++) p[j] = rounded(t, exp_f32(p[j] - mc));
         float lc = tree(p, 64), top = fmaxf(m, mc), a = exp_f32(m - top), b = exp_f32(mc - top);
-        for (int64_t i = 0; i < t->a.kv.dv; i++) {
+        for (int64_t i = 0; i < t->a.v.width; i++) {
             for (int64_t j = 0; j < 64; j++)
                 v[j] = j < visible ? rounded(t, s->v[(c + j) * s->ldv + i]) : 0;
-            float oc = chain(t->a.kv.type == DTYPE_F32, p, v, 64);
+            float oc = chain(t->a.k.type == DTYPE_F32, p, v, 64);
             o[i] = c == 0 ? oc : fmaf(o[i], a, oc * b);
         }
         l = c == 0 ? lc : fmaf(l, a, lc * b);
         m = c == 0 ? mc : top;
     }
-    for (int64_t i = 0; i < t->a.kv.dv; i++) o[i] = o[i] / l;
+    for (int64_t i = 0; i < t->a.v.width; i++) o[i] = o[i] / l;
     *lse = m + log_f32(l);
 }
 
@@ -233,16 +233,13 @@ static const AttentionShape shapes[] = {
 };
 
 static Sight sight(const Attention *t, int64_t i, int64_t row, int64_t head) {
-    const KvShape *s = &t->a.kv;
-    int64_t first = t->span[i].row, kv = head / (t->a.heads / s->heads);
-    const float *k = t->k + (first * s->heads + kv) * s->dk,
-                *v = t->v + (first * s->heads + kv) * s->dv;
-    return (Sight){t,
-                   t->q + ((first + row) * t->a.heads + head) * s->dk,
-                   k,
-                   s->v_of_k ? k : v,
-                   s->heads * s->dk,
-                   s->heads * (s->v_of_k ? s->dk : s->dv),
+    int64_t G = t->a.k.heads, dk = t->a.k.width, dv = t->a.v.width;
+    int64_t first = t->span[i].row, kv = head / (t->a.heads / G);
+    const float *k = t->k + (first * G + kv) * dk, *v = t->v + (first * G + kv) * dv;
+    bool prefix = t->a.v.form == KV_PREFIX;
+    return (Sight){t,      t->q + ((first + row) * t->a.heads + head) * dk,
+                   k,      prefix ? k : v,
+                   G * dk, G * (prefix ? dk : dv),
                    row};
 }
 
@@ -259,7 +256,7 @@ static void attend_level(void) {
                     Sight at = sight(&t, s, row, h);
                     int64_t place = (t.span[s].row + row) * t.a.heads + h;
                     look(o, &lse, &at);
-                    same_floats(t.o + place * t.a.kv.dv, o, t.a.kv.dv,
+                    same_floats(t.o + place * t.a.v.width, o, t.a.v.width,
                                 "%s: shape %lld row %lld head %lld", level_now, (long long)i,
                                 (long long)row, (long long)h);
                     same_floats(t.lse + place, &lse, 1, "%s: lse", level_now);
@@ -275,13 +272,13 @@ static void attend_has_the_order(void **state) {
 /* P and dS of (key, row), both +0 where the row does not see the key, rounded. */
 static void tile_number(const Attention *t, const Sight *at, int64_t s, int64_t head, int64_t key,
                         float *P, float *dS) {
-    int64_t dv = t->a.kv.dv, place = (t->span[s].row + at->pos) * t->a.heads + head;
+    int64_t dv = t->a.v.width, place = (t->span[s].row + at->pos) * t->a.heads + head;
     float g[1024] = {0}, v[1024] = {0};
     *P = *dS = 0;
     if (key > at->pos) return;
     for (int64_t i = 0; i < dv; i++)
         g[i] = rounded(t, t->g[place * dv + i]), v[i] = rounded(t, at->v[key * at->ldv + i]);
-    float dp = chain(t->a.kv.type == DTYPE_F32, g, v, dv),
+    float dp = chain(t->a.k.type == DTYPE_F32, g, v, dv),
           D = tree_fma(t->g + place * dv, t->o + place * dv, dv);
     float p = exp_f32(score(at, key) - t->lse[place]);
     *P = rounded(t, p);
@@ -294,9 +291,9 @@ enum { LONGEST = 4300 };
  * of it. */
 static void check_back(const Attention *t, int64_t s, int64_t pos) {
     static float P[LONGEST], dS[LONGEST], x[LONGEST], y[LONGEST];
-    const KvShape *kv = &t->a.kv;
-    bool f32 = kv->type == DTYPE_F32;
-    int64_t T = t->span[s].n, group = t->a.heads / kv->heads, first = t->span[s].row,
+    int64_t G = t->a.k.heads, K = t->a.k.width, V = t->a.v.width;
+    bool f32 = t->a.k.type == DTYPE_F32;
+    int64_t T = t->span[s].n, group = t->a.heads / G, first = t->span[s].row,
             keys = MIN(round_up(pos + 1, 64), T);
     float dk = 0, dv = 0;
     for (int64_t h = 0; h < group; h++) {
@@ -306,7 +303,7 @@ static void check_back(const Attention *t, int64_t s, int64_t pos) {
             x[j] = rounded(t, row.k[j * row.ldk]);
         }
         float dq = chain(f32, dS, x, keys);
-        same_floats(t->dq + ((first + pos) * t->a.heads + h) * kv->dk, &dq, 1, "%s: dq of row %lld",
+        same_floats(t->dq + ((first + pos) * t->a.heads + h) * K, &dq, 1, "%s: dq of row %lld",
                     level_now, (long long)pos);
         /* For the key the sum runs over rows from the 64 that hold it; what is before is not
          * executed, nor are its parts. */
@@ -315,7 +312,7 @@ static void check_back(const Attention *t, int64_t s, int64_t pos) {
             Sight at = sight(t, s, r, h);
             tile_number(t, &at, s, h, pos, P + r, dS + r);
             x[r] = rounded(t, at.q[0]);
-            y[r] = rounded(t, t->g[((first + r) * t->a.heads + h) * kv->dv]);
+            y[r] = rounded(t, t->g[((first + r) * t->a.heads + h) * V]);
         }
         float hk = 0, hv = 0;
         for (int64_t r = r0, end; r < T; r = end) {
@@ -325,9 +322,9 @@ static void check_back(const Attention *t, int64_t s, int64_t pos) {
         }
         dk = h == 0 ? hk : dk + hk, dv = h == 0 ? hv : dv + hv;
     }
-    same_floats(t->dk + (first + pos) * kv->heads * kv->dk, &dk, 1, "%s: dk of key %lld", level_now,
+    same_floats(t->dk + (first + pos) * G * K, &dk, 1, "%s: dk of key %lld", level_now,
                 (long long)pos);
-    same_floats(t->dv + (first + pos) * kv->heads * kv->dv, &dv, 1, "%s: dv of key %lld", level_now,
+    same_floats(t->dv + (first + pos) * G * V, &dv, 1, "%s: dv of key %lld", level_now,
                 (long long)pos);
 }
 

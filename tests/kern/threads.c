@@ -124,11 +124,9 @@ typedef struct StepRun {
 static void step_thread(Thread th, void *arg) {
     const StepRun *r = arg;
     Attention *t = r->t;
-    const KvShape *s = &t->a.kv;
-    kv_store(th, s, t->a.off, r->span, r->n, t->k, s->heads * s->dk, s->v_of_k ? NULL : t->v,
-             s->heads * s->dv);
-    attend(th, t->o, t->a.heads * s->dv, t->lse, t->q, t->a.heads * s->dk, &t->a, r->span, r->n,
-           r->work);
+    attention_store(th, t, r->span, r->n);
+    attend(th, t->o, t->a.heads * t->a.v.width, t->lse, t->q, t->a.heads * t->a.k.width, &t->a,
+           r->span, r->n, r->work);
 }
 
 /* All sequences advance by `step` positions at a time; with `alone` one after the other. */
@@ -151,7 +149,7 @@ static void attention_steps(Attention *t, int64_t step, bool alone, int64_t thre
 
 static void same_attention(const Attention *t, const float *o, const float *lse, const char *what,
                            int64_t n) {
-    same_floats(t->o, o, t->rows * t->a.heads * t->a.kv.dv, "%s: attention, %s %lld", level_now,
+    same_floats(t->o, o, t->rows * t->a.heads * t->a.v.width, "%s: attention, %s %lld", level_now,
                 what, (long long)n);
     same_floats(t->lse, lse, t->rows * t->a.heads, "%s: log-sum-exp, %s %lld", level_now, what,
                 (long long)n);
@@ -170,14 +168,14 @@ static void attention_level(void) {
         Attention t;
         attention_new(&t, shapes[i], lengths, i % 2 ? COUNT(lengths) : 1, 3.0f);
         attention_run(&t, 1);
-        float *o = copy(t.o, t.rows * t.a.heads * t.a.kv.dv),
+        float *o = copy(t.o, t.rows * t.a.heads * t.a.v.width),
               *lse = copy(t.lse, t.rows * t.a.heads);
         for (int64_t k = 1; k < COUNT(thread_counts); k++) {
             attention_run(&t, thread_counts[k]);
             same_attention(&t, o, lse, "threads", thread_counts[k]);
         }
         for (int64_t k = 0; k < COUNT(steps); k++) {
-            memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.kv.dv) * 4);
+            memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.v.width) * 4);
             attention_steps(&t, steps[k], k % 2, thread_counts[k]);
             same_attention(&t, o, lse, "steps of", steps[k]);
             attention_steps(&t, steps[k], !(k % 2), 2);
@@ -200,7 +198,7 @@ typedef struct WaveRun {
 static void wave_thread(Thread th, void *arg) {
     const WaveRun *r = arg;
     const Attend *a = &r->t->a;
-    attend(th, r->t->o, a->heads * a->kv.dv, NULL, r->t->q, a->heads * a->kv.dk, a, r->span, 1,
+    attend(th, r->t->o, a->heads * a->v.width, NULL, r->t->q, a->heads * a->k.width, a, r->span, 1,
            r->work);
 }
 
@@ -236,8 +234,8 @@ static void attention_back_level(void) {
         attention_new(&t, shapes[i], lengths, COUNT(lengths), 2.0f);
         attention_run(&t, 2);
         attention_back(&t, 1);
-        int64_t nq = t.rows * t.a.heads * t.a.kv.dk, nk = t.rows * t.a.kv.heads * t.a.kv.dk,
-                nv = t.rows * t.a.kv.heads * t.a.kv.dv;
+        int64_t nq = t.rows * t.a.heads * t.a.k.width, nk = t.rows * t.a.k.heads * t.a.k.width,
+                nv = t.rows * t.a.k.heads * t.a.v.width;
         float *dq = copy(t.dq, nq), *dk = copy(t.dk, nk), *dv = copy(t.dv, nv);
         for (int64_t k = 1; k < COUNT(thread_counts) + t.n_spans; k++) {
             Attention u = t;

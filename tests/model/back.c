@@ -15,7 +15,8 @@ typedef struct Rig {
     Store *weights, *oracle;
     Model *m;
     Plan *plan;
-    int32_t token[N], target[N], want[N];
+    int32_t token[N], target[N];
+    Want want[N];
     Span span[2];
     Batch batch;
     Out out;
@@ -46,7 +47,7 @@ static void rig_open(Rig *r, const char *name, Act act, int64_t threads) {
     for (int i = 0; i < N; i++) {
         r->token[i] = rows[i / T * (T + 1) + i % T];
         r->target[i] = rows[i / T * (T + 1) + i % T + 1];
-        r->want[i] = i;
+        r->want[i] = (Want){i, WANT_LOGITS};
         r->span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
     }
     r->batch = (Batch){

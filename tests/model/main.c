@@ -62,28 +62,25 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
     void **page = PUSH(o->a, void *, n_pages);
     for (int64_t i = 0; i < n_pages; i++) page[i] = arena_push(o->a, o->plan->kv.page_bytes);
     Mark mark = arena_mark(o->a);
-    int32_t *want = PUSH(o->a, int32_t, chunk), *id = PUSH(o->a, int32_t, c->L * chunk * c->K + 1);
-    float *x = PUSH(o->a, float, states *chunk * c->C),
-          *weight = PUSH(o->a, float, c->L *chunk * c->K + 1);
-    for (int64_t i = 0; i < chunk; i++) want[i] = (int32_t)i;
+    Want *want = PUSH(o->a, Want, chunk);
+    float *x = PUSH(o->a, float, states *chunk * c->C);
+    for (int64_t i = 0; i < chunk; i++)
+        want[i] = (Want){(int32_t)i, c->E ? WANT_LOGITS | WANT_EXPERTS : WANT_LOGITS};
     for (int64_t at = 0; at < T; at += chunk) {
-        int64_t n = MIN(chunk, T - at);
+        int64_t n = MIN(chunk, T - at), choices = at * c->L * c->K;
         Span span = {0, n, at, page, 1};
         Step s = {o->plan,
                   {n, ids + at, &span, 1, want, n},
-                  {r.logits + at * c->V, hidden ? x : NULL, id, weight},
+                  {.logits = r.logits + at * c->V,
+                   .expert = r.expert + choices,
+                   .expert_weight = r.expert_weight + choices,
+                   .every_hidden = hidden ? x : NULL},
                   false};
         team_run(o->team, forward, &s);
         assert_true(s.valid);
         for (int64_t i = 0; hidden && i < states; i++)
             memcpy(r.hidden + (i * T + at) * c->C, x + i * n * c->C,
                    (size_t)(n * c->C) * sizeof *x);
-        for (int64_t i = c->first_dense; i < c->L; i++) {
-            memcpy(r.expert + (i * T + at) * c->K, id + i * n * c->K,
-                   (size_t)(n * c->K) * sizeof *id);
-            memcpy(r.expert_weight + (i * T + at) * c->K, weight + i * n * c->K,
-                   (size_t)(n * c->K) * sizeof *x);
-        }
     }
     arena_pop(o->a, mark);
     return r;

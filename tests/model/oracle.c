@@ -23,11 +23,11 @@ static void experts_compare(const Result *r, const Config *c, const Store *want,
         snprintf(name, sizeof name, "router.0.%d.topk_weight", (int)l);
         const float *weight = expected(want, name, T * c->K);
         for (int64_t i = 0; i < T * c->K; i++) {
-            const int32_t *mine = r->expert + l * T * c->K + i / c->K * c->K;
+            const int32_t *mine = r->expert + (i / c->K * c->L + l) * c->K;
             int64_t k = 0;
             while (k < c->K && mine[k] != id[i]) k++;
             assert_true(k < c->K);
-            double d = fabs((double)r->expert_weight[l * T * c->K + i / c->K * c->K + k]
+            double d = fabs((double)r->expert_weight[(i / c->K * c->L + l) * c->K + k]
                             - (double)weight[i]);
             assert_true(d <= tolerance);
         }

@@ -37,7 +37,7 @@ static void budget(void **state) {
     /* All that the plan took from the arena is in its items; structs are the little above. */
     int64_t took = arena_used(o.a) - used, said = sum - outside;
     assert_true(took >= said && took < said + 64 * 1024);
-    assert_int_equal(o.plan->kv.page_bytes, o.plan->kv.layer_bytes * o.model->cfg.L);
+    assert_int_equal(o.plan->kv.n_layers, o.model->cfg.L);
 
     used = arena_used(o.a);
     Plan *none = NULL;
@@ -116,14 +116,16 @@ static void with_neighbours(Opened *o, const int32_t *ids, float *logits) {
     int64_t at[PARTS] = {0}, V = o->model->cfg.V;
     for (int64_t i = 0; i < PARTS; i++) page[i][0] = arena_push(o->a, o->plan->kv.page_bytes);
     while (at[0] < T) {
-        int32_t token[32], want[8];
+        int32_t token[32];
+        Want want[8];
         Span span[PARTS];
         int64_t n = 0, n_spans = 0, n_want = MIN(chunk[0], T - at[0]);
         /* the first sequence stands last, so that its rows are not where they were */
         for (int64_t i = PARTS - 1; i >= 0; i--) {
             int64_t rows = MIN(chunk[i], T - at[i]);
             if (rows == 0) continue;
-            for (int64_t j = 0; i == 0 && j < rows; j++) want[j] = (int32_t)(n + j);
+            for (int64_t j = 0; i == 0 && j < rows; j++)
+                want[j] = (Want){(int32_t)(n + j), WANT_LOGITS};
             for (int64_t j = 0; j < rows; j++)
                 token[n + j] = (int32_t)((ids[at[i] + j] + i * 37) % V);
             span[n_spans++] = (Span){n, rows, at[i], page[i], i};
@@ -165,6 +167,57 @@ static void same_bits(void **state) {
     arena_close(a);
 }
 
+/* Each row gets what it wants, several rows of a sequence too, and the bits of a run in which every
+ * row wants everything. */
+static void wants(void **state) {
+    const char *name = *state;
+    Opened o;
+    opened_golden(&o, name, 3);
+    planned(&o, f32);
+    const Config *c = &o.model->cfg;
+    int64_t V = c->V, C = c->C, choices = c->L * c->K;
+    int32_t ids[T];
+    for (int32_t i = 0; i < T; i++) ids[i] = i * 29 % 320;
+    Result all = ran(&o, ids, T, 0, true);
+    const float *last = all.hidden + (c->L + 1) * T * C;
+    for (uint64_t round = 0; round < 40; round++) {
+        Want want[T];
+        int64_t n = 0, n_logits = 0, n_hidden = 0, n_experts = 0;
+        void *page[1] = {arena_push(o.a, o.plan->kv.page_bytes)};
+        for (int64_t i = 0; i < T; i++) {
+            int32_t what = (int32_t)(philox(round, (uint64_t)i, 0).w[0] % 16);
+            if (!c->E) what &= ~WANT_EXPERTS;
+            if (what < 8 && what) want[n++] = (Want){(int32_t)i, what};
+        }
+        Span span = {0, T, 0, page, 0};
+        Step s = {o.plan,
+                  {T, ids, &span, 1, want, n},
+                  {.logits = PUSH(o.a, float, T *V),
+                   .hidden = PUSH(o.a, float, T *C),
+                   .expert = PUSH(o.a, int32_t, T * choices + 1),
+                   .expert_weight = PUSH(o.a, float, T *choices + 1)},
+                  {false}};
+        team_run(o.team, forward, &s);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t row = want[i].row;
+            if (want[i].what & WANT_LOGITS)
+                assert_memory_equal(s.out.logits + n_logits++ * V, all.logits + row * V,
+                                    (size_t)V * 4);
+            if (want[i].what & WANT_HIDDEN)
+                assert_memory_equal(s.out.hidden + n_hidden++ * C, last + row * C, (size_t)C * 4);
+            if (!(want[i].what & WANT_EXPERTS)) continue;
+            assert_memory_equal(s.out.expert + n_experts * choices, all.expert + row * choices,
+                                (size_t)choices * 4);
+            assert_memory_equal(s.out.expert_weight + n_experts++ * choices,
+                                all.expert_weight + row * choices, (size_t)choices * 4);
+        }
+        assert_int_equal(batch_wants(&s.batch, WANT_LOGITS), n_logits);
+        assert_int_equal(batch_wants(&s.batch, WANT_HIDDEN), n_hidden);
+        assert_int_equal(batch_wants(&s.batch, WANT_EXPERTS), n_experts);
+    }
+    closed(&o);
+}
+
 /* A NaN that reaches a router ends the step and says so, to every thread. */
 static void nan_says_so(void **state) {
     (void)state;
@@ -190,6 +243,8 @@ int test_plan(void) {
         {"same bits, llama-tiny", same_bits, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"same bits, deepseek-v3-tiny", same_bits, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v3-tiny"},
+        {"wants, llama-tiny", wants, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
+        {"wants, deepseek-v3-tiny", wants, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
         cmocka_unit_test(nan_says_so),
     };
     return cmocka_run_group_tests_name("model plan", tests, NULL, NULL);

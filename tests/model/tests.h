@@ -44,9 +44,10 @@ typedef struct Result {
     float *logits; /* (T, V) */
     float *hidden; /* (L+2, T, C) */
     int32_t *expert;
-    float *expert_weight; /* (L, T, K) */
+    float *expert_weight; /* (T, L, K) */
 } Result;
-/* One sequence in chunks of `chunk` rows (0: all at once), all logits wanted. */
+/* One sequence in chunks of `chunk` rows (0: all at once), all logits and experts wanted; with
+ * `hidden` every hidden state too. */
 Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden);
 
 double largest_difference(const float *x, const float *y, int64_t n);

@@ -167,13 +167,14 @@ static void noise_settle(Arena *a, const Store *s, Model *m) {
 
 static void reference_step(Thread th, void *arg) {
     Run *u = arg;
-    static int32_t token[2 * T], target[2 * T], want[2 * T];
+    static int32_t token[2 * T], target[2 * T];
+    static Want want[2 * T];
     static Span span[2];
     if (th.i == 0)
         for (int i = 0; i < 2 * T; i++) {
             token[i] = u->rows[i / T * (T + 1) + i % T];
             target[i] = u->rows[i / T * (T + 1) + i % T + 1];
-            want[i] = i;
+            want[i] = (Want){i, WANT_LOGITS};
             span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
         }
     thread_sync(th);

@@ -95,7 +95,8 @@ typedef struct Score {
     const Roll *roll[ROWS]; /* of each span */
     Span span[ROWS];
     int64_t n_spans, n;
-    int32_t token[ROWS], target[ROWS], want[ROWS];
+    int32_t token[ROWS], target[ROWS];
+    Want want[ROWS];
     float *logits, logprob[ROWS];
     Out out;
 } Score;
@@ -119,7 +120,7 @@ static void score_add(Score *s, const Roll *r) {
     s->span[k] = (Span){.row = s->n, .n = r->n - 1, .seq = k};
     for (int64_t i = 0; i + 1 < r->n; i++, s->n++)
         s->token[s->n] = r->token[i], s->target[s->n] = r->token[i + 1],
-        s->want[s->n] = (int32_t)s->n;
+        s->want[s->n] = (Want){(int32_t)s->n, WANT_LOGITS};
 }
 
 /* Raises *most to the largest difference within the batch; bits that differ without a difference (0
