@@ -129,7 +129,7 @@ void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float 
  * multiplies them.
  *   KV_KEYS    panels with outputs = the entries, width summed
  *   KV_VALUES  panels with outputs = width, the entries summed
- *   KV_PREFIX  values that are the first `width` numbers of the layer's keys (absorbed MLA): no room
+ *   KV_PREFIX  the first `width` numbers of the layer's keys (absorbed MLA); takes no room
  * type: F32 or BF16. An entry stands for `tokens` positions and is seen from its own position and
  * the window - 1 after it (0: from all later ones). Other than tokens 1 is not stored yet, and
  * other than window 0 not attended to yet: both are CHECKed. */

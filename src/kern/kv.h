@@ -1,7 +1,7 @@
-/* kv.h -- private to kern/: where keys and values lie in a page. A stream begins at its `off`; every
- * head has two chunks of 64 entries. A chunk of keys is 4 panels (outputs = keys, width summed), one
- * of values as many as the width takes (outputs = width, the 64 entries summed). Also what both
- * directions of attention share. */
+/* kv.h -- private to kern/: where keys and values lie in a page. A stream begins at its `off`;
+ * every head has two chunks of 64 entries. A chunk of keys is 4 panels (outputs = keys, width
+ * summed), one of values as many as the width takes (outputs = width, the 64 entries summed). Also
+ * what both directions of attention share. */
 #pragma once
 #include "kern/pack.h"
 

@@ -152,9 +152,9 @@ typedef struct PlanSpec {
 /* The defaults for this model (contract 3); sizes are left for the caller. */
 PlanSpec plan_defaults(const Model *m);
 
-/* What a page of 128 positions holds of each layer: keys and values today; further streams (the keys
- * of an index for sparse attention) and further layers (those that predict more tokens) take their
- * place in the list. Layers need not be alike. */
+/* What a page of 128 positions holds of each layer: keys and values today; further streams (the
+ * keys of an index for sparse attention) and further layers (those that predict more tokens) take
+ * their place in the list. Layers need not be alike. */
 enum { KV_STREAMS = 4, KV_K = 0, KV_V = 1 };
 typedef struct KvLayer {
     KvStream stream[KV_STREAMS];
