@@ -130,6 +130,7 @@ void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts) 
 
 void model_zero_grad(Thread th, Model *m) {
     for (int64_t i = 0; i < m->n_params; i++) {
+        if (!param_learns(&m->param[i])) continue;
         Range r = thread_range(th, m->param[i].count);
         memset(m->param[i].grad + r.lo, 0, (size_t)(r.hi - r.lo) * sizeof(float));
     }

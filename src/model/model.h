@@ -68,22 +68,37 @@ float attention_scale(const Config *c);
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
+/* What moves a tensor, and so what is kept beside it: AdamW its two moments, m and v. NONE: it has
+ * no gradient (e_score_correction_bias). */
+typedef enum Optimiser { OPTIMISER_NONE, OPTIMISER_ADAMW, OPTIMISER_N } Optimiser;
+enum { MOMENTS = 2 };                            /* most that any optimiser keeps */
+int64_t moment_count(Optimiser o);               /* how many it keeps */
+const char *moment_name(Optimiser o, int64_t i); /* "m", "v" */
+
+/* How ranks share a tensor. WHOLE: each holds all of it, and gradients are summed over the ranks.
+ * EXPERTS: each holds its share of the experts and sees all rows that are theirs, so that their
+ * gradients are whole where they are. */
+typedef enum ShardRule { SHARD_WHOLE, SHARD_EXPERTS } ShardRule;
+
 /* One row of the family's table in one layer: the single source for loader, saver, optimiser,
  * gradient sync and counts (model/weights.c). A matrix is w.rows x w.cols, `w.n` of them for
  * stacked experts; a vector is one row. */
 typedef struct Param {
-    const char *name;             /* Hugging Face's; experts have "%d" for the expert's number */
-    int64_t layer;                /* -1: the model's own */
-    bool decay;                   /* weight decay: matrices yes, vectors no */
-    bool frozen;                  /* no gradient: e_score_correction_bias */
-    bool f32;                     /* never rounded: router, norms, biases */
-    Weight w;                     /* shape and type; row: all in canonical order, or NULL */
-    const Store *store;           /* whose file holds its rows; NULL: they stand in an arena */
-    const struct Source *source;  /* private: where its rows stand in the files */
-    int32_t row;                  /* private: its row of the table */
-    int64_t count;                /* numbers: n * rows * cols */
-    float *master, *grad, *m, *v; /* (count) each, f32; NULL unless training */
+    const char *name; /* Hugging Face's; experts have "%d" for the expert's number */
+    int64_t layer;    /* -1: the model's own */
+    bool decay;       /* weight decay: matrices yes, vectors no */
+    Optimiser optimiser;
+    ShardRule shard;
+    bool f32;                    /* never rounded: router, norms, biases */
+    Weight w;                    /* shape and type; row: all in canonical order, or NULL */
+    const Store *store;          /* whose file holds its rows; NULL: they stand in an arena */
+    const struct Source *source; /* private: where its rows stand in the files */
+    int32_t row;                 /* private: its row of the table */
+    int64_t count;               /* numbers: n * rows * cols */
+    /* (count) each, f32; NULL unless training, and but the master where nothing is learnt. */
+    float *master, *grad, *moment[MOMENTS];
 } Param;
+static inline bool param_learns(const Param *p) { return p->optimiser != OPTIMISER_NONE; }
 
 typedef struct Layer Layer; /* private: pointers into the parameters, by role */
 typedef struct Model {

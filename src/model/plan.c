@@ -209,10 +209,13 @@ static void training_build(Budget *r, PlanState *s, int64_t threads) {
     int64_t pages = own_pages(&p->spec);
     for (int64_t i = 0; i < p->model->n_params; i++) {
         Param *w = &p->model->param[i];
-        float *grad = budget_touched(r, w->count * 4);
-        float *m = w->frozen ? NULL : budget_touched(r, w->count * 4);
-        float *v = w->frozen ? NULL : budget_touched(r, w->count * 4);
-        if (r->big) w->grad = grad, w->m = m, w->v = v;
+        if (!param_learns(w)) continue;
+        float *grad = budget_f32(r, 1, w->count);
+        if (r->big) w->grad = grad;
+        for (int64_t k = 0; k < moment_count(w->optimiser); k++) {
+            float *moment = budget_f32(r, 1, w->count);
+            if (r->big) w->moment[k] = moment;
+        }
     }
     budget_item(r, "gradients and moments");
     s->page = budget_touched(r, pages * (int64_t)sizeof *s->page);

@@ -15,12 +15,12 @@ typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
 /* Whether a model or a layer of it has the row. */
 typedef enum Presence { ALWAYS, UNTIED, DENSE, MOE, SHARED, BIASED, Q_RANK, NO_Q_RANK } Presence;
 
-/* Initialisation, weight decay, rounding and gradient go together. */
+/* Initialisation and rounding go together. */
 typedef enum TensorKind {
-    MATRIX,     /* normal, decay */
+    MATRIX,     /* normal */
     F32_MATRIX, /* the same, never rounded: router */
     NORM,       /* ones */
-    CHOICE_BIAS /* zeros, no gradient: it moves by the balance of experts */
+    CHOICE_BIAS /* zeros; no optimiser moves it, but the balance of experts */
 } TensorKind;
 
 typedef struct Row {
@@ -29,6 +29,8 @@ typedef struct Row {
     Presence presence;
     const char *rows, *cols; /* sums of products of letters, see size_of; rows NULL: a vector */
     TensorKind kind;
+    Optimiser optimiser; /* what moves it, and so which moments it has */
+    ShardRule shard;     /* how ranks share it */
     size_t slot;         /* the pointer to it, in Layer or Model */
     Transform transform; /* from GGUF; from Hugging Face always SAME */
 } Row;
@@ -36,51 +38,69 @@ typedef struct Row {
 #define IN(role) offsetof(Layer, role)
 #define OF(role) offsetof(Model, role)
 #define ATT      "self_attn."
+#define ADAMW    OPTIMISER_ADAMW
+#define NONE     OPTIMISER_NONE
+#define WHOLE    SHARD_WHOLE
+#define EXPERTS  SHARD_EXPERTS
 
 static const Row llama[] = {
-    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, OF(embed), SAME},
-    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(attn_norm), SAME},
-    {ATT "q_proj", "attn_q", LAYER, ALWAYS, "HD", "C", MATRIX, IN(q), PERMUTED},
-    {ATT "k_proj", "attn_k", LAYER, ALWAYS, "GD", "C", MATRIX, IN(k), PERMUTED},
-    {ATT "v_proj", "attn_v", LAYER, ALWAYS, "GD", "C", MATRIX, IN(v), SAME},
-    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "HD", MATRIX, IN(o), SAME},
-    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(ffn_norm), SAME},
-    {"mlp.gate_proj", "ffn_gate", LAYER, ALWAYS, "F", "C", MATRIX, IN(gate), SAME},
-    {"mlp.up_proj", "ffn_up", LAYER, ALWAYS, "F", "C", MATRIX, IN(up), SAME},
-    {"mlp.down_proj", "ffn_down", LAYER, ALWAYS, "C", "F", MATRIX, IN(down), SAME},
-    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, OF(norm), SAME},
-    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, OF(head), SAME},
+    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, ADAMW, WHOLE, OF(embed),
+     SAME},
+    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, IN(attn_norm),
+     SAME},
+    {ATT "q_proj", "attn_q", LAYER, ALWAYS, "HD", "C", MATRIX, ADAMW, WHOLE, IN(q), PERMUTED},
+    {ATT "k_proj", "attn_k", LAYER, ALWAYS, "GD", "C", MATRIX, ADAMW, WHOLE, IN(k), PERMUTED},
+    {ATT "v_proj", "attn_v", LAYER, ALWAYS, "GD", "C", MATRIX, ADAMW, WHOLE, IN(v), SAME},
+    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "HD", MATRIX, ADAMW, WHOLE, IN(o), SAME},
+    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE,
+     IN(ffn_norm), SAME},
+    {"mlp.gate_proj", "ffn_gate", LAYER, ALWAYS, "F", "C", MATRIX, ADAMW, WHOLE, IN(gate), SAME},
+    {"mlp.up_proj", "ffn_up", LAYER, ALWAYS, "F", "C", MATRIX, ADAMW, WHOLE, IN(up), SAME},
+    {"mlp.down_proj", "ffn_down", LAYER, ALWAYS, "C", "F", MATRIX, ADAMW, WHOLE, IN(down), SAME},
+    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, OF(norm), SAME},
+    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
 };
 
 /* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: a head's parts without and with rope, and its value. */
 #define XPS "mlp.experts.%d."
 #define SHX "mlp.shared_experts."
 static const Row deepseek[] = {
-    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, OF(embed), SAME},
-    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(attn_norm), SAME},
-    {ATT "q_proj", "attn_q", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, IN(q), SAME},
-    {ATT "q_a_proj", "attn_q_a", LAYER, Q_RANK, "Q", "C", MATRIX, IN(q_a), SAME},
-    {ATT "q_a_layernorm", "attn_q_a_norm", LAYER, Q_RANK, NULL, "Q", NORM, IN(q_a_norm), SAME},
-    {ATT "q_b_proj", "attn_q_b", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, IN(q_b), SAME},
-    {ATT "kv_a_proj_with_mqa", "attn_kv_a_mqa", LAYER, ALWAYS, "R+r", "C", MATRIX, IN(kv_a), SAME},
-    {ATT "kv_a_layernorm", "attn_kv_a_norm", LAYER, ALWAYS, NULL, "R", NORM, IN(kv_a_norm), SAME},
-    {ATT "kv_b_proj", "attn_kv_b", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX, IN(kv_b), SPLIT_KV},
-    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "Hv", MATRIX, IN(o), SAME},
-    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, IN(ffn_norm), SAME},
-    {"mlp.gate_proj", "ffn_gate", LAYER, DENSE, "F", "C", MATRIX, IN(gate), SAME},
-    {"mlp.up_proj", "ffn_up", LAYER, DENSE, "F", "C", MATRIX, IN(up), SAME},
-    {"mlp.down_proj", "ffn_down", LAYER, DENSE, "C", "F", MATRIX, IN(down), SAME},
-    {"mlp.gate", "ffn_gate_inp", LAYER, MOE, "E", "C", F32_MATRIX, IN(router), SAME},
+    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, ADAMW, WHOLE, OF(embed),
+     SAME},
+    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, IN(attn_norm),
+     SAME},
+    {ATT "q_proj", "attn_q", LAYER, NO_Q_RANK, "Hn+Hr", "C", MATRIX, ADAMW, WHOLE, IN(q), SAME},
+    {ATT "q_a_proj", "attn_q_a", LAYER, Q_RANK, "Q", "C", MATRIX, ADAMW, WHOLE, IN(q_a), SAME},
+    {ATT "q_a_layernorm", "attn_q_a_norm", LAYER, Q_RANK, NULL, "Q", NORM, ADAMW, WHOLE,
+     IN(q_a_norm), SAME},
+    {ATT "q_b_proj", "attn_q_b", LAYER, Q_RANK, "Hn+Hr", "Q", MATRIX, ADAMW, WHOLE, IN(q_b), SAME},
+    {ATT "kv_a_proj_with_mqa", "attn_kv_a_mqa", LAYER, ALWAYS, "R+r", "C", MATRIX, ADAMW, WHOLE,
+     IN(kv_a), SAME},
+    {ATT "kv_a_layernorm", "attn_kv_a_norm", LAYER, ALWAYS, NULL, "R", NORM, ADAMW, WHOLE,
+     IN(kv_a_norm), SAME},
+    {ATT "kv_b_proj", "attn_kv_b", LAYER, ALWAYS, "Hn+Hv", "R", MATRIX, ADAMW, WHOLE, IN(kv_b),
+     SPLIT_KV},
+    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "Hv", MATRIX, ADAMW, WHOLE, IN(o), SAME},
+    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE,
+     IN(ffn_norm), SAME},
+    {"mlp.gate_proj", "ffn_gate", LAYER, DENSE, "F", "C", MATRIX, ADAMW, WHOLE, IN(gate), SAME},
+    {"mlp.up_proj", "ffn_up", LAYER, DENSE, "F", "C", MATRIX, ADAMW, WHOLE, IN(up), SAME},
+    {"mlp.down_proj", "ffn_down", LAYER, DENSE, "C", "F", MATRIX, ADAMW, WHOLE, IN(down), SAME},
+    {"mlp.gate", "ffn_gate_inp", LAYER, MOE, "E", "C", F32_MATRIX, ADAMW, WHOLE, IN(router), SAME},
     {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS,
-     IN(bias), SAME},
-    {XPS "gate_proj", "ffn_gate_exps", EXPERT, MOE, "f", "C", MATRIX, IN(gate_x), SAME},
-    {XPS "up_proj", "ffn_up_exps", EXPERT, MOE, "f", "C", MATRIX, IN(up_x), SAME},
-    {XPS "down_proj", "ffn_down_exps", EXPERT, MOE, "C", "f", MATRIX, IN(down_x), SAME},
-    {SHX "gate_proj", "ffn_gate_shexp", LAYER, SHARED, "sf", "C", MATRIX, IN(gate_s), SAME},
-    {SHX "up_proj", "ffn_up_shexp", LAYER, SHARED, "sf", "C", MATRIX, IN(up_s), SAME},
-    {SHX "down_proj", "ffn_down_shexp", LAYER, SHARED, "C", "sf", MATRIX, IN(down_s), SAME},
-    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, OF(norm), SAME},
-    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, OF(head), SAME},
+     NONE, WHOLE, IN(bias), SAME},
+    {XPS "gate_proj", "ffn_gate_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(gate_x),
+     SAME},
+    {XPS "up_proj", "ffn_up_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(up_x), SAME},
+    {XPS "down_proj", "ffn_down_exps", EXPERT, MOE, "C", "f", MATRIX, ADAMW, EXPERTS, IN(down_x),
+     SAME},
+    {SHX "gate_proj", "ffn_gate_shexp", LAYER, SHARED, "sf", "C", MATRIX, ADAMW, WHOLE, IN(gate_s),
+     SAME},
+    {SHX "up_proj", "ffn_up_shexp", LAYER, SHARED, "sf", "C", MATRIX, ADAMW, WHOLE, IN(up_s), SAME},
+    {SHX "down_proj", "ffn_down_shexp", LAYER, SHARED, "C", "sf", MATRIX, ADAMW, WHOLE, IN(down_s),
+     SAME},
+    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, OF(norm), SAME},
+    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
 };
 
 static const struct {
@@ -170,7 +190,8 @@ static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
                         : str_fmt(a, "model.layers.%lld.%s%s", (long long)layer, r->hf, suffix).p;
     p->layer = layer;
     p->decay = r->rows != NULL;
-    p->frozen = r->kind == CHOICE_BIAS;
+    p->optimiser = r->optimiser;
+    p->shard = r->shard;
     p->f32 = r->kind != MATRIX;
     p->w.n = r->scope == EXPERT ? c->E : 1;
     p->w.rows = size_of(c, r->rows), p->w.cols = size_of(c, r->cols);
@@ -200,6 +221,14 @@ const char *param_name(Arena *a, const Param *p, int64_t i) {
     return str_fmt(a, "%.*s%lld%s", (int)(number - p->name), p->name, (long long)i, number + 2).p;
 }
 
+int64_t moment_count(Optimiser o) { return o == OPTIMISER_ADAMW ? 2 : 0; }
+
+const char *moment_name(Optimiser o, int64_t i) {
+    static const char *const names[OPTIMISER_N][MOMENTS] = {[OPTIMISER_ADAMW] = {"m", "v"}};
+    CHECK(i >= 0 && i < moment_count(o));
+    return names[o][i];
+}
+
 int64_t config_count(const Config *c) {
     Arena *a = arena_open("parameters", 1 << 28);
     Model m = {.cfg = *c};
@@ -212,7 +241,8 @@ int64_t config_count(const Config *c) {
 
 int64_t model_count(const Model *m) {
     int64_t count = 0;
-    for (int64_t i = 0; i < m->n_params; i++) count += m->param[i].frozen ? 0 : m->param[i].count;
+    for (int64_t i = 0; i < m->n_params; i++)
+        count += param_learns(&m->param[i]) ? m->param[i].count : 0;
     return count;
 }
 

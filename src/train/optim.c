@@ -24,7 +24,7 @@ double grad_norm(Thread th, const Model *m, double *square) {
     /* A tensor's sum has one order, so tensors, not their elements, are split over the threads. */
     for (int64_t i = th.i; i < m->n_params; i += th.n) {
         const Param *p = &m->param[i];
-        square[i] = p->frozen ? 0 : tree_sq_f64(p->grad, p->count);
+        square[i] = param_learns(p) ? tree_sq_f64(p->grad, p->count) : 0;
     }
     thread_sync(th);
     double sum = 0;
@@ -55,9 +55,9 @@ void optim_step(Thread th, Model *m, const Recipe *r, int64_t step, float scale)
     o.c2 = correction(o.b2, step);
     for (int64_t i = 0; i < m->n_params; i++) {
         Param *p = &m->param[i];
-        if (p->frozen) continue;
+        if (p->optimiser != OPTIMISER_ADAMW) continue;
         o.wd = p->decay ? (float)r->optim.weight_decay : 0;
         if (scale != 1) scale_gradient(th, p, scale);
-        adamw(th, p->master, p->grad, p->m, p->v, p->count, &o);
+        adamw(th, p->master, p->grad, p->moment[0], p->moment[1], p->count, &o);
     }
 }

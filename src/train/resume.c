@@ -41,25 +41,25 @@ static Str state_text(Arena *a, const Trainer *t) {
     return s;
 }
 
-/* m.NAME and v.NAME of every tensor that is trained; stacked experts as one tensor of three
- * dimensions. */
+/* m.NAME and v.NAME of every tensor that AdamW moves; stacked experts as one tensor of three
+ * dimensions. `out` has room for MOMENTS of each parameter. */
 static int64_t moment_tensors(Tensor *out, Arena *a, const Model *m) {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
-        if (p->frozen) continue;
-        Tensor t = {.type = DTYPE_F32, .n_dims = 3, .dim = {p->w.n, p->w.rows, p->w.cols}};
-        t.name = str_fmt(a, "m.%s", p->name), t.data = p->m;
-        out[n++] = t;
-        t.name = str_fmt(a, "v.%s", p->name), t.data = p->v;
-        out[n++] = t;
+        for (int64_t k = 0; k < moment_count(p->optimiser); k++)
+            out[n++] = (Tensor){.name = str_fmt(a, "%s.%s", moment_name(p->optimiser, k), p->name),
+                                .type = DTYPE_F32,
+                                .n_dims = 3,
+                                .dim = {p->w.n, p->w.rows, p->w.cols},
+                                .data = p->moment[k]};
     }
     return n;
 }
 
 static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
     Arena *a = t->scratch;
-    Tensor *moment = PUSH(a, Tensor, 2 * t->model->n_params);
+    Tensor *moment = PUSH(a, Tensor, MOMENTS * t->model->n_params);
     const int64_t n = moment_tensors(moment, a, t->model);
     return model_save(t->model, a, w, err) && ckpt_put_json(w, "tokenizer.json", t->text.json, err)
            && (!t->text.config.n || ckpt_put_json(w, "tokenizer_config.json", t->text.config, err))
@@ -167,7 +167,7 @@ bool resume_fits(const Trainer *t, Err *err) {
 }
 
 static bool moments_read(Trainer *t, const Store *s, Err *err) {
-    Tensor *want = PUSH(t->scratch, Tensor, 2 * t->model->n_params);
+    Tensor *want = PUSH(t->scratch, Tensor, MOMENTS * t->model->n_params);
     const int64_t n = moment_tensors(want, t->scratch, t->model);
     for (int64_t i = 0; i < n; i++) {
         const Tensor *have = store_find(s, want[i].name);

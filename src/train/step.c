@@ -42,12 +42,13 @@ static float clip_scale(const Recipe *r, double norm) {
     return clip == 0 || norm <= clip ? 1 : (float)(clip / norm);
 }
 
-/* Gradients and loss of all ranks, summed in the order of the ranks; one rank has them already. */
+/* Gradients and loss of all ranks, summed in the order of the ranks; one rank has them already. A
+ * rank's own experts are nobody else's. */
 static void ranks_join(Thread th, Trainer *t) {
     if (th.i == 0) {
         for (int64_t i = 0; i < t->model->n_params; i++) {
             const Param *p = &t->model->param[i];
-            if (!p->frozen) dist_all_reduce(p->grad, p->count);
+            if (param_learns(p) && p->shard == SHARD_WHOLE) dist_all_reduce(p->grad, p->count);
         }
         dist_all_reduce_f64(&t->stats.loss, 1);
     }

@@ -110,7 +110,7 @@ static void check_reference(const char *name) {
     assert_true(fabs(r.loss - *(const float *)store_find(r.oracle, STR("loss"))->data) < 1e-5);
     double worst = 0;
     for (int64_t i = 0; i < r.m->n_params; i++)
-        if (!r.m->param[i].frozen) worst = MAX(worst, check_param(&r, &r.m->param[i]));
+        if (param_learns(&r.m->param[i])) worst = MAX(worst, check_param(&r, &r.m->param[i]));
     print_message("%s: largest gradient error %.3f of the tolerance\n", name, worst);
     assert_true(worst <= 1);
     rig_close(&r);
@@ -128,7 +128,8 @@ static void gradients_hash(const Rig *r, char hex[65]) {
     Sha256 h;
     sha256_init(&h);
     for (int64_t i = 0; i < r->m->n_params; i++)
-        sha256_add(&h, r->m->param[i].grad, r->m->param[i].count * 4);
+        if (param_learns(&r->m->param[i]))
+            sha256_add(&h, r->m->param[i].grad, r->m->param[i].count * 4);
     sha256_hex(&h, hex);
 }
 
@@ -165,7 +166,7 @@ static void check_direction(const char *name) {
     double all_fh = 0, all_ff = 0, all_hh = 0;
     for (int64_t i = 0; i < f.m->n_params; i++) {
         double fh = 0, ff = 0, hh = 0;
-        for (int64_t j = 0; j < f.m->param[i].count; j++) {
+        for (int64_t j = 0; param_learns(&f.m->param[i]) && j < f.m->param[i].count; j++) {
             const double x = f.m->param[i].grad[j], y = h.m->param[i].grad[j];
             fh += x * y, ff += x * x, hh += y * y;
         }

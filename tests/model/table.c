@@ -105,7 +105,7 @@ static void fresh(void **state) {
         assert_int_equal(p->decay, p->w.n * p->w.rows > 1);
         if (!p->decay) {
             for (int64_t k = 0; k < p->count; k++)
-                assert_true(p->master[k] == (p->frozen ? 0.0f : 1.0f));
+                assert_true(p->master[k] == (param_learns(p) ? 1.0f : 0.0f));
             continue;
         }
         assert_memory_not_equal(p->master, other->param[i].master, bytes);
@@ -116,6 +116,35 @@ static void fresh(void **state) {
     }
     assert_memory_not_equal(m->layer[0].gate->master, m->layer[0].up->master, 64);
     assert_memory_not_equal(m->layer[1].o->master, m->layer[2].o->master, 64);
+    arena_close(a);
+}
+
+/* What is learnt has a gradient and its optimiser's moments, and the plan counts no more than
+ * these; experts alone are dealt to ranks. */
+static void columns(void **state) {
+    (void)state;
+    Opened o;
+    Arena *a = arena_open("table", 1 << 24);
+    opened(&o, need_reference(a, "models/deepseek-v3-tiny"), 1);
+    model_train(o.model, o.a);
+    planned(&o, (PlanSpec){.act = ACT_F32, .mla = MLA_EXPANDED, .kv = DTYPE_F32, .training = true});
+    int64_t kept = 0, unlearnt = 0;
+    for (int64_t i = 0; i < o.model->n_params; i++) {
+        const Param *p = &o.model->param[i];
+        const bool learns = !strstr(p->name, "e_score_correction_bias");
+        assert_int_equal(param_learns(p), learns);
+        assert_int_equal(moment_count(p->optimiser), learns ? 2 : 0);
+        assert_int_equal(p->grad != NULL, learns);
+        assert_int_equal(p->moment[0] && p->moment[1], learns);
+        assert_int_equal(p->shard == SHARD_EXPERTS, strstr(p->name, "mlp.experts.") != NULL);
+        unlearnt += !learns;
+        for (int64_t k = 0; learns && k < 3; k++) kept += round_up(p->count * 4, 64);
+    }
+    assert_int_equal(unlearnt, o.model->cfg.L - o.model->cfg.first_dense);
+    for (int64_t i = 0; i < o.plan->n_items; i++)
+        if (!strcmp(o.plan->item[i].what, "gradients and moments"))
+            assert_int_equal(o.plan->item[i].bytes, kept);
+    closed(&o);
     arena_close(a);
 }
 
@@ -154,6 +183,7 @@ int test_table(void) {
         cmocka_unit_test(counts),
         cmocka_unit_test(oracle_counts),
         cmocka_unit_test(fresh),
+        cmocka_unit_test(columns),
         {"saved llama-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"saved llama3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama3-tiny"},
         {"saved deepseek-v3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},

@@ -42,12 +42,11 @@ static void two_fill(Two *t) {
     for (int i = 0; i < 3; i++) {
         t->p[i] = (Param){.name = "x",
                           .decay = i == 0,
-                          .frozen = i == 2,
+                          .optimiser = i == 2 ? OPTIMISER_NONE : OPTIMISER_ADAMW,
                           .count = i ? BIAS : ROWS * COLS,
                           .master = t->x[i][0],
                           .grad = t->x[i][1],
-                          .m = t->x[i][2],
-                          .v = t->x[i][3]};
+                          .moment = {t->x[i][2], t->x[i][3]}};
         for (int64_t j = 0; j < t->p[i].count; j++) {
             t->x[i][0][j] = (float)(dice(2001) - 1000) * 1e-3f;
             t->x[i][1][j] = (float)(dice(2001) - 1000) * 1e-4f;
@@ -86,8 +85,8 @@ static void test_adamw(void **state) {
         if (threads == 1) two_fill(&first);
         t = first;
         for (int i = 0; i < 3; i++)
-            t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].m = t.x[i][2],
-            t.p[i].v = t.x[i][3];
+            t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].moment[0] = t.x[i][2],
+            t.p[i].moment[1] = t.x[i][3];
         t.m.param = t.p;
         Job job = {&t, &r, 0};
         Team *team = team_open(threads);
@@ -152,7 +151,7 @@ static void noise_settle(Arena *a, const Store *s, Model *m) {
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
         const int64_t n = p->count / p->w.n;
-        for (int64_t e = 0; e < p->w.n && !p->frozen; e++) {
+        for (int64_t e = 0; e < p->w.n && param_learns(p); e++) {
             const float *g = reference(a, s, "grad", p, e);
             for (int64_t j = 0; j < n; j++) {
                 if (g[j] == 0 || fabsf(g[j]) > 1e-7f) continue;
@@ -244,7 +243,7 @@ static void check_reference(Arena *a, const char *name, int64_t threads) {
         assert_true(near(u.loss, losses[u.step - 1], 2e-5));
     }
     for (int64_t i = 0; i < u.m->n_params; i++)
-        if (!u.m->param[i].frozen) check_final(a, o, &u.m->param[i]);
+        if (param_learns(&u.m->param[i])) check_final(a, o, &u.m->param[i]);
     team_close(team);
     store_close(o);
     store_close(s);
