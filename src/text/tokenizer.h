@@ -89,9 +89,7 @@ bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch);
 
 /* ---- added.c --------------------------------------------------------------------------------- */
 
-#define ADDED_LENGTH_MAX                                                                           \
-    256 /* bytes: the most steps that a search takes from one byte of the
-                              * text */
+#define ADDED_LENGTH_MAX 256 /* bytes; also the most steps of a search from one byte */
 
 typedef struct TrieNode {
     uint32_t child, sibling;
