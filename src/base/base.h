@@ -1,4 +1,4 @@
-/* base.h -- the public header of base/: what every module stands on.
+/* base.h -- the public header of base/: what every module builds on.
  *
  * Promises: nothing here knows about models. Memory comes from arenas only; the operating system is
  * reached through os_* only; the threads of a program are those of one Team; numbers are the same
@@ -6,7 +6,7 @@
  * Ownership: a function that returns memory takes the Arena first, and the arena owns it. A
  * function without an Arena keeps nothing. x_open/x_close own a resource, x_new lives in its arena.
  * Threads: an Arena, a Buf, an Err belong to one thread at a time. Team and Thread: see below.
- * Everything else is free of state, or says otherwise. */
+ * Everything else has no state, unless it says so. */
 #pragma once
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ---- words ----------------------------------------------------------------------------------- */
+/* ---- macros ---------------------------------------------------------------------------------- */
 
 #define COUNT(a)     ((int64_t)(sizeof(a) / sizeof((a)[0])))
 #define MIN(a, b)    ((a) < (b) ? (a) : (b))
@@ -22,13 +22,14 @@
 #define CHECKED      __attribute__((warn_unused_result))
 #define FORMAT(f, a) __attribute__((format(printf, f, a)))
 
-/* The programmer is wrong: file:line and abort, also in release. Never for input from outside. */
+/* For a programmer's mistake: prints file:line and aborts, also in release builds. Never for input
+ * from outside. */
 #define CHECK(x) ((x) ? (void)0 : check_failed(__FILE__, __LINE__, #x))
 _Noreturn void check_failed(const char *file, int line, const char *what);
 
 static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-/* ---- errors: the world is wrong -------------------------------------------------------------- */
+/* ---- errors: what is wrong outside of the program -------------------------------------------- */
 
 typedef enum ErrCode {
     ERR_NONE,
@@ -49,7 +50,7 @@ typedef struct Err {
 bool err_set(Err *err, ErrCode code, const char *fmt, ...) FORMAT(3, 4);
 int err_exit_code(const Err *err); /* 0 none, 2 usage, 130 interrupted, else 1 */
 
-/* ---- arenas: "which arena?" answers every question of ownership ------------------------------ */
+/* ---- arenas: each piece of memory belongs to one --------------------------------------------- */
 
 typedef struct Arena Arena;
 typedef struct Mark {
@@ -62,9 +63,9 @@ typedef struct Mark {
 #define ARENA_NO_LIMIT ((int64_t)1 << 62)
 Arena *arena_open(const char *name, int64_t limit);
 void arena_close(Arena *a);
-/* Never NULL: where the arena is full, or the system gives no more, it aborts and says so. */
+/* Never NULL: aborts with a message where the arena is full or the system gives no more. */
 void *arena_push(Arena *a, int64_t bytes);
-void *arena_try(Arena *a, int64_t bytes); /* NULL then: for sizes from outside */
+void *arena_try(Arena *a, int64_t bytes); /* NULL instead: for sizes from outside */
 Mark arena_mark(const Arena *a);
 void arena_pop(Arena *a, Mark m); /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);
@@ -90,14 +91,14 @@ Str str_fmt(Arena *a, const char *fmt, ...) FORMAT(2, 3);
 /* Strict numbers: the whole string, no white space, in range; false otherwise. */
 bool str_i64(Str s, int64_t *out);
 bool str_f64(Str s, double *out);
-/* The name that was probably meant by s, by edit distance; NULL when none is near. */
+/* The name nearest to s by edit distance, for "did you mean"; NULL when none is near. */
 const char *str_nearest(Str s, const char *const *names, int64_t n);
 uint64_t str_hash(Str s); /* FNV-1a: for tables, not for identity */
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
 int utf8_put(char *to, int32_t c); /* writes c's 1..4 bytes; returns how many */
-/* The character that the JSON escape at s->p[0] stands for (RFC 8259; a pair of surrogates is one);
- * s moves on behind it. -1: no such escape, and s stays. */
+/* The character of the JSON escape at s->p[0] (RFC 8259; a surrogate pair is one character); s
+ * moves behind it. -1: it is no escape, and s does not move. */
 int32_t json_escape(Str *s);
 
 typedef struct Buf {
@@ -195,11 +196,11 @@ Philox philox(uint64_t key, uint64_t position, uint32_t stream);
 /* counter = (position lo, position hi, stream, 0), key = (key lo, key hi). */
 static inline float philox_unit(uint32_t w) { return (float)(w >> 8) * 0x1p-24f; } /* [0, 1) */
 
-/* ---- threads: one team, straight-line code on all of it -------------------------------------- */
+/* ---- threads: one team, all of it running the same function ---------------------------------- */
 
-/* Every thread runs the same function; thread_range splits *outputs*, never a sum; thread_sync
- * joins. Each thread runs with round-to-nearest, FTZ and DAZ, which is CHECKed. team_open sets this
- * for the thread that calls it, which is thread 0. */
+/* Every thread runs the same function. thread_range splits *outputs* between threads, never a sum;
+ * thread_sync is a barrier. Each thread runs with round-to-nearest, FTZ and DAZ, which is CHECKed.
+ * team_open sets this for the calling thread, which becomes thread 0. */
 typedef struct Team Team;
 typedef struct Thread {
     int64_t i, n;
@@ -218,8 +219,8 @@ void thread_sync(Thread th); /* spins some microseconds, then sleeps on a futex 
 static inline Thread thread_alone(Thread th) {
     return (Thread){0, 1, th.team};
 } /* work on one thread only */
-/* The same share of the work without the wait at its end: for calls followed by one that syncs,
- * which read nothing that another thread has written since the last sync. */
+/* The same share of the work without the barrier at its end: for a call that is followed by one
+ * with a barrier and that reads nothing another thread has written since the last barrier. */
 static inline Thread thread_nosync(Thread th) { return (Thread){th.i, th.n, NULL}; }
 Range thread_range(Thread th, int64_t n); /* this thread's contiguous share of 0..n-1 */
 Range thread_range_by(Thread th, int64_t n, int64_t step); /* with borders at multiples of step */
@@ -233,7 +234,8 @@ typedef struct Map {
 } Map; /* a file's bytes, read-only */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
-/* Bytes at..at+n-1 leave memory, whole pages of them; what is asked for again is read again. */
+/* Removes bytes at..at+n-1 from memory, whole pages only; they are read from the file again when
+ * they are next used. */
 void os_drop(const Map *m, int64_t at, int64_t n);
 /* A whole file of at most `limit` bytes, NUL-terminated behind its end. */
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;
@@ -242,17 +244,18 @@ bool os_read_stdin(Arena *a, Str *out, int64_t limit, Err *err) CHECKED;
 typedef struct OutFile OutFile;
 OutFile *os_create(Arena *a, const char *path, Err *err); /* NULL on error */
 bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
-bool os_commit(OutFile *o, Err *err) CHECKED; /* now it has its name, whole and durable */
-void os_abandon(OutFile *o);                  /* it never was; also after a failed commit */
-/* Except for logs: bytes behind a file's end, which begins here when there is none. Not durable. */
+bool os_commit(OutFile *o, Err *err) CHECKED; /* gives the file its name, complete and durable */
+void os_abandon(OutFile *o);                  /* discards it; also after a failed commit */
+/* The exception, for logs: appends to a file, which is created if missing. Not durable. */
 bool os_append(const char *path, Str bytes, Err *err) CHECKED;
-bool os_sync(const char *path, Err *err) CHECKED;  /* what was appended is durable now */
-bool os_mkdir(const char *path, Err *err) CHECKED; /* parents too; there already is fine */
+bool os_sync(const char *path, Err *err) CHECKED;  /* makes what was appended durable */
+bool os_mkdir(const char *path, Err *err) CHECKED; /* with its parents; an existing one is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED; /* atomic and durable */
 bool os_remove(const char *path, Err *err) CHECKED; /* a file, or a folder with its files */
-void os_remove_empty(const char *folder);           /* one with something in it stays */
-/* Keeps other processes that ask out of a folder, until os_unlock or the end of this one; -1 with
- * an Err when another is in. File systems without locks let everyone in. */
+void os_remove_empty(const char *folder);           /* does nothing to a folder that is not empty */
+/* Locks a folder against other processes that call os_lock, until os_unlock or the end of this
+ * process; -1 with an Err when another holds it. On file systems without locks it always
+ * succeeds. */
 int os_lock(const char *folder, Err *err);
 void os_unlock(int lock);
 /* What tells a file from what it was, unread. Times, of its bytes and of its attributes, are in ns
@@ -275,7 +278,7 @@ bool os_is_tty(int fd);
 /* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
 void os_claim_std(void);
 int64_t os_columns(void);      /* terminal width, 80 when unknown */
-void os_catch_interrupt(void); /* SIGINT, SIGTERM: set a flag; twice: die */
+void os_catch_interrupt(void); /* SIGINT, SIGTERM: the first sets a flag, the second kills */
 bool os_interrupted(void);
 void os_interrupt_clear(void);
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */
@@ -287,7 +290,8 @@ typedef enum LogLevel { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } LogLevel;
 void log_set(LogLevel level);
 void log_at(LogLevel level, const char *fmt, ...) FORMAT(2, 3);
 
-/* A bar with rate and ETA on a terminal, a line every 10 s elsewhere, nothing under a second. */
+/* A bar with rate and remaining time on a terminal, else a line every 10 s; nothing in the first
+ * second. */
 typedef struct Progress {
     const char *what, *unit; /* "train", "step"; bytes have the unit "B" */
     double start, shown;

@@ -1,5 +1,5 @@
-/* err.c -- the two kinds of error: the programmer's (CHECK, abort) and the world's (Err,
- * returned). */
+/* err.c -- the two kinds of error: programmers' mistakes (CHECK, aborts) and everything outside of
+ * the program (Err, returned). */
 #include "base/base.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,8 @@ void check_failed(const char *file, int line, const char *what) {
     abort();
 }
 
-/* Names and texts from files stand in messages: no byte of them may command a terminal. */
+/* Messages contain names and texts from files, so control characters are replaced: none may reach a
+ * terminal. */
 bool err_set(Err *err, ErrCode code, const char *fmt, ...) {
     CHECK(code != ERR_NONE);
     if (err->code != ERR_NONE) return false;

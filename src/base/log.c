@@ -1,8 +1,7 @@
 /* log.c -- what goes to stderr while the program works: log lines and the progress bar.
  *
- * A bar stands on the last line of a terminal and is drawn over; a log line clears it first. The
- * results of a command go to stdout and never through here. One thread at a time, as with all of
- * stdio's order. */
+ * A bar occupies the last line of a terminal and is drawn over; a log line clears it first. The
+ * results of a command go to stdout and never through here. To be used by one thread at a time. */
 #include "base/base.h"
 #include <stdio.h>
 

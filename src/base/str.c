@@ -87,7 +87,7 @@ static int64_t digits(Str s, int64_t i) {
 bool str_i64(Str s, int64_t *out) {
     bool minus = s.n > 0 && s.p[0] == '-';
     if (s.n == minus || digits(s, minus) != s.n) return false;
-    int64_t v = 0; /* built downwards: INT64_MIN has no positive twin */
+    int64_t v = 0; /* built downwards, because -INT64_MIN does not exist */
     for (int64_t i = minus; i < s.n; i++)
         if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, s.p[i] - '0', &v))
             return false;
@@ -116,7 +116,7 @@ static bool is_decimal(Str s) {
 }
 
 bool str_f64(Str s, double *out) {
-    char z[400]; /* longer is no number that a person wrote */
+    char z[400]; /* more than any number in a config needs */
     if (s.n >= COUNT(z) || !is_decimal(s)) return false;
     memcpy(z, s.p, (size_t)s.n);
     z[s.n] = 0;
@@ -147,7 +147,7 @@ static int64_t distance(Str a, Str b) {
 }
 
 const char *str_nearest(Str s, const char *const *names, int64_t n) {
-    int64_t best = 2 + s.n / 4; /* farther than this is another word */
+    int64_t best = 2 + s.n / 4; /* farther than this is no misspelling */
     const char *found = NULL;
     for (int64_t i = 0; i < n; i++) {
         int64_t d = distance(s, str_of(names[i]));

@@ -1,7 +1,8 @@
-/* ckpt.c -- writing safetensors files and checkpoints, and finding the newest checkpoint.
+/* ckpt.c -- writes safetensors files and checkpoints, and finds the newest checkpoint.
  *
- * A checkpoint is a folder step-NNNNNNNNN that appears by one rename, complete and durable, and
- * goes by one rename. What is being written or removed is called .tmp-*, which no reader looks at.
+ * A checkpoint is a folder step-NNNNNNNNN that appears by one rename, complete and durable, and is
+ * removed by one rename. What is being written or removed is called .tmp-*, which no reader looks
+ * at.
  * Invariant: from the first commit on, the folder holds at least one complete step-*. */
 #include "file/parts.h"
 
@@ -15,7 +16,8 @@
 
 static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[i].name; }
 
-/* Names visible and each once, types that the format has: else the caller's table is wrong. */
+/* Names must be visible and unique, types such as the format has; else the caller's table is
+ * wrong. */
 static bool tensors_check(Arena *a, const char *file, const Tensor *t, int64_t n, Err *err) {
     Names names;
     CHECK(names_init(&names, a, n, tensor_name, t));
@@ -121,7 +123,7 @@ bool ckpt_newest(Arena *a, const char *folder, int64_t *step, Err *err) {
 
 /* ---- checkpoint.json ------------------------------------------------------------------------- */
 
-/* One file of the list: it is there in its size. */
+/* One file of the list must exist and have the listed size. */
 static void listed_check(Scan *s, const char *path, Str name, int64_t bytes) {
     Map m;
     Mark mark = arena_mark(s->a);
@@ -191,7 +193,7 @@ struct CkptWriter {
     int64_t bytes[FILES_MAX], n;
 };
 
-/* Removes what a writer that died has left. */
+/* Removes what a killed writer has left. */
 static bool stale_remove(Arena *a, const char *folder, Err *err) {
     Str *name;
     int64_t n;
@@ -266,7 +268,7 @@ static bool list_write(CkptWriter *w, Err *err) {
     return text_write(w->a, path_join(w->a, w->tmp, CKPT_LIST), buf_str(&b), err);
 }
 
-/* Removes all but the newest `keep`, oldest first. What cannot be removed is in nobody's way. */
+/* Removes all but the newest `keep`, oldest first. What cannot be removed does no harm. */
 static void old_remove(CkptWriter *w, int64_t keep) {
     Err err = {0};
     Str *name;

@@ -1,16 +1,16 @@
-/* file.h -- the public header of file/: bytes on disk <-> named tensors.
+/* file.h -- the public header of file/: files to named tensors and back.
  *
- * Promises: nothing in a model file is trusted. Before a Store is handed out every count, length,
- * offset, shape and name in it has been held against the bytes that are there, so that a caller may
+ * Promises: nothing in a model file is trusted. Before a Store is returned, every count, length,
+ * offset, shape and name in it has been checked against the bytes of the file, so that a caller may
  * use each tensor as it is described. A bad file is an Err that names file and field. Opening
  * allocates at most about twice the header's bytes and reads no tensor data.
  * Ownership: a Store lives in the arena it was opened in and owns the mappings of its files; tensor
  * data, names and metadata strings point into them and are valid until store_close. Files are
  * opened read-only and must not be truncated while they are open (a mapping of a truncated file
  * ends the process).
- * Threads: a Store does not change after store_open; any number of threads may ask it. A CkptWriter
- * belongs to one thread, and a checkpoint folder to one writer at a time; readers may come at any
- * time.
+ * Threads: a Store does not change after store_open; any number of threads may read it. A
+ * CkptWriter belongs to one thread, and a checkpoint folder to one writer at a time; readers may
+ * come at any time.
  *
  * docs/formats.md describes to the byte what is read and written. */
 #pragma once
@@ -55,8 +55,8 @@ bool store_open(Store **out, Arena *a, const char *path, Err *err) CHECKED;
 void store_close(Store *s); /* NULL is fine; all data pointers end here */
 
 StoreKind store_kind(const Store *s);
-/* What was opened in the end: the file, or the folder that holds the files (of a folder of
- * checkpoints: the checkpoint chosen). Further files of a checkpoint, like its optimizer state, are
+/* What was actually opened: the file, or the folder that holds the files (of a folder of
+ * checkpoints: the checkpoint chosen). Further files of a checkpoint, like its optimiser state, are
  * opened as "<store_path>/optimizer.safetensors". */
 const char *store_path(const Store *s);
 int64_t store_step(const Store *s); /* a checkpoint's step; -1 for everything else */
@@ -64,8 +64,8 @@ int64_t store_step(const Store *s); /* a checkpoint's step; -1 for everything el
 int64_t store_count(const Store *s);                /* number of tensors */
 const Tensor *store_at(const Store *s, int64_t i);  /* in the order of their bytes on disk */
 const Tensor *store_find(const Store *s, Str name); /* NULL when there is none */
-/* The bytes of a tensor leave memory where they stand in a mapped file, and are read again when
- * they are touched. Data that the Store keeps in its arena stay as they are. */
+/* Removes a tensor's bytes from memory if they belong to a mapped file; they are read again when
+ * they are next used. Data that the Store keeps in its arena stay as they are. */
 void store_drop(const Store *s, const void *data, int64_t bytes);
 
 /* Bytes of a JSON file of the folder ("config.json", "tokenizer.json"), at most 128 MiB,
@@ -121,8 +121,7 @@ bool store_meta_f32s(const Store *s, Arena *a, const char *key, float **out, int
  *            && ckpt_put_tensors(w, "model.safetensors", tensors, n, err)
  *            && ckpt_put_tensors(w, "optimizer.safetensors", moments, n_moments, err)
  *            && ckpt_commit(w, 2, err);
- *     if (!ok) ckpt_abandon(w);
- * / */
+ *     if (!ok) ckpt_abandon(w); */
 typedef struct CkptWriter CkptWriter;
 
 /* NULL on error. Steps only go up in a folder: one not above the newest there is an error. */

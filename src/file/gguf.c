@@ -2,11 +2,10 @@
  *
  * A file is: "GGUF", version, number of tensors, number of metadata entries; the entries (key,
  * type, value); the tensor descriptions (name, dimensions innermost first, type, offset); padding
- * to the alignment; the data, each tensor where the padded end of the one before it is.
+ * to the alignment; the data, each tensor at the padded end of the one before it.
  *
- * The metadata is walked once to hold every length against the file; only the place of each key is
- * kept. A getter reads from the mapping, which needs no further checks since the walk has seen all
- * of it.
+ * One pass over the metadata checks every length against the file and keeps only the place of each
+ * key. A getter then reads from the mapping without further checks.
  * Invariant: cursor.at <= map.n, and after `bad` the cursor does not move. */
 #include "file/parts.h"
 #include <stdio.h>
@@ -123,7 +122,7 @@ static Str take_str(Cursor *c) {
     return p ? (Str){(const char *)p, (int64_t)n} : (Str){0};
 }
 
-/* A name to be: it becomes the field of the messages that follow. */
+/* Reads a name, which then is the field of the messages that follow. */
 static Str take_name(Cursor *c, Str field) {
     c->field = field;
     Str name = take_str(c);
@@ -164,7 +163,7 @@ static Entry entry_head(Cursor *c) {
     return e;
 }
 
-/* Walks over the value and holds it against the file. */
+/* Passes over the value and checks it against the file. */
 static void entry_walk(Cursor *c, const Entry *e) {
     if (c->bad) return;
     int bytes = value_types[e->type].bytes;

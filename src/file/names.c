@@ -1,6 +1,7 @@
 /* names.c -- a table from names to indices, and what a name may look like.
  *
- * Invariant: at most half of the slots are in use, so a probe always ends. No name ever leaves. */
+ * Invariant: at most half of the slots are in use, so a search always ends. Names are never
+ * removed. */
 #include "file/parts.h"
 
 #define LONGEST_CHAIN 1000

@@ -6,10 +6,10 @@
 
 /* ---- scan.c: JSON read front to back, nothing kept ------------------------------------------- */
 
-/* A tree of a hostile header would be twenty times its size, and the texts here have a known shape:
- * so they are walked. Errors stick: after the first every call does nothing and returns nothing,
- * and `bad` says so at the end. Strings point into the text; those with escapes are decoded into
- * `a`. */
+/* A parsed tree of a hostile header would be twenty times its size. The texts here have a known
+ * shape, so they are read front to back instead. Errors stick: after the first one every call does
+ * nothing and returns nothing, and `bad` tells at the end. Strings point into the text; those with
+ * escapes are decoded into `a`. */
 typedef struct Scan {
     const char *begin, *p, *end;
     const char *file;

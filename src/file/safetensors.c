@@ -17,7 +17,7 @@ typedef struct Data {
     int64_t n;
 } Data; /* the bytes behind the header */
 
-/* The header's text and the data behind it. */
+/* Finds the header's text and the data behind it. */
 static bool header_find(Map m, const char *file, Str *header, Data *data, Err *err) {
     uint64_t n = 0;
     if (m.n < 8) {
@@ -82,7 +82,7 @@ static void field_scan(Scan *s, Entry *e, Tensor *t) {
     }
 }
 
-/* Holds the entry against the data: type known, offsets inside, exactly the bytes of its shape. */
+/* Checks the entry against the data: known type, offsets inside, exactly the bytes of its shape. */
 static bool entry_check(const Entry *e, Tensor *t, Data data, Err *err) {
     int64_t begin = e->offsets[0], end = e->offsets[1];
     if (!e->has_type || !e->has_shape || !e->has_offsets) {
@@ -112,7 +112,7 @@ static bool entry_check(const Entry *e, Tensor *t, Data data, Err *err) {
     return true;
 }
 
-/* Keeps nothing in the arena but the name, which is there already. */
+/* Keeps nothing in the arena but the name, which is in it already. */
 static void entry_scan(Scan *s, Str name, Data data, Tensor *out) {
     Tensor t = {.name = name, .file = s->file};
     Entry e = {0};
@@ -130,7 +130,7 @@ static void entry_scan(Scan *s, Str name, Data data, Tensor *out) {
     arena_pop(s->a, mark);
 }
 
-/* {"format": "pt"} and the like: strings only, which nobody here asks for. */
+/* {"format": "pt"} and the like: a map of strings, which is checked and not used. */
 static void metadata_scan(Scan *s) {
     Mark mark = arena_mark(s->a);
     scan_char(s, '{');

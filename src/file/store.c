@@ -1,7 +1,7 @@
-/* store.c -- opening a model, whatever form it has on disk, and asking it.
+/* store.c -- opens a model in any of its forms on disk, and answers what it holds.
  *
- * Invariant: a Store that was handed out has every tensor inside a mapping it owns (or in its
- * arena, where the file had it misaligned), and every name once. */
+ * Invariant: in a Store that was returned every tensor lies inside a mapping that it owns (or in
+ * its arena, where the file had it misaligned), and every name occurs once. */
 #include "file/parts.h"
 
 #define JSON_LIMIT (128ll << 20)
@@ -123,7 +123,7 @@ static bool folder_open(Store *s, Err *err) {
     return ok;
 }
 
-/* A single file: GGUF says so in its first bytes. */
+/* A single file: GGUF is recognised by its first bytes. */
 static bool file_open(Store *s, Err *err) {
     Map m;
     if (!os_map(&m, s->path, err)) return false;
