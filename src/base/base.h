@@ -22,8 +22,7 @@
 #define CHECKED      __attribute__((warn_unused_result))
 #define FORMAT(f, a) __attribute__((format(printf, f, a)))
 
-/* For a programmer's mistake: prints file:line and aborts, also in release builds. Never for input
- * from outside. */
+/* A programmer's mistake: prints file:line and aborts, in release too. Never for outside input. */
 #define CHECK(x) ((x) ? (void)0 : check_failed(__FILE__, __LINE__, #x))
 _Noreturn void check_failed(const char *file, int line, const char *what);
 
@@ -234,8 +233,7 @@ typedef struct Map {
 } Map; /* a file's bytes, read-only */
 bool os_map(Map *m, const char *path, Err *err) CHECKED;
 void os_unmap(Map *m);
-/* Removes bytes at..at+n-1 from memory, whole pages only; they are read from the file again when
- * they are next used. */
+/* Bytes at..at+n-1 leave memory, whole pages only; they are read again when they are used. */
 void os_drop(const Map *m, int64_t at, int64_t n);
 /* A whole file of at most `limit` bytes, NUL-terminated behind its end. */
 bool os_read(Arena *a, Str *out, const char *path, int64_t limit, Err *err) CHECKED;
@@ -253,9 +251,8 @@ bool os_mkdir(const char *path, Err *err) CHECKED; /* with its parents; an exist
 bool os_rename(const char *from, const char *to, Err *err) CHECKED; /* atomic and durable */
 bool os_remove(const char *path, Err *err) CHECKED; /* a file, or a folder with its files */
 void os_remove_empty(const char *folder);           /* does nothing to a folder that is not empty */
-/* Locks a folder against other processes that call os_lock, until os_unlock or the end of this
- * process; -1 with an Err when another holds it. On file systems without locks it always
- * succeeds. */
+/* Locks a folder against other callers of os_lock, until os_unlock or the end of the process; -1
+ * with an Err when another holds it. Always succeeds on file systems without locks. */
 int os_lock(const char *folder, Err *err);
 void os_unlock(int lock);
 /* What tells a file from what it was, unread. Times, of its bytes and of its attributes, are in ns
@@ -290,8 +287,7 @@ typedef enum LogLevel { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } LogLevel;
 void log_set(LogLevel level);
 void log_at(LogLevel level, const char *fmt, ...) FORMAT(2, 3);
 
-/* A bar with rate and remaining time on a terminal, else a line every 10 s; nothing in the first
- * second. */
+/* A bar with rate and time left on a terminal, else a line every 10 s; none in the first second. */
 typedef struct Progress {
     const char *what, *unit; /* "train", "step"; bytes have the unit "B" */
     double start, shown;
