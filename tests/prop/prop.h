@@ -10,7 +10,7 @@
 
 /* ---- covering tables (cover.c) --------------------------------------------------------------- */
 
-enum { COVER_AXES = 9, COVER_VALUES = 6 };
+enum { COVER_AXES = 9, COVER_VALUES = 8 };
 typedef struct Cell {
     int64_t at[COVER_AXES];
 } Cell; /* which value on each axis */
@@ -28,7 +28,7 @@ typedef struct Golden {
     int64_t n;
     struct {
         char key[96], hex[65];
-    } line[512];
+    } line[1024];
 } Golden;
 void golden_load(Golden *g);                               /* empty when there is no file */
 const char *golden_find(const Golden *g, const char *key); /* NULL: unknown */

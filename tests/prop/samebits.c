@@ -5,7 +5,8 @@
  * A cell is one choice on every axis. What decides bits (model, activation format, form of MLA, KV
  * type) and what is asked (a prompt of so many tokens) name a golden hash; the other axes must not
  * show. For each model a table of cells covers every pair of values of every two axes; then random
- * cells follow, whose seed is printed (LISAO_SEED=N repeats them). */
+ * cells follow, whose seed is printed (LISAO_SEED=N repeats them). A quick run has short prompts,
+ * covers two of the models, and takes a tenth of the random cells. */
 #include "prop.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 enum { LEVEL, THREADS, CHUNKS, BATCH_WITH, CACHE, ACT, FORM, KV, LENGTH };
 enum { COLD, HIT, EVICTED };
-enum { POSITIONS = 160, SEQS = 32, PAGES = 40, ROWS = 1024, DRAWS = 5, CELLS_MAX = 400 };
+enum { POSITIONS = 1152, SEQS = 32, PAGES = 48, ROWS = 1024, DRAWS = 5, CELLS_MAX = 400 };
 static const char *const FORMS[] = {"expanded", "absorbed", "-"};
 static const char *const CACHES[] = {"cold", "hit", "evicted"};
 
@@ -22,30 +23,43 @@ typedef struct Axis {
 } Axis;
 typedef struct Table {
     const char *name, *model; /* of the test; as in the golden file */
-    int64_t random;           /* random cells beside those that cover */
-    bool slow;                /* only with LISAO_TEST_FULL */
+    int64_t random;           /* random cells beside those that cover; a tenth in a quick run */
+    bool cover;               /* in a quick run too */
+    bool slow;                /* not in a quick run */
     Axis axis[COVER_AXES];
 } Table;
 
+/* Lengths: about the borders of chunks (64) and pages (128), across several pages, and more than
+ * the rows of a step. */
 #define TINY_AXES                                                                                  \
     [LEVEL] = {5, {LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX}},                \
     [THREADS] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [BATCH_WITH] = {3, {0, 3, 31}},  \
-    [CACHE] = {3, {COLD, HIT, EVICTED}}, [ACT] = {2, {ACT_F32, ACT_A16}},                          \
-    [KV] = {2, {DTYPE_F32, DTYPE_BF16}}, [LENGTH] = {6, {63, 64, 65, 127, 128, 129}}
+    [CACHE] = {3, {COLD, HIT, EVICTED}}, [KV] = {2, {DTYPE_F32, DTYPE_BF16}}
+#define FLOAT_AXES                                                                                 \
+    TINY_AXES, [ACT] = {2, {ACT_F32, ACT_A16}},                                                    \
+               [LENGTH] = {8, {63, 64, 65, 127, 128, 129, 300, 1100}}
+#define BLOCK_AXES                                                                                 \
+    TINY_AXES, [ACT] = {3, {ACT_F32, ACT_A16, ACT_A8}}, [LENGTH] = {4, {65, 128, 300, 1100}}
+#define GQA       [FORM] = {1, {2}}
+#define MLA       [FORM] = {2, {MLA_EXPANDED, MLA_ABSORBED}}
 /* SmolLM2 is four hundred times as large: fewer other sequences, and only few tokens on the levels
  * that are not made for speed. */
-#define SMOL_AXES [ACT] = {1, {ACT_A8}}, [KV] = {1, {DTYPE_BF16}}, [FORM] = {1, {2}}
+#define SMOL_AXES [ACT] = {1, {ACT_A8}}, [KV] = {1, {DTYPE_BF16}}, GQA
 
 static Table TABLES[] = {
-    {"GQA: llama-tiny", "llama-tiny", 200, false, {TINY_AXES, [FORM] = {1, {2}}}},
-    {"MLA: deepseek-v3-tiny",
-     "deepseek-v3-tiny",
-     200,
-     false,
-     {TINY_AXES, [FORM] = {2, {MLA_EXPANDED, MLA_ABSORBED}}}},
+    {"GQA: llama-tiny", "llama-tiny", 60, false, false, {FLOAT_AXES, GQA}},
+    {"GQA: llama3-tiny", "llama3-tiny", 30, false, false, {FLOAT_AXES, GQA}},
+    {"MLA: deepseek-v2-lite-tiny", "deepseek-v2-lite-tiny", 30, false, false, {FLOAT_AXES, MLA}},
+    {"MLA: deepseek-v3-tiny", "deepseek-v3-tiny", 60, true, false, {FLOAT_AXES, MLA}},
+    {"a8: llama-q4_1", "llama-q4_1.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: llama-q8_0", "llama-q8_0.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: llama-mixed", "llama-mixed.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: deepseek-v2-q4_1", "deepseek-v2-q4_1.gguf", 20, false, false, {BLOCK_AXES, MLA}},
+    {"a8: deepseek-v3-mixed", "deepseek-v3-mixed.gguf", 20, true, false, {BLOCK_AXES, MLA}},
     {"a8: SmolLM2",
      RIG_SMOLLM2,
      10,
+     true,
      true,
      {SMOL_AXES, [LEVEL] = {3, {LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX}},
       [THREADS] = {4, {1, 2, 3, 5}}, [CHUNKS] = {4, {0, 1, 7, 64}}, [BATCH_WITH] = {2, {0, 3}},
@@ -53,6 +67,7 @@ static Table TABLES[] = {
     {"a8: SmolLM2, slow levels",
      RIG_SMOLLM2,
      0,
+     true,
      true,
      {SMOL_AXES, [LEVEL] = {2, {LEVEL_REF, LEVEL_AMX_EMU}}, [THREADS] = {2, {2, 3}},
       [CHUNKS] = {2, {0, 7}}, [BATCH_WITH] = {1, {0}}, [CACHE] = {2, {COLD, HIT}},
@@ -189,14 +204,16 @@ static int cell_order(const void *x, const void *y) {
     return 0;
 }
 
-/* Leaves the levels that this machine has. */
-static void levels_keep(Table *t) {
-    Axis *a = &t->axis[LEVEL];
+/* Leaves the values of an axis that `keep` wants. */
+static void axis_keep(Axis *a, bool (*keep)(int64_t value)) {
     int64_t n = 0;
     for (int64_t i = 0; i < a->n; i++)
-        if (level_use((Level)a->value[i])) a->value[n++] = a->value[i];
+        if (keep(a->value[i])) a->value[n++] = a->value[i];
     a->n = n;
 }
+
+static bool level_here(int64_t level) { return level_use((Level)level); }
+static bool length_short(int64_t length) { return length <= 2 * PAGE; }
 
 static void cells_compare(const Table *t, Cell *cell, int64_t n, const Golden *g) {
     Bench b = {0};
@@ -231,12 +248,14 @@ static void table_holds(void **state) {
     Golden *g = PUSH(a, Golden, 1);
     Cell *cell = PUSH(a, Cell, CELLS_MAX);
     golden_load(g);
-    levels_keep(t);
+    axis_keep(&t->axis[LEVEL], level_here);
+    if (!full) axis_keep(&t->axis[LENGTH], length_short);
     int64_t sizes[COVER_AXES];
     for (int i = 0; i < COVER_AXES; i++) sizes[i] = t->axis[i].n;
     int64_t n = cover_pairs(cell, CELLS_MAX, sizes, 1), random = full ? t->random : t->random / 10;
     assert_true(cover_whole(cell, n, sizes));
     assert_false(cover_whole(cell + 1, n - 1, sizes));
+    if (!full && !t->cover) n = 0;
     uint64_t seed = seed_of();
     print_message("# %s: %d cells for all pairs on %d levels, %d random ones of LISAO_SEED=%llu\n",
                   t->name, (int)n, (int)sizes[LEVEL], (int)random, (unsigned long long)seed);

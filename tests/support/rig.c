@@ -2,8 +2,9 @@
 #include "rig.h"
 
 const char *rig_path(Arena *a, const char *name) {
-    bool real = !strcmp(name, RIG_SMOLLM2);
-    return real ? need_smollm2(a) : need_reference(a, str_fmt(a, "models/%s", name).p);
+    if (!strcmp(name, RIG_SMOLLM2)) return need_smollm2(a);
+    const char *folder = str_ends(str_of(name), STR(".gguf")) ? "gguf" : "models";
+    return need_reference(a, str_fmt(a, "%s/%s", folder, name).p);
 }
 
 /* The test cannot go on: what the world did stands in err. */

@@ -3,15 +3,15 @@
 #include "infer/infer.h"
 #include "support/need.h"
 
-/* models/NAME of the reference data, or RIG_SMOLLM2: the default model. The test is skipped where
- * it is not there (need.h). */
+/* models/NAME of the reference data, gguf/NAME where that ends in ".gguf", or RIG_SMOLLM2: the
+ * default model. The test is skipped where it is not there (need.h). */
 #define RIG_SMOLLM2 "SmolLM2-135M-Instruct.Q4_1"
 const char *rig_path(Arena *a, const char *name);
 
 /* Everything lives in `a`, the caller's; the team too is the caller's. The oracle models are made
  * for 64 or 128 positions; here they run longer sequences, so that they cross the borders of pages.
  */
-enum { RIG_POSITIONS = 1024 };
+enum { RIG_POSITIONS = 1280 };
 typedef struct Rig {
     Arena *a;
     Team *team;
@@ -37,7 +37,7 @@ typedef struct Ask {
     const int32_t *stop;
     int64_t n_stop;
 } Ask;
-enum { ANSWER_MAX = 64, PROMPT_MAX = 1024 };
+enum { ANSWER_MAX = 64, PROMPT_MAX = 1280 };
 typedef struct Answer {
     int64_t seq;
     int64_t n;
