@@ -23,7 +23,7 @@ only=${1-}
 
 # ---- the table ------------------------------------------------------------------------------------------------
 
-mutation 'exp: the low part of ln 2 with the wrong sign' base src/base/math.c \
+mutation 'exp: the low part of ln 2 with the wrong sign' kern src/kern/math.c \
     's/-EXP_LN2_LO, r/EXP_LN2_LO, r/'
 mutation 'thread_range: the remainder is nobody'\''s' base src/base/team.c \
     's/lo + each + (th.i < more)/lo + each/'

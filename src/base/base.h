@@ -1,8 +1,7 @@
 /* base.h -- the public header of base/: what every module builds on.
  *
  * Promises: nothing here knows about models. Memory comes from arenas only; the operating system is
- * reached through os_* only; the threads of a program are those of one Team; numbers are the same
- * bits on every CPU and compiler (no libm beyond fma, sqrt, rint, fabs).
+ * reached through os_* only; the threads of a program are those of one Team.
  * Ownership: a function that returns memory takes the Arena first, and the arena owns it. A
  * function without an Arena keeps nothing. x_open/x_close own a resource, x_new lives in its arena.
  * Threads: an Arena, a Buf, an Err belong to one thread at a time. Team and Thread: see below.
@@ -13,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "base/sequence.h" /* Constraint, Drafter: interfaces only */
 
 /* ---- macros ---------------------------------------------------------------------------------- */
 
@@ -163,29 +163,7 @@ static inline uint16_t bf16_of_f32(float f) {
 }
 float f32_of_f16(uint16_t h); /* exact, subnormals kept */
 
-/* ---- own elementary functions: contract 4; errors measured in tests/base --------------------- */
-
-/* exp_f32, step by step, so that vector kernels give its bits (EXP_C2..6: minimax on |r| <= ln2/2,
- * relative error 2^-28.3; math.c says why the first fma is exact):
- *   n = rint(x * EXP_LOG2E); r = fma(n, -EXP_LN2_HI, x); r = fma(n, -EXP_LN2_LO, r)
- *   p = C6; p = fma(p, r, C5); .. C4; C3; C2; p = fma(p, r, 1); p = fma(p, r, 1)
- *   result: the bits of p plus (n << 23), an integer add; n is -126..127, nothing is subnormal
- *   x < EXP_LO: 0. x > EXP_HI: +inf. NaN: NaN. exp(0) = 1. Measured over all f32: 0.90 ulp. */
-#define EXP_LOG2E  0x1.715476p+0f
-#define EXP_LN2_HI 0x1.62e43p-1f
-#define EXP_LN2_LO (-0x1.05c61p-29f)
-#define EXP_C2     0x1.fffffcp-2f
-#define EXP_C3     0x1.555492p-3f
-#define EXP_C4     0x1.5558f2p-5f
-#define EXP_C5     0x1.1239e2p-7f
-#define EXP_C6     0x1.6a2434p-10f
-#define EXP_LO     (-87.0f)
-#define EXP_HI     88.37f
-float exp_f32(float x);
-float log_f32(float x);                      /* log_f64 rounded; 0 gives -inf, below 0 NaN */
-double exp_f64(double x), log_f64(double x); /* < 1 ulp; for tables of constants, not loops */
-double pow_f64(double x, double y);          /* x > 0, else NaN; < 1 ulp while |y log x| < 32 */
-void sincos_f64(double x, double *sin, double *cos); /* |x| < 2^30; < 1 ulp */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* Philox4x32-10 (Salmon et al. 2011): four words for (key, counter); any draw is addressable. */
 typedef struct Philox {
@@ -224,6 +202,16 @@ static inline Thread thread_nosync(Thread th) { return (Thread){th.i, th.n, NULL
 Range thread_range(Thread th, int64_t n); /* this thread's contiguous share of 0..n-1 */
 Range thread_range_by(Thread th, int64_t n, int64_t step); /* with borders at multiples of step */
 void float_mode_set(void); /* the calling thread: nearest, FTZ, DAZ */
+
+/* A bounded queue of items of one size, in order: the only thing that threads of different teams
+ * share. Any thread may push; one pops. */
+typedef struct Queue Queue;
+typedef enum QueueResult { QUEUE_ITEM, QUEUE_TIMEOUT, QUEUE_CLOSED } QueueResult;
+Queue *queue_new(Arena *a, int64_t capacity, int64_t item_bytes);
+bool queue_try_push(Queue *q, const void *item); /* never waits; false: it is full or closed */
+/* Waits for an item, `timeout` seconds at most. Of a closed queue what is in it comes first. */
+QueueResult queue_pop(Queue *q, void *item, double timeout);
+void queue_close(Queue *q); /* nothing goes in any more, and who waits wakes up */
 
 /* ---- the OS seam: only base/os.c calls the system -------------------------------------------- */
 

@@ -17,6 +17,6 @@ void folder_remove(const char *path) {
 
 int main(void) {
     float_mode_set(); /* all of it must hold under FTZ and DAZ */
-    return test_arena() + test_str() + test_digest() + test_math() + test_team() + test_os()
+    return test_arena() + test_str() + test_digest() + test_team() + test_queue() + test_os()
            + test_log();
 }

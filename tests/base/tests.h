@@ -8,8 +8,8 @@
 #include "support/child.h"
 #include "support/need.h"
 
-int test_arena(void), test_str(void), test_digest(void), test_math(void), test_team(void);
-int test_os(void), test_log(void);
+int test_arena(void), test_str(void), test_digest(void), test_team(void);
+int test_queue(void), test_os(void), test_log(void);
 
 /* A new empty folder; folder_remove takes it and its files away. */
 const char *folder_new(Arena *a);

@@ -50,6 +50,7 @@ void near_double(double got, double want, double sum, double tol, const char *wh
 /* ---- the groups ------------------------------------------------------------------------------ */
 
 void kern_fill_contract(Kern *k); /* the contract once more: contract.c */
+int test_math(void);
 int test_levels(void);
 int test_order(void);
 int test_forward(void);

@@ -3,9 +3,9 @@
  *
  * Polynomials are minimax (Remez exchange, weighted for relative error), their errors stated
  * beside them. "Exact" below is meant literally; each such claim carries its reason.
- * tests/base/math.c measures the errors against long double and, for rope angles, against
+ * tests/kern/math.c measures the errors against long double and, for rope angles, against
  * correctly rounded tables. */
-#include "base/base.h"
+#include "kern/kern.h"
 #include <math.h>
 
 float exp_f32(float x) {

@@ -1,7 +1,8 @@
 /* math.c -- errors of the elementary functions, in units of the last place of the true value,
  * against libm's long double functions (64 bits of mantissa or more), and rope angles against
  * correctly rounded tables. `LISAO_TEST_SHOW=1` prints the worst errors. */
-#include "tests.h"
+#include "kern_test.h"
+#include "support/child.h"
 #include <float.h>
 #include <jansson.h>
 #include <math.h>
@@ -58,7 +59,7 @@ static void test_log_f32(void **state) {
 }
 
 /* Numbers that cover [lo, hi] evenly, from Philox. */
-static double draw(uint64_t i, double lo, double hi) {
+static double number_in(uint64_t i, double lo, double hi) {
     Philox p = philox(7, i, 0);
     uint64_t u = (uint64_t)p.w[0] << 21 ^ p.w[1];
     return lo + (hi - lo) * (double)u * 0x1p-53;
@@ -70,7 +71,7 @@ static void test_exp_f64(void **state) {
     (void)state;
     Worst w = {0, 0};
     for (uint64_t i = 0; i < draws(); i++) {
-        double x = i % 2 ? draw(i, -708, 709.7) : draw(i, -1, 1);
+        double x = i % 2 ? number_in(i, -708, 709.7) : number_in(i, -1, 1);
         worst_take(&w, x, exp_f64(x), expl((long double)x), 53);
     }
     worst_check("exp_f64", w, 0.7);
@@ -83,7 +84,7 @@ static void test_log_f64(void **state) {
     (void)state;
     Worst w = {0, 0};
     for (uint64_t i = 0; i < draws(); i++) {
-        double x = i % 2 ? draw(i, 0.5, 2) : ldexp(draw(i, 1, 2), (int)(i % 2040) - 1020);
+        double x = i % 2 ? number_in(i, 0.5, 2) : ldexp(number_in(i, 1, 2), (int)(i % 2040) - 1020);
         worst_take(&w, x, log_f64(x), logl((long double)x), 53);
     }
     for (double x = 0.5; x < 1.999; x += 0x1.001p-18)
@@ -102,7 +103,7 @@ static void test_pow_f64(void **state) {
     Worst w = {0, 0};
     static const double thetas[] = {2, 500, 1e4, 1e5, 5e5, 1e6, 1e7};
     for (uint64_t i = 0; i < draws() / 4; i++) {
-        double x = thetas[i % 7], y = draw(i, -1.5, 1.5);
+        double x = thetas[i % 7], y = number_in(i, -1.5, 1.5);
         worst_take(&w, y, pow_f64(x, y), powl((long double)x, (long double)y), 53);
     }
     worst_check("pow_f64", w, 0.8);
@@ -114,9 +115,9 @@ static void test_sincos(void **state) {
     (void)state;
     Worst ws = {0, 0}, wc = {0, 0};
     for (uint64_t i = 0; i < draws(); i++) {
-        double x = i % 3 == 0   ? draw(i, -0x1p30, 0x1p30)
-                   : i % 3 == 1 ? draw(i, -8, 8)
-                                : draw(i, -2e5, 2e5);
+        double x = i % 3 == 0   ? number_in(i, -0x1p30, 0x1p30)
+                   : i % 3 == 1 ? number_in(i, -8, 8)
+                                : number_in(i, -2e5, 2e5);
         if (i % 7 == 0) x = rint(x);
         if (i % 11 == 0) x = rint(x) * 1.5707963267948966; /* next to the zeros */
         if (fabs(x) >= 0x1p30) continue;
