@@ -259,13 +259,13 @@ int64_t os_cpus(void);                              /* CPUs this process may use
 bool os_allow_amx(void);                            /* asks the kernel for AMX tiles, per process */
 int64_t os_memory_free(void), os_memory_peak(void); /* bytes available; own peak RSS */
 const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
+const char *os_cache_folder(Arena *a, const char *kind);     /* $XDG_CACHE_HOME/lisao/KIND */
 bool os_is_tty(int fd);
+int64_t os_columns(void); /* terminal width, 80 when unknown */
 /* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
 void os_claim_std(void);
-int64_t os_columns(void);      /* terminal width, 80 when unknown */
-void os_catch_interrupt(void); /* SIGINT, SIGTERM: the first sets a flag, the second kills */
 bool os_interrupted(void);
-void os_interrupt_clear(void);
+void os_catch_interrupt(void), os_interrupt_clear(void); /* of SIGINT, SIGTERM the second kills */
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */
 void os_fail_after(int64_t n);
 

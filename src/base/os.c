@@ -455,6 +455,12 @@ const char *os_env(const char *name) {
     return v && *v ? v : NULL;
 }
 
+const char *os_cache_folder(Arena *a, const char *kind) {
+    const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
+    if (cache) return str_fmt(a, "%s/lisao/%s", cache, kind).p;
+    return str_fmt(a, "%s/.cache/lisao/%s", home ? home : ".", kind).p;
+}
+
 const char *os_program(Arena *a) {
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path);

@@ -86,13 +86,17 @@ static bool unknown(const Command *c, const char *given, Str name, Err *err) {
                    near[1] ? "--" : "-", near);
 }
 
+static bool is_named(const Opt *o, Str name) {
+    return str_eq(name, str_of(o->name)) || (o->brief && str_eq(name, str_of(o->brief)));
+}
+
 /* argv[*i] is an option; *i moves on to its value if that stands apart. */
 static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen, Err *err) {
     const char *given = argv[*i], *body = given + (given[1] == '-' ? 2 : 1);
     const char *equals = strchr(body, '=');
     Str name = {body, equals ? equals - body : (int64_t)strlen(body)};
     int64_t at = 0;
-    while (at < c->n_opts && !str_eq(name, str_of(c->opts[at].name))) at++;
+    while (at < c->n_opts && !is_named(&c->opts[at], name)) at++;
     if (at == c->n_opts || (name.n > 1) != (given[1] == '-')) return unknown(c, given, name, err);
 
     const Opt *o = &c->opts[at];
@@ -196,7 +200,9 @@ void opt_help(const Command *c, Buf *out) {
     for (int64_t i = 0; i < c->n_opts; i++) {
         const Opt *o = &c->opts[i];
         int64_t start = out->n;
-        buf_fmt(out, "  %s%s%s%s", dashes(o), o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        buf_add(out, STR("  "));
+        if (o->brief) buf_fmt(out, "-%s, ", o->brief);
+        buf_fmt(out, "%s%s%s%s", dashes(o), o->name, o->arg ? " " : "", o->arg ? o->arg : "");
         int64_t at = out->n - start;
         if (at + 2 > COLUMN) buf_add(out, STR("\n")), at = 0;
         buf_fmt(out, "%*s", (int)(COLUMN - at), "");
@@ -233,6 +239,7 @@ void opt_man(const Command *c, Buf *out) {
     for (int64_t i = 0; i < c->n_opts; i++) {
         const Opt *o = &c->opts[i];
         buf_add(out, STR(".TP\n\\fB"));
+        if (o->brief) buf_fmt(out, "\\-%s\\fR, \\fB", o->brief);
         man_text(out, dashes(o));
         man_text(out, o->name);
         buf_add(out, STR("\\fR"));

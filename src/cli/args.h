@@ -10,11 +10,12 @@ typedef struct OptList {
 } OptList;
 typedef struct Opt {
     OptKind kind;
-    const char *name; /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
-    const char *arg;  /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
-    void *to;         /* bool, const char*, int64_t, double, OptList; holds the default */
-    const char *help; /* one or two sentences */
-    double lo, hi;    /* inclusive bounds of a number; both 0: any */
+    const char *name;  /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
+    const char *arg;   /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
+    void *to;          /* bool, const char*, int64_t, double, OptList; holds the default */
+    const char *help;  /* one or two sentences */
+    double lo, hi;     /* inclusive bounds of a number; both 0: any */
+    const char *brief; /* "t": -t N beside --threads N; NULL: none */
 } Opt;
 typedef struct Command {
     const char *name, *args, *summary; /* "run", "MODEL [TEXT]", one line */

@@ -3,22 +3,24 @@
  * error (file, network, input), 2 wrong use of the command line, 130 interrupted. */
 #pragma once
 #include "base/base.h"
+#include "bundle/bundle.h"
 #include "cli/args.h"
-#include "file/file.h"
 #include "infer/infer.h"
-#include "model/model.h"
-#include "text/text.h"
 
 /* Options that every command with a model takes; NULL: the model's default. */
 typedef struct ModelOpts {
     const char *act, *mla, *kv, *cpu;
     int64_t threads; /* 0: as many as there are CPUs */
 } ModelOpts;
-/* Rows of option tables without bounds: a text or a choice, and a flag. */
+/* Rows of option tables: a text or a choice, a flag, and a number between bounds. */
 #define TEXT_OPT(name, arg, to, help)                                                              \
-    { OPT_STR, name, arg, to, help, 0, 0 }
+    { OPT_STR, name, arg, to, help, 0, 0, NULL }
 #define FLAG_OPT(name, to, help)                                                                   \
-    { OPT_FLAG, name, NULL, to, help, 0, 0 }
+    { OPT_FLAG, name, NULL, to, help, 0, 0, NULL }
+#define NUMBER_OPT(kind, name, arg, to, help, lo, hi)                                              \
+    { kind, name, arg, to, help, lo, hi, NULL }
+#define THREADS_OPT(to)                                                                            \
+    { OPT_I64, "threads", "N", to, THREADS_HELP, 0, 64, "t" }
 
 #define ACT_HELP                                                                                   \
     "Activation format (default: a8 for quantised files, a16 for bf16 and f16, f32 for f32)."
@@ -34,42 +36,28 @@ typedef struct ModelOpts {
     TEXT_OPT("act", "f32|a16|a8", &(o).act, ACT_HELP),                                             \
         TEXT_OPT("mla", "expanded|absorbed", &(o).mla, MLA_HELP),                                  \
         TEXT_OPT("kv", "f32|bf16", &(o).kv, KV_HELP), TEXT_OPT("cpu", LEVELS, &(o).cpu, CPU_HELP), \
-    {                                                                                              \
-        OPT_I64, "threads", "N", &(o).threads, THREADS_HELP, 0, 64                                 \
-    }
+        THREADS_OPT(&(o).threads)
 
 /* A model opened for inference: everything lives in `arena` and is given back by session_close. */
 typedef struct Session {
     Arena *arena;
     Team *team;
-    Store *store;
-    Model *model;
+    Bundle bundle;
     Plan *plan;
-    Tokenizer *tok; /* NULL until session_tokenizer */
-    const char *path;
 } Session;
 
-/* A GGUF file, a folder, or a name in the cache ($XDG_CACHE_HOME/lisao/models); "" or NULL is
- * refused. */
-bool model_path(Arena *a, const char **path, const char *model, Err *err) CHECKED;
-/* Opens store and model and sets kernel level and threads; then the caller completes *spec (rows,
- * pages, ...) and calls session_plan. */
-bool session_open(Session *s, const char *model, const ModelOpts *o, PlanSpec *spec,
+/* Opens parts of a model (bundle/bundle.h) and sets kernel level and threads; then the caller
+ * completes *spec (rows, pages, ...) and calls session_plan. */
+bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
                   Err *err) CHECKED;
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) CHECKED;
-bool session_tokenizer(Session *s, Err *err) CHECKED;
 void session_close(Session *s);
-/* The tokenizer alone, of a model or a tokenizer.json. */
-bool tokenizer_load(Tokenizer **t, Arena *a, const char *path, Store *store, Err *err) CHECKED;
 
 /* "[1, 2, 3]" or "1,2,3" -> ids, each 0 <= id < V; `what` names the source in messages. */
 bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const char *what,
                Err *err) CHECKED;
 
 enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest conversation */
-
-/* The chat encoding that the model's template asks for. */
-bool session_chat(Session *s, Chat *chat, Err *err) CHECKED;
 
 /* One generation, as run and chat show it: tokens in, text out as it comes. */
 typedef struct Generation {
@@ -88,9 +76,10 @@ typedef struct GenerationSpec {
     Sampling sampling;
     bool raw, ignore_end, quiet;
 } GenerationSpec;
-/* Runs the prompt through the engine until it ends or Ctrl-C; everything grows in `a`. */
+/* Runs the prompt through the engine until an end token of the bundle, max_tokens or Ctrl-C;
+ * everything grows in `a`. */
 bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                    const GenerationSpec *spec, const Chat *chat, Err *err) CHECKED;
+                    const GenerationSpec *spec, Err *err) CHECKED;
 
 bool generation_void(Err *err); /* the error of FINISH_ERROR */
 
@@ -99,11 +88,10 @@ bool generation_void(Err *err); /* the error of FINISH_ERROR */
 #define TOP_P_HELP       "Draw among the likeliest tokens that together reach P; 1: all."
 #define SEED_HELP        "The same seed gives the same text."
 #define SAMPLING_OPTS(o)                                                                           \
-    {OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100},                     \
-        {OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20},                               \
-        {OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1}, {                                   \
-        OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0                                           \
-    }
+    NUMBER_OPT(OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100),           \
+        NUMBER_OPT(OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20),                     \
+        NUMBER_OPT(OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1),                           \
+        NUMBER_OPT(OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0)
 typedef struct SamplingOpts {
     double temperature, top_p;
     int64_t top_k, seed;

@@ -17,7 +17,6 @@ typedef struct Options {
 
 typedef struct Conversation {
     Session s;
-    Chat chat;
     Engine *engine;
     Arena *arena; /* messages and what was generated */
     Message message[TURNS_MAX];
@@ -45,8 +44,8 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
     message_add(t, ROLE_USER, line);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     Ids prompt = {.a = t->arena};
-    bool ok = chat_encode(&prompt, &t->chat, t->message, t->n, (ChatOptions){.generate = true},
-                          scratch, err);
+    bool ok = chat_encode(&prompt, &t->s.bundle.chat, t->message, t->n,
+                          (ChatOptions){.generate = true}, scratch, err);
     arena_close(scratch);
     if (ok && prompt.n >= t->context)
         ok = err_set(
@@ -56,7 +55,8 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
     Generation p;
     GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
                            .sampling = t->sampling};
-    ok = ok && generation_run(&p, t->arena, &t->s, t->engine, &prompt, &spec, &t->chat, err);
+    ok = ok && bundle_ids_check(&t->s.bundle, prompt.v, prompt.n, err)
+         && generation_run(&p, t->arena, &t->s, t->engine, &prompt, &spec, err);
     if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
     if (!ok) {
         t->n--;
@@ -85,10 +85,8 @@ static const char *name_of(const char *path) {
 static bool conversation_open(Conversation *t, const Options *o, const char *path, Err *err) {
     PlanSpec plan;
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
-    if (!session_open(&t->s, path, &o->model, &plan, err) || !session_tokenizer(&t->s, err)
-        || !session_chat(&t->s, &t->chat, err))
-        return false;
-    t->context = MIN(o->context, t->s.model->cfg.max_positions);
+    if (!session_open(&t->s, path, BUNDLE_ALL, &o->model, &plan, err)) return false;
+    t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
     t->sampling = sampling_of(&o->sampling);
     t->arena = arena_open("conversation", ARENA_NO_LIMIT);
     engine_plan(&plan, &e, t->context);
@@ -97,7 +95,6 @@ static bool conversation_open(Conversation *t, const Options *o, const char *pat
 }
 
 static void conversation_close(Conversation *t) {
-    if (t->s.tok) tokenizer_close(t->s.tok);
     session_close(&t->s);
     if (t->arena) arena_close(t->arena);
 }
@@ -150,7 +147,8 @@ static bool lines_run(Conversation *t, const Options *o, Err *err) {
 /* A person has seen which turns failed; a script learns it from the exit code. */
 static bool conversation_run(Conversation *t, const Options *o, Err *err) {
     t->tty = os_is_tty(0) && os_is_tty(1);
-    if (t->tty) printf("%s, %s\n%s\n", name_of(t->s.path), act_name(t->s.plan->spec.act), HELP);
+    if (t->tty)
+        printf("%s, %s\n%s\n", name_of(t->s.bundle.path), act_name(t->s.plan->spec.act), HELP);
     conversation_clear(t, o->system);
     if (!lines_run(t, o, err)) return false;
     if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
@@ -165,8 +163,8 @@ int cmd_chat(int argc, char **argv) {
     const Opt opts[] = {
         TEXT_OPT("system", "TEXT", &o.system,
                  "System text (default: the one of the model's template)."),
-        {OPT_I64, "context", "N", &o.context,
-         "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24},
+        NUMBER_OPT(OPT_I64, "context", "N", &o.context,
+                   "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24),
         SAMPLING_OPTS(o.sampling),
         MODEL_OPTS(o.model),
     };

@@ -40,21 +40,21 @@ static const char *path_shown(Arena *a, const char *path) {
 }
 
 static json_t *model_json(const Session *s, const PlanSpec *p) {
-    const Config *c = &s->model->cfg;
+    const Config *c = &s->bundle.model->cfg;
     return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}",
-                     "path", path_shown(s->arena, s->path), "family", family_name(c), "parameters",
-                     (json_int_t)model_count(s->model), "file_type",
-                     dtype_name(s->model->file_type), "layers", (json_int_t)c->L, "width",
+                     "path", path_shown(s->arena, s->bundle.path), "family", family_name(c),
+                     "parameters", (json_int_t)model_count(s->bundle.model), "file_type",
+                     dtype_name(s->bundle.model->file_type), "layers", (json_int_t)c->L, "width",
                      (json_int_t)c->C, "heads", (json_int_t)c->H, "experts", (json_int_t)c->E,
                      "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->max_positions, "act",
-                     act_name(p->act), "kv", dtype_name(p->kv), "mla", mla_name(s->model, p),
+                     act_name(p->act), "kv", dtype_name(p->kv), "mla", mla_name(s->bundle.model, p),
                      "bits", s->plan->bits);
 }
 
 static void model_text(const Session *s, const PlanSpec *p) {
-    const Model *m = s->model;
+    const Model *m = s->bundle.model;
     const Config *c = &m->cfg;
-    printf("\nmodel        %s\n", s->path);
+    printf("\nmodel        %s\n", s->bundle.path);
     printf("family       %s, %.1f M parameters, %s\n", family_name(c), (double)model_count(m) / 1e6,
            dtype_name(m->file_type));
     printf("shape        %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld\n",
@@ -76,7 +76,7 @@ static void model_text(const Session *s, const PlanSpec *p) {
  * what `run` needs. */
 static bool plan_one(Session *s, PlanSpec *p, Err *err) {
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
-    engine_plan(p, &e, MIN(s->model->cfg.max_positions, RUN_CONTEXT));
+    engine_plan(p, &e, MIN(s->bundle.model->cfg.max_positions, RUN_CONTEXT));
     return session_plan(s, p, err);
 }
 
@@ -85,7 +85,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
     PlanSpec p = {0};
     Level level = LEVEL_N;
     if (o->cpu) CHECK(level_of_name(o->cpu, &level));
-    bool ok = model ? session_open(&s, model, o, &p, err) && plan_one(&s, &p, err)
+    bool ok = model ? session_open(&s, model, BUNDLE_MODEL, o, &p, err) && plan_one(&s, &p, err)
                     : kern_init(level, err);
     Arena *a = arena_open("info", 1 << 24);
     if (ok && json) {

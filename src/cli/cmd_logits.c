@@ -10,12 +10,12 @@
 
 enum { BATCH_WITH_MAX = 256 };
 
-typedef struct Job {
+typedef struct Options {
     ModelOpts model;
     const char *ids, *ids_file, *out;
     int64_t chunk, batch_with;
     bool hidden;
-} Job;
+} Options;
 
 /* A sequence on its way through the model: position `at` of `n` tokens. */
 typedef struct Walk {
@@ -111,16 +111,16 @@ static void neighbour_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, 
 }
 
 /* False where a router met NaN: what the step gave is void. */
-static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, int64_t main,
+static bool walk_all(Session *s, const Options *o, Walk *walk, int64_t n_walks, int64_t main,
                      float *result) {
     Arena *a = s->arena;
-    const Config *c = &s->model->cfg;
+    const Config *c = &s->bundle.model->cfg;
     int64_t T = walk[main].n, rows = s->plan->spec.rows, chunk = rows / n_walks;
     int32_t *token = PUSH(a, int32_t, rows);
     Want *want = PUSH(a, Want, chunk);
     Span *span = PUSH(a, Span, n_walks);
     Step step = {.plan = s->plan, .valid = true};
-    if (job->hidden) step.out.every_hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
+    if (o->hidden) step.out.every_hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
     progress_start(&bar, "logits", "tokens", T);
     while (walk[main].at < T && step.valid && !os_interrupted()) {
@@ -129,10 +129,10 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
         int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
                 n = walk[main].at - at;
         for (int64_t i = 0; i < n; i++) want[i] = (Want){(int32_t)(first + i), WANT_LOGITS};
-        b->want = want, b->n_want = job->hidden ? 0 : n;
-        step.out.logits = job->hidden ? NULL : result + at * c->V;
+        b->want = want, b->n_want = o->hidden ? 0 : n;
+        step.out.logits = o->hidden ? NULL : result + at * c->V;
         team_run(s->team, step_threads, &step);
-        for (int64_t h = 0; job->hidden && h < c->L + 2; h++)
+        for (int64_t h = 0; o->hidden && h < c->L + 2; h++)
             memcpy(result + (h * T + at) * c->C, step.out.every_hidden + (h * b->n + first) * c->C,
                    (size_t)(n * c->C) * sizeof *result);
         progress_at(&bar, walk[main].at, NULL);
@@ -141,33 +141,33 @@ static bool walk_all(Session *s, const Job *job, Walk *walk, int64_t n_walks, in
     return step.valid;
 }
 
-static bool job_ids(const Job *job, Arena *a, int32_t **ids, int64_t *n, int64_t V, Err *err) {
-    if (!job->ids == !job->ids_file)
+static bool ids_find(const Options *o, Arena *a, int32_t **ids, int64_t *n, int64_t V, Err *err) {
+    if (!o->ids == !o->ids_file)
         return err_set(err, ERR_USAGE,
                        "give the token ids with either --ids 1,2,3 or --ids-file FILE");
-    Str text = job->ids ? str_of(job->ids) : (Str){0};
-    if (job->ids_file && !os_read(a, &text, job->ids_file, 1 << 24, err)) return false;
-    return ids_parse(a, ids, n, text, V, job->ids_file ? job->ids_file : "--ids", err);
+    Str text = o->ids ? str_of(o->ids) : (Str){0};
+    if (o->ids_file && !os_read(a, &text, o->ids_file, 1 << 24, err)) return false;
+    return ids_parse(a, ids, n, text, V, o->ids_file ? o->ids_file : "--ids", err);
 }
 
-static bool logits(const Job *job, const char *path, Err *err) {
+static bool logits(const Options *o, const char *path, Err *err) {
     Session s = {0};
     PlanSpec spec;
     int32_t *ids = NULL;
     int64_t T = 0;
-    bool ok = session_open(&s, path, &job->model, &spec, err)
-              && job_ids(job, s.arena, &ids, &T, s.model->cfg.V, err);
+    bool ok = session_open(&s, path, BUNDLE_MODEL, &o->model, &spec, err)
+              && ids_find(o, s.arena, &ids, &T, s.bundle.model->cfg.V, err);
     if (ok) {
-        int64_t n = job->batch_with + 1, main = job->batch_with / 2,
-                chunk = job->chunk ? MIN(job->chunk, T) : T;
-        const Config *c = &s.model->cfg;
+        int64_t n = o->batch_with + 1, main = o->batch_with / 2,
+                chunk = o->chunk ? MIN(o->chunk, T) : T;
+        const Config *c = &s.bundle.model->cfg;
         int64_t states = (c->L + 2) * c->C * 4; /* bytes of one row's */
-        spec.rows = chunk * n, spec.logit_rows = job->hidden ? 0 : chunk, spec.spans = n;
+        spec.rows = chunk * n, spec.logit_rows = o->hidden ? 0 : chunk, spec.spans = n;
         spec.pages = n * (round_up(T, PAGE) / PAGE), spec.positions = T;
-        spec.results = job->hidden ? states * (T + spec.rows) : (T - chunk) * c->V * 4;
-        if (T > s.model->cfg.max_positions)
+        spec.results = o->hidden ? states * (T + spec.rows) : (T - chunk) * c->V * 4;
+        if (T > s.bundle.model->cfg.max_positions)
             log_at(LOG_WARN, "%lld tokens are more than the %lld positions that %s was made for",
-                   (long long)T, (long long)s.model->cfg.max_positions, s.path);
+                   (long long)T, (long long)s.bundle.model->cfg.max_positions, s.bundle.path);
         ok = session_plan(&s, &spec, err);
         if (ok) {
             Walk *walk = PUSH(s.arena, Walk, n);
@@ -177,13 +177,13 @@ static bool logits(const Job *job, const char *path, Err *err) {
             for (int64_t i = 0; i < n; i++)
                 CHECK(kv_open(pages, &walk[i].kv) && kv_reserve(pages, &walk[i].kv, walk[i].n));
             int64_t dim[3] = {c->L + 2, T, c->C}, flat[2] = {T, c->V};
-            float *result = PUSH(s.arena, float, job->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
-            ok = walk_all(&s, job, walk, n, main, result) || generation_void(err);
+            float *result = PUSH(s.arena, float, o->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
+            ok = walk_all(&s, o, walk, n, main, result) || generation_void(err);
             if (ok && os_interrupted())
                 ok = err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written");
             ok = ok
-                 && npy_write(s.arena, job->out, result, job->hidden ? dim : flat,
-                              job->hidden ? 3 : 2, err);
+                 && npy_write(s.arena, o->out, result, o->hidden ? dim : flat, o->hidden ? 3 : 2,
+                              err);
         }
     }
     session_close(&s);
@@ -191,19 +191,19 @@ static bool logits(const Job *job, const char *path, Err *err) {
 }
 
 int cmd_logits(int argc, char **argv) {
-    Job job = {0};
+    Options o = {0};
     const Opt opts[] = {
-        TEXT_OPT("ids", "IDS", &job.ids, "Token ids: 1,2,3 or a JSON array."),
-        TEXT_OPT("ids-file", "FILE", &job.ids_file, "The same from a file."),
-        TEXT_OPT("o", "FILE", &job.out, "Where the array goes: float32 [T,V]."),
-        {OPT_I64, "chunk", "N", &job.chunk, "Rows of the sequence in one step; 0: all at once.", 0,
-         1 << 24},
-        {OPT_I64, "batch-with", "N", &job.batch_with,
-         "Random other sequences run in the same steps.", 0, BATCH_WITH_MAX},
-        FLAG_OPT("hidden", &job.hidden,
+        TEXT_OPT("ids", "IDS", &o.ids, "Token ids: 1,2,3 or a JSON array."),
+        TEXT_OPT("ids-file", "FILE", &o.ids_file, "The same from a file."),
+        TEXT_OPT("o", "FILE", &o.out, "Where the array goes: float32 [T,V]."),
+        NUMBER_OPT(OPT_I64, "chunk", "N", &o.chunk,
+                   "Rows of the sequence in one step; 0: all at once.", 0, 1 << 24),
+        NUMBER_OPT(OPT_I64, "batch-with", "N", &o.batch_with,
+                   "Random other sequences run in the same steps.", 0, BATCH_WITH_MAX),
+        FLAG_OPT("hidden", &o.hidden,
                  "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
                  "after the final norm."),
-        MODEL_OPTS(job.model),
+        MODEL_OPTS(o.model),
     };
     const Command c = {
         "logits",
@@ -222,8 +222,8 @@ int cmd_logits(int argc, char **argv) {
     Err err = {0};
     os_catch_interrupt();
     bool ok = argc == 2
-                  ? job.out || err_set(&err, ERR_USAGE, "say where the array goes with -o OUT.npy")
+                  ? o.out || err_set(&err, ERR_USAGE, "say where the array goes with -o OUT.npy")
                   : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
-    if (ok && logits(&job, argv[1], &err)) return 0;
+    if (ok && logits(&o, argv[1], &err)) return 0;
     return command_failed(&c, &err);
 }

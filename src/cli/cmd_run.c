@@ -4,49 +4,40 @@
 #include <jansson.h>
 #include <stdio.h>
 
-typedef struct Job {
+typedef struct Options {
     ModelOpts model;
     SamplingOpts sampling;
     const char *prompt, *ids;
     int64_t max_tokens;
     bool raw, json, ignore_end;
-} Job;
+} Options;
 
 /* The prompt as token ids: a user's turn in the model's own encoding, text as it is, or the ids
- *                          given. */
-static bool prompt_encode(const Job *job, Session *s, Chat *chat, bool *in_chat, Ids *prompt,
-                          Err *err) {
-    if (job->ids)
-        return ids_parse(s->arena, &prompt->v, &prompt->n, str_of(job->ids), s->model->cfg.V,
-                         "--ids", err);
+ * given. */
+static bool prompt_encode(const Options *o, Session *s, Ids *prompt, Err *err) {
+    const Bundle *b = &s->bundle;
+    if (o->ids)
+        return ids_parse(s->arena, &prompt->v, &prompt->n, str_of(o->ids), b->model->cfg.V, "--ids",
+                         err);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
-    bool ok;
-    if (job->raw) {
-        ok = text_encode(prompt, s->tok, str_of(job->prompt), TEXT_PARSED, scratch, err);
-    } else {
-        Message m = {.role = ROLE_USER, .content = str_of(job->prompt)};
-        *in_chat = true;
-        ok = session_chat(s, chat, err)
-             && chat_encode(prompt, chat, &m, 1, (ChatOptions){.generate = true}, scratch, err);
-    }
+    Str text = str_of(o->prompt);
+    Message m = {.role = ROLE_USER, .content = text};
+    bool ok = o->raw ? text_encode(prompt, b->tok, text, TEXT_PARSED, scratch, err)
+                     : chat_encode(prompt, &b->chat, &m, 1, (ChatOptions){.generate = true},
+                                   scratch, err);
     arena_close(scratch);
     if (ok && prompt->n == 0) ok = err_set(err, ERR_USAGE, "the prompt is empty");
-    for (int64_t i = 0; ok && i < prompt->n; i++)
-        if (prompt->v[i] >= s->model->cfg.V)
-            ok = err_set(err, ERR_FORMAT,
-                         "the tokenizer of %s gives id %d, but the model's vocabulary has %lld",
-                         s->path, prompt->v[i], (long long)s->model->cfg.V);
-    return ok;
+    return ok && bundle_ids_check(b, prompt->v, prompt->n, err);
 }
 
 /* The answer may be as long as asked for, or as the model's context leaves room. */
 static bool length_set(const Session *s, int64_t n_prompt, int64_t *max_tokens, Err *err) {
-    int64_t context = s->model->cfg.max_positions;
+    int64_t context = s->bundle.model->cfg.max_positions;
     if (n_prompt >= context)
         return err_set(
             err, ERR_LIMIT,
             "the prompt has %lld tokens and the context of %s is %lld: shorten the prompt",
-            (long long)n_prompt, s->path, (long long)context);
+            (long long)n_prompt, s->bundle.path, (long long)context);
     *max_tokens = MIN(*max_tokens, context - n_prompt);
     return true;
 }
@@ -79,22 +70,27 @@ static void print_json(const Generation *p, int64_t n_prompt, double load_ms) {
     json_decref(j);
 }
 
-static bool run(const Job *job, const char *path, Err *err) {
+/* Ids need no tokenizer: without one there is just no text. */
+static bool model_load(Session *s, const Options *o, const char *name, PlanSpec *plan, Err *err) {
+    unsigned parts = o->raw ? BUNDLE_MODEL | BUNDLE_TOKENIZER : BUNDLE_ALL;
+    if (!session_open(s, name, o->ids ? BUNDLE_MODEL : parts, &o->model, plan, err)) return false;
+    Err why = {0};
+    if (o->ids && !bundle_load(&s->bundle, BUNDLE_TOKENIZER, &why))
+        log_at(LOG_WARN, "there will be ids and no text: %s", why.msg);
+    return true;
+}
+
+static bool run(const Options *o, const char *name, Err *err) {
     double start = os_now();
     Session s = {0};
-    Chat chat = {0};
     PlanSpec plan;
     Engine *engine = NULL;
-    bool in_chat = false;
-    bool ok = session_open(&s, path, &job->model, &plan, err);
-    Err no_tokenizer = {0}; /* ids need none: without one there is just no text */
-    ok = ok && (session_tokenizer(&s, job->ids ? &no_tokenizer : err) || job->ids);
-    if (no_tokenizer.code) log_at(LOG_WARN, "there will be ids and no text: %s", no_tokenizer.msg);
+    GenerationSpec spec = {o->max_tokens, sampling_of(&o->sampling), o->raw || o->ids,
+                           o->ignore_end, o->json};
+    bool ok = model_load(&s, o, name, &plan, err);
     Ids prompt = {.a = s.arena};
-    GenerationSpec spec = {job->max_tokens, sampling_of(&job->sampling), job->raw || job->ids,
-                           job->ignore_end, job->json};
-    ok = ok && prompt_encode(job, &s, &chat, &in_chat, &prompt, err)
-         && length_set(&s, prompt.n, &spec.max_tokens, err);
+    ok =
+        ok && prompt_encode(o, &s, &prompt, err) && length_set(&s, prompt.n, &spec.max_tokens, err);
     if (ok) {
         EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
         engine_plan(&plan, &e, prompt.n + spec.max_tokens);
@@ -102,33 +98,32 @@ static bool run(const Job *job, const char *path, Err *err) {
     }
     Generation p;
     double load_ms = (os_now() - start) * 1e3;
-    ok = ok && generation_run(&p, s.arena, &s, engine, &prompt, &spec, in_chat ? &chat : NULL, err);
-    if (ok && job->json)
+    ok = ok && generation_run(&p, s.arena, &s, engine, &prompt, &spec, err);
+    if (ok && o->json)
         print_json(&p, prompt.n, load_ms);
     else if (ok)
         printf("\n");
     if (ok && p.finish == FINISH_CANCEL) ok = err_set(err, ERR_INTERRUPTED, "interrupted");
     if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
-    if (s.tok) tokenizer_close(s.tok);
     session_close(&s);
     return ok;
 }
 
 int cmd_run(int argc, char **argv) {
-    Job job = {.max_tokens = 1024, .sampling.top_p = 1};
+    Options o = {.max_tokens = 1024, .sampling.top_p = 1};
     const Opt opts[] = {
-        TEXT_OPT("prompt", "TEXT", &job.prompt,
+        TEXT_OPT("prompt", "TEXT", &o.prompt,
                  "What to say to the model: a user's turn in its chat encoding."),
-        FLAG_OPT("raw", &job.raw, "Take the prompt as it is, without a chat encoding."),
-        TEXT_OPT("ids", "IDS", &job.ids, "Token ids instead of text: 1,2,3 or a JSON array."),
-        {OPT_I64, "max-tokens", "N", &job.max_tokens, "Most tokens to generate.", 1, 1 << 20},
-        SAMPLING_OPTS(job.sampling),
-        FLAG_OPT("json", &job.json,
+        FLAG_OPT("raw", &o.raw, "Take the prompt as it is, without a chat encoding."),
+        TEXT_OPT("ids", "IDS", &o.ids, "Token ids instead of text: 1,2,3 or a JSON array."),
+        NUMBER_OPT(OPT_I64, "max-tokens", "N", &o.max_tokens, "Most tokens to generate.", 1,
+                   1 << 20),
+        SAMPLING_OPTS(o.sampling),
+        FLAG_OPT("json", &o.json,
                  "One JSON object instead of text: text, reasoning, ids, logprobs, finish_reason, "
                  "usage, timings."),
-        FLAG_OPT("ignore-end", &job.ignore_end,
-                 "Go on after the model's end token (for measuring)."),
-        MODEL_OPTS(job.model),
+        FLAG_OPT("ignore-end", &o.ignore_end, "Go on after the model's end token (for measuring)."),
+        MODEL_OPTS(o.model),
     };
     const Command c = {
         "run",
@@ -149,9 +144,9 @@ int cmd_run(int argc, char **argv) {
     os_catch_interrupt();
     if (argc != 2)
         err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
-    else if (!job.prompt == !job.ids)
+    else if (!o.prompt == !o.ids)
         err_set(&err, ERR_USAGE, "say what to run: either --prompt TEXT or --ids 1,2,3");
-    else if (run(&job, argv[1], &err))
+    else if (run(&o, argv[1], &err))
         return 0;
     return command_failed(&c, &err);
 }

@@ -10,7 +10,7 @@ typedef struct Job {
     bool jsonl, plain, back;
     Arena *line; /* what one line needs */
     Arena *scratch;
-    Tokenizer *tok;
+    const Tokenizer *tok;
     int64_t number; /* of the line, for messages */
 } Job;
 
@@ -117,7 +117,7 @@ int cmd_tokenize(int argc, char **argv) {
     Err err = {0};
     os_catch_interrupt();
     Arena *a = arena_open("tokenizer", ARENA_NO_LIMIT);
-    const char *path = NULL;
+    Bundle bundle = {0};
     job.line = arena_open("line", ARENA_NO_LIMIT);
     job.scratch = arena_open("encoding", ARENA_NO_LIMIT);
     bool ok = argc == 2
@@ -126,9 +126,10 @@ int cmd_tokenize(int argc, char **argv) {
     ok = ok
          && (job.jsonl || job.back || job.text
              || err_set(&err, ERR_USAGE, "say what to do: --text, --jsonl or --detokenize"));
-    ok = ok && model_path(a, &path, argv[1], &err) && tokenizer_load(&job.tok, a, path, NULL, &err);
+    ok = ok && bundle_open(&bundle, a, argv[1], BUNDLE_TOKENIZER, &err);
+    job.tok = bundle.tok;
     ok = ok && (job.text ? one_text(&job, &err) : lines(&job, &err));
-    tokenizer_close(job.tok);
+    bundle_close(&bundle);
     arena_close(job.scratch), arena_close(job.line), arena_close(a);
     return ok ? 0 : command_failed(&c, &err);
 }

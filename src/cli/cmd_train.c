@@ -4,21 +4,21 @@
 
 #include <stdio.h>
 
-typedef struct Job {
+typedef struct Options {
     OptList set;
     const char *cpu;
     int64_t threads;
     bool print;
-} Job;
+} Options;
 
-static bool train(const Job *job, Arena *a, const char *name, Err *err) {
+static bool train(const Options *o, Arena *a, const char *name, Err *err) {
     Recipe r;
     const char *path;
     Level level = LEVEL_N;
-    if (job->cpu) CHECK(level_of_name(job->cpu, &level));
+    if (o->cpu) CHECK(level_of_name(o->cpu, &level));
     if (!recipe_find(a, &path, name, err)) return false;
-    if (!recipe_read(&r, a, path, job->set.v, job->set.n, err)) return false;
-    if (!job->print) return kern_init(level, err) && train_run(&r, job->threads, err);
+    if (!recipe_read(&r, a, path, o->set.v, o->set.n, err)) return false;
+    if (!o->print) return kern_init(level, err) && train_run(&r, o->threads, err);
     Buf b = {.a = a};
     if (!recipe_print(&r, &b, err)) return false;
     printf("%.*s", STRF(buf_str(&b)));
@@ -26,13 +26,12 @@ static bool train(const Job *job, Arena *a, const char *name, Err *err) {
 }
 
 int cmd_train(int argc, char **argv) {
-    Job job = {0};
+    Options o = {0};
     const Opt opts[] = {
-        {OPT_LIST, "set", "KEY=VALUE", &job.set,
-         "Overrides a key of the recipe; may be given often.", 0, 0},
-        FLAG_OPT("print", &job.print, "Print the recipe with all defaults, as a recipe, and stop."),
-        TEXT_OPT("cpu", LEVELS, &job.cpu, CPU_HELP),
-        {OPT_I64, "threads", "N", &job.threads, THREADS_HELP, 0, 64},
+        {OPT_LIST, "set", "KEY=VALUE", &o.set, "Overrides a key of the recipe.", 0, 0, NULL},
+        FLAG_OPT("print", &o.print, "Print the recipe with all defaults, as a recipe, and stop."),
+        TEXT_OPT("cpu", LEVELS, &o.cpu, CPU_HELP),
+        THREADS_OPT(&o.threads),
     };
     const Command c = {
         "train",
@@ -51,7 +50,7 @@ int cmd_train(int argc, char **argv) {
     Err err = {0};
     Arena *a = arena_open("recipe", (int64_t)1 << 30);
     bool ok = argc == 2
-                  ? train(&job, a, argv[1], &err)
+                  ? train(&o, a, argv[1], &err)
                   : err_set(&err, ERR_USAGE, "expected one RECIPE, found %d operands", argc - 1);
     arena_close(a);
     return ok ? 0 : command_failed(&c, &err);

@@ -37,7 +37,7 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
         p->token[p->n++] = t;
-        if (p->s->tok) decoder_push(&p->decoder, t.id, &p->piece);
+        if (p->s->bundle.tok) decoder_push(&p->decoder, t.id, &p->piece);
     }
     if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
     p->finish = finish;
@@ -45,7 +45,7 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
 }
 
 bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                    const GenerationSpec *spec, const Chat *chat, Err *err) {
+                    const GenerationSpec *spec, Err *err) {
     *p = (Generation){.s = s,
                       .split = !spec->raw,
                       .quiet = spec->quiet,
@@ -55,20 +55,15 @@ bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *p
                       .piece.a = a,
                       .token = PUSH(a, Token, spec->max_tokens),
                       .start = os_now()};
-    if (s->tok) decoder_init(&p->decoder, s->tok, true);
+    const Bundle *b = &s->bundle;
+    if (b->tok) decoder_init(&p->decoder, b->tok, true);
     splitter_init(&p->splitter, false);
-    const Config *c = &s->model->cfg;
-    int32_t stop[8];
-    int64_t n_stop = 0;
-    for (int64_t i = 0; i < c->n_eos && n_stop < COUNT(stop) - 1; i++)
-        stop[n_stop++] = (int32_t)c->eos[i];
-    if (chat) stop[n_stop++] = chat->end;
     SeqReq r = {.prompt = prompt->v,
                 .n_prompt = prompt->n,
                 .max_tokens = spec->max_tokens,
                 .sampling = spec->sampling,
-                .stop = stop,
-                .n_stop = spec->ignore_end ? 0 : n_stop,
+                .stop = b->end,
+                .n_stop = spec->ignore_end ? 0 : b->n_end,
                 .on_token = on_token,
                 .arg = p};
     int64_t seq = engine_add(e, &r, err);

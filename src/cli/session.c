@@ -4,25 +4,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-bool model_path(Arena *a, const char **path, const char *model, Err *err) {
-    *path = model;
-    if (!model || !*model) return err_set(err, ERR_USAGE, "the name of the model is empty");
-    if (os_exists(model)) return true;
-    const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
-    Str folder = cache ? str_fmt(a, "%s/lisao/models", cache)
-                       : str_fmt(a, "%s/.cache/lisao/models", home ? home : ".");
-    static const char *const suffix[] = {"", ".gguf"};
-    for (int64_t i = 0; i < COUNT(suffix); i++) {
-        *path = str_fmt(a, "%.*s/%s%s", STRF(folder), model, suffix[i]).p;
-        if (!strchr(model, '/') && os_exists(*path)) return true;
-    }
-    return err_set(err, ERR_IO,
-                   "opening the model \"%s\": there is no such file or folder, and no model of "
-                   "that name in %.*s. "
-                   "./start fetches the default model there",
-                   model, STRF(folder));
-}
-
 /* The kernel level asked for, or the best; threads likewise. */
 static bool machine_open(Session *s, const ModelOpts *o, Err *err) {
     Level level = LEVEL_N;
@@ -51,24 +32,19 @@ static bool formats_set(PlanSpec *p, const Model *m, const ModelOpts *o, const c
     return true;
 }
 
-bool session_open(Session *s, const char *model, const ModelOpts *o, PlanSpec *spec, Err *err) {
+bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
+                  Err *err) {
     s->arena = arena_open("session", ARENA_NO_LIMIT);
-    return model_path(s->arena, &s->path, model, err) && machine_open(s, o, err)
-           && store_open(&s->store, s->arena, s->path, err)
-           && model_open(&s->model, s->arena, s->store, err)
-           && formats_set(spec, s->model, o, s->path, err);
+    return bundle_open(&s->bundle, s->arena, name, parts, err) && machine_open(s, o, err)
+           && formats_set(spec, s->bundle.model, o, s->bundle.path, err);
 }
 
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) {
-    return plan_new(&s->plan, s->arena, s->model, spec, 0, s->team, err);
-}
-
-bool session_tokenizer(Session *s, Err *err) {
-    return tokenizer_load(&s->tok, s->arena, s->path, s->store, err);
+    return plan_new(&s->plan, s->arena, s->bundle.model, spec, 0, s->team, err);
 }
 
 void session_close(Session *s) {
-    if (s->store) store_close(s->store);
+    bundle_close(&s->bundle);
     if (s->team) team_close(s->team);
     if (s->arena) arena_close(s->arena);
     *s = (Session){0};
@@ -104,97 +80,6 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     }
     json_decref(json);
     return ok;
-}
-
-/* ---- tokenizer and chat ---------------------------------------------------------------------- */
-
-static bool meta_str(const Store *s, const char *key, Str *out, Err *err) {
-    *out = (Str){0};
-    return store_meta_type(s, key) == META_ABSENT || store_meta_str(s, key, out, err);
-}
-
-static bool tokenizer_of_gguf(Tokenizer **t, Arena *a, const char *path, const Store *s, Err *err) {
-    Str model;
-    TokenizerParts p = {.name = path};
-    Str *tokens = NULL, *merges = NULL;
-    int32_t *types = NULL;
-    if (!meta_str(s, "tokenizer.ggml.model", &model, err)) return false;
-    if (!str_eq(model, STR("gpt2")))
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "opening the tokenizer of %s: its kind is \"%.*s\"; byte-level BPE (\"gpt2\") is what "
-            "this build reads",
-            path, STRF(model));
-    if (!meta_str(s, "tokenizer.ggml.pre", &p.pre, err)
-        || !store_meta_strs(s, a, "tokenizer.ggml.tokens", &tokens, &p.n_tokens, err)
-        || !store_meta_strs(s, a, "tokenizer.ggml.merges", &merges, &p.n_merges, err))
-        return false;
-    if (store_meta_type(s, "tokenizer.ggml.token_type") != META_ABSENT
-        && !store_meta_i32s(s, a, "tokenizer.ggml.token_type", &types, &p.n_types, err))
-        return false;
-    p.tokens = tokens, p.merges = merges, p.types = types;
-    return tokenizer_open_parts(t, a, &p, err);
-}
-
-bool tokenizer_load(Tokenizer **t, Arena *a, const char *path, Store *store, Err *err) {
-    Str json = {0};
-    Store *own = NULL;
-    if (!store && str_ends(str_of(path), STR(".json")))
-        return os_read(a, &json, path, 1 << 27, err) && tokenizer_open_json(t, a, json, path, err);
-    if (!store && !store_open(&own, a, path, err)) return false;
-    const Store *s = store ? store : own;
-    bool ok;
-    if (store_kind(s) == STORE_GGUF) {
-        ok = tokenizer_of_gguf(t, a, path, s, err);
-    } else {
-        ok = store_json(s, a, "tokenizer.json", &json, err);
-        if (ok && json.n == 0)
-            ok = err_set(err, ERR_IO,
-                         "opening the tokenizer of %s: there is no tokenizer.json in it", path);
-        ok = ok
-             && tokenizer_open_json(t, a, json, str_fmt(a, "%s/tokenizer.json", store_path(s)).p,
-                                    err);
-    }
-    if (own) store_close(own);
-    return ok;
-}
-
-/* Of a tokenizer_config.json; parsed, a text may take twenty times its size. */
-enum { TEMPLATE_BYTES = 8 << 20 };
-
-/* The template's text: GGUF metadata, or tokenizer_config.json's "chat_template". Empty when
- * there is none. */
-static bool template_find(Session *s, Str *out, Err *err) {
-    *out = (Str){0};
-    if (store_kind(s->store) == STORE_GGUF)
-        return meta_str(s->store, "tokenizer.chat_template", out, err);
-    Str json;
-    if (!store_json(s->store, s->arena, "tokenizer_config.json", &json, err)) return false;
-    if (json.n > TEMPLATE_BYTES)
-        return err_set(err, ERR_LIMIT,
-                       "%s/tokenizer_config.json has %lld bytes: at most %d are read",
-                       store_path(s->store), (long long)json.n, TEMPLATE_BYTES);
-    json_error_t at;
-    json_t *j = json.n ? json_loadb(json.p, (size_t)json.n, 0, &at) : NULL;
-    if (json.n && !j)
-        return err_set(err, ERR_FORMAT, "reading %s/tokenizer_config.json: line %d: %s",
-                       store_path(s->store), at.line, at.text);
-    const char *z = json_string_value(json_object_get(j, "chat_template"));
-    if (z) *out = str_copy(s->arena, str_of(z));
-    json_decref(j);
-    return true;
-}
-
-bool session_chat(Session *s, Chat *chat, Err *err) {
-    Str text;
-    if (!template_find(s, &text, err)) return false;
-    if (text.n == 0)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "%s has no chat template, so it is not a chat model: give the text as it is with "
-            "lisao run --raw",
-            s->path);
-    return chat_init(chat, s->arena, s->tok, text, (int32_t)s->model->cfg.bos, err);
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */

@@ -61,8 +61,10 @@ static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
     Arena *a = t->scratch;
     Tensor *moment = PUSH(a, Tensor, MOMENTS * t->model->n_params);
     const int64_t n = moment_tensors(moment, a, t->model);
-    return model_save(t->model, a, w, err) && ckpt_put_json(w, "tokenizer.json", t->text.json, err)
-           && (!t->text.config.n || ckpt_put_json(w, "tokenizer_config.json", t->text.config, err))
+    return model_save(t->model, a, w, err)
+           && ckpt_put_json(w, "tokenizer.json", t->text.bundle.tok_json, err)
+           && (!t->text.bundle.tok_config.n
+               || ckpt_put_json(w, "tokenizer_config.json", t->text.bundle.tok_config, err))
            && ckpt_put_tensors(w, "optimizer.safetensors", moment, n, err)
            && ckpt_put_json(w, "state.json", state_text(a, t), err);
 }
@@ -145,22 +147,23 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
 }
 
 bool resume_state(Trainer *t, Err *err) {
-    if (!store_open(&t->store, t->model_arena, t->recipe->checkpoint.folder, err)) return false;
-    const char *file = str_fmt(t->arena, "%s/state.json", store_path(t->store)).p;
+    if (!bundle_open(&t->source, t->model_arena, t->recipe->checkpoint.folder, 0, err))
+        return false;
+    const char *file = str_fmt(t->arena, "%s/state.json", store_path(t->source.store)).p;
     Str text;
     json_error_t e;
     if (!os_read(t->arena, &text, file, STATE_BYTES, err)) return false;
     json_t *o = json_loadb(text.p, (size_t)text.n, JSON_REJECT_DUPLICATES, &e);
     const bool ok = o ? state_read(t, o, file, err) : unfit(file, e.text, err);
     json_decref(o);
-    if (ok && t->step != store_step(t->store))
+    if (ok && t->step != store_step(t->source.store))
         return unfit(file, "it belongs to another step", err);
     return ok;
 }
 
 bool resume_fits(const Trainer *t, Err *err) {
     return str_eq(t->shard, str_of(t->train.key))
-           || unfit(store_path(t->store),
+           || unfit(store_path(t->source.store),
                     "data.train or the tokenizer has changed since, so its place in the data means "
                     "nothing",
                     err);
@@ -183,11 +186,12 @@ static bool moments_read(Trainer *t, const Store *s, Err *err) {
 
 bool resume_moments(Trainer *t, Err *err) {
     if (!str_eq(t->bits, str_of(t->plan->bits)))
-        return unfit(store_path(t->store), "its arithmetic (the plan's bits) is not this program's",
-                     err);
+        return unfit(store_path(t->source.store),
+                     "its arithmetic (the plan's bits) is not this program's", err);
     const Mark mark = arena_mark(t->scratch);
     Store *s = NULL;
-    const char *path = str_fmt(t->scratch, "%s/optimizer.safetensors", store_path(t->store)).p;
+    const char *path =
+        str_fmt(t->scratch, "%s/optimizer.safetensors", store_path(t->source.store)).p;
     const bool ok = store_open(&s, t->scratch, path, err) && moments_read(t, s, err);
     if (s) store_close(s);
     arena_pop(t->scratch, mark);

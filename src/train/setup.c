@@ -5,21 +5,11 @@
  * memory counted before the model is made. */
 #include "train/trainer.h"
 
-enum { TOKENIZER_BYTES = 1 << 27 };
-/* Address space, not memory: the plan says what is used. */
-
 /* ---- tokenizer ------------------------------------------------------------------------------- */
-
-/* A neighbour of tokenizer.json that need not be there. */
-static bool read_beside(Str *out, Arena *a, const char *folder, const char *name, Err *err) {
-    Str path = str_fmt(a, "%s/%s", folder, name);
-    *out = (Str){0};
-    return !os_exists(path.p) || os_read(a, out, path.p, TOKENIZER_BYTES, err);
-}
 
 static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
     const char *name = r->data.end[0] ? r->data.end : r->data.separator;
-    w->end = token_named(w->tok, str_of(name));
+    w->end = token_named(w->bundle.tok, str_of(name));
     return w->end >= 0
            || err_set(err, ERR_USAGE,
                       "%s has no token \"%s\" to end documents with: name one of its special "
@@ -28,35 +18,30 @@ static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
 }
 
 bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
-    const bool folder = os_is_dir(r->tokenizer);
-    Str path = str_fmt(a, folder ? "%s/tokenizer.json" : "%s", r->tokenizer);
-    if (!os_read(a, &w->json, path.p, TOKENIZER_BYTES, err)
-        || !tokenizer_open_json(&w->tok, a, w->json, path.p, err))
-        return false;
-    if (folder && !read_beside(&w->config, a, r->tokenizer, "tokenizer_config.json", err))
-        return false;
     Sha256 h;
+    if (!bundle_open(&w->bundle, a, r->tokenizer, BUNDLE_TOKENIZER, err)) return false;
+    Str json = w->bundle.tok_json;
+    if (json.n == 0)
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "the tokenizer of %s is no tokenizer.json, which checkpoints need: take that "
+            "of the same model as a Hugging Face folder",
+            r->tokenizer);
     sha256_init(&h);
-    sha256_add(&h, w->json.p, w->json.n);
+    sha256_add(&h, json.p, json.n);
     sha256_hex(&h, w->id);
     return end_token(w, r, err);
 }
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
-static const char *cache_folder(Arena *a, const Recipe *r) {
-    if (r->data.cache[0]) return r->data.cache;
-    const char *cache = os_env("XDG_CACHE_HOME"), *home = os_env("HOME");
-    if (cache) return str_fmt(a, "%s/lisao/tokens", cache).p;
-    return str_fmt(a, "%s/.cache/lisao/tokens", home ? home : ".").p;
-}
-
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     ShardSpec spec = {.text = r->data.train,
                       .separator = r->data.separator,
-                      .folder = cache_folder(t->arena, r),
-                      .tok = t->text.tok,
+                      .folder =
+                          r->data.cache[0] ? r->data.cache : os_cache_folder(t->arena, "tokens"),
+                      .tok = t->text.bundle.tok,
                       .tok_id = t->text.id,
                       .end = t->text.end};
     if (!shard_open(&t->train, t->arena, &spec, t->team, err)) return false;
@@ -86,7 +71,8 @@ static bool masters_fit(const Config *c, Err *err) {
 
 static bool fresh_config(Config *c, const Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    const int64_t V = r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->text.tok);
+    const int64_t V =
+        r->model.vocab_size ? r->model.vocab_size : tokenizer_size(t->text.bundle.tok);
     Str json = str_fmt(t->arena,
                        "{%.*s\"vocab_size\": %lld, \"model_type\": \"%s\", \"eos_token_id\": %d}",
                        STRF(r->model.json), (long long)V, r->model.family, (int)t->text.end);
@@ -97,40 +83,42 @@ static bool fresh_config(Config *c, const Trainer *t, Err *err) {
 static bool config_find(Config *c, Trainer *t, bool resumed, Err *err) {
     const Recipe *r = t->recipe;
     if (resumed && !resume_state(t, err)) return false;
-    if (!resumed && r->init_from[0] && !store_open(&t->store, t->model_arena, r->init_from, err))
+    if (!resumed && r->init_from[0]
+        && !bundle_open(&t->source, t->model_arena, r->init_from, 0, err))
         return false;
-    return t->store ? config_read(c, t->store, err) : fresh_config(c, t, err);
+    return t->source.store ? config_read(c, t->source.store, err) : fresh_config(c, t, err);
 }
 
 static bool config_check(const Config *c, const Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    const int64_t tokens = tokenizer_size(t->text.tok);
-    const char *of = t->store ? store_path(t->store) : r->path;
+    const int64_t tokens = tokenizer_size(t->text.bundle.tok);
+    const char *of = t->source.store ? store_path(t->source.store) : r->path;
     if (r->batch.sequence > c->max_positions)
         return err_set(
             err, ERR_USAGE,
             "batch.sequence is %lld, and the model (%s) has %lld positions: it could not "
             "be run on what it is trained for. Make batch.sequence smaller%s",
             (long long)r->batch.sequence, of, (long long)c->max_positions,
-            t->store ? "" : ", or model.max_position_embeddings larger");
+            t->source.store ? "" : ", or model.max_position_embeddings larger");
     if (c->V < tokens)
         return err_set(err, ERR_USAGE,
                        "the model (%s) has a vocabulary of %lld tokens, and the tokenizer %s has "
                        "%lld: %s",
                        of, (long long)c->V, r->tokenizer, (long long)tokens,
-                       t->store ? "take the tokenizer that the model was made with"
-                                : "set model.vocab_size to that at least, or leave it out");
+                       t->source.store ? "take the tokenizer that the model was made with"
+                                       : "set model.vocab_size to that at least, or leave it out");
     return masters_fit(c, err);
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
 static bool model_start(Trainer *t, const Config *c, Err *err) {
-    if (!t->store) {
+    if (!t->source.store) {
         const Recipe *r = t->recipe;
         model_init(&t->model, t->model_arena, c, r->model.initializer_range, r->seed);
         return true;
     }
-    if (!model_open(&t->model, t->model_arena, t->store, err)) return false;
+    if (!bundle_load(&t->source, BUNDLE_MODEL, err)) return false;
+    t->model = t->source.model;
     model_train(t->model, t->model_arena);
     return true;
 }
@@ -237,9 +225,9 @@ void trainer_close(Trainer *t) {
     team_close(t->team);
     shard_close(&t->train);
     shard_close(&t->valid);
-    if (t->store) store_close(t->store);
+    bundle_close(&t->source);
     if (t->lock >= 0) os_unlock(t->lock);
-    tokenizer_close(t->text.tok);
+    bundle_close(&t->text.bundle);
     arena_close(t->scratch);
     arena_close(t->model_arena);
     arena_close(t->arena); /* t itself lies in it */

@@ -3,14 +3,14 @@
  * setup.c builds it, step.c makes a step or a validation with it, resume.c takes it to disk and
  * back, loop.c is the run. */
 #pragma once
+#include "bundle/bundle.h"
 #include "train/recipe.h"
 
-/* The tokenizer and the files that travel with every checkpoint. */
+/* The tokenizer; its files travel with every checkpoint. */
 typedef struct TextSetup {
-    Tokenizer *tok;
-    Str json, config; /* bytes of tokenizer.json; of tokenizer_config.json, or empty */
-    char id[65];      /* SHA-256 of json */
-    int32_t end;      /* the token behind each document */
+    Bundle bundle; /* the tokenizer and its bytes */
+    char id[65];   /* SHA-256 of tokenizer.json */
+    int32_t end;   /* the token behind each document */
 } TextSetup;
 
 struct Trainer {
@@ -23,7 +23,7 @@ struct Trainer {
     Team *team;
     TextSetup text;
     Shard train, valid; /* valid.tokens 0: none */
-    Store *store;       /* where the first weights come from; NULL: fresh */
+    Bundle source;      /* where the first weights come from; store NULL: fresh */
     Model *model;
     Plan *plan;
     Loader *loader, *valid_loader; /* of train; of valid */

@@ -8,15 +8,15 @@ static double temperature;
 static OptList sets;
 
 static const Opt OPTS[] = {
-    {OPT_FLAG, "json", NULL, &json, "Prints one JSON object.", 0, 0},
+    {OPT_FLAG, "json", NULL, &json, "Prints one JSON object.", 0, 0, NULL},
     {OPT_STR, "act", "f32|a16|a8", &act,
      "Format of activations; the default is what the file suggests, "
      "and this sentence goes on so that it needs more than one line of the terminal.",
-     0, 0},
-    {OPT_STR, "o", "FILE", &out_path, "Where the array goes.", 0, 0},
-    {OPT_I64, "threads", "N", &threads, "Number of threads.", 1, 64},
-    {OPT_F64, "temperature", "T", &temperature, "Sampling temperature.", 0, 10},
-    {OPT_LIST, "set", "KEY=VALUE", &sets, "Changes a key of the recipe.", 0, 0},
+     0, 0, NULL},
+    {OPT_STR, "o", "FILE", &out_path, "Where the array goes.", 0, 0, NULL},
+    {OPT_I64, "threads", "N", &threads, "Number of threads.", 1, 64, "t"},
+    {OPT_F64, "temperature", "T", &temperature, "Sampling temperature.", 0, 10, NULL},
+    {OPT_LIST, "set", "KEY=VALUE", &sets, "Changes a key of the recipe.", 0, 0, NULL},
 };
 static const Command COMMAND = {"run",
                                 "MODEL [TEXT]",
@@ -64,6 +64,10 @@ static void test_parse(void **state) {
     assert_true(parse("--threads 64 --temperature 10", rest, &err)); /* bounds belong to it */
     assert_true(parse("--threads 1 --temperature 0", rest, &err));
     assert_true(threads == 1 && temperature == 0);
+    assert_true(parse("-t 5 m.gguf", rest, &err)); /* a short name beside the long one */
+    assert_true(threads == 5);
+    assert_true(parse("m.gguf -t=6", rest, &err));
+    assert_true(threads == 6);
     assert_true(parse("", rest, &err));
     assert_true(rest[0] == 0 && threads == 2);
 }
@@ -87,6 +91,10 @@ static void test_refusals(void **state) {
         {"--threads 2x", "a whole number"},
         {"--threads 1e1", "a whole number"},
         {"--threads 1 --threads 2", "--threads is given twice"},
+        {"-t 1 --threads 2", "--threads is given twice"},
+        {"-t 0", "--threads wants a whole number from 1 to 64"},
+        {"-t", "--threads wants a value: N"},
+        {"--t 3", "no option --t"},
         {"--json --json", "--json is given twice"},
         {"--json=yes", "--json takes no value"},
         {"--temperature nan", "a number from 0 to 10"},
@@ -125,6 +133,7 @@ static void test_help(void **state) {
     static const char *const wanted[] = {"Usage: lisao run [options] MODEL [TEXT]\n",
                                          "\n  --json ",
                                          "\n  -o FILE ",
+                                         "\n  -t, --threads N ",
                                          "--act f32|a16|a8 ",
                                          "Number of threads. (1 to 64; default 2)\n",
                                          "(0 to 10; default 0.75)",
@@ -171,6 +180,7 @@ static void test_man(void **state) {
     opt_man(&COMMAND, &b);
     static const char *const wanted[] = {".SS lisao run MODEL [TEXT]\n",
                                          ".TP\n\\fB\\-\\-json\\fR\n", "\\fB\\-o\\fR \\fIFILE\\fR\n",
+                                         ".TP\n\\fB\\-t\\fR, \\fB\\-\\-threads\\fR \\fIN\\fR\n",
                                          ".EX\nlisao run m.gguf \\-\\-threads"};
     for (int64_t i = 0; i < COUNT(wanted); i++)
         if (!strstr(b.p, wanted[i])) fail_msg("no \"%s\" in:\n%s", wanted[i], b.p);

@@ -6,3 +6,5 @@
 enum { BYTES_END = 256, BYTES_SIZE = 257 };
 /* The tokenizer.json; token ids are the bytes themselves. */
 Str bytes_tokenizer(Arena *a);
+/* The same with <|im_start|> and <|im_end|>, 257 and 258. */
+Str bytes_chat_tokenizer(Arena *a);

@@ -33,10 +33,8 @@ const char *need_reference(Arena *a, const char *name) {
 }
 
 const char *smollm2_path(Arena *a) {
-    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *cache = os_env("XDG_CACHE_HOME");
-    const char *home = os_env("HOME"), *name = "lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!path && cache) path = str_fmt(a, "%s/%s", cache, name).p;
-    if (!path) path = str_fmt(a, "%s/.cache/%s", home ? home : ".", name).p;
+    const char *path = os_env("LISAO_MODEL_SMOLLM2"), *models = os_cache_folder(a, "models");
+    if (!path) path = str_fmt(a, "%s/SmolLM2-135M-Instruct.Q4_1.gguf", models).p;
     return os_exists(path) ? path : NULL;
 }
 

@@ -3,14 +3,11 @@
 #pragma once
 #include "base/base.h"
 #include "model/model.h"
-#include "text/text.h"
 
 enum { TRY_BYTES = 64 << 20 }; /* what a plan may need, beside what the machine has */
 
 /* Some tokens in, two drawn, in the model's default formats. False where a plan is refused, and
  * where a router or the logits are no numbers. */
 bool try_run(Arena *a, Model *m, Team *team, Err *err) CHECKED;
-/* The tokenizer in a GGUF file's keys. */
-bool try_keys(Tokenizer **t, Arena *a, const Store *s, Err *err) CHECKED;
-/* store_open, the tokenizer where there is one of a kind that we read, model_open, try_run. */
+/* The files, the tokenizer where there is one of a kind that we read, the model, try_run. */
 bool try_model(Arena *a, const char *path, Team *team, Err *err) CHECKED;

@@ -1,0 +1,89 @@
+/* bundle.c -- from a name to an open model. */
+#include "bundle/parts.h"
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
+    static const char *const suffix[] = {"", ".gguf"};
+    const char *what = parts == BUNDLE_TOKENIZER ? "tokenizer" : "model";
+    if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
+    *path = name;
+    if (os_exists(name)) return true;
+    const char *cache = os_cache_folder(a, "models");
+    for (int64_t i = 0; i < COUNT(suffix) && !strchr(name, '/'); i++) {
+        *path = str_fmt(a, "%s/%s%s", cache, name, suffix[i]).p;
+        if (os_exists(*path)) return true;
+    }
+    return err_set(err, ERR_IO,
+                   "opening the %s \"%s\": there is no such file or folder, and no model of that "
+                   "name in %s, where ./start keeps the default model",
+                   what, name, cache);
+}
+
+/* A tokenizer by itself: a tokenizer.json, or a folder that has one. */
+static bool tokenizer_alone(const char *path, Arena *a, unsigned parts) {
+    if (parts != BUNDLE_TOKENIZER) return false;
+    if (os_is_dir(path)) return os_exists(str_fmt(a, "%s/tokenizer.json", path).p);
+    return str_ends(str_of(path), STR(".json"));
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err) {
+    *b = (Bundle){.a = a};
+    if (!path_find(&b->path, a, name, parts, err)) return false;
+    bool ok = tokenizer_alone(b->path, a, parts) || store_open(&b->store, a, b->path, err);
+    if (ok && bundle_load(b, parts, err)) return true;
+    bundle_close(b);
+    return false;
+}
+
+/* The tokens that the model has not can be neither read nor written by it; texts without them are
+ * well. */
+static void sizes_compare(const Bundle *b) {
+    int64_t tokens = tokenizer_size(b->tok), V = b->model->cfg.V;
+    if (tokens > V)
+        log_at(LOG_WARN,
+               "%s: the tokenizer has %lld tokens and the model %lld: texts that need the others "
+               "are refused",
+               b->path, (long long)tokens, (long long)V);
+}
+
+bool bundle_load(Bundle *b, unsigned parts, Err *err) {
+    enum { BOTH = BUNDLE_MODEL | BUNDLE_TOKENIZER };
+    if (parts & BUNDLE_CHAT) parts |= BOTH;
+    parts &= ~b->loaded;
+    CHECK(b->store || parts == BUNDLE_TOKENIZER || !parts);
+    if (parts & BUNDLE_MODEL) {
+        if (!model_open(&b->model, b->a, b->store, err) || !ends_load(b, err))
+            return b->model = NULL, false;
+        b->loaded |= BUNDLE_MODEL;
+    }
+    if (parts & BUNDLE_TOKENIZER) {
+        if (!tokenizer_load(b, err)) return false;
+        b->loaded |= BUNDLE_TOKENIZER;
+    }
+    if (parts & BOTH && (b->loaded & BOTH) == BOTH) sizes_compare(b);
+    if (parts & BUNDLE_CHAT) {
+        if (!chat_load(b, err)) return false;
+        b->loaded |= BUNDLE_CHAT;
+    }
+    return true;
+}
+
+void bundle_close(Bundle *b) {
+    tokenizer_close(b->tok);
+    store_close(b->store);
+    *b = (Bundle){0};
+}
+
+bool bundle_ids_check(const Bundle *b, const int32_t *ids, int64_t n, Err *err) {
+    const int64_t V = b->model->cfg.V;
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= V)
+            return err_set(err, ERR_FORMAT,
+                           "the tokenizer of %s gives token %d, and the model has %lld: the two do "
+                           "not belong together",
+                           b->path, ids[i], (long long)V);
+    return true;
+}

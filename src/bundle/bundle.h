@@ -1,0 +1,53 @@
+/* bundle.h -- the public header of bundle/: a model opened whole: weights, tokenizer, chat encoding
+ * and end tokens, from a GGUF file, a Hugging Face folder, a checkpoint, or a name in the cache.
+ *
+ * Promises: all who run a model open it here, so that a name means the same everywhere and a model
+ * ends at the same tokens. Parts that are not asked for are not read. Nothing in the files is
+ * trusted (file/, model/ and text/ check them); a part that is not there is an Err that says which,
+ * and what can be done without it.
+ * Ownership: everything lives in the arena that the bundle was opened with, and is valid until
+ * bundle_close, which also ends the mappings of the files; the arena is the caller's. A Bundle must
+ * not be copied while it is open.
+ * Threads: one thread opens, loads and closes. Between these calls a Bundle does not change; any
+ * number of threads may use its parts as the headers of the parts allow. */
+#pragma once
+#include "base/base.h"
+#include "file/file.h"
+#include "model/model.h"
+#include "text/text.h"
+
+typedef enum BundlePart {
+    BUNDLE_MODEL = 1, /* weights, mapped, and the end tokens */
+    BUNDLE_TOKENIZER = 2,
+    BUNDLE_CHAT = 4, /* the chat encoding; takes the other two along */
+    BUNDLE_ALL = 7
+} BundlePart;
+
+enum { BUNDLE_ENDS = 8 }; /* most end tokens: as many as a request takes */
+
+typedef struct Bundle {
+    Arena *a;
+    const char *path; /* the file or folder that the name led to */
+    Store *store;     /* its tensors and metadata; NULL: a tokenizer by itself */
+    unsigned loaded;  /* BundleParts */
+    Model *model;     /* NULL until loaded, as the others */
+    Tokenizer *tok;
+    Str tok_json, tok_config; /* bytes of tokenizer.json and tokenizer_config.json; empty in GGUF
+                               * and where there is none */
+    Chat chat;
+    int32_t end[BUNDLE_ENDS]; /* tokens that end a text: those of the configuration and of
+                               * generation_config.json, and with a chat the end of its turn */
+    int64_t n_end;
+} Bundle;
+
+/* `name`: a path, or the name of a file in the cache of models, with or without ".gguf". For
+ * BUNDLE_TOKENIZER alone also a tokenizer.json, or a folder that has one and no weights. On failure
+ * nothing stays open. */
+bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err) CHECKED;
+/* Further parts of an open bundle; those that are loaded already stay. After a failure the bundle
+ * is as before. A tokenizer with more tokens than the model is warned of once. */
+bool bundle_load(Bundle *b, unsigned parts, Err *err) CHECKED;
+void bundle_close(Bundle *b); /* one that was never opened is fine, zeroed */
+
+/* That the model has each of these ids, which its tokenizer gave. */
+bool bundle_ids_check(const Bundle *b, const int32_t *ids, int64_t n, Err *err) CHECKED;

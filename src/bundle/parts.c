@@ -1,0 +1,165 @@
+/* parts.c -- tokenizer, chat encoding and end tokens, from GGUF metadata or from the JSON files of
+ * a folder. */
+#include "bundle/parts.h"
+
+#include <jansson.h>
+
+/* Parsed, a text may take twenty times its size; released ones have some kilobytes. */
+enum { JSON_BYTES = 8 << 20 };
+enum { TOKENIZER_BYTES = 128 << 20 };
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* Bytes of a JSON file beside the tensors, or beside a tokenizer by itself; empty where there is
+ * none. *path is for messages. */
+static bool file_read(Bundle *b, const char *name, Str *out, const char **path, Err *err) {
+    *out = (Str){0};
+    if (b->store) {
+        *path = str_fmt(b->a, "%s/%s", store_path(b->store), name).p;
+        return store_json(b->store, b->a, name, out, err);
+    }
+    *path = str_fmt(b->a, "%s/%s", b->path, name).p;
+    if (!os_is_dir(b->path) || !os_exists(*path)) return true;
+    return os_read(b->a, out, *path, TOKENIZER_BYTES, err);
+}
+
+/* A small JSON object, owned by the caller; NULL where there is no file. */
+static bool object_parse(json_t **out, Str json, const char *path, Err *err) {
+    json_error_t at;
+    *out = NULL;
+    if (json.n == 0) return true;
+    if (json.n > JSON_BYTES)
+        return err_set(err, ERR_LIMIT, "%s has %lld bytes: at most %d are read", path,
+                       (long long)json.n, JSON_BYTES);
+    *out = json_loadb(json.p, (size_t)json.n, 0, &at);
+    if (!*out) return err_set(err, ERR_FORMAT, "reading %s: line %d: %s", path, at.line, at.text);
+    if (json_is_object(*out)) return true;
+    json_decref(*out);
+    return err_set(err, ERR_FORMAT, "%s: is no JSON object", path);
+}
+
+static bool is_gguf(const Bundle *b) { return b->store && store_kind(b->store) == STORE_GGUF; }
+
+/* ---- tokenizer ------------------------------------------------------------------------------- */
+
+/* A text of the metadata; empty where there is none. */
+static bool meta_text(const Store *s, const char *key, Str *out, Err *err) {
+    *out = (Str){0};
+    return store_meta_type(s, key) == META_ABSENT || store_meta_str(s, key, out, err);
+}
+
+static bool tokenizer_of_gguf(Bundle *b, Err *err) {
+    const Store *s = b->store;
+    Str kind;
+    TokenizerParts p = {.name = b->path};
+    Str *tokens = NULL, *merges = NULL;
+    int32_t *types = NULL;
+    if (!meta_text(s, "tokenizer.ggml.model", &kind, err)) return false;
+    if (kind.n == 0)
+        return err_set(err, ERR_IO, "opening the tokenizer of %s: there is none in the file",
+                       b->path);
+    if (!str_eq(kind, STR("gpt2")))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "opening the tokenizer of %s: its kind is \"%.*s\"; supported is byte-level "
+                       "BPE (\"gpt2\")",
+                       b->path, STRF(kind));
+    if (!meta_text(s, "tokenizer.ggml.pre", &p.pre, err)
+        || !store_meta_strs(s, b->a, "tokenizer.ggml.tokens", &tokens, &p.n_tokens, err)
+        || !store_meta_strs(s, b->a, "tokenizer.ggml.merges", &merges, &p.n_merges, err))
+        return false;
+    if (store_meta_type(s, "tokenizer.ggml.token_type") != META_ABSENT
+        && !store_meta_i32s(s, b->a, "tokenizer.ggml.token_type", &types, &p.n_types, err))
+        return false;
+    p.tokens = tokens, p.merges = merges, p.types = types;
+    return tokenizer_open_parts(&b->tok, b->a, &p, err);
+}
+
+static bool tokenizer_of_json(Bundle *b, Err *err) {
+    const char *path = b->path, *config;
+    bool alone = !b->store && !os_is_dir(b->path);
+    bool ok = alone ? os_read(b->a, &b->tok_json, path, TOKENIZER_BYTES, err)
+                    : file_read(b, "tokenizer.json", &b->tok_json, &path, err)
+                          && file_read(b, "tokenizer_config.json", &b->tok_config, &config, err);
+    if (ok && b->tok_json.n == 0)
+        return err_set(err, ERR_IO, "opening the tokenizer of %s: there is no tokenizer.json in it",
+                       b->path);
+    return ok && tokenizer_open_json(&b->tok, b->a, b->tok_json, path, err);
+}
+
+bool tokenizer_load(Bundle *b, Err *err) {
+    return is_gguf(b) ? tokenizer_of_gguf(b, err) : tokenizer_of_json(b, err);
+}
+
+/* ---- chat ------------------------------------------------------------------------------------ */
+
+/* The template's text; empty where there is none. */
+static bool template_find(Bundle *b, Str *out, Err *err) {
+    json_t *o;
+    *out = (Str){0};
+    if (is_gguf(b)) return meta_text(b->store, "tokenizer.chat_template", out, err);
+    const char *path = str_fmt(b->a, "%s/tokenizer_config.json", store_path(b->store)).p;
+    if (!object_parse(&o, b->tok_config, path, err)) return false;
+    const char *text = json_string_value(json_object_get(o, "chat_template"));
+    if (text) *out = str_copy(b->a, str_of(text));
+    json_decref(o);
+    return true;
+}
+
+bool chat_load(Bundle *b, Err *err) {
+    Str text;
+    if (!template_find(b, &text, err)) return false;
+    if (text.n == 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s has no chat template, so it is not a chat model: give the text as it is "
+                       "with lisao run --raw",
+                       b->path);
+    if (!chat_init(&b->chat, b->a, b->tok, text, (int32_t)b->model->cfg.bos, err)) return false;
+    return end_add(b, b->chat.end)
+           || err_set(err, ERR_LIMIT, "%s: there are more than %d end tokens", b->path,
+                      BUNDLE_ENDS);
+}
+
+/* ---- end tokens ------------------------------------------------------------------------------ */
+
+bool end_add(Bundle *b, int64_t id) {
+    for (int64_t i = 0; i < b->n_end; i++)
+        if (b->end[i] == id) return true;
+    if (b->n_end == BUNDLE_ENDS) return false;
+    b->end[b->n_end++] = (int32_t)id;
+    return true;
+}
+
+/* generation_config.json may name more end tokens than config.json: a model made for chats ends a
+ * turn with another token than a text. */
+static bool ends_of_generation(Bundle *b, const json_t *eos, const char *path, Err *err) {
+    bool list = json_is_array(eos);
+    if (!eos || json_is_null(eos)) return true;
+    for (size_t i = 0; i < (list ? json_array_size(eos) : 1); i++) {
+        const json_t *v = list ? json_array_get(eos, i) : eos;
+        json_int_t id = json_integer_value(v);
+        if (!json_is_integer(v) || id < 0 || id >= b->model->cfg.V)
+            return err_set(err, ERR_FORMAT, "%s: eos_token_id: is no token of the model", path);
+        if (!end_add(b, id))
+            return err_set(err, ERR_LIMIT,
+                           "%s: eos_token_id: with those of config.json there are more than %d end "
+                           "tokens",
+                           path, BUNDLE_ENDS);
+    }
+    return true;
+}
+
+bool ends_load(Bundle *b, Err *err) {
+    const Config *c = &b->model->cfg;
+    Str json = {0};
+    const char *path = NULL;
+    json_t *o = NULL;
+    b->n_end = 0;
+    for (int64_t i = 0; i < c->n_eos; i++) CHECK(end_add(b, c->eos[i]));
+    if (!is_gguf(b)
+        && (!file_read(b, "generation_config.json", &json, &path, err)
+            || !object_parse(&o, json, path, err)))
+        return false;
+    bool ok = ends_of_generation(b, json_object_get(o, "eos_token_id"), path, err);
+    json_decref(o);
+    return ok;
+}

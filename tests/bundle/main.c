@@ -1,0 +1,301 @@
+/* main.c -- a model opened whole, from each kind of source, with parts that are missing, and with
+ * parts that do not belong together. */
+#define _DEFAULT_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include "bundle/bundle.h"
+#include "support/bytes.h"
+#include "support/child.h"
+#include "support/need.h"
+
+/* A folder for a test's files, and the arena of what it opens. */
+typedef struct Scratch {
+    Arena *a;
+    char folder[64];
+} Scratch;
+
+static void must(bool ok, const Err *err) {
+    if (!ok) fail_msg("%s", err->msg);
+}
+
+static int scratch_open(void **state) {
+    Scratch *s = calloc(1, sizeof *s);
+    s->a = arena_open("test", ARENA_NO_LIMIT);
+    snprintf(s->folder, sizeof s->folder, "%s/lisao-bundle-XXXXXX", P_tmpdir);
+    *state = s;
+    return mkdtemp(s->folder) == NULL;
+}
+
+static void tree_remove(Arena *a, const char *path) {
+    Err err = {0};
+    Str *name;
+    int64_t n = 0;
+    if (os_is_dir(path)) must(os_list(a, &name, &n, path, &err), &err);
+    for (int64_t i = 0; i < n; i++) tree_remove(a, str_fmt(a, "%s/%.*s", path, STRF(name[i])).p);
+    must(os_remove(path, &err), &err);
+}
+
+static int scratch_close(void **state) {
+    Scratch *s = *state;
+    tree_remove(s->a, s->folder);
+    arena_close(s->a);
+    free(s);
+    return 0;
+}
+
+static const char *path_of(Scratch *s, const char *name) {
+    return str_fmt(s->a, "%s/%s", s->folder, name).p;
+}
+
+static void put(Scratch *s, const char *name, Str bytes) {
+    Err err = {0};
+    OutFile *f = os_create(s->a, path_of(s, name), &err);
+    must(f && os_write(f, bytes.p, bytes.n, &err) && os_commit(f, &err), &err);
+}
+
+static void copy(Scratch *s, const char *name, const char *from) {
+    Err err = {0};
+    Map m;
+    must(os_map(&m, from, &err), &err);
+    put(s, name, (Str){(const char *)m.p, m.n});
+    os_unmap(&m);
+}
+
+static const char CHATML[] =
+    "{\"chat_template\": \"{% for message in messages %}{{'<|im_start|>' + message['role'] + "
+    "'\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt "
+    "%}{{ '<|im_start|>assistant\\n' }}{% endif %}\"}";
+
+/* llama-tiny, whose vocabulary is 320, with a tokenizer of 259 and a chat template. */
+static void folder_put(Scratch *s) {
+    const char *from = need_reference(s->a, "models/llama-tiny");
+    copy(s, "model.safetensors", str_fmt(s->a, "%s/model.safetensors", from).p);
+    copy(s, "config.json", str_fmt(s->a, "%s/config.json", from).p);
+    put(s, "tokenizer.json", bytes_chat_tokenizer(s->a));
+    put(s, "tokenizer_config.json", str_of(CHATML));
+}
+
+static void check_refused(Scratch *s, const char *name, unsigned parts, ErrCode code,
+                          const char *says) {
+    Err err = {0};
+    Bundle b;
+    assert_false(bundle_open(&b, s->a, name, parts, &err));
+    if (err.code != code || !strstr(err.msg, says)) fail_msg("%d, %s", err.code, err.msg);
+    assert_true(!b.store && !b.tok && !b.model);
+}
+
+/* ---- sources --------------------------------------------------------------------------------- */
+
+static void folder(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    folder_put(s);
+    must(bundle_open(&b, s->a, s->folder, BUNDLE_ALL, &err), &err);
+    assert_true(b.model && b.tok && b.loaded == BUNDLE_ALL);
+    assert_string_equal(b.path, s->folder);
+    assert_int_equal(b.model->cfg.V, 320);
+    assert_int_equal(tokenizer_size(b.tok), 259);
+    assert_string_equal(chat_name(&b.chat), "chatml");
+    assert_true(str_eq(b.tok_json, bytes_chat_tokenizer(s->a)));
+    assert_true(str_eq(b.tok_config, str_of(CHATML)));
+    assert_true(b.n_end == 2 && b.end[0] == 1 && b.end[1] == 258); /* config.json; the chat's */
+    bundle_close(&b);
+    bundle_close(&b); /* again is nothing */
+}
+
+static void gguf(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    const char *file = "tests/fuzz/corpus/gguf_model/llama_f16";
+    must(bundle_open(&b, s->a, file, BUNDLE_MODEL | BUNDLE_TOKENIZER, &err), &err);
+    assert_true(b.model->cfg.V == 16 && tokenizer_size(b.tok) > 2 && b.n_end == 1);
+    assert_true(b.tok_json.n == 0 && b.tok_config.n == 0);
+    assert_false(bundle_load(&b, BUNDLE_CHAT, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "no chat template"));
+    assert_int_equal(b.loaded, BUNDLE_MODEL | BUNDLE_TOKENIZER); /* as before */
+    bundle_close(&b);
+}
+
+static void checkpoint(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    Store *from;
+    Model *m;
+    Str json = bytes_chat_tokenizer(s->a);
+    must(store_open(&from, s->a, need_reference(s->a, "models/llama-tiny"), &err), &err);
+    must(model_open(&m, s->a, from, &err), &err);
+    model_train(m, s->a);
+    CkptWriter *w = ckpt_create(s->a, path_of(s, "run"), 7, &err);
+    must(w && model_save(m, s->a, w, &err) && ckpt_put_json(w, "tokenizer.json", json, &err)
+             && ckpt_put_json(w, "tokenizer_config.json", str_of(CHATML), &err)
+             && ckpt_commit(w, 1, &err),
+         &err);
+    store_close(from);
+    const char *const names[] = {path_of(s, "run"), path_of(s, "run/step-000000007")};
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        must(bundle_open(&b, s->a, names[i], BUNDLE_ALL, &err), &err);
+        assert_true(store_kind(b.store) == STORE_CHECKPOINT && store_step(b.store) == 7);
+        bundle_close(&b);
+        must(bundle_open(&b, s->a, names[i], BUNDLE_TOKENIZER, &err), &err);
+        assert_true(str_eq(b.tok_json, json) && !b.model);
+        bundle_close(&b);
+    }
+}
+
+/* With and without the suffix; a file of the working folder comes first, and a path is no name. */
+static void cache(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    const char *before = os_env("XDG_CACHE_HOME");
+    setenv("XDG_CACHE_HOME", s->folder, 1);
+    must(os_mkdir(path_of(s, "lisao/models"), &err), &err);
+    copy(s, "lisao/models/some.gguf", "tests/fuzz/corpus/gguf_model/llama_f16");
+    const char *const names[] = {"some", "some.gguf"};
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        must(bundle_open(&b, s->a, names[i], BUNDLE_MODEL, &err), &err);
+        assert_string_equal(b.path, path_of(s, "lisao/models/some.gguf"));
+        bundle_close(&b);
+    }
+    check_refused(s, "other", BUNDLE_MODEL, ERR_IO, "opening the model \"other\": there is no");
+    check_refused(s, "./some", BUNDLE_MODEL, ERR_IO, "opening the model \"./some\"");
+    check_refused(s, "", BUNDLE_MODEL, ERR_USAGE, "empty");
+    if (before)
+        setenv("XDG_CACHE_HOME", before, 1);
+    else
+        unsetenv("XDG_CACHE_HOME");
+}
+
+static void tokenizer_alone(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    put(s, "tokenizer.json", bytes_tokenizer(s->a));
+    put(s, "tokenizer_config.json", STR("{}"));
+    const char *const names[] = {s->folder, path_of(s, "tokenizer.json")};
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        must(bundle_open(&b, s->a, names[i], BUNDLE_TOKENIZER, &err), &err);
+        assert_true(!b.store && !b.model && tokenizer_size(b.tok) == BYTES_SIZE && b.n_end == 0);
+        assert_int_equal(b.tok_config.n, i ? 0 : 2); /* of a file, only the file */
+        bundle_close(&b);
+    }
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_IO, "no model here");
+    check_refused(s, path_of(s, "absent.json"), BUNDLE_TOKENIZER, ERR_IO, "opening the tokenizer");
+}
+
+/* ---- missing parts --------------------------------------------------------------------------- */
+
+static void missing(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    Bundle b;
+    folder_put(s);
+    must(os_remove(path_of(s, "tokenizer_config.json"), &err), &err);
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "has no chat template");
+    put(s, "tokenizer_config.json", STR("{\"chat_template\": \"{{ messages }}\"}"));
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "chat template");
+    put(s, "tokenizer_config.json", STR("{\"chat_template\": "));
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_FORMAT, "tokenizer_config.json: line 1");
+    put(s, "tokenizer.json", bytes_tokenizer(s->a)); /* lacks the tokens of the chat */
+    put(s, "tokenizer_config.json", str_of(CHATML));
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "<|im_start|>");
+    must(os_remove(path_of(s, "tokenizer.json"), &err), &err);
+    check_refused(s, s->folder, BUNDLE_TOKENIZER, ERR_IO, "there is no tokenizer.json");
+    must(bundle_open(&b, s->a, s->folder, BUNDLE_MODEL, &err), &err); /* which needs none */
+    Err why = {0};
+    assert_false(bundle_load(&b, BUNDLE_TOKENIZER, &why));
+    assert_true(why.code == ERR_IO && b.loaded == BUNDLE_MODEL && !b.tok);
+    bundle_close(&b);
+    put(s, "tokenizer.json", STR("{"));
+    check_refused(s, s->folder, BUNDLE_TOKENIZER, ERR_FORMAT, "tokenizer.json");
+    must(os_remove(path_of(s, "config.json"), &err), &err);
+    check_refused(s, s->folder, BUNDLE_MODEL, ERR_FORMAT, "no config.json");
+}
+
+/* ---- end tokens ------------------------------------------------------------------------------ */
+
+static void ends(void **state) {
+    static const struct {
+        const char *json;
+        int64_t n;
+        int32_t end[8];
+        ErrCode code;
+        const char *says;
+    } cases[] = {
+        {"{}", 1, {1}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": null}", 1, {1}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": 1}", 1, {1}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": 5, \"temperature\": 0.6}", 2, {1, 5}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": [7, 1, 258, 7]}", 3, {1, 7, 258}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": [2, 3, 4, 5, 6, 7, 8]}", 8, {1, 2, 3, 4, 5, 6, 7, 8}, ERR_NONE, NULL},
+        {"{\"eos_token_id\": [2, 3, 4, 5, 6, 7, 8, 9]}", 0, {0}, ERR_LIMIT, "more than 8"},
+        {"{\"eos_token_id\": [1, 320]}", 0, {0}, ERR_FORMAT, "eos_token_id"},
+        {"{\"eos_token_id\": -1}", 0, {0}, ERR_FORMAT, "eos_token_id"},
+        {"{\"eos_token_id\": \"1\"}", 0, {0}, ERR_FORMAT, "generation_config.json: eos_token_id"},
+        {"{\"eos_token_id\": [[1]]}", 0, {0}, ERR_FORMAT, "eos_token_id"},
+        {"[1]", 0, {0}, ERR_FORMAT, "generation_config.json: is no JSON object"},
+        {"{\"eos_token_id\": 1", 0, {0}, ERR_FORMAT, "generation_config.json: line 1"},
+    };
+    Scratch *s = *state;
+    folder_put(s);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        Err err = {0};
+        Bundle b;
+        put(s, "generation_config.json", str_of(cases[i].json));
+        if (cases[i].says) {
+            check_refused(s, s->folder, BUNDLE_MODEL, cases[i].code, cases[i].says);
+            continue;
+        }
+        must(bundle_open(&b, s->a, s->folder, BUNDLE_MODEL, &err), &err);
+        if (b.n_end != cases[i].n) fail_msg("%s: %d", cases[i].json, (int)b.n_end);
+        for (int64_t k = 0; k < b.n_end; k++) assert_int_equal(b.end[k], cases[i].end[k]);
+        bundle_close(&b);
+    }
+}
+
+/* ---- a tokenizer that is larger than the model ----------------------------------------------- */
+
+static void larger_open(void *arg) {
+    Scratch *s = arg;
+    Err err = {0};
+    Bundle b;
+    int32_t few[] = {0, 319}, more[] = {1, 320}, none[] = {-1};
+    CHECK(bundle_open(&b, s->a, s->folder, BUNDLE_MODEL | BUNDLE_TOKENIZER, &err));
+    CHECK(bundle_ids_check(&b, few, 2, &err) && bundle_ids_check(&b, NULL, 0, &err));
+    CHECK(!bundle_ids_check(&b, more, 2, &err) && err.code == ERR_FORMAT);
+    CHECK(strstr(err.msg, "gives token 320, and the model has 320"));
+    Err other = {0};
+    CHECK(!bundle_ids_check(&b, none, 1, &other));
+    bundle_close(&b);
+    fprintf(stderr, "all well\n");
+}
+
+/* It opens, with a warning, since most texts need only the smaller tokens. */
+static void larger(void **state) {
+    Scratch *s = *state;
+    char said[1024];
+    folder_put(s);
+    copy(s, "tokenizer.json", "tests/golden/tokenizers/tiny.json");
+    int status = child(larger_open, s, said, sizeof said);
+    if (status != 0 || !strstr(said, "all well")) fail_msg("%s", said);
+    assert_non_null(strstr(said, "the tokenizer has 425 tokens and the model 320"));
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(folder),          TEST(gguf),    TEST(checkpoint), TEST(cache),
+        TEST(tokenizer_alone), TEST(missing), TEST(ends),       TEST(larger),
+    };
+    float_mode_set();
+    return cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
+}
