@@ -1,12 +1,12 @@
-/* cache.c -- from a text to its shard: found by what the file system says of the text, else by its
- * content, else made.
+/* cache.c -- from a text to its shard: found by what the file system says about the text, else by
+ * its content, else made.
  *
  * Beside the shards lies a note for each text: its path, size, times and inode when it was last
- * read whole, and the key of its shard. While these are what they were the text is not read again.
- * When they are not, its content decides, as the shard's name is a hash of it. What the note cannot
- * see: a change that leaves size, both times and inode as they were, which takes a clock that was
- * set back or a write below the file system. A text that was changed less than two seconds ago is
- * not noted, as a later change might bear the same time. */
+ * read whole, and the key of its shard. While these are unchanged the text is not read again. When
+ * they differ, its content decides, as the shard's name is a hash of it. The note cannot see a
+ * change that leaves size, both times and inode as they were, which takes a clock that was set back
+ * or a write below the file system. A text that was changed less than two seconds ago is not noted,
+ * since a later change might get the same time. */
 #include "data/documents.h"
 #include "data/inspect.h"
 #include "data/shard.h"
@@ -76,7 +76,7 @@ static void note_write(Arena *a, const ShardSpec *spec, const FileStamp *s, cons
 
 /* ---- reading the text ------------------------------------------------------------------------ */
 
-/* Its key and what there is to say of it, in one walk. */
+/* Its key and its counts, in one pass. */
 static bool text_read(char key[65], TextCounts *counts, const Map *map, const ShardSpec *spec,
                       Err *err) {
     const Str all = {(const char *)map->p, map->n};
@@ -109,7 +109,8 @@ static bool text_read(char key[65], TextCounts *counts, const Map *map, const Sh
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
-/* A shard that is there but not fit for use is made again: it is a cache, the text is the truth. */
+/* A shard that exists but is not usable is made again: it is only a cache, the text is what
+ * counts. */
 static bool open_cached(Shard *s, Arena *a, const ShardSpec *spec, const char *key) {
     Err err = {0};
     const Str path = shard_path(a, spec, key);

@@ -1,27 +1,27 @@
-/* data.h -- the public header of data/: text files -> token shards -> packed rows, resumable to the
- * token.
+/* data.h -- the public header of data/: text files to token shards to packed rows, resumable at the
+ * exact token.
  *
  * Promises: what a training run sees next depends on the shard's bytes, the row length, the seed
  * and the LoaderState, and on nothing else; every decision (which pieces share a row, in which
  * order rows come) is made with integers. A shard is a cache: it is named after the SHA-256 of
  * everything that went into it, so a changed text, separator or tokenizer is another shard and an
- * old one is never taken for new. A text is read and hashed only when its size, times or inode are
- * not those that were noted beside its shard. A shard that is cut, damaged or of another format
- * version is made again; nothing in it is trusted before its checksum was right. A file that is
- * plainly no text in UTF-8, or not documents with the given separator, is refused before a token is
- * made; what is strange about a text is counted and warned of each time.
+ * old one is never taken for new. A text is read and hashed only when its size, times or inode
+ * differ from those noted beside its shard. A shard that is truncated, damaged or of another format
+ * version is made again; nothing in it is used before its checksum is verified. A file that is
+ * clearly not UTF-8 text, or not documents with the given separator, is refused before it is
+ * tokenised; what is unusual about a text is counted and causes a warning each time.
  * Ownership: a Shard owns its mapping until shard_close. A Loader lives in its arena and needs its
  * Shard open. Rows go into the caller's Packed. Nothing is allocated after loader_new.
  * Threads: shard_open runs the team it is given; everything else belongs to one thread at a time.
  *
  *   text file --documents--> tokens --shard--> pieces --packing--> rows --shuffle--> batches
  *
- * A document is the text between two separator lines. It becomes the tokens of that text, plain (an
- * added token spelled out in the text is text), then one end token, so that a model learns to stop.
- * Of a document of n tokens the first n-1 are inputs and the last n-1 are targets. A document with
+ * A document is the text between two separator lines. It becomes the tokens of that text, where a
+ * spelled-out added token is plain text, and then one end token, so that a model learns to stop. Of
+ * a document of n tokens the first n-1 are inputs and the last n-1 are targets. A document with
  * more inputs than a row has places is cut into pieces of the row's length, each of which starts at
- * position 0; a shorter one is never cut. Pieces are packed into rows by best fit, longest first;
- * places that stay empty are not computed, as a row is nothing but the list of its pieces. */
+ * position 0; a shorter one is never cut. Pieces are packed into rows by best fit, longest first.
+ * Places that stay empty are not computed, since a row is only the list of its pieces. */
 #pragma once
 #include "base/base.h"
 #include "text/text.h"
@@ -31,11 +31,12 @@
 /* What was counted in a text before it became tokens. */
 typedef struct TextCounts {
     int64_t bytes, lines;
-    int64_t separators; /* lines that are the separator */
-    int64_t near;       /* lines that are it but for blanks around it: they are text */
-    int64_t inner;      /* where it stands inside a line: text; counted when it names a token */
-    int64_t empty;      /* documents without a character: left out */
-    int64_t not_utf8, control; /* places that are no UTF-8; control characters, byte 0 among them */
+    int64_t separators;        /* lines that are the separator */
+    int64_t near;              /* lines that equal it apart from blanks around it: they are text */
+    int64_t inner;             /* occurrences inside a line: text; counted when it names a token */
+    int64_t empty;             /* documents without a character: left out */
+    int64_t not_utf8, control; /* places that are not UTF-8; control characters, byte 0 among
+                                * them */
     int64_t strange_line;      /* the first line that has one of these; 0: none */
     int64_t json;              /* lines that look like JSON objects */
 } TextCounts;
@@ -62,7 +63,7 @@ typedef struct ShardSpec {
     const char *separator; /* the line between documents, "<|endoftext|>" */
     const char *folder;    /* where shards are kept; created when missing */
     const Tokenizer *tok;
-    const char *tok_id; /* what tells this tokenizer from others: a SHA-256 */
+    const char *tok_id; /* identifies the tokenizer: a SHA-256 */
     int32_t end;        /* the token put behind each document */
 } ShardSpec;
 
@@ -87,8 +88,9 @@ typedef struct Piece {
     int64_t start, n;
 } Piece;
 
-/* Pieces of whole rows, for one forward: place i holds token[i] and wants target[i]. Piece p covers
- * places at[p] .. at[p]+len[p]-1, which are positions 0..len[p]-1 of a sequence of its own. */
+/* Pieces of whole rows, for one forward pass: place i holds token[i] and is to predict target[i].
+ * Piece p covers places at[p] .. at[p]+len[p]-1, which are positions 0..len[p]-1 of a sequence of
+ * its own. */
 typedef struct Packed {
     int64_t n, n_pieces;
     int32_t *token, *target; /* (cap) each */
@@ -101,17 +103,18 @@ Packed packed_new(Arena *a, int64_t cap);
  * documents are. */
 static inline int64_t row_pieces(int64_t sequence) { return MAX(1, sequence / 16); }
 
-/* Where a run stands: all of it, small enough for a checkpoint. Of a fixed shard and row length,
- * the rows of an epoch and their order are computed from (seed, epoch); `row` of them were given
- * out. */
+/* The position of a run in its data: all of it, small enough for a checkpoint. For a fixed shard
+ * and row length, the rows of an epoch and their order are computed from (seed, epoch); `row` of
+ * them were given out. */
 typedef struct LoaderState {
     uint64_t seed;
     int64_t epoch, row;
 } LoaderState;
 
 typedef struct Loader Loader;
-/* Goes on at `at`. shuffle false: rows in the order of packing, every epoch the same (validation).
- * An `at` beyond the epoch's rows is an error: it belongs to another shard or row length. */
+/* Continues at `at`. shuffle false: rows in the order of packing, every epoch the same
+ * (validation). An `at` beyond the epoch's rows is an error: it belongs to another shard or row
+ * length. */
 bool loader_new(Loader **l, Arena *a, const Shard *s, int64_t sequence, bool shuffle,
                 LoaderState at, Err *err) CHECKED;
 LoaderState loader_state(const Loader *l);

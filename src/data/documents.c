@@ -41,7 +41,8 @@ static Str next_document(Walk *w) {
     return (Str){0};
 }
 
-/* Where a document longer than a unit is cut: behind the last line break, else at a character. */
+/* The length of the first part of a document longer than a unit: it ends after a line break, else
+ * between characters. */
 static int64_t cut_at(Str doc) {
     for (int64_t i = UNIT_BYTES; i > UNIT_BYTES / 2; i--)
         if (doc.p[i - 1] == '\n') return i;

@@ -3,24 +3,24 @@
 #pragma once
 #include "base/base.h"
 
-/* A byte order mark at the beginning of a file is no text. */
+/* The text without a byte order mark at its beginning. */
 Str text_begin(Str text);
-/* The line at the beginning of s (s.n > 0), its break included. */
+/* The first line of s (s.n > 0), including its line break. */
 Str line_of(Str s);
-/* Line breaks at both ends taken off. */
+/* s without the line breaks at both ends. */
 Str breaks_trimmed(Str s);
-/* The line is the separator and its break. */
+/* Whether the line is the separator and its line break. */
 bool is_separator(Str line, Str separator);
 
 /* One document, or a part of a long one; where a document is cut depends on its bytes alone. */
 typedef struct Unit {
     Str text;
-    bool ends; /* its document ends with it */
+    bool ends; /* it is the last part of its document */
 } Unit;
 enum { UNIT_BYTES = 1 << 20 };
 
-/* Where the walk through a text is: `rest` is still to come, `doc` is what is left of a long
- * document. It begins as {text_begin(text), {0}, separator}. */
+/* A position in a text: `rest` is what follows, `doc` what is left of a long document. It begins as
+ * {text_begin(text), {0}, separator}. */
 typedef struct Walk {
     Str rest, doc, separator;
 } Walk;

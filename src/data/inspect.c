@@ -1,8 +1,8 @@
-/* inspect.c -- is a file the text that was meant? Said before a token of it is made.
+/* inspect.c -- checks whether a file is the intended text, before anything is tokenised.
  *
- * What cannot be text in UTF-8 is refused and named as what it is. What is strange but possible is
- * counted, and warned of each time its shard is opened. Nothing is mended silently: what stands in
- * the file is what is trained. */
+ * What cannot be UTF-8 text is refused and named as what it is. What is unusual but possible is
+ * counted, and causes a warning each time its shard is opened. Nothing is corrected silently: the
+ * model is trained on exactly what the file contains. */
 #include "data/inspect.h"
 #include "data/documents.h"
 
@@ -10,17 +10,17 @@
 
 enum { HEAD_BYTES = 1 << 16, ONE_DOCUMENT_BYTES = 1 << 16 };
 
-/* A few broken characters are found in any large text; more than these are no accident. */
+/* A large text may contain a few broken characters; more than these are no accident. */
 static bool too_many(int64_t n, int64_t bytes) { return n > 1 + bytes / 10000; }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-/* \b \t \n \v \f \r and the escape of terminals stand in texts; the others do not. */
+/* \b \t \n \v \f \r and the escape of terminals occur in texts; other control characters do not. */
 static bool is_control(uint8_t c) {
     return c == 0x7f || (c < 0x20 && (c < '\b' || c > '\r') && c != 0x1b);
 }
 
-/* A line's places that are no UTF-8, and its control characters. */
+/* Counts the places of a line that are not UTF-8, and its control characters. */
 static void bytes_count(TextCounts *c, Str s) {
     const int64_t before = c->not_utf8 + c->control;
     c->lines++;
@@ -150,7 +150,7 @@ static Str blanks_trimmed(Str s) {
     return s;
 }
 
-/* How often `part`, which is not empty, stands in s. */
+/* How often s contains `part`, which is not empty. */
 static int64_t occurrences(Str s, Str part) {
     int64_t n = 0;
     while (s.n >= part.n) {

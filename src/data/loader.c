@@ -1,4 +1,5 @@
-/* loader.c -- rows in the order of the epoch's shuffle, and the state that finds the place again.
+/* loader.c -- gives out rows in the order of the epoch's shuffle; its state is enough to continue
+ * at the same row.
  *
  * Invariant: the packing in memory is that of at.epoch, and at.row of its rows were given out. */
 #include "data/pack.h"

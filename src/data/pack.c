@@ -1,11 +1,11 @@
-/* pack.c -- pieces into rows: best fit, longest first, decided with integers only.
+/* pack.c -- packs pieces into rows: best fit, longest first, decided with integers only.
  *
  * An epoch shuffles the pieces, sorts them by length (stable, so equal lengths stay shuffled), puts
- * each into the open row with the least room that is enough, and shuffles the rows. Of rows with
- * equal room the newest is taken. A row with row_pieces pieces is closed. Each decision looks at
- * lengths only, so every epoch has as many rows, and only who meets whom differs. The shuffle is
- * Fisher and Yates's; draw i of a shuffle is a Philox word pair at position i, reduced by a
- * remainder (of a 64-bit number: the bias is below 2^-32). */
+ * each into the open row with the smallest sufficient free space, and shuffles the rows. Of rows
+ * with equal space the newest is taken. A row with row_pieces pieces is closed. Each decision
+ * depends on lengths only, so every epoch has the same number of rows and only the pieces that
+ * share a row differ. The shuffle is Fisher and Yates's; draw i of a shuffle is a pair of Philox
+ * words at position i, reduced by a remainder (of a 64-bit number: the bias is below 2^-32). */
 #include "data/pack.h"
 
 /* Keeps the loader's draws apart from the initialisation's, which has the same seed. */
@@ -85,7 +85,8 @@ static void row_open(Packing *p, int32_t r, int64_t room) {
     p->open[room] = r;
 }
 
-/* The row for a piece of n places, and its room: the fullest that is open, else a new one. */
+/* The row for a piece of n places, and its free space: the fullest open row that has enough, else a
+ * new one. */
 static int32_t row_take(Packing *p, int64_t n, int64_t *room) {
     for (int64_t k = n; k < p->sequence; k++) {
         int32_t r = p->open[k];

@@ -1,6 +1,6 @@
-/* shard.c -- reading a shard file, and the checks before anything in it is used.
+/* shard.c -- reads a shard file, and checks all of it before anything in it is used.
  *
- * Invariant: a Shard that shard_read hands out has sizes that fit the mapping exactly, the right
+ * Invariant: a Shard that shard_read returns has sizes that fit the mapping exactly, the right
  * checksum, rising borders with at least two tokens a document, and tokens below its vocabulary. */
 #include "data/shard.h"
 
@@ -25,7 +25,7 @@ static bool bad(const char *path, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT, "%s is not a usable token shard: %s", path, what);
 }
 
-/* A large shard need not be in memory at once to be read through. */
+/* So much of a shard is in memory at once while it is checked. */
 enum { PIECE_BYTES = 8 << 20 };
 
 static bool tokens_fit(const Shard *s) {
@@ -57,7 +57,7 @@ static bool checksum_fits(const Shard *s, const ShardTrailer *t) {
     return !strcmp(is, should);
 }
 
-/* The sizes come first: nothing is looked at before they are known to lie inside the file. */
+/* The sizes are checked first: nothing is read before it is known to lie inside the file. */
 static bool layout_fits(Shard *s, const char *path, Err *err) {
     const int64_t n = s->map.n, frame = sizeof(ShardHeader) + sizeof(ShardTrailer);
     if (n < frame) return bad(path, "it is too short", err);

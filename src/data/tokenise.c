@@ -1,7 +1,7 @@
-/* tokenise.c -- making a shard: text -> documents -> tokens on all threads -> one file.
+/* tokenise.c -- makes a shard: text to documents, to tokens on all threads, to one file.
  *
- * The text is walked once, in waves. A wave is a list of units, each one document or, of a long
- * document, one part; the threads encode contiguous shares of it, and thread 0's thread then writes
+ * The text is read once, in batches of units, called waves. A unit is a document or, of a long
+ * document, a part of it. The threads encode contiguous shares of a wave, and thread 0 then writes
  * all of them in order. Where a document is cut into parts depends on its bytes alone, so tokens do
  * not depend on the threads. Memory is that of one wave, whatever the length of the text. */
 #include "data/documents.h"
@@ -74,7 +74,7 @@ static bool put_tokens(Maker *m, const int32_t *id, int64_t n, Err *err) {
 
 static void add_border(Maker *m) { buf_add(&m->border, (Str){(const char *)&m->tokens, 8}); }
 
-/* A document of which no byte has a token leaves nothing behind, not even its end. */
+/* A document none of whose bytes has a token leaves nothing behind, not even an end token. */
 static bool end_document(Maker *m, Err *err) {
     if (m->doc_tokens == 0) return true;
     if (!put_tokens(m, &m->spec->end, 1, err)) return false;

@@ -108,7 +108,7 @@ static bool out_of_range(const Key *k, Str value, const char *from, Err *err) {
                    STRF(value), k->lo, k->hi);
 }
 
-/* YAML 1.1 reads 010 as 8, YAML 1.2 as 10: neither is guessed. */
+/* YAML 1.1 reads 010 as 8, YAML 1.2 as 10: both are refused. */
 static bool leads_with_zero(Str s) {
     if (s.n && s.p[0] == '-') s.p++, s.n--;
     return s.n > 1 && s.p[0] == '0' && s.p[1] >= '0' && s.p[1] <= '9';
@@ -163,7 +163,8 @@ static bool choice_check(const Key *k, Str value, const char *from, Err *err) {
            || refuse(k, value, from, k->choices, err);
 }
 
-/* One spelling a number, the shortest that reads back the same: 1e-3 and 0.001 are equal texts. */
+/* One spelling for each number, the shortest that reads back as the same: 1e-3 and 0.001 become
+ * equal texts. */
 static Str number_text(Arena *a, double x) {
     char z[32];
     for (int digits = 15; digits <= 17; digits++) {

@@ -1,8 +1,7 @@
-/* loop.c -- a whole run: steps, the line that shows them, validation, checkpoints, and the end by
- * key press.
+/* loop.c -- a whole run: steps, the progress line, validation, checkpoints, and the end by Ctrl-C.
  *
  * The order after a step is fixed: log, validate, save. So a checkpoint of step n always comes
- * after the log's lines of step n, and a run that goes on from it has nothing to make up for. */
+ * after the log's lines of step n, and a run that continues from it misses none. */
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -16,7 +15,7 @@ static bool validate(Trainer *t, Err *err) {
     return true;
 }
 
-/* What a step leaves behind; the last step of a run, by its number or by a key press (stop), is
+/* What is written after a step. The last step of a run, by its number or by Ctrl-C (stop), is
  * always saved. */
 static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop, Err *err) {
     const Recipe *r = t->recipe;

@@ -1,7 +1,7 @@
-/* loss.c -- log-probabilities and cross-entropy on logits, row by row.
+/* loss.c -- log-probabilities and cross-entropy on logits, row by row (docs/math/head.md).
  *
- * There is one log-sum-exp in the program (row_lse), so a token's log-probability here is, bit for
- * bit, the one that the sampler gave with it. Rows are independent: threads split them. */
+ * The program has one log-sum-exp (row_lse), so a token's log-probability here is, bit for bit, the
+ * one that the sampler reported for it. Rows are independent, and threads split them. */
 #include "train/train.h"
 
 void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,

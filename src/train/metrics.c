@@ -1,11 +1,11 @@
-/* metrics.c -- what a run reports of itself, one JSON object a line.
+/* metrics.c -- the metrics of a run, one JSON object a line.
  *
- * Numbers are written with all their digits, so that the file of a resumed run is that of an
- * uninterrupted one but for "seconds" and "tokens_per_s". A run that was killed has lines behind
- * its last checkpoint, perhaps half a one: they go when it is taken up again, as the steps are done
- * again. Lines up to a checkpoint are durable before it is. Where some are missing or unreadable
- * all the same (somebody edited the file, or its disk lost them), the run goes on with the others
- * and says so: what is trained does not depend on them. */
+ * Numbers are written with all their digits, so that the file of a resumed run equals that of an
+ * uninterrupted one except for "seconds" and "tokens_per_s". A run that was killed has lines after
+ * its last checkpoint, perhaps half a one; they are removed when it continues, as the steps are
+ * done again. Lines up to a checkpoint are made durable before it is. Where some are missing or
+ * unreadable all the same (edited, or lost by the disk), the run goes on with the others and says
+ * so: training does not depend on them. */
 #include "train/trainer.h"
 
 #include <jansson.h>
@@ -37,8 +37,8 @@ typedef struct Kept {
     int64_t unreadable; /* lines that were no objects with a step */
 } Kept;
 
-/* The lines up to the step that the run goes on from. Half a line at the end is what a kill leaves
- * behind the checkpoint, and no loss. */
+/* The lines up to the step from which the run continues. Half a line at the end is left by a kill
+ * after the checkpoint, and is no loss. */
 static Kept lines_kept(Arena *a, Str s, int64_t last) {
     Kept k = {.lines = {.a = a}};
     for (int64_t at = 0, end; at < s.n; at = end) {

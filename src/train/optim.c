@@ -1,9 +1,10 @@
 /* optim.c -- the learning rate of a step, the norm of the gradient, and AdamW over the parameter
  * table.
  *
- * The rate and the bias corrections are computed in f64 by our own functions and rounded to f32
+ * The rate and the bias corrections are computed in f64 by base's own functions and rounded to f32
  * last; everything that touches a weight is kern's adamw. Frozen parameters have no gradient and
- * are left alone. Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019. */
+ * are not changed. Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv 1711.05101,
+ * algorithm 2. */
 #include "train/train.h"
 
 #include <math.h>

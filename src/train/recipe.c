@@ -31,7 +31,7 @@ static Str names_of(Arena *a, const char *folder) {
 bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
     *path = name;
     if (!*name) return err_set(err, ERR_USAGE, "the name of the recipe is empty");
-    /* A path that is none is no error yet: reading it says what is wrong. */
+    /* A missing file is no error here: reading it says what is wrong. */
     if (strchr(name, '/') || (os_exists(name) && !os_is_dir(name))) return true;
     const char *folder[2];
     const int64_t n = folders_of(a, folder);
@@ -51,7 +51,7 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
 
 /* ---- as a file ------------------------------------------------------------------------------- */
 
-/* What YAML 1.1 would not keep as it is between double quotes: control characters, other line
+/* Characters that YAML 1.1 does not keep inside double quotes: control characters, other line
  * breaks, the byte order mark. */
 static bool needs_escape(int32_t c) {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff
@@ -99,7 +99,7 @@ bool recipe_print(const Recipe *r, Buf *out, Err *err) {
     for (int64_t i = 0; i < recipe_n_keys; i++) {
         const Key *k = &recipe_keys[i];
         const Str in = {k->name, key_section(k->name)};
-        if (r->text[i].n == 0) continue; /* a default that is nothing */
+        if (r->text[i].n == 0) continue; /* the default is empty */
         if (in.n && !str_eq(in, section)) buf_fmt(out, "%.*s:\n", STRF(in));
         section = in;
         buf_fmt(out, "%s%s: ", in.n ? "  " : "", k->name + in.n + (in.n > 0));

@@ -15,8 +15,8 @@ typedef enum KeyKind {
 
 /* What a change of the key means for a run that goes on from a checkpoint. */
 typedef enum KeyFate {
-    FATE_FREE, /* nothing: where to write, how often to log */
-    FATE_WARN, /* another course from here on, legitimate but not the same run */
+    FATE_FREE, /* nothing changes: where to write, how often to log */
+    FATE_WARN, /* the run continues differently; allowed, with a warning */
     FATE_FIXED /* the checkpoint does not fit: refused */
 } KeyFate;
 

@@ -1,12 +1,13 @@
-/* resume.c -- a run to disk and back: the checkpoint's state.json and moments, and what must fit
- * before going on.
+/* resume.c -- writes a run to disk and reads it back: the checkpoint's state.json and moments, and
+ * the check whether recipe and checkpoint fit.
  *
- * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) and beside them
- * optimizer.safetensors with AdamW's m and v of every tensor, and state.json:
+ * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) with
+ * optimizer.safetensors, AdamW's m and v of every tensor, and state.json:
  *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key, "bits": plan's,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
- * Going on from it gives the bits of a run that was never stopped, because it holds all that a step
- * depends on. What differs in the recipe is refused or reported by the fate of its key (keys.c). */
+ * A run that continues from it has the bits of one that was never stopped, because it holds
+ * everything that a step depends on. Differences in the recipe are refused or reported as the table
+ * of keys (keys.c) says. */
 #include "train/trainer.h"
 
 #include <jansson.h>
