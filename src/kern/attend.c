@@ -227,7 +227,7 @@ static void tasks_run(Thread th, const Job *j, const Scratch *d, int64_t cost) {
 
 /* ---- few tasks: threads share the pairs (task, chunk) ---------------------------------------- */
 
-/* Pairs stand in one line, task after task. A wave is as many as all slots hold; in it thread i
+/* Pairs form one sequence, task after task. A wave is as many as all slots hold; in it thread i
  * computes `per` of them, so pair `at` of the wave is part at % per of thread at / per. */
 static void wave_compute(const Job *j, const Scratch *d, Range mine) {
     int64_t start = 0;
@@ -241,7 +241,8 @@ static void wave_compute(const Job *j, const Scratch *d, Range mine) {
     }
 }
 
-/* Query vectors stand in one line too; a thread merges its share, whoever computed the parts. */
+/* Query vectors form one sequence too; a thread merges its share, whichever thread computed the
+ * parts. */
 static void wave_merge(const Job *j, const Scratch *d, Range wave, int64_t per, Range own) {
     int64_t start = 0, first = 0;
     for (Task t = task_first(j); start < wave.hi && task_next(j, &t);) {
@@ -265,7 +266,7 @@ static void pairs_run(Thread th, const Job *j, const Scratch *d, int64_t pairs, 
     for (int64_t lo = 0; lo < pairs; lo += most) {
         int64_t n = MIN(pairs - lo, most), per = (n + th.n - 1) / th.n;
         wave_compute(j, d, (Range){lo + MIN(th.i * per, n), lo + MIN((th.i + 1) * per, n)});
-        thread_sync(th); /* all parts of the wave are there */
+        thread_sync(th); /* all parts of the wave are computed */
         wave_merge(j, d, (Range){lo, lo + n}, per, thread_range(th, queries));
         if (lo + most < pairs) thread_sync(th); /* the slots are free again */
     }

@@ -2,20 +2,21 @@
  *
  * Promises: every op has one summation order and one place of rounding, written in docs/contract.md
  * and in kern/ref, the specification. Faster levels give the same bits. Results do not depend on
- * the number of threads, on which rows stand beside a row, or on how a product is blocked.
+ * the number of threads, on the other rows of a batch, or on how a product is blocked.
  *
  * Ownership: nothing is allocated here. Callers own all memory, packed forms included; sizes come
  * from the *_bytes functions. Pointers to packed memory are 64-byte aligned.
  *
- * Threads: a first parameter `Thread l` means: every thread calls it, with the same arguments; it
- * splits the outputs and returns after a thread_sync. Without one it is one thread's work.
- * kern_init comes first.
+ * Threads: a function whose first parameter is `Thread th` is called by every thread with the same
+ * arguments; it splits the outputs and returns after a thread_sync. A function without one is one
+ * thread's work. kern_init comes first.
  *
  * The one product. Linear layers, attention scores, attention values, input and weight gradients
  * are all
  *     y[i][j] (+)= sum_k x[i][k] * w[j][k]
- * with x as packed Rows and w as *panels* of 16 outputs (PANEL), so one kernel a weight layout
- * carries all the heavy work. KV pages hold K and V as such panels from the start. */
+ * with x as packed Rows and w as *panels* of 16 outputs (PANEL), so one kernel for each weight
+ * layout carries all the heavy work. KV pages hold K and V as such panels from the start
+ * (docs/kernels.md). */
 #pragma once
 #include "base/base.h"
 
@@ -23,13 +24,14 @@
 
 typedef enum Level { LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX, LEVEL_N } Level;
 /* Fills the table: ref first, then each level up to `max` that this CPU and kernel allow and whose
- * self-test passes. false with the reason when `max` itself is not to be had (pass LEVEL_N for the
- * best). LEVEL_AMX_EMU needs AVX-512; it is chosen only by name. Not while threads run. */
+ * self-test passes (LEVEL_N: the best). false with the reason when `max` itself is not available.
+ * LEVEL_AMX_EMU needs AVX-512 and is chosen only by name. Not while threads run. */
 bool kern_init(Level max, Err *err) CHECKED;
 Level kern_level(void);          /* the level in force */
 const char *level_name(Level v); /* "ref", "avx2", "avx512", "amx-emu", "amx" */
 bool level_of_name(const char *name, Level *v);
-/* For `lisao info`: the CPU, the levels, who won each row, what was left out and why. */
+/* For `lisao info`: the CPU, the levels, which level supplies each kernel, what was left out and
+ * why. */
 void kern_print(Buf *out);
 
 /* ---- packed forms ---------------------------------------------------------------------------- */
@@ -58,8 +60,8 @@ Layout layout_of(Act act, DType type); /* of weights of this file type under thi
 
 /* n matrices of rows x cols (outputs x inputs), one type. `row`: the file's bytes, matrix after
  * matrix, row after row, or NULL once only panels are needed. `tile`: panels of W; `tile_t`: panels
- * of W transposed (bf16 or f32; backward and absorption), or NULL. Packing never changes bits.
- * Owner: whoever packed. */
+ * of W transposed (bf16 or f32; for backward and absorbed MLA), or NULL. Packing never changes
+ * bits. Owner: whoever packed. */
 typedef struct Weight {
     DType type;
     int64_t n, rows, cols;
@@ -99,15 +101,15 @@ void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Set, one add after the whole sum, or (between kernels only: kern/table.h) going on with a sum. */
+/* Set; add once after the whole sum; or (between kernels only: kern/table.h) continue a sum. */
 typedef enum StoreMode { STORE_SET, STORE_ADD, STORE_CONTINUE } StoreMode;
 /* y (x->n, ldy) = or += rows x matrix i of w, all w->rows outputs. */
 void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
             StoreMode mode);
 
-/* One row block of several products at once: experts. Group g multiplies rows row0..row0+n-1 of x
- * with matrix g.matrix and sets the same rows of y. Threads share all panels of all groups evenly.
- *  */
+/* Products of several row blocks at once, one for each expert. Group g multiplies rows
+ * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y. Threads share all panels of
+ * all groups evenly. */
 typedef struct Group {
     int64_t matrix, row0, n;
 } Group;
@@ -162,7 +164,7 @@ typedef struct Attend {
 /* o (N, heads*dv) = causal attention of q (N, heads*dk; rounded to k.type here) over the pages;
  * each row sees the positions of its span's sequence up to its own. lse (N, heads) or NULL receives
  * m + log(l). work: attend_bytes for each thread, threads one after another; max_rows: the most
- * rows of one span. Threads meet inside: not for a quiet thread. */
+ * rows of one span. It has barriers inside: not for a thread_nosync. */
 int64_t attend_bytes(const Attend *a, int64_t max_rows);
 void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
             const Attend *a, const Span *span, int64_t n_spans, void *work);

@@ -1,5 +1,5 @@
-/* kv.c -- keys and values into their pages, rounded once, in the form in which attention multiplies
- * them. */
+/* kv.c -- stores keys and values in their pages, rounded once, in the layout in which attention
+ * multiplies them. */
 #include "kern/kv.h"
 
 int64_t kv_bytes(const KvStream *s) {

@@ -1,6 +1,6 @@
 /* linear.c -- the drivers of products. They split outputs over threads, a thread's share into
- * blocks that its L2 holds, and give each block to the kernel of the weight layout; no sum is ever
- * split, so none of it can change bits. */
+ * blocks that fit its L2, and give each block to the kernel of the weight layout. No sum is ever
+ * split, so none of this can change bits. */
 #include "kern/pack.h"
 
 /* ---- one rectangle of outputs ---------------------------------------------------------------- */
@@ -83,8 +83,8 @@ static int64_t panel_behind(int64_t border, int64_t start, int64_t cost, int64_t
     return border <= start ? 0 : MIN(p, panels);
 }
 
-/* All panels of all groups stand in one line, each as long as it takes; a thread gets a piece of
- * the line. */
+/* All panels of all groups form one sequence, each as long as its work takes; every thread gets an
+ * equal part of it. */
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
                    int64_t n_groups) {
     int64_t panels = panels_of(w->rows), total = 0, start = 0;

@@ -1,8 +1,9 @@
-/* router.c -- which experts a token goes to, what they weigh, and the way back; one row at a time.
+/* router.c -- which experts a token goes to, their weights, and the backward of both; one row at a
+ * time (docs/math/moe.md).
  *
  * DeepSeek-V2 (arXiv 2405.04434, 2.1.2 and 2.1.3): softmax over all experts, groups by their best
- * expert. DeepSeek-V3 (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only chooses, groups by their
- * two best, weights normalised. */
+ * expert. DeepSeek-V3 (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only enters the choice,
+ * groups by their two best, weights normalised. */
 #include "kern/table.h"
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -82,7 +83,7 @@ bool route(Thread th, int32_t *id, float *weight, float *score, const float *z, 
                   r);
     }
     thread_sync(th);
-    bool fine = true; /* every thread looks at all rows: one answer */
+    bool fine = true; /* every thread checks all rows, so all return the same */
     for (int64_t i = 0; i < n; i++) fine &= id[i * r->K] >= 0;
     return fine;
 }

@@ -1,5 +1,6 @@
-/* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp.
- * The kernels do one row; here rows, or for sums over rows columns, are dealt to the threads. */
+/* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp. A
+ * kernel does one row; the functions here give rows, or columns for sums over rows, to the
+ * threads. */
 #include "kern/table.h"
 
 enum { LINE = 16 }; /* floats of a cache line: borders between threads */

@@ -1,6 +1,6 @@
-/* acts.h -- private to model/: what a forward leaves behind. In inference one LayerActs serves all
- * layers, one after another, and x, mid and the next layer's x are the same memory; in training
- * each layer has its own and the backward reads them. N rows, all f32 unless said; a name that a
+/* acts.h -- private to model/: the activations of a forward pass. In inference one LayerActs serves
+ * all layers, one after another, and x, mid and the next layer's x are the same memory; in training
+ * each layer has its own, and the backward reads them. N rows, all f32 unless said; a name that a
  * layer does not use is NULL.
  *
  * P = width of the first products of MLA's input: Q (or H*(n+r) where there is no q rank). */

@@ -1,11 +1,10 @@
-/* back.h -- private to model/: the backward's work memory, one for all layers, and what the
- * layers' backwards share.
+/* back.h -- private to model/: the backward's work memory, one for all layers, and what the layers'
+ * backward functions share.
  *
- * The layers' backwards stand beneath their forwards. Each takes the gradient of the residual
- * stream behind the layer in g->dx, leaves it alone, and puts the gradient of its normed input
- * into g->dn; gradients of parameters add up in Param.grad. N rows, S = N K slots, all f32 unless
- * said. A value that feeds several products collects their gradients in the order of the forward.
- */
+ * A layer's backward takes the gradient of the residual stream after the layer in g->dx, leaves it
+ * unchanged, and puts the gradient of its normed input into g->dn; gradients of parameters are
+ * added to Param.grad. N rows, S = N K slots, all f32 unless said. A value that feeds several
+ * products collects their gradients in the order of the forward. */
 #pragma once
 #include "model/acts.h"
 #include "model/model.h"

@@ -17,7 +17,7 @@ void embed(Thread th, Plan *p, const Batch *b, float *x) {
     thread_sync(th);
 }
 
-/* A token may stand in many rows, so columns are dealt to the threads and each adds all rows,
+/* A token may occur in many rows, so threads split the columns and each adds all rows,
  * ascending. */
 void embed_back(Thread th, Plan *p, const Batch *b, const float *dx) {
     const Param *e = p->model->embed;

@@ -1,5 +1,6 @@
-/* ffn.c -- the gated FFN (Shazeer 2020): y = y + (silu(x Wg^T) * (x Wu^T)) Wd^T. Dense layers, and
- * the shared experts of a layer with experts, which are one FFN of their summed width. */
+/* ffn.c -- the gated FFN (Shazeer 2020, arXiv 2002.05202): y = y + (silu(x Wg^T) * (x Wu^T)) Wd^T.
+ * Dense layers, and the shared experts of an MoE layer, which are one FFN of their summed width.
+ * Derivation of the backward: docs/math/ffn.md. */
 #include "model/layer.h"
 
 void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y,

@@ -1,8 +1,7 @@
-/* gqa.c -- grouped-query attention (Ainslie et al. 2023): H query heads share G heads of keys and
- * values.
+/* gqa.c -- grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): H query heads share G
+ * heads of keys and values.
  *
- *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k rotated by rope;  mid = x + attention(q, K, V)
- *     Wo^T
+ *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k rotated by rope;  mid = x + attention(q, K, V) Wo^T
  *
  * Sums and roundings: docs/contract.md 5; derivation of the backward: docs/math/gqa.md. */
 #include "model/layer.h"
@@ -18,7 +17,7 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     project(thread_nosync(th), q, ld, w->q, &in, STORE_SET);
     project(thread_nosync(th), k, ld, w->k, &in, STORE_SET);
     project(th, v, ld, w->v, &in, STORE_SET);
-    /* q and k stand side by side: one call turns the heads of both. */
+    /* q and k are adjacent, so one call rotates the heads of both. */
     rope(th, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
 
     const Attend t = attend_of(p, layer);

@@ -1,5 +1,5 @@
-/* head.c -- the rows that want logits or their last hidden state: final norm, then, for logits, the
- * product with the head, which is the embedding when tied. */
+/* head.c -- for the rows that want logits: the final norm, then the product with the head, which is
+ * the embedding when tied (docs/math/head.md). */
 #include "model/layer.h"
 
 enum { WANT_HEAD = WANT_LOGITS | WANT_HIDDEN };

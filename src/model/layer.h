@@ -1,8 +1,9 @@
-/* layer.h -- private to model/: what its files share. Three things: a layer's parameters by role
- * and where their rows stand, the plan's work memory, and the few helpers every layer uses.
+/* layer.h -- private to model/: what its files share: a layer's parameters by role and where their
+ * rows are in the files, the plan's work memory, and the few helpers that every layer uses.
  *
- * A layer's file is one function forward, one backward beneath it. They take the thread, the plan's
- * state, the layer's number and its Acts (model/acts.h), and write nothing else. */
+ * A layer's file has one forward function and under it one backward. They take the thread, the
+ * plan, the batch, the layer's number and its Acts (model/acts.h), and write only the Acts, the
+ * gradients and the next residual stream. */
 #pragma once
 #include "model/acts.h"
 #include "model/back.h"
@@ -97,8 +98,8 @@ typedef struct Input {
 Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);
 Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *index, int64_t n,
                      int64_t k, int64_t ld);
-/* y (n, ldy) = or += x W^T. l: the team's thread, or a quiet one when another product of the same
- * input follows. */
+/* y (n, ldy) = or += x W^T. th: the team's thread, or a thread_nosync when another product of the
+ * same input follows. */
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode);
 /* The same with matrix g.matrix for the rows of each group. */
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,

@@ -1,5 +1,6 @@
-/* model.c -- the straight line: what a newcomer holds against the paper. Prefill, decode and
- * training run it; Acts says where its values are kept (model/acts.h). */
+/* model.c -- the forward and the backward pass as two straight lists of calls, to be compared with
+ * the papers (docs/math/). Prefill, decode and training run the same; Acts says where values are
+ * kept (model/acts.h). */
 #include "model/layer.h"
 
 static void batch_check(const Plan *p, const Batch *b, const Out *out) {
@@ -99,8 +100,8 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     return true;
 }
 
-/* The same line backwards. g->dx is the gradient of the residual stream all the way; a layer puts
- * that of its normed input into g->dn, and the norm adds its share. */
+/* The same list in reverse. g->dx is the gradient of the residual stream throughout; a layer puts
+ * the gradient of its normed input into g->dn, and the norm adds its share to g->dx. */
 void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;

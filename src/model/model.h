@@ -194,8 +194,7 @@ typedef struct Plan {
     Model *model;
     Panels *panels; /* spec.panels, or the plan's own */
     KvLayout kv;
-    char bits[65]; /* SHA-256 of all that decides bits (bits_name in
-                                                   plan.c): stamps caches, rollouts, checkpoints */
+    char bits[65]; /* SHA-256 of all that decides bits (bits_name in plan.c) */
     BudgetItem item[BUDGET_ITEMS];
     int64_t n_items; /* the budget */
     int64_t bytes;   /* their sum: the process's peak; with spec.panels what the plan adds to it */
@@ -213,7 +212,7 @@ void plan_print(const Plan *p, Buf *out);
 /* Training: gives the spans zeroed pages of the plan's own. */
 void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);
 
-/* ---- the straight line ----------------------------------------------------------------------- */
+/* ---- forward and backward -------------------------------------------------------------------- */
 
 /* What is wanted of a row, any of them together. */
 enum { WANT_LOGITS = 1, WANT_HIDDEN = 2, WANT_EXPERTS = 4 };
@@ -245,11 +244,10 @@ typedef struct Out {
 typedef struct Acts Acts; /* what the backward needs; belongs to the plan */
 Acts *plan_acts(Plan *p); /* NULL unless training */
 
-/* false, for every thread, when a router met NaN: the step is void, and what stands in `out` is
- * not its result. */
+/* false, for every thread, when a router met NaN: the step is void, and the contents of `out`
+ * are not its result. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
-/* Gradients of the parameters from dlogits (rows that want logits, V;
- * overwritten), adding to Param.grad. Same
- * batch as the forward. */
+/* Gradients of the parameters from dlogits (rows that want logits, V; overwritten), added to
+ * Param.grad. The same batch as the forward. */
 void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts);
 void model_zero_grad(Thread th, Model *m);

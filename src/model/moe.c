@@ -2,8 +2,8 @@
  *
  *     y = y + shared(x) + sum over the K chosen experts of w_i FFN_i(x)
  *
- * Rows are sorted by expert, so that an expert is one product over its own rows; the sums know
- * nothing of that, since each row's sum over its slots is made at the end, in the router's order.
+ * Rows are sorted by expert, so that an expert is one product over its own rows. This changes no
+ * sum, since each row's sum over its slots is made at the end, in the router's order.
  * docs/math/moe.md has the backward. */
 #include "model/layer.h"
 

@@ -1,4 +1,4 @@
-/* project.c -- products with parameters, and moving rows. A quiet thread may be passed to project
+/* project.c -- products with parameters, and copying rows. A thread_nosync may be passed to project
  * when another product of the same input follows: both read the packed rows, each writes its own
  * outputs. */
 #include "model/layer.h"

@@ -13,8 +13,8 @@ static double ceil_f64(double x) { return rint(x) < x ? rint(x) + 1 : rint(x); }
 
 static const double PI = 3.14159265358979323846;
 
-/* YaRN (Peng et al. 2023, 3.2): the dimension whose wave turns `beta` times within the original
- * length. */
+/* YaRN (Peng et al. 2023, arXiv 2309.00071, 3.2): the dimension whose wave makes `beta` turns
+ * within the original length. */
 static double yarn_dim(const RopeConfig *r, double beta) {
     return (double)r->dim * log_f64(r->original / (beta * 2 * PI)) / (2 * log_f64(r->theta));
 }
@@ -23,8 +23,8 @@ static double yarn_mscale(double factor, double m) {
     return factor <= 1 || m == 0 ? 1 : 0.1 * m * log_f64(factor) + 1;
 }
 
-/* Fast waves stay, slow ones are stretched by the factor, those between are mixed linearly by
- * dimension. */
+/* Fast waves stay as they are, slow ones are stretched by the factor, those between are mixed
+ * linearly by dimension. */
 static void yarn(double *f, const RopeConfig *r) {
     double lo = MAX(floor_f64(yarn_dim(r, r->beta_fast)), 0);
     double hi = MIN(ceil_f64(yarn_dim(r, r->beta_slow)), (double)r->dim - 1);

@@ -1,10 +1,10 @@
-/* weights.c -- the parameters: one constant table a family, from which loader, saver,
+/* weights.c -- the parameters: one constant table for each family, from which loader, saver,
  * initialisation, optimiser, gradient norm and counts all come. A new family is a table here and a
  * line in `tables`.
  *
- * A row is a tensor of the model or of each layer; stacked experts are one row. Rows stand in the
- * order of the sums over tensors (contract 7): the model's rows before the layers, each layer's in
- * turn, the model's rows after them. */
+ * A row of the table is a tensor of the model or of each layer; stacked experts are one row. Rows
+ * are in the order of the sums over tensors (contract 7): the model's rows before the layers, each
+ * layer's in turn, the model's rows after them. */
 #include "model/layer.h"
 #include <math.h>
 
