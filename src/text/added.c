@@ -1,7 +1,7 @@
-/* added.c -- finds added tokens in a text, before anything else is done with it. They stand in a
- * trie, whose nodes keep their children as linked lists; the search starts at each position where a
- * token can begin. Since contents have a largest length (ADDED_LENGTH_MAX), the time is linear in
- * the text. */
+/* added.c -- added tokens: words of the vocabulary that are looked for in a text before anything
+ * else is done with it. A trie, with children as linked lists, is walked from each position where a
+ * token can begin; as contents have a largest length (ADDED_LENGTH_MAX), that is linear in the
+ * text. */
 #include "text/tokenizer.h"
 
 bool trie_init(Trie *t, Arena *a, int64_t bytes) {
@@ -35,8 +35,7 @@ void trie_put(Trie *t, Str content, int32_t id) {
     if (t->nodes[node].id < 0) t->nodes[node].id = id;
 }
 
-/* The length of the longest token that text begins with; 0 for none. */
-static int64_t trie_longest(const Trie *t, Str text, int32_t *id) {
+int64_t trie_longest(const Trie *t, Str text, int32_t *id) {
     int64_t len = 0;
     uint32_t node = 0;
     for (int64_t i = 0; i < text.n; i++) {
@@ -47,10 +46,15 @@ static int64_t trie_longest(const Trie *t, Str text, int32_t *id) {
     return len;
 }
 
-bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len, int32_t *id) {
+bool trie_find(const Trie *t, Str text, const uint8_t *by, int64_t from, int64_t *at, int64_t *len,
+               int32_t *id) {
+    int64_t end = by ? from : text.n; /* of the run of zeros in `by` that i stands in */
     for (int64_t i = from; i < text.n; i++) {
+        if (by && by[i]) continue;
         if (!t->first[(uint8_t)text.p[i]]) continue;
-        *len = trie_longest(t, (Str){text.p + i, text.n - i}, id);
+        if (end <= i) end = i;
+        while (by && end < text.n && !by[end]) end++;
+        *len = trie_longest(t, (Str){text.p + i, end - i}, id);
         if (*len == 0) continue;
         *at = i;
         return true;

@@ -1,65 +1,121 @@
-/* chat.c -- conversations to token ids: chooses the family of the template, and does what all
- * families share. */
-#include "text/chat.h"
+/* chat.c -- conversations -> text -> ids, by the model's own chat template.
+ *
+ * Invariant: a special token comes only from characters that the template wrote. Between two of
+ * them template and messages are encoded as one text, so that words merge across the seam as they
+ * do in Hugging Face, and no message can forge a turn. */
+#include "text/jinja.h"
+#include "text/tokenizer.h"
 
-static const ChatFamily *const families[] = {&chatml};
+static const char *const role_names[ROLE_N] = {"system", "user", "assistant", "tool"};
 
-Str str_after(Str s, const char *part) {
-    Str want = str_of(part);
-    for (; s.n >= want.n; s.p++, s.n--)
-        if (str_starts(s, want)) return (Str){s.p + want.n, s.n - want.n};
-    return (Str){0};
+/* ---- variables ------------------------------------------------------------------------------- */
+
+static void member(Jinja *j, Value dict, const char *name, Value v) {
+    Value key = value_text(text_copy(j, str_of(name), BY_TEMPLATE));
+    if (!j->failed) dict_put(j, dict.dict, key, v);
 }
 
-bool str_has(Str s, const char *part) { return str_after(s, part).p != NULL; }
+static Value said(Jinja *j, Str s) { return value_text(text_copy(j, s, BY_MESSAGE)); }
 
-bool chat_token(const Chat *c, const char *content, int32_t *id, Err *err) {
-    *id = token_named(c->t, str_of(content));
-    return *id >= 0
-           || err_set(err, ERR_UNSUPPORTED,
-                      "the chat template writes %s, but the tokenizer has no such token", content);
+static Value messages_value(Jinja *j, const Message *m, int64_t n) {
+    Value list = value_list(j, n, false);
+    for (int64_t i = 0; i < n && !j->failed; i++) {
+        CHECK(m[i].role >= 0 && m[i].role < ROLE_N);
+        Value v = value_dict(j, 4, VALUE_DICT);
+        member(j, v, "role", said(j, str_of(role_names[m[i].role])));
+        member(j, v, "content", said(j, m[i].content));
+        if (m[i].reasoning.p) member(j, v, "reasoning_content", said(j, m[i].reasoning));
+        if (!j->failed) list_add(j, list.list, v);
+    }
+    return list;
 }
 
-bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, Err *err) {
-    *c = (Chat){.t = t, .bos = bos};
-    for (int i = 0; i < COUNT(families) && !c->family; i++)
-        if (families[i]->recognise(chat_template)) c->family = families[i];
-    if (c->family == NULL)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s (known: %s); a text can still be continued as it is (--raw)",
-                       chat_template.n ? "the model's chat template is of no known family"
-                                       : "the model has no chat template",
-                       families[0]->name);
-    return c->family->init(c, a, chat_template, err);
+/* The members of a request that is JSON: messages, tools, and whatever else the template knows. */
+static void request_set(Jinja *j, Str request) {
+    Value v;
+    if (!value_of_json(j, &v, request, "the conversation")) return;
+    if (v.kind != VALUE_DICT) {
+        jinja_fail(j, "the conversation must be a JSON object with messages");
+        return;
+    }
+    for (int64_t i = 0; i < v.dict->n && !j->failed; i++)
+        name_set(j, text_str(v.dict->key[i].s), v.dict->value[i]);
 }
 
-const char *chat_name(const Chat *c) { return c->family->name; }
-
-static bool text_flush(Render *r) {
-    bool ok = text_encode(r->out, r->c->t, buf_str(&r->text), TEXT_PLAIN, r->scratch, r->err);
-    r->text.n = 0;
-    return ok;
+static bool render(Text *out, const Chat *c, const Message *m, int64_t n, const ChatOptions *o,
+                   Arena *a, Err *err) {
+    Jinja j;
+    Scope root;
+    jinja_init(&j, &root, a, "the chat template", o->now, err);
+    name_set(&j, STR("bos_token"), value_text(text_copy(&j, c->bos, BY_TEMPLATE)));
+    name_set(&j, STR("eos_token"), value_text(text_copy(&j, c->eos, BY_TEMPLATE)));
+    name_set(&j, STR("tools"), value_none());
+    name_set(&j, STR("documents"), value_none());
+    name_set(&j, STR("add_generation_prompt"), value_bool(o->generate));
+    if (o->request.n)
+        request_set(&j, o->request);
+    else if (!j.failed)
+        name_set(&j, STR("messages"), messages_value(&j, m, n));
+    return jinja_run(&j, out, c->tree);
 }
 
-bool render_token(Render *r, int32_t id) {
-    if (!text_flush(r)) return false;
-    return ids_add(r->out, id)
-           || err_set(r->err, ERR_LIMIT, "encoding a conversation: no memory left for its ids");
+/* ---- what the template does ------------------------------------------------------------------ */
+
+/* The special token that stands right behind the assistant's words in a finished conversation (a
+ * blank or a line break may come between), or -1. */
+static int32_t end_find(const Chat *c, Text s, Str words) {
+    static const uint8_t by_template = BY_TEMPLATE;
+    Text mark = {words.p, &by_template, words.n};
+    int64_t at = text_find(s, mark, 0), n;
+    if (at < 0) return -1;
+    at += words.n;
+    while (at < s.n && is_space(s, at, &n)) at += n;
+    int32_t id = -1;
+    int64_t length = trie_longest(&c->t->raw, (Str){s.p + at, s.n - at}, &id);
+    if (length == 0) length = trie_longest(&c->t->normal, (Str){s.p + at, s.n - at}, &id);
+    return length ? id : -1;
 }
 
-void render_text(Render *r, Str s) { buf_add(&r->text, s); }
-
-bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options,
-                 Arena *scratch, Err *err) {
+/* Renders a short conversation to see how a turn of the assistant ends. A template that refuses it
+ * says nothing about that. */
+static void probe(Chat *c, Arena *scratch) {
     Mark mark = arena_mark(scratch);
-    int64_t n_before = out->n, bytes = 4096 + c->system.n;
-    for (int64_t i = 0; i < n; i++) bytes += 256 + messages[i].content.n + messages[i].reasoning.n;
-    Render r = {.c = c, .out = out, .scratch = scratch, .err = err};
-    r.text = (Buf){.a = scratch, .p = arena_try(scratch, bytes), .cap = bytes};
-    bool ok = r.text.p != NULL
-              || err_set(err, ERR_LIMIT, "encoding a conversation: no memory left for its text");
-    ok = ok && c->family->render(&r, messages, n, options) && text_flush(&r);
-    if (!ok) out->n = n_before;
+    const Message m[] = {{.role = ROLE_USER, .content = STR("Hi.")},
+                         {.role = ROLE_ASSISTANT, .content = STR("Quizzical.")}};
+    Err err = {0};
+    Text s;
+    c->end = -1;
+    if (render(&s, c, m, 2, &(ChatOptions){0}, scratch, &err))
+        c->end = end_find(c, s, m[1].content);
+    arena_pop(scratch, mark);
+}
+
+bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, int32_t eos,
+               Err *err) {
+    *c = (Chat){.t = t, .bos = token_bytes(t, bos), .eos = token_bytes(t, eos), .end = -1};
+    if (chat_template.n == 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the model has no chat template; a text can still be continued as it is "
+                       "(--raw)");
+    c->tree = jinja_parse(a, chat_template, "the chat template", err);
+    if (c->tree) probe(c, a);
+    return c->tree != NULL;
+}
+
+bool chat_encode(Ids *out, Buf *text, const Chat *c, const Message *messages, int64_t n,
+                 ChatOptions options, Arena *scratch, Err *err) {
+    Mark mark = arena_mark(scratch);
+    Text s;
+    bool ok = render(&s, c, messages, n, &options, scratch, err);
+    if (ok && text) buf_add(text, text_str(s));
+    ok = ok && (!out || text_encode_by(out, c->t, text_str(s), s.by, scratch, err));
     arena_pop(scratch, mark);
     return ok;
+}
+
+bool chat_opens_thought(Str rendered) {
+    while (rendered.n > 0
+           && (rendered.p[rendered.n - 1] == '\n' || rendered.p[rendered.n - 1] == ' '))
+        rendered.n--;
+    return str_ends(rendered, STR("<think>"));
 }

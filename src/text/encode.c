@@ -10,6 +10,8 @@
 typedef struct Encode {
     const Tokenizer *t;
     TextMode mode;
+    const char *start; /* of the text that `by` belongs to */
+    const uint8_t *by; /* NULL: added tokens may stand anywhere */
     Ids *out;
     Bpe bpe;
     Cutter cutter;
@@ -32,7 +34,8 @@ static bool word_encode(void *arg, Str word) {
 static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Encode *e, Str text)) {
     int64_t from = 0, at = 0, len = 0;
     int32_t id;
-    while (e->mode == TEXT_PARSED && trie_find(trie, text, from, &at, &len, &id)) {
+    const uint8_t *by = e->by ? e->by + (text.p - e->start) : NULL;
+    while (e->mode == TEXT_PARSED && trie_find(trie, text, by, from, &at, &len, &id)) {
         if (at > from && !gap(e, (Str){text.p + from, at - from})) return false;
         if (!ids_add(e->out, id)) return memory_out(e, len);
         from = at + len;
@@ -67,19 +70,49 @@ static bool any_encode(Encode *e, Str text) {
     return true;
 }
 
-bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *scratch, Err *err) {
-    CHECK(scratch != out->a);
-    Encode e = {.t = t, .mode = mode, .out = out, .scratch = scratch, .err = err};
-    Mark mark = arena_mark(scratch);
-    int64_t n = out->n;
-    if (text.n > TEXT_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is %d",
-                       (long long)text.n, TEXT_BYTES_MAX);
-    bool ok = cutter_init(&e.cutter, t, scratch, err);
-    e.cutter.word = word_encode;
-    e.cutter.arg = &e;
-    ok = ok && added_encode(&e, &t->raw, text, any_encode);
-    if (!ok) out->n = n;
-    arena_pop(scratch, mark);
+/* With `by` the tokens that are marked "normalized" are found before normalising, which would move
+ * their places; what they are written with is not changed by it. */
+static bool unmarked_encode(Encode *e, Str text) {
+    TextMode mode = e->mode;
+    e->mode = TEXT_PLAIN;
+    bool ok = any_encode(e, text);
+    e->mode = mode;
     return ok;
+}
+
+static bool gap_encode(Encode *e, Str text) {
+    return e->by ? added_encode(e, &e->t->normal, text, unmarked_encode) : any_encode(e, text);
+}
+
+static bool encode(Encode *e, Str text) {
+    CHECK(e->scratch != e->out->a);
+    Mark mark = arena_mark(e->scratch);
+    int64_t n = e->out->n;
+    if (text.n > TEXT_BYTES_MAX)
+        return err_set(e->err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is %d",
+                       (long long)text.n, TEXT_BYTES_MAX);
+    bool ok = cutter_init(&e->cutter, e->t, e->scratch, e->err);
+    e->cutter.word = word_encode;
+    e->cutter.arg = e;
+    ok = ok && added_encode(e, &e->t->raw, text, gap_encode);
+    if (!ok) e->out->n = n;
+    arena_pop(e->scratch, mark);
+    return ok;
+}
+
+bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *scratch, Err *err) {
+    Encode e = {.t = t, .mode = mode, .out = out, .scratch = scratch, .err = err};
+    return encode(&e, text);
+}
+
+bool text_encode_by(Ids *out, const Tokenizer *t, Str text, const uint8_t *by, Arena *scratch,
+                    Err *err) {
+    Encode e = {.t = t,
+                .mode = TEXT_PARSED,
+                .start = text.p,
+                .by = by,
+                .out = out,
+                .scratch = scratch,
+                .err = err};
+    return encode(&e, text);
 }

@@ -12,13 +12,13 @@
  * special token. So a string is two rows of the same length, bytes and origins.
  *
  * A template comes with a model and is data from outside. Parsing and evaluation are bounded in
- * depth, in steps (JINJA_STEPS) and in memory (the arena); exceeding a bound is an error like any
+ * depth, in steps (JINJA_STEPS) and in memory (JINJA_BYTES); exceeding a bound is an error like any
  * other. Errors: the first one is kept in j->err and j->failed is set; whoever sees the flag
  * returns. A function's value is then without meaning. */
 #pragma once
 #include "base/base.h"
 
-enum { JINJA_DEPTH = 120, JINJA_NODES = 1 << 18, JINJA_STEPS = 50000000 };
+enum { JINJA_DEPTH = 120, JINJA_NODES = 1 << 18, JINJA_STEPS = 50000000, JINJA_BYTES = 1 << 28 };
 
 /* Who wrote a character. */
 enum { BY_TEMPLATE = 0, BY_MESSAGE = 1 };
@@ -139,14 +139,19 @@ struct Node {
 
 /* ---- the interpreter ------------------------------------------------------------------------- */
 
-typedef struct Scope Scope;
+typedef struct Binding Binding;
+typedef struct Scope { /* names and their values; the one above is looked into after it */
+    struct Scope *up;
+    Binding *v;
+    int64_t n, cap;
+} Scope;
 typedef struct Jinja {
-    Arena *a; /* of values; bounded */
+    Arena *a; /* of values */
     Err *err;
     const char *name; /* of the template, for messages */
     bool failed;
-    int line; /* of the node under way */
-    int64_t steps, depth;
+    int line;                    /* of the node under way */
+    int64_t steps, bytes, depth; /* steps and bytes that are left; calls under way */
     Scope *scope, *root;
     int64_t now; /* seconds since 1970, for strftime_now */
 } Jinja;
@@ -161,17 +166,11 @@ void *jinja_push(Jinja *j, int64_t bytes); /* NULL, and failed, when memory is u
 const Node *jinja_parse(Arena *a, Str source, const char *name, Err *err);
 
 /* jinja_eval.c */
-typedef struct JinjaInput {
-    const char *name; /* of the template, for messages */
-    Str variables;    /* a JSON object: messages, tools, add_generation_prompt, ...; BY_MESSAGE */
-    Str bos, eos;     /* what bos_token and eos_token print; BY_TEMPLATE */
-    int64_t now;      /* seconds since 1970 */
-} JinjaInput;
-/* What the template writes, in `a`, whose size bounds the memory. */
-bool jinja_render(Text *out, Arena *a, const Node *tree, const JinjaInput *in, Err *err) CHECKED;
+void jinja_init(Jinja *j, Scope *root, Arena *a, const char *name, int64_t now, Err *err);
+void name_set(Jinja *j, Str name, Value v); /* before jinja_run: a variable of the template */
+/* What the template writes. */
+bool jinja_run(Jinja *j, Text *out, const Node *tree) CHECKED;
 bool value_call(Jinja *j, Value *out, Value f, Args *args);
-Value name_get(Jinja *j, Str name);
-void name_set(Jinja *j, Str name, Value v);
 
 /* jinja_value.c */
 typedef struct TextBuf {

@@ -9,14 +9,9 @@
 
 enum { EVAL_DEPTH = 400 };
 
-typedef struct Binding {
+struct Binding {
     Str name;
     Value v;
-} Binding;
-struct Scope {
-    Scope *up;
-    Binding *v;
-    int64_t n, cap;
 };
 
 typedef enum Flow { FLOW_ON, FLOW_BREAK, FLOW_CONTINUE } Flow;
@@ -33,7 +28,7 @@ static Binding *binding_find(Jinja *j, Scope *s, Str name) {
     return NULL;
 }
 
-Value name_get(Jinja *j, Str name) {
+static Value name_get(Jinja *j, Str name) {
     for (Scope *s = j->scope; s; s = s->up) {
         Binding *b = binding_find(j, s, name);
         if (b) return b->v;
@@ -520,24 +515,21 @@ static Flow run(Jinja *j, TextBuf *out, const Node *n) {
     return flow;
 }
 
-bool jinja_render(Text *out, Arena *a, const Node *tree, const JinjaInput *in, Err *err) {
-    Scope root = {0};
-    Jinja j = {.a = a,
-               .err = err,
-               .name = in->name,
-               .steps = JINJA_STEPS,
-               .now = in->now,
-               .scope = &root,
-               .root = &root};
-    TextBuf b = {.j = &j};
-    Value v;
-    if (!value_of_json(&j, &v, in->variables, "the variables of the chat template")) return false;
-    if (v.kind != VALUE_DICT) return jinja_fail(&j, "the variables must be a JSON object");
-    name_set(&j, STR("bos_token"), value_text(text_copy(&j, in->bos, BY_TEMPLATE)));
-    name_set(&j, STR("eos_token"), value_text(text_copy(&j, in->eos, BY_TEMPLATE)));
-    for (int64_t i = 0; i < v.dict->n && !j.failed; i++)
-        name_set(&j, text_str(v.dict->key[i].s), v.dict->value[i]);
-    if (!j.failed) run(&j, &b, tree);
+void jinja_init(Jinja *j, Scope *root, Arena *a, const char *name, int64_t now, Err *err) {
+    *root = (Scope){0};
+    *j = (Jinja){.a = a,
+                 .err = err,
+                 .name = name,
+                 .steps = JINJA_STEPS,
+                 .bytes = JINJA_BYTES,
+                 .scope = root,
+                 .root = root,
+                 .now = now};
+}
+
+bool jinja_run(Jinja *j, Text *out, const Node *tree) {
+    TextBuf b = {.j = j};
+    if (!j->failed) run(j, &b, tree);
     *out = text_of(&b);
-    return !j.failed;
+    return !j->failed;
 }

@@ -23,8 +23,9 @@ bool jinja_pay(Jinja *j, int64_t n) {
 }
 
 void *jinja_push(Jinja *j, int64_t bytes) {
-    void *p = j->failed ? NULL : arena_try(j->a, MAX(bytes, 1));
-    if (!p && !j->failed) jinja_fail(j, "the template needs too much memory");
+    j->bytes -= bytes;
+    void *p = j->failed || j->bytes < 0 ? NULL : arena_try(j->a, MAX(bytes, 1));
+    if (!p) jinja_fail(j, "the template needs too much memory");
     return p;
 }
 

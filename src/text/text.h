@@ -106,33 +106,35 @@ typedef struct Message {
     Str reasoning; /* an assistant's thoughts; p NULL: none */
 } Message;
 
-/* How one family of models writes a conversation. The family is recognised by the chat template
- * that comes with the model, a program in Jinja; ours is written in C, one file for each family. So
- * far: ChatML. */
-typedef struct ChatFamily ChatFamily;
+/* How a model was taught to read conversations: its own chat template, a program in Jinja that
+ * comes with it. docs/tokenizers.md says what of the language is known. */
 typedef struct Chat {
     const Tokenizer *t;
-    const ChatFamily *family;
-    Str system;       /* the template's own system text; n = 0: none */
-    int32_t bos;      /* -1: none; for families that begin with it */
-    int32_t token[8]; /* the family's own tokens, in its own order */
-    int32_t end;      /* ends the assistant's turn: one of the stop tokens,
-                                               beside the model's end of text */
+    const struct Node *tree; /* private: the template */
+    Str bos, eos;            /* what bos_token and eos_token stand for in it */
+    int32_t end; /* what it ends an assistant's turn with, or -1: one of the stop tokens,
+                                beside the model's end of text */
 } Chat;
 
-/* Fails when no family recognises the template, and when the tokenizer lacks a token that the
- * family needs. `system` is copied into `a`. */
-bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos,
+/* bos, eos: ids, or -1. Fails for an empty template, and for one that is not valid or has
+ * statements that are not known, naming the line. The tree lives in `a`. */
+bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, int32_t eos,
                Err *err) CHECKED;
-const char *chat_name(const Chat *c); /* "chatml" */
 
 typedef struct ChatOptions {
     bool generate; /* end with the beginning of the assistant's turn */
+    Str request;   /* instead of messages: JSON {"messages": [...], "tools": [...], ...}, whose
+                      members are the template's variables; n = 0: none */
+    int64_t now;   /* seconds since 1970, for templates that write the date */
 } ChatOptions;
-/* Appends the conversation. The text and tokens around each message are the family's; the content
- * of a message, whatever it spells, is plain text. */
-bool chat_encode(Ids *out, const Chat *c, const Message *messages, int64_t n, ChatOptions options,
-                 Arena *scratch, Err *err) CHECKED;
+/* Appends the conversation, rendered to `text` and encoded to `out` (each may be NULL). Special
+ * tokens come from what the template writes only; content, whatever it spells, is text. Fails where
+ * the template refuses the conversation, with its own words, and where it takes too long or too
+ * much memory. */
+bool chat_encode(Ids *out, Buf *text, const Chat *c, const Message *messages, int64_t n,
+                 ChatOptions options, Arena *scratch, Err *err) CHECKED;
+/* A prompt that ends with an open <think>: what is generated begins inside the thought. */
+bool chat_opens_thought(Str rendered);
 
 /* ---- reasoning ------------------------------------------------------------------------------- */
 

@@ -51,7 +51,7 @@ int32_t token_named(const Tokenizer *t, Str content) {
     int32_t id;
     const Trie *tries[] = {&t->raw, &t->normal};
     for (int i = 0; i < 2; i++)
-        if (trie_find(tries[i], content, 0, &at, &len, &id) && at == 0 && len == content.n)
+        if (trie_find(tries[i], content, NULL, 0, &at, &len, &id) && at == 0 && len == content.n)
             return id;
     return -1;
 }

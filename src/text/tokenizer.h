@@ -104,8 +104,19 @@ typedef struct Trie { /* node 0 is the root; as a link, 0 is none */
 
 bool trie_init(Trie *t, Arena *a, int64_t bytes); /* room for contents of so many bytes together */
 void trie_put(Trie *t, Str content, int32_t id);  /* the first of two equal ones counts */
-/* The leftmost, and there longest, added token at or after `from`. */
-bool trie_find(const Trie *t, Str text, int64_t from, int64_t *at, int64_t *len, int32_t *id);
+/* The longest token that text begins with; its length, 0 for none. */
+int64_t trie_longest(const Trie *t, Str text, int32_t *id);
+/* The leftmost, and there longest, added token at or after `from`; with `by` (one a byte, not NULL)
+ * only where all its bytes are 0. */
+bool trie_find(const Trie *t, Str text, const uint8_t *by, int64_t from, int64_t *at, int64_t *len,
+               int32_t *id);
+
+/* ---- encode.c -------------------------------------------------------------------------------- */
+
+/* text_encode with TEXT_PARSED, but added tokens are only found where by[i] is 0 for all their
+ * bytes. */
+bool text_encode_by(Ids *out, const Tokenizer *t, Str text, const uint8_t *by, Arena *scratch,
+                    Err *err) CHECKED;
 
 /* ---- pretok.c -------------------------------------------------------------------------------- */
 

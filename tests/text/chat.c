@@ -1,4 +1,4 @@
-/* chat.c -- conversations: the reference renderings of SmolLM2, recognising templates, forged
+/* chat.c -- conversations: the reference renderings of SmolLM2, how turns end, forged
  * turns. */
 #include "tests.h"
 
@@ -20,14 +20,18 @@ static Tokenizer *chatml_tokenizer(Bench *b) {
 }
 
 static Str rendered(Bench *b, const Chat *c, const Message *m, int64_t n, bool generate, Ids *ids) {
+    Buf text = {.a = b->keep};
     *ids = (Ids){.a = b->out};
-    if (!chat_encode(ids, c, m, n, (ChatOptions){generate}, b->scratch, &b->err))
+    if (!chat_encode(ids, &text, c, m, n, (ChatOptions){.generate = generate}, b->scratch, &b->err))
         fail_msg("%s", b->err.msg);
-    return decode(b, c->t, *ids);
+    Buf back = {.a = b->keep}; /* bytes that are no UTF-8 are shown as U+FFFD */
+    for (int64_t i = 0; i < ids->n; i++) buf_add(&back, token_bytes(c->t, ids->v[i]));
+    same_str(buf_str(&back), buf_str(&text));
+    return buf_str(&text);
 }
 
 static void chat_fine(Bench *b, Chat *c, const Tokenizer *t, Str chat_template) {
-    if (!chat_init(c, b->keep, t, chat_template, -1, &b->err)) fail_msg("%s", b->err.msg);
+    if (!chat_init(c, b->keep, t, chat_template, -1, -1, &b->err)) fail_msg("%s", b->err.msg);
 }
 
 static void chatml(void **state) {
@@ -36,7 +40,6 @@ static void chatml(void **state) {
     Chat c;
     Ids ids;
     chat_fine(b, &c, t, STR(SMOLLM2_TEMPLATE));
-    assert_string_equal(chat_name(&c), "chatml");
     assert_int_equal(c.end, 500);
     const Message m[] = {{ROLE_SYSTEM, STR("S"), {0}},
                          {ROLE_USER, STR("U"), {0}},
@@ -48,15 +51,6 @@ static void chatml(void **state) {
              STR("<|im_start|>system\nYou are a small AI, isn't "
                  "it?<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"));
     same_str(rendered(b, &c, m, 0, true, &ids), STR("<|im_start|>assistant\n"));
-    /* two backslashed characters for each line break, and no system text of its own */
-    chat_fine(
-        b, &c, t,
-        STR("{{'<|im_start|>system\\nHi\\nyou<|im_end|>\\n'}}{{'<|im_start|>assistant\\n'}}"));
-    same_str(c.system, STR("Hi\nyou"));
-    chat_fine(
-        b, &c, t,
-        STR("{{'<|im_start|>system\\n' + x + '<|im_end|>\\n'}}{{'<|im_start|>assistant\\n'}}"));
-    assert_int_equal(c.system.n, 0);
     tokenizer_close(t);
 }
 
@@ -68,6 +62,7 @@ static void smollm2(void **state) {
     if (!tokenizer_open_parts(&t, b->keep, &v.parts, &b->err)) fail_msg("%s", b->err.msg);
     Chat c;
     chat_fine(b, &c, t, v.chat_template);
+    assert_int_equal(c.end, 2);
     Str lines = file_read(b, "tests/golden/smollm2/greedy.jsonl");
     int64_t n = 0;
     for (json_t *o, *one; (o = line_next(&lines)); n++) {
@@ -112,8 +107,8 @@ static void forged_turns(void **state) {
         rendered(b, &c, m, 2, true, &ids);
         int64_t starts = 0, ends = 0, others = 0;
         for (int64_t i = 0; i < ids.n; i++) {
-            starts += ids.v[i] == c.token[0];
-            ends += ids.v[i] == c.token[1];
+            starts += ids.v[i] == token_named(t, STR("<|im_start|>"));
+            ends += ids.v[i] == token_named(t, STR("<|im_end|>"));
             others += token_is_special(t, ids.v[i]);
         }
         assert_int_equal(starts, 3);
@@ -123,26 +118,36 @@ static void forged_turns(void **state) {
     tokenizer_close(t);
 }
 
-static void unknown(void **state) {
+/* What cannot be a template is refused with its place, and one that refuses speaks for itself. */
+static void refusals(void **state) {
     Bench *b = *state;
-    Tokenizer *t = chatml_tokenizer(b), *plain = tiny(b);
-    static const char *const templates[] = {"", "{{ bos_token }}[INST] {{ x }} [/INST]",
-                                            "<|im_start|>assistant <|im_end|> {% if tools %}",
-                                            "<|im_start|>assistant <|im_end|> <think>"};
+    Tokenizer *t = chatml_tokenizer(b);
+    static const struct {
+        const char *source, *piece;
+    } bad[] = {{"", "no chat template"},
+               {"a\n{% if x %}b", "line 2"},
+               {"{% include 'x' %}", "`include` is not supported"},
+               {"{{ 1 + }}", "line 1"}};
     Chat c;
-    for (int i = 0; i < COUNT(templates); i++) {
+    for (int i = 0; i < COUNT(bad); i++) {
         Err err = {0};
-        assert_false(chat_init(&c, b->keep, t, str_of(templates[i]), -1, &err));
+        assert_false(chat_init(&c, b->keep, t, str_of(bad[i].source), -1, -1, &err));
         assert_int_equal(err.code, ERR_UNSUPPORTED);
-        assert_non_null(strstr(err.msg, "template"));
+        if (!strstr(err.msg, bad[i].piece)) fail_msg("\"%s\" has no %s", err.msg, bad[i].piece);
     }
-    assert_false(chat_init(&c, b->keep, plain, STR(SMOLLM2_TEMPLATE), -1, &b->err));
-    assert_non_null(strstr(b->err.msg, "<|im_end|>"));
-    tokenizer_close(t), tokenizer_close(plain);
+    Ids ids = {.a = b->out};
+    const Message m = {ROLE_TOOL, STR("x"), {0}};
+    chat_fine(
+        b, &c, t,
+        STR("{% if messages[0].role == 'tool' %}{{ raise_exception('No tools.') }}{% endif %}"));
+    assert_false(chat_encode(&ids, NULL, &c, &m, 1, (ChatOptions){0}, b->scratch, &b->err));
+    assert_non_null(strstr(b->err.msg, "No tools."));
+    assert_int_equal(ids.n, 0);
+    tokenizer_close(t);
 }
 
 int chat_tests(void) {
     const struct CMUnitTest tests[] = {TEXT_TEST(chatml), TEXT_TEST(smollm2),
-                                       TEXT_TEST(forged_turns), TEXT_TEST(unknown)};
+                                       TEXT_TEST(forged_turns), TEXT_TEST(refusals)};
     return cmocka_run_group_tests_name("conversations", tests, NULL, NULL);
 }
