@@ -27,12 +27,16 @@ static Merge *merge_slot(const Merges *m, uint32_t left, uint32_t right) {
     }
 }
 
-const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form,
+const char *merges_put(Tokenizer *t, Str *part, int n_parts, bool escaped, char *form,
                        int64_t rank) {
+    Merges *m = &t->merges;
+    const Vocab *v = &t->vocab;
+    bool plain = t->unit == UNIT_CHARS;
     bool literal = false, literal_right = false;
-    int64_t n = form_bytes(form, &part[0], escaped, n_parts == 1, &literal);
+    int64_t n = form_bytes(form, &part[0], escaped, n_parts == 1, plain, &literal);
     int64_t n_right =
-        n < 0 ? -1 : form_bytes(form + n, &part[n_parts - 1], escaped, false, &literal_right);
+        n < 0 ? -1
+              : form_bytes(form + n, &part[n_parts - 1], escaped, false, plain, &literal_right);
     if (n_right < 0) return "not a string in UTF-8";
     if (n == 0 || n_right == 0) return "a part is missing";
     if (literal || literal_right) return "it has a character that stands for no byte";
@@ -67,25 +71,44 @@ static uint64_t heap_pop(Bpe *b) {
     return least;
 }
 
+/* Bits that order floats upside down: the highest score has the lowest number. Never NO_RANK. */
+static uint32_t rank_of_score(float score) {
+    uint32_t u = bits_of_f32(score);
+    return u >> 31 ? MIN(u, NO_RANK - 1) : 0x7fffffffu - u;
+}
+
+/* The merge of two neighbours, which are bytes of the word side by side. */
+static void pair_find(const Tokenizer *t, Str word, Symbol *s, const Symbol *right) {
+    if (t->merge_by == MERGE_TABLE) {
+        const Merge *m = merge_slot(&t->merges, (uint32_t)s->id, (uint32_t)right->id);
+        s->rank = m->rank, s->made = m->made;
+        return;
+    }
+    if (right->end - s->at > t->longest) return;
+    int32_t id = vocab_find(&t->vocab, (Str){word.p + s->at, right->end - s->at}, false);
+    if (id < 0) return;
+    s->made = (uint32_t)id;
+    s->rank = t->merge_by == MERGE_ID ? (uint32_t)id : rank_of_score(t->score[id]);
+}
+
 /* Looks up the merge of symbol i with its right neighbour again. */
-static void pair_renew(const Tokenizer *t, Bpe *b, int32_t i) {
+static void pair_renew(const Tokenizer *t, Bpe *b, Str word, int32_t i) {
     Symbol *s = &b->symbols[i];
     s->rank = NO_RANK;
     if (s->next < 0) return;
-    const Merge *m = merge_slot(&t->merges, (uint32_t)s->id, (uint32_t)b->symbols[s->next].id);
-    s->rank = m->rank;
-    s->made = m->made;
+    pair_find(t, word, s, &b->symbols[s->next]);
     if (s->rank != NO_RANK) heap_push(b, (uint64_t)s->rank << 32 | (uint32_t)i);
 }
 
-static void symbols_merge(const Tokenizer *t, Bpe *b, int32_t i) {
+static void symbols_merge(const Tokenizer *t, Bpe *b, Str word, int32_t i) {
     Symbol *s = &b->symbols[i], *gone = &b->symbols[s->next];
     s->id = (int32_t)s->made;
     s->next = gone->next;
+    s->end = gone->end;
     gone->rank = NO_RANK;
     if (s->next >= 0) b->symbols[s->next].prev = i;
-    pair_renew(t, b, i);
-    if (s->prev >= 0) pair_renew(t, b, s->prev);
+    pair_renew(t, b, word, i);
+    if (s->prev >= 0) pair_renew(t, b, word, s->prev);
 }
 
 static bool bpe_room(Bpe *b, int64_t n, Arena *scratch) {
@@ -97,25 +120,81 @@ static bool bpe_room(Bpe *b, int64_t n, Arena *scratch) {
     return b->cap > 0;
 }
 
-bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch) {
-    if (!bpe_room(b, word.n, scratch)) return false;
+static int32_t symbol_add(Bpe *b, int32_t n, int32_t id, int64_t at, int64_t end) {
+    b->symbols[n] =
+        (Symbol){.id = id, .prev = n - 1, .next = n + 1, .at = (uint32_t)at, .end = (uint32_t)end};
+    return n + 1;
+}
+
+/* Each byte of the word is a symbol; those without a token are left out. */
+static int32_t symbols_of_bytes(const Tokenizer *t, Bpe *b, Str word) {
     int32_t n = 0;
     for (int64_t i = 0; i < word.n; i++) {
         int32_t id = t->byte_id[(uint8_t)word.p[i]];
-        if (id < 0) continue;
-        b->symbols[n] = (Symbol){.id = id, .prev = n - 1, .next = n + 1};
-        n++;
+        if (id >= 0) n = symbol_add(b, n, id, i, i + 1);
     }
+    return n;
+}
+
+static bool has_bytes(const Tokenizer *t, Str c) {
+    bool all = true;
+    for (int64_t i = 0; i < c.n; i++) all &= t->byte_id[(uint8_t)c.p[i]] >= 0;
+    return all;
+}
+
+/* Each character of the word is a symbol. Where merges have a table, a character without a token
+ * becomes the tokens of its bytes, or the unknown token, at once, as in Hugging Face. Otherwise
+ * this is left to the end, as in SentencePiece, since it may become a part of a longer token. */
+static int32_t symbols_of_chars(const Tokenizer *t, Bpe *b, Str word) {
+    int32_t n = 0;
+    bool unknown = false, was;
+    for (int64_t i = 0, length; i < word.n; i += length) {
+        length = MAX(utf8_length((Str){word.p + i, word.n - i}), 1);
+        Str c = {word.p + i, length};
+        int32_t id = vocab_find(&t->vocab, c, false);
+        was = unknown, unknown = false;
+        if (id >= 0 || t->merge_by != MERGE_TABLE) {
+            n = symbol_add(b, n, id, i, i + length);
+        } else if (has_bytes(t, c)) {
+            for (int64_t k = i; k < i + length; k++)
+                n = symbol_add(b, n, t->byte_id[(uint8_t)word.p[k]], k, k + 1);
+        } else if (t->unknown >= 0) {
+            unknown = true;
+            if (!was || !t->fuse_unknown) n = symbol_add(b, n, t->unknown, i, i + length);
+        }
+    }
+    return n;
+}
+
+/* A character that no token was made of: the tokens of its bytes, or the unknown token. */
+static bool fallback_add(Ids *out, const Tokenizer *t, Str c) {
+    if (!has_bytes(t, c)) return t->unknown < 0 || ids_add(out, t->unknown);
+    for (int64_t i = 0; i < c.n; i++)
+        if (!ids_add(out, t->byte_id[(uint8_t)c.p[i]])) return false;
+    return true;
+}
+
+bool bpe_encode(Ids *out, const Tokenizer *t, Bpe *b, Str word, Arena *scratch) {
+    if (t->whole_words && word.n <= t->longest) {
+        int32_t id = vocab_find(&t->vocab, word, false);
+        if (id >= 0) return ids_add(out, id);
+    }
+    if (!bpe_room(b, word.n, scratch)) return false;
+    int32_t n = t->unit == UNIT_BYTES ? symbols_of_bytes(t, b, word) : symbols_of_chars(t, b, word);
     if (n == 0) return true;
     b->symbols[n - 1].next = -1;
     b->n_heap = 0;
-    for (int32_t i = 0; i < n; i++) pair_renew(t, b, i);
+    for (int32_t i = 0; i < n; i++) pair_renew(t, b, word, i);
     while (b->n_heap > 0) {
         uint64_t key = heap_pop(b);
         int32_t i = (int32_t)(uint32_t)key;
-        if (b->symbols[i].rank == (uint32_t)(key >> 32)) symbols_merge(t, b, i);
+        if (b->symbols[i].rank == (uint32_t)(key >> 32)) symbols_merge(t, b, word, i);
     }
-    for (int32_t i = 0; i >= 0; i = b->symbols[i].next)
-        if (!ids_add(out, b->symbols[i].id)) return false;
-    return true;
+    bool ok = true;
+    for (int32_t i = 0; ok && i >= 0; i = b->symbols[i].next) {
+        const Symbol *s = &b->symbols[i];
+        Str bytes = {word.p + s->at, s->end - s->at};
+        ok = s->id >= 0 ? ids_add(out, s->id) : fallback_add(out, t, bytes);
+    }
+    return ok;
 }

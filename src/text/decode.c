@@ -1,6 +1,6 @@
 /* decode.c -- token ids to text, byte by byte. Invariant: the bytes in `held` are the beginning of
  * a valid UTF-8 character. */
-#include "text/text.h"
+#include "text/tokenizer.h"
 
 /* The length of the characters that begin with the n bytes at p, 0 when none does (RFC 3629, table
  * in section 4: the second byte's range depends on the first). */
@@ -39,6 +39,8 @@ static void byte_push(Decoder *d, uint8_t byte, Buf *out) {
 void decoder_push(Decoder *d, int32_t id, Buf *out) {
     if (d->skip_special && token_is_special(d->t, id)) return;
     Str s = token_bytes(d->t, id);
+    if (!d->begun && d->t->strips_first && s.n > 0 && s.p[0] == ' ') s.p++, s.n--;
+    d->begun = true;
     for (int64_t i = 0; i < s.n; i++) byte_push(d, (uint8_t)s.p[i], out);
 }
 

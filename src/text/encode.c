@@ -29,24 +29,45 @@ static bool word_encode(void *arg, Str word) {
     return bpe_encode(e->out, e->t, &e->bpe, word, e->scratch) || memory_out(e, word.n);
 }
 
+static bool is_word(char c) {
+    return (uint8_t)c >= 0x80 || c == '_' || (c >= '0' && c <= '9')
+           || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+static bool is_blank(char c) { return c == ' ' || (c >= 9 && c <= 13); }
+
+/* What the flags of the added token found at [*at, *end) make of its place: white space beside it
+ * may belong to it, back to `from`. False: it must be a word by itself and is none. */
+static bool place_adjust(const Encode *e, Str text, int64_t from, int64_t *at, int64_t *end,
+                         int32_t id) {
+    unsigned flags = e->t->vocab.tokens[id].flags;
+    bool inside = (*at > 0 && is_word(text.p[*at - 1])) || (*end < text.n && is_word(text.p[*end]));
+    if (flags & TOKEN_SINGLE_WORD && inside) return false;
+    while (flags & TOKEN_LSTRIP && *at > from && is_blank(text.p[*at - 1])) --*at;
+    while (flags & TOKEN_RSTRIP && *end < text.n && is_blank(text.p[*end])) ++*end;
+    return true;
+}
+
 /* Calls `gap` for each text between the added tokens of a trie, in order, and appends the ids of
  * the tokens. */
 static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Encode *e, Str text)) {
-    int64_t from = 0, at = 0, len = 0;
+    int64_t from = 0, search = 0, at = 0, len = 0;
     int32_t id;
     const uint8_t *by = e->by ? e->by + (text.p - e->start) : NULL;
-    while (e->mode == TEXT_PARSED && trie_find(trie, text, by, from, &at, &len, &id)) {
+    while (e->mode == TEXT_PARSED && trie_find(trie, text, by, search, &at, &len, &id)) {
+        int64_t end = search = at + len;
+        if (!place_adjust(e, text, from, &at, &end, id)) continue;
         if (at > from && !gap(e, (Str){text.p + from, at - from})) return false;
         if (!ids_add(e->out, id)) return memory_out(e, len);
-        from = at + len;
+        from = search = end;
     }
     return from == text.n || gap(e, (Str){text.p + from, text.n - from});
 }
 
 static bool words_encode(Encode *e, Str text) { return cutter_cut(&e->cutter, text); }
 
-static bool valid_encode(Encode *e, Str text) {
-    if (e->t->nfc && !nfc(&text, text, e->scratch, e->err)) return false;
+static bool valid_encode(Encode *e, Str text, bool first) {
+    if (!normalise(&text, e->t, text, first, e->scratch, e->err)) return false;
     return added_encode(e, &e->t->normal, text, words_encode);
 }
 
@@ -62,9 +83,11 @@ static int64_t run_length(Str s, bool valid) {
 }
 
 static bool any_encode(Encode *e, Str text) {
+    const char *start = text.p;
     for (bool valid = true; text.n > 0; valid = !valid) {
         Str run = {text.p, run_length(text, valid)};
-        if (run.n > 0 && !(valid ? valid_encode(e, run) : word_encode(e, run))) return false;
+        bool first = run.p == start;
+        if (run.n > 0 && !(valid ? valid_encode(e, run, first) : word_encode(e, run))) return false;
         text.p += run.n, text.n -= run.n;
     }
     return true;

@@ -20,6 +20,7 @@ typedef struct Load {
     int64_t n_vocab, n_merges, n_added; /* entries */
     int64_t n_ids;                      /* 1 + the largest id */
     int64_t vocab_bytes, added_bytes;   /* spellings together */
+    bool byte_fallback;                 /* <0xNN> are bytes */
     int64_t longest;                    /* spelling */
     Err *err;
 } Load;
@@ -153,10 +154,15 @@ static bool vocab_fill(Load *l, char *form) {
     Skim s = l->vocab;
     Str key;
     int64_t id;
-    bool first = true, literal;
+    bool first = true, literal, plain = l->t->unit == UNIT_CHARS;
     skim_char(&s, '{');
     while (vocab_next(l, &s, &first, &key, &id) == 1) {
-        int64_t n = form_bytes(form, &key, true, false, &literal);
+        int byte = plain && l->byte_fallback ? byte_spelled(key) : -1;
+        int64_t n = form_bytes(form, &key, true, false, plain, &literal);
+        if (byte >= 0)
+            form[0] = (char)byte, n = 1, literal = true;
+        else if (plain && n >= 0)
+            literal = vocab_find(&l->t->vocab, (Str){form, n}, false) >= 0;
         const char *wrong =
             n < 0 ? "the token is not a JSON string in UTF-8"
                   : vocab_put(&l->t->vocab, id, (Str){form, n}, literal ? TOKEN_LITERAL : 0);
@@ -172,7 +178,7 @@ static bool merges_fill(Load *l, char *form) {
     int n;
     skim_char(&s, '[');
     for (int64_t rank = 0; merge_next(l, &s, &first, part, &n) == 1; rank++) {
-        const char *wrong = merges_put(&l->t->merges, &l->t->vocab, part, n, true, form, rank);
+        const char *wrong = merges_put(l->t, part, n, true, form, rank);
         if (wrong)
             return err_set(l->err, ERR_FORMAT, "%s: model.merges[%lld]: %s", l->t->name,
                            (long long)rank, wrong);
@@ -269,8 +275,10 @@ static bool added_check(Load *l, json_t *o, const char *where) {
     if (content.n < 1 || content.n > ADDED_LENGTH_MAX)
         return fail(l, ERR_LIMIT, where, "content must be a string of 1 to 256 bytes");
     l->added_bytes += content.n;
-    return key_off(l, o, where, "single_word") && key_off(l, o, where, "lstrip")
-           && key_off(l, o, where, "rstrip") && get_bool(l, o, where, "normalized", REQUIRED, &flag)
+    return get_bool(l, o, where, "single_word", false, &flag)
+           && get_bool(l, o, where, "lstrip", false, &flag)
+           && get_bool(l, o, where, "rstrip", false, &flag)
+           && get_bool(l, o, where, "normalized", REQUIRED, &flag)
            && get_bool(l, o, where, "special", REQUIRED, &flag)
            && id_count(l, json_integer_value(id), where);
 }
@@ -298,28 +306,71 @@ static bool added_put(Load *l, json_t *o, const char *where) {
     int64_t id = json_integer_value(json_object_get(o, "id"));
     char form[ADDED_LENGTH_MAX];
     bool literal;
-    int64_t n = form_bytes(form, &spelling, false, false, &literal);
+    int64_t n = form_bytes(form, &spelling, false, false, l->t->unit == UNIT_CHARS, &literal);
     int32_t there = vocab_find(v, (Str){form, n}, literal);
+    unsigned flags = (json_is_true(json_object_get(o, "lstrip")) ? TOKEN_LSTRIP : 0)
+                     | (json_is_true(json_object_get(o, "rstrip")) ? TOKEN_RSTRIP : 0)
+                     | (json_is_true(json_object_get(o, "single_word")) ? TOKEN_SINGLE_WORD : 0);
     const char *wrong = there == id  ? NULL
                         : there >= 0 ? "this token has another id in model.vocab"
                                      : vocab_put(v, id, content, TOKEN_LITERAL);
     if (wrong) return fail(l, ERR_FORMAT, where, wrong);
-    if (json_is_true(json_object_get(o, "special"))) v->tokens[id].flags |= TOKEN_SPECIAL;
+    if (json_is_true(json_object_get(o, "special"))) flags |= TOKEN_SPECIAL;
+    v->tokens[id].flags |= flags & 63;
     bool normal = json_is_true(json_object_get(o, "normalized"));
-    if (normal && l->t->nfc && !nfc(&content, content, l->a, l->err)) return false;
+    if (normal && !normalise(&content, l->t, content, false, l->a, l->err)) return false;
     trie_put(normal ? &l->t->normal : &l->t->raw, content, (int32_t)id);
     return true;
 }
 
 /* ---- normalizer, pre_tokenizer, decoder ------------------------------------------------------ */
 
+/* U+2581 is a space in the vocabulary of UNIT_CHARS, so it is one in what a step writes. */
+static Str spaced(Load *l, Str s) {
+    char *to = arena_try(l->a, s.n + 1);
+    bool literal;
+    int64_t n = to ? form_bytes(to, &s, false, false, true, &literal) : -1;
+    return n < 0 ? s : (Str){to, n};
+}
+
+static bool replace_read(Load *l, json_t *o, const char *where) {
+    json_t *pattern = json_object_get(o, "pattern");
+    Norm n = {.kind = NORM_REPLACE, .from = string_of(json_object_get(pattern, "String"))};
+    const json_t *content = json_object_get(o, "content");
+    if (n.from.n == 0 || json_object_size(pattern) != 1 || !json_is_string(content))
+        return fail(l, ERR_UNSUPPORTED, where,
+                    "only {\"String\": ...} can be replaced by a string");
+    n.from = str_copy(l->a, n.from), n.to = str_copy(l->a, string_of(content));
+    if (l->t->unit == UNIT_CHARS) n.to = spaced(l, n.to);
+    bool same = str_eq(n.from, n.to); /* a space by U+2581 */
+    return keys_known(l, o, where, ",type,pattern,content,")
+           && (same || norm_add(l->t, &n, l->err));
+}
+
 static bool normalizer_read(Load *l, json_t *o, const char *where, bool inner) {
     const char *type;
     size_t i;
     json_t *list, *one;
+    Norm n = {.kind = NORM_NFC};
     if (o == NULL || json_is_null(o)) return true;
     if (!get_type(l, o, where, &type)) return false;
-    if (!strcmp(type, "NFC")) return l->t->nfc = true;
+    if (!strcmp(type, "NFC")) return norm_add(l->t, &n, l->err);
+    n.kind = NORM_NFKC;
+    if (!strcmp(type, "NFKC")) return norm_add(l->t, &n, l->err);
+    if (!strcmp(type, "Replace")) return replace_read(l, o, where);
+    if (!strcmp(type, "Prepend")) {
+        n = (Norm){.kind = NORM_PREPEND,
+                   .to = str_copy(l->a, string_of(json_object_get(o, "prepend")))};
+        if (l->t->unit == UNIT_CHARS) n.to = spaced(l, n.to);
+        return keys_known(l, o, where, ",type,prepend,") && norm_add(l->t, &n, l->err);
+    }
+    if (!strcmp(type, "Strip")) {
+        n.kind = NORM_STRIP;
+        return keys_known(l, o, where, ",type,strip_left,strip_right,")
+               && get_bool(l, o, where, "strip_left", true, &n.left)
+               && get_bool(l, o, where, "strip_right", true, &n.right)
+               && norm_add(l->t, &n, l->err);
+    }
     if (inner || strcmp(type, "Sequence") != 0) return type_refused(l, where, type);
     list = json_object_get(o, "normalizers");
     if (!json_is_array(list))
@@ -370,16 +421,39 @@ static bool byte_level_read(Load *l, json_t *o, const char *where) {
            && stage_add(l->t, l->a, use_regex ? STR(PATTERN_GPT2) : (Str){0}, &s, l->err);
 }
 
-/* *bytes: set once ByteLevel was read, after which nothing may follow. inner: within a Sequence. */
+/* U+2581 for each space, and one in front; pieces begin with them. */
+static bool metaspace_read(Load *l, json_t *o, const char *where) {
+    const char *scheme = json_string_value(json_object_get(o, "prepend_scheme"));
+    bool prefix, split;
+    if (!keys_known(l, o, where, ",type,replacement,add_prefix_space,prepend_scheme,split,str_rep,")
+        || !get_bool(l, o, where, "add_prefix_space", true, &prefix)
+        || !get_bool(l, o, where, "split", true, &split))
+        return false;
+    if (!str_eq(string_of(json_object_get(o, "replacement")), STR("\xe2\x96\x81")))
+        return fail(l, ERR_UNSUPPORTED, where, "replacement must be U+2581");
+    if (l->t->unit != UNIT_CHARS) return fail(l, ERR_UNSUPPORTED, where, "beside ByteLevel");
+    if (scheme) prefix = strcmp(scheme, "never") != 0;
+    if (scheme && strcmp(scheme, "never") && strcmp(scheme, "always") && strcmp(scheme, "first"))
+        return fail(l, ERR_UNSUPPORTED, where, "prepend_scheme is not always, first or never");
+    l->t->strips_first |= prefix;
+    Stage s = {
+        .where = where, .prefix_space = prefix, .literal = true, .behavior = CUT_MERGED_NEXT};
+    s.prefix_first = scheme && !strcmp(scheme, "first");
+    return stage_add(l->t, l->a, split ? STR(" ") : (Str){0}, &s, l->err);
+}
+
+/* *bytes: ByteLevel was met, after which nothing may come. inner: within a Sequence. */
 static bool pretokenizer_read(Load *l, json_t *o, const char *where, bool inner, bool *bytes) {
     const char *type;
     size_t i;
     json_t *list, *one;
+    if (o == NULL || json_is_null(o)) return true;
     if (!get_type(l, o, where, &type)) return false;
     if (*bytes)
         return fail(l, ERR_UNSUPPORTED, where, "stands after ByteLevel, which must be the last");
     if (!strcmp(type, "Split")) return split_read(l, o, where);
     if (!strcmp(type, "Digits")) return digits_read(l, o, where);
+    if (!strcmp(type, "Metaspace")) return metaspace_read(l, o, where);
     if (!strcmp(type, "ByteLevel")) return (*bytes = true) && byte_level_read(l, o, where);
     if (inner || strcmp(type, "Sequence") != 0) return type_refused(l, where, type);
     list = json_object_get(o, "pretokenizers");
@@ -392,41 +466,81 @@ static bool pretokenizer_read(Load *l, json_t *o, const char *where, bool inner,
     return true;
 }
 
-static bool decoder_read(Load *l) {
+/* Decoders only turn round what the rest has done, so the kind of vocabulary says what they are;
+ * that the first space goes is the one thing to be learnt from them. */
+static bool decoder_read(Load *l, json_t *o, const char *where, bool inner) {
+    static const char *const fine[] = {"ByteFallback", "Fuse",  "Replace",
+                                       "Metaspace",    "Strip", "ByteLevel"};
     const char *type;
-    json_t *o = json_object_get(l->root, "decoder");
-    if (!get_type(l, o, "decoder", &type)) return false;
-    return !strcmp(type, "ByteLevel") || type_refused(l, "decoder", type);
+    size_t i;
+    json_t *one;
+    bool known = false;
+    if (o == NULL || json_is_null(o)) return true;
+    if (!get_type(l, o, where, &type)) return false;
+    if (!inner && !strcmp(type, "Sequence")) {
+        json_array_foreach(json_object_get(o, "decoders"), i,
+                           one) if (!decoder_read(l, one, where, true)) return false;
+        return true;
+    }
+    for (int k = 0; k < COUNT(fine); k++) known |= !strcmp(type, fine[k]);
+    bool bytes = !strcmp(type, "ByteLevel");
+    if (!known || bytes != (l->t->unit == UNIT_BYTES)) return type_refused(l, where, type);
+    l->t->strips_first |=
+        !strcmp(type, "Strip") && json_integer_value(json_object_get(o, "start")) > 0;
+    return true;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool model_check(Load *l) {
     const char *type = json_string_value(json_object_get(l->model, "type"));
-    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix",
-                                      "byte_fallback", "ignore_merges"};
+    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     if (type && strcmp(type, "BPE") != 0) return type_refused(l, "model", type);
     for (int i = 0; i < COUNT(off); i++)
         if (!key_off(l, l->model, "model", off[i])) return false;
     return keys_known(l, l->model, "model",
                       ",type,vocab,merges,unk_token,fuse_unk,dropout,"
-                      "continuing_subword_prefix,end_of_word_suffix,byte_fallback,ignore_merges,");
+                      "continuing_subword_prefix,end_of_word_suffix,byte_fallback,ignore_merges,")
+           && get_bool(l, l->model, "model", "byte_fallback", false, &l->byte_fallback)
+           && get_bool(l, l->model, "model", "ignore_merges", false, &l->t->whole_words)
+           && get_bool(l, l->model, "model", "fuse_unk", false, &l->t->fuse_unknown);
 }
 
-/* The token for unknown bytes does not matter where every byte is known. */
-static bool unknown_check(Load *l) {
+/* The token of what has none. It does not matter where every byte is known. */
+static bool unknown_read(Load *l) {
+    Str name = string_of(json_object_get(l->model, "unk_token"));
     bool all = true;
     for (int b = 0; b < 256; b++) all &= l->t->byte_id[b] >= 0;
-    return all || key_off(l, l->model, "model", "unk_token");
+    if (all || name.n == 0) return true;
+    if (l->t->unit == UNIT_BYTES) return key_off(l, l->model, "model", "unk_token");
+    l->t->unknown = vocab_find(&l->t->vocab, name, false);
+    if (l->t->unknown < 0) l->t->unknown = token_named(l->t, name);
+    return l->t->unknown >= 0 || fail(l, ERR_FORMAT, "model.unk_token", "is not in the vocabulary");
+}
+
+/* Whether a pre-tokenizer has ByteLevel: then the vocabulary is one of bytes, else of characters.
+ *  */
+static bool has_byte_level(json_t *o) {
+    const char *type = json_string_value(json_object_get(o, "type"));
+    size_t i;
+    json_t *one;
+    if (type && !strcmp(type, "ByteLevel")) return true;
+    json_array_foreach(json_object_get(o, "pretokenizers"), i,
+                       one) if (has_byte_level(one)) return true;
+    return false;
 }
 
 static bool fields_check(Load *l) {
-    return keys_known(l, l->root, "the file",
-                      ",version,truncation,padding,added_tokens,normalizer,"
-                      "pre_tokenizer,post_processor,decoder,model,")
-           && key_off(l, l->root, "the file", "truncation")
-           && key_off(l, l->root, "the file", "padding") && model_check(l) && decoder_read(l)
-           && normalizer_read(l, json_object_get(l->root, "normalizer"), "normalizer", false);
+    json_t *pre = json_object_get(l->root, "pre_tokenizer");
+    if (!keys_known(l, l->root, "the file",
+                    ",version,truncation,padding,added_tokens,normalizer,"
+                    "pre_tokenizer,post_processor,decoder,model,"))
+        return false;
+    l->t->unit = has_byte_level(pre) ? UNIT_BYTES : UNIT_CHARS;
+    const Norm space = {.kind = NORM_REPLACE, .from = STR("\xe2\x96\x81"), .to = STR(" ")};
+    return model_check(l) && decoder_read(l, json_object_get(l->root, "decoder"), "decoder", false)
+           && normalizer_read(l, json_object_get(l->root, "normalizer"), "normalizer", false)
+           && (l->t->unit == UNIT_BYTES || norm_add(l->t, &space, l->err));
 }
 
 static bool tokens_fill(Load *l) {
@@ -444,16 +558,13 @@ static bool tokens_fill(Load *l) {
     json_array_foreach(json_object_get(l->root, "added_tokens"), i,
                        o) if (!added_put(l, o, added_name(where, i))) return false;
     tokenizer_bytes(l->t);
-    return merges_fill(l, form) && unknown_check(l);
+    return merges_fill(l, form) && unknown_read(l);
 }
 
 static bool stages_read(Load *l) {
     bool bytes = false;
     json_t *o = json_object_get(l->root, "pre_tokenizer");
-    if (!pretokenizer_read(l, o, "pre_tokenizer", false, &bytes)) return false;
-    return bytes
-           || fail(l, ERR_UNSUPPORTED, "pre_tokenizer",
-                   "has no ByteLevel; only byte-level BPE is supported");
+    return pretokenizer_read(l, o, "pre_tokenizer", false, &bytes);
 }
 
 bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, Err *err) {

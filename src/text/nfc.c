@@ -43,6 +43,12 @@ static bool is_inert(Str text) {
     return true;
 }
 
+static bool is_ascii(Str text) {
+    for (int64_t i = 0; i < text.n; i++)
+        if ((uint8_t)text.p[i] >= 0x80) return false;
+    return true;
+}
+
 /* Sorts marks c[0..n) by class, stably: a counting sort by way of temp[0..n). */
 static void marks_sort(int32_t *c, int64_t n, int32_t *temp) {
     int64_t start[257] = {0};
@@ -70,7 +76,8 @@ static int64_t compose(int32_t *c, int64_t n, int32_t *temp) {
 }
 
 /* text in form C as characters at c[0..cap); returns their number. */
-static int64_t normalise(int32_t *c, int64_t cap, int32_t *temp, Str text) {
+static int64_t compose_all(int32_t *c, int64_t cap, int32_t *temp, Str text, bool compatible) {
+    int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
     int64_t n = 0, done = 0;
     for (int64_t i = 0; i < text.n;) {
         int32_t one;
@@ -80,28 +87,29 @@ static int64_t normalise(int32_t *c, int64_t cap, int32_t *temp, Str text) {
             c[n++] = one;
             done = n;
         } else {
-            n += utf8proc_decompose_char(one, c + n, cap - n, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-                                         NULL);
+            n += utf8proc_decompose_char(one, c + n, cap - n, options, NULL);
         }
         CHECK(n <= cap);
     }
     return done + compose(c + done, n - done, temp);
 }
 
-bool nfc(Str *out, Str text, Arena *scratch, Err *err) {
+bool nfc(Str *out, Str text, bool compatible, Arena *scratch, Err *err) {
     *out = text;
-    if (is_inert(text)) return true;
-    /* b bytes decompose to at most 2b characters and come back as at most 3b bytes. */
-    int64_t cap = 2 * text.n + 4, n_bytes = 0;
+    if (is_inert(text) && (!compatible || is_ascii(text))) return true;
+    /* b bytes decompose to at most 2b characters and come back as at most 3b bytes; compatible ones
+     * to at most 6b characters (U+FDFA: 3 bytes, 18 characters) and 11b bytes (33). */
+    int64_t cap = (compatible ? 6 : 2) * text.n + 4, n_bytes = 0;
+    int64_t most = (compatible ? 11 : 3) * text.n;
     int32_t *c = arena_try(scratch, cap * (int64_t)sizeof *c);
     int32_t *temp = arena_try(scratch, cap * (int64_t)sizeof *temp);
-    uint8_t *bytes = arena_try(scratch, 3 * text.n + 4);
+    uint8_t *bytes = arena_try(scratch, most + 4);
     if (!c || !temp || !bytes)
         return err_set(err, ERR_LIMIT, "normalising a text of %lld bytes: no memory left for it",
                        (long long)text.n);
-    int64_t n = normalise(c, cap, temp, text);
+    int64_t n = compose_all(c, cap, temp, text, compatible);
     for (int64_t i = 0; i < n; i++) n_bytes += utf8proc_encode_char(c[i], bytes + n_bytes);
-    CHECK(n_bytes <= 3 * text.n);
+    CHECK(n_bytes <= most);
     *out = (Str){(char *)bytes, n_bytes};
     return true;
 }

@@ -6,8 +6,8 @@
 
 typedef struct Pre {
     const char *name;
-    bool nfc;
-    const char *patterns[4];
+    const char *patterns[6];
+    bool nfc, whole_words;
 } Pre;
 
 #define PATTERN_QWEN2                                                                              \
@@ -19,18 +19,68 @@ typedef struct Pre {
     ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                 \
     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
 
+#define CONTRACTIONS "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+#define PATTERN_LLAMA3                                                                             \
+    CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"       \
+                 "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define CJK "[一-龥ࠀ-一가-퟿]+"
+/* The letters that DeepSeek-LLM's tokenizer.json lists, range by range. */
+#define LETTERS                                                                                                                 \
+    "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ"                              \
+    "-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"                                     \
+    "ὗὙὛὝὟ-"                                                                                                          \
+    "\xe1\xbd\xbd"                                                                                                              \
+    ""                                                                                                                          \
+    "ᾀ-ᾴᾶ-ᾼ\xe1\xbe\xbe"                                                                                                \
+    "ῂ-ῄῆ-ῌῐ-\xe1\xbf\x93"                                                                                            \
+    "ῖ-\xe1\xbf\x9b"                                                                                                          \
+    ""                                                                                                                          \
+    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\xe2\x84\xa6"                                                               \
+    "ℨ\xe2\x84\xaa"                                                                                                           \
+    "-ℭℯ-ℴℹℼ-"                                                                                                        \
+    "ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-" \
+    "𐑏𐒰-"                                                                                                                 \
+    "𐓓𐓘-"                                                                                                                 \
+    "𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
+/* Kimi's capitals and small letters: PCRE2 has no intersection of classes, so that "not Han" is
+ * looked at in front of each. */
+#define KIMI_UPPER "(?:(?!\\p{Han})[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])"
+#define KIMI_LOWER "(?:(?!\\p{Han})[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])"
+#define KIMI_END   "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+#define PATTERN_KIMI                                                                               \
+    "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" KIMI_END                    \
+    "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" KIMI_END                               \
+    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 static const Pre known[] = {
-    {"default", false, {"[\\p{P}\\$\\+<=>\\^~\\|]+", PATTERN_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
-    {"gpt-2", false, {PATTERN_GPT2}},
-    {"smollm", false, {"\\p{N}", PATTERN_GPT2}},
-    {"qwen2", true, {PATTERN_QWEN2}},
-    {"deepseek-v3", false, {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", PATTERN_DEEPSEEK_V3}},
+    {"default",
+     {"[\\p{P}\\$\\+<=>\\^~\\|]+", PATTERN_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"},
+     false,
+     false},
+    {"gpt-2", {PATTERN_GPT2}, false, false},
+    {"smollm", {"\\p{N}", PATTERN_GPT2}, false, false},
+    {"qwen2", {PATTERN_QWEN2}, .nfc = true},
+    {"deepseek-r1-qwen", {PATTERN_QWEN2}, .nfc = true},
+    {"deepseek-v3", {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", PATTERN_DEEPSEEK_V3}, false, false},
+    {"joyai-llm", {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", PATTERN_DEEPSEEK_V3}, false, false},
+    {"deepseek-llm",
+     {"[\r\n]", "\\s?" LETTERS, "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+(?!\\S|\\s)", CJK,
+      "\\p{N}+"},
+     false,
+     false},
+    {"deepseek-coder", {"[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", CJK, "\\p{N}"}, false, false},
+    {"llama-bpe", {PATTERN_LLAMA3}, .whole_words = true},
+    {"llama3", {PATTERN_LLAMA3}, .whole_words = true},
+    {"llama-v3", {PATTERN_LLAMA3}, .whole_words = true},
+    {"glm4", {PATTERN_LLAMA3}, false, false},
+    {"chatglm-bpe", {PATTERN_LLAMA3}, false, false},
+    {"kimi-k2", {PATTERN_KIMI}, .whole_words = true},
 };
 
 /* tokenizer.ggml.token_type */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED };
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
 
-static bool pre_read(Tokenizer *t, Arena *a, Str name, Err *err) {
+bool pre_add(Tokenizer *t, Arena *a, Str name, Err *err) {
     const Pre *pre = NULL;
     for (int i = 0; i < COUNT(known); i++)
         if (str_eq(name.n ? name : STR("default"), str_of(known[i].name))) pre = &known[i];
@@ -38,7 +88,8 @@ static bool pre_read(Tokenizer *t, Arena *a, Str name, Err *err) {
         return err_set(err, ERR_UNSUPPORTED,
                        "%s: tokenizer.ggml.pre: pre-tokenizer \"%.*s\" is not supported", t->name,
                        (int)MIN(name.n, 60), name.p);
-    t->nfc = pre->nfc;
+    t->whole_words = pre->whole_words;
+    if (pre->nfc && !norm_add(t, &(Norm){.kind = NORM_NFC}, err)) return false;
     Stage s = {.where = "tokenizer.ggml.pre"};
     for (int i = 0; i < COUNT(pre->patterns) && pre->patterns[i]; i++)
         if (!stage_add(t, a, str_of(pre->patterns[i]), &s, err)) return false;
@@ -49,18 +100,33 @@ static bool is_found(const TokenizerParts *p, int64_t i) {
     return p->n_types && p->types[i] >= TYPE_UNKNOWN && p->types[i] <= TYPE_USER_DEFINED;
 }
 
+/* The byte of a spelling <0xNN>, or -1. */
+int byte_spelled(Str s) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>') return -1;
+    const char *hi = s.p[3] ? strchr(digits, s.p[3]) : NULL,
+               *lo = s.p[4] ? strchr(digits, s.p[4]) : NULL;
+    return hi && lo ? (int)(hi - digits) * 16 + (int)(lo - digits) : -1;
+}
+
 static bool token_read(Tokenizer *t, const TokenizerParts *p, int64_t id, char *form, Err *err) {
     int32_t type = p->n_types ? p->types[id] : TYPE_NORMAL;
-    bool literal = type != TYPE_NORMAL, found = is_found(p, id);
+    bool plain = t->unit == UNIT_CHARS, literal = type != TYPE_NORMAL, found = is_found(p, id);
     const char *wrong = NULL;
     Str spelling = p->tokens[id], bytes = spelling;
-    if (type < TYPE_NORMAL || type > TYPE_UNUSED)
-        wrong = "its type is not one of a byte-level BPE";
+    int byte = plain && type == TYPE_BYTE ? byte_spelled(spelling) : -1;
+    if (type < TYPE_NORMAL || type > (plain ? TYPE_BYTE : TYPE_UNUSED))
+        wrong = plain ? "its type is not known" : "its type is not one of a byte-level BPE";
     else if (found && (spelling.n < 1 || spelling.n > ADDED_LENGTH_MAX))
         wrong = "need 1 to 256 bytes";
+    else if (type == TYPE_BYTE && byte < 0)
+        wrong = "a byte must be spelled <0x00> to <0xFF>";
+    else if (byte >= 0)
+        form[0] = (char)byte, bytes = (Str){form, 1};
     else if (!literal)
-        bytes = (Str){form, form_bytes(form, &spelling, false, false, &literal)};
+        bytes = (Str){form, form_bytes(form, &spelling, false, false, plain, &literal)};
     if (!wrong && bytes.n < 0) wrong = "not UTF-8";
+    if (!wrong && plain && !literal) literal = vocab_find(&t->vocab, bytes, false) >= 0;
     int flags = (literal ? TOKEN_LITERAL : 0)
                 | (type == TYPE_CONTROL || type == TYPE_UNKNOWN ? TOKEN_SPECIAL : 0);
     if (!wrong) wrong = vocab_put(&t->vocab, id, bytes, flags);
@@ -84,28 +150,57 @@ static bool room_take(Tokenizer *t, Arena *a, const TokenizerParts *p, char **fo
            && trie_init(&t->normal, a, 0);
 }
 
+static bool merges_read(Tokenizer *t, const TokenizerParts *p, char *form, Err *err) {
+    for (int64_t i = 0; i < p->n_merges; i++) {
+        Str merge = p->merges[i];
+        const char *wrong = merges_put(t, &merge, 1, false, form, i);
+        if (wrong)
+            return err_set(err, ERR_FORMAT, "%s: tokenizer.ggml.merges[%lld]: %s", p->name,
+                           (long long)i, wrong);
+    }
+    return true;
+}
+
+/* SentencePiece as llama.cpp runs it: no cutting into words; U+2581 and a space are the same; a
+ * space goes in front of each text. */
+static bool sentencepiece_read(Tokenizer *t, Arena *a, const TokenizerParts *p, Err *err) {
+    const Norm space = {.kind = NORM_REPLACE, .from = STR("\xe2\x96\x81"), .to = STR(" ")},
+               prefix = {.kind = NORM_PREPEND, .to = STR(" ")};
+    if (p->n_scores != p->n_tokens)
+        return err_set(err, ERR_FORMAT, "%s: tokenizer.ggml.scores: %lld scores for %lld tokens",
+                       p->name, (long long)p->n_scores, (long long)p->n_tokens);
+    float *score = arena_try(a, p->n_scores * 4);
+    if (!score)
+        return err_set(err, ERR_LIMIT, "%s: tokenizer.ggml.scores: no memory left", p->name);
+    memcpy(score, p->scores, (size_t)p->n_scores * 4);
+    t->score = score;
+    t->unknown = p->unknown >= 0 && p->unknown < p->n_tokens ? p->unknown : -1;
+    t->strips_first = !p->no_space_prefix;
+    return norm_add(t, &space, err) && (p->no_space_prefix || norm_add(t, &prefix, err));
+}
+
 static bool parts_read(Tokenizer *t, Arena *a, const TokenizerParts *p, Err *err) {
     char *form;
+    bool pieces = str_eq(p->model, STR("llama"));
+    if (!pieces && p->model.n && !str_eq(p->model, STR("gpt2")))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: tokenizer.ggml.model: \"%.*s\" is not supported (known: gpt2, llama)",
+                       p->name, (int)MIN(p->model.n, 60), p->model.p);
     if (p->n_tokens < 1 || p->n_tokens > INT32_MAX / 2 || p->n_merges > INT32_MAX / 2
         || (p->n_types != 0 && p->n_types != p->n_tokens))
         return err_set(err, ERR_FORMAT,
                        "%s: tokenizer.ggml: %lld tokens, %lld token_types, %lld merges do not fit",
                        p->name, (long long)p->n_tokens, (long long)p->n_types,
                        (long long)p->n_merges);
+    if (pieces) t->unit = UNIT_CHARS, t->merge_by = MERGE_SCORE;
     if (!room_take(t, a, p, &form))
         return err_set(err, ERR_LIMIT, "%s: tokenizer.ggml.tokens: no memory left for them",
                        p->name);
     for (int64_t i = 0; i < p->n_tokens; i++)
         if (!token_read(t, p, i, form, err)) return false;
     tokenizer_bytes(t);
-    for (int64_t i = 0; i < p->n_merges; i++) {
-        Str merge = p->merges[i];
-        const char *wrong = merges_put(&t->merges, &t->vocab, &merge, 1, false, form, i);
-        if (wrong)
-            return err_set(err, ERR_FORMAT, "%s: tokenizer.ggml.merges[%lld]: %s", p->name,
-                           (long long)i, wrong);
-    }
-    return pre_read(t, a, p->pre, err);
+    if (pieces) return sentencepiece_read(t, a, p, err);
+    return merges_read(t, p, form, err) && pre_add(t, a, p->pre, err);
 }
 
 bool tokenizer_open_parts(Tokenizer **out, Arena *a, const TokenizerParts *p, Err *err) {

@@ -276,7 +276,9 @@ static bool pieces_run(Cutter *c, int k, Str text) {
 static bool stage_run(Cutter *c, int k, Str text) {
     if (k == c->t->n_stages) return c->word(c->arg, text);
     const Stage *s = &c->t->stages[k];
-    if (s->prefix_space && text.p[0] != ' ') {
+    bool prefix = s->prefix_space && (!s->prefix_first || c->first);
+    c->first = false;
+    if (prefix && text.p[0] != ' ') {
         char *p = arena_try(c->scratch, text.n + 1);
         if (p == NULL) return err_set(c->err, ERR_LIMIT, "encoding a text: no scratch memory left");
         p[0] = ' ';

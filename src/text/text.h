@@ -37,9 +37,10 @@ typedef struct Tokenizer Tokenizer;
  * times), and less than its size more while it reads. */
 bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, Err *err) CHECKED;
 
-/* The same from the arrays of a GGUF file, whose caller read them: tokenizer.ggml.tokens,
- * .token_type, .merges and .pre (the name of a pre-tokeniser; ours: gpt-2, default, smollm, qwen2,
- * deepseek-v3). Nothing of the arrays is kept. */
+/* The same from the values of a GGUF file, whose caller read them: tokenizer.ggml.KEY, the keys as
+ * the members are called. model: "gpt2" (byte-level BPE: merges and pre are read) or "llama"
+ * (SentencePiece BPE: scores are). Nothing of the arrays is kept. docs/tokenizers.md has the names
+ * of pre-tokenizers that are known. */
 typedef struct TokenizerParts {
     const char *name; /* in messages */
     Str pre;          /* empty: "default" */
@@ -49,8 +50,17 @@ typedef struct TokenizerParts {
     int64_t n_types; /* one a token, or none at all: all are normal */
     const Str *merges;
     int64_t n_merges; /* "left right", best first */
+    Str model;        /* empty: "gpt2" */
+    const float *scores;
+    int64_t n_scores;     /* one a token */
+    int32_t unknown;      /* unknown_token_id of "llama" */
+    bool no_space_prefix; /* add_space_prefix is false */
 } TokenizerParts;
 bool tokenizer_open_parts(Tokenizer **out, Arena *a, const TokenizerParts *p, Err *err) CHECKED;
+/* From a tiktoken.model (Kimi, Moonlight): lines "base64-of-the-token rank"; and the members
+ * added_tokens_decoder of the tokenizer_config.json beside it. */
+bool tokenizer_open_tiktoken(Tokenizer **out, Arena *a, Str model, Str config, const char *name,
+                             Err *err) CHECKED;
 
 void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
@@ -88,6 +98,7 @@ typedef struct Decoder {
     bool skip_special; /* tokens of token_is_special give nothing */
     uint8_t held[4];
     int n_held; /* the beginning of a character */
+    bool begun; /* a token has been decoded */
 } Decoder;
 void decoder_init(Decoder *d, const Tokenizer *t, bool skip_special);
 void decoder_push(Decoder *d, int32_t id, Buf *out);

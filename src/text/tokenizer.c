@@ -18,14 +18,17 @@ Tokenizer *tokenizer_new(Arena *a, const char *name) {
     Tokenizer *t = PUSH(a, Tokenizer, 1);
     t->name = str_copy(a, str_of(name)).p;
     t->memory = regex_memory(a);
+    t->unknown = -1;
     return t;
 }
 
 void tokenizer_bytes(Tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char c = (char)b;
-        t->byte_id[b] = vocab_find(&t->vocab, (Str){&c, 1}, false);
+        t->byte_id[b] = vocab_find(&t->vocab, (Str){&c, 1}, t->unit == UNIT_CHARS);
     }
+    for (int64_t i = 0; i < t->vocab.n_ids; i++)
+        t->longest = MAX(t->longest, (int64_t)t->vocab.tokens[i].len);
 }
 
 void tokenizer_close(Tokenizer *t) {

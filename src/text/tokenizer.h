@@ -23,12 +23,21 @@
 
 /* ---- vocab.c --------------------------------------------------------------------------------- */
 
-enum { TOKEN_THERE = 1, TOKEN_LITERAL = 2, TOKEN_SPECIAL = 4 };
+enum {
+    TOKEN_THERE = 1,
+    TOKEN_LITERAL = 2,
+    TOKEN_SPECIAL = 4,
+    /* of added tokens: white space on that side belongs to it; it must be a word by itself */
+    TOKEN_LSTRIP = 8,
+    TOKEN_RSTRIP = 16,
+    TOKEN_SINGLE_WORD = 32
+};
 
-#define BYTES_MAX (1 << 28) /* of all spellings, and of a file that has them */
+#define TOKEN_BYTES_MAX (1 << 26) /* of one spelling */
+#define BYTES_MAX       (1 << 28) /* of all spellings, and of a file that has them */
 
 typedef struct Token {
-    uint32_t at, len : 29, flags : 3;
+    uint32_t at, len : 26, flags : 6;
 } Token; /* where in bytes; TOKEN_... */
 typedef struct Vocab {
     char *bytes;
@@ -51,8 +60,9 @@ Str vocab_bytes(const Vocab *v, int32_t id);
 /* A spelling turned into the bytes it stands for, into dst (at least s.n bytes); `escaped`: it is a
  * JSON string's inside. A space ends it when `until_space`, and s then begins behind the space.
  * Returns the number of bytes, -1 when it is not valid UTF-8 or JSON. *literal: some character was
- * no byte. */
-int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *literal);
+ * no byte. `plain`: a spelling is the text itself, with U+2581 for a space, as SentencePiece has it;
+ * nothing is literal then. */
+int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool plain, bool *literal);
 
 /* ---- bpe.c ----------------------------------------------------------------------------------- */
 
@@ -71,12 +81,19 @@ bool merges_init(Merges *m, Arena *a, int64_t n);
 /* Merge number `rank`, spelled "left right" (n_parts = 1) or in two parts; form: room for the
  * spelling. NULL, or what is wrong. A pair that is there already gets the new rank, as Hugging Face
  * does. */
-const char *merges_put(Merges *m, const Vocab *v, Str *part, int n_parts, bool escaped, char *form,
+const char *merges_put(Tokenizer *t, Str *part, int n_parts, bool escaped, char *form,
                        int64_t rank);
 
+/* What a word is cut into before merging. */
+typedef enum Unit { UNIT_BYTES, UNIT_CHARS } Unit;
+/* Which neighbours merge first: those of the lowest rank in the table of merges; or, without a
+ * table, those that are together the token of the highest score, or of the lowest id. */
+typedef enum MergeBy { MERGE_TABLE, MERGE_SCORE, MERGE_ID } MergeBy;
+
 typedef struct Symbol {
-    int32_t id, prev, next;
+    int32_t id, prev, next; /* id -1: a character without a token */
     uint32_t rank, made;
+    uint32_t at, end; /* its bytes in the word */
 } Symbol;
 typedef struct Bpe { /* room for one word at a time, grown as needed */
     Symbol *symbols;
@@ -137,6 +154,7 @@ typedef struct Stage {
     bool literal;      /* the pattern is text, not an expression */
     bool invert;       /* matches and gaps change places */
     bool prefix_space; /* a piece without a space in front gets one first */
+    bool prefix_first; /* only the first piece of a text */
     const char *where; /* for messages: "pre_tokenizer[1]" */
 } Stage;
 #define STAGES_MAX  16
@@ -152,6 +170,7 @@ bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err)
 /* Cuts text through all stages and hands each word on; false from `word` stops it. */
 typedef struct Cutter {
     const Tokenizer *t;
+    bool first; /* the text begins what is encoded: see prefix_first */
     pcre2_match_data *found;
     pcre2_match_context *limits;
     bool (*word)(void *arg, Str word);
@@ -162,11 +181,32 @@ typedef struct Cutter {
 bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) CHECKED;
 bool cutter_cut(Cutter *c, Str text) CHECKED; /* text: valid UTF-8 */
 
+/* ---- norm.c ---------------------------------------------------------------------------------- */
+
+typedef enum NormKind {
+    NORM_NFC,
+    NORM_NFKC,
+    NORM_PREPEND, /* `to` in front of a text that is not empty */
+    NORM_REPLACE, /* each `from` by `to` */
+    NORM_STRIP    /* white space goes at the left, at the right */
+} NormKind;
+typedef struct Norm {
+    NormKind kind;
+    Str from, to;
+    bool left, right;
+} Norm;
+#define NORMS_MAX 16
+bool norm_add(Tokenizer *t, const Norm *n, Err *err) CHECKED;
+/* All steps, one after the other; `first`: the text is the beginning of what is encoded in one
+ * piece, so that prefixes belong to it. */
+bool normalise(Str *out, const Tokenizer *t, Str text, bool first, Arena *scratch,
+               Err *err) CHECKED;
+
 /* ---- nfc.c ----------------------------------------------------------------------------------- */
 
-/* `text` (valid UTF-8) in Unicode's normalisation form C; *out is text itself where nothing can
- * change. */
-bool nfc(Str *out, Str text, Arena *scratch, Err *err) CHECKED;
+/* `text` (valid UTF-8) in Unicode's normalisation form C, or KC where `compatible`; *out is text
+ * itself where nothing can change. */
+bool nfc(Str *out, Str text, bool compatible, Arena *scratch, Err *err) CHECKED;
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
@@ -174,15 +214,30 @@ struct Tokenizer {
     const char *name; /* in messages */
     Vocab vocab;
     int32_t byte_id[256]; /* the token of one byte; -1: none */
+    Unit unit;
+    MergeBy merge_by;
     Merges merges;
-    Trie raw, normal; /* added tokens looked for before and after nfc */
-    bool nfc;
+    const float *score; /* (n_ids) of MERGE_SCORE */
+    int32_t unknown;    /* the token of characters without one, or -1: they are left out */
+    bool fuse_unknown;  /* neighbours of them are one token */
+    bool whole_words;   /* a word that is a token is not merged (ignore_merges) */
+    int64_t longest;    /* bytes of the longest token: no pair that is longer merges */
+    bool strips_first;  /* decoding drops the first space, which encoding put there */
+    Trie raw, normal;   /* added tokens looked for before and after nfc */
+    Norm norms[NORMS_MAX];
+    int n_norms;
     Stage stages[STAGES_MAX];
     int n_stages;
     pcre2_general_context *memory; /* PCRE2 takes its memory from the tokenizer's arena */
 };
 
-/* Makes an empty tokenizer, and finds its single bytes after the vocabulary is there. */
+/* parts.c: the stages and normalisation that tokenizer.ggml.pre names; the byte of a spelling
+ * <0xNN>, or -1. */
+bool pre_add(Tokenizer *t, Arena *a, Str name, Err *err) CHECKED;
+int byte_spelled(Str s);
+
+/* Makes an empty tokenizer; the other finds its single bytes (of UNIT_CHARS: the literal tokens of
+ * one byte) and its longest token when the vocabulary is there. */
 Tokenizer *tokenizer_new(Arena *a, const char *name);
 void tokenizer_bytes(Tokenizer *t);
 /* PCRE2's memory from an arena; nothing is freed but with the arena. NULL when it is full. */

@@ -39,13 +39,14 @@ static uint64_t *slot_of(const Vocab *v, Str bytes, bool literal, uint64_t *tag)
 
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags) {
     CHECK(id >= 0 && id < v->n_ids && bytes.n <= v->cap_bytes - v->n_bytes);
+    if (bytes.n >= TOKEN_BYTES_MAX) return "longer than 64 MiB";
     if (v->tokens[id].flags & TOKEN_THERE) return "this id has another token already";
     uint64_t tag, *slot = slot_of(v, bytes, flags & TOKEN_LITERAL, &tag);
     if (*slot != 0) return "this token has another id already";
     if (bytes.n > 0) memcpy(v->bytes + v->n_bytes, bytes.p, (size_t)bytes.n);
     v->tokens[id].at = (uint32_t)v->n_bytes;
-    v->tokens[id].len = (uint32_t)bytes.n & (BYTES_MAX - 1);
-    v->tokens[id].flags = (TOKEN_THERE | flags) & 7;
+    v->tokens[id].len = (uint32_t)bytes.n & (TOKEN_BYTES_MAX - 1);
+    v->tokens[id].flags = (TOKEN_THERE | flags) & 63;
     v->n_bytes += bytes.n;
     *slot = tag | (uint64_t)(id + 1);
     return NULL;
@@ -80,10 +81,23 @@ static int32_t char_next(Str *s, bool escaped) {
     return (p[0] & 7) << 18 | (p[1] & 63) << 12 | (p[2] & 63) << 6 | (p[3] & 63);
 }
 
-int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool *literal) {
+/* The text of a spelling, U+2581 being a space. */
+static int64_t plain_bytes(char *dst, Str *s, bool escaped, bool until_space) {
+    int64_t n = 0;
+    while (s->n > 0) {
+        int32_t c = char_next(s, escaped);
+        if (c < 0) return -1;
+        if (c == ' ' && until_space) break;
+        n += utf8_put(dst + n, c == 0x2581 ? ' ' : c);
+    }
+    return n;
+}
+
+int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool plain, bool *literal) {
     Str all = *s;
     int64_t n = 0;
     *literal = false;
+    if (plain) return plain_bytes(dst, s, escaped, until_space);
     while (s->n > 0) {
         int32_t c = char_next(s, escaped);
         if (c < 0) return -1;

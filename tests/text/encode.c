@@ -221,7 +221,7 @@ static void nfc_twin(void **state) {
         bytes[n] = 0;
         utf8proc_uint8_t *want = utf8proc_NFC(bytes);
         Str got, text = {(char *)bytes, n};
-        assert_true(nfc(&got, text, b->scratch, &b->err));
+        assert_true(nfc(&got, text, false, b->scratch, &b->err));
         same_str(got, str_of((char *)want));
         free(want);
     }
@@ -239,17 +239,65 @@ static void nfc_rows(void **state) {
     for (int i = 0; i < N; i++) buf_add(&want, STR("\xcc\xa3"));
     for (int i = 0; i < N; i++) buf_add(&want, STR("\xcc\x81"));
     Str got;
-    assert_true(nfc(&got, buf_str(&text), b->scratch, &b->err));
+    assert_true(nfc(&got, buf_str(&text), false, b->scratch, &b->err));
     assert_true(str_eq(got, buf_str(&want)));
-    assert_true(nfc(&got, STR("plain \xc3\xa9"), b->scratch, &b->err));
+    assert_true(nfc(&got, STR("plain \xc3\xa9"), false, b->scratch, &b->err));
     same_str(got, STR("plain \xc3\xa9"));
 }
 
+/* A tiktoken.model of all bytes, some longer tokens and two special ones. */
+static void tiktoken(void **state) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char *const longer[] = {"he", "ll", "llo", "hello", " w", "\xe4\xbd\xa0"};
+    Bench *b = *state;
+    Buf model = {.a = b->keep};
+    for (int i = 0; i < 256 + COUNT(longer); i++) {
+        char byte = (char)i;
+        Str s = i < 256 ? (Str){&byte, 1} : str_of(longer[i - 256]);
+        char four[5] = "====";
+        uint32_t bits = 0;
+        if (s.n > 3) { /* "hello": aGVsbG8= */
+            buf_fmt(&model, "aGVsbG8= %d\n", i);
+            continue;
+        }
+        for (int k = 0; k < 3; k++) bits = bits << 8 | (k < s.n ? (uint8_t)s.p[k] : 0);
+        for (int64_t k = 0; k <= s.n; k++) four[k] = digits[bits >> (18 - 6 * k) & 63];
+        buf_fmt(&model, "%s %d\n", four, i);
+    }
+    Str config =
+        STR("{\"added_tokens_decoder\": {\"300\": {\"content\": \"[BOS]\", \"special\": true},"
+            "\"301\": {\"content\": \"<think>\", \"special\": false}}}");
+    Tokenizer *t;
+    if (!tokenizer_open_tiktoken(&t, b->keep, buf_str(&model), config, "tiktoken.model", &b->err))
+        fail_msg("%s", b->err.msg);
+    static const int32_t want[] = {300, 259, 260, 'o', 'r', 256, 'l', 261, 301};
+    Ids ids = encode(b, t, STR("[BOS]hello worhel\xe4\xbd\xa0<think>"), TEXT_PARSED);
+    assert_int_equal(ids.n, COUNT(want));
+    assert_memory_equal(ids.v, want, sizeof want);
+    assert_true(token_is_special(t, 300));
+    assert_false(token_is_special(t, 301));
+    tokenizer_close(t);
+    static const struct {
+        const char *model, *piece;
+    } bad[] = {{"", "0 tokens"},
+               {"YQ== 0\n", "single byte 0x00"},
+               {"YQ== x\n", "line 1"},
+               {"YQ 0\n", "line 1"},
+               {"YQ== 0\n\nYQ== 1\n", "line 3: this token"},
+               {"YQ== 99999999999\n", "ids up to"}};
+    for (int i = 0; i < COUNT(bad); i++) {
+        Err err = {0};
+        assert_false(
+            tokenizer_open_tiktoken(&t, b->keep, str_of(bad[i].model), (Str){0}, "m", &err));
+        if (!strstr(err.msg, bad[i].piece)) fail_msg("\"%s\" has no \"%s\"", err.msg, bad[i].piece);
+    }
+}
+
 int encode_tests(void) {
-    const struct CMUnitTest tests[] = {TEXT_TEST(merging_twin),    TEXT_TEST(round_trip),
-                                       TEXT_TEST(added),           TEXT_TEST(missing_byte),
-                                       TEXT_TEST(long_texts),      TEXT_TEST(small_arenas),
-                                       TEXT_TEST(patterns_limits), TEXT_TEST(patterns_refused),
-                                       TEXT_TEST(nfc_twin),        TEXT_TEST(nfc_rows)};
+    const struct CMUnitTest tests[] = {
+        TEXT_TEST(tiktoken),     TEXT_TEST(merging_twin),    TEXT_TEST(round_trip),
+        TEXT_TEST(added),        TEXT_TEST(missing_byte),    TEXT_TEST(long_texts),
+        TEXT_TEST(small_arenas), TEXT_TEST(patterns_limits), TEXT_TEST(patterns_refused),
+        TEXT_TEST(nfc_twin),     TEXT_TEST(nfc_rows)};
     return cmocka_run_group_tests_name("encoding", tests, NULL, NULL);
 }

@@ -63,6 +63,15 @@ void gguf_vocab(Bench *b, GgufVocab *v, const char *path) {
             int32_t *types = PUSH(b->keep, int32_t, v->parts.n_types);
             for (int64_t i = 0; i < v->parts.n_types; i++) types[i] = (int32_t)take(&s, 4);
             v->parts.types = types;
+        } else if (str_eq(key, STR("tokenizer.ggml.model"))) {
+            v->parts.model = take_str(&s);
+        } else if (str_eq(key, STR("tokenizer.ggml.scores"))) {
+            take(&s, 4);
+            v->parts.n_scores = (int64_t)take(&s, 8);
+            float *scores = PUSH(b->keep, float, v->parts.n_scores);
+            memcpy(scores, s.p, (size_t)v->parts.n_scores * 4);
+            s.p += v->parts.n_scores * 4, s.n -= v->parts.n_scores * 4;
+            v->parts.scores = scores;
         } else {
             skip_value(&s, type);
         }

@@ -151,8 +151,7 @@ static const struct {
     {"\n\n{{ raise_exception('So it is.') }}",
      "line 3: the chat template refuses this conversation: So it is."},
     {"{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "nested too deeply"},
-    {"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-     "too"},
+    {"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "too"},
     {"{% set q = namespace(x='aaaaaaaaaaaaaaaa') %}{% for a in range(60) %}{% set q.x = q.x + q.x "
      "%}{% endfor %}",
      "too"},

@@ -46,10 +46,10 @@ static void smollm2(void **state) {
 }
 
 /* Texts in .inp, between lines of "__ggml_vocab_test__"; their ids in .out, a line each. */
-static void gpt2(void **state) {
-    Bench *b = *state;
+static void vocabulary(Bench *b, const char *name) {
     GgufVocab v;
-    const char *path = need_reference(b->keep, "gguf-vocab/ggml-vocab-gpt-2.gguf");
+    const char *path =
+        need_reference(b->keep, str_fmt(b->keep, "gguf-vocab/ggml-vocab-%s.gguf", name).p);
     gguf_vocab(b, &v, path);
     Tokenizer *t;
     if (!tokenizer_open_parts(&t, b->keep, &v.parts, &b->err)) fail_msg("%s", b->err.msg);
@@ -71,6 +71,23 @@ static void gpt2(void **state) {
         in.p += used, in.n -= used;
     }
     assert_int_equal(n, 46);
+    tokenizer_close(t);
+}
+
+static void gpt2(void **state) { vocabulary(*state, "gpt-2"); }
+static void deepseek_llm(void **state) { vocabulary(*state, "deepseek-llm"); }
+static void deepseek_coder(void **state) { vocabulary(*state, "deepseek-coder"); }
+static void llama_spm(void **state) { vocabulary(*state, "llama-spm"); }
+
+/* stories260K's tokenizer.json: characters, byte fallback, prepended and replaced spaces. */
+static void stories(void **state) {
+    Bench *b = *state;
+    Str json = {0};
+    const char *path = need_reference(b->keep, "stories260K/hf/tokenizer.json");
+    json = file_read(b, path);
+    Tokenizer *t = tokenizer_fine(b, json);
+    Str lines = file_oracle(b, "stories260K/hf/vectors.jsonl");
+    assert_true(vectors_check(b, t, lines) >= 8);
     tokenizer_close(t);
 }
 
@@ -143,8 +160,10 @@ static void pre_names(void **state) {
 }
 
 int vector_tests(void) {
-    const struct CMUnitTest tests[] = {TEXT_TEST(stages), TEXT_TEST(deepseek_v3),
-                                       TEXT_TEST(qwen3),  TEXT_TEST(smollm2),
-                                       TEXT_TEST(gpt2),   TEXT_TEST(pre_names)};
+    const struct CMUnitTest tests[] = {TEXT_TEST(stages),         TEXT_TEST(deepseek_v3),
+                                       TEXT_TEST(qwen3),          TEXT_TEST(smollm2),
+                                       TEXT_TEST(gpt2),           TEXT_TEST(deepseek_llm),
+                                       TEXT_TEST(deepseek_coder), TEXT_TEST(llama_spm),
+                                       TEXT_TEST(stories),        TEXT_TEST(pre_names)};
     return cmocka_run_group_tests_name("vectors of other programs", tests, NULL, NULL);
 }
