@@ -113,6 +113,7 @@ static void symbols_merge(const Tokenizer *t, Bpe *b, Str word, int32_t i) {
 
 static bool bpe_room(Bpe *b, int64_t n, Arena *scratch) {
     if (n <= b->cap) return true;
+    if (n > INT32_MAX / 2) return false;
     n = MAX(MAX(n, 2 * b->cap), 256);
     b->symbols = arena_try(scratch, n * (int64_t)sizeof(Symbol));
     b->heap = arena_try(scratch, 2 * n * (int64_t)sizeof(uint64_t));

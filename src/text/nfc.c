@@ -101,6 +101,9 @@ bool nfc(Str *out, Str text, bool compatible, Arena *scratch, Err *err) {
      * to at most 6b characters (U+FDFA: 3 bytes, 18 characters) and 11b bytes (33). */
     int64_t cap = (compatible ? 6 : 2) * text.n + 4, n_bytes = 0;
     int64_t most = (compatible ? 11 : 3) * text.n;
+    if (most > INT32_MAX)
+        return err_set(err, ERR_LIMIT, "normalising a text of %lld bytes: too long",
+                       (long long)text.n);
     int32_t *c = arena_try(scratch, cap * (int64_t)sizeof *c);
     int32_t *temp = arena_try(scratch, cap * (int64_t)sizeof *temp);
     uint8_t *bytes = arena_try(scratch, most + 4);
