@@ -181,7 +181,9 @@ typedef struct TextBuf {
 } TextBuf;
 bool text_add(TextBuf *b, Text s);
 bool text_put(TextBuf *b, const char *p, int64_t n, int by);
-static inline Text text_of(const TextBuf *b) { return (Text){b->p, b->by, b->n}; }
+static inline Text text_of(const TextBuf *b) {
+    return b->n ? (Text){b->p, b->by, b->n} : (Text){"", (const uint8_t *)"", 0};
+}
 Text text_cut(Text s, int64_t lo, int64_t hi);
 Text text_copy(Jinja *j, Str s, int by);
 static inline Str text_str(Text s) { return (Str){s.p, s.n}; }
@@ -191,7 +193,10 @@ static inline Value value_none(void) { return (Value){.kind = VALUE_NONE}; }
 static inline Value value_bool(bool b) { return (Value){.kind = VALUE_BOOL, .b = b}; }
 static inline Value value_int(int64_t i) { return (Value){.kind = VALUE_INT, .i = i}; }
 static inline Value value_float(double f) { return (Value){.kind = VALUE_FLOAT, .f = f}; }
-static inline Value value_text(Text s) { return (Value){.kind = VALUE_STR, .s = s}; }
+static inline Value value_text(Text s) { /* never with NULL, so that library calls may have it */
+    if (!s.p) s = (Text){"", (const uint8_t *)"", 0};
+    return (Value){.kind = VALUE_STR, .s = s};
+}
 static inline Value value_missing(Str name) {
     return (Value){.kind = VALUE_UNDEFINED, .missing = name};
 }

@@ -65,6 +65,7 @@ static bool put(TextBuf *b, const char *z) {
 
 Text text_cut(Text s, int64_t lo, int64_t hi) {
     lo = MIN(MAX(lo, 0), s.n), hi = MIN(MAX(hi, lo), s.n);
+    if (lo == hi) return (Text){"", (const uint8_t *)"", 0};
     return (Text){s.p + lo, s.by + lo, hi - lo};
 }
 
