@@ -390,6 +390,8 @@ bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
 
 /* ---- the machine ----------------------------------------------------------------------------- */
 
+int64_t os_time(void) { return (int64_t)time(NULL); }
+
 double os_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -48,6 +48,25 @@ static bool meta_text(const Store *s, const char *key, Str *out, Err *err) {
     return store_meta_type(s, key) == META_ABSENT || store_meta_str(s, key, out, err);
 }
 
+/* What SentencePiece has instead of merges. */
+static bool pieces_read(Bundle *b, TokenizerParts *p, Err *err) {
+    float *scores = NULL;
+    int64_t unknown = -1;
+    bool prefix = true;
+    if (!store_meta_f32s(b->store, b->a, "tokenizer.ggml.scores", &scores, &p->n_scores, err))
+        return false;
+    p->scores = scores;
+    if (store_meta_type(b->store, "tokenizer.ggml.unknown_token_id") != META_ABSENT
+        && !store_meta_i64(b->store, "tokenizer.ggml.unknown_token_id", &unknown, err))
+        return false;
+    if (store_meta_type(b->store, "tokenizer.ggml.add_space_prefix") != META_ABSENT
+        && !store_meta_bool(b->store, "tokenizer.ggml.add_space_prefix", &prefix, err))
+        return false;
+    p->unknown = unknown >= 0 && unknown < p->n_tokens ? (int32_t)unknown : -1;
+    p->no_space_prefix = !prefix;
+    return true;
+}
+
 static bool tokenizer_of_gguf(Bundle *b, Err *err) {
     const Store *s = b->store;
     Str kind;
@@ -58,14 +77,20 @@ static bool tokenizer_of_gguf(Bundle *b, Err *err) {
     if (kind.n == 0)
         return err_set(err, ERR_IO, "opening the tokenizer of %s: there is none in the file",
                        b->path);
-    if (!str_eq(kind, STR("gpt2")))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "opening the tokenizer of %s: its kind is \"%.*s\"; supported is byte-level "
-                       "BPE (\"gpt2\")",
-                       b->path, STRF(kind));
+    p.model = kind;
+    if (str_eq(kind, STR("gpt2")) && store_meta_type(s, "tokenizer.ggml.pre") == META_ABSENT)
+        log_at(
+            LOG_WARN,
+            "%s does not say how its tokenizer cuts words (no tokenizer.ggml.pre): \"default\" is "
+            "taken; token ids, and so answers, may differ from the publisher's. A newer "
+            "conversion of the model has the key",
+            b->path);
     if (!meta_text(s, "tokenizer.ggml.pre", &p.pre, err)
-        || !store_meta_strs(s, b->a, "tokenizer.ggml.tokens", &tokens, &p.n_tokens, err)
-        || !store_meta_strs(s, b->a, "tokenizer.ggml.merges", &merges, &p.n_merges, err))
+        || !store_meta_strs(s, b->a, "tokenizer.ggml.tokens", &tokens, &p.n_tokens, err))
+        return false;
+    if (str_eq(kind, STR("llama"))
+            ? !pieces_read(b, &p, err)
+            : !store_meta_strs(s, b->a, "tokenizer.ggml.merges", &merges, &p.n_merges, err))
         return false;
     if (store_meta_type(s, "tokenizer.ggml.token_type") != META_ABSENT
         && !store_meta_i32s(s, b->a, "tokenizer.ggml.token_type", &types, &p.n_types, err))
@@ -80,8 +105,14 @@ static bool tokenizer_of_json(Bundle *b, Err *err) {
     bool ok = alone ? os_read(b->a, &b->tok_json, path, TOKENIZER_BYTES, err)
                     : file_read(b, "tokenizer.json", &b->tok_json, &path, err)
                           && file_read(b, "tokenizer_config.json", &b->tok_config, &config, err);
+    Str model = {0};
+    if (ok && !alone && b->tok_json.n == 0) ok = file_read(b, "tiktoken.model", &model, &path, err);
+    if (ok && model.n > 0)
+        return tokenizer_open_tiktoken(&b->tok, b->a, model, b->tok_config, path, err);
     if (ok && b->tok_json.n == 0)
-        return err_set(err, ERR_IO, "opening the tokenizer of %s: there is no tokenizer.json in it",
+        return err_set(err, ERR_IO,
+                       "opening the tokenizer of %s: there is no tokenizer.json in it, and no "
+                       "tiktoken.model",
                        b->path);
     return ok && tokenizer_open_json(&b->tok, b->a, b->tok_json, path, err);
 }
@@ -92,29 +123,59 @@ bool tokenizer_load(Bundle *b, Err *err) {
 
 /* ---- chat ------------------------------------------------------------------------------------ */
 
-/* The template's text; empty where there is none. */
-static bool template_find(Bundle *b, Str *out, Err *err) {
+static Str text_copy(Arena *a, const json_t *v) {
+    return json_is_string(v)
+               ? str_copy(a, (Str){json_string_value(v), (int64_t)json_string_length(v)})
+               : (Str){0};
+}
+
+/* A template, or the one called "default" of a list {"name", "template"}. */
+static Str template_of(Arena *a, const json_t *v) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(v, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (name && !strcmp(name, "default")) return text_copy(a, json_object_get(one, "template"));
+    }
+    return text_copy(a, v);
+}
+
+/* A token as the template may print it: the text, or {"content": text}; else that of the id. */
+static Str token_text(Bundle *b, const json_t *v, int64_t id) {
+    Str s = text_copy(b->a, json_is_object(v) ? json_object_get(v, "content") : v);
+    return s.n > 0 ? s : token_bytes(b->tok, (int32_t)id);
+}
+
+/* The template's text (empty where there is none), and what it calls bos_token and eos_token. A
+ * folder has it in chat_template.jinja or in tokenizer_config.json. */
+static bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
+    const Config *c = &b->model->cfg;
+    const char *path;
     json_t *o;
     *out = (Str){0};
+    *bos = token_bytes(b->tok, (int32_t)c->bos);
+    *eos = token_bytes(b->tok, (int32_t)(c->n_eos ? c->eos[0] : -1));
     if (is_gguf(b)) return meta_text(b->store, "tokenizer.chat_template", out, err);
-    const char *path = str_fmt(b->a, "%s/tokenizer_config.json", store_path(b->store)).p;
+    if (!file_read(b, "chat_template.jinja", out, &path, err)) return false;
+    path = str_fmt(b->a, "%s/tokenizer_config.json", store_path(b->store)).p;
     if (!object_parse(&o, b->tok_config, path, err)) return false;
-    const char *text = json_string_value(json_object_get(o, "chat_template"));
-    if (text) *out = str_copy(b->a, str_of(text));
+    if (out->n == 0) *out = template_of(b->a, json_object_get(o, "chat_template"));
+    *bos = token_text(b, json_object_get(o, "bos_token"), c->bos);
+    *eos = token_text(b, json_object_get(o, "eos_token"), c->n_eos ? c->eos[0] : -1);
     json_decref(o);
     return true;
 }
 
 bool chat_load(Bundle *b, Err *err) {
-    Str text;
-    if (!template_find(b, &text, err)) return false;
+    Str text, bos, eos;
+    if (!template_find(b, &text, &bos, &eos, err)) return false;
     if (text.n == 0)
         return err_set(err, ERR_UNSUPPORTED,
                        "%s has no chat template, so it is not a chat model: give the text as it is "
                        "with lisao run --raw",
                        b->path);
-    if (!chat_init(&b->chat, b->a, b->tok, text, (int32_t)b->model->cfg.bos, err)) return false;
-    return end_add(b, b->chat.end)
+    if (!chat_init(&b->chat, b->a, b->tok, text, bos, eos, err)) return false;
+    return b->chat.end < 0 || end_add(b, b->chat.end)
            || err_set(err, ERR_LIMIT, "%s: there are more than %d end tokens", b->path,
                       BUNDLE_ENDS);
 }

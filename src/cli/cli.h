@@ -75,6 +75,7 @@ typedef struct GenerationSpec {
     int64_t max_tokens;
     Sampling sampling;
     bool raw, ignore_end, quiet;
+    bool in_thought; /* the prompt has opened <think> */
 } GenerationSpec;
 /* Runs the prompt through the engine until an end token of the bundle, max_tokens or Ctrl-C;
  * everything grows in `a`. */

@@ -44,8 +44,10 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
     message_add(t, ROLE_USER, line);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     Ids prompt = {.a = t->arena};
-    bool ok = chat_encode(&prompt, &t->s.bundle.chat, t->message, t->n,
-                          (ChatOptions){.generate = true}, scratch, err);
+    Buf text = {.a = t->arena};
+    ChatOptions options = {.generate = true, .now = os_time()};
+    bool ok =
+        chat_encode(&prompt, &text, &t->s.bundle.chat, t->message, t->n, options, scratch, err);
     arena_close(scratch);
     if (ok && prompt.n >= t->context)
         ok = err_set(
@@ -54,7 +56,8 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
             (long long)prompt.n, (long long)t->context);
     Generation p;
     GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
-                           .sampling = t->sampling};
+                           .sampling = t->sampling,
+                           .in_thought = chat_opens_thought(buf_str(&text))};
     ok = ok && bundle_ids_check(&t->s.bundle, prompt.v, prompt.n, err)
          && generation_run(&p, t->arena, &t->s, t->engine, &prompt, &spec, err);
     if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);

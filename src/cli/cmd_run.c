@@ -13,8 +13,8 @@ typedef struct Options {
 } Options;
 
 /* The prompt as token ids: a user's turn in the model's own encoding, text as it is, or the ids
- * given. */
-static bool prompt_encode(const Options *o, Session *s, Ids *prompt, Err *err) {
+ * given. *in_thought: the encoding has opened the answer's thought. */
+static bool prompt_encode(const Options *o, Session *s, Ids *prompt, bool *in_thought, Err *err) {
     const Bundle *b = &s->bundle;
     if (o->ids)
         return ids_parse(s->arena, &prompt->v, &prompt->n, str_of(o->ids), b->model->cfg.V, "--ids",
@@ -22,9 +22,11 @@ static bool prompt_encode(const Options *o, Session *s, Ids *prompt, Err *err) {
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     Str text = str_of(o->prompt);
     Message m = {.role = ROLE_USER, .content = text};
+    Buf shown = {.a = scratch};
+    ChatOptions options = {.generate = true, .now = os_time()};
     bool ok = o->raw ? text_encode(prompt, b->tok, text, TEXT_PARSED, scratch, err)
-                     : chat_encode(prompt, &b->chat, &m, 1, (ChatOptions){.generate = true},
-                                   scratch, err);
+                     : chat_encode(prompt, &shown, &b->chat, &m, 1, options, scratch, err);
+    *in_thought = !o->raw && chat_opens_thought(buf_str(&shown));
     arena_close(scratch);
     if (ok && prompt->n == 0) ok = err_set(err, ERR_USAGE, "the prompt is empty");
     return ok && bundle_ids_check(b, prompt->v, prompt->n, err);
@@ -85,12 +87,15 @@ static bool run(const Options *o, const char *name, Err *err) {
     Session s = {0};
     PlanSpec plan;
     Engine *engine = NULL;
-    GenerationSpec spec = {o->max_tokens, sampling_of(&o->sampling), o->raw || o->ids,
-                           o->ignore_end, o->json};
+    GenerationSpec spec = {.max_tokens = o->max_tokens,
+                           .sampling = sampling_of(&o->sampling),
+                           .raw = o->raw || o->ids,
+                           .ignore_end = o->ignore_end,
+                           .quiet = o->json};
     bool ok = model_load(&s, o, name, &plan, err);
     Ids prompt = {.a = s.arena};
-    ok =
-        ok && prompt_encode(o, &s, &prompt, err) && length_set(&s, prompt.n, &spec.max_tokens, err);
+    ok = ok && prompt_encode(o, &s, &prompt, &spec.in_thought, err)
+         && length_set(&s, prompt.n, &spec.max_tokens, err);
     if (ok) {
         EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
         engine_plan(&plan, &e, prompt.n + spec.max_tokens);

@@ -37,7 +37,8 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
         p->token[p->n++] = t;
-        if (p->s->bundle.tok) decoder_push(&p->decoder, t.id, &p->piece);
+        /* An end token is not text, whatever the file marks it as. */
+        if (p->s->bundle.tok && finish != FINISH_STOP) decoder_push(&p->decoder, t.id, &p->piece);
     }
     if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
     p->finish = finish;
@@ -57,7 +58,7 @@ bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *p
                       .start = os_now()};
     const Bundle *b = &s->bundle;
     if (b->tok) decoder_init(&p->decoder, b->tok, true);
-    splitter_init(&p->splitter, false);
+    splitter_init(&p->splitter, spec->in_thought);
     SeqReq r = {.prompt = prompt->v,
                 .n_prompt = prompt->n,
                 .max_tokens = spec->max_tokens,

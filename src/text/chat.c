@@ -90,9 +90,9 @@ static void probe(Chat *c, Arena *scratch) {
     arena_pop(scratch, mark);
 }
 
-bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, int32_t eos,
+bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos, Str eos,
                Err *err) {
-    *c = (Chat){.t = t, .bos = token_bytes(t, bos), .eos = token_bytes(t, eos), .end = -1};
+    *c = (Chat){.t = t, .bos = bos, .eos = eos, .end = -1};
     if (chat_template.n == 0)
         return err_set(err, ERR_UNSUPPORTED,
                        "the model has no chat template; a text can still be continued as it is "

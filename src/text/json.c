@@ -316,7 +316,7 @@ static bool added_put(Load *l, json_t *o, const char *where) {
                                      : vocab_put(v, id, content, TOKEN_LITERAL);
     if (wrong) return fail(l, ERR_FORMAT, where, wrong);
     if (json_is_true(json_object_get(o, "special"))) flags |= TOKEN_SPECIAL;
-    v->tokens[id].flags |= flags & 63;
+    v->tokens[id].flags |= flags & 127;
     bool normal = json_is_true(json_object_get(o, "normalized"));
     if (normal && !normalise(&content, l->t, content, false, l->a, l->err)) return false;
     trie_put(normal ? &l->t->normal : &l->t->raw, content, (int32_t)id);

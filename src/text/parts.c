@@ -25,23 +25,25 @@ typedef struct Pre {
                  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define CJK "[一-龥ࠀ-一가-퟿]+"
 /* The letters that DeepSeek-LLM's tokenizer.json lists, range by range. */
-#define LETTERS                                                                                                         \
-    "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ"                      \
-    "-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"                             \
-    "ὗὙὛὝὟ-"                                                                                                  \
-    "\xe1\xbd\xbd"                                                                                                      \
-    ""                                                                                                                  \
-    "ᾀ-ᾴᾶ-ᾼ\xe1\xbe\xbe"                                                                                        \
-    "ῂ-ῄῆ-ῌῐ-\xe1\xbf\x93"                                                                                    \
-    "ῖ-\xe1\xbf\x9b"                                                                                                  \
-    ""                                                                                                                  \
-    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\xe2\x84\xa6"                                                       \
-    "ℨ\xe2\x84\xaa"                                                                                                   \
-    "-ℭℯ-ℴℹℼ-"                                                                                                \
-    "ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-" \
-    "ｚ𐐀-"                                                                                                          \
-    "𐑏𐒰-"                                                                                                         \
-    "𐓓𐓘-"                                                                                                         \
+#define LETTERS                                                                                           \
+    "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ"        \
+    "-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"               \
+    "ὗὙὛὝὟ-"                                                                                    \
+    "\xe1\xbd\xbd"                                                                                        \
+    ""                                                                                                    \
+    "ᾀ-ᾴᾶ-ᾼ\xe1\xbe\xbe"                                                                          \
+    "ῂ-ῄῆ-ῌῐ-\xe1\xbf\x93"                                                                      \
+    "ῖ-\xe1\xbf\x9b"                                                                                    \
+    ""                                                                                                    \
+    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\xe2\x84\xa6"                                         \
+    "ℨ\xe2\x84\xaa"                                                                                     \
+    "-ℭℯ-ℴℹℼ-"                                                                                  \
+    "ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-" \
+    "ﬗＡ-"                                                                                             \
+    "Ｚａ-"                                                                                             \
+    "ｚ𐐀-"                                                                                            \
+    "𐑏𐒰-"                                                                                           \
+    "𐓓𐓘-"                                                                                           \
     "𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
 /* Kimi's capitals and small letters: PCRE2 has no intersection of classes, so that "not Han" is
  * looked at in front of each. */
@@ -128,7 +130,8 @@ static bool token_read(Tokenizer *t, const TokenizerParts *p, int64_t id, char *
         bytes = (Str){form, form_bytes(form, &spelling, false, false, plain, &literal)};
     if (!wrong && bytes.n < 0) wrong = "not UTF-8";
     if (!wrong && plain && !literal) literal = vocab_find(&t->vocab, bytes, false) >= 0;
-    int flags = (literal ? TOKEN_LITERAL : 0)
+    /* Published files have padding and empty tokens that are the same text: the first is used. */
+    int flags = TOKEN_DOUBLE | (literal ? TOKEN_LITERAL : 0)
                 | (type == TYPE_CONTROL || type == TYPE_UNKNOWN ? TOKEN_SPECIAL : 0);
     if (!wrong) wrong = vocab_put(&t->vocab, id, bytes, flags);
     if (!wrong && found) trie_put(&t->raw, bytes, (int32_t)id);

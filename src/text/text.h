@@ -127,9 +127,10 @@ typedef struct Chat {
                                 beside the model's end of text */
 } Chat;
 
-/* bos, eos: ids, or -1. Fails for an empty template, and for one that is not valid or has
- * statements that are not known, naming the line. The tree lives in `a`. */
-bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, int32_t bos, int32_t eos,
+/* bos, eos: what bos_token and eos_token are spelled in the template; must outlive the Chat. Fails
+ * for an empty template, and for one that is not valid or has statements that are not known, naming
+ * the line. The tree lives in `a`. */
+bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos, Str eos,
                Err *err) CHECKED;
 
 typedef struct ChatOptions {

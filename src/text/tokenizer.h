@@ -30,14 +30,15 @@ enum {
     /* of added tokens: white space on that side belongs to it; it must be a word by itself */
     TOKEN_LSTRIP = 8,
     TOKEN_RSTRIP = 16,
-    TOKEN_SINGLE_WORD = 32
+    TOKEN_SINGLE_WORD = 32,
+    TOKEN_DOUBLE = 64 /* the same bytes as another: decoded, never encoded */
 };
 
-#define TOKEN_BYTES_MAX (1 << 26) /* of one spelling */
+#define TOKEN_BYTES_MAX (1 << 25) /* of one spelling */
 #define BYTES_MAX       (1 << 28) /* of all spellings, and of a file that has them */
 
 typedef struct Token {
-    uint32_t at, len : 26, flags : 6;
+    uint32_t at, len : 25, flags : 7;
 } Token; /* where in bytes; TOKEN_... */
 typedef struct Vocab {
     char *bytes;
@@ -60,8 +61,8 @@ Str vocab_bytes(const Vocab *v, int32_t id);
 /* A spelling turned into the bytes it stands for, into dst (at least s.n bytes); `escaped`: it is a
  * JSON string's inside. A space ends it when `until_space`, and s then begins behind the space.
  * Returns the number of bytes, -1 when it is not valid UTF-8 or JSON. *literal: some character was
- * no byte. `plain`: a spelling is the text itself, with U+2581 for a space, as SentencePiece has it;
- * nothing is literal then. */
+ * no byte. `plain`: a spelling is the text itself, with U+2581 for a space, as SentencePiece has
+ * it; nothing is literal then. */
 int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool plain, bool *literal);
 
 /* ---- bpe.c ----------------------------------------------------------------------------------- */

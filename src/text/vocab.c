@@ -39,16 +39,16 @@ static uint64_t *slot_of(const Vocab *v, Str bytes, bool literal, uint64_t *tag)
 
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags) {
     CHECK(id >= 0 && id < v->n_ids && bytes.n <= v->cap_bytes - v->n_bytes);
-    if (bytes.n >= TOKEN_BYTES_MAX) return "longer than 64 MiB";
+    if (bytes.n >= TOKEN_BYTES_MAX) return "longer than 32 MiB";
     if (v->tokens[id].flags & TOKEN_THERE) return "this id has another token already";
     uint64_t tag, *slot = slot_of(v, bytes, flags & TOKEN_LITERAL, &tag);
-    if (*slot != 0) return "this token has another id already";
+    if (*slot != 0 && !(flags & TOKEN_DOUBLE)) return "this token has another id already";
     if (bytes.n > 0) memcpy(v->bytes + v->n_bytes, bytes.p, (size_t)bytes.n);
     v->tokens[id].at = (uint32_t)v->n_bytes;
     v->tokens[id].len = (uint32_t)bytes.n & (TOKEN_BYTES_MAX - 1);
-    v->tokens[id].flags = (TOKEN_THERE | flags) & 63;
+    v->tokens[id].flags = (TOKEN_THERE | flags) & 127;
     v->n_bytes += bytes.n;
-    *slot = tag | (uint64_t)(id + 1);
+    if (*slot == 0) *slot = tag | (uint64_t)(id + 1);
     return NULL;
 }
 

@@ -101,7 +101,7 @@ static void folder(void **state) {
     assert_string_equal(b.path, s->folder);
     assert_int_equal(b.model->cfg.V, 320);
     assert_int_equal(tokenizer_size(b.tok), 259);
-    assert_string_equal(chat_name(&b.chat), "chatml");
+    assert_true(b.chat.end >= 0);
     assert_true(str_eq(b.tok_json, bytes_chat_tokenizer(s->a)));
     assert_true(str_eq(b.tok_config, str_of(CHATML)));
     assert_true(b.n_end == 2 && b.end[0] == 1 && b.end[1] == 258); /* config.json; the chat's */
@@ -201,13 +201,10 @@ static void missing(void **state) {
     folder_put(s);
     must(os_remove(path_of(s, "tokenizer_config.json"), &err), &err);
     check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "has no chat template");
-    put(s, "tokenizer_config.json", STR("{\"chat_template\": \"{{ messages }}\"}"));
-    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "chat template");
+    put(s, "tokenizer_config.json", STR("{\"chat_template\": \"{{ messages\"}"));
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "the chat template, line 1");
     put(s, "tokenizer_config.json", STR("{\"chat_template\": "));
     check_refused(s, s->folder, BUNDLE_ALL, ERR_FORMAT, "tokenizer_config.json: line 1");
-    put(s, "tokenizer.json", bytes_tokenizer(s->a)); /* lacks the tokens of the chat */
-    put(s, "tokenizer_config.json", str_of(CHATML));
-    check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "<|im_start|>");
     must(os_remove(path_of(s, "tokenizer.json"), &err), &err);
     check_refused(s, s->folder, BUNDLE_TOKENIZER, ERR_IO, "there is no tokenizer.json");
     must(bundle_open(&b, s->a, s->folder, BUNDLE_MODEL, &err), &err); /* which needs none */

@@ -31,7 +31,8 @@ static Str rendered(Bench *b, const Chat *c, const Message *m, int64_t n, bool g
 }
 
 static void chat_fine(Bench *b, Chat *c, const Tokenizer *t, Str chat_template) {
-    if (!chat_init(c, b->keep, t, chat_template, -1, -1, &b->err)) fail_msg("%s", b->err.msg);
+    if (!chat_init(c, b->keep, t, chat_template, STR("<s>"), STR("</s>"), &b->err))
+        fail_msg("%s", b->err.msg);
 }
 
 static void chatml(void **state) {
@@ -131,7 +132,7 @@ static void refusals(void **state) {
     Chat c;
     for (int i = 0; i < COUNT(bad); i++) {
         Err err = {0};
-        assert_false(chat_init(&c, b->keep, t, str_of(bad[i].source), -1, -1, &err));
+        assert_false(chat_init(&c, b->keep, t, str_of(bad[i].source), (Str){0}, (Str){0}, &err));
         assert_int_equal(err.code, ERR_UNSUPPORTED);
         if (!strstr(err.msg, bad[i].piece)) fail_msg("\"%s\" has no %s", err.msg, bad[i].piece);
     }
