@@ -255,7 +255,7 @@ bool os_exists(const char *path), os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
 double os_now(void);                                /* monotonic seconds */
-int64_t os_time(void);                              /* seconds since 1970, UTC */
+int64_t os_time(void);                              /* seconds since 1970 */
 int64_t os_cpus(void);                              /* CPUs this process may use */
 bool os_allow_amx(void);                            /* asks the kernel for AMX tiles, per process */
 int64_t os_memory_free(void), os_memory_peak(void); /* bytes available; own peak RSS */
