@@ -37,8 +37,9 @@ static bool out_of_range(const Opt *o, double v) {
 static bool bad_number(const Opt *o, const char *value, Err *err) {
     const char *kind = o->kind == OPT_I64 ? "a whole number" : "a number";
     if (o->lo == 0 && o->hi == 0)
-        return err_set(err, ERR_USAGE, "%s%s wants %s, not '%s'", dashes(o), o->name, kind, value);
-    return err_set(err, ERR_USAGE, "%s%s wants %s from %.10g to %.10g, not '%s'", dashes(o),
+        return err_set(err, ERR_USAGE, "%s%s must be %s, not '%s'", dashes(o), o->name, kind,
+                       value);
+    return err_set(err, ERR_USAGE, "%s%s must be %s from %.10g to %.10g, not '%s'", dashes(o),
                    o->name, kind, o->lo, o->hi, value);
 }
 
@@ -58,7 +59,7 @@ static bool opt_set(const Opt *o, const char *value, Err *err) {
         return true;
     case OPT_STR:
         if (strchr(o->arg, '|') && !is_choice(v, o->arg))
-            return err_set(err, ERR_USAGE, "%s%s wants one of %s, not '%s'", dashes(o), o->name,
+            return err_set(err, ERR_USAGE, "%s%s must be one of %s, not '%s'", dashes(o), o->name,
                            o->arg, value);
         *(const char **)o->to = value;
         return true;
@@ -112,7 +113,7 @@ static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen
     if (!value) {
         if (*i + 1 == argc || is_long(argv[*i + 1]))
             return err_set(err, ERR_USAGE,
-                           "%s%s wants a value: %s (one that begins with dashes: %s%s=...)",
+                           "%s%s needs a value: %s (one that begins with dashes: %s%s=...)",
                            dashes(o), o->name, o->arg, dashes(o), o->name);
         value = argv[++*i];
     }
@@ -211,7 +212,7 @@ void opt_help(const Command *c, Buf *out) {
         opt_limits(o, &help);
         wrap(out, help.p, COLUMN, COLUMN);
     }
-    buf_fmt(out, "  %-*s%s\n", COLUMN - 2, "--help, -h", "Prints this and exits.");
+    buf_fmt(out, "  %-*s%s\n", COLUMN - 2, "--help, -h", "Print this help and exit.");
     if (c->examples && *c->examples) buf_fmt(out, "\nExamples:\n%s", c->examples);
 }
 

@@ -1,6 +1,6 @@
 /* cli.h -- private to cli/: what the sub-commands share. cli/ opens files, builds the
  * model, hands it to the modules, and turns their errors into messages and exit codes: 0 success, 1
- * error (file, network, input), 2 wrong use of the command line, 130 interrupted. */
+ * error (file, network, input), 2 wrong usage, 130 interrupted. */
 #pragma once
 #include "base/base.h"
 #include "bundle/bundle.h"
@@ -23,12 +23,14 @@ typedef struct ModelOpts {
     { OPT_I64, "threads", "N", to, THREADS_HELP, 0, 64, "t" }
 
 #define ACT_HELP                                                                                   \
-    "Activation format (default: a8 for quantised files, a16 for bf16 and f16, f32 for f32)."
+    "Number format of activations: a8 is 8-bit integers, a16 is bfloat16 (default: a8 for "        \
+    "quantised files, a16 for bf16 and f16 files, f32 for f32 files)."
 #define MLA_HELP                                                                                   \
-    "Form of multi-head latent attention (default: as the checkpoint records, else absorbed)."
-#define KV_HELP      "Type of the KV cache (default: bf16; f32 under --act f32)."
-#define CPU_HELP     "Highest kernel level to use (default: the best). Results are the same bits."
-#define THREADS_HELP "Threads (default: the CPUs of this process). Results are the same bits."
+    "How multi-head latent attention is computed, in DeepSeek models (default: as the "            \
+    "checkpoint records, else absorbed)."
+#define KV_HELP      "Number format of the KV cache (default: bf16; f32 with --act f32)."
+#define CPU_HELP     "Highest instruction set (default: the best). Results are the same bits."
+#define THREADS_HELP "Number of threads; 0: one per CPU. Results are the same bits."
 #define LEVELS       "ref|avx2|avx512|amx-emu|amx"
 
 /* The rows of ModelOpts `o` in a command's table. */
@@ -84,10 +86,10 @@ bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *p
 
 bool generation_void(Err *err); /* the error of FINISH_ERROR */
 
-#define TEMPERATURE_HELP "0: always the likeliest token; higher: more varied."
-#define TOP_K_HELP       "Draw among the N likeliest tokens only; 0: all."
-#define TOP_P_HELP       "Draw among the likeliest tokens that together reach P; 1: all."
-#define SEED_HELP        "The same seed gives the same text."
+#define TEMPERATURE_HELP "0: always the most likely token; higher: more varied text."
+#define TOP_K_HELP       "Sample among the N most likely tokens only; 0: all."
+#define TOP_P_HELP       "Sample among the likeliest tokens that together reach P; 1: all."
+#define SEED_HELP        "Seed of the sampling: the same seed gives the same text."
 #define SAMPLING_OPTS(o)                                                                           \
     NUMBER_OPT(OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100),           \
         NUMBER_OPT(OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20),                     \

@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 enum { TURNS_MAX = 1024, ANSWER_MAX = 1024 };
-static const char HELP[] = "/clear begins anew, /exit or Ctrl-D leaves, Ctrl-C stops an answer.";
+static const char HELP[] =
+    "/clear: new conversation. /exit or Ctrl-D: quit. Ctrl-C: stop an answer.";
 
 typedef struct Options {
     ModelOpts model;
@@ -39,7 +40,7 @@ static void conversation_clear(Conversation *t, const char *system) {
  * error. */
 static bool turn_run(Conversation *t, Str line, Err *err) {
     if (t->n + 2 > TURNS_MAX)
-        return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear begins a new one",
+        return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear starts a new one",
                        TURNS_MAX);
     message_add(t, ROLE_USER, line);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
@@ -52,7 +53,7 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
     if (ok && prompt.n >= t->context)
         ok = err_set(
             err, ERR_LIMIT,
-            "the conversation has %lld tokens and the context is %lld: /clear begins a new one",
+            "the conversation has %lld tokens and the context is %lld: /clear starts a new one",
             (long long)prompt.n, (long long)t->context);
     Generation p;
     GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
@@ -71,7 +72,7 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
         printf("%s[%lld tokens, %.0f tokens/s, first after %.2f s%s]%s\n", p.dim ? "\033[2m" : "",
                (long long)p.n, (double)(p.n - 1) / decode, p.first - p.start,
                p.finish == FINISH_CANCEL   ? ", stopped"
-               : p.finish == FINISH_LENGTH ? ", cut at its length"
+               : p.finish == FINISH_LENGTH ? ", length limit reached"
                                            : "",
                p.dim ? "\033[0m" : "");
     message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
@@ -137,7 +138,7 @@ static bool lines_run(Conversation *t, const Options *o, Err *err) {
             if (interrupts == 2) break;
             os_interrupt_clear();
             clearerr(stdin);
-            printf("\n(Ctrl-C again, Ctrl-D or /exit leaves)");
+            printf("\n(Ctrl-C again, Ctrl-D or /exit to quit)");
         } else {
             more = false;
         }
@@ -156,7 +157,7 @@ static bool conversation_run(Conversation *t, const Options *o, Err *err) {
     if (!lines_run(t, o, err)) return false;
     if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
     if (t->failed && !t->tty)
-        return err_set(err, ERR_FORMAT, "%lld of %lld turns gave no answer", (long long)t->failed,
+        return err_set(err, ERR_FORMAT, "%lld of %lld messages got no answer", (long long)t->failed,
                        (long long)t->turns);
     return true;
 }
@@ -165,9 +166,10 @@ int cmd_chat(int argc, char **argv) {
     Options o = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
     const Opt opts[] = {
         TEXT_OPT("system", "TEXT", &o.system,
-                 "System text (default: the one of the model's template)."),
+                 "System message (default: the one in the model's chat template)."),
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
-                   "Longest conversation in tokens; memory for it is set aside.", 16, 1 << 24),
+                   "Longest conversation in tokens; its memory is reserved at the start.", 16,
+                   1 << 24),
         SAMPLING_OPTS(o.sampling),
         MODEL_OPTS(o.model),
     };
@@ -175,7 +177,9 @@ int cmd_chat(int argc, char **argv) {
         "chat",
         "MODEL",
         "talk with a model in the terminal",
-        "A conversation: type, press Enter, read. Lines piped in are answered one after another.",
+        "Each line is a message, which the model answers. /clear starts a new conversation, /exit "
+        "or Ctrl-D quits, Ctrl-C stops an answer. Lines from a pipe are answered one after "
+        "another; if one of them gets no answer, the exit code is 1.",
         "lisao chat SmolLM2-135M-Instruct.Q4_1 --act a16\nlisao chat model.gguf --system \"Answer "
         "in one "
         "sentence.\"\n",
@@ -188,7 +192,7 @@ int cmd_chat(int argc, char **argv) {
     os_catch_interrupt();
     bool ok = argc == 2
                   ? conversation_open(&t, &o, argv[1], &err)
-                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
     ok = ok && conversation_run(&t, &o, &err);
     conversation_close(&t);
     return ok ? 0 : command_failed(&c, &err);

@@ -99,7 +99,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
         Buf b = {.a = a};
         kern_print(&b);
         printf("%.*s", STRF(buf_str(&b)));
-        printf("threads        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
+        printf("machine        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
                (double)os_memory_free() / (double)(1 << 30));
         if (model) model_text(&s, &p);
     }
@@ -111,13 +111,13 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
 int cmd_info(int argc, char **argv) {
     ModelOpts model = {0};
     bool json = false;
-    const Opt opts[] = {FLAG_OPT("json", &json, "One JSON object."), MODEL_OPTS(model)};
+    const Opt opts[] = {FLAG_OPT("json", &json, "Print one JSON object."), MODEL_OPTS(model)};
     const Command c = {"info",
                        "[MODEL]",
-                       "this machine, its kernels, and how a model would run",
-                       "Without a model: the CPU, the kernel levels and who won each operation. "
-                       "With one: its shape, the formats "
-                       "it would run in and why, and the memory that takes.",
+                       "show this machine, and how a model would run on it",
+                       "Without MODEL: the CPU, its instruction sets, and which of them each "
+                       "operation uses. With MODEL: its architecture, the number formats it would "
+                       "run in and why, and the memory that this needs.",
                        "lisao info\nlisao info model.gguf\n",
                        opts,
                        COUNT(opts)};
@@ -126,6 +126,6 @@ int cmd_info(int argc, char **argv) {
     Err err = {0};
     if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, &err)) return 0;
     if (argc > 2)
-        err_set(&err, ERR_USAGE, "expected at most one MODEL, found %d operands", argc - 1);
+        err_set(&err, ERR_USAGE, "expected at most one MODEL, found %d arguments", argc - 1);
     return command_failed(&c, &err);
 }

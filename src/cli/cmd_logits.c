@@ -18,11 +18,11 @@ typedef struct Options {
 } Options;
 
 /* A sequence on its way through the model: position `at` of `n` tokens. */
-typedef struct Walk {
+typedef struct Sequence {
     const int32_t *ids;
     int64_t n, at;
     KvSeq kv;
-} Walk;
+} Sequence;
 
 /* What the threads run. */
 typedef struct Step {
@@ -75,19 +75,19 @@ static bool npy_write(Arena *a, const char *path, const float *x, const int64_t 
     return true;
 }
 
-/* ---- the walk -------------------------------------------------------------------------------- */
+/* ---- the forward ----------------------------------------------------------------------------- */
 
 /* The next rows of every sequence that is not through, the one asked for standing among its
  * others. Returns the first of its rows in the batch. */
-static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64_t n_walks,
-                         int64_t main, int64_t chunk) {
+static int64_t step_fill(Batch *b, int32_t *token, Span *span, Sequence *seq, int64_t n_seqs,
+                         int64_t target, int64_t chunk) {
     int64_t first = 0;
     b->token = token, b->span = span, b->n = 0, b->n_spans = 0;
-    for (int64_t i = 0; i < n_walks; i++) {
-        Walk *w = &walk[i];
+    for (int64_t i = 0; i < n_seqs; i++) {
+        Sequence *w = &seq[i];
         int64_t n = MIN(chunk, w->n - w->at);
         if (n <= 0) continue;
-        if (i == main) first = b->n;
+        if (i == target) first = b->n;
         memcpy(token + b->n, w->ids + w->at, (size_t)n * sizeof *token);
         span[b->n_spans++] =
             (Span){.row = b->n, .n = n, .pos = w->at, .pages = w->kv.page, .seq = i};
@@ -98,36 +98,36 @@ static int64_t step_fill(Batch *b, int32_t *token, Span *span, Walk *walk, int64
 }
 
 /* Random companions of 1..n tokens, always the same for the same n and vocabulary. */
-static void neighbour_make(Arena *a, Walk *walk, int64_t n_walks, int64_t main, int64_t n,
-                           int64_t V) {
-    for (int64_t i = 0; i < n_walks; i++) {
-        if (i == main) continue;
+static void others_make(Arena *a, Sequence *seq, int64_t n_seqs, int64_t target, int64_t n,
+                        int64_t V) {
+    for (int64_t i = 0; i < n_seqs; i++) {
+        if (i == target) continue;
         int32_t *ids = PUSH(a, int32_t, n);
-        walk[i].n = 1 + philox(1, (uint64_t)i, 0).w[0] % n;
-        for (int64_t j = 0; j < walk[i].n; j++)
+        seq[i].n = 1 + philox(1, (uint64_t)i, 0).w[0] % n;
+        for (int64_t j = 0; j < seq[i].n; j++)
             ids[j] = (int32_t)(philox(1, (uint64_t)j, (uint32_t)i + 1).w[0] % V);
-        walk[i].ids = ids;
+        seq[i].ids = ids;
     }
 }
 
 /* False where a router met NaN: what the step gave is void. */
-static bool walk_all(Session *s, const Options *o, Walk *walk, int64_t n_walks, int64_t main,
-                     float *result) {
+static bool sequences_run(Session *s, const Options *o, Sequence *seq, int64_t n_seqs,
+                          int64_t target, float *result) {
     Arena *a = s->arena;
     const Config *c = &s->bundle.model->cfg;
-    int64_t T = walk[main].n, rows = s->plan->spec.rows, chunk = rows / n_walks;
+    int64_t T = seq[target].n, rows = s->plan->spec.rows, chunk = rows / n_seqs;
     int32_t *token = PUSH(a, int32_t, rows);
     Want *want = PUSH(a, Want, chunk);
-    Span *span = PUSH(a, Span, n_walks);
+    Span *span = PUSH(a, Span, n_seqs);
     Step step = {.plan = s->plan, .valid = true};
     if (o->hidden) step.out.every_hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
     progress_start(&bar, "logits", "tokens", T);
-    while (walk[main].at < T && step.valid && !os_interrupted()) {
-        int64_t at = walk[main].at;
+    while (seq[target].at < T && step.valid && !os_interrupted()) {
+        int64_t at = seq[target].at;
         Batch *b = &step.batch;
-        int64_t first = step_fill(b, token, span, walk, n_walks, main, chunk),
-                n = walk[main].at - at;
+        int64_t first = step_fill(b, token, span, seq, n_seqs, target, chunk),
+                n = seq[target].at - at;
         for (int64_t i = 0; i < n; i++) want[i] = (Want){(int32_t)(first + i), WANT_LOGITS};
         b->want = want, b->n_want = o->hidden ? 0 : n;
         step.out.logits = o->hidden ? NULL : result + at * c->V;
@@ -135,7 +135,7 @@ static bool walk_all(Session *s, const Options *o, Walk *walk, int64_t n_walks, 
         for (int64_t h = 0; o->hidden && h < c->L + 2; h++)
             memcpy(result + (h * T + at) * c->C, step.out.every_hidden + (h * b->n + first) * c->C,
                    (size_t)(n * c->C) * sizeof *result);
-        progress_at(&bar, walk[main].at, NULL);
+        progress_at(&bar, seq[target].at, NULL);
     }
     progress_end(&bar);
     return step.valid;
@@ -158,7 +158,7 @@ static bool logits(const Options *o, const char *path, Err *err) {
     bool ok = session_open(&s, path, BUNDLE_MODEL, &o->model, &spec, err)
               && ids_find(o, s.arena, &ids, &T, s.bundle.model->cfg.V, err);
     if (ok) {
-        int64_t n = o->batch_with + 1, main = o->batch_with / 2,
+        int64_t n = o->batch_with + 1, target = o->batch_with / 2,
                 chunk = o->chunk ? MIN(o->chunk, T) : T;
         const Config *c = &s.bundle.model->cfg;
         int64_t states = (c->L + 2) * c->C * 4; /* bytes of one row's */
@@ -170,15 +170,15 @@ static bool logits(const Options *o, const char *path, Err *err) {
                    (long long)T, (long long)s.bundle.model->cfg.max_positions, s.bundle.path);
         ok = session_plan(&s, &spec, err);
         if (ok) {
-            Walk *walk = PUSH(s.arena, Walk, n);
+            Sequence *seq = PUSH(s.arena, Sequence, n);
             Pages *pages = pages_new(s.arena, &s.plan->kv, spec.pages, n, T);
-            neighbour_make(s.arena, walk, n, main, T, c->V);
-            walk[main].ids = ids, walk[main].n = T;
+            others_make(s.arena, seq, n, target, T, c->V);
+            seq[target].ids = ids, seq[target].n = T;
             for (int64_t i = 0; i < n; i++)
-                CHECK(kv_open(pages, &walk[i].kv) && kv_reserve(pages, &walk[i].kv, walk[i].n));
+                CHECK(kv_open(pages, &seq[i].kv) && kv_reserve(pages, &seq[i].kv, seq[i].n));
             int64_t dim[3] = {c->L + 2, T, c->C}, flat[2] = {T, c->V};
             float *result = PUSH(s.arena, float, o->hidden ? dim[0] * dim[1] * dim[2] : T * c->V);
-            ok = walk_all(&s, o, walk, n, main, result) || generation_void(err);
+            ok = sequences_run(&s, o, seq, n, target, result) || generation_void(err);
             if (ok && os_interrupted())
                 ok = err_set(err, ERR_INTERRUPTED, "interrupted; nothing was written");
             ok = ok
@@ -195,11 +195,11 @@ int cmd_logits(int argc, char **argv) {
     const Opt opts[] = {
         TEXT_OPT("ids", "IDS", &o.ids, "Token ids: 1,2,3 or a JSON array."),
         TEXT_OPT("ids-file", "FILE", &o.ids_file, "The same from a file."),
-        TEXT_OPT("o", "FILE", &o.out, "Where the array goes: float32 [T,V]."),
-        NUMBER_OPT(OPT_I64, "chunk", "N", &o.chunk,
-                   "Rows of the sequence in one step; 0: all at once.", 0, 1 << 24),
+        TEXT_OPT("o", "FILE", &o.out, "Output file: float32 [T,V]."),
+        NUMBER_OPT(OPT_I64, "chunk", "N", &o.chunk, "Compute N tokens per step; 0: all at once.", 0,
+                   1 << 24),
         NUMBER_OPT(OPT_I64, "batch-with", "N", &o.batch_with,
-                   "Random other sequences run in the same steps.", 0, BATCH_WITH_MAX),
+                   "Run N random other sequences in the same steps.", 0, BATCH_WITH_MAX),
         FLAG_OPT("hidden", &o.hidden,
                  "Write hidden states [L+2,T,C] instead: embedding, after each layer, "
                  "after the final norm."),
@@ -208,10 +208,10 @@ int cmd_logits(int argc, char **argv) {
     const Command c = {
         "logits",
         "MODEL -o OUT.npy",
-        "the logits of a token sequence, as a .npy file and its SHA-256",
-        "Runs the token ids through the model and writes float32 logits [T,V]. "
-        "Prints one line, \"sha256 HEX\" of "
-        "the array's bytes: equal for every --cpu, --threads, --chunk and --batch-with.",
+        "write the logits of a token sequence to a .npy file",
+        "Runs the token ids through the model and writes float32 logits [T,V]. Prints one line, "
+        "\"sha256 HEX\" of the array's bytes, which do not depend on --cpu, --threads, --chunk or "
+        "--batch-with.",
         "lisao logits model.gguf --ids 1,2,3 -o logits.npy\n"
         "lisao logits checkpoint/ --ids-file ids.json --act f32 --chunk 7 --batch-with "
         "3 -o logits.npy\n",
@@ -222,8 +222,8 @@ int cmd_logits(int argc, char **argv) {
     Err err = {0};
     os_catch_interrupt();
     bool ok = argc == 2
-                  ? o.out || err_set(&err, ERR_USAGE, "say where the array goes with -o OUT.npy")
-                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+                  ? o.out || err_set(&err, ERR_USAGE, "name the output file with -o OUT.npy")
+                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
     if (ok && logits(&o, argv[1], &err)) return 0;
     return command_failed(&c, &err);
 }

@@ -118,25 +118,26 @@ int cmd_run(int argc, char **argv) {
     Options o = {.max_tokens = 1024, .sampling.top_p = 1};
     const Opt opts[] = {
         TEXT_OPT("prompt", "TEXT", &o.prompt,
-                 "What to say to the model: a user's turn in its chat encoding."),
-        FLAG_OPT("raw", &o.raw, "Take the prompt as it is, without a chat encoding."),
-        TEXT_OPT("ids", "IDS", &o.ids, "Token ids instead of text: 1,2,3 or a JSON array."),
-        NUMBER_OPT(OPT_I64, "max-tokens", "N", &o.max_tokens, "Most tokens to generate.", 1,
+                 "The user's message; the model sees it in its chat format."),
+        FLAG_OPT("raw", &o.raw, "Continue the prompt as plain text, without a chat format."),
+        TEXT_OPT("ids", "IDS", &o.ids, "Token ids instead of a prompt: 1,2,3 or a JSON array."),
+        NUMBER_OPT(OPT_I64, "max-tokens", "N", &o.max_tokens, "Stop after N generated tokens.", 1,
                    1 << 20),
         SAMPLING_OPTS(o.sampling),
         FLAG_OPT("json", &o.json,
-                 "One JSON object instead of text: text, reasoning, ids, logprobs, finish_reason, "
+                 "Print one JSON object: text, reasoning, ids, logprobs, finish_reason, "
                  "usage, timings."),
-        FLAG_OPT("ignore-end", &o.ignore_end, "Go on after the model's end token (for measuring)."),
+        FLAG_OPT("ignore-end", &o.ignore_end,
+                 "Do not stop at the model's end token (for benchmarks)."),
         MODEL_OPTS(o.model),
     };
     const Command c = {
         "run",
         "MODEL --prompt TEXT",
-        "answer one prompt and exit",
+        "answer one prompt",
         "Prints the model's answer as it is generated. MODEL is a GGUF file, a Hugging Face "
         "folder, a checkpoint folder, "
-        "or a name in the cache.",
+        "or the name of a model in ~/.cache/lisao/models.",
         "lisao run SmolLM2-135M-Instruct.Q4_1 --act a16 --prompt \"What is the capital of "
         "France?\"\n"
         "lisao run model.gguf --raw --prompt \"Once upon a time\" --temperature 0.8 --seed 7\n"
@@ -148,9 +149,9 @@ int cmd_run(int argc, char **argv) {
     Err err = {0};
     os_catch_interrupt();
     if (argc != 2)
-        err_set(&err, ERR_USAGE, "expected one MODEL, found %d operands", argc - 1);
+        err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
     else if (!o.prompt == !o.ids)
-        err_set(&err, ERR_USAGE, "say what to run: either --prompt TEXT or --ids 1,2,3");
+        err_set(&err, ERR_USAGE, "give either --prompt TEXT or --ids 1,2,3");
     else if (run(&o, argv[1], &err))
         return 0;
     return command_failed(&c, &err);

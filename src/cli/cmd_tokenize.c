@@ -95,23 +95,25 @@ int cmd_tokenize(int argc, char **argv) {
     Job job = {0};
     const Opt opts[] = {
         FLAG_OPT("jsonl", &job.jsonl,
-                 "Read {\"text\": ...} lines from stdin, print {\"ids\": [...]} lines."),
-        FLAG_OPT("plain", &job.plain, "Added tokens written in the text are text."),
+                 "Read lines {\"text\": ...} from standard input, print lines {\"ids\": [...]}."),
+        FLAG_OPT("plain", &job.plain, "Special tokens that are spelled in the text are text."),
         FLAG_OPT(
             "detokenize", &job.back,
-            "Read {\"ids\": [...]} lines from stdin, print {\"text\": ...} lines; invalid bytes "
-            "become U+FFFD."),
-        TEXT_OPT("text", "TEXT", &job.text, "Encode this text and print its ids."),
+            "Read lines {\"ids\": [...]} from standard input, print lines {\"text\": ...}; bytes "
+            "that are not UTF-8 become U+FFFD."),
+        TEXT_OPT("text", "TEXT", &job.text, "Print the ids of this text."),
     };
-    const Command c = {"tokenize",
-                       "MODEL|tokenizer.json",
-                       "text to token ids and back",
-                       "Gives the ids that Hugging Face gives with add_special_tokens=false.",
-                       "lisao tokenize model.gguf --text \"Hello world\"\n"
-                       "echo '{\"text\": \"Hello\"}' | lisao tokenize tokenizer.json --jsonl\n"
-                       "echo '{\"ids\": [1, 2]}' | lisao tokenize model.gguf --detokenize\n",
-                       opts,
-                       COUNT(opts)};
+    const Command c = {
+        "tokenize",
+        "MODEL|tokenizer.json",
+        "convert text to token ids and back",
+        "The ids are those of Hugging Face with add_special_tokens=false. One line of input gives "
+        "one line of output at once.",
+        "lisao tokenize model.gguf --text \"Hello world\"\n"
+        "echo '{\"text\": \"Hello\"}' | lisao tokenize tokenizer.json --jsonl\n"
+        "echo '{\"ids\": [1, 2]}' | lisao tokenize model.gguf --detokenize\n",
+        opts,
+        COUNT(opts)};
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
@@ -121,11 +123,11 @@ int cmd_tokenize(int argc, char **argv) {
     job.line = arena_open("line", ARENA_NO_LIMIT);
     job.scratch = arena_open("encoding", ARENA_NO_LIMIT);
     bool ok = argc == 2
-              || err_set(&err, ERR_USAGE, "expected one MODEL or tokenizer.json, found %d operands",
-                         argc - 1);
+              || err_set(&err, ERR_USAGE,
+                         "expected one MODEL or tokenizer.json, found %d arguments", argc - 1);
     ok = ok
          && (job.jsonl || job.back || job.text
-             || err_set(&err, ERR_USAGE, "say what to do: --text, --jsonl or --detokenize"));
+             || err_set(&err, ERR_USAGE, "give --text TEXT, --jsonl or --detokenize"));
     ok = ok && bundle_open(&bundle, a, argv[1], BUNDLE_TOKENIZER, &err);
     job.tok = bundle.tok;
     ok = ok && (job.text ? one_text(&job, &err) : lines(&job, &err));

@@ -28,8 +28,10 @@ static bool train(const Options *o, Arena *a, const char *name, Err *err) {
 int cmd_train(int argc, char **argv) {
     Options o = {0};
     const Opt opts[] = {
-        {OPT_LIST, "set", "KEY=VALUE", &o.set, "Overrides a key of the recipe.", 0, 0, NULL},
-        FLAG_OPT("print", &o.print, "Print the recipe with all defaults, as a recipe, and stop."),
+        {OPT_LIST, "set", "KEY=VALUE", &o.set, "Override a key of the recipe, like optim.lr=1e-3.",
+         0, 0, NULL},
+        FLAG_OPT("print", &o.print,
+                 "Print the recipe with all its defaults and exit; the output is a recipe."),
         TEXT_OPT("cpu", LEVELS, &o.cpu, CPU_HELP),
         THREADS_OPT(&o.threads),
     };
@@ -37,9 +39,10 @@ int cmd_train(int argc, char **argv) {
         "train",
         "RECIPE",
         "train a model from a recipe",
-        "Trains on text files, showing loss, tokens/s and the time left. RECIPE is a YAML file, or "
-        "the name of a recipe that comes with the program: tiny-en. Goes on from the newest "
-        "checkpoint of the recipe's folder; Ctrl-C finishes the step and writes one.",
+        "Trains on text files and shows loss, tokens per second and the remaining time. RECIPE is "
+        "a YAML file, or the name of a recipe that comes with the program: tiny-en. Continues from "
+        "the newest checkpoint in the recipe's checkpoint.folder; Ctrl-C finishes the step, writes "
+        "a checkpoint and exits.",
         "lisao train tiny-en --set data.train=text.txt\n"
         "lisao train tiny-en --set data.train=text.txt --print > my.yaml\n"
         "lisao train my.yaml --set optim.steps=500\n",
@@ -51,7 +54,7 @@ int cmd_train(int argc, char **argv) {
     Arena *a = arena_open("recipe", (int64_t)1 << 30);
     bool ok = argc == 2
                   ? train(&o, a, argv[1], &err)
-                  : err_set(&err, ERR_USAGE, "expected one RECIPE, found %d operands", argc - 1);
+                  : err_set(&err, ERR_USAGE, "expected one RECIPE, found %d arguments", argc - 1);
     arena_close(a);
     return ok ? 0 : command_failed(&c, &err);
 }

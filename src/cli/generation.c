@@ -75,6 +75,7 @@ bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *p
 }
 
 bool generation_void(Err *err) {
-    return err_set(err, ERR_FORMAT,
-                   "the model produced a value that is not a number: is its file damaged?");
+    return err_set(
+        err, ERR_FORMAT,
+        "the model computed a value that is not a number (NaN): its file may be damaged");
 }

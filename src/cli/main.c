@@ -10,24 +10,27 @@ static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "answer one prompt and exit", cmd_run},
+    {"run", "answer one prompt", cmd_run},
     {"chat", "talk with a model in the terminal", cmd_chat},
     {"train", "train a model from a recipe", cmd_train},
-    {"info", "this machine, its kernels, and how a model would run", cmd_info},
-    {"tokenize", "text to token ids and back", cmd_tokenize},
-    {"logits", "the logits of a token sequence, as a .npy file and its SHA-256", cmd_logits},
+    {"info", "show this machine, and how a model would run on it", cmd_info},
+    {"tokenize", "convert text to token ids and back", cmd_tokenize},
+    {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };
 
 static void usage(FILE *f) {
-    fputs("Usage: lisao COMMAND [OPTIONS]\n\nTrains, runs and talks with open reasoning models on "
-          "a CPU; same bits on every machine.\n\nCommands:\n",
+    fputs("Usage: lisao COMMAND [OPTIONS]\n\nRuns and trains language models on CPUs. Results are "
+          "the "
+          "same bits on every machine.\n\nCommands:\n",
           f);
     for (int64_t i = 0; i < COUNT(commands); i++)
         fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n`lisao COMMAND --help` explains one; `lisao --version` says which build this "
-          "is.\n\nExamples:\n"
+    fputs("\n`lisao COMMAND --help` lists a command's options. `lisao --version` prints the "
+          "version.\n"
+          "Exit codes: 0 success, 1 error (file, network, input), 2 wrong usage, 130 interrupted.\n"
+          "\nExamples:\n"
           "  lisao run SmolLM2-135M-Instruct.Q4_1 --act a16 --prompt \"What is rain?\"\n"
-          "  lisao chat model.gguf\n  lisao train recipes/tiny-en.yaml --set data.train=text.txt\n",
+          "  lisao chat model.gguf\n  lisao train tiny-en --set data.train=text.txt\n",
           f);
 }
 
@@ -62,14 +65,14 @@ bool command_start(const Command *c, int *argc, char **argv, int *code) {
 
 int command_failed(const Command *c, const Err *err) {
     fprintf(stderr, "lisao %s: %s\n", c->name, err->msg);
-    if (err->code == ERR_USAGE) fprintf(stderr, "`lisao %s --help` explains.\n", c->name);
+    if (err->code == ERR_USAGE) fprintf(stderr, "See `lisao %s --help`.\n", c->name);
     return err_exit_code(err);
 }
 
 /* The man page: what every command's option table says, one section each. */
 static int man(void) {
-    printf(".TH LISAO 1 \"\" \"lisao %s\"\n.SH NAME\nlisao \\- train, run and talk with open "
-           "reasoning models on a CPU\n"
+    printf(".TH LISAO 1 \"\" \"lisao %s\"\n.SH NAME\nlisao \\- run and train language models "
+           "on CPUs\n"
            ".SH SYNOPSIS\n.B lisao\nCOMMAND [OPTIONS]\n",
            LISAO_VERSION);
     for (int64_t i = 0; i < COUNT(commands); i++) {
@@ -77,8 +80,8 @@ static int man(void) {
         snprintf(name, sizeof name, "%s", commands[i].name);
         commands[i].run(2, (char *[]){name, flag, NULL});
     }
-    printf(".SH EXIT STATUS\n0 success, 1 error (file, network, input), 2 wrong use of the command "
-           "line, 130 interrupted.\n");
+    printf(".SH EXIT STATUS\n0 success, 1 error (file, network, input), 2 wrong usage, 130 "
+           "interrupted.\n");
     return 0;
 }
 
@@ -90,7 +93,7 @@ static int command(int argc, char **argv) {
     if (!strcmp(argv[1], "--man")) return man();
     for (int64_t i = 0; i < COUNT(commands); i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "lisao: there is no command \"%s\". `lisao --help` lists them.\n", argv[1]);
+    fprintf(stderr, "lisao: there is no command \"%s\"; see `lisao --help`\n", argv[1]);
     return 2;
 }
 

@@ -80,7 +80,7 @@ static bool run(Trainer *t, Err *err) {
     progress_end(&bar);
     if (ok)
         log_at(LOG_INFO,
-               "step %lld of %lld is done; the model is in %s. It speaks with\n"
+               "step %lld of %lld is done; the model is in %s. Try it with\n"
                "       lisao run %s --raw --prompt \"The \" --max-tokens 60",
                (long long)t->step, (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder,
                t->recipe->checkpoint.folder);
