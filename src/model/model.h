@@ -1,6 +1,6 @@
 /* model.h -- the public header of model/: one transformer family, forward and backward.
  *
- * Promises: model_forward is one straight line for prefill, decode and training; logits of a
+ * Promises: model_forward is one list of calls for prefill, decode and training; logits of a
  * position depend on the model, on the plan's `bits` and on the tokens before it, and on nothing
  * else, bit for bit.
  * Ownership: Model, Panels and Plan live in the arenas they are given; weights are mapped from the

@@ -1,8 +1,4 @@
-/* setup.c -- from a recipe to all that a run needs: tokenizer, shards, model, plan, loader.
- *
- * What can be said to be wrong is said before anything is computed: configuration and tokenizer are
- * held against each other before texts are read, texts looked at before they are tokenised, and the
- * memory counted before the model is made. */
+/* setup.c -- opens everything that a recipe names: tokenizer, shards, model, plan, loader. */
 #include "train/trainer.h"
 
 /* ---- tokenizer ------------------------------------------------------------------------------- */
@@ -181,8 +177,8 @@ static bool plan_start(Trainer *t, Err *err) {
     return true;
 }
 
-/* The folder belongs to this trainer until trainer_close: what it reads there, and the metrics that
- * it cuts back, nobody else changes. So the lock comes before all reading. */
+/* The folder belongs to this trainer until trainer_close: no other process changes the checkpoints
+ * that it reads there, or the metrics that it truncates. So the lock comes before all reading. */
 static bool folder_lock(Trainer *t, Err *err) {
     const char *folder = t->recipe->checkpoint.folder;
     t->folder_made = !os_exists(folder);

@@ -1,8 +1,8 @@
-/* step.c -- one optimiser step, and the loss on held-out text: the trainer's straight line.
+/* step.c -- one optimiser step, and the loss on held-out text.
  *
- * Invariants: all threads run the same line; what one thread writes for all (spans, sums) lies
- * between two syncs. Rows are drawn before the threads start, so the number of targets, by which
- * the mean divides, is known to the first micro-batch. */
+ * Invariants: all threads run the same straight line of calls; what one thread writes for all
+ * (spans, sums) is enclosed by two syncs. Rows are drawn before the threads start, so the number of
+ * targets, by which the mean divides, is known to the first micro-batch. */
 #include "dist/dist.h"
 #include "train/trainer.h"
 
@@ -67,7 +67,7 @@ static void step_threads(Thread th, void *arg) {
     panels_repack(th, t->plan->panels);
 }
 
-/* The step is void; says where the number that is not finite was found first. */
+/* The step is void; names the first tensor that is not finite. */
 static bool step_failed(const Trainer *t, Err *err) {
     const char *name = "the loss";
     for (int64_t i = t->model->n_params - 1; i >= 0; i--)

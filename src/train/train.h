@@ -2,10 +2,10 @@
  *
  * Promises: weights after n steps are the same bits for a recipe, its text and its tokenizer,
  * whatever the number of threads, the CPU, and however often the run was killed and resumed. The
- * forward is the engine's: log-probabilities computed here and in infer/ are the same bits.
- * Whatever happens, checkpoint.folder opens as the last checkpoint that was finished.
+ * forward pass is the engine's: log-probabilities computed here and in infer/ are the same bits. At
+ * any moment checkpoint.folder opens as the last finished checkpoint.
  * Ownership: a Recipe lives in the arena it was read into. A Trainer owns its arenas, its team, the
- * mapped shards and the model, all given back by trainer_close; the Recipe must outlive it. Nothing
+ * mapped shards and the model, all released by trainer_close; the Recipe must outlive it. Nothing
  * is allocated in a step after the first (checkpoints and messages use an arena of their own that
  * is emptied again).
  * Threads: functions with a Thread run on every thread of a team; the others on one thread, the one
@@ -13,7 +13,7 @@
  * trainer_close it is locked.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
- * adding up -> norm, clipping -> AdamW -> panels anew. docs/contract.md 6 and 7 give every
+ * add up -> norm, clipping -> AdamW -> panels packed again. docs/contract.md 6 and 7 give every
  * order. */
 #pragma once
 #include "base/base.h"
@@ -85,10 +85,11 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) CHECKE
 
 /* ---- training -------------------------------------------------------------------------------- */
 
-/* All of it, as `lisao train` does it: opens or resumes, prints the plan, trains to optim.steps
- * with live loss, tokens/s and ETA on stderr, logs, validates, checkpoints. threads 0: as many as
- * there are CPUs. kern_init comes first. Ctrl-C (os_catch_interrupt is called here) ends the step,
- * writes a checkpoint and returns false with ERR_INTERRUPTED, whose message says how to go on. */
+/* A whole run, as `lisao train` does it: opens or resumes, prints the plan, trains to optim.steps
+ * with live loss, tokens/s and time left on stderr, logs, validates, checkpoints. threads 0: as
+ * many as there are CPUs. kern_init comes first. Ctrl-C (os_catch_interrupt is called here) ends
+ * the step, writes a checkpoint and returns false with ERR_INTERRUPTED, whose message says how to
+ * continue. */
 bool train_run(const Recipe *r, int64_t threads, Err *err) CHECKED;
 
 typedef struct Trainer Trainer;
@@ -99,9 +100,9 @@ typedef struct StepStats {
     double grad_norm, lr; /* norm before clipping */
 } StepStats;
 
-/* Builds everything a run needs. When checkpoint.folder has a checkpoint the run goes on from the
- * newest; what of the recipe, the text or the tokenizer does not fit to it is named, and nothing is
- * touched. */
+/* Builds everything a run needs. When checkpoint.folder has a checkpoint the run continues from the
+ * newest; whatever in the recipe, the text or the tokenizer does not fit it is named, and nothing
+ * is changed. */
 bool trainer_open(Trainer **t, const Recipe *r, int64_t threads, Err *err) CHECKED;
 void trainer_close(Trainer *t); /* NULL is fine */
 /* One optimiser step. A loss or gradient that is not finite is an error naming step and tensor;

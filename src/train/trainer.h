@@ -1,7 +1,7 @@
-/* trainer.h -- private to train/: what a Trainer holds, and how its parts are handed about.
+/* trainer.h -- private to train/: what a Trainer holds.
  *
- * setup.c builds it, step.c makes a step or a validation with it, resume.c takes it to disk and
- * back, loop.c is the run. */
+ * setup.c builds it, step.c makes a step or a validation with it, resume.c writes it to disk and
+ * reads it back, loop.c is the run. */
 #pragma once
 #include "bundle/bundle.h"
 #include "train/recipe.h"
