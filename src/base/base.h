@@ -176,8 +176,8 @@ static inline float philox_unit(uint32_t w) { return (float)(w >> 8) * 0x1p-24f;
 /* ---- threads: one team, all of it running the same function ---------------------------------- */
 
 /* Every thread runs the same function. thread_range splits *outputs* between threads, never a sum;
- * thread_sync is a barrier. Each thread runs with round-to-nearest, FTZ and DAZ, which is CHECKed.
- * team_open sets this for the calling thread, which becomes thread 0. */
+ * thread_sync is a barrier. The caller of team_run is thread 0. During a run each thread has
+ * round-to-nearest, FTZ and DAZ, which is CHECKed; then the caller has its own float mode again. */
 typedef struct Team Team;
 typedef struct Thread {
     int64_t i, n;
@@ -190,18 +190,18 @@ typedef struct Range {
 Team *team_open(int64_t threads); /* 1..64 */
 void team_close(Team *t);
 int64_t team_threads(const Team *t);
-void team_run(Team *t, void (*fn)(Thread th, void *arg),
-              void *arg);    /* until all threads are through */
+void team_run(Team *t, void (*fn)(Thread th, void *arg), void *arg); /* until all are through */
 void thread_sync(Thread th); /* spins some microseconds, then sleeps on a futex */
-static inline Thread thread_alone(Thread th) {
-    return (Thread){0, 1, th.team};
-} /* work on one thread only */
+/* Work on one thread only. */
+static inline Thread thread_alone(Thread th) { return (Thread){0, 1, th.team}; }
 /* The same share of the work without the barrier at its end: for a call that is followed by one
  * with a barrier and that reads nothing another thread has written since the last barrier. */
 static inline Thread thread_nosync(Thread th) { return (Thread){th.i, th.n, NULL}; }
 Range thread_range(Thread th, int64_t n); /* this thread's contiguous share of 0..n-1 */
 Range thread_range_by(Thread th, int64_t n, int64_t step); /* with borders at multiples of step */
-void float_mode_set(void); /* the calling thread: nearest, FTZ, DAZ */
+/* For arithmetic outside of a team: the calling thread has nearest, FTZ and DAZ until it leaves. */
+uint32_t float_mode_enter(void);
+void float_mode_leave(uint32_t before);
 
 /* A bounded queue of items of one size, in order: the only thing that threads of different teams
  * share. Any thread may push; one pops. */

@@ -12,7 +12,9 @@
  *    lost.
  * 3. team_run starts the threads by one barrier (they wait in it between runs) and ends by another,
  *    so `fn` and `arg` are written while all threads wait and read after the barrier.
- * 4. No two threads may use the same CPU, as long as there are enough (thread_spread).
+ * 4. The thread that calls is left as it was: its float mode is changed during a run only, its CPUs
+ *    never. Threads that it starts later inherit neither.
+ * 5. No two workers may use the same CPU, as long as there are enough (worker_place).
  * These orders rest on the sequentially consistent atomics of C11. Atomics are used here only
  * (and for the interrupt flag in os.c). */
 #define _GNU_SOURCE
@@ -70,7 +72,13 @@ static void cpu_relax(void) { __asm__ volatile("yield"); }
 #error "team.c: say how this architecture flushes subnormals to zero"
 #endif
 
-void float_mode_set(void) { mode_put((mode_get() & ~(uint32_t)MODE_MASK) | MODE); }
+uint32_t float_mode_enter(void) {
+    uint32_t before = mode_get();
+    mode_put((before & ~(uint32_t)MODE_MASK) | MODE);
+    return before;
+}
+
+void float_mode_leave(uint32_t before) { mode_put(before); }
 
 /* ---- the barrier ----------------------------------------------------------------------------- */
 
@@ -107,24 +115,18 @@ void thread_sync(Thread th) {
     if (th.n > 1 && th.team) barrier(th.team);
 }
 
-/* ---- a CPU for each thread ------------------------------------------------------------------- */
+/* ---- a CPU for each worker ------------------------------------------------------------------- */
 
-/* Asked once, before any thread has narrowed the mask of its thread. */
-static cpu_set_t cpus_of_process(void) {
-    static cpu_set_t all;
-    if (CPU_COUNT(&all) == 0) sched_getaffinity(0, sizeof all, &all);
-    return all;
-}
-
-/* Thread i of n may use every n-th CPU (of two threads of a core, mostly, both). Left alone the
- * kernel wakes a thread on the CPU of its waker, unless it knows a free one, and the halted CPUs
- * of a virtual machine do not count as free: two threads shared one CPU for seconds, with the
- * other idle, and a thread_sync took 10 us instead of 0.5. Failure is no harm: it is only slower
- * then. */
-static void thread_spread(const Team *t, int64_t i) {
+/* Worker i of n threads may use every n-th CPU (of two threads of a core, mostly, both). Left alone
+ * the kernel wakes a thread on the CPU of its waker, unless it knows a free one, and the halted
+ * CPUs of a virtual machine do not count as free: two threads shared one CPU for seconds, with the
+ * other idle. The caller's thread stays free to go where the workers are not: pinned too, it had to
+ * share its CPU with whatever else runs there (docs/log.md). Failure is no harm: it is only
+ * slower then. */
+static void worker_place(const Team *t, int64_t i) {
     cpu_set_t mine;
     int64_t nth = 0;
-    if (t->n == 1 || !t->apart) return;
+    if (!t->apart) return;
     CPU_ZERO(&mine);
     for (int c = 0; c < CPU_SETSIZE; c++)
         if (CPU_ISSET(c, &t->cpus) && nth++ % t->n == i) CPU_SET(c, &mine);
@@ -134,14 +136,15 @@ static void thread_spread(const Team *t, int64_t i) {
 /* ---- the team -------------------------------------------------------------------------------- */
 
 static void thread_run(Team *t, int64_t i) {
-    CHECK((mode_get() & MODE_MASK) == MODE); /* float_mode_set, see base.h */
+    CHECK((mode_get() & MODE_MASK) == MODE);
     t->fn((Thread){i, t->n, t}, t->arg);
+    CHECK((mode_get() & MODE_MASK) == MODE); /* what fn has called has not changed it */
 }
 
 static void *thread_main(void *start) {
     Start s = *(Start *)start;
-    float_mode_set();
-    thread_spread(s.team, s.i);
+    float_mode_enter();
+    worker_place(s.team, s.i);
     for (;;) {
         barrier(s.team);
         if (s.team->ending) return NULL;
@@ -175,11 +178,8 @@ Team *team_open(int64_t threads) {
     Team *t = PUSH(a, Team, 1);
     t->arena = a;
     t->n = threads;
-    t->cpus = cpus_of_process();
-    t->apart = threads <= os_cpus();
-    float_mode_set();
+    t->apart = threads <= os_cpus() && sched_getaffinity(0, sizeof t->cpus, &t->cpus) == 0;
     threads_start(t);
-    thread_spread(t, 0);
     return t;
 }
 
@@ -189,7 +189,6 @@ void team_close(Team *t) {
     t->ending = true;
     if (t->n > 1) barrier(t);
     for (int64_t i = 1; i < t->n; i++) pthread_join(t->thread[i], NULL);
-    sched_setaffinity(0, sizeof t->cpus, &t->cpus);
     arena_close(t->arena);
 }
 
@@ -200,10 +199,12 @@ void team_run(Team *t, void (*fn)(Thread th, void *arg), void *arg) {
     t->running = true;
     t->fn = fn;
     t->arg = arg;
-    Thread l = {0, t->n, t};
-    thread_sync(l);
+    Thread th = {0, t->n, t};
+    uint32_t before = float_mode_enter();
+    thread_sync(th);
     thread_run(t, 0);
-    thread_sync(l);
+    thread_sync(th);
+    float_mode_leave(before);
     t->running = false;
 }
 

@@ -100,7 +100,6 @@ static int command(int argc, char **argv) {
 /* What was printed counts only once it has arrived: a full disk behind stdout is a failure. */
 int main(int argc, char **argv) {
     os_claim_std();
-    float_mode_set();
     int code = command(argc, argv);
     bool arrived = fflush(stdout) == 0 && !ferror(stdout);
     if (code != 0 || arrived) return code;

@@ -328,6 +328,7 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
     Model *m = *out = PUSH(a, Model, 1);
     *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
     params_build(m, a);
+    uint32_t before = float_mode_enter();
     for (int64_t i = 0; i < m->n_params; i++) {
         Param *p = &m->param[i];
         TensorKind kind = tables[c->family].row[p->row].kind;
@@ -337,6 +338,7 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
         else
             for (int64_t k = 0; k < p->count; k++) p->master[k] = kind == NORM;
     }
+    float_mode_leave(before);
 }
 
 void model_train(Model *m, Arena *a) {

@@ -15,8 +15,10 @@ void folder_remove(const char *path) {
     if (!os_remove(path, &err)) fail_msg("%s", err.msg);
 }
 
+uint32_t process_mode;
+
 int main(void) {
-    float_mode_set(); /* all of it must hold under FTZ and DAZ */
+    process_mode = float_mode_enter(); /* all of it must hold under FTZ and DAZ */
     return test_arena() + test_str() + test_digest() + test_team() + test_queue() + test_os()
            + test_log();
 }

@@ -1,6 +1,7 @@
 /* team.c -- tests of threads: shares, barriers, CPUs, float mode. */
 #define _GNU_SOURCE
 #include "tests.h"
+#include <pthread.h>
 #include <sched.h>
 
 enum { THREADS = 5 };
@@ -80,27 +81,37 @@ static void test_barrier(void **state) {
         }
 }
 
-/* Each thread has CPUs of its own, as long as there are enough; the opener gets its own back. */
+/* Each worker has CPUs of its own, as long as there are enough; the caller keeps all of its own,
+ * and so do the threads that it starts beside the team. */
 static void note_cpus(Thread th, void *arg) {
     cpu_set_t *sets = arg;
     sched_getaffinity(0, sizeof sets[th.i], &sets[th.i]);
 }
 
+static void *beside_cpus(void *set) {
+    sched_getaffinity(0, sizeof(cpu_set_t), set);
+    return NULL;
+}
+
 static void test_cpus(void **state) {
     (void)state;
-    cpu_set_t before, after, sets[THREADS], both;
+    cpu_set_t before, after, beside, sets[THREADS], both;
+    pthread_t thread;
     sched_getaffinity(0, sizeof before, &before);
     for (int64_t n = 1; n <= MIN(THREADS, os_cpus()); n++) {
         Team *t = team_open(n);
         team_run(t, note_cpus, sets);
-        for (int64_t i = 0; i < n; i++) {
+        assert_true(CPU_EQUAL(&before, &sets[0]));
+        for (int64_t i = 1; i < n; i++) {
             assert_true(CPU_COUNT(&sets[i]) >= CPU_COUNT(&before) / n);
-            for (int64_t j = 0; j < i; j++) {
+            for (int64_t j = 1; j < i; j++) {
                 CPU_AND(&both, &sets[i], &sets[j]);
                 assert_int_equal(CPU_COUNT(&both), 0);
             }
         }
-        assert_int_equal(os_cpus(), MIN(os_cpus(), CPU_COUNT(&before)));
+        assert_int_equal(pthread_create(&thread, NULL, beside_cpus, &beside), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_true(CPU_EQUAL(&before, &beside));
         team_close(t);
         sched_getaffinity(0, sizeof after, &after);
         assert_true(CPU_EQUAL(&before, &after));
@@ -124,20 +135,44 @@ static void test_float_mode(void **state) {
     team_close(t);
 }
 
-#if defined(__x86_64__)
-static void run_in_default_mode(void *arg) {
-    __builtin_ia32_ldmxcsr(0x1f80); /* as a new process has it */
-    int64_t seen[THREADS] = {0};
-    team_run(arg, count_thread, seen);
+/* The mode is that of a run: the caller has its own before and after, and so has a thread that it
+ * starts beside the team. */
+static bool keeps_subnormals(void) {
+    volatile float small = 0x1p-100f;
+    return small * 0x1p-40f != 0;
+}
+static void *beside_floats(void *kept) {
+    *(bool *)kept = keeps_subnormals();
+    return NULL;
 }
 
-static void test_float_mode_checked(void **state) {
-    (void)state;
-    Team *t = team_open(1);
-    assert_aborts(run_in_default_mode, t, "CHECK((mode_get() & MODE_MASK) == MODE)");
+static void caller_keeps_its_mode(void *arg) {
+    bool good[THREADS] = {0}, beside = false;
+    pthread_t thread;
+    float_mode_leave(*(uint32_t *)arg);
+    CHECK(keeps_subnormals());
+    Team *t = team_open(THREADS);
+    CHECK(keeps_subnormals());
+    team_run(t, try_floats, good);
+    CHECK(keeps_subnormals());
+    for (int i = 0; i < THREADS; i++) CHECK(good[i]);
+    CHECK(pthread_create(&thread, NULL, beside_floats, &beside) == 0);
+    CHECK(pthread_join(thread, NULL) == 0 && beside);
     team_close(t);
+    CHECK(keeps_subnormals());
 }
-#endif
+
+static void mode_is_lost(Thread th, void *arg) {
+    if (th.i == th.n - 1) float_mode_leave(*(uint32_t *)arg);
+}
+static void lose_mode(void *arg) { team_run(team_open(2), mode_is_lost, arg); }
+
+static void test_float_mode_of_caller(void **state) {
+    char said[4096];
+    uint32_t of_process = *(uint32_t *)*state;
+    assert_int_equal(child(caller_keeps_its_mode, &of_process, said, sizeof said), 0);
+    assert_aborts(lose_mode, &of_process, "CHECK((mode_get() & MODE_MASK) == MODE)");
+}
 
 static void run_again(Thread th, void *arg) {
     (void)arg;
@@ -160,9 +195,7 @@ int test_team(void) {
         cmocka_unit_test(test_barrier),
         cmocka_unit_test(test_cpus),
         cmocka_unit_test(test_float_mode),
-#if defined(__x86_64__)
-        cmocka_unit_test(test_float_mode_checked),
-#endif
+        cmocka_unit_test_prestate(test_float_mode_of_caller, &process_mode),
         cmocka_unit_test(test_nested),
     };
     return cmocka_run_group_tests_name("team", tests, NULL, NULL);

@@ -11,6 +11,8 @@
 int test_arena(void), test_str(void), test_digest(void), test_team(void);
 int test_queue(void), test_os(void), test_log(void);
 
+extern uint32_t process_mode; /* as the process was started with */
+
 /* A new empty folder; folder_remove takes it and its files away. */
 const char *folder_new(Arena *a);
 void folder_remove(const char *path);

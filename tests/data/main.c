@@ -24,6 +24,6 @@ void file_write(Arena *a, const char *path, Str bytes) {
 
 int main(void) {
     log_set(LOG_ERROR);
-    float_mode_set();
+    float_mode_enter();
     return (shard_tests() + loader_tests()) != 0;
 }

@@ -111,7 +111,7 @@ bool model_tried(Scratch *s, const char *path, int64_t bytes, Team *team, Err *e
 int main(void) {
     Err err = {0};
     log_set(LOG_ERROR);
-    float_mode_set();
+    float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(shared != MAP_FAILED);

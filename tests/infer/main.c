@@ -25,7 +25,7 @@ int arena_teardown(void **state) {
 int main(void) {
     Err err = {0};
     log_set(LOG_ERROR);
-    float_mode_set();
+    float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
     return (sampler_tests() + page_tests() + prefix_tests() + engine_tests() + training_tests())
            != 0;

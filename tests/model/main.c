@@ -97,7 +97,7 @@ double largest_difference(const float *x, const float *y, int64_t n) {
 
 int main(int argc, char **argv) {
     Err err = {0};
-    float_mode_set();
+    float_mode_enter();
     if (!kern_init(LEVEL_N, &err)) return fprintf(stderr, "%s\n", err.msg), 1;
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     int failed = test_config() + test_config_gguf() + test_rope() + test_table() + test_gguf()

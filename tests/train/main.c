@@ -122,7 +122,7 @@ Hex model_hash(const Model *m) {
 int main(void) {
     Err err = {0};
     log_set(LOG_ERROR);
-    float_mode_set();
+    float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
     return (recipe_tests() + optim_tests() + whole_tests() + resume_tests() + rollout_tests()
             + panels_tests())
