@@ -1,4 +1,5 @@
-/* os.c -- the OS seam: the only file that opens, reads, writes, maps or asks the system.
+/* os.c -- the OS seam: files, terminals, signals. os_pages.c has memory for arenas, os_machine.c
+ * what the machine grants, team.c threads; nothing else asks the system.
  *
  * Invariants:
  * 1. A path that os_create wrote holds the old bytes or all of the new ones, also after SIGKILL or
@@ -11,7 +12,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,7 +20,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -388,69 +387,7 @@ bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
     return fine;
 }
 
-/* ---- the machine ----------------------------------------------------------------------------- */
-
-int64_t os_time(void) { return (int64_t)time(NULL); }
-
-double os_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* The start of a small system file, as a string; empty where there is none. */
-static void system_text(const char *path, char *text, size_t size) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-    text[MAX(n, 0)] = 0;
-    if (fd >= 0) close(fd);
-}
-
-/* The number that follows `name` in a system file ("" for the first), times `unit`; -1 if there
- * is none. */
-static int64_t system_number(const char *path, const char *name, int64_t unit) {
-    char text[4096];
-    long long v;
-    system_text(path, text, sizeof text);
-    const char *at = strstr(text, name);
-    return at && sscanf(at + strlen(name), "%lld", &v) == 1 ? v * unit : -1;
-}
-
-/* The affinity mask, and what a container is granted ("quota period" of cgroup 2). Asked once:
- * threads narrow the masks of their threads. */
-int64_t os_cpus(void) {
-    static _Atomic int64_t known;
-    cpu_set_t set;
-    char text[64];
-    long long quota, period;
-    if (atomic_load(&known)) return known;
-    int64_t n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    system_text("/sys/fs/cgroup/cpu.max", text, sizeof text);
-    if (sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0)
-        n = MIN(n, (quota + period - 1) / period);
-    atomic_store(&known, MAX(n, 1));
-    return known;
-}
-
-/* arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): without it the first tile instruction
- * dies. */
-bool os_allow_amx(void) {
-#if defined(__x86_64__)
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-#else
-    return false;
-#endif
-}
-
-int64_t os_memory_free(void) {
-    int64_t bytes = system_number("/proc/meminfo", "MemAvailable:", 1024);
-    int64_t max = system_number("/sys/fs/cgroup/memory.max", "", 1);
-    int64_t used = system_number("/sys/fs/cgroup/memory.current", "", 1);
-    if (max >= 0 && used >= 0) bytes = MIN(bytes, MAX(max - used, 0));
-    return bytes;
-}
-
-int64_t os_memory_peak(void) { return system_number("/proc/self/status", "VmHWM:", 1024); }
+/* ---- the process ----------------------------------------------------------------------------- */
 
 const char *os_env(const char *name) {
     const char *v = getenv(name);

@@ -59,7 +59,7 @@ static void largest_list(const Budget *r, char *list, size_t size) {
 }
 
 bool budget_check(const Budget *r, int64_t limit, Err *err) {
-    if (limit == 0) limit = os_memory_free() + (r->whole ? os_memory_peak() : 0);
+    if (limit == 0) limit = os_memory_free() + (r->whole ? os_memory_now() : 0);
     if (r->bytes <= limit) return true;
     char list[256] = "";
     largest_list(r, list, sizeof list);

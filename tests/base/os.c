@@ -400,7 +400,7 @@ static void test_killed_writer(void **state) {
 
 /* ---- the machine ----------------------------------------------------------------------------- */
 
-static void test_machine(void **state) {
+static void test_own_machine(void **state) {
     (void)state;
     double t = os_now();
     usleep(2000);
@@ -473,7 +473,7 @@ int test_os(void) {
         IN_PLACE(test_two_writers),
         IN_PLACE(test_killed_writer),
         IN_PLACE(test_interrupt),
-        cmocka_unit_test(test_machine),
+        cmocka_unit_test(test_own_machine),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }

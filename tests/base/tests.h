@@ -9,7 +9,7 @@
 #include "support/need.h"
 
 int test_arena(void), test_str(void), test_digest(void), test_team(void);
-int test_queue(void), test_os(void), test_log(void);
+int test_queue(void), test_os(void), test_log(void), test_machine(void);
 
 extern uint32_t process_mode; /* as the process was started with */
 

@@ -1,0 +1,7 @@
+/* os_machine.h -- private to base/: what the machine and its container grant, from the files that
+ * the kernel has for it under `root` ("" for the real ones; tests make up their own). */
+#pragma once
+#include <stdint.h>
+
+int64_t machine_memory_free(const char *root);
+int64_t machine_cpus(const char *root, int64_t most); /* at most `most`, at least 1 */
