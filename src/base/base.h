@@ -92,7 +92,6 @@ bool str_i64(Str s, int64_t *out);
 bool str_f64(Str s, double *out);
 /* The name nearest to s by edit distance, for "did you mean"; NULL when none is near. */
 const char *str_nearest(Str s, const char *const *names, int64_t n);
-uint64_t str_hash(Str s); /* FNV-1a: for tables, not for identity */
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
 int utf8_put(char *to, int32_t c); /* writes c's 1..4 bytes; returns how many */
@@ -108,6 +107,18 @@ typedef struct Buf {
 void buf_add(Buf *b, Str s);
 void buf_fmt(Buf *b, const char *fmt, ...) FORMAT(2, 3);
 static inline Str buf_str(const Buf *b) { return (Str){b->p, b->n}; }
+
+/* The one hash table: from keys, which the caller keeps, to their indices. Its hash has a random
+ * key (base/table.c), on which no answer depends. put: i, or who has the key. find: -1 if none. */
+typedef struct HashTable {
+    uint64_t *slot, key[2];
+    int64_t slots, n;
+} HashTable;
+typedef bool TableSame(const void *of, int64_t i, Str key); /* index i has the key */
+bool table_init(HashTable *t, Arena *a, int64_t n); /* for n keys; false when the arena is full */
+int64_t table_put(HashTable *t, Str key, int64_t i, TableSame *same, const void *of);
+int64_t table_find(const HashTable *t, Str key, TableSame *same, const void *of);
+uint64_t table_hash(const HashTable *t, Str key); /* SipHash-1-3 */
 
 /* SHA-256 of bytes, incrementally (FIPS 180-4): identity of results, plans and downloads. */
 typedef struct Sha256 {
@@ -263,9 +274,9 @@ int64_t os_memory_free(void), os_memory_now(void), os_memory_peak(void);
 const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
 const char *os_cache_folder(Arena *a, const char *kind);     /* $XDG_CACHE_HOME/lisao/KIND */
 bool os_is_tty(int fd);
-int64_t os_columns(void); /* terminal width, 80 when unknown */
-/* Call first: makes sure that no file opened later is taken for stdin, stdout or stderr. */
-void os_claim_std(void);
+int64_t os_columns(void);           /* terminal width, 80 when unknown */
+void os_random(void *p, int64_t n); /* unpredictable bytes */
+void os_claim_std(void); /* call first: later files are not taken for stdin, stdout, stderr */
 bool os_interrupted(void);
 void os_catch_interrupt(void), os_interrupt_clear(void); /* of SIGINT, SIGTERM the second kills */
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */

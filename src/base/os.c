@@ -19,6 +19,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -407,6 +408,14 @@ const char *os_program(Arena *a) {
 }
 
 bool os_is_tty(int fd) { return isatty(fd); }
+
+void os_random(void *p, int64_t n) {
+    for (int64_t done = 0; done < n;) {
+        ssize_t got = getrandom((char *)p + done, (size_t)(n - done), 0);
+        CHECK(got > 0 || errno == EINTR);
+        done += MAX(got, 0);
+    }
+}
 
 /* Numbers that the caller left closed are given away: reading is at its end, writing fails. */
 void os_claim_std(void) {

@@ -31,12 +31,6 @@ Str str_fmt(Arena *a, const char *fmt, ...) {
     return buf_str(&b);
 }
 
-uint64_t str_hash(Str s) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (int64_t i = 0; i < s.n; i++) h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* ---- buffers --------------------------------------------------------------------------------- */
 
 /* Room for `more` bytes and a NUL. Doubling: what is left behind in the arena is less than what

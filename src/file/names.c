@@ -1,49 +1,22 @@
-/* names.c -- a table from names to indices, and what a name may look like.
- *
- * Invariant: at most half of the slots are in use, so a search always ends. Names are never
- * removed. */
+/* names.c -- a table from names to indices, and what a name may look like. */
 #include "file/parts.h"
 
-#define LONGEST_CHAIN 1000
+static bool same_name(const void *of, int64_t i, Str name) {
+    const Names *t = of;
+    return str_eq(t->name_at(t->of, i), name);
+}
 
 bool names_init(Names *t, Arena *a, int64_t n, Str (*name_at)(const void *, int64_t),
                 const void *of) {
-    int64_t slots = 2;
-    CHECK(n >= 0 && n < INT32_MAX);
-    while (slots < 2 * n) slots *= 2;
-    *t = (Names){arena_try(a, slots * (int64_t)sizeof(uint32_t)), slots, name_at, of};
-    return t->slot != NULL;
-}
-
-/* FNV-1a leaves its low bits weak; a multiplication brings the whole hash into the upper ones. */
-static int64_t first_slot(const Names *t, Str name) {
-    uint64_t h = str_hash(name);
-    h = (h ^ h >> 32) * 0x9e3779b97f4a7c15u;
-    return (int64_t)(h >> 32 & (uint64_t)(t->slots - 1));
+    *t = (Names){.name_at = name_at, .of = of};
+    return table_init(&t->table, a, n);
 }
 
 int64_t names_put(Names *t, int64_t i) {
-    Str name = t->name_at(t->of, i);
-    int64_t at = first_slot(t, name);
-    for (int chain = 0; chain < LONGEST_CHAIN; chain++, at = (at + 1) & (t->slots - 1)) {
-        if (t->slot[at] == 0) {
-            t->slot[at] = (uint32_t)(i + 1);
-            return i;
-        }
-        int64_t other = (int64_t)t->slot[at] - 1;
-        if (str_eq(t->name_at(t->of, other), name)) return other;
-    }
-    return -1;
+    return table_put(&t->table, t->name_at(t->of, i), i, same_name, t);
 }
 
-int64_t names_find(const Names *t, Str name) {
-    int64_t at = t->slots ? first_slot(t, name) : 0;
-    for (; t->slots && t->slot[at] != 0; at = (at + 1) & (t->slots - 1)) {
-        int64_t i = (int64_t)t->slot[at] - 1;
-        if (str_eq(t->name_at(t->of, i), name)) return i;
-    }
-    return -1;
-}
+int64_t names_find(const Names *t, Str name) { return table_find(&t->table, name, same_name, t); }
 
 bool name_is_plain(Str name) {
     for (int64_t i = 0; i < name.n; i++) {

@@ -32,10 +32,9 @@ bool scan_end(Scan *s);    /* only white space is left; true if nothing was bad 
 
 /* ---- names.c: from names to indices, and which names are taken ------------------------------- */
 
-/* Open addressing over indices; the names stay where they are and are fetched through name_at. */
+/* The names stay where they are and are fetched through name_at. */
 typedef struct Names {
-    uint32_t *slot; /* index + 1, or 0; a power of two of them, at most half in use */
-    int64_t slots;
+    HashTable table;
     Str (*name_at)(const void *of, int64_t i);
     const void *of;
 } Names;
@@ -43,8 +42,7 @@ typedef struct Names {
 /* Room for n names; false when the arena is full. */
 bool names_init(Names *t, Arena *a, int64_t n, Str (*name_at)(const void *, int64_t),
                 const void *of);
-/* i when name i is new and now in, the index of the equal name that was there before, or -1 when
- * the names were made to collide (a chain of 1,000; the longest by chance is some dozens). */
+/* i when name i is new and now in, or the index of the equal name that was there before. */
 int64_t names_put(Names *t, int64_t i);
 int64_t names_find(const Names *t, Str name); /* index, or -1; an all-zero table is empty */
 

@@ -61,10 +61,6 @@ static bool names_build(Store *s, Err *err) {
         const Tensor *t = &s->tensor[i];
         int64_t other = names_put(&s->names, i);
         if (other == i) continue;
-        if (other < 0) {
-            return err_set(err, ERR_FORMAT, "%s: tensor %.*s: the names were made to collide",
-                           t->file, STRF(t->name));
-        }
         return err_set(err, ERR_FORMAT, "%s: tensor %.*s is there twice%s%s", t->file,
                        STRF(t->name),
                        s->tensor[other].file == t->file ? "" : ", the other time in ",

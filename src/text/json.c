@@ -144,8 +144,8 @@ static bool tables_find(Load *l) {
     if (l->merges.p == NULL) return fail(l, ERR_FORMAT, "model.merges", "missing");
     if (values > VALUES_MAX)
         return fail(l, ERR_LIMIT, "the file", "too many values beside vocab and merges");
-    int64_t table =
-        MAX(table_slots(l->n_vocab) * 8, table_slots(l->n_merges) * (int64_t)sizeof(Merge));
+    /* At most three slots for each entry. */
+    int64_t table = 3 * MAX(8 * l->n_vocab, (int64_t)sizeof(Merge) * l->n_merges);
     return table <= 2 * l->json.n + (1 << 20)
            || fail(l, ERR_LIMIT, "model.merges", "too many for a file of this size");
 }

@@ -44,10 +44,8 @@ typedef struct Vocab {
     char *bytes;
     int64_t n_bytes, cap_bytes; /* all tokens' bytes, one after the other */
     Token *tokens;
-    int64_t n_ids; /* [n_ids] */
-    uint64_t *slots;
-    int64_t n_slots; /* open addressing, a power of two:
-                                               the hash's upper half, id + 1; 0: free */
+    int64_t n_ids;   /* [n_ids] */
+    HashTable table; /* from bytes to ids */
 } Vocab;
 
 /* Room for n_tokens tokens with ids below n_ids whose spellings have `bytes` bytes. */
@@ -74,10 +72,10 @@ typedef struct Merge {
 } Merge; /* rank NO_RANK: a free slot */
 typedef struct Merges {
     Merge *slots;
-    int64_t n_slots;
-} Merges; /* open addressing too */
+    int64_t n_slots; /* a power of two */
+    uint64_t key[2];
+} Merges;
 
-int64_t table_slots(int64_t n); /* slots for n entries: a power of two, >= 1.5 n */
 bool merges_init(Merges *m, Arena *a, int64_t n);
 /* Merge number `rank`, spelled "left right" (n_parts = 1) or in two parts; form: room for the
  * spelling. NULL, or what is wrong. A pair that is there already gets the new rank, as Hugging Face

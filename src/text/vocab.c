@@ -1,60 +1,46 @@
 /* vocab.c -- the tokens of a tokenizer: the bytes of an id, the id of bytes, and the alphabet
- * between spelling and bytes. One block holds all bytes; a hash table with slots of 8 bytes finds
- * them. There is no allocation per token. Invariant: at most two thirds of the slots are taken, so
- * a search ends. */
+ * between spelling and bytes. One block holds all bytes; there is no allocation per token. */
 #include "text/tokenizer.h"
 
-int64_t table_slots(int64_t n) {
-    int64_t slots = 4;
-    while (2 * slots < 3 * n) slots *= 2;
-    return slots;
-}
-
 bool vocab_init(Vocab *v, Arena *a, int64_t n_ids, int64_t n_tokens, int64_t bytes) {
-    *v = (Vocab){.n_ids = n_ids, .cap_bytes = bytes, .n_slots = table_slots(n_tokens)};
+    *v = (Vocab){.n_ids = n_ids, .cap_bytes = bytes};
     v->bytes = arena_try(a, MAX(bytes, 1));
     v->tokens = arena_try(a, n_ids * (int64_t)sizeof *v->tokens);
-    v->slots = arena_try(a, v->n_slots * (int64_t)sizeof *v->slots);
-    return v->bytes && v->tokens && v->slots;
+    return v->bytes && v->tokens && table_init(&v->table, a, n_tokens);
 }
 
 Str vocab_bytes(const Vocab *v, int32_t id) {
     return (Str){v->bytes + v->tokens[id].at, v->tokens[id].len};
 }
 
-/* The slot that holds these bytes, or the free one where they belong. *tag: what their slot has
- * above the id. */
-static uint64_t *slot_of(const Vocab *v, Str bytes, bool literal, uint64_t *tag) {
-    uint64_t h = str_hash(bytes);
-    *tag = h >> 32 << 32;
-    int64_t mask = v->n_slots - 1;
-    for (int64_t i = (int64_t)(h ^ h >> 32) & mask;; i = (i + 1) & mask) {
-        if (v->slots[i] == 0) return &v->slots[i];
-        if (v->slots[i] >> 32 << 32 != *tag) continue;
-        int32_t id = (int32_t)((uint32_t)v->slots[i] - 1);
-        bool same_kind = literal == ((v->tokens[id].flags & TOKEN_LITERAL) != 0);
-        if (same_kind && str_eq(vocab_bytes(v, id), bytes)) return &v->slots[i];
-    }
+typedef struct Wanted {
+    const Vocab *vocab;
+    bool literal;
+} Wanted;
+
+static bool same_token(const void *of, int64_t id, Str bytes) {
+    const Wanted *w = of;
+    bool literal = (w->vocab->tokens[id].flags & TOKEN_LITERAL) != 0;
+    return literal == w->literal && str_eq(vocab_bytes(w->vocab, (int32_t)id), bytes);
 }
 
 const char *vocab_put(Vocab *v, int64_t id, Str bytes, int flags) {
     CHECK(id >= 0 && id < v->n_ids && bytes.n <= v->cap_bytes - v->n_bytes);
     if (bytes.n >= TOKEN_BYTES_MAX) return "longer than 32 MiB";
     if (v->tokens[id].flags & TOKEN_THERE) return "this id has another token already";
-    uint64_t tag, *slot = slot_of(v, bytes, flags & TOKEN_LITERAL, &tag);
-    if (*slot != 0 && !(flags & TOKEN_DOUBLE)) return "this token has another id already";
+    Wanted like = {v, flags & TOKEN_LITERAL};
+    if (table_put(&v->table, bytes, id, same_token, &like) != id && !(flags & TOKEN_DOUBLE))
+        return "this token has another id already";
     if (bytes.n > 0) memcpy(v->bytes + v->n_bytes, bytes.p, (size_t)bytes.n);
     v->tokens[id].at = (uint32_t)v->n_bytes;
     v->tokens[id].len = (uint32_t)bytes.n & (TOKEN_BYTES_MAX - 1);
     v->tokens[id].flags = (TOKEN_THERE | flags) & 127;
     v->n_bytes += bytes.n;
-    if (*slot == 0) *slot = tag | (uint64_t)(id + 1);
     return NULL;
 }
 
 int32_t vocab_find(const Vocab *v, Str bytes, bool literal) {
-    uint64_t tag;
-    return (int32_t)(uint32_t)*slot_of(v, bytes, literal, &tag) - 1;
+    return (int32_t)table_find(&v->table, bytes, same_token, &(Wanted){v, literal});
 }
 
 /* ---- spellings ------------------------------------------------------------------------------- */

@@ -29,9 +29,66 @@ static void test_parts(void **state) {
     assert_string_equal(s.p, "abc");
     assert_string_equal(str_fmt(arena, "%d-%s", 7, "x").p, "7-x");
     assert_int_equal(str_fmt(arena, "%0*d", 5000, 1).n, 5000);
-    /* FNV-1a's published values */
-    assert_true(str_hash(STR("")) == 0xcbf29ce484222325u);
-    assert_true(str_hash(STR("foobar")) == 0x85944171f73967e8u);
+}
+
+/* CPython's hash of bytes is SipHash-1-3, and PYTHONHASHSEED=0 makes its key zero. */
+static void test_hash(void **state) {
+    (void)state;
+    const HashTable zero = {0};
+    assert_true(table_hash(&zero, STR("a")) == 0x407448d2b89b1813u);
+    assert_true(table_hash(&zero, STR("foobar")) == 0x7738ae0a5df09b34u);
+    assert_true(table_hash(&zero, STR("12345678")) == 0x3489982430560a87u);
+    assert_true(table_hash(&zero, STR("model.layers.0.self_attn.q_proj.weight"))
+                == 0x8656cde91cac843bu);
+}
+
+typedef struct Keys {
+    Str key[4000];
+    int64_t compared;
+} Keys;
+
+static bool same_key(const void *of, int64_t i, Str key) {
+    Keys *k = (Keys *)(uintptr_t)of;
+    k->compared++;
+    return str_eq(k->key[i], key);
+}
+
+/* FNV-1a, folded: what tables of names used before, and anyone could compute. */
+static uint64_t fixed_hash(Str s) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (int64_t i = 0; i < s.n; i++) h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
+    return h ^ h >> 32;
+}
+
+/* Keys that were made to want the same few slots of a fixed hash are like any other keys. */
+static void test_table(void **state) {
+    (void)state;
+    static Keys k;
+    HashTable t = {0};
+    enum { N = COUNT(k.key) };
+    assert_int_equal(table_find(&t, STR("x"), same_key, &k), -1);
+    assert_true(table_init(&t, arena, N));
+    for (int64_t i = 0, n = 0; n < N; i++) {
+        Mark mark = arena_mark(arena);
+        k.key[n] = str_fmt(arena, "t%d", (int)i);
+        if ((fixed_hash(k.key[n]) & 8191) > 15)
+            arena_pop(arena, mark);
+        else
+            n++;
+    }
+    for (int64_t i = 0; i < N; i++) {
+        assert_int_equal(table_find(&t, k.key[i], same_key, &k), -1);
+        assert_int_equal(table_put(&t, k.key[i], i, same_key, &k), i);
+        assert_int_equal(table_put(&t, k.key[i], N + 1, same_key, &k), i);
+    }
+    for (int64_t i = 0; i < N; i++) assert_int_equal(table_find(&t, k.key[i], same_key, &k), i);
+    assert_in_range(k.compared, 2 * N, 2 * N + 10); /* one for each key that is found */
+    int64_t run = 0, longest = 0;
+    for (int64_t i = 0; i < t.slots; i++) {
+        run = t.slot[i] ? run + 1 : 0;
+        longest = MAX(longest, run);
+    }
+    assert_true(longest < 200); /* half of the slots are in use: some dozens by chance */
 }
 
 static void test_buf(void **state) {
@@ -153,8 +210,9 @@ static void test_nearest(void **state) {
 
 int test_str(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts), cmocka_unit_test(test_buf),  cmocka_unit_test(test_i64),
-        cmocka_unit_test(test_f64),   cmocka_unit_test(test_utf8), cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_parts), cmocka_unit_test(test_buf),     cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_table), cmocka_unit_test(test_i64),     cmocka_unit_test(test_f64),
+        cmocka_unit_test(test_utf8),  cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests_name("str", tests, open_arena, close_arena);
 }

@@ -293,6 +293,6 @@ int main(void) {
         TEST(folder),          TEST(gguf),    TEST(checkpoint), TEST(cache),
         TEST(tokenizer_alone), TEST(missing), TEST(ends),       TEST(larger),
     };
-    float_mode_set();
+    float_mode_enter();
     return cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
 }

@@ -200,42 +200,11 @@ static void test_names(void **state) {
     assert_int_equal(names_find(&t, STR("model.layers.1")), -1);
 }
 
-/* Where a table of 4,096 slots looks first, as names.c has it: a file can be made to know this. */
-static uint64_t slot_of(Str name) {
-    uint64_t h = str_hash(name);
-    return (h ^ h >> 32) * 0x9e3779b97f4a7c15u >> 32 & 4095;
-}
-
-/* Names that all want the same few slots are refused after a bounded search. */
-static void test_colliding_names(void **state) {
-    Scratch *s = *state;
-    enum { N = 2000 };
-    static Str name[N];
-    Names t;
-    int64_t n = 0, put = 0;
-    assert_true(names_init(&t, s->a, N, name_at, name));
-    assert_int_equal(t.slots, 4096);
-    for (int i = 0; n < N && put >= 0; i++) {
-        Mark mark = arena_mark(s->a);
-        name[n] = str_fmt(s->a, "t%d", i);
-        if (slot_of(name[n]) > 15) {
-            arena_pop(s->a, mark);
-            continue;
-        }
-        put = names_put(&t, n);
-        assert_true(put == n || put == -1);
-        n++;
-    }
-    assert_int_equal(put, -1);
-    assert_in_range(n, 1000, 1020);
-}
-
 int scan_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_texts), FILE_TEST(test_zero_byte),
-        FILE_TEST(test_depth), FILE_TEST(test_strings),
-        FILE_TEST(test_ints),  FILE_TEST(test_errors_stick),
-        FILE_TEST(test_names), FILE_TEST(test_colliding_names),
+        FILE_TEST(test_texts),   FILE_TEST(test_zero_byte), FILE_TEST(test_depth),
+        FILE_TEST(test_strings), FILE_TEST(test_ints),      FILE_TEST(test_errors_stick),
+        FILE_TEST(test_names),
     };
     return cmocka_run_group_tests_name("file: scanner and names", tests, NULL, NULL);
 }

@@ -38,7 +38,9 @@ static KvLayout layout(void) {
 static float *slot(const KvSeq *s, int64_t i) { return (float *)s->page[i / PAGE] + i % PAGE; }
 
 static float digest(const Live *v, int64_t n) {
-    return (float)(str_hash((Str){(const char *)v->token, n * 4}) % 1000003 + (uint64_t)v->tenant);
+    static const HashTable fixed = {.key = {1, 2}};
+    uint64_t h = table_hash(&fixed, (Str){(const char *)v->token, n * 4});
+    return (float)(h % 1000003 + (uint64_t)v->tenant);
 }
 
 /* Tokens that begin like something older, often. */
