@@ -29,7 +29,7 @@ LIBS      := $(foreach d,$(DEPS),$(call pkg_libs,$d)) -lm
 TEST_LIBS := $(call pkg_libs,cmocka)
 
 SANITIZE = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-CFLAGS  := -std=c17 -ffp-contract=off -fno-math-errno -g -Wall -Wextra -Wshadow -Wstrict-prototypes -pthread \
+CFLAGS  := -std=c17 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -g -Wall -Wextra -Wshadow -Wstrict-prototypes -pthread \
            -Isrc -I$B/include $(foreach d,$(DEPS),$(call pkg_cflags,$d))
 LDFLAGS  = -pthread -Wl,--as-needed
 

@@ -78,7 +78,7 @@ typedef struct Str {
     int64_t n;
 } Str;
 #define STR(lit) ((Str){"" lit, (int64_t)sizeof(lit) - 1})
-#define STRF(s)  (int)(s).n, (s).p /* for "%.*s" */
+#define STRF(s)  (int)MIN((s).n, 1 << 30), (s).p /* for "%.*s", whose length is an int */
 static inline Str str_of(const char *z) { return (Str){z, (int64_t)strlen(z)}; }
 static inline bool str_eq(Str a, Str b) {
     return a.n == b.n && (a.n == 0 || !memcmp(a.p, b.p, (size_t)a.n));

@@ -39,7 +39,7 @@ static bool tokens_fit(const Shard *s) {
 static bool borders_fit(const Shard *s) {
     if (s->border[0] != 0 || s->border[s->docs] != s->tokens) return false;
     for (int64_t d = 0; d < s->docs; d++)
-        if (s->border[d + 1] - s->border[d] < 2 || s->border[d + 1] > s->tokens) return false;
+        if (s->border[d + 1] < s->border[d] + 2 || s->border[d + 1] > s->tokens) return false;
     return true;
 }
 

@@ -227,7 +227,7 @@ static void deepseek_heads(Reader *r) {
                    (long long)key, (long long)c->d_rope);
     if (c->d_v < 1 || c->d_v > 1024)
         config_bad(r, ERR_FORMAT, name[1], "is %lld, outside of 1 to 1024", (long long)c->d_v);
-    c->d_nope = key - c->d_rope;
+    c->d_nope = r->bad ? 0 : key - c->d_rope; /* of any number, the difference might overflow */
 }
 
 /* Converters wrote the groups from autumn 2025 on. An older file of a released model is known by

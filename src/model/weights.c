@@ -362,6 +362,7 @@ void model_train(Model *m, Arena *a) {
 
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
     Config c = m->cfg;
+    c.mtp = 0; /* layers that predict further tokens are not kept: the config names none */
     if (c.mla) c.recorded_mla = "expanded"; /* the form that training has */
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) n += m->param[i].w.n;

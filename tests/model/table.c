@@ -160,6 +160,7 @@ static void saved(void **state) {
     CkptWriter *w = ckpt_create(a, folder, 1, &err);
     must(w && model_save(o.model, a, w, &err) && ckpt_commit(w, 1, &err), &err);
     opened(&again, folder, 2);
+    assert_int_equal(again.model->cfg.mtp, 0); /* it holds no such layers, so it names none */
     const char *form = again.model->cfg.recorded_mla;
     assert_true(o.model->cfg.mla ? form && !strcmp(form, "expanded") : !form);
     assert_true(plan_defaults(again.model).mla == (o.model->cfg.mla ? MLA_EXPANDED : MLA_ABSORBED));
@@ -187,6 +188,8 @@ int test_table(void) {
         {"saved llama-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"saved llama3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama3-tiny"},
         {"saved deepseek-v3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
+        {"saved deepseek-v3-mtp-tiny", saved, NULL, NULL,
+         (void *)(uintptr_t) "deepseek-v3-mtp-tiny"},
         {"saved deepseek-v3-bf16-tiny", saved, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v3-bf16-tiny"},
     };
