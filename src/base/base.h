@@ -265,10 +265,9 @@ bool stamp_same(const FileStamp *a, const FileStamp *b);
 bool os_exists(const char *path), os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
-double os_now(void);     /* monotonic seconds */
-int64_t os_time(void);   /* seconds since 1970 */
-int64_t os_cpus(void);   /* CPUs this process may use */
-bool os_allow_amx(void); /* asks the kernel for AMX tiles, per process */
+double os_now(void);                  /* monotonic seconds */
+int64_t os_cpus(void), os_time(void); /* CPUs this process may use; seconds since 1970 */
+bool os_allow_amx(void);              /* asks the kernel for AMX tiles, per process */
 /* Bytes that this process may still take; has now, without mapped files; has had at most, with. */
 int64_t os_memory_free(void), os_memory_now(void), os_memory_peak(void);
 const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
