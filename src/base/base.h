@@ -130,6 +130,10 @@ void sha256_init(Sha256 *s);
 void sha256_add(Sha256 *s, const void *p, int64_t n);
 void sha256_hex(Sha256 *s, char hex[65]); /* ends the hash; lower case, terminated */
 
+/* 64 bits of n bytes and a seed, as fast as memory is read: to notice that something changed by
+ * accident. Whoever wants to deceive can: for that there is Sha256. */
+uint64_t checksum(const void *p, int64_t n, uint64_t seed);
+
 /* ---- number types ---------------------------------------------------------------------------- */
 
 typedef enum DType {

@@ -48,7 +48,7 @@ static json_t *model_json(const Session *s, const PlanSpec *p) {
                      (json_int_t)c->C, "heads", (json_int_t)c->H, "experts", (json_int_t)c->E,
                      "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->max_positions, "act",
                      act_name(p->act), "kv", dtype_name(p->kv), "mla", mla_name(s->bundle.model, p),
-                     "bits", s->plan->bits);
+                     "fingerprint", s->plan->fingerprint);
 }
 
 static void model_text(const Session *s, const PlanSpec *p) {
@@ -67,6 +67,7 @@ static void model_text(const Session *s, const PlanSpec *p) {
     printf("KV cache     %s (%s)\n", dtype_name(p->kv),
            p->act == ACT_F32 ? "as under f32 activations" : "the default");
     printf("attention    %s (%s)\n", mla_name(m, p), mla_why(m));
+    printf("fingerprint  %s\n", s->plan->fingerprint);
     Buf plan = {.a = s->arena};
     plan_print(s->plan, &plan);
     printf("\n%.*s", STRF(buf_str(&plan)));

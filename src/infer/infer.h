@@ -2,7 +2,7 @@
  * text.
  *
  * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the
- * plan's `bits`, and on nothing else: not on who else is in the batch, how the prompt was chunked,
+ * plan's fingerprint, and on nothing else: not on who else is in the batch, how the prompt was chunked,
  * or what came from the prefix cache.
  * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's
  * prompt is copied.

@@ -20,6 +20,9 @@
 #pragma once
 #include "base/base.h"
 
+/* Of docs/contract.md: raised with every change that moves a bit of any result. */
+enum { CONTRACT_VERSION = 1 };
+
 /* ---- levels ---------------------------------------------------------------------------------- */
 
 typedef enum Level { LEVEL_REF, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AMX_EMU, LEVEL_AMX, LEVEL_N } Level;

@@ -48,6 +48,9 @@ static inline int64_t param_row_bytes(const Param *p) { return dtype_bytes(p->w.
  * the type p->w.type: where they stand, or gathered into `scratch` (n rows). */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch);
 void param_drop(const Param *p); /* its bytes leave memory where they stand in a mapped file */
+/* Adds to p->sum n rows of all its matrices from number `row` on, as param_rows gives them. Several
+ * threads at once (fingerprint.c). */
+void rows_sum(Param *p, const void *rows, int64_t row, int64_t n);
 typedef struct Names {
     const char *gguf, *suffix;
     Transform transform;

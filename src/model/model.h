@@ -1,7 +1,7 @@
 /* model.h -- the public header of model/: one transformer family, forward and backward.
  *
  * Promises: model_forward is one list of calls for prefill, decode and training; logits of a
- * position depend on the model, on the plan's `bits` and on the tokens before it, and on nothing
+ * position depend on what the plan's fingerprint names and on the tokens before it, and on nothing
  * else, bit for bit.
  * Ownership: Model, Panels and Plan live in the arenas they are given; weights are mapped from the
  * Store (which must outlive the Model) or, when trained, f32 masters in the model's arena. Panels
@@ -97,6 +97,8 @@ typedef struct Param {
     int64_t count;               /* numbers: n * rows * cols */
     /* (count) each, f32; NULL unless training, and but the master where nothing is learnt. */
     float *master, *grad, *moment[MOMENTS];
+    uint64_t sum; /* private: checksum of all rows (fingerprint.c) */
+    bool summed;  /* private: it is that of the file's rows, for good */
 } Param;
 static inline bool param_learns(const Param *p) { return p->optimiser != OPTIMISER_NONE; }
 
@@ -194,7 +196,7 @@ typedef struct Plan {
     Model *model;
     Panels *panels; /* spec.panels, or the plan's own */
     KvLayout kv;
-    char bits[65]; /* SHA-256 of all that decides bits (bits_name in plan.c) */
+    char fingerprint[65]; /* SHA-256 of all that decides bits; see plan_fingerprint */
     BudgetItem item[BUDGET_ITEMS];
     int64_t n_items; /* the budget */
     int64_t bytes;   /* their sum: the process's peak; with spec.panels what the plan adds to it */
@@ -209,6 +211,12 @@ typedef struct Plan {
 bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
+/* Sets p->fingerprint, which stamps caches, rollouts and checkpoints: contract version,
+ * configuration, every weight, act, mla, kv. plan_new does it; weights of a file stay, but trained
+ * ones change, and then it is that of the masters as they were at the last call. Files that differ
+ * in one weight have different fingerprints, and so have a file and the same weights in other
+ * types. A checkpoint has that of the plan which wrote it. Not while a step is under way. */
+void plan_fingerprint(Plan *p, Team *team);
 /* Training: gives the spans zeroed pages of the plan's own. */
 void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);
 

@@ -57,12 +57,13 @@ static void weights_take(Budget *r, Panels *p) {
 /* One parameter's way into panels: `rows` rows from row `first` of every `per` rows, a matrix of
  * `to` each. */
 typedef struct Packing {
-    const Param *from;
+    Param *from;
     const Weight *to;
     void *tile;
     Layout layout;
     int64_t per, first, rows;
     bool transposed; /* panels of the transpose */
+    bool sums;       /* its rows are summed up on the way (fingerprint.c) */
 } Packing;
 
 static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *scratch) {
@@ -77,7 +78,9 @@ static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *sc
             if ((*piece)++ % th.n != th.i) continue;
             Weight w = {.type = q->from->w.type, .n = 1, .cols = cols};
             w.rows = MIN(step, q->rows - row);
-            w.row = param_rows(q->from, i * q->per + q->first + row, w.rows, scratch);
+            int64_t at = i * q->per + q->first + row;
+            w.row = param_rows(q->from, at, w.rows, scratch);
+            if (q->sums) rows_sum(q->from, w.row, at, w.rows);
             uint8_t *to = (uint8_t *)q->tile + i * size;
             if (q->transposed)
                 weight_pack_t(alone, to, q->layout, &w, 0, 1);
@@ -89,19 +92,35 @@ static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *sc
 /* All packings of parameter i: at most two. */
 static int64_t packings_of(Packing q[2], const Panels *p, int64_t i) {
     const Model *m = p->model;
-    const Param *w = &m->param[i];
+    Param *w = &m->param[i];
     const Config *c = &m->cfg;
     int64_t n = 0, rows = w->w.rows, head = c->d_nope + c->d_v;
+    bool sums = !w->master && !w->summed;
     if (panels_has(m, p->spec.mla, w)) {
         const Weight *to = &p->weight[i];
-        q[n++] = (Packing){w, to, to->tile, to->layout, rows, 0, rows, false};
-        if (to->layout_t) q[n++] = (Packing){w, to, to->tile_t, to->layout_t, rows, 0, rows, true};
+        q[n++] = (Packing){w, to, to->tile, to->layout, rows, 0, rows, false, sums};
+        if (to->layout_t)
+            q[n++] = (Packing){w, to, to->tile_t, to->layout_t, rows, 0, rows, true, false};
     } else if (is_kv_b(m, w)) {
         const Weight *uk = &p->uk[w->layer], *uv = &p->uv[w->layer];
-        q[n++] = (Packing){w, uk, uk->tile, uk->layout, head, 0, c->d_nope, true};
-        q[n++] = (Packing){w, uv, uv->tile, uv->layout, head, c->d_nope, c->d_v, false};
+        q[n++] = (Packing){w, uk, uk->tile, uk->layout, head, 0, c->d_nope, true, sums};
+        q[n++] = (Packing){w, uv, uv->tile, uv->layout, head, c->d_nope, c->d_v, false, sums};
     }
     return n;
+}
+
+/* The rows of a parameter that has no panels (the embedding, vectors) are read for their sum only.
+ */
+static void sum_run(Thread th, Param *w, int64_t *piece, uint8_t *scratch) {
+    int64_t bytes = param_row_bytes(w), step = MAX(PIECE_BYTES / bytes, 1);
+    for (int64_t i = 0; i < w->w.n; i++)
+        for (int64_t row = 0, n; row < w->w.rows; row += n) {
+            n = MIN(step, w->w.rows - row);
+            if ((*piece)++ % th.n != th.i) continue;
+            const void *rows = param_rows(w, i * w->w.rows + row, n, scratch);
+            rows_sum(w, rows, i * w->w.rows + row, n);
+            if (w->store) store_drop(w->store, rows, n * bytes);
+        }
 }
 
 /* The head first: it is the largest, and its pages are gone before the others' panels are there. */
@@ -115,12 +134,14 @@ static void pack_all(Thread th, const Panels *p, uint8_t *scratch) {
     int64_t piece = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         int64_t at = nth_packed(p->model, i);
+        Param *w = &p->model->param[at];
         Packing q[2];
         int64_t n = packings_of(q, p, at);
         for (int64_t j = 0; j < n; j++) packing_run(th, &q[j], &piece, scratch);
+        if (n == 0 && !w->master && !w->summed) sum_run(th, w, &piece, scratch);
         if (n == 0) continue;
         thread_sync(th);
-        if (th.i == 0) param_drop(&p->model->param[at]);
+        if (th.i == 0) param_drop(w);
     }
     thread_sync(th);
 }
@@ -193,6 +214,8 @@ void panels_pack(Panels *p, Team *team) {
     Arena *scratch = arena_open("packing", ARENA_NO_LIMIT);
     PackJob job = {p, arena_push(scratch, each * team_threads(team) + 1), each};
     team_run(team, pack_thread, &job);
+    for (int64_t i = 0; i < p->model->n_params; i++)
+        p->model->param[i].summed = !p->model->param[i].master;
     arena_close(scratch);
 }
 

@@ -1,5 +1,5 @@
 /* plan.c -- what runs over panels: work memory, activations, KV pages, in training gradients and
- * moments too; and the name of its bits.
+ * moments too.
  *
  * plan_build pushes everything a plan has through a Budget (budget.h), so it runs twice: first
  * counting only, then for good. The sum of a plan that makes its own panels is the process's peak;
@@ -262,35 +262,6 @@ static void plan_build(Budget *r, int64_t threads) {
     budget_put(r, "results", spec->results);
 }
 
-/* SHA-256 of: the configuration, each parameter's name, type and shape with its first and last row
- * (of trained weights, which change, only name and shape), the activation format, the form of MLA,
- * the KV type. */
-static void bits_name(Plan *p, Arena *scratch) {
-    static const char *const forms[] = {"expanded", "absorbed"};
-    const Model *m = p->model;
-    Config c = m->cfg;
-    c.recorded_mla = NULL;
-    Buf b = {.a = scratch};
-    buf_add(&b, config_json(scratch, &c));
-    buf_fmt(&b, "act %s mla %s kv %s\n", act_name(p->spec.act), c.mla ? forms[p->spec.mla] : "none",
-            dtype_name(p->spec.kv));
-    Sha256 sha;
-    sha256_init(&sha);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const Param *w = &m->param[i];
-        buf_fmt(&b, "%s %s %lld %lld %lld\n", w->name, dtype_name(w->w.type), (long long)w->w.n,
-                (long long)w->w.rows, (long long)w->w.cols);
-        if (w->master) continue;
-        Mark mark = arena_mark(scratch);
-        void *row = arena_push(scratch, param_row_bytes(w));
-        sha256_add(&sha, param_rows(w, 0, 1, row), param_row_bytes(w));
-        sha256_add(&sha, param_rows(w, w->w.n * w->w.rows - 1, 1, row), param_row_bytes(w));
-        arena_pop(scratch, mark);
-    }
-    sha256_add(&sha, b.p, b.n);
-    sha256_hex(&sha, p->bits);
-}
-
 static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     PanelsSpec own = panels_of_plan(s);
     CHECK(s->rows >= 1 && s->spans >= 1 && s->positions >= 1 && s->logit_rows >= 0
@@ -322,8 +293,8 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
         p->n_items = count.n_items, p->bytes = count.bytes;
         memcpy(p->item, count.item, sizeof p->item);
         rope_inv_freq(p->state->inv_freq, &p->state->rope_factor, &m->cfg.rope);
-        bits_name(p, scratch);
         if (!spec->panels) panels_pack(p->panels, team);
+        plan_fingerprint(p, team);
     }
     arena_close(scratch);
     return ok;

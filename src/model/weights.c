@@ -312,6 +312,7 @@ static void master_push(Param *p, Arena *a) {
     p->w.row = p->master;
     p->source = NULL;
     p->store = NULL;
+    p->summed = false;
 }
 
 /* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element. */

@@ -3,7 +3,8 @@
  *
  * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) with
  * optimizer.safetensors, AdamW's m and v of every tensor, and state.json:
- *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key, "bits": plan's,
+ *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key,
+ *    "fingerprint": the plan's with the weights as they are saved,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
  * A run that continues from it has the bits of one that was never stopped, because it holds
  * everything that a step depends on. Differences in the recipe are refused or reported as the table
@@ -28,11 +29,12 @@ static json_t *recipe_json(const Recipe *r) {
 
 static Str state_text(Arena *a, const Trainer *t) {
     const LoaderState at = loader_state(t->loader);
-    json_t *o = json_pack(
-        "{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format", STATE_FORMAT, "step",
-        (json_int_t)t->step, "targets", (json_int_t)t->targets, "logged", (json_int_t)t->logged,
-        "shard", t->train.key, "bits", t->plan->bits, "loader", "seed", (json_int_t)at.seed,
-        "epoch", (json_int_t)at.epoch, "row", (json_int_t)at.row, "recipe", recipe_json(t->recipe));
+    json_t *o =
+        json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format", STATE_FORMAT,
+                  "step", (json_int_t)t->step, "targets", (json_int_t)t->targets, "logged",
+                  (json_int_t)t->logged, "shard", t->train.key, "fingerprint", t->plan->fingerprint,
+                  "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch, "row",
+                  (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
@@ -62,6 +64,7 @@ static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
     Arena *a = t->scratch;
     Tensor *moment = PUSH(a, Tensor, MOMENTS * t->model->n_params);
     const int64_t n = moment_tensors(moment, a, t->model);
+    plan_fingerprint(t->plan, t->team);
     return model_save(t->model, a, w, err)
            && ckpt_put_json(w, "tokenizer.json", t->text.bundle.tok_json, err)
            && (!t->text.bundle.tok_config.n
@@ -126,13 +129,13 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
 static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     json_t *recipe;
     json_int_t step, targets, logged = 0, seed, epoch, row;
-    const char *shard, *bits;
+    const char *shard, *fingerprint;
     int format;
     json_error_t e;
     if (json_unpack_ex(o, &e, 0, "{s:i, s:I, s:I, s?I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
                        &format, "step", &step, "targets", &targets, "logged", &logged, "shard",
-                       &shard, "bits", &bits, "loader", "seed", &seed, "epoch", &epoch, "row", &row,
-                       "recipe", &recipe))
+                       &shard, "fingerprint", &fingerprint, "loader", "seed", &seed, "epoch",
+                       &epoch, "row", &row, "recipe", &recipe))
         return unfit(file, e.text, err);
     if (format != STATE_FORMAT) return unfit(file, "another version of the program wrote it", err);
     if (step < 0 || targets < 0 || logged < 0)
@@ -142,7 +145,7 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     t->step = t->saved = step;
     t->targets = targets;
     t->logged = logged;
-    t->bits = str_copy(t->arena, str_of(bits));
+    t->fingerprint = str_copy(t->arena, str_of(fingerprint));
     t->shard = str_copy(t->arena, str_of(shard));
     return true;
 }
@@ -186,9 +189,11 @@ static bool moments_read(Trainer *t, const Store *s, Err *err) {
 }
 
 bool resume_moments(Trainer *t, Err *err) {
-    if (!str_eq(t->bits, str_of(t->plan->bits)))
+    if (!str_eq(t->fingerprint, str_of(t->plan->fingerprint)))
         return unfit(store_path(t->source.store),
-                     "its arithmetic (the plan's bits) is not this program's", err);
+                     "its weights, its config.json or this program's arithmetic are not those that "
+                     "its fingerprint names",
+                     err);
     const Mark mark = arena_mark(t->scratch);
     Store *s = NULL;
     const char *path =

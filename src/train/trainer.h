@@ -28,7 +28,7 @@ struct Trainer {
     Plan *plan;
     Loader *loader, *valid_loader; /* of train; of valid */
     LoaderState start;             /* of the loader when the run was opened */
-    Str bits, shard;               /* the plan's, and data.train's, as a checkpoint has them */
+    Str fingerprint, shard;        /* the plan's, and data.train's, as a checkpoint has them */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;

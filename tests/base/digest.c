@@ -113,6 +113,31 @@ static void test_bf16(void **state) {
     }
 }
 
+/* The same on every machine; each bit, the length, the seed and the order count; alignment does not. */
+static void test_checksum(void **state) {
+    (void)state;
+    uint8_t data[256 + 8], shifted[256 + 8];
+    for (int i = 0; i < 256; i++) data[i] = (uint8_t)(i * 37);
+    assert_int_equal(checksum(data, 0, 0), 0x586aa4d8d03d9ce7);
+    assert_int_equal(checksum(data, 100, 7), 0x3cb298e0a3f823fa);
+    for (int64_t n = 0; n <= 200; n++) {
+        uint64_t sum = checksum(data, n, 5);
+        assert_true(sum != checksum(data, n, 6));
+        assert_true(sum != checksum(data, n + 1, 5));
+        for (int64_t shift = 1; shift < 8; shift++) {
+            memcpy(shifted + shift, data, (size_t)n);
+            assert_true(checksum(shifted + shift, n, 5) == sum);
+        }
+        for (int64_t bit = 0; bit < 8 * n; bit++) {
+            data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            assert_true(checksum(data, n, 5) != sum);
+            data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+    }
+    memset(data, 0, sizeof data);
+    for (int64_t n = 0; n < 200; n++) assert_true(checksum(data, n, 0) != checksum(data, n + 1, 0));
+}
+
 static void bytes_of_part_block(void *arg) {
     (void)arg;
     dtype_bytes(DTYPE_Q8_0, 33);
@@ -140,8 +165,9 @@ static void test_dtype(void **state) {
 
 int test_digest(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256), cmocka_unit_test(test_philox), cmocka_unit_test(test_f16),
-        cmocka_unit_test(test_bf16),   cmocka_unit_test(test_dtype),
+        cmocka_unit_test(test_sha256), cmocka_unit_test(test_philox),
+        cmocka_unit_test(test_f16),    cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_dtype),  cmocka_unit_test(test_checksum),
     };
     return cmocka_run_group_tests_name("digest", tests, NULL, NULL);
 }

@@ -1,6 +1,5 @@
-/* plan.c -- plans: the budget and its refusal, the name of the bits, and rows that know nothing of
- * each other: logits are the same bits for any number of threads, any chunking and any other
- * sequences in the batch. */
+/* plan.c -- plans: the budget and its refusal, and rows that know nothing of each other: logits are
+ * the same bits for any number of threads, any chunking and any other sequences in the batch. */
 #include "tests.h"
 #include "model/layer.h"
 #include <stdio.h>
@@ -70,27 +69,6 @@ static void refused(void **state) {
         assert_int_equal(err.code, wrong[i].code);
     }
     closed(&o);
-}
-
-/* The name changes with the weights, the format, the form and the KV type; not with sizes. */
-static void bits(void **state) {
-    (void)state;
-    Opened o, p;
-    opened_golden(&o, "deepseek-v3-tiny", 1);
-    opened_golden(&p, "deepseek-v3-mtp-tiny", 1);
-    char name[6][65];
-    PlanSpec s[5] = {f32, f32, f32, f32, f32};
-    s[1].rows = 16, s[2].act = ACT_A16, s[3].mla = MLA_EXPANDED, s[4].kv = DTYPE_BF16;
-    for (int i = 0; i < 6; i++) {
-        planned(i < 5 ? &o : &p, s[i % 5]);
-        memcpy(name[i], (i < 5 ? &o : &p)->plan->bits, 65);
-    }
-    assert_string_equal(name[0], name[1]);
-    for (int i = 2; i < 6; i++)
-        for (int j = 0; j < i; j++)
-            if (i != 1 && j != 1) assert_string_not_equal(name[i], name[j]);
-    closed(&o);
-    closed(&p);
 }
 
 /* ---- rows that know nothing of each other ---------------------------------------------------- */
@@ -239,7 +217,6 @@ int test_plan(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budget),
         cmocka_unit_test(refused),
-        cmocka_unit_test(bits),
         {"same bits, llama-tiny", same_bits, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"same bits, deepseek-v3-tiny", same_bits, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v3-tiny"},

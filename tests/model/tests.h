@@ -23,6 +23,7 @@ int test_back(void);
 int test_smollm2(void);
 int test_peak(void);
 int test_shifted(void);
+int test_fingerprint(void);
 
 /* What the test of peaks runs in a process of its own. */
 int peak_measure(const char *file, const char *act);

@@ -211,7 +211,7 @@ static void test_bad_state(void **state) {
     static const char *const edits[][2] = {
         {"\"row\": ", "\"row\": 99"},        {"\"step\": 4", "\"step\": 5"},
         {"\"format\": 1", "\"format\": 2"},  {"\"epoch\": ", "\"epoch\": -"},
-        {"\"shard\": ", "\"chard\": "},      {"\"bits\": \"", "\"bits\": \"0"},
+        {"\"shard\": ", "\"chard\": "},      {"\"fingerprint\": \"", "\"fingerprint\": \"0"},
         {"\"targets\": ", "\"targets\": -"}, {"{", "["}};
     for (int64_t i = 0; i < COUNT(edits); i++) {
         const char *at = strstr(good.p, edits[i][0]);
@@ -227,6 +227,43 @@ static void test_bad_state(void **state) {
     }
     file_write(a, path, good);
     assert_true(train_run(&r, 1, &(Err){0}));
+}
+
+/* `name` of the newest checkpoint with the first `from` replaced by `to` (of one length), or one bit
+ * of its last byte turned (from NULL), goes on into an error; then it is put back. */
+static void change_is_noticed(Arena *a, const Recipe *r, const char *name, const char *from,
+                              const char *to) {
+    Err err = {0};
+    Str good;
+    const char *path = str_fmt(a, "run/step-000000004/%s", name).p;
+    assert_true(os_read(a, &good, str_fmt(a, "%s/%s", folder, path).p, 1 << 24, &err));
+    char *bad = arena_push(a, good.n + 1);
+    memcpy(bad, good.p, (size_t)good.n);
+    if (from) {
+        char *at = strstr(bad, from);
+        assert_non_null(at);
+        memcpy(at, to, strlen(to));
+    } else {
+        bad[good.n - 1] ^= 1;
+    }
+    file_write(a, path, (Str){bad, good.n});
+    assert_false(train_run(r, 1, &err));
+    if (!strstr(err.msg, "fingerprint names")) fail_msg("%s: %s", name, err.msg);
+    file_write(a, path, good);
+}
+
+/* A checkpoint whose model is no longer the one that was trained is not gone on with: the
+ * fingerprint knows the configuration and every weight. */
+static void test_another_model(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    const char *steps = "optim.steps=4";
+    Recipe r = tiny_recipe(a, "llama", &steps, 1);
+    assert_true(train_run(&r, 1, &err));
+    change_is_noticed(a, &r, "config.json", "\"max_position_embeddings\": 256",
+                      "\"max_position_embeddings\": 512");
+    change_is_noticed(a, &r, "model.safetensors", NULL, NULL);
+    assert_true(train_run(&r, 1, &err));
 }
 
 /* ---- the folder and its metrics -------------------------------------------------------------- */
@@ -314,7 +351,8 @@ int resume_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
         ARENA_TEST(test_interrupted),     ARENA_TEST(test_unfit),
-        ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
-        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_metrics_lost)};
+        ARENA_TEST(test_another_model),   ARENA_TEST(test_bad_state),
+        ARENA_TEST(test_one_trainer),     ARENA_TEST(test_metrics_durable),
+        ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
