@@ -29,7 +29,8 @@ typedef struct Drafter {
     void *self;
     /* Writes up to `most` tokens that may follow token[0..n-1]; returns how many. */
     int64_t (*propose)(void *self, const int32_t *token, int64_t n, int32_t *draft, int64_t most);
-    /* After each step that gave the sequence tokens: it is token[0..n-1] now, and of `proposed`
-     * drafts the first `accepted` were right. */
+    /* After each step that gave the sequence tokens and not its end: it is token[0..n-1] now; of
+     * the drafts `proposed` were tried (a constraint may forbid some), the first `accepted` were
+     * right. */
     void (*learn)(void *self, const int32_t *token, int64_t n, int64_t proposed, int64_t accepted);
 } Drafter;

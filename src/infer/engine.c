@@ -9,44 +9,53 @@
 enum { TEMPERATURE_MAX = 1000 };
 static const float TEMPERATURE_MIN = 1e-4f;
 
+/* Rows of logits of a step: one for each sequence, and one for each draft. */
+static int64_t wants_most(const EngineSpec *s) { return s->seqs + s->drafts; }
+
 void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions) {
     p->rows = e->rows;
-    p->logit_rows = p->spans = e->seqs;
+    p->spans = e->seqs;
+    p->logit_rows = wants_most(e);
     p->positions = positions;
     p->pages = e->seqs * (round_up(positions, PAGE) / PAGE);
 }
 
 static bool spec_check(const EngineSpec *s, const PlanSpec *p, Err *err) {
-    if (s->seqs < 1 || s->queue < 1 || s->rows < s->seqs || s->chunk < 0)
+    if (s->seqs < 1 || s->queue < 1 || s->rows < s->seqs || s->chunk < 0 || s->drafts < 0)
         return err_set(
             err, ERR_LIMIT,
-            "starting the engine: %lld sequences, a queue of %lld and %lld rows a step do not go "
-            "together; there must be a place in the queue and a row for each sequence",
-            (long long)s->seqs, (long long)s->queue, (long long)s->rows);
-    if (p->rows < s->rows || p->logit_rows < s->seqs || p->spans < s->seqs || p->pages < 1)
+            "starting the engine: %lld sequences, a queue of %lld, %lld rows a step and %lld for "
+            "drafts do not go together; there must be a place in the queue and a row for each "
+            "sequence",
+            (long long)s->seqs, (long long)s->queue, (long long)s->rows, (long long)s->drafts);
+    if (p->rows < s->rows || p->logit_rows < wants_most(s) || p->spans < s->seqs || p->pages < 1)
         return err_set(
             err, ERR_LIMIT,
             "starting the engine: the plan has %lld rows, %lld logit rows, %lld spans and %lld "
-            "pages, too few for %lld sequences and %lld rows a step",
+            "pages, too few for %lld sequences, %lld rows a step and %lld for drafts",
             (long long)p->rows, (long long)p->logit_rows, (long long)p->spans, (long long)p->pages,
-            (long long)s->seqs, (long long)s->rows);
+            (long long)s->seqs, (long long)s->rows, (long long)s->drafts);
     return true;
 }
 
 static void lists_new(Engine *e, Arena *a) {
     const EngineSpec *s = &e->spec;
     int64_t most = e->plan->spec.positions + 1; /* the last token drawn is not computed */
+    int64_t wants = wants_most(s);
     e->n_seqs = s->seqs + s->queue;
     e->seq = PUSH(a, Seq, e->n_seqs);
     for (int64_t i = 0; i < e->n_seqs; i++) e->seq[i].token = PUSH(a, int32_t, most);
     e->waiting.v = PUSH(a, Seq *, s->queue);
     e->active.v = PUSH(a, Seq *, s->seqs);
     e->token = PUSH(a, int32_t, s->rows);
-    e->want = PUSH(a, Want, s->seqs);
+    e->want = PUSH(a, Want, wants);
     e->span = PUSH(a, Span, s->seqs);
     e->row_seq = PUSH(a, Seq *, s->seqs);
-    e->want_seq = PUSH(a, Seq *, s->seqs);
-    e->drawn = PUSH(a, Token, s->seqs);
+    e->want_seq = PUSH(a, Seq *, wants);
+    e->mask_words = (e->V + 63) / 64;
+    e->mask = PUSH(a, uint64_t, wants * e->mask_words);
+    e->masked = PUSH(a, bool, wants);
+    e->drawn = PUSH(a, Token, wants);
 }
 
 bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) {
@@ -57,7 +66,7 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     e->pages = pages_new(a, &plan->kv, plan->spec.pages, spec->seqs, plan->spec.positions);
     e->prefix = prefix_new(a, e->pages);
     lists_new(e, a);
-    e->out.logits = PUSH(a, float, spec->seqs * e->V);
+    e->out.logits = PUSH(a, float, wants_most(spec) * e->V);
     e->work = arena_push(a, team_threads(team) * sampler_bytes(e->V));
     return true;
 }
@@ -70,6 +79,19 @@ static bool tokens_check(const char *what, const int32_t *token, int64_t n, int6
             return err_set(err, ERR_USAGE,
                            "adding a request: %s token %lld is %d; ids go from 0 to %lld", what,
                            (long long)i, token[i], (long long)V - 1);
+    return true;
+}
+
+static bool bias_check(const SeqReq *r, int64_t V, Err *err) {
+    if (r->n_bias < 0 || r->n_bias > BIAS_MAX)
+        return err_set(err, ERR_USAGE, "adding a request: %lld biases; at most %d are taken",
+                       (long long)r->n_bias, BIAS_MAX);
+    for (int64_t i = 0; i < r->n_bias; i++)
+        if (r->bias[i].id < 0 || r->bias[i].id >= V || !(fabsf(r->bias[i].value) < INFINITY))
+            return err_set(err, ERR_USAGE,
+                           "adding a request: bias %lld is %g for id %d; ids go from 0 to %lld, "
+                           "values are finite",
+                           (long long)i, (double)r->bias[i].value, r->bias[i].id, (long long)V - 1);
     return true;
 }
 
@@ -120,8 +142,8 @@ static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
 }
 
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
-    CHECK(r->on_token && !r->constraint && !r->drafter);
-    if (!size_check(e, r, err) || !sampling_check(&r->sampling, err)
+    CHECK(r->on_token);
+    if (!size_check(e, r, err) || !sampling_check(&r->sampling, err) || !bias_check(r, e->V, err)
         || !tokens_check("prompt", r->prompt, r->n_prompt, e->V, err)
         || !tokens_check("end", r->stop, r->n_stop, e->V, err))
         return 0;
@@ -177,6 +199,21 @@ static bool cancels_take(Engine *e) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
+/* What follows a wanted row of s: the token that is forced, or the sampler's draw. */
+static Token outcome(const Engine *e, int64_t i, void *work) {
+    const Seq *s = e->want_seq[i];
+    const float *logits = e->out.logits + i * e->V;
+    int64_t nth = i - s->want;
+    if (nth < s->n_forced) return sampler_given(logits, e->V, s->token[s->n + nth]);
+    const Draw d = {.n = s->n + nth,
+                    .token = s->token,
+                    .n_prompt = s->req.n_prompt,
+                    .mask = e->masked[i] ? e->mask + i * e->mask_words : NULL,
+                    .bias = s->req.bias,
+                    .n_bias = s->req.n_bias};
+    return sampler_pick(logits, e->V, &s->req.sampling, &d, work);
+}
+
 /* All threads: the forward, then each draws for its share of the rows. */
 static void step_threads(Thread th, void *arg) {
     Engine *e = arg;
@@ -184,57 +221,98 @@ static void step_threads(Thread th, void *arg) {
     if (th.i == 0) e->step_valid = valid;
     if (!valid) return;
     Range r = thread_range(th, e->batch.n_want);
-    for (int64_t i = r.lo; i < r.hi; i++) {
-        const Seq *s = e->want_seq[i];
-        e->drawn[i] = sampler_pick(e->out.logits + i * e->V, e->V, &s->req.sampling, s->n,
-                                   e->work + th.i * sampler_bytes(e->V));
-    }
+    for (int64_t i = r.lo; i < r.hi; i++)
+        e->drawn[i] = outcome(e, i, e->work + th.i * sampler_bytes(e->V));
 }
 
-/* A router met NaN and no result of the step counts. Each sequence of it goes on alone until the
- * culprit is found. */
+/* Of the rows that the step stored, the first `length` positions count. */
+static void kv_settle(Engine *e, Seq *s, int64_t length) {
+    if (length < s->kv.length) kv_truncate(e->pages, &s->kv, length);
+}
+
+/* A router met NaN and no result of the step counts. Each sequence of it goes on alone, without
+ * drafts, until the culprit is found. */
 static void step_void(Engine *e) {
     int64_t n = e->batch.n_spans;
     for (int64_t i = 0; i < n; i++) {
         Seq *s = e->row_seq[i];
-        kv_truncate(e->pages, &s->kv, s->kv.length);
-        s->suspect = n > 1;
-        if (n == 1) seq_end(e, s, FINISH_ERROR);
+        int64_t length = s->kv.length;
+        bool culprit = n == 1 && s->drafts == 0;
+        s->kv.length += s->rows + s->drafts;
+        kv_settle(e, s, length);
+        s->suspect = !culprit;
+        if (culprit) seq_end(e, s, FINISH_ERROR);
     }
+}
+
+static Finish finish_of(const Seq *s, bool more) {
+    for (int64_t i = 0; i < s->req.n_stop; i++)
+        if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
+    return !more ? FINISH_STOP : s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
+}
+
+/* The next token of s, the outcome of a row: `known` positions are computed. */
+static Finish token_take(Engine *e, Seq *s, Token t, int64_t known, const float *logits) {
+    const Constraint *c = s->req.constraint;
+    s->token[s->n++] = t.id;
+    s->drawn++;
+    bool more = !c || c->accept(c->self, t.id);
+    Finish finish = finish_of(s, more);
+    if (finish != FINISH_NONE) kv_settle(e, s, known);
+    s->req.on_token(s->req.arg, s->id, t, finish, logits);
+    if (finish != FINISH_NONE) seq_release(e, s, finish);
+    return finish;
+}
+
+/* Where there are no numbers, or none is allowed. That may be the doing of a draft whose own keys
+ * are no numbers: once more without, from the `known` positions on. */
+static Finish token_missing(Engine *e, Seq *s, int64_t known) {
+    if (s->drafts == 0) {
+        seq_end(e, s, FINISH_ERROR);
+        return FINISH_ERROR;
+    }
+    s->suspect = true;
+    kv_settle(e, s, known);
+    return FINISH_NONE;
+}
+
+/* Takes the outcomes of the rows of s, as long as each is the draft on which the next row rests;
+ * `first`: positions that were there before the step. */
+static void seq_deliver(Engine *e, Seq *s, int64_t first) {
+    const Drafter *d = s->req.drafter;
+    const int64_t drafts = s->drafts, forced = MIN(s->n_forced, drafts), n = s->n;
+    int64_t right = 0; /* drafts that are */
+    for (int64_t i = 0; i == right; i++) {
+        int64_t at = s->want + i, known = first + s->rows + i;
+        Token t = e->drawn[at];
+        if (t.id < 0) {
+            /* A draft may have spoiled all rows before it, to the last that gave a number. */
+            if (token_missing(e, s, i ? known - 1 : first)) return;
+            break;
+        }
+        right += i < drafts && s->token[n + i] == t.id;
+        e->stats.forced += i < s->n_forced;
+        e->stats.accepted += i >= forced && right > i;
+        if (token_take(e, s, t, known, e->out.logits + at * e->V)) return;
+        if (s->cancelled) right = i; /* its next token will not come */
+        if (right <= i) kv_settle(e, s, known);
+    }
+    if (d && s->n > n) d->learn(d->self, s->token, s->n, drafts - forced, MAX(right - forced, 0));
 }
 
 static void step_commit(Engine *e) {
     for (int64_t i = 0; i < e->batch.n_spans; i++) {
         Seq *s = e->row_seq[i];
-        int64_t prompt = MAX(0, MIN(s->rows, s->req.n_prompt - s->kv.length));
+        int64_t first = s->kv.length, prompt = MAX(0, MIN(s->rows, s->req.n_prompt - first));
+        bool wanted = first + s->rows == s->n;
         e->stats.prompt_rows += prompt;
-        e->stats.decode_rows += s->rows - prompt;
-        s->kv.length += s->rows;
+        e->stats.decode_rows += s->rows + s->drafts - prompt;
+        e->stats.drafted += MAX(0, s->drafts - s->n_forced);
+        s->kv.length += s->rows + s->drafts;
         s->suspect = false;
-        if (!e->spec.no_prefix)
+        if (wanted) seq_deliver(e, s, first);
+        if (s->state == SEQ_ACTIVE && !e->spec.no_prefix)
             prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, false);
-    }
-}
-
-static Finish finish_of(const Seq *s) {
-    for (int64_t i = 0; i < s->req.n_stop; i++)
-        if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
-    return s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
-}
-
-static void step_deliver(Engine *e) {
-    for (int64_t i = 0; i < e->batch.n_want; i++) {
-        Seq *s = e->want_seq[i];
-        Token t = e->drawn[i];
-        if (t.id < 0) { /* the logits are no numbers */
-            seq_end(e, s, FINISH_ERROR);
-            continue;
-        }
-        s->token[s->n++] = t.id;
-        s->drawn++;
-        Finish finish = finish_of(s);
-        s->req.on_token(s->req.arg, s->id, t, finish, e->out.logits + i * e->V);
-        if (finish != FINISH_NONE) seq_release(e, s, finish);
     }
 }
 
@@ -249,7 +327,6 @@ bool engine_step(Engine *e) {
         e->stats.steps++;
         if (e->step_valid) {
             step_commit(e);
-            step_deliver(e);
         } else {
             step_void(e);
         }

@@ -2,17 +2,22 @@
  * text.
  *
  * Promises: a sequence's tokens and log-probabilities depend on its own request, the model and the
- * plan's fingerprint, and on nothing else: not on who else is in the batch, how the prompt was chunked,
- * or what came from the prefix cache.
+ * plan's fingerprint, and on nothing else: not on who else is in the batch, how the prompt was
+ * chunked, what came from the prefix cache, or what was drafted.
  * Ownership: the Engine lives in the arena given to engine_new and owns the KV pages; a request's
  * prompt is copied.
  * Threads: one thread owns an Engine and calls everything; engine_step runs the team's threads
  * inside. Callbacks are made from engine_step, on the calling thread, between forwards; they may
  * call engine_add and engine_cancel.
  *
- * One step: cancel -> admit -> schedule rows (decode rows first, then prefill chunks, up to the
- * budget) -> model_forward -> sample -> callbacks -> release. No allocation in a step after the
- * first. */
+ * One step: cancel -> admit -> schedule rows (decode rows first, then prefill chunks, then drafts,
+ * up to the budget) -> model_forward -> sample -> accept -> callbacks -> release. No allocation in
+ * a step after the first.
+ *
+ * Speculation: a draft is a token that is put behind a sequence before it is drawn, so that one
+ * step gives the logits behind it too. It stays exactly where the sampler's own draw at its
+ * position is that token; the others are taken back out of the KV pages. So a drafter changes no
+ * bit. What a constraint forces is put there in the same way and is not drawn. */
 #pragma once
 #include "base/base.h"
 #include "model/model.h"
@@ -25,43 +30,56 @@ typedef struct Sampling {
     float top_p;       /* 1: off */
     uint64_t seed;
 } Sampling;
+typedef struct Bias {
+    int32_t id;
+    float value;
+} Bias;
+/* Where a draw stands, and what its sequence has to say. */
+typedef struct Draw {
+    int64_t n;            /* tokens before the drawn one: its position */
+    const int32_t *token; /* (n) these, or NULL where no setting looks at them (none does yet) */
+    int64_t n_prompt;     /* so many of them were given and not generated */
+    const uint64_t *mask; /* bit id % 64 of word id / 64: id may be drawn; NULL: all may */
+    const Bias *bias;     /* (n_bias) values to add to the logits of ids */
+    int64_t n_bias;
+} Draw;
 /* logprob: raw logit - log-sum-exp, natural log. */
 typedef struct Token {
     int32_t id;
     float logprob;
 } Token;
-/* One draw (contract 5). position: the place that the drawn token takes in its sequence = the
- * number of tokens before it. The same logits, sampling and position give the same token. Logits
- * may be -inf (masked). Where their log-sum-exp is not a number (a NaN, an infinity on top, all
- * masked): id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
+/* One draw (contract 5): the same logits, sampling and draw give the same token. Bias and mask
+ * decide what is drawn and do not change the logprob that is reported. Logits may be -inf. Where
+ * their log-sum-exp is not a number (a NaN, an infinity on top, all -inf), or all that is not -inf
+ * is masked: id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
 int64_t sampler_bytes(int64_t V);
-Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position, void *work);
+Token sampler_pick(const float *logits, int64_t V, const Sampling *s, const Draw *d, void *work);
+/* A token that was not drawn, with its logprob; id -1 where the draw's would be. */
+Token sampler_given(const float *logits, int64_t V, int32_t id);
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* Built in text/ (grammar, JSON schema), used here without knowing text: NULL for now. */
-typedef struct Constraint Constraint;
-/* Proposes tokens with probabilities, learns what was accepted (prompt lookup, MTP): NULL too. */
-typedef struct Drafter Drafter;
-
 typedef enum Finish {
     FINISH_NONE,
-    FINISH_STOP,   /* an end token was drawn */
+    FINISH_STOP,   /* an end token came, or the constraint lets nothing follow */
     FINISH_LENGTH, /* max_tokens were */
     FINISH_CANCEL,
-    FINISH_ERROR /* the model's numbers for this sequence are not numbers */
+    FINISH_ERROR /* the model's numbers for this sequence are not numbers, or none is allowed */
 } Finish;
+enum { BIAS_MAX = 1024 };
 typedef struct SeqReq {
     const int32_t *prompt;
     int64_t n_prompt;   /* 1.. tokens, each < V; copied by engine_add */
     int64_t max_tokens; /* 1..: generated, the end token included */
     Sampling sampling;
+    const Bias *bias; /* (n_bias), at most BIAS_MAX: not copied, kept until the last on_token */
+    int64_t n_bias;
     const int32_t *stop;
-    int64_t n_stop;   /* end tokens (at most 8), copied */
-    int64_t tenant;   /* prefix pages are shared within a tenant only */
-    int64_t priority; /* higher first; equal: order of arrival */
-    Constraint *constraint;
-    Drafter *drafter;
+    int64_t n_stop;               /* end tokens (at most 8), copied */
+    int64_t tenant;               /* prefix pages are shared within a tenant only */
+    int64_t priority;             /* higher first; equal: order of arrival */
+    const Constraint *constraint; /* may be NULL; these two (base/sequence.h) belong to this */
+    const Drafter *drafter;       /* sequence alone, and to the caller, until its last on_token */
     /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a
      * new token (cancelled, error) gets one more call, with id -1 and logits NULL. logits (V): of
      * this draw, valid during the call. */
@@ -76,12 +94,15 @@ typedef struct EngineSpec {
     int64_t queue;  /* most waiting; beyond: refused */
     int64_t rows;   /* token budget of a step */
     int64_t chunk;  /* most prompt rows of one sequence in a step; 0: the budget */
+    int64_t drafts; /* most rows of a step for tokens that drafters propose and constraints force */
     bool no_prefix; /* leave the prefix cache off */
 } EngineSpec;
 typedef struct EngineStats {
     int64_t steps;
     int64_t prompt_rows, decode_rows;        /* computed so far */
     int64_t cached_rows;                     /* of prompts, not computed: found in the cache */
+    int64_t drafted, accepted;               /* tokens that drafters proposed; that were right */
+    int64_t forced;                          /* tokens that constraints forced */
     int64_t active, waiting;                 /* sequences, now */
     int64_t pages, pages_free, pages_cached; /* cached: in the prefix tree, in use or not */
     int64_t evicted;                         /* pages that the tree had to give back */
@@ -119,8 +140,9 @@ typedef struct KvSeq {
     int64_t length; /* the owner adds what it stored */
     void **page;
     int64_t n_pages;
-    bool cut; /* something may stand behind `length` in its page */
+    int64_t dirty; /* something may stand at positions length..dirty-1 of the last page */
 } KvSeq;
+static inline bool kv_cut(const KvSeq *s) { return s->dirty > s->length; }
 /* `count` pages and tables for `seqs` sequences of `positions`. */
 Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
 int64_t pages_free(const Pages *p);

@@ -72,9 +72,9 @@ static void *page_take(Pages *p) {
     return page_at(p, i);
 }
 
-/* Zeros at positions from.. of the page, written as the model writes keys and values. */
-static void page_clear(const Pages *p, void *page, int64_t from) {
-    Span span = {.n = PAGE - from, .pos = from, .pages = &page};
+/* Zeros at positions from..to-1 of the page, written as the model writes keys and values. */
+static void page_clear(const Pages *p, void *page, int64_t from, int64_t to) {
+    Span span = {.n = to - from, .pos = from, .pages = &page};
     for (int64_t i = 0; i < p->kv.n_layers; i++)
         for (int64_t j = 0; j < p->kv.layer[i].n; j++) {
             const KvStream *s = &p->kv.layer[i].stream[j];
@@ -96,11 +96,16 @@ void kv_close(Pages *p, KvSeq *s) {
     *s = (KvSeq){0};
 }
 
+/* Up to where something may stand in the page in which the first `length` positions of s end. */
+static int64_t dirty_end(const KvSeq *s, int64_t length) {
+    return MIN(MAX(s->length, s->dirty), round_up(length, PAGE));
+}
+
 void kv_truncate(Pages *p, KvSeq *s, int64_t length) {
     CHECK(length >= 0 && length <= s->length);
     while (s->n_pages > pages_for(length)) page_drop(p, page_number(p, s->page[--s->n_pages]));
+    s->dirty = dirty_end(s, length);
     s->length = length;
-    s->cut = length % PAGE > 0;
 }
 
 /* Makes the page that s goes on in its own, and zero behind its length. */
@@ -115,8 +120,8 @@ static bool last_page_own(Pages *p, KvSeq *s) {
         page_drop(p, i);
         *at = own;
     }
-    if (s->cut) page_clear(p, *at, s->length % PAGE);
-    s->cut = false;
+    if (kv_cut(s)) page_clear(p, *at, s->length % PAGE, s->dirty - s->length / PAGE * PAGE);
+    s->dirty = s->length;
     return true;
 }
 
@@ -139,6 +144,6 @@ bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length) {
         page_hold(p, page_number(p, to->page[to->n_pages]));
     }
     to->length = length;
-    to->cut = length % PAGE > 0;
+    to->dirty = dirty_end(from, length);
     return true;
 }

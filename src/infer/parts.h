@@ -26,7 +26,7 @@ typedef struct Prefix Prefix;
 
 Prefix *prefix_new(Arena *a, Pages *pages);
 /* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then
- * perhaps the beginning of another (s->cut: it is copied when s goes on). s->length says how far
+ * perhaps the beginning of another (kv_cut: it is copied when s goes on). s->length says how far
  * that reached. */
 void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n);
 /* Puts the full pages of s that are not in the tree yet there, and at its end (`last`) the page it
@@ -55,9 +55,12 @@ typedef struct Seq {
     KvSeq kv;
     Place place;
     int64_t pages; /* the most it can come to hold */
-    int64_t rows;  /* in the step under way */
     bool cancelled;
-    bool suspect; /* was in a void step: alone until one is not */
+    bool suspect; /* was in a void step: alone and without drafts until one is not */
+    /* In the step under way: rows of known tokens, then rows of drafts, which stand in token[n..].
+     * What follows the last known row and each draft is wanted, from the batch's want number
+     * `want` on; of these outcomes the first n_forced are forced, and stand in token[n..] too. */
+    int64_t rows, drafts, n_forced, want;
 } Seq;
 
 /* Sequences in order: priority descending, then arrival. */
@@ -83,12 +86,15 @@ struct Engine {
     Out out;
     bool step_valid; /* no router met NaN in it */
     int32_t *token;  /* (rows) */
-    Want *want;      /* (seqs) */
+    Want *want;      /* (wants): for each sequence, and for each draft */
     Span *span;      /* (seqs) */
     Seq **row_seq;   /* (seqs) whose span, in batch order */
-    Seq **want_seq;  /* (seqs) whose logits, in batch order */
-    Token *drawn;    /* (seqs) */
-    uint8_t *work;   /* (threads) sampler_bytes */
+    Seq **want_seq;  /* (wants) whose logits, in batch order */
+    uint64_t *mask;  /* (wants, mask_words) */
+    bool *masked;    /* (wants) */
+    int64_t mask_words;
+    Token *drawn;  /* (wants) */
+    uint8_t *work; /* (threads) sampler_bytes */
     EngineStats stats;
 };
 

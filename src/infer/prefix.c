@@ -100,8 +100,8 @@ void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t 
         page_hold(t->pages, i);
         s->page[s->n_pages++] = page_at(t->pages, i);
         s->length += length;
-        s->cut = length < PAGE;
-        if (s->cut) return;
+        if (length < PAGE) s->dirty = s->n_pages * PAGE;
+        if (kv_cut(s)) return;
         *at = (Place){i, at->depth + 1, t->age};
     }
 }

@@ -22,7 +22,7 @@ static int64_t item_rank(Item x) { return (int64_t)(x >> 32); }
 static float item_p(Item x) { return f32_of_bits((uint32_t)(ONE_BITS - item_rank(x))); }
 
 int64_t sampler_bytes(int64_t V) {
-    return round_up(V * (int64_t)(2 * sizeof(Item) + sizeof(float)), 64);
+    return round_up(V * (int64_t)(2 * sizeof(Item) + 2 * sizeof(float)), 64);
 }
 
 static int64_t first_equal(const float *x, float value, int64_t n) {
@@ -107,13 +107,34 @@ static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t p
     return pick(p, item, n, s->top_p, u);
 }
 
-Token sampler_pick(const float *logits, int64_t V, const Sampling *s, int64_t position,
-                   void *work) {
+/* The logits that are drawn from: raw, plus the biases, -inf where the mask forbids. Where there is
+ * neither they stand where they are. z: (V). */
+static const float *shaped(float *z, const float *logits, int64_t V, const Draw *d) {
+    if (d->n_bias == 0 && !d->mask) return logits;
+    memcpy(z, logits, (size_t)V * sizeof *z);
+    for (int64_t i = 0; i < d->n_bias; i++) z[d->bias[i].id] += d->bias[i].value;
+    for (int64_t i = 0; d->mask && i < V; i++)
+        if (!(d->mask[i / 64] >> i % 64 & 1)) z[i] = -INFINITY;
+    return z;
+}
+
+static int64_t greedy(const float *z, int64_t V) {
+    float most = row_max(z, V);
+    return most > -INFINITY ? first_equal(z, most, V) : -1;
+}
+
+Token sampler_pick(const float *logits, int64_t V, const Sampling *s, const Draw *d, void *work) {
     float lse = row_lse(logits, V);
     int64_t id = -1;
     if (!isnan(lse)) {
-        id = s->temperature > 0 ? draw(logits, V, s, position, work)
-                                : first_equal(logits, row_max(logits, V), V);
+        float *last = (float *)((Item *)work + 2 * V) + V;
+        const float *z = shaped(last, logits, V, d);
+        id = s->temperature > 0 ? draw(z, V, s, d->n, work) : greedy(z, V);
     }
     return (Token){(int32_t)id, id < 0 ? NAN : logits[id] - lse};
+}
+
+Token sampler_given(const float *logits, int64_t V, int32_t id) {
+    float lse = row_lse(logits, V);
+    return isnan(lse) ? (Token){-1, NAN} : (Token){id, logits[id] - lse};
 }

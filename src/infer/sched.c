@@ -8,7 +8,9 @@
  *    there is something to evict.
  * 3. Every active sequence that has a token to go on from gets its row in every step (spec.rows >=
  *    spec.seqs), so the gap between two of its tokens is one step, and a step is never more than
- *    spec.rows rows. Only after a void step (engine.c) some steps have one sequence each. */
+ *    spec.rows rows. Only after a void step (engine.c) some steps have one sequence each.
+ * 4. Drafts take what rows known tokens leave, spec.drafts at most, in even shares: they delay
+ *    neither a token nor a prompt. */
 #include "infer/parts.h"
 
 /* ---- sequences ------------------------------------------------------------------------------- */
@@ -47,7 +49,7 @@ void seq_list_remove(SeqList *l, const Seq *s) {
 static int64_t pages_held(const Engine *e, const Seq *s) {
     const KvSeq *k = &s->kv;
     bool borrowed =
-        k->cut && page_refs(e->pages, page_number(e->pages, k->page[k->n_pages - 1])) > 1;
+        kv_cut(k) && page_refs(e->pages, page_number(e->pages, k->page[k->n_pages - 1])) > 1;
     return k->n_pages - borrowed;
 }
 
@@ -64,7 +66,7 @@ static bool admit(Engine *e, Seq *s) {
     if (!e->spec.no_prefix)
         prefix_share(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, s->n - 1);
     /* The page to be copied is held meanwhile; where that is what is missing, go without. */
-    if (s->kv.cut && !fits(e, s)) kv_truncate(e->pages, &s->kv, s->kv.length / PAGE * PAGE);
+    if (kv_cut(&s->kv) && !fits(e, s)) kv_truncate(e->pages, &s->kv, s->kv.length / PAGE * PAGE);
     if (!fits(e, s)) {
         kv_close(e->pages, &s->kv);
         return false;
@@ -84,23 +86,85 @@ void sched_admit(Engine *e) {
 
 static int64_t todo(const Seq *s) { return s->n - s->kv.length; }
 
-/* The next rows of s, as many as chunk and budget allow. Where the last of them is the last that is
- * known, its logits are wanted. */
+static int64_t rows_give(const Engine *e, Seq *s, int64_t left) {
+    return s->rows = MIN(MIN(todo(s), e->spec.chunk), left);
+}
+
+/* ---- drafts ---------------------------------------------------------------------------------- */
+
+static bool mask_has(const uint64_t *mask, int32_t id) { return mask[id / 64] >> id % 64 & 1; }
+
+/* Puts up to `most` tokens behind the known ones: what is forced, then what the drafter makes of
+ * all that. */
+static void drafts_put(const Engine *e, Seq *s, int64_t most) {
+    const Constraint *c = s->req.constraint;
+    const Drafter *d = s->req.drafter;
+    int32_t *draft = s->token + s->n;
+    if (c && most > 0) s->n_forced = s->drafts = c->forced(c->self, draft, most);
+    CHECK(s->drafts >= 0 && s->drafts <= most);
+    if (d && s->drafts < most) {
+        int64_t left = most - s->drafts;
+        int64_t n = d->propose(d->self, s->token, s->n + s->drafts, draft + s->drafts, left);
+        CHECK(n >= 0 && n <= left);
+        s->drafts += n;
+    }
+    for (int64_t i = 0; i < s->drafts; i++) CHECK(draft[i] >= 0 && draft[i] < e->V);
+}
+
+/* The mask for each outcome that is not forced, the constraint having accepted the drafts before
+ * it; then it forgets them. Drafts end where one is not allowed, or lets nothing follow: no row
+ * is needed behind it. */
+static void masks_make(Engine *e, Seq *s) {
+    const Constraint *c = s->req.constraint;
+    int64_t accepted = 0;
+    for (int64_t i = 0; c; i++) {
+        int64_t at = e->batch.n_want + i, bytes = e->mask_words * 8;
+        uint64_t *mask = e->mask + at * e->mask_words;
+        int32_t draft = s->token[s->n + i];
+        if ((e->masked[at] = i >= s->n_forced)) {
+            memset(mask, 0, (size_t)bytes);
+            c->mask(c->self, mask, e->V);
+            if (i < s->drafts && !mask_has(mask, draft)) s->drafts = i;
+        }
+        if (i >= s->drafts) break;
+        accepted++;
+        if (!c->accept(c->self, draft)) {
+            s->drafts = i;
+            break;
+        }
+    }
+    if (accepted) c->rollback(c->self, accepted);
+}
+
+/* Drafts for a sequence that comes to the end of what is known of it, within its share of the rows
+ * that are left: those of other sequences are as good. The last token of all needs no row. */
+static void drafts_make(Engine *e, Seq *s, int64_t share) {
+    s->want = e->batch.n_want;
+    memset(e->masked + s->want, 0, (size_t)(share + 1) * sizeof *e->masked);
+    drafts_put(e, s, MIN(share, s->req.max_tokens - s->drawn - 1));
+    masks_make(e, s);
+}
+
+/* ---- the batch ------------------------------------------------------------------------------- */
+
+/* The rows of s. Where they reach the last token that is known, what comes after it and after each
+ * draft is wanted. */
 static void batch_add(Engine *e, Seq *s) {
     Batch *b = &e->batch;
-    int64_t n = MIN(MIN(todo(s), e->spec.chunk), e->spec.rows - b->n), first = s->kv.length;
-    if (n <= 0) return;
+    int64_t first = s->kv.length, n = s->rows + s->drafts;
     for (; !kv_reserve(e->pages, &s->kv, first + n); e->stats.evicted++)
         CHECK(prefix_evict(e->prefix));
-    s->rows = n;
     memcpy(e->token + b->n, s->token + first, (size_t)n * sizeof *e->token);
     e->row_seq[b->n_spans] = s;
     e->span[b->n_spans++] =
         (Span){.row = b->n, .n = n, .pos = first, .pages = s->kv.page, .seq = s - e->seq};
+    int64_t row = b->n + s->rows - 1;
     b->n += n;
-    if (n < todo(s)) return;
-    e->want_seq[b->n_want] = s;
-    e->want[b->n_want++] = (Want){(int32_t)(b->n - 1), WANT_LOGITS};
+    if (s->rows < todo(s)) return;
+    for (int64_t i = 0; i <= s->drafts; i++) {
+        e->want_seq[b->n_want] = s;
+        e->want[b->n_want++] = (Want){(int32_t)(row + i), WANT_LOGITS};
+    }
 }
 
 static Seq *first_suspect(const Engine *e) {
@@ -109,12 +173,32 @@ static Seq *first_suspect(const Engine *e) {
     return NULL;
 }
 
+/* Rows for known tokens: single ones first, then longer runs. Returns how many are left. */
+static int64_t rows_share(Engine *e, Seq *alone) {
+    int64_t left = e->spec.rows;
+    for (int64_t i = 0; i < e->active.n; i++) {
+        Seq *s = e->active.v[i];
+        s->rows = s->drafts = s->n_forced = 0;
+    }
+    if (alone) return left - rows_give(e, alone, left);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < e->active.n; i++)
+            if ((todo(e->active.v[i]) > 1) == (pass == 1))
+                left -= rows_give(e, e->active.v[i], left);
+    return left;
+}
+
 bool sched_batch(Engine *e) {
     e->batch = (Batch){.token = e->token, .span = e->span, .want = e->want};
     Seq *alone = first_suspect(e);
-    if (alone) batch_add(e, alone);
-    for (int pass = 0; pass < 2 && !alone; pass++) /* single rows first, then longer runs */
-        for (int64_t i = 0; i < e->active.n; i++)
-            if ((todo(e->active.v[i]) > 1) == (pass == 1)) batch_add(e, e->active.v[i]);
+    int64_t left = MIN(rows_share(e, alone), alone ? 0 : e->spec.drafts);
+    for (int64_t i = 0; i < e->active.n; i++) {
+        Seq *s = e->active.v[i];
+        int64_t others = e->active.n - i; /* an even share of what is left; the rest goes on */
+        if (s->rows == 0) continue;
+        if (s->rows == todo(s)) drafts_make(e, s, (left + others - 1) / others);
+        left -= s->drafts;
+        batch_add(e, s);
+    }
     return e->batch.n > 0;
 }

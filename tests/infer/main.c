@@ -27,6 +27,7 @@ int main(void) {
     log_set(LOG_ERROR);
     float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
-    return (sampler_tests() + page_tests() + prefix_tests() + engine_tests() + training_tests())
+    return (sampler_tests() + page_tests() + prefix_tests() + engine_tests() + speculate_tests()
+            + training_tests())
            != 0;
 }

@@ -85,7 +85,7 @@ static void pages_walk(Arena *a, KvLayout kv, uint64_t seed) {
         for (int64_t i = 0; i < SEQS; i++) {
             if (!all[i].open) continue;
             held += all[i].kv.n_pages;
-            if (!all[i].kv.cut) twin_check(&kv, &all[i], fresh);
+            if (!kv_cut(&all[i].kv)) twin_check(&kv, &all[i], fresh);
         }
         shared += held > COUNT_PAGES - pages_free(pages);
     }

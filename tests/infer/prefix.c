@@ -83,7 +83,7 @@ static void live_open(World *w, Live *v, bool exact) {
     if (exact ? v->kv.length != known : v->kv.length > known)
         fail_msg("shared %d of %d known", (int)v->kv.length, (int)known);
     for (int64_t i = 0; i < v->kv.length; i++) assert_true(*slot(&v->kv, i) == digest(v, i + 1));
-    w->partial += v->kv.cut, w->whole += v->kv.n_pages - v->kv.cut;
+    w->partial += kv_cut(&v->kv), w->whole += v->kv.n_pages - kv_cut(&v->kv);
     v->open = true;
 }
 
@@ -204,7 +204,7 @@ static void what_is_held_stays(void **state) {
     Place at;
     assert_true(kv_open(w->pages, &held));
     prefix_share(w->prefix, &held, &at, 0, v[0].token, PAGE + 5);
-    assert_true(held.cut && held.n_pages == 2 && prefix_idle(w->prefix) == 0
+    assert_true(kv_cut(&held) && held.n_pages == 2 && prefix_idle(w->prefix) == 0
                 && !prefix_evict(w->prefix));
     assert_true(kv_reserve(w->pages, &held, PAGE + 6)); /* copies */
     assert_int_equal(prefix_idle(w->prefix), 1);

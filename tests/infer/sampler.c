@@ -7,6 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A draw without history and mask. */
+static Token pick_at(const float *x, int64_t V, const Sampling *s, int64_t position, void *work) {
+    return sampler_pick(x, V, s, &(Draw){.n = position}, work);
+}
+
 /* ---- the contract, literally ----------------------------------------------------------------- */
 
 typedef struct Cand {
@@ -78,7 +83,7 @@ static void draws_are_the_contracts(void **state) {
             Sampling s = {temps[dice(&d, COUNT(temps))], ks[dice(&d, COUNT(ks))],
                           ps[dice(&d, COUNT(ps))], (uint64_t)i << 33 | 5};
             int64_t position = dice(&d, 1 << 20) << (j * 8);
-            Token t = sampler_pick(x, V, &s, position, work);
+            Token t = pick_at(x, V, &s, position, work);
             if (t.id != literal_pick(c, x, V, &s, position))
                 fail_msg("V %d T %g k %d p %g: drew %d", (int)V, (double)s.temperature,
                          (int)s.top_k, (double)s.top_p, t.id);
@@ -98,7 +103,7 @@ static void large_vocabularies_too(void **state) {
         row_make(x, V, shape, &d);
         for (int64_t j = 0; j < 6; j++) {
             Sampling s = {j % 2 ? 1 : 2.5f, j == 2 ? 50 : j == 3 ? 20000 : 0, j == 4 ? 0.9f : 1, 7};
-            assert_int_equal(sampler_pick(x, V, &s, j, work).id, literal_pick(c, x, V, &s, j));
+            assert_int_equal(pick_at(x, V, &s, j, work).id, literal_pick(c, x, V, &s, j));
         }
     }
 }
@@ -117,7 +122,7 @@ static void what_little_counts_is_counted(void **state) {
     x[777] = 0;
     for (int64_t position = 0, drawn = 0; drawn < 8; position++) {
         if (philox_unit(philox(s.seed, (uint64_t)position, 0).w[0]) < 0.999f) continue;
-        Token t = sampler_pick(x, V, &s, position, work);
+        Token t = pick_at(x, V, &s, position, work);
         assert_int_not_equal(t.id, 777);
         assert_int_equal(t.id, literal_pick(c, x, V, &s, position));
         drawn++;
@@ -149,8 +154,11 @@ static void twin(double *p, const float *x, const Sampling *s) {
 
 /* Pearson's chi-square over the words that can come; the bound is mean + 6 standard deviations. */
 static void frequencies_are_right(void **state) {
-    static const Sampling cases[] = {
-        {1, 0, 1, 1}, {0.6f, 0, 1, 2}, {1, 7, 1, 3}, {1, 0, 0.8f, 4}, {1.7f, 20, 0.9f, 5}};
+    static const Sampling cases[] = {{.temperature = 1, .top_p = 1, .seed = 1},
+                                     {.temperature = 0.6f, .top_p = 1, .seed = 2},
+                                     {.temperature = 1, .top_k = 7, .top_p = 1, .seed = 3},
+                                     {.temperature = 1, .top_p = 0.8f, .seed = 4},
+                                     {.temperature = 1.7f, .top_k = 20, .top_p = 0.9f, .seed = 5}};
     Arena *a = *state;
     void *work = arena_push(a, sampler_bytes(WORDS));
     for (int64_t c = 0; c < COUNT(cases); c++) {
@@ -160,7 +168,7 @@ static void frequencies_are_right(void **state) {
         int64_t hits[WORDS] = {0}, words = 0;
         for (int i = 0; i < WORDS; i++) x[i] = 1.5f * dice_normal(&d);
         twin(p, x, &cases[c]);
-        for (int64_t i = 0; i < DRAWS; i++) hits[sampler_pick(x, WORDS, &cases[c], i, work).id]++;
+        for (int64_t i = 0; i < DRAWS; i++) hits[pick_at(x, WORDS, &cases[c], i, work).id]++;
         for (int i = 0; i < WORDS; i++) {
             if (p[i] == 0) assert_int_equal(hits[i], 0);
             if (p[i] == 0) continue;
@@ -181,11 +189,11 @@ static void ties_go_to_the_lowest_id(void **state) {
     void *work = arena_push(a, sampler_bytes(100));
     float x[100];
     for (int i = 0; i < 100; i++) x[i] = i % 10 == 7 ? 3 : -3;
-    assert_int_equal(sampler_pick(x, 100, &(Sampling){0, 0, 1, 1}, 5, work).id, 7);
+    assert_int_equal(pick_at(x, 100, &(Sampling){0, 0, 1, 1}, 5, work).id, 7);
     for (int64_t i = 0; i < 200; i++) { /* the three best are 7, 17, 27; the best alone is 7 */
-        assert_true(sampler_pick(x, 100, &(Sampling){1, 3, 1, 9}, i, work).id <= 27);
-        assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 1, 1, 9}, i, work).id, 7);
-        assert_int_equal(sampler_pick(x, 100, &(Sampling){1, 0, 0, 9}, i, work).id, 7);
+        assert_true(pick_at(x, 100, &(Sampling){1, 3, 1, 9}, i, work).id <= 27);
+        assert_int_equal(pick_at(x, 100, &(Sampling){1, 1, 1, 9}, i, work).id, 7);
+        assert_int_equal(pick_at(x, 100, &(Sampling){1, 0, 0, 9}, i, work).id, 7);
     }
 }
 
@@ -197,12 +205,12 @@ static void a_draw_has_an_address(void **state) {
     int64_t seed_moved = 0, position_moved = 0;
     for (int i = 0; i < 300; i++) x[i] = dice_normal(&d);
     for (int64_t i = 0; i < 200; i++) {
-        int32_t id = sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id;
-        assert_int_equal(sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id, id);
+        int32_t id = pick_at(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id;
+        assert_int_equal(pick_at(x, 300, &(Sampling){1, 0, 1, 42}, i, work).id, id);
         seed_moved +=
-            sampler_pick(x, 300, &(Sampling){1, 0, 1, 42 + ((uint64_t)1 << 40)}, i, work).id != id;
+            pick_at(x, 300, &(Sampling){1, 0, 1, 42 + ((uint64_t)1 << 40)}, i, work).id != id;
         position_moved +=
-            sampler_pick(x, 300, &(Sampling){1, 0, 1, 42}, i + ((int64_t)1 << 40), work).id != id;
+            pick_at(x, 300, &(Sampling){1, 0, 1, 42}, i + ((int64_t)1 << 40), work).id != id;
     }
     assert_true(seed_moved > 150 && position_moved > 150);
 }
@@ -215,13 +223,71 @@ static void broken_rows_draw_nothing(void **state) {
         float x[50];
         for (int j = 0; j < 50; j++) x[j] = i < 4 ? (float)j : -INFINITY;
         if (i < 4) x[20] = bad[i / 2];
-        Token t = sampler_pick(x, 50, &(Sampling){(float)(i % 2), 0, 1, 1}, 3, work);
+        Token t = pick_at(x, 50, &(Sampling){(float)(i % 2), 0, 1, 1}, 3, work);
         assert_int_equal(t.id, -1);
         assert_true(isnan(t.logprob));
     }
     float x[2] = {1e38f, -1e38f}; /* over the top only after the temperature */
-    assert_int_equal(sampler_pick(x, 2, &(Sampling){0.01f, 0, 1, 1}, 3, work).id, -1);
-    assert_int_equal(sampler_pick(x, 2, &(Sampling){1, 0, 1, 1}, 3, work).id, 0);
+    assert_int_equal(pick_at(x, 2, &(Sampling){0.01f, 0, 1, 1}, 3, work).id, -1);
+    assert_int_equal(pick_at(x, 2, &(Sampling){1, 0, 1, 1}, 3, work).id, 0);
+}
+
+/* ---- bias and mask --------------------------------------------------------------------------- */
+
+/* The draw is that of the row with biases added and forbidden ids at -inf; the log-probability is
+ * the raw row's. */
+static void bias_and_mask_shape_the_draw_only(void **state) {
+    enum { V = 150 };
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(V));
+    Cand *c = PUSH(a, Cand, V);
+    Dice d = {16, 0};
+    int64_t moved = 0;
+    for (int64_t round = 0; round < 500; round++) {
+        float x[V], z[V];
+        uint64_t mask[(V + 63) / 64] = {0};
+        Bias bias[5];
+        row_make(x, V, round % 2 ? NORMAL : MASKED, &d);
+        memcpy(z, x, sizeof z);
+        int64_t n = dice(&d, COUNT(bias) + 1);
+        for (int64_t i = 0; i < n; i++) { /* the same id may come twice: both count */
+            bias[i] = (Bias){(int32_t)dice(&d, 20), 12 * dice_normal(&d)};
+            z[bias[i].id] += bias[i].value;
+        }
+        bool masked = dice(&d, 2);
+        for (int32_t i = 0; i < V; i++) {
+            if (dice(&d, 2) || i == 0) mask[i / 64] |= (uint64_t)1 << i % 64;
+            if (masked && !(mask[i / 64] >> i % 64 & 1)) z[i] = -INFINITY;
+        }
+        x[0] = z[0] = MAX(x[0], -50.0f); /* one is left */
+        Sampling s = {.temperature = (float)(round % 3), .top_p = 1, .seed = (uint64_t)round};
+        Draw at = {.n = round, .mask = masked ? mask : NULL, .bias = bias, .n_bias = n};
+        if (n) z[0] = x[0];
+        for (int64_t i = 0; i < n; i++)
+            if (bias[i].id == 0) z[0] += bias[i].value;
+        Token t = sampler_pick(x, V, &s, &at, work);
+        assert_int_equal(t.id, literal_pick(c, z, V, &s, round));
+        assert_true(bits_of_f32(t.logprob) == bits_of_f32(x[t.id] - row_lse(x, V)));
+        Token given = sampler_given(x, V, t.id);
+        assert_true(given.id == t.id && bits_of_f32(given.logprob) == bits_of_f32(t.logprob));
+        moved += t.id != pick_at(x, V, &s, round, work).id;
+    }
+    assert_true(moved > 100);
+}
+
+static void nothing_allowed_draws_nothing(void **state) {
+    Arena *a = *state;
+    void *work = arena_push(a, sampler_bytes(70));
+    float x[70] = {0};
+    uint64_t mask[2] = {0};
+    x[69] = -INFINITY;
+    for (int i = 0; i < 4; i++) {
+        Sampling s = {.temperature = (float)(i % 2), .top_p = 1};
+        mask[1] = i < 2 ? 0 : (uint64_t)1 << 5; /* allowed, but impossible */
+        assert_int_equal(sampler_pick(x, 70, &s, &(Draw){.mask = mask}, work).id, -1);
+    }
+    x[3] = NAN;
+    assert_int_equal(sampler_given(x, 70, 5).id, -1);
 }
 
 int sampler_tests(void) {
@@ -229,7 +295,8 @@ int sampler_tests(void) {
         ARENA_TEST(draws_are_the_contracts),       ARENA_TEST(large_vocabularies_too),
         ARENA_TEST(what_little_counts_is_counted), ARENA_TEST(frequencies_are_right),
         ARENA_TEST(ties_go_to_the_lowest_id),      ARENA_TEST(a_draw_has_an_address),
-        ARENA_TEST(broken_rows_draw_nothing),
+        ARENA_TEST(broken_rows_draw_nothing),      ARENA_TEST(bias_and_mask_shape_the_draw_only),
+        ARENA_TEST(nothing_allowed_draws_nothing),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
 }

@@ -36,6 +36,10 @@ typedef struct Ask {
     int64_t tenant, priority;
     const int32_t *stop;
     int64_t n_stop;
+    const Bias *bias;
+    int64_t n_bias;
+    const Constraint *constraint;
+    const Drafter *drafter;
 } Ask;
 enum { ANSWER_MAX = 64, PROMPT_MAX = 1280 };
 typedef struct Answer {
