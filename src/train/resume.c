@@ -14,7 +14,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20 };
+enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20, COPY_BYTES = 4 << 20 };
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
@@ -173,6 +173,17 @@ bool resume_fits(const Trainer *t, Err *err) {
                     err);
 }
 
+/* A tensor's bytes from the mapping to where they belong. Pieces of the mapping leave memory again:
+ * the run's peak, which is here, is the plan's and no more. */
+static void tensor_copy(void *to, const Tensor *t, const Store *s) {
+    const uint8_t *from = t->data;
+    for (int64_t at = 0, n; at < t->bytes; at += n) {
+        n = MIN(t->bytes - at, COPY_BYTES);
+        memcpy((uint8_t *)to + at, from + at, (size_t)n);
+        store_drop(s, from + at, n);
+    }
+}
+
 static bool moments_read(Trainer *t, const Store *s, Err *err) {
     Tensor *want = PUSH(t->scratch, Tensor, MOMENTS * t->model->n_params);
     const int64_t n = moment_tensors(want, t->scratch, t->model);
@@ -182,7 +193,7 @@ static bool moments_read(Trainer *t, const Store *s, Err *err) {
             return err_set(err, ERR_FORMAT,
                            "%s: %.*s is missing or has another shape than the model's",
                            store_path(s), STRF(want[i].name));
-        memcpy((void *)(uintptr_t)want[i].data, have->data, (size_t)have->bytes);
+        tensor_copy((void *)(uintptr_t)want[i].data, have, s);
     }
     return n == store_count(s)
            || unfit(store_path(s), "it has tensors that the model has not", err);

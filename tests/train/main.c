@@ -119,12 +119,13 @@ Hex model_hash(const Model *m) {
     return hex;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     Err err = {0};
     log_set(LOG_ERROR);
     float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
+    if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     return (recipe_tests() + optim_tests() + whole_tests() + resume_tests() + rollout_tests()
-            + panels_tests())
+            + panels_tests() + peak_tests())
            != 0;
 }
