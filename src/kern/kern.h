@@ -125,6 +125,12 @@ void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows
 int64_t linear_dw_bytes(Layout layout, int64_t n, int64_t rows, int64_t cols);
 void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
                int64_t n, int64_t rows, int64_t cols, Layout layout, void *work);
+/* One part of that sum, CUT_K rows or the last ones, whose rows come in pieces: the first piece
+ * sets `sum` (rows, cols), each further one continues it. All pieces but the last have a multiple
+ * of TILE_K rows. */
+void linear_dw_piece(Thread th, float *sum, bool first, const float *dy, int64_t lddy,
+                     const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
+                     Layout layout, void *work);
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
 

@@ -148,16 +148,29 @@ static void columns_pack(Thread th, uint8_t *out, bool transposed, Layout layout
     }
 }
 
-void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work) {
+static void dw_run(Thread th, float *dw, StoreMode mode, const float *dy, int64_t lddy,
+                   const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
+                   Layout layout, void *work) {
     CHECK(layout == LAYOUT_F32 || layout == LAYOUT_BF16);
-    if (n == 0) return;
     Rows r = {layout_form(layout), rows, n, n, work, work};
     uint8_t *tile = (uint8_t *)work + rows_bytes(layout_form(layout), rows, n);
     columns_pack(th, work, true, layout, dy, lddy, n, rows);
     columns_pack(th, tile, false, layout, x, ldx, n, cols);
     thread_sync(th);
-    Product t = {dw, cols, &r, layout, tile, cols, STORE_ADD};
+    Product t = {dw, cols, &r, layout, tile, cols, mode};
     product_run(th, &t);
     thread_sync(th);
+}
+
+void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work) {
+    if (n > 0) dw_run(th, dw, STORE_ADD, dy, lddy, x, ldx, n, rows, cols, layout, work);
+}
+
+void linear_dw_piece(Thread th, float *sum, bool first, const float *dy, int64_t lddy,
+                     const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
+                     Layout layout, void *work) {
+    CHECK(n >= 1 && n <= CUT_K);
+    dw_run(th, sum, first ? STORE_SET : STORE_CONTINUE, dy, lddy, x, ldx, n, rows, cols, layout,
+           work);
 }

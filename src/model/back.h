@@ -10,20 +10,22 @@
 #include "model/model.h"
 
 typedef struct Back {
-    float *dx, *dn;        /* (N, C) residual stream; normed input of the layer at hand */
-    float *datt;           /* (N, H dv) */
-    float *q;              /* (N, H D) q by itself: GQA, which has it beside k and v */
-    float *dq, *dk, *dv;   /* (N, H dk), (N, G dk), (N, G dv) */
-    float *dkvb, *dkva;    /* (N, H (n+v)), (N, R + r): MLA */
-    float *dqa;            /* (N, Q): MLA with q rank */
-    float *dg, *du, *dh;   /* (N, F), or (S, F_moe) */
-    float *dyx, *dxx, *xg; /* (S, C) rows of experts: gradient of output, then of input; of a
+    float *dx, *dn;              /* (N, C) residual stream; normed input of the layer at hand */
+    float *datt;                 /* (N, H dv) */
+    float *q;                    /* (N, H D) q by itself: GQA, which has it beside k and v */
+    float *dq, *dk, *dv;         /* (N, H dk), (N, G dk), (N, G dv) */
+    float *dkvb, *dkva;          /* (N, H (n+v)), (N, R + r): MLA */
+    float *dqa;                  /* (N, Q): MLA with q rank */
+    float *dg, *du, *dh;         /* (N, F), or (S, F_moe) */
+    float *dyx, *dxx, *xg;       /* (S, C) rows of experts: gradient of output, then of input; of a
                                second input; inputs */
-    float *dweight, *one;  /* (N, K); ones */
-    float *dz;             /* (N, E) */
-    void *rows;            /* dy packed for a product */
-    void *dw_work;         /* linear_dw's */
-    void *attend_work;     /* attend_back's, for each thread */
+    float *dweight, *one;        /* (N, K); ones */
+    float *dz;                   /* (N, E) */
+    float *head_sum, *head_part; /* (V, C) each: the head's gradient, all rows; the part of CUT_K
+                               rows under way; NULL where there is one part only */
+    void *rows;                  /* dy packed for a product */
+    void *dw_work;               /* linear_dw's */
+    void *attend_work;           /* attend_back's, for each thread */
 } Back;
 
 /* dx (n, lddx) = or += dy W, and w->grad += dy^T x over n rows. */
@@ -36,4 +38,5 @@ void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
 /* dn = FFN's, dense or shared experts'. */
 void ffn_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);
 void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);
-void head_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dlogits, Back *g);
+void hidden_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dhidden,
+                 Back *g);

@@ -51,13 +51,13 @@ void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out) {
     project(th, out->logits, m->cfg.V, m->head, &in, STORE_SET);
 }
 
-/* g->dx (N, C) from dlogits; rows that wanted no logits have none. */
-void head_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dlogits,
-               Back *g) {
+/* g->dx (N, C) from dhidden; rows whose hidden state was not wanted have none. */
+void hidden_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dhidden,
+                 Back *g) {
     const Model *m = p->model;
-    int64_t C = m->cfg.C, n = batch_wants(b, WANT_LOGITS);
-    project_back(th, p, m->head, g->dn, C, STORE_SET, dlogits, m->cfg.V, acts->wn, C, n);
-    rmsnorm_back(th, g->dn, C, STORE_SET, m->norm->grad, g->dn, C, acts->wx, C, acts->wr,
+    int64_t C = m->cfg.C, n = batch_wants(b, WANT_HIDDEN);
+    CHECK(batch_wants(b, WANT_LOGITS) == 0);
+    rmsnorm_back(th, g->dn, C, STORE_SET, m->norm->grad, dhidden, C, acts->wx, C, acts->wr,
                  m->norm->w.row, n, C);
     Range r = thread_range(th, b->n);
     memset(g->dx + r.lo * C, 0, (size_t)((r.hi - r.lo) * C) * sizeof(float));
@@ -68,4 +68,47 @@ void head_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float
             memcpy(g->dx + b->want[w.i - 1].row * C, g->dn + w.place * C,
                    (size_t)C * sizeof(float));
     thread_sync(th);
+}
+
+/* ---- the head by itself, some rows at a time ------------------------------------------------- */
+
+/* Each piece reads the head twice and its gradient once. Measured (docs/log.md): from 128 rows on,
+ * time does not depend on their number. */
+enum { LOGITS_BYTES = 16 << 20, LEAST_ROWS = 128 };
+
+int64_t head_rows(const Plan *p) {
+    int64_t rows = CUT_K, row = p->model->cfg.V * (int64_t)sizeof(float);
+    while (rows > LEAST_ROWS && rows * row > LOGITS_BYTES) rows /= 2;
+    return rows;
+}
+
+void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t n) {
+    const Config *c = &p->model->cfg;
+    Input in = input_of(th, p, hidden, n, c->C, c->C);
+    project(th, logits, c->V, p->model->head, &in, STORE_SET);
+}
+
+/* The head's gradient is a sum over all rows, cut at every CUT_K of them (contract 2.1), and one
+ * add (contract 6). head_sum collects the parts, head_part the one that is under way when it is not
+ * the first. */
+void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const float *hidden,
+               int64_t row, int64_t n) {
+    const Back *g = p->state->back;
+    const Weight *panel = weight_of(p, p->model->head), t = weight_t(panel);
+    const int64_t V = p->model->cfg.V, C = p->model->cfg.C, part = row / CUT_K;
+    const bool first = row % CUT_K == 0;
+    CHECK(row % head_rows(p) == 0 && n >= 1 && n <= head_rows(p) && row + n <= p->spec.logit_rows);
+    if (first && part > 1) add(th, g->head_sum, g->head_part, V * C);
+    linear_dw_piece(th, part ? g->head_part : g->head_sum, first, dlogits, V, hidden, C, n, V, C,
+                    panel->layout_t, g->dw_work);
+    Rows rows = {0};
+    rows_pack(th, &rows, layout_form(panel->layout_t), dlogits, n, V, V, g->rows);
+    linear(th, dhidden, C, &t, 0, &rows, STORE_SET);
+}
+
+void head_back_end(Thread th, Plan *p, int64_t rows) {
+    const Back *g = p->state->back;
+    const Param *w = p->model->head;
+    if (rows > CUT_K) add(th, g->head_sum, g->head_part, w->count);
+    add(th, w->grad, g->head_sum, w->count);
 }

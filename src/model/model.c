@@ -102,12 +102,12 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
 
 /* The same list in reverse. g->dx is the gradient of the residual stream throughout; a layer puts
  * the gradient of its normed input into g->dn, and the norm adds its share to g->dx. */
-void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts) {
+void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
     Back *g = p->state->back;
     int64_t n = b->n, C = c->C;
-    head_back(th, p, b, acts, dlogits, g);
+    hidden_back(th, p, b, acts, dhidden, g);
     for (int64_t i = c->L - 1; i >= 0; i--) {
         const Layer *w = &m->layer[i];
         const LayerActs *a = &acts->layer[i];

@@ -255,7 +255,24 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
 /* false, for every thread, when a router met NaN: the step is void, and the contents of `out`
  * are not its result. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
-/* Gradients of the parameters from dlogits (rows that want logits, V; overwritten), added to
- * Param.grad. The same batch as the forward. */
-void model_back(Thread th, Plan *p, const Batch *b, float *dlogits, Acts *acts);
+/* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to
+ * Param.grad. The same batch as the forward; its rows want WANT_HIDDEN and no logits. */
+void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *acts);
 void model_zero_grad(Thread th, Model *m);
+
+/* Training never holds logits of all rows. The head takes the rows of Out.hidden some at a time:
+ *
+ *     for (row = 0; row < rows; row += head_rows(p))
+ *         head_logits; the loss turns the logits into their gradients; head_back
+ *     head_back_end; model_back
+ *
+ * and no bit depends on it. head_rows divides CUT_K; row is a multiple of it. */
+int64_t head_rows(const Plan *p);
+/* logits (n, V) of hidden (n, C), n <= the plan's logit_rows. */
+void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t n);
+/* dhidden (n, C; may be hidden) from dlogits (n, V), rows row..row+n-1 of those that wanted their
+ * hidden state; the head's own gradient is collected. */
+void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const float *hidden,
+               int64_t row, int64_t n);
+/* Behind the last of `rows` rows: the head's gradient is added to its Param.grad. */
+void head_back_end(Thread th, Plan *p, int64_t rows);

@@ -150,20 +150,25 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
 
 static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAGE + s->spans : 0; }
 
-/* The widest packed gradient of a product's output, and the most that a weight gradient needs. */
+/* The widest packed gradient of a product's output, and the most that a weight gradient needs. The
+ * head has some rows at a time. */
 static void back_products(Budget *r, Back *g) {
     const Plan *p = r->p;
-    int64_t N = p->spec.rows, rows = 0, work = 0;
+    int64_t rows = 0, work = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (!panels_has(p->model, p->spec.mla, w)) continue;
         Layout layout = panels_layout(p->model, p->spec.act, w);
+        int64_t N = w == p->model->head ? MIN(p->spec.rows, head_rows(p)) : p->spec.rows;
         rows = MAX(
             rows, rows_bytes(layout_form(layout), w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
         work = MAX(work, linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
     }
     g->rows = budget_touched(r, rows);
     g->dw_work = budget_touched(r, work);
+    const int64_t head = p->model->head->count;
+    g->head_sum = budget_f32(r, 1, head);
+    g->head_part = p->spec.logit_rows > CUT_K ? budget_f32(r, 1, head) : NULL;
 }
 
 static void back_experts(Budget *r, Back *g) {
@@ -258,7 +263,8 @@ static void plan_build(Budget *r, int64_t threads) {
     work_build(r, s, threads);
     if (spec->training) training_build(r, s, threads);
     budget_put(r, "KV pages", spec->pages * p->kv.page_bytes);
-    budget_put(r, "logits", spec->logit_rows * p->model->cfg.V * 4);
+    int64_t logit_rows = spec->training ? MIN(spec->logit_rows, head_rows(p)) : spec->logit_rows;
+    budget_put(r, "logits", logit_rows * p->model->cfg.V * 4);
     budget_put(r, "results", spec->results);
 }
 

@@ -25,3 +25,26 @@ void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, 
     }
     thread_sync(th);
 }
+
+void hidden_logprobs(Thread th, Plan *p, float *logprob, const float *hidden, const int32_t *target,
+                     int64_t n, float *logits) {
+    const Config *c = &p->model->cfg;
+    for (int64_t row = 0, step = head_rows(p); row < n; row += step) {
+        const int64_t rows = MIN(step, n - row);
+        head_logits(th, p, logits, hidden + row * c->C, rows);
+        token_logprobs(th, logprob + row, logits, target + row, rows, c->V);
+    }
+}
+
+void hidden_loss_back(Thread th, Plan *p, float *hidden, float *logprob, const int32_t *target,
+                      float scale, int64_t n, float *logits) {
+    const Config *c = &p->model->cfg;
+    for (int64_t row = 0, step = head_rows(p); row < n; row += step) {
+        const int64_t rows = MIN(step, n - row);
+        float *h = hidden + row * c->C;
+        head_logits(th, p, logits, h, rows);
+        loss_back(th, logprob + row, logits, target + row, scale, rows, c->V);
+        head_back(th, p, h, logits, h, row, rows);
+    }
+    head_back_end(th, p, n);
+}

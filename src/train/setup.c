@@ -155,7 +155,7 @@ static void rows_new(Trainer *t) {
     for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
     t->span = PUSH(a, Span, most_spans(t->recipe));
     t->want = PUSH(a, Want, N);
-    for (int64_t i = 0; i < N; i++) t->want[i] = (Want){(int32_t)i, WANT_LOGITS};
+    for (int64_t i = 0; i < N; i++) t->want[i] = (Want){(int32_t)i, WANT_HIDDEN};
     t->logprob = PUSH(a, float, N);
     t->square = PUSH(a, double, t->model->n_params);
 }
@@ -171,9 +171,11 @@ static bool plan_start(Trainer *t, Err *err) {
     s.spans = most_spans(r);
     s.positions = r->batch.sequence;
     s.training = true;
-    s.results = arena_used(t->arena);
+    const int64_t hidden = s.rows * t->model->cfg.C;
+    s.results = arena_used(t->arena) + hidden * (int64_t)sizeof(float);
     if (!plan_new(&t->plan, t->model_arena, t->model, &s, 0, t->team, err)) return false;
-    t->logits = PUSH(t->model_arena, float, s.rows * t->model->cfg.V);
+    t->hidden = PUSH(t->model_arena, float, hidden);
+    t->logits = PUSH(t->model_arena, float, MIN(s.rows, head_rows(t->plan)) * t->model->cfg.V);
     return true;
 }
 

@@ -18,7 +18,7 @@ static void batch_begin(Thread th, Trainer *t, const Packed *b) {
                            .n_spans = b->n_pieces,
                            .want = t->want,
                            .n_want = b->n};
-        t->out = (Out){.logits = t->logits};
+        t->out = (Out){.hidden = t->hidden};
     }
     thread_sync(th);
     plan_pages(th, t->plan, t->span, b->n_pieces);
@@ -26,15 +26,14 @@ static void batch_begin(Thread th, Trainer *t, const Packed *b) {
 
 static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
-    const int64_t V = t->model->cfg.V;
     batch_begin(th, t, b);
     if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))) {
         if (th.i == 0) t->stats.loss = NAN; /* the step is void */
         return;
     }
-    loss_back(th, t->logprob, t->logits, b->target, scale, b->n, V);
+    hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
     if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
-    model_back(th, t->plan, &t->batch, t->logits, plan_acts(t->plan));
+    model_back(th, t->plan, &t->batch, t->hidden, plan_acts(t->plan));
 }
 
 static float clip_scale(const Recipe *r, double norm) {
@@ -106,7 +105,7 @@ static void check_threads(Thread th, void *arg) {
     batch_begin(th, t, b);
     const bool valid = model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan));
     if (th.i == 0) t->step_valid = valid;
-    if (valid) token_logprobs(th, t->logprob, t->logits, b->target, b->n, t->model->cfg.V);
+    if (valid) hidden_logprobs(th, t->plan, t->logprob, t->hidden, b->target, b->n, t->logits);
 }
 
 static bool eval_failed(const Trainer *t, const char *what, Err *err) {

@@ -126,6 +126,12 @@ void token_logprobs(Thread th, float *logprob, const float *logits, const int32_
 /* logits become, in place, their gradients of scale * sum of -log p(target); logprob as above. */
 void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, float scale,
                int64_t n, int64_t V);
+/* The same two from hidden states (n, C), whose logits are there some rows at a time: logits is
+ * (head_rows, V). hidden becomes its gradient; the head's is added to its Param.grad. */
+void hidden_logprobs(Thread th, Plan *p, float *logprob, const float *hidden, const int32_t *target,
+                     int64_t n, float *logits);
+void hidden_loss_back(Thread th, Plan *p, float *hidden, float *logprob, const int32_t *target,
+                      float scale, int64_t n, float *logits);
 
 /* ---- optimiser ------------------------------------------------------------------------------- */
 

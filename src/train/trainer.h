@@ -34,8 +34,9 @@ struct Trainer {
     Packed *micro;
     int64_t n_micro;
     Span *span;              /* (micro / sequence * row_pieces) */
-    Want *want;              /* (N) rows 0, 1, 2, ...: logits are wanted everywhere */
-    float *logits, *logprob; /* (N, V), (N) */
+    Want *want;              /* (N) rows 0, 1, 2, ...: hidden states are wanted everywhere */
+    float *hidden;           /* (N, C), then their gradients */
+    float *logits, *logprob; /* (head_rows, V), (N) */
     double *square;          /* (n_params) */
     Batch batch;
     Out out;         /* of the micro-batch under way, for all threads */

@@ -20,7 +20,7 @@ typedef struct Rig {
     Span span[2];
     Batch batch;
     Out out;
-    float *logits;
+    float *hidden, *logits;
     double loss;
 } Rig;
 
@@ -42,17 +42,18 @@ static void rig_open(Rig *r, const char *name, Act act, int64_t threads) {
                      .positions = T,
                      .training = true};
     assert_true(plan_new(&r->plan, r->a, r->m, &spec, 0, r->team, &err));
+    r->hidden = PUSH(r->a, float, N * r->m->cfg.C);
     r->logits = PUSH(r->a, float, N * r->m->cfg.V);
     const int32_t *rows = store_find(r->oracle, STR("batch.0"))->data;
     for (int i = 0; i < N; i++) {
         r->token[i] = rows[i / T * (T + 1) + i % T];
         r->target[i] = rows[i / T * (T + 1) + i % T + 1];
-        r->want[i] = (Want){i, WANT_LOGITS};
+        r->want[i] = (Want){i, WANT_HIDDEN};
         r->span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
     }
     r->batch = (Batch){
         .n = N, .token = r->token, .span = r->span, .n_spans = 2, .want = r->want, .n_want = N};
-    r->out.logits = r->logits;
+    r->out.hidden = r->hidden;
 }
 
 static void rig_close(Rig *r) {
@@ -68,6 +69,7 @@ static void forward_back(Thread th, void *arg) {
     model_zero_grad(th, r->m);
     plan_pages(th, r->plan, r->span, 2);
     CHECK(model_forward(th, r->plan, &r->batch, &r->out, plan_acts(r->plan)));
+    head_logits(th, r->plan, r->logits, r->hidden, N);
     if (th.i == 0) {
         r->loss = 0;
         for (int64_t i = 0; i < N; i++) {
@@ -77,7 +79,9 @@ static void forward_back(Thread th, void *arg) {
         }
     }
     thread_sync(th);
-    model_back(th, r->plan, &r->batch, r->logits, plan_acts(r->plan));
+    head_back(th, r->plan, r->hidden, r->logits, r->hidden, 0, N);
+    head_back_end(th, r->plan, N);
+    model_back(th, r->plan, &r->batch, r->hidden, plan_acts(r->plan));
 }
 
 /* Gradients of one parameter as the reference stores them: experts one by one. Returns the largest

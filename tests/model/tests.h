@@ -20,6 +20,7 @@ int test_quantised(void);
 int test_gguf(void);
 int test_plan(void);
 int test_back(void);
+int test_head(void);
 int test_smollm2(void);
 int test_peak(void);
 int test_shifted(void);

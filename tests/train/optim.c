@@ -120,7 +120,7 @@ typedef struct Run {
     Plan *plan;
     Recipe r;
     const int32_t *rows; /* (2, 33) of the step */
-    float *logits, logprob[64];
+    float *hidden, *logits, logprob[64];
     double loss;
     int64_t step;
     Arena *a;
@@ -173,20 +173,20 @@ static void reference_step(Thread th, void *arg) {
         for (int i = 0; i < 2 * T; i++) {
             token[i] = u->rows[i / T * (T + 1) + i % T];
             target[i] = u->rows[i / T * (T + 1) + i % T + 1];
-            want[i] = (Want){i, WANT_LOGITS};
+            want[i] = (Want){i, WANT_HIDDEN};
             span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
         }
     thread_sync(th);
     model_zero_grad(th, u->m);
     plan_pages(th, u->plan, span, 2);
     static Out out;
-    out.logits = u->logits;
+    out.hidden = u->hidden;
     const Batch b = {
         .n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
     CHECK(model_forward(th, u->plan, &b, &out, plan_acts(u->plan)));
-    loss_back(th, u->logprob, u->logits, target, 1.0f / (2 * T), 2 * T, u->m->cfg.V);
+    hidden_loss_back(th, u->plan, u->hidden, u->logprob, target, 1.0f / (2 * T), 2 * T, u->logits);
     if (th.i == 0) u->loss = -tree_f64(u->logprob, 2 * T) / (2 * T);
-    model_back(th, u->plan, &b, u->logits, plan_acts(u->plan));
+    model_back(th, u->plan, &b, u->hidden, plan_acts(u->plan));
     if (th.i == 0 && u->step == 1) noise_settle(u->a, u->oracle, u->m);
     thread_sync(th);
     optim_step(th, u->m, &u->r, u->step, 1);
@@ -235,6 +235,7 @@ static void check_reference(Arena *a, const char *name, int64_t threads) {
                      .positions = T,
                      .training = true};
     assert_true(plan_new(&u.plan, a, u.m, &spec, 0, team, &err));
+    u.hidden = PUSH(a, float, 2 * T * u.m->cfg.C);
     u.logits = PUSH(a, float, 2 * T * u.m->cfg.V);
     const float *losses = store_find(o, STR("losses"))->data;
     for (u.step = 1; u.step <= 5; u.step++) {

@@ -11,6 +11,8 @@
 /* Shadow memory of a sanitizer counts as held. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SHADOWED = 1 };
+#elif defined(__has_feature)
+enum { SHADOWED = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) };
 #else
 enum { SHADOWED = 0 };
 #endif
