@@ -22,12 +22,13 @@ cpu_lacks() {
     return 1
 }
 
-# Whether a reason to skip holds on this machine; what the tests themselves found is not believed.
+# holds REASON PROGRAM: whether a reason to skip holds; what the tests themselves found is not believed.
 holds() {
     case $1 in
         quick) [ -z "${LISAO_TEST_FULL-}" ] ;;
         no-reference) [ ! -d "$LISAO_SHARED/oracles" ] ;;
         no-smollm2) [ ! -e "${LISAO_MODEL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ;;
+        no-own-memory) [ -n "${LISAO_RUN-}" ] || grep -q '__[at]san_init' "$2" ;;
         no-avx2) cpu_lacks avx2 fma f16c bmi2 ;;
         no-avx512) cpu_lacks avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 ;;
         no-amx) cpu_lacks amx_tile amx_bf16 amx_int8 ;;
@@ -35,13 +36,14 @@ holds() {
     esac
 }
 
-# skips_refused NAME LOG: what skips.txt does not allow, one line each.
+# skips_refused PROGRAM LOG: what skips.txt does not allow, one line each.
 skips_refused() {
+    name=$(basename "$1")
     awk '/^# skipped: / { why = $3 } / # SKIP/ || /^ok .*# SKIP/ { n[why == "" ? "no-reason" : why]++ } / # SKIP|^(not )?ok / { why = "" }
          END { for (w in n) print w, n[w] }' "$2" | while read -r why n; do
-        most=$(awk -v p="$1" -v w="$why" '$1 == p && $2 == w { print $3 }' tests/skips.txt)
-        if ! holds "$why"; then echo "not ok - $1 skipped $n: $why, which does not hold here"
-        elif [ "$n" -gt "${most:-0}" ]; then echo "not ok - $1 skipped $n: $why, and tests/skips.txt allows ${most:-0}"; fi
+        most=$(awk -v p="$name" -v w="$why" '$1 == p && $2 == w { print $3 }' tests/skips.txt)
+        if ! holds "$why" "$1"; then echo "not ok - $name skipped $n: $why, which does not hold here"
+        elif [ "$n" -gt "${most:-0}" ]; then echo "not ok - $name skipped $n: $why, and tests/skips.txt allows ${most:-0}"; fi
     done
 }
 
@@ -65,7 +67,7 @@ for program in "$@"; do
         echo "not ok - $name ended with status $status"
         tail -n 30 "$log"
     fi
-    skips_refused "$name" "$log" > "$log.skips"
+    skips_refused "$program" "$log" > "$log.skips"
     cat "$log.skips"
     f=$((f + $(wc -l < "$log.skips")))
     rm "$log.skips"

@@ -2,21 +2,6 @@
 #include "tests.h"
 #include <sys/resource.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
-#elif defined(__has_feature)
-#define ASAN __has_feature(address_sanitizer)
-#else
-#define ASAN 0
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define TSAN 1
-#elif defined(__has_feature)
-#define TSAN __has_feature(thread_sanitizer)
-#else
-#define TSAN 0
-#endif
-
 static bool is_zero(const uint8_t *p, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (p[i]) return false;
@@ -130,10 +115,10 @@ static void test_full(void **state) {
     arena_close(a);
 }
 
-#if !ASAN /* its shadow is not free */
 /* A large reservation costs nothing until it is touched. */
 static void test_lazy(void **state) {
     (void)state;
+    need_own_memory();
     int64_t before = os_memory_peak();
     Arena *a = arena_open("lazy", (int64_t)1 << 36);
     uint8_t *p = arena_push(a, (int64_t)1 << 35);
@@ -141,7 +126,6 @@ static void test_lazy(void **state) {
     assert_true(os_memory_peak() - before < 64 << 20);
     arena_close(a);
 }
-#endif
 
 static void push_too_much(void *arg) { arena_push(arg, 1 << 20); }
 static void pop_upwards(void *arg) { arena_pop(arg, (Mark){1 << 19}); }
@@ -154,7 +138,6 @@ static void test_abort(void **state) {
     arena_close(a);
 }
 
-#if !ASAN && !TSAN /* their shadow is larger than any limit */
 /* An address space of 256 MB more than is in use: enough for many arenas without a limit of their
  * own; what does not fit is refused, and the arena is as it was. */
 static void limited(void *arg) {
@@ -175,14 +158,14 @@ static void limited(void *arg) {
 
 static void test_limited(void **state) {
     (void)state;
+    need_own_memory();
     char said[4096];
     int status = child(limited, NULL, said, sizeof said);
     if (status) fail_msg("status %d: %s", status, said);
     assert_aborts(limited, said, "arena 'under a limit': the system gives no 1073741824 bytes");
 }
-#endif
 
-#if ASAN
+#if UNDER_ASAN
 static volatile uint8_t sink;
 static void write_behind(void *arg) {
     uint8_t *p = arena_push(arg, 100);
@@ -236,14 +219,11 @@ int test_arena(void) {
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_abort),
         cmocka_unit_test(test_err),
-#if ASAN
+#if UNDER_ASAN
         cmocka_unit_test(test_red_zones),
-#else
+#endif
         cmocka_unit_test(test_lazy),
-#endif
-#if !ASAN && !TSAN
         cmocka_unit_test(test_limited),
-#endif
     };
     return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

@@ -11,12 +11,6 @@
 
 enum { NOTE = 512, SPARE = 96 << 20 }; /* beside twice the file: the program, plans of TRY_BYTES */
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 }; /* its shadow is no memory of ours */
-#else
-enum { SANITIZED = 0 };
-#endif
-
 typedef struct Shared {
     char note[NOTE], why[NOTE];
 } Shared;
@@ -104,7 +98,7 @@ bool model_tried(Scratch *s, const char *path, int64_t bytes, Team *team, Err *e
         strstr(err->msg, s->folder) || err->code == ERR_LIMIT || strstr(err->msg, "no numbers");
     if (!ok && !named) trial_fail("the message names no file: %s", err->msg);
     int64_t took = os_memory_peak() - before;
-    if (!SANITIZED && took > 2 * bytes + SPARE) trial_fail("took %lld bytes", (long long)took);
+    if (memory_is_own() && took > 2 * bytes + SPARE) trial_fail("took %lld bytes", (long long)took);
     return ok;
 }
 

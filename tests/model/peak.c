@@ -24,6 +24,7 @@ int peak_measure(const char *file, const char *act) {
 }
 
 static void peak(void **state) {
+    need_own_memory();
     Arena *a = arena_open("peak", 1 << 20);
     const char *file = need_smollm2(a);
     char self[1024] = {0}, line[64];

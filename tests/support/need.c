@@ -19,6 +19,12 @@ void need_full(void) {
     if (!full_run()) skip_for("quick");
 }
 
+bool memory_is_own(void) { return !UNDER_ASAN && !UNDER_TSAN && !os_env("LISAO_RUN"); }
+
+void need_own_memory(void) {
+    if (!memory_is_own()) skip_for("no-own-memory");
+}
+
 const char *reference_path(Arena *a, const char *name) {
     const char *shared = os_env("LISAO_SHARED");
     const char *golden = str_fmt(a, "tests/golden/%s", name).p;

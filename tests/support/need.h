@@ -11,6 +11,26 @@ _Noreturn void skip_for(const char *why);
 bool full_run(void);
 void need_full(void);
 
+#if defined(__SANITIZE_ADDRESS__)
+#define UNDER_ASAN 1
+#elif defined(__has_feature)
+#define UNDER_ASAN __has_feature(address_sanitizer)
+#else
+#define UNDER_ASAN 0
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#else
+#define UNDER_TSAN 0
+#endif
+
+/* What the system counts as this process's memory is what the program took: not so with the shadow
+ * of a sanitizer, nor in an emulator ($LISAO_RUN, tools/test.sh). */
+bool memory_is_own(void);
+void need_own_memory(void);
+
 /* Reference data: tests/golden/NAME, else $LISAO_SHARED/oracles/NAME (../shared by default); NULL
  * where there is none. */
 const char *reference_path(Arena *a, const char *name);

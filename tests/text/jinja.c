@@ -231,11 +231,9 @@ static void origins(void **state) {
 /* LISAO_SHARED/oracles/templates: NAME.jinja and NAME.jsonl. */
 static void published(void **state) {
     Bench *b = *state;
-    const char *shared = os_env("LISAO_SHARED");
-    const char *folder = str_fmt(b->keep, "%s/oracles/templates", shared ? shared : "../shared").p;
+    const char *folder = need_reference(b->keep, "templates");
     Str *names, source, lines;
     int64_t n, checked = 0;
-    if (!os_is_dir(folder)) skip();
     if (!os_list(b->keep, &names, &n, folder, &b->err)) fail_msg("%s", b->err.msg);
     for (int64_t i = 0; i < n; i++) {
         if (!str_ends(names[i], STR(".jinja"))) continue;

@@ -169,18 +169,18 @@ static void reference_step(Thread th, void *arg) {
     static int32_t token[2 * T], target[2 * T];
     static Want want[2 * T];
     static Span span[2];
+    static Out out;
     if (th.i == 0)
         for (int i = 0; i < 2 * T; i++) {
             token[i] = u->rows[i / T * (T + 1) + i % T];
             target[i] = u->rows[i / T * (T + 1) + i % T + 1];
             want[i] = (Want){i, WANT_HIDDEN};
             span[i / T] = (Span){.row = i / T * T, .n = T, .seq = i / T};
+            out.hidden = u->hidden;
         }
     thread_sync(th);
     model_zero_grad(th, u->m);
     plan_pages(th, u->plan, span, 2);
-    static Out out;
-    out.hidden = u->hidden;
     const Batch b = {
         .n = 2 * T, .token = token, .span = span, .n_spans = 2, .want = want, .n_want = 2 * T};
     CHECK(model_forward(th, u->plan, &b, &out, plan_acts(u->plan)));

@@ -44,6 +44,7 @@ static void generate(Engine *e) {
 }
 
 static void weights_are_there_once(void **state) {
+    need_own_memory();
     Arena *a = *state;
     static const char *const set[] = {"act=f32", "model.hidden_size=256",
                                       "model.intermediate_size=2048", "model.num_hidden_layers=3"};
