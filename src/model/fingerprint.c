@@ -2,10 +2,10 @@
  * configuration, every weight, the activation format, the form of MLA, the KV type.
  *
  * A parameter's rows are summed up in the type and order that param_rows gives, each row with its
- * number as the seed of its checksum; the rows' checksums are added up modulo 2^64. So the sum knows
- * neither the pieces that the rows came in nor the threads that took them. Weights of a file are
- * summed while they are packed, when they are at hand anyway; masters change, and are summed when
- * the fingerprint is asked for. */
+ * number as the seed of its checksum; the rows' checksums are added up modulo 2^64. So the sum
+ * knows neither the pieces that the rows came in nor the threads that took them. Weights of a file
+ * are summed while they are packed, when they are at hand anyway; masters change, and are summed
+ * when the fingerprint is asked for. */
 #include "model/layer.h"
 
 void rows_sum(Param *p, const void *rows, int64_t row, int64_t n) {

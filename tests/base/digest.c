@@ -113,7 +113,8 @@ static void test_bf16(void **state) {
     }
 }
 
-/* The same on every machine; each bit, the length, the seed and the order count; alignment does not. */
+/* The same on every machine; each bit, the length, the seed and the order count; alignment does
+ * not. */
 static void test_checksum(void **state) {
     (void)state;
     uint8_t data[256 + 8], shifted[256 + 8];

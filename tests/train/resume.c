@@ -229,8 +229,8 @@ static void test_bad_state(void **state) {
     assert_true(train_run(&r, 1, &(Err){0}));
 }
 
-/* `name` of the newest checkpoint with the first `from` replaced by `to` (of one length), or one bit
- * of its last byte turned (from NULL), goes on into an error; then it is put back. */
+/* `name` of the newest checkpoint with the first `from` replaced by `to` (of one length), or one
+ * bit of its last byte turned (from NULL), goes on into an error; then it is put back. */
 static void change_is_noticed(Arena *a, const Recipe *r, const char *name, const char *from,
                               const char *to) {
     Err err = {0};
