@@ -200,7 +200,7 @@ static float rmsnorm_contract(float *y, const float *x, const float *w, int64_t 
 
 static void rmsnorm_back_contract(float *dx, const float *dy, const float *x, const float *w,
                                   float r, int64_t C, StoreMode mode) {
-    float t[2048], cube = (r * r) * r;
+    float t[2048] = {0}, cube = (r * r) * r;
     for (int64_t i = 0; i < C; i++) t[i] = w ? dy[i] * w[i] : dy[i];
     float c = (cube * tree_of_products(t, x, C)) / (float)C;
     for (int64_t i = 0; i < C; i++) {
