@@ -93,7 +93,7 @@ static bool conversation_open(Conversation *t, const Options *o, const char *pat
     t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
     t->sampling = sampling_of(&o->sampling);
     t->arena = arena_open("conversation", ARENA_NO_LIMIT);
-    engine_plan(&plan, &e, t->context);
+    engine_plan(&plan, t->s.bundle.model, &e, t->context, t->s.team);
     return session_plan(&t->s, &plan, err)
            && engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err);
 }

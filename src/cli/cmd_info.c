@@ -77,7 +77,8 @@ static void model_text(const Session *s, const PlanSpec *p) {
  * what `run` needs. */
 static bool plan_one(Session *s, PlanSpec *p, Err *err) {
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
-    engine_plan(p, &e, MIN(s->bundle.model->cfg.max_positions, RUN_CONTEXT));
+    engine_plan(p, s->bundle.model, &e, MIN(s->bundle.model->cfg.max_positions, RUN_CONTEXT),
+                s->team);
     return session_plan(s, p, err);
 }
 

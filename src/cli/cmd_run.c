@@ -98,7 +98,7 @@ static bool run(const Options *o, const char *name, Err *err) {
          && length_set(&s, prompt.n, &spec.max_tokens, err);
     if (ok) {
         EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
-        engine_plan(&plan, &e, prompt.n + spec.max_tokens);
+        engine_plan(&plan, s.bundle.model, &e, prompt.n + spec.max_tokens, s.team);
         ok = session_plan(&s, &plan, err) && engine_new(&engine, s.arena, s.plan, &e, s.team, err);
     }
     Generation p;

@@ -91,12 +91,19 @@ typedef struct SeqReq {
 
 typedef struct EngineSpec {
     int64_t seqs;   /* most sequences at once; further ones wait in the queue */
-    int64_t queue;  /* most waiting; beyond: refused */
+    int64_t queue;  /* most requests that wait; one more is refused */
     int64_t rows;   /* token budget of a step */
     int64_t chunk;  /* most prompt rows of one sequence in a step; 0: the budget */
     int64_t drafts; /* most rows of a step for tokens that drafters propose and constraints force */
+    int64_t pages;  /* KV pages of 128 positions of one sequence, all layers. 0: enough for all
+                     * sequences at full length. With fewer, sequences wait for pages; with more,
+                     * the prefix cache keeps more */
+    /* Most prompt tokens of all requests that wait, at least those of one prompt of full length; a
+     * request that would bring more is refused. 0: QUEUE_PROMPT for each place of the queue. */
+    int64_t queue_tokens;
     bool no_prefix; /* leave the prefix cache off */
 } EngineSpec;
+enum { QUEUE_PROMPT = 1024 };
 typedef struct EngineStats {
     int64_t steps;
     int64_t prompt_rows, decode_rows;        /* computed so far */
@@ -109,13 +116,12 @@ typedef struct EngineStats {
 } EngineStats;
 
 typedef struct Engine Engine;
-/* The PlanSpec members that an EngineSpec decides (rows, logit_rows, spans, positions, pages), for
- * sequences of `positions`. pages: enough for all sequences at full length; the caller may lower it
- * (sequences wait for pages) or raise it (the prefix cache keeps more). A page is 128 positions of
- * one sequence, all layers. */
-void engine_plan(PlanSpec *p, const EngineSpec *e, int64_t positions);
-/* KV pages are allocated in `a`, as many as the plan budgeted for. ERR_LIMIT when the plan is too
- * small for the spec. */
+/* Sets the members of a PlanSpec that an engine decides, for sequences of `positions`: rows,
+ * logit_rows, spans, positions, pages, and in `engine` the bytes of everything else that engine_new
+ * will allocate for this team. act, mla and kv are set before. */
+void engine_plan(PlanSpec *p, const Model *m, const EngineSpec *e, int64_t positions,
+                 const Team *team);
+/* Allocates in `a` what engine_plan counted. ERR_LIMIT when the plan is too small for the spec. */
 bool engine_new(Engine **e, Arena *a, Plan *plan, const EngineSpec *spec, Team *team,
                 Err *err) CHECKED;
 /* A sequence's number (> 0), or 0: ERR_LIMIT when it can never fit or the queue is full, with

@@ -23,24 +23,35 @@ struct Pages {
 
 static int64_t pages_for(int64_t length) { return round_up(length, PAGE) / PAGE; }
 
-Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions) {
-    CHECK(count > 0 && seqs > 0 && positions > 0);
-    Pages *p = PUSH(a, Pages, 1);
-    *p = (Pages){.kv = *kv, .count = count, .page_bytes = round_up(kv->page_bytes, 64)};
-    p->base = arena_push(a, count * p->page_bytes);
-    p->refs = PUSH(a, int32_t, count);
-    p->free = PUSH(a, int64_t, count);
-    for (int64_t i = count; i-- > 0;) p->free[p->n_free++] = i;
-    p->table_size = pages_for(positions);
-    p->table = PUSH(a, void **, seqs);
-    void **tables = PUSH(a, void *, seqs * p->table_size);
-    for (int64_t i = 0; i < seqs; i++) p->table[p->n_tables++] = tables + i * p->table_size;
+/* The numbers that the widest stream of any layer keeps of a position. */
+static int64_t widest_stream(const KvLayout *kv) {
     int64_t widest = 0;
     for (int64_t i = 0; i < kv->n_layers; i++)
         for (int64_t j = 0; j < kv->layer[i].n; j++)
             widest = MAX(widest, kv->layer[i].stream[j].heads * kv->layer[i].stream[j].width);
-    p->zero = PUSH(a, float, widest);
+    return widest;
+}
+
+Pages *pages_build(Space *s, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions) {
+    CHECK(count > 0 && seqs > 0 && positions > 0);
+    Pages *p = TAKE(s, Pages, 1);
+    Pages made = {.kv = *kv, .count = count, .page_bytes = round_up(kv->page_bytes, 64)};
+    made.table_size = pages_for(positions);
+    made.refs = TAKE(s, int32_t, count);
+    made.free = TAKE(s, int64_t, count);
+    made.table = TAKE(s, void **, seqs);
+    made.zero = TAKE(s, float, widest_stream(kv));
+    void **tables = TAKE(s, void *, seqs *made.table_size);
+    if (!p) return NULL;
+    made.base = arena_push(s->a, count * made.page_bytes);
+    for (int64_t i = count; i-- > 0;) made.free[made.n_free++] = i;
+    for (int64_t i = 0; i < seqs; i++) made.table[made.n_tables++] = tables + i * made.table_size;
+    *p = made;
     return p;
+}
+
+Pages *pages_new(Arena *a, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions) {
+    return pages_build(&(Space){.a = a}, kv, count, seqs, positions);
 }
 
 int64_t pages_free(const Pages *p) { return p->n_free; }

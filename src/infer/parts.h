@@ -1,13 +1,40 @@
-/* parts.h -- private to infer/: pages by number, the prefix tree, and the engine's insides.
+/* parts.h -- private to infer/: memory that is counted before it is taken, prompts that wait, pages
+ * by number, the prefix tree, and the engine's insides.
  *
- * Invariant of the tree, on which admission rests: a sequence that holds a page of the tree holds
- * all pages above it too. So the tree's pages that no sequence holds can all be taken back, leaf by
- * leaf, and count as free. */
+ * Admission rests on one invariant of the prefix tree: a sequence that holds a page of the tree
+ * holds all pages above it too. So the tree's pages that no sequence holds can all be taken back,
+ * leaf by leaf, and count as free. */
 #pragma once
 #include "infer/infer.h"
 
+/* ---- memory (engine.c) ----------------------------------------------------------------------- */
+
+/* What builds a part of an engine takes all its memory from a Space, and is called twice: with one
+ * that only counts, when the plan is made, and with one that allocates. So the plan cannot forget
+ * what the engine takes. */
+typedef struct Space {
+    Arena *a;      /* NULL: nothing is allocated, and what is taken is NULL */
+    int64_t bytes; /* taken so far */
+} Space;
+void *space_take(Space *s, int64_t bytes);
+#define TAKE(s, T, n) ((T *)space_take((s), (int64_t)sizeof(T) * (n)))
+
+/* ---- prompts of requests that wait (waiting.c) ----------------------------------------------- */
+
+typedef struct Prompts Prompts;
+
+/* A store for up to `prompts` prompts of `tokens` tokens together. */
+Prompts *prompts_build(Space *s, int64_t tokens, int64_t prompts);
+int64_t prompts_room(const Prompts *p); /* so many more tokens it can take */
+/* Copies n <= room tokens; returns the prompt's number, by which it is read and given up. */
+int64_t prompt_put(Prompts *p, const int32_t *token, int64_t n);
+void prompt_read(const Prompts *p, int64_t prompt, int32_t *token, int64_t n);
+void prompt_drop(Prompts *p, int64_t prompt, int64_t n);
+
 /* ---- pages by number (page.c) ---------------------------------------------------------------- */
 
+/* pages_new from a Space. The pages themselves are not counted: the plan's budget has them. */
+Pages *pages_build(Space *s, const KvLayout *kv, int64_t count, int64_t seqs, int64_t positions);
 int64_t pages_count(const Pages *p);
 int64_t page_number(const Pages *p, const void *page);
 void *page_at(const Pages *p, int64_t i);
@@ -24,7 +51,8 @@ typedef struct Place {
 } Place;
 typedef struct Prefix Prefix;
 
-Prefix *prefix_new(Arena *a, Pages *pages);
+/* A tree over `count` pages; pages is NULL where the Space only counts. */
+Prefix *prefix_build(Space *s, Pages *pages, int64_t count);
 /* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then
  * perhaps the beginning of another (kv_cut: it is copied when s goes on). s->length says how far
  * that reached. */
@@ -39,18 +67,21 @@ void prefix_forget(Prefix *t);         /* empties the tree; places are void */
 int64_t prefix_pages(const Prefix *t); /* pages in the tree */
 bool prefix_sound(const Prefix *t);    /* for tests: links, references, the invariant */
 
-/* ---- the engine (engine.c, sched.c) ---------------------------------------------------------- */
+/* ---- the engine (engine.c, step.c, sched.c) -------------------------------------------------- */
 
 enum { STOP_MAX = 8 };
 typedef enum SeqState { SEQ_FREE, SEQ_WAITING, SEQ_ACTIVE } SeqState;
 
-/* A request and what became of it. token[0..n-1]: the prompt, then what was drawn; kv.length of
- * them are computed. */
+/* A request and what became of it. While it waits, its n tokens are prompt number `prompt` of the
+ * store. While it is active, token[0..n-1] is the prompt and then what was drawn, and kv.length of
+ * these are computed. */
 typedef struct Seq {
     SeqState state;
-    int64_t id; /* in order of arrival */
-    SeqReq req; /* prompt and stop are copied below */
-    int32_t *token, stop[STOP_MAX];
+    int64_t id;     /* in order of arrival */
+    SeqReq req;     /* its prompt and stop are not looked at again: they were copied */
+    int64_t prompt; /* waiting */
+    int32_t *token; /* active: (positions + 1), one of the engine's tables */
+    int32_t stop[STOP_MAX];
     int64_t n, drawn;
     KvSeq kv;
     Place place;
@@ -70,14 +101,17 @@ typedef struct SeqList {
 } SeqList;
 
 struct Engine {
-    EngineSpec spec;
+    EngineSpec spec; /* no default left in it */
     Plan *plan;
     Team *team;
-    int64_t V;
+    int64_t V, positions;
     Pages *pages;
     Prefix *prefix;
+    Prompts *prompts;
     Seq *seq;
     int64_t n_seqs; /* (seqs + queue) slots */
+    int32_t **table;
+    int64_t n_tables; /* a stack of (seqs) token tables that no active sequence has */
     SeqList waiting, active;
     int64_t next_id;
     bool stepping;

@@ -28,12 +28,13 @@ struct Prefix {
     int64_t clock, age, n;
 };
 
-Prefix *prefix_new(Arena *a, Pages *pages) {
-    Prefix *t = PUSH(a, Prefix, 1);
-    int64_t count = pages_count(pages);
-    *t = (Prefix){.pages = pages, .node = PUSH(a, Node, count), .root = NONE};
-    int32_t *tokens = PUSH(a, int32_t, count * PAGE);
-    for (int64_t i = 0; i < count; i++) t->node[i].token = tokens + i * PAGE;
+Prefix *prefix_build(Space *s, Pages *pages, int64_t count) {
+    Prefix *t = TAKE(s, Prefix, 1);
+    Node *node = TAKE(s, Node, count);
+    int32_t *tokens = TAKE(s, int32_t, count * PAGE);
+    if (!t) return NULL;
+    *t = (Prefix){.pages = pages, .node = node, .root = NONE};
+    for (int64_t i = 0; i < count; i++) node[i].token = tokens + i * PAGE;
     return t;
 }
 

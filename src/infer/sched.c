@@ -60,8 +60,10 @@ static bool fits(const Engine *e, const Seq *s) {
     return need <= pages_free(e->pages) + prefix_idle(e->prefix);
 }
 
-/* At least one row of the prompt is left to compute: its logits are wanted. */
+/* At least one row of the prompt is left to compute, because its logits are wanted. */
 static bool admit(Engine *e, Seq *s) {
+    s->token = e->table[e->n_tables - 1];
+    prompt_read(e->prompts, s->prompt, s->token, s->n);
     CHECK(kv_open(e->pages, &s->kv));
     if (!e->spec.no_prefix)
         prefix_share(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, s->n - 1);
@@ -71,6 +73,8 @@ static bool admit(Engine *e, Seq *s) {
         kv_close(e->pages, &s->kv);
         return false;
     }
+    e->n_tables--;
+    prompt_drop(e->prompts, s->prompt, s->n);
     seq_list_remove(&e->waiting, s);
     seq_list_add(&e->active, s);
     s->state = SEQ_ACTIVE;

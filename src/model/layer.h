@@ -83,7 +83,6 @@ static inline const Weight *weight_of(const Plan *p, const Param *w) {
 
 /* ---- KV layout (kv.c) ------------------------------------------------------------------------ */
 
-KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s);
 Attend attend_of(const Plan *p, int64_t layer); /* the layer's streams, for kv_store and attend */
 
 /* ---- products (project.c) -------------------------------------------------------------------- */

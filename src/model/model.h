@@ -163,6 +163,7 @@ typedef struct PlanSpec {
     int64_t pages;      /* KV pages to budget for (infer allocates them) */
     int64_t positions;  /* longest sequence */
     bool training;      /* gradients, moments, activations, own pages */
+    int64_t engine;     /* bytes that an engine takes beside its pages and logits: engine_plan */
     int64_t results;    /* bytes the caller will hold beside these logits */
     Panels *panels; /* those of this model, act and mla to run on; NULL: the plan makes its own */
 } PlanSpec;
@@ -183,6 +184,8 @@ typedef struct KvLayout {
 } KvLayout;
 /* Sets where in a page each stream of the layers stands, and how large that makes a page. */
 KvLayout kv_layout(KvLayer *layer, int64_t n_layers);
+/* The layout that a plan of this spec has; its mla and kv decide. */
+KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s);
 
 /* A part of what a run needs. */
 enum { BUDGET_ITEMS = 16 };

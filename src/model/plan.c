@@ -265,6 +265,7 @@ static void plan_build(Budget *r, int64_t threads) {
     budget_put(r, "KV pages", spec->pages * p->kv.page_bytes);
     int64_t logit_rows = spec->training ? MIN(spec->logit_rows, head_rows(p)) : spec->logit_rows;
     budget_put(r, "logits", logit_rows * p->model->cfg.V * 4);
+    budget_put(r, "tables of the engine", spec->engine);
     budget_put(r, "results", spec->results);
 }
 

@@ -1,5 +1,10 @@
 /* main.c -- runs the groups of tests of cli/. The program as a user runs it is tested in tests/e2e.
- *  */
+ */
 #include "tests.h"
+#include "base/base.h"
 
-int main(void) { return test_args(); }
+int main(int argc, char **argv) {
+    float_mode_enter();
+    if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
+    return test_args() + test_peak();
+}

@@ -7,4 +7,6 @@
 #include <cmocka.h>
 #include "support/child.h"
 
-int test_args(void);
+int test_args(void), test_peak(void);
+/* What the test of peaks runs in a process of its own. */
+int peak_measure(const char *model, const char *act);

@@ -33,7 +33,8 @@ static Rig rig_of(Arena *a, const char *name, EngineSpec spec, int64_t pages) {
     const char *path = rig_path(a, name);
     Rig r;
     rig_open(&r, a, team, path);
-    rig_plan(&r, plan_defaults(r.model), &spec, POSITIONS, pages);
+    spec.pages = pages;
+    rig_plan(&r, plan_defaults(r.model), &spec, POSITIONS);
     return r;
 }
 
@@ -515,7 +516,7 @@ static void a_poisoned_sequence_falls_alone(void **state) {
             embed->master[7 * r.model->cfg.C] = NAN;
             rig_plan(&r, plan,
                      &(EngineSpec){.seqs = pass ? 8 : 1, .queue = N, .rows = 100, .chunk = 40},
-                     POSITIONS, 0);
+                     POSITIONS);
             for (int64_t i = 0; i < N; i++) {
                 Ask q = {.text = 300 + i,
                          .n = 10 + 7 * i,

@@ -22,12 +22,13 @@ int arena_teardown(void **state) {
     return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     Err err = {0};
     log_set(LOG_ERROR);
     float_mode_enter();
     CHECK(kern_init(LEVEL_N, &err));
-    return (sampler_tests() + page_tests() + prefix_tests() + engine_tests() + speculate_tests()
-            + training_tests())
+    if (argc == 3 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2]);
+    return (memory_tests() + sampler_tests() + page_tests() + prefix_tests() + engine_tests()
+            + speculate_tests() + training_tests())
            != 0;
 }

@@ -109,7 +109,7 @@ static World *world_new(Arena *a, int64_t count, uint64_t seed) {
     World *w = PUSH(a, World, 1);
     KvLayout kv = layout();
     w->pages = pages_new(a, &kv, count, SEQS, LENGTH_MAX);
-    w->prefix = prefix_new(a, w->pages);
+    w->prefix = prefix_build(&(Space){.a = a}, w->pages, count);
     w->known = PUSH(a, Known, KNOWN_MAX);
     w->dice.seed = seed, w->count = count;
     return w;

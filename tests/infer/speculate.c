@@ -123,7 +123,7 @@ static Rig rig_of(Arena *a, const char *name, EngineSpec spec) {
     if (!path) skip();
     Rig r;
     rig_open(&r, a, team, path);
-    rig_plan(&r, plan_defaults(r.model), &spec, POSITIONS, 0);
+    rig_plan(&r, plan_defaults(r.model), &spec, POSITIONS);
     return r;
 }
 
@@ -330,7 +330,7 @@ static void a_poisoned_draft_harms_nobody(void **state) {
             while (strcmp(embed->name, "model.embed_tokens.weight") != 0) embed++;
             embed->master[7 * r.model->cfg.C] = NAN;
             EngineSpec spec = {.seqs = N, .queue = N, .rows = 200, .drafts = 12 * pass};
-            rig_plan(&r, plan, &spec, POSITIONS, 0);
+            rig_plan(&r, plan, &spec, POSITIONS);
             int64_t proposed = 0;
             Drafter poison = {&proposed, poison_propose, poison_learn};
             for (int64_t i = 0; i < N; i++) {

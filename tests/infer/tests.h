@@ -23,4 +23,6 @@ int arena_teardown(void **state);
 
 /* Groups; each returns the number of failed tests. */
 int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void),
-    speculate_tests(void), training_tests(void);
+    speculate_tests(void), training_tests(void), memory_tests(void);
+/* What a test of memory runs in a process of its own. */
+int peak_measure(const char *model);

@@ -43,7 +43,7 @@ static void engine_on_training(Arena *a, const char *name, Act act) {
         model_train(r.model, a);
         PlanSpec p = {.act = act, .mla = MLA_EXPANDED, .training = i};
         p.kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
-        rig_plan(&r, p, &SPEC, POSITIONS, 0);
+        rig_plan(&r, p, &SPEC, POSITIONS);
         assert_true(!plan_acts(r.plan) == !i);
         answers(&r, on[i]);
         if (i == 0) rig_close(&r);

@@ -119,7 +119,8 @@ static bool plan_serves(const Bench *b, const Table *t, const Cell *c) {
 }
 
 static EngineSpec spec_of(const Table *t, const Cell *c) {
-    return (EngineSpec){.seqs = SEQS, .queue = PAGES, .rows = ROWS, .chunk = value(t, c, CHUNKS)};
+    return (EngineSpec){
+        .seqs = SEQS, .queue = PAGES, .rows = ROWS, .chunk = value(t, c, CHUNKS), .pages = PAGES};
 }
 
 static void bench_set(Bench *b, const Table *t, const Cell *c) {
@@ -133,7 +134,7 @@ static void bench_set(Bench *b, const Table *t, const Cell *c) {
     EngineSpec spec = spec_of(t, c);
     p.act = (Act)value(t, c, ACT), p.kv = (DType)value(t, c, KV);
     if (value(t, c, FORM) < 2) p.mla = (MlaForm)value(t, c, FORM);
-    rig_plan(&b->rig, p, &spec, POSITIONS, PAGES);
+    rig_plan(&b->rig, p, &spec, POSITIONS);
     b->table = t, b->cell = *c;
 }
 

@@ -21,10 +21,9 @@ void rig_open(Rig *r, Arena *a, Team *team, const char *path) {
     r->model->cfg.max_positions = MAX(r->model->cfg.max_positions, RIG_POSITIONS);
 }
 
-void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages) {
+void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions) {
     Err err = {0};
-    engine_plan(&plan, spec, positions);
-    if (pages) plan.pages = pages;
+    engine_plan(&plan, r->model, spec, positions, r->team);
     must(plan_new(&r->plan, r->a, r->model, &plan, 0, r->team, &err), &err);
     rig_engine(r, spec);
 }

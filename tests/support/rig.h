@@ -20,10 +20,9 @@ typedef struct Rig {
     Plan *plan;
     Engine *engine;
 } Rig;
-/* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise); pages 0: as many as
- * engine_plan says. */
+/* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise). */
 void rig_open(Rig *r, Arena *a, Team *team, const char *path);
-void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions, int64_t pages);
+void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions);
 /* Another engine on the same plan; rig_plan makes the first. */
 void rig_engine(Rig *r, const EngineSpec *spec);
 void rig_close(Rig *r);

@@ -19,7 +19,7 @@ bool try_run(Arena *a, Model *m, Team *team, Err *err) {
     PlanSpec spec = plan_defaults(m);
     Plan *plan;
     Engine *engine;
-    engine_plan(&spec, &e, COUNT(prompt) + 2);
+    engine_plan(&spec, m, &e, COUNT(prompt) + 2, team);
     if (!plan_new(&plan, a, m, &spec, TRY_BYTES, team, err)
         || !engine_new(&engine, a, plan, &e, team, err) || !engine_add(engine, &r, err))
         return false;

@@ -63,7 +63,7 @@ static void weights_are_there_once(void **state) {
     assert_true(has_item(trains, "weight panels") && has_item(trains, "masters"));
 
     PlanSpec p = {.act = ACT_F32, .kv = DTYPE_F32, .panels = trains->panels};
-    engine_plan(&p, &spec, 128);
+    engine_plan(&p, trainer_model(t), &spec, 128, team);
     assert_true(plan_new(&plan, a, trainer_model(t), &p, 0, team, &err));
     assert_true(engine_new(&e, a, plan, &spec, team, &err));
     generate(e);

@@ -75,7 +75,7 @@ static Engine *engine_over(Arena *a, Trainer *t, Act act, Panels *panels, Team *
                   .mla = MLA_EXPANDED,
                   .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16,
                   .panels = panels};
-    engine_plan(&p, &spec, LENGTH);
+    engine_plan(&p, trainer_model(t), &spec, LENGTH, team);
     if (!plan_new(&plan, a, trainer_model(t), &p, 0, team, &err)
         || !engine_new(&e, a, plan, &spec, team, &err))
         fail_msg("%s", err.msg);

@@ -1,0 +1,179 @@
+/* step.c -- one step of an engine: a forward over the rows that sched.c chose, a draw for each row
+ * that is wanted, and what the draws mean for their sequences.
+ *
+ * Callbacks run while no batch is under way, so they may add and cancel requests. What they cancel
+ * ends at the beginning of the next step: until then its pages and its place in the lists stay
+ * valid. */
+#include "infer/parts.h"
+
+#include <math.h>
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+static void seq_release(Engine *e, Seq *s, Finish finish) {
+    if (s->state == SEQ_ACTIVE) {
+        if (!e->spec.no_prefix && finish != FINISH_ERROR)
+            prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, true);
+        kv_close(e->pages, &s->kv);
+        e->table[e->n_tables++] = s->token;
+    } else {
+        prompt_drop(e->prompts, s->prompt, s->n);
+    }
+    seq_list_remove(s->state == SEQ_ACTIVE ? &e->active : &e->waiting, s);
+    s->state = SEQ_FREE;
+}
+
+/* An end without a token. */
+static void seq_end(Engine *e, Seq *s, Finish finish) {
+    s->req.on_token(s->req.arg, s->id, (Token){-1, NAN}, finish, NULL);
+    seq_release(e, s, finish);
+}
+
+static bool cancels_take(Engine *e) {
+    bool any = false;
+    for (int64_t i = 0; i < e->n_seqs; i++) {
+        Seq *s = &e->seq[i];
+        if (s->state == SEQ_FREE || !s->cancelled) continue;
+        seq_end(e, s, FINISH_CANCEL);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- a step ---------------------------------------------------------------------------------- */
+
+/* What follows a wanted row of s: the token that is forced, or the sampler's draw. */
+static Token outcome(const Engine *e, int64_t i, void *work) {
+    const Seq *s = e->want_seq[i];
+    const float *logits = e->out.logits + i * e->V;
+    int64_t nth = i - s->want;
+    if (nth < s->n_forced) return sampler_given(logits, e->V, s->token[s->n + nth]);
+    const Draw d = {.n = s->n + nth,
+                    .token = s->token,
+                    .n_prompt = s->req.n_prompt,
+                    .mask = e->masked[i] ? e->mask + i * e->mask_words : NULL,
+                    .bias = s->req.bias,
+                    .n_bias = s->req.n_bias};
+    return sampler_pick(logits, e->V, &s->req.sampling, &d, work);
+}
+
+/* All threads: the forward, then each draws for its share of the rows. */
+static void step_threads(Thread th, void *arg) {
+    Engine *e = arg;
+    const bool valid = model_forward(th, e->plan, &e->batch, &e->out, NULL);
+    if (th.i == 0) e->step_valid = valid;
+    if (!valid) return;
+    Range r = thread_range(th, e->batch.n_want);
+    for (int64_t i = r.lo; i < r.hi; i++)
+        e->drawn[i] = outcome(e, i, e->work + th.i * sampler_bytes(e->V));
+}
+
+/* Of the rows that the step stored, the first `length` positions count. */
+static void kv_settle(Engine *e, Seq *s, int64_t length) {
+    if (length < s->kv.length) kv_truncate(e->pages, &s->kv, length);
+}
+
+/* A router met NaN and no result of the step counts. Each sequence of it goes on alone, without
+ * drafts, until the culprit is found. */
+static void step_void(Engine *e) {
+    int64_t n = e->batch.n_spans;
+    for (int64_t i = 0; i < n; i++) {
+        Seq *s = e->row_seq[i];
+        int64_t length = s->kv.length;
+        bool culprit = n == 1 && s->drafts == 0;
+        s->kv.length += s->rows + s->drafts;
+        kv_settle(e, s, length);
+        s->suspect = !culprit;
+        if (culprit) seq_end(e, s, FINISH_ERROR);
+    }
+}
+
+static Finish finish_of(const Seq *s, bool more) {
+    for (int64_t i = 0; i < s->req.n_stop; i++)
+        if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
+    return !more ? FINISH_STOP : s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
+}
+
+/* The next token of s, the outcome of a row: `known` positions are computed. */
+static Finish token_take(Engine *e, Seq *s, Token t, int64_t known, const float *logits) {
+    const Constraint *c = s->req.constraint;
+    s->token[s->n++] = t.id;
+    s->drawn++;
+    bool more = !c || c->accept(c->self, t.id);
+    Finish finish = finish_of(s, more);
+    if (finish != FINISH_NONE) kv_settle(e, s, known);
+    s->req.on_token(s->req.arg, s->id, t, finish, logits);
+    if (finish != FINISH_NONE) seq_release(e, s, finish);
+    return finish;
+}
+
+/* Where there are no numbers, or none is allowed. That may be the doing of a draft whose own keys
+ * are no numbers: once more without, from the `known` positions on. */
+static Finish token_missing(Engine *e, Seq *s, int64_t known) {
+    if (s->drafts == 0) {
+        seq_end(e, s, FINISH_ERROR);
+        return FINISH_ERROR;
+    }
+    s->suspect = true;
+    kv_settle(e, s, known);
+    return FINISH_NONE;
+}
+
+/* Takes the outcomes of the rows of s, as long as each is the draft on which the next row rests;
+ * `first`: positions that were there before the step. */
+static void seq_deliver(Engine *e, Seq *s, int64_t first) {
+    const Drafter *d = s->req.drafter;
+    const int64_t drafts = s->drafts, forced = MIN(s->n_forced, drafts), n = s->n;
+    int64_t right = 0; /* drafts that are */
+    for (int64_t i = 0; i == right; i++) {
+        int64_t at = s->want + i, known = first + s->rows + i;
+        Token t = e->drawn[at];
+        if (t.id < 0) {
+            /* A draft may have spoiled all rows before it, to the last that gave a number. */
+            if (token_missing(e, s, i ? known - 1 : first)) return;
+            break;
+        }
+        right += i < drafts && s->token[n + i] == t.id;
+        e->stats.forced += i < s->n_forced;
+        e->stats.accepted += i >= forced && right > i;
+        if (token_take(e, s, t, known, e->out.logits + at * e->V)) return;
+        if (s->cancelled) right = i; /* its next token will not come */
+        if (right <= i) kv_settle(e, s, known);
+    }
+    if (d && s->n > n) d->learn(d->self, s->token, s->n, drafts - forced, MAX(right - forced, 0));
+}
+
+static void step_commit(Engine *e) {
+    for (int64_t i = 0; i < e->batch.n_spans; i++) {
+        Seq *s = e->row_seq[i];
+        int64_t first = s->kv.length, prompt = MAX(0, MIN(s->rows, s->req.n_prompt - first));
+        bool wanted = first + s->rows == s->n;
+        e->stats.prompt_rows += prompt;
+        e->stats.decode_rows += s->rows + s->drafts - prompt;
+        e->stats.drafted += MAX(0, s->drafts - s->n_forced);
+        s->kv.length += s->rows + s->drafts;
+        s->suspect = false;
+        if (wanted) seq_deliver(e, s, first);
+        if (s->state == SEQ_ACTIVE && !e->spec.no_prefix)
+            prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, false);
+    }
+}
+
+bool engine_step(Engine *e) {
+    CHECK(!e->stepping);
+    e->stepping = true;
+    bool worked = cancels_take(e);
+    sched_admit(e);
+    if (sched_batch(e)) {
+        worked = true;
+        team_run(e->team, step_threads, e);
+        e->stats.steps++;
+        if (e->step_valid) {
+            step_commit(e);
+        } else {
+            step_void(e);
+        }
+    }
+    e->stepping = false;
+    return worked;
+}
