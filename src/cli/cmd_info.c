@@ -5,12 +5,6 @@
 #include <jansson.h>
 #include <stdio.h>
 
-static const char *family_name(const Config *c) {
-    return c->family == FAMILY_LLAMA       ? "llama"
-           : c->family == FAMILY_DEEPSEEK2 ? "deepseek_v2"
-                                           : "deepseek_v3";
-}
-
 static const char *act_why(const Model *m) {
     if (dtype_block(m->file_type) > 1) return "the file is quantised";
     return m->file_type == DTYPE_F32 ? "the file is f32" : "the file has 16-bit weights";
@@ -42,7 +36,7 @@ static const char *path_shown(Arena *a, const char *path) {
 static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->bundle.model->cfg;
     return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}",
-                     "path", path_shown(s->arena, s->bundle.path), "family", family_name(c),
+                     "path", path_shown(s->arena, s->bundle.path), "family", family_name(c->family),
                      "parameters", (json_int_t)model_count(s->bundle.model), "file_type",
                      dtype_name(s->bundle.model->file_type), "layers", (json_int_t)c->L, "width",
                      (json_int_t)c->C, "heads", (json_int_t)c->H, "experts", (json_int_t)c->E,
@@ -55,8 +49,8 @@ static void model_text(const Session *s, const PlanSpec *p) {
     const Model *m = s->bundle.model;
     const Config *c = &m->cfg;
     printf("\nmodel        %s\n", s->bundle.path);
-    printf("family       %s, %.1f M parameters, %s\n", family_name(c), (double)model_count(m) / 1e6,
-           dtype_name(m->file_type));
+    printf("family       %s, %.1f M parameters, %s\n", family_name(c->family),
+           (double)model_count(m) / 1e6, dtype_name(m->file_type));
     printf("shape        %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld\n",
            (long long)c->L, (long long)c->C, (long long)c->H, (long long)c->V,
            (long long)c->max_positions);

@@ -14,6 +14,18 @@
 
 /* ---- the tables ------------------------------------------------------------------------------ */
 
+/* GLM-4-MoE-Lite's files name the architecture whose graph it shares. */
+const FamilyNames family_names[FAMILY_N] = {
+    [FAMILY_LLAMA] = {"llama", "LlamaForCausalLM", "llama"},
+    [FAMILY_DEEPSEEK2] = {"deepseek_v2", "DeepseekV2ForCausalLM", "deepseek2"},
+    [FAMILY_DEEPSEEK3] = {"deepseek_v3", "DeepseekV3ForCausalLM", "deepseek2"},
+    [FAMILY_QWEN2] = {"qwen2", "Qwen2ForCausalLM", "qwen2"},
+    [FAMILY_QWEN3] = {"qwen3", "Qwen3ForCausalLM", "qwen3"},
+    [FAMILY_QWEN3_MOE] = {"qwen3_moe", "Qwen3MoeForCausalLM", "qwen3moe"},
+    [FAMILY_GLM4_MOE_LITE] = {"glm4_moe_lite", "Glm4MoeLiteForCausalLM", "deepseek2"},
+};
+const char *family_name(Family f) { return family_names[f].type; }
+
 #define AT(member)      offsetof(Config, member)
 /* The columns absent, null and gguf_absent. */
 #define NO_DEFAULT      NEEDED, NEEDED, NEEDED
@@ -24,14 +36,21 @@
 /* The bounds hold all released models with room to spare; by them no count of numbers or bytes of a
  * model passes 2^62. Defaults: docs/models.md says whose they are. */
 static const Field fields[] = {
-    {"num_hidden_layers", "block_count", ALL, KIND_I64, AT(L), 1, 1024, NO_DEFAULT, false},
+    {"num_hidden_layers", "block_count", ALL, KIND_I64, AT(L), 1, LAYERS_MAX, NO_DEFAULT, false},
     {"hidden_size", "embedding_length", ALL, KIND_I64, AT(C), 1, 1 << 17, NO_DEFAULT, false},
     {"vocab_size", NULL, ALL, KIND_I64, AT(V), 1, VOCABULARY_MAX, NO_DEFAULT, false},
     {"num_attention_heads", "attention.head_count", ALL, KIND_I64, AT(H), 1, 1024, NO_DEFAULT,
      false},
     {"num_key_value_heads", "attention.head_count_kv", LLAMA, KIND_I64, AT(G), 1, 1024,
      DEFAULT_NULL(0), false},
+    {"num_key_value_heads", "attention.head_count_kv", QWEN2 | QWEN3, KIND_I64, AT(G), 1, 1024,
+     NEEDED, 0, 0, false},
+    {"num_key_value_heads", "attention.head_count_kv", QWEN3_MOE, KIND_I64, AT(G), 1, 1024,
+     GGUF_DEFAULT(0), false},
     {"head_dim", "attention.key_length", LLAMA, KIND_I64, AT(D), 2, 1024, DEFAULT_NULL(0), false},
+    {"head_dim", "attention.key_length", QWEN2 | QWEN3_MOE, KIND_I64, AT(D), 2, 1024, DEFAULT(0),
+     false},
+    {"head_dim", "attention.key_length", QWEN3, KIND_I64, AT(D), 2, 1024, GGUF_DEFAULT(0), false},
     {"intermediate_size", "feed_forward_length", ALL, KIND_I64, AT(F), 1, 1 << 20, NO_DEFAULT,
      false},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", ALL, KIND_F32, AT(eps), 1e-30, 1,
@@ -46,34 +65,39 @@ static const Field fields[] = {
      false},
     {"v_head_dim", NULL, MLA, KIND_I64, AT(d_v), 1, 1024, NO_DEFAULT, false},
     {"n_routed_experts", "expert_count", MLA, KIND_I64, AT(E), 0, ROUTER_E, NEEDED, 0, 0, false},
-    {"num_experts_per_tok", "expert_used_count", MLA, KIND_I64, AT(K), 0, 256, NO_DEFAULT, true},
+    {"num_experts", "expert_count", QWEN3_MOE, KIND_I64, AT(E), 0, ROUTER_E, NO_DEFAULT, false},
+    {"num_experts_per_tok", "expert_used_count", MOE, KIND_I64, AT(K), 0, 256, NO_DEFAULT, true},
     {"n_shared_experts", "expert_shared_count", MLA, KIND_I64, AT(shared), 0, 64, NEEDED, 0, NEEDED,
      true},
-    {"moe_intermediate_size", "expert_feed_forward_length", MLA, KIND_I64, AT(F_moe), 0, 1 << 17,
+    {"moe_intermediate_size", "expert_feed_forward_length", MOE, KIND_I64, AT(F_moe), 0, 1 << 17,
      NO_DEFAULT, true},
     {"first_k_dense_replace", "leading_dense_block_count", V2, KIND_I64, AT(first_dense), 0, 1024,
      0, NEEDED, NEEDED, true},
     {"first_k_dense_replace", "leading_dense_block_count", V3, KIND_I64, AT(first_dense), 0, 1024,
      NO_DEFAULT, true},
+    /* Beside mlp_layer_types, or instead of it: json_dense. */
+    {"first_k_dense_replace", NULL, GLM4, KIND_I64, AT(first_dense), 0, 1024, -1, -1, NEEDED, true},
     /* Absent groups are looked at again: json_router, gguf_groups. */
     {"n_group", "expert_group_count", V2, KIND_I64, AT(router.groups), 1, 1024, DEFAULT_NULL(0),
      true},
-    {"n_group", "expert_group_count", V3, KIND_I64, AT(router.groups), 1, 1024, GGUF_DEFAULT(0),
-     true},
+    {"n_group", "expert_group_count", SIGMOID, KIND_I64, AT(router.groups), 1, 1024,
+     GGUF_DEFAULT(0), true},
     {"topk_group", "expert_group_used_count", V2, KIND_I64, AT(router.groups_used), 1, 1024,
      DEFAULT_NULL(0), true},
-    {"topk_group", "expert_group_used_count", V3, KIND_I64, AT(router.groups_used), 1, 1024,
+    {"topk_group", "expert_group_used_count", SIGMOID, KIND_I64, AT(router.groups_used), 1, 1024,
      GGUF_DEFAULT(0), true},
     {"norm_topk_prob", "expert_weights_norm", V2, KIND_BOOL, AT(router.norm), 0, 1, DEFAULT_NULL(0),
      true},
-    {"norm_topk_prob", "expert_weights_norm", V3, KIND_BOOL, AT(router.norm), 0, 1, NO_DEFAULT,
+    {"norm_topk_prob", "expert_weights_norm", SIGMOID, KIND_BOOL, AT(router.norm), 0, 1, NO_DEFAULT,
      true},
+    /* llama.cpp divides always. */
+    {"norm_topk_prob", NULL, QWEN3_MOE, KIND_BOOL, AT(router.norm), 0, 1, DEFAULT_NULL(0), true},
     {"routed_scaling_factor", "expert_weights_scale", V2, KIND_F32, AT(router.scale), 1e-6, 1e6,
      DEFAULT(1), true},
-    {"routed_scaling_factor", "expert_weights_scale", V3, KIND_F32, AT(router.scale), 1e-6, 1e6,
-     NO_DEFAULT, true},
+    {"routed_scaling_factor", "expert_weights_scale", SIGMOID, KIND_F32, AT(router.scale), 1e-6,
+     1e6, NO_DEFAULT, true},
     {"num_nextn_predict_layers", NULL, MLA, KIND_I64, AT(mtp), 0, 16, DEFAULT_NULL(0), false},
-    {"rope_interleave", NULL, V3, KIND_BOOL, AT(rope.pairs), 0, 1, DEFAULT(1), false},
+    {"rope_interleave", NULL, SIGMOID, KIND_BOOL, AT(rope.pairs), 0, 1, DEFAULT(1), false},
 };
 const Fields config_fields = {fields, COUNT(fields)};
 
@@ -206,10 +230,10 @@ static void moe_check(Reader *r) {
             "the groups used (topk_group) must hold enough experts");
     require(r, q->groups == 1 || q->kind == ROUTER_SOFTMAX || c->E / q->groups >= 2,
             "a group needs two experts");
-    require(r, !(q->kind == ROUTER_SOFTMAX && q->norm),
-            "norm_topk_prob with a softmax router is in no released model and is read in two ways "
-            "by the publisher's code; set it to false");
-    require(r, !(q->kind == ROUTER_SIGMOID && q->norm && c->K == 1),
+    require(r, !(family_set(c) & V2 && q->norm),
+            "norm_topk_prob is true in no released deepseek_v2 model and is read in two ways by "
+            "the publisher's code; set it to false");
+    require(r, !(family_set(c) & V3 && q->norm && c->K == 1),
             "norm_topk_prob with one expert per token is read in two ways by the publisher's code; "
             "set it to false");
 }
@@ -233,8 +257,8 @@ static void heads_check(Reader *r) {
 bool config_check(Reader *r) {
     Config *c = r->c;
     if (r->bad) return false;
-    c->mla = c->family != FAMILY_LLAMA;
-    c->router.kind = c->family == FAMILY_DEEPSEEK3 ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
+    c->mla = family_set(c) & MLA;
+    c->router.kind = family_set(c) & SIGMOID ? ROUTER_SIGMOID : ROUTER_SOFTMAX;
     heads_check(r);
     require(r, c->H % c->G == 0, "query heads must divide by key/value heads");
     require(r, c->rope.dim % 2 == 0, "rope turns pairs: its dimension must be even");

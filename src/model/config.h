@@ -12,13 +12,16 @@ typedef enum Kind { KIND_I64, KIND_F64, KIND_F32, KIND_BOOL } Kind;
 
 /* Sets of families, and of rope scalings. */
 enum { LLAMA = 1 << FAMILY_LLAMA, V2 = 1 << FAMILY_DEEPSEEK2, V3 = 1 << FAMILY_DEEPSEEK3 };
-enum { MLA = V2 | V3, ALL = LLAMA | MLA };
+enum { QWEN2 = 1 << FAMILY_QWEN2, QWEN3 = 1 << FAMILY_QWEN3, QWEN3_MOE = 1 << FAMILY_QWEN3_MOE };
+enum { GLM4 = 1 << FAMILY_GLM4_MOE_LITE };
+enum { QWEN = QWEN2 | QWEN3 | QWEN3_MOE, GQA = LLAMA | QWEN, MLA = V2 | V3 | GLM4 };
+enum { ALL = GQA | MLA, MOE = MLA | QWEN3_MOE, SIGMOID = V3 | GLM4 };
 enum { YARN = 1 << ROPE_YARN, LLAMA3 = 1 << ROPE_LLAMA3, SCALED = YARN | LLAMA3 };
 enum { ROPES = 1 << ROPE_PLAIN | SCALED };
 
 /* Instead of a default: the key must be there. */
 #define NEEDED (-1e300)
-enum { VOCABULARY_MAX = 1 << 23 };
+enum { VOCABULARY_MAX = 1 << 23, LAYERS_MAX = 1024 };
 
 /* A number of the configuration, in both formats. */
 typedef struct Field {
@@ -37,11 +40,19 @@ typedef struct Fields {
 } Fields;
 extern const Fields config_fields, rope_fields;
 
+/* What a family is called: the model_type and the class of its config.json, the architecture of its
+ * GGUF files. */
+typedef struct FamilyNames {
+    const char *type, *class, *arch;
+} FamilyNames;
+extern const FamilyNames family_names[FAMILY_N];
+static inline unsigned family_set(const Config *c) { return 1u << c->family; }
+
 /* Where values come from: an object of a config.json, or the metadata of a GGUF file. */
 typedef struct Reader {
     const json_t *object; /* NULL: GGUF */
     const Store *store;
-    const char *arch; /* "llama", "deepseek2" of a GGUF file, else NULL */
+    const char *arch; /* of a GGUF file, else NULL */
     const char *file; /* for messages */
     Config *c;
     Err *err;

@@ -1,4 +1,5 @@
-/* config_gguf.c -- a Config from the keys of a GGUF file: architectures llama and deepseek2.
+/* config_gguf.c -- a Config from the keys of a GGUF file: architectures llama, qwen2, qwen3, qwen3moe
+ * and deepseek2.
  *
  * Keys and defaults are those of llama.cpp and its converter. Files live long: many were written
  * before a key existed. Where such a file leaves open what its model computes (groups of experts,
@@ -9,13 +10,13 @@
 
 /* ---- keys that change nothing ---------------------------------------------------------------- */
 
-/* Keys after "llama." or "deepseek2.", read in this file or without effect on a forward. */
+/* Keys after "llama." and its like, read in this file or without effect on a forward. */
 static const char *const read_here[] = {
     "attention.head_count_kv",  "attention.key_length",
     "attention.key_length_mla", "attention.value_length",
     "expert_gating_func",       "attention.value_length_mla",
     "rope.scaling.type",        "rope.scaling.yarn_log_multiplier",
-    "rope.dimension_count",
+    "rope.dimension_count",     "nextn_predict_layers",
 };
 static const char *const neutral[] = {"rope.scaling.finetuned", "tensor_data_layout", "vocab_size"};
 
@@ -28,8 +29,11 @@ static const struct {
     {"attention.sliding_window", 0},
     {"attention.causal", 1},
     {"expert_count", 0},
+    {"expert_shared_count", 0},
+    {"expert_shared_feed_forward_length", 0},
     {"expert_used_count", 0},
-    {"nextn_predict_layers", 0},
+    {"expert_weights_norm", 1},
+    {"expert_weights_scale", 1},
     {"rope.scale_linear", 1},
     {"rope.scaling.attn_factor", 1},
     {"rope.scaling.yarn_attn_factor", 1},
@@ -111,7 +115,7 @@ static void unknown_refuse(Reader *r) {
         if (!str_starts(key, prefix)) continue;
         Shown s = shown(key.p + prefix.n, key.n - prefix.n);
         const char *name = s.text;
-        if (!fields_have(r, config_fields, 1u << r->c->family, name)
+        if (!fields_have(r, config_fields, family_set(r->c), name)
             && !fields_have(r, rope_fields, ROPES, name)
             && !name_listed(name, read_here, COUNT(read_here)) && !is_neutral(r, name))
             config_bad(r, ERR_UNSUPPORTED, name,
@@ -173,17 +177,26 @@ static void gguf_rope(Reader *r) {
     fields_read(r, rope_fields, 1u << p->scaling);
     if (p->scaling != ROPE_YARN) return;
     if (p->original == 0) p->original = (double)r->c->max_positions;
-    if (r->c->family != FAMILY_LLAMA)
+    if (family_set(r->c) & MLA)
         deepseek_multiplier(r);
     else if (there(r, "rope.scaling.yarn_log_multiplier"))
         config_bad(r, ERR_UNSUPPORTED, "rope.scaling.yarn_log_multiplier",
-                   "is %s: not part of architecture llama",
-                   value_shown(r, "rope.scaling.yarn_log_multiplier").text);
+                   "is %s: not part of architecture %s",
+                   value_shown(r, "rope.scaling.yarn_log_multiplier").text, r->arch);
 }
 
-/* ---- llama ----------------------------------------------------------------------------------- */
+/* ---- llama, qwen2, qwen3, qwen3moe ----------------------------------------------------------- */
 
-static void llama_heads(Reader *r) {
+/* llama.cpp's graph of qwen3moe has no other router. */
+static void qwen_router(Reader *r) {
+    int64_t gate = i64_or(r, gguf_key(r, "expert_gating_func"), 1);
+    if (gate != 1)
+        config_bad(r, ERR_UNSUPPORTED, "expert_gating_func", "is %lld, supported is 1 (softmax)",
+                   (long long)gate);
+    r->c->router.norm = true;
+}
+
+static void gqa_heads(Reader *r) {
     static const char *const sizes[] = {"attention.value_length", "rope.dimension_count"};
     const Config *c = r->c;
     int64_t D = c->D ? c->D : c->C / c->H;
@@ -197,9 +210,20 @@ static void llama_heads(Reader *r) {
 
 /* ---- deepseek2 ------------------------------------------------------------------------------- */
 
-/* 1 softmax (V2), 2 sigmoid (V3). V2's files are older than the key. */
+/* The rows of the embedding; 0 where it is no matrix. */
+static int64_t vocabulary_rows(const Reader *r) {
+    const Tensor *embed = store_find(r->store, STR("token_embd.weight"));
+    bool fits =
+        embed && embed->n_dims == 2 && embed->dim[0] >= 1 && embed->dim[0] <= VOCABULARY_MAX;
+    return fits ? embed->dim[0] : 0;
+}
+
+/* 1 softmax (V2), 2 sigmoid (V3, GLM-4-MoE-Lite). V2's files are older than the key; the first ones
+ * of GLM-4.7-Flash lack it too, and are known by its sizes, as in llama.cpp. */
 static Family deepseek_family(Reader *r) {
-    int64_t gate = i64_or(r, gguf_key(r, "expert_gating_func"), 1);
+    int64_t layers = i64_or(r, gguf_key(r, "block_count"), 0);
+    bool glm = (layers == 47 || layers == 48) && vocabulary_rows(r) == 154880;
+    int64_t gate = i64_or(r, gguf_key(r, "expert_gating_func"), glm ? 2 : 1);
     if (gate != 1 && gate != 2)
         config_bad(r, ERR_UNSUPPORTED, "expert_gating_func",
                    "is %lld, supported are 1 (softmax) and 2 (sigmoid)", (long long)gate);
@@ -236,9 +260,11 @@ static void deepseek_groups(Reader *r) {
     static const struct {
         int64_t L, C, E, K, groups, used;
     } released[] = {
-        {27, 2048, 64, 6, 1, 1},  /* V2-Lite */
+        {27, 2048, 64, 6, 1, 1},  /* V2-Lite, Moonlight */
         {60, 5120, 160, 6, 8, 3}, /* V2, V2.5 */
         {61, 7168, 256, 8, 8, 4}, /* V3, R1, V3.1 */
+        {61, 7168, 384, 8, 1, 1}, /* Kimi-K2 */
+        {47, 2048, 64, 4, 1, 1},  /* GLM-4.7-Flash */
     };
     Config *c = r->c;
     Router *q = &c->router;
@@ -253,18 +279,38 @@ static void deepseek_groups(Reader *r) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+static bool block_there(const Reader *r, int64_t block, const char *tensor) {
+    char name[96];
+    snprintf(name, sizeof name, "blk.%lld.%s", (long long)block, tensor);
+    return store_find(r->store, str_of(name)) != NULL;
+}
+
+/* Layers that predict further tokens are counted in block_count by some converters, by others not,
+ * and their tensors may be left out: the layers that are there decide. */
+static void gguf_mtp(Reader *r) {
+    Config *c = r->c;
+    int64_t n = i64_or(r, gguf_key(r, "nextn_predict_layers"), 0), first = c->L - n;
+    if (n == 0) return;
+    if (n < 0 || n > 16 || first < 1 || !(family_set(c) & MLA))
+        return config_bad(r, ERR_UNSUPPORTED, "nextn_predict_layers",
+                          "is %lld beside %lld layers of architecture %s", (long long)n,
+                          (long long)c->L, r->arch);
+    c->mtp = n;
+    if (block_there(r, first, "nextn.eh_proj.weight") || !block_there(r, first, "attn_norm.weight"))
+        c->L = first;
+}
+
 /* The vocabulary's size and whether the head is tied are read off the tensors. */
 static void gguf_vocabulary(Reader *r) {
     Config *c = r->c;
-    const Tensor *embed = store_find(r->store, STR("token_embd.weight"));
-    if (!embed || embed->n_dims != 2 || embed->dim[0] < 1 || embed->dim[0] > VOCABULARY_MAX) {
+    c->V = vocabulary_rows(r);
+    if (!c->V) {
         if (!r->bad)
             err_set(r->err, ERR_FORMAT, "%s: tensor token_embd.weight is missing or no matrix",
                     r->file);
         r->bad = true;
         return;
     }
-    c->V = embed->dim[0];
     c->tied = !store_find(r->store, STR("output.weight"));
     c->bos = i64_or(r, "tokenizer.ggml.bos_token_id", -1);
     int64_t eos = i64_or(r, "tokenizer.ggml.eos_token_id", -1);
@@ -275,28 +321,32 @@ static void gguf_vocabulary(Reader *r) {
 
 static void gguf_read(Reader *r) {
     Config *c = r->c;
-    bool mla = c->family != FAMILY_LLAMA;
+    bool mla = family_set(c) & MLA;
     if (mla) c->family = deepseek_family(r);
     c->rope.pairs = mla;
-    fields_read(r, config_fields, 1u << c->family);
+    fields_read(r, config_fields, family_set(c));
+    if (!r->bad) gguf_mtp(r);
     if (!r->bad) gguf_rope(r);
-    if (!r->bad && !mla) llama_heads(r);
+    if (!r->bad && !mla) gqa_heads(r);
+    if (!r->bad && c->E && !mla) qwen_router(r);
     if (!r->bad && mla) deepseek_heads(r);
-    if (!r->bad && c->E) deepseek_groups(r);
+    if (!r->bad && c->E && mla) deepseek_groups(r);
     if (!r->bad) gguf_vocabulary(r);
     if (!r->bad) unknown_refuse(r);
 }
 
 bool gguf_config(Config *c, const Store *s, Err *err) {
     config_defaults(c);
-    Reader r = {.store = s, .arch = "llama", .file = store_path(s), .c = c, .err = err};
+    Reader r = {.store = s, .file = store_path(s), .c = c, .err = err};
     Str arch;
     if (!store_meta_str(s, "general.architecture", &arch, err)) return false;
-    if (str_eq(arch, STR("deepseek2")))
-        r.arch = "deepseek2", c->family = FAMILY_DEEPSEEK2;
-    else if (!str_eq(arch, STR("llama")))
+    for (int64_t i = FAMILY_N; i-- > 0;) /* the first that has the name: deepseek2 is V2 so far */
+        if (str_eq(arch, str_of(family_names[i].arch)))
+            r.arch = family_names[i].arch, c->family = (Family)i;
+    if (!r.arch)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: architecture \"%s\" is not supported (known: llama, deepseek2)",
+                       "%s: architecture \"%s\" is not supported (known: llama, qwen2, qwen3, "
+                       "qwen3moe, deepseek2)",
                        store_path(s), shown(arch.p, arch.n).text);
     gguf_read(&r);
     return config_check(&r);

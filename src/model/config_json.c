@@ -1,7 +1,7 @@
 /* config_json.c -- a Config from the bytes of a config.json, and back.
  *
- * The publisher's code is Hugging Face's configuration classes (Llama, DeepseekV2, DeepseekV3) and
- * the code that DeepSeek ships beside its weights. They ignore what they do not know; here a key
+ * The publisher's code is Hugging Face's configuration classes (docs/models.md) and the code that
+ * DeepSeek ships beside its weights. They ignore what they do not know; here a key
  * that is not known to be without effect is refused, since a file with it was made for other
  * code. */
 #include "model/config.h"
@@ -12,9 +12,11 @@
 
 /* Read in this file and not in the tables. */
 static const char *const read_here[] = {
-    "model_type",   "hidden_act",     "rope_scaling", "rope_parameters", "rope_theta",
-    "scoring_func", "topk_method",    "bos_token_id", "eos_token_id",    "mla_form",
-    "qk_head_dim",  "moe_layer_freq", "layer_types",
+    "model_type",         "hidden_act",      "rope_scaling",    "rope_parameters",
+    "rope_theta",         "scoring_func",    "topk_method",     "bos_token_id",
+    "eos_token_id",       "mla_form",        "qk_head_dim",     "moe_layer_freq",
+    "layer_types",        "mlp_layer_types", "mlp_only_layers", "decoder_sparse_step",
+    "use_sliding_window",
 };
 
 /* No forward reads them, whatever their value: names, notes, how to train or to generate, where
@@ -108,8 +110,9 @@ static const struct {
     unsigned families;
 } synonyms[] = {
     {"num_nextn_predict_layers", "num_mtp_layers", MLA},
-    {"n_routed_experts", "num_local_experts", V3},
+    {"n_routed_experts", "num_local_experts", SIGMOID},
     {"n_routed_experts", "num_experts", V2},
+    {"num_experts", "num_local_experts", QWEN3_MOE},
 };
 
 /* null, false, {} and [] switch a key off. */
@@ -146,21 +149,29 @@ static void unknown_refuse(Reader *r, const char *key, const json_t *v) {
                value_shown(v).text);
 }
 
-static unsigned family_of(const Reader *r) { return 1u << r->c->family; }
+static unsigned family_of(const Reader *r) { return family_set(r->c); }
+
+/* Keys of one family that its class reads and that change nothing: key/value heads are counted as
+ * query heads under MLA, whose classes overwrite head_dim; DeepSeek-V2's code always rotates
+ * neighbours; without use_sliding_window Qwen's class drops the window. */
+static const struct {
+    const char *key;
+    unsigned families;
+} known_besides[] = {
+    {"head_dim", MLA},           {"num_key_value_heads", MLA}, {"rope_interleave", V2},
+    {"max_window_layers", QWEN}, {"sliding_window", QWEN},
+};
 
 static void top_unknown(Reader *r) {
     const char *key;
     json_t *v;
-    bool mla = r->c->family != FAMILY_LLAMA;
     json_object_foreach((json_t *)(uintptr_t)r->object, key, v) {
-        /* MLA's classes overwrite head_dim, and count key/value heads as query heads. */
         bool known = name_listed(key, read_here, COUNT(read_here))
-                     || fields_have(r, config_fields, family_of(r), key)
-                     || (mla && (!strcmp(key, "head_dim") || !strcmp(key, "num_key_value_heads")));
+                     || fields_have(r, config_fields, family_of(r), key);
         for (int64_t i = 0; i < COUNT(synonyms); i++)
             known |= !strcmp(key, synonyms[i].other) && synonyms[i].families & family_of(r);
-        /* DeepSeek-V2's code always rotates neighbours. */
-        known |= r->c->family == FAMILY_DEEPSEEK2 && !strcmp(key, "rope_interleave");
+        for (int64_t i = 0; i < COUNT(known_besides); i++)
+            known |= !strcmp(key, known_besides[i].key) && known_besides[i].families & family_of(r);
         if (!known) unknown_refuse(r, key, v);
     }
 }
@@ -217,7 +228,7 @@ static const char *json_text(Reader *r, const json_t *o, const char *key, const 
 static int64_t json_choice(Reader *r, const json_t *o, const char *key, const char *absent,
                            const char *const *choice, int64_t n) {
     const char *v = json_text(r, o, key, absent);
-    char known[128] = "";
+    char known[160] = "";
     for (int64_t i = 0; i < n; i++) {
         if (!strcmp(v, choice[i])) return i;
         size_t at = strlen(known);
@@ -338,7 +349,7 @@ static void json_rope(Reader *r) {
 static void json_router(Reader *r) {
     static const char *const scoring[] = {"softmax", "sigmoid"};
     static const char *const methods[] = {"greedy", "group_limited_greedy", "noaux_tc"};
-    bool v3 = r->c->family == FAMILY_DEEPSEEK3;
+    bool v3 = family_of(r) & SIGMOID;
     Router *q = &r->c->router;
     int64_t score =
         json_choice(r, r->object, "scoring_func", v3 ? "sigmoid" : "softmax", scoring, 2);
@@ -346,8 +357,9 @@ static void json_router(Reader *r) {
     int64_t method = json_choice(r, r->object, "topk_method", usual, methods, 3);
     if ((method == 2) != v3 || (score == 1) != v3)
         config_bad(r, ERR_UNSUPPORTED, "topk_method",
-                   "and scoring_func are supported as noaux_tc with sigmoid (deepseek_v3) or "
-                   "as greedy or group_limited_greedy with softmax (deepseek_v2)");
+                   "and scoring_func are supported as noaux_tc with sigmoid (deepseek_v3, "
+                   "glm4_moe_lite) or as greedy or group_limited_greedy with softmax "
+                   "(deepseek_v2)");
     if (method == 0) q->groups = q->groups_used = 1; /* greedy looks at no groups */
     if (!q->groups || !q->groups_used)
         config_bad(r, ERR_FORMAT, q->groups ? "topk_group" : "n_group",
@@ -391,10 +403,75 @@ static void json_layer_types(Reader *r) {
         config_bad(r, ERR_FORMAT, "layer_types", "is no list");
 }
 
+/* Dense layers must be the first ones; dense (L) says which are. */
+static void dense_set(Reader *r, const char *key, const bool *dense) {
+    Config *c = r->c;
+    for (c->first_dense = 0; c->first_dense < c->L && dense[c->first_dense];) c->first_dense++;
+    for (int64_t i = c->first_dense; i < c->L; i++)
+        if (dense[i])
+            config_bad(r, ERR_UNSUPPORTED, key,
+                       "makes layer %lld dense behind layers of experts: supported where the dense "
+                       "layers come first",
+                       (long long)i);
+}
+
+/* Qwen3-MoE: the layers named are dense, the others have experts. */
+static void json_dense_listed(Reader *r) {
+    const json_t *list = json_object_get(r->object, "mlp_only_layers");
+    bool dense[LAYERS_MAX] = {false};
+    json_expect(r, "decoder_sparse_step", 1);
+    if (is_set(list) && !json_is_array(list))
+        config_bad(r, ERR_FORMAT, "mlp_only_layers", "is %s, expected a list of layers",
+                   value_shown(list).text);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_integer(v))
+            return config_bad(r, ERR_FORMAT, "mlp_only_layers", "names %s, expected a layer",
+                              value_shown(v).text);
+        int64_t layer = json_integer_value(v);
+        if (layer >= 0 && layer < r->c->L) dense[layer] = true;
+    }
+    dense_set(r, "mlp_only_layers", dense);
+}
+
+/* GLM-4-MoE-Lite: a name a layer, or, in published files, how many dense layers come first. Without
+ * the names transformers takes 1 for any such number. */
+static void json_dense_named(Reader *r) {
+    static const char *const names[] = {"dense", "sparse"};
+    const json_t *list = json_object_get(r->object, "mlp_layer_types");
+    int64_t first = r->c->first_dense, n = (int64_t)json_array_size(list);
+    bool dense[LAYERS_MAX] = {false};
+    if (!is_set(list)) {
+        if (first != 1)
+            config_bad(
+                r, ERR_UNSUPPORTED, "mlp_layer_types",
+                "is missing, and first_k_dense_replace without it is read in two ways by the "
+                "publisher's code, unless it is 1");
+        return;
+    }
+    if (!json_is_array(list) || n != r->c->L)
+        return config_bad(r, ERR_FORMAT, "mlp_layer_types", "is no list of a name for each layer");
+    for (int64_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, (size_t)i);
+        const char *name = json_is_string(v) ? json_string_value(v) : "";
+        if (!name_listed(name, names, COUNT(names)))
+            config_bad(r, ERR_UNSUPPORTED, "mlp_layer_types",
+                       "names %s, supported are \"dense\" and \"sparse\"", value_shown(v).text);
+        dense[i] = !strcmp(name, "dense");
+    }
+    dense_set(r, "mlp_layer_types", dense);
+    if (first >= 0 && first != r->c->first_dense)
+        config_bad(r, ERR_FORMAT, "first_k_dense_replace",
+                   "is %lld, and mlp_layer_types begins with %lld dense layers", (long long)first,
+                   (long long)r->c->first_dense);
+}
+
 static void json_mla(Reader *r) {
     static const char *const forms[] = {"expanded", "absorbed"};
     Config *c = r->c;
     if (c->E) json_router(r);
+    if (c->E && family_of(r) & GLM4) json_dense_named(r);
+    if (family_of(r) & GLM4) json_expect(r, "head_dim", c->d_rope);
     json_expect(r, "moe_layer_freq", 1);
     json_expect(r, "qk_head_dim", c->d_nope + c->d_rope);
     json_expect(r, "num_key_value_heads", c->H);
@@ -405,18 +482,28 @@ static void json_mla(Reader *r) {
         c->recorded_mla = forms[json_choice(r, r->object, "mla_form", forms[0], forms, 2)];
 }
 
+/* Kimi-K2's files have their own model_type for DeepSeek-V3's class. */
+static void json_family(Reader *r) {
+    const char *types[FAMILY_N + 1] = {[FAMILY_N] = "kimi_k2"};
+    for (int64_t i = 0; i < FAMILY_N; i++) types[i] = family_names[i].type;
+    int64_t choice = json_choice(r, r->object, "model_type", "(missing)", types, COUNT(types));
+    r->c->family = choice == FAMILY_N ? FAMILY_DEEPSEEK3 : (Family)choice;
+}
+
 static void json_config(Reader *r) {
-    static const char *const types[] = {"llama", "deepseek_v2", "deepseek_v3"};
     static const char *const silu[] = {"silu", "swish"};
     Config *c = r->c;
-    c->family = (Family)json_choice(r, r->object, "model_type", "(missing)", types, 3);
+    json_family(r);
     if (r->bad) return;
-    bool mla = c->family != FAMILY_LLAMA;
+    bool mla = family_of(r) & MLA;
     c->rope.pairs = mla;
     fields_read(r, config_fields, family_of(r));
     json_choice(r, r->object, "hidden_act", "silu", silu, 2);
     json_rope(r);
     if (mla) json_mla(r);
+    if (c->E && family_of(r) & QWEN3_MOE) json_dense_listed(r);
+    if (json_is_true(json_object_get(r->object, "use_sliding_window")))
+        config_bad(r, ERR_UNSUPPORTED, "use_sliding_window", "is true, supported only as false");
     json_layer_types(r);
     json_tokens(r);
     top_unknown(r);
@@ -481,17 +568,29 @@ static void put_rope(Buf *b, const Config *c) {
     buf_fmt(b, "\n  }");
 }
 
+/* Which layers are dense, where a list says so. */
+static void put_dense(Buf *b, const Config *c) {
+    bool listed = family_set(c) & QWEN3_MOE, named = family_set(c) & GLM4;
+    if (!listed && !named) return;
+    buf_fmt(b, ",\n  \"%s\": [", listed ? "mlp_only_layers" : "mlp_layer_types");
+    for (int64_t i = 0; i < (listed ? c->first_dense : c->L); i++)
+        if (listed)
+            buf_fmt(b, "%s%lld", i ? ", " : "", (long long)i);
+        else
+            buf_fmt(b, "%s\"%s\"", i ? ", " : "", i < c->first_dense ? "dense" : "sparse");
+    buf_fmt(b, "]%s", listed ? ",\n  \"decoder_sparse_step\": 1" : "");
+}
+
 Str config_json(Arena *a, const Config *c) {
-    static const char *const type[] = {"llama", "deepseek_v2", "deepseek_v3"};
-    static const char *const class[] = {"LlamaForCausalLM", "DeepseekV2ForCausalLM",
-                                        "DeepseekV3ForCausalLM"};
+    const FamilyNames *names = &family_names[c->family];
     Buf b = {.a = a};
-    buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n", class[c->family]);
-    buf_fmt(&b, "  \"model_type\": \"%s\",\n  \"hidden_act\": \"silu\"", type[c->family]);
-    put_fields(&b, c, config_fields, 1u << c->family, "  ");
+    buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n", names->class);
+    buf_fmt(&b, "  \"model_type\": \"%s\",\n  \"hidden_act\": \"silu\"", names->type);
+    put_fields(&b, c, config_fields, family_set(c), "  ");
     put_rope(&b, c);
+    put_dense(&b, c);
     if (c->mla) {
-        bool v3 = c->family == FAMILY_DEEPSEEK3;
+        bool v3 = family_set(c) & SIGMOID;
         const char *v2 = c->router.groups > 1 ? "group_limited_greedy" : "greedy";
         buf_fmt(&b, ",\n  \"num_key_value_heads\": %lld", (long long)c->H);
         buf_fmt(&b, ",\n  \"scoring_func\": \"%s\"", v3 ? "sigmoid" : "softmax");

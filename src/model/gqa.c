@@ -3,8 +3,31 @@
  *
  *     q, k, v = x Wq^T, x Wk^T, x Wv^T;  q, k rotated by rope;  mid = x + attention(q, K, V) Wo^T
  *
+ * Qwen2 adds a bias to q, k and v; Qwen3 has a norm over each head of q and of k before rope.
+ *
  * Sums and roundings: docs/contract.md 5; derivation of the backward: docs/math/gqa.md. */
 #include "model/layer.h"
+
+/* a->qkv after its products: what stands between them and rope. A thread takes whole rows. */
+static void biases_and_norms(Thread th, const Plan *p, const Layer *w, int64_t n, LayerActs *a) {
+    const Config *c = &p->model->cfg;
+    int64_t D = c->D, ld = (c->H + 2 * c->G) * D;
+    float *q = a->qkv, *k = q + c->H * D, *v = k + c->G * D;
+    if (w->q_bias) {
+        bias_add(thread_nosync(th), q, ld, w->q_bias->w.row, n, c->H * D);
+        bias_add(thread_nosync(th), k, ld, w->k_bias->w.row, n, c->G * D);
+        bias_add(th, v, ld, w->v_bias->w.row, n, c->G * D);
+    }
+    if (!w->q_norm) return;
+    Thread alone = thread_alone(th);
+    Range rows = thread_range(th, n);
+    for (int64_t i = rows.lo; i < rows.hi; i++) {
+        float *qi = q + i * ld, *ki = k + i * ld;
+        rmsnorm(alone, qi, D, NULL, qi, D, w->q_norm->w.row, c->H, D, c->eps);
+        rmsnorm(alone, ki, D, NULL, ki, D, w->k_norm->w.row, c->G, D, c->eps);
+    }
+    thread_sync(th);
+}
 
 void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     const Config *c = &p->model->cfg;
@@ -17,6 +40,7 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
     project(thread_nosync(th), q, ld, w->q, &in, STORE_SET);
     project(thread_nosync(th), k, ld, w->k, &in, STORE_SET);
     project(th, v, ld, w->v, &in, STORE_SET);
+    biases_and_norms(th, p, w, n, a);
     /* q and k are adjacent, so one call rotates the heads of both. */
     rope(th, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
 

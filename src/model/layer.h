@@ -15,6 +15,7 @@
 struct Layer {
     Param *attn_norm, *ffn_norm;
     Param *q, *k, *v, *o; /* GQA; MLA has o, and q where there is no q rank */
+    Param *q_bias, *k_bias, *v_bias, *q_norm, *k_norm;
     Param *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *kv_b;
     Param *gate, *up, *down;                       /* dense */
     Param *router, *bias, *gate_x, *up_x, *down_x; /* experts */

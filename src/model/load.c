@@ -144,7 +144,7 @@ static int by_address(const void *a, const void *b) {
  * tied embedding, and the rope frequencies that old checkpoints carry. */
 static bool left_out(const Loader *o, Str name) {
     const Config *c = &o->m->cfg;
-    Str layers = STR("model.layers."), at = {0};
+    Str layers = o->gguf ? STR("blk.") : STR("model.layers."), at = {0};
     if (c->tied && str_eq(name, STR("lm_head.weight"))) return true;
     if (str_ends(name, STR(".rotary_emb.inv_freq"))) return true;
     if (!str_starts(name, layers)) return false;

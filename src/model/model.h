@@ -23,7 +23,17 @@
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
-typedef enum Family { FAMILY_LLAMA, FAMILY_DEEPSEEK2, FAMILY_DEEPSEEK3 } Family;
+typedef enum Family {
+    FAMILY_LLAMA,
+    FAMILY_DEEPSEEK2,
+    FAMILY_DEEPSEEK3,
+    FAMILY_QWEN2,
+    FAMILY_QWEN3,
+    FAMILY_QWEN3_MOE,
+    FAMILY_GLM4_MOE_LITE,
+    FAMILY_N
+} Family;
+const char *family_name(Family f); /* model_type of its config.json */
 typedef enum RopeScaling { ROPE_PLAIN, ROPE_YARN, ROPE_LLAMA3 } RopeScaling;
 typedef enum MlaForm { MLA_EXPANDED, MLA_ABSORBED } MlaForm;
 
@@ -55,7 +65,7 @@ typedef struct Config {
 } Config;
 
 /* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF
- * keys (llama, deepseek2). A key that changes the arithmetic and is not known is an error naming
+ * keys (docs/models.md). A key that changes the arithmetic and is not known is an error naming
  * it; sizes are checked against each other. */
 bool config_read(Config *c, const Store *s, Err *err) CHECKED;
 /* The bytes of a config.json; `name` is for messages. */

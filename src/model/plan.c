@@ -281,6 +281,11 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
     CHECK(!s->training || m->param[0].master);
+    if (s->training && (m->layer[0].q_bias || m->layer[0].q_norm))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a %s model cannot be trained yet: the %s of its attention have no backward",
+                       family_name(m->cfg.family),
+                       m->layer[0].q_bias ? "biases" : "norms of q and k");
     return panels_check(m, &own, err);
 }
 

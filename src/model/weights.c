@@ -1,6 +1,6 @@
 /* weights.c -- the parameters: one constant table for each family, from which loader, saver,
- * initialisation, optimiser, gradient norm and counts all come. A new family is a table here and a
- * line in `tables`.
+ * initialisation, optimiser, gradient norm and counts all come. A new family is a table here, or
+ * one that is there with further rows, and a line in `tables` (docs/add-a-family.md).
  *
  * A row of the table is a tensor of the model or of each layer; stacked experts are one row. Rows
  * are in the order of the sums over tensors (contract 7): the model's rows before the layers, each
@@ -13,18 +13,30 @@
 typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
 
 /* Whether a model or a layer of it has the row. */
-typedef enum Presence { ALWAYS, UNTIED, DENSE, MOE, SHARED, BIASED, Q_RANK, NO_Q_RANK } Presence;
+typedef enum Presence {
+    ALWAYS,
+    UNTIED,
+    DENSE,
+    MOE,
+    SHARED,
+    CHOICE_BIASED,
+    Q_RANK,
+    NO_Q_RANK,
+    QKV_BIASED,
+    QK_NORMED
+} Presence;
 
 /* Initialisation and rounding go together. */
 typedef enum TensorKind {
     MATRIX,     /* normal */
     F32_MATRIX, /* the same, never rounded: router */
     NORM,       /* ones */
+    BIAS,       /* zeros */
     CHOICE_BIAS /* zeros; no optimiser moves it, but the balance of experts */
 } TensorKind;
 
 typedef struct Row {
-    const char *hf, *gguf; /* without ".weight", "model.layers.N.", "blk.N."; %d: the expert */
+    const char *hf, *gguf; /* without suffix, "model.layers.N.", "blk.N."; %d: the expert */
     Scope scope;
     Presence presence;
     const char *rows, *cols; /* sums of products of letters, see size_of; rows NULL: a vector */
@@ -61,7 +73,7 @@ static const Row llama[] = {
     {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
 };
 
-/* DeepSeek-V2, V2-Lite, V3, R1. n, r, v: a head's parts without and with rope, and its value. */
+/* DeepSeek-V2, V2-Lite, V3, R1, GLM-4-MoE-Lite. n, r, v: a head's parts without and with rope, and its value. */
 #define XPS "mlp.experts.%d."
 #define SHX "mlp.shared_experts."
 static const Row deepseek[] = {
@@ -87,8 +99,8 @@ static const Row deepseek[] = {
     {"mlp.up_proj", "ffn_up", LAYER, DENSE, "F", "C", MATRIX, ADAMW, WHOLE, IN(up), SAME},
     {"mlp.down_proj", "ffn_down", LAYER, DENSE, "C", "F", MATRIX, ADAMW, WHOLE, IN(down), SAME},
     {"mlp.gate", "ffn_gate_inp", LAYER, MOE, "E", "C", F32_MATRIX, ADAMW, WHOLE, IN(router), SAME},
-    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, BIASED, NULL, "E", CHOICE_BIAS,
-     NONE, WHOLE, IN(bias), SAME},
+    {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias", LAYER, CHOICE_BIASED, NULL, "E",
+     CHOICE_BIAS, NONE, WHOLE, IN(bias), SAME},
     {XPS "gate_proj", "ffn_gate_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(gate_x),
      SAME},
     {XPS "up_proj", "ffn_up_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(up_x), SAME},
@@ -103,13 +115,50 @@ static const Row deepseek[] = {
     {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
 };
 
+/* Qwen2 (and 2.5), Qwen3, Qwen3-MoE: grouped-query attention whose q and k rows GGUF leaves as they
+ * are. */
+static const Row qwen[] = {
+    {"model.embed_tokens", "token_embd", MODEL, ALWAYS, "V", "C", MATRIX, ADAMW, WHOLE, OF(embed),
+     SAME},
+    {"input_layernorm", "attn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, IN(attn_norm),
+     SAME},
+    {ATT "q_proj", "attn_q", LAYER, ALWAYS, "HD", "C", MATRIX, ADAMW, WHOLE, IN(q), SAME},
+    {ATT "q_proj", "attn_q", LAYER, QKV_BIASED, NULL, "HD", BIAS, ADAMW, WHOLE, IN(q_bias), SAME},
+    {ATT "q_norm", "attn_q_norm", LAYER, QK_NORMED, NULL, "D", NORM, ADAMW, WHOLE, IN(q_norm),
+     SAME},
+    {ATT "k_proj", "attn_k", LAYER, ALWAYS, "GD", "C", MATRIX, ADAMW, WHOLE, IN(k), SAME},
+    {ATT "k_proj", "attn_k", LAYER, QKV_BIASED, NULL, "GD", BIAS, ADAMW, WHOLE, IN(k_bias), SAME},
+    {ATT "k_norm", "attn_k_norm", LAYER, QK_NORMED, NULL, "D", NORM, ADAMW, WHOLE, IN(k_norm),
+     SAME},
+    {ATT "v_proj", "attn_v", LAYER, ALWAYS, "GD", "C", MATRIX, ADAMW, WHOLE, IN(v), SAME},
+    {ATT "v_proj", "attn_v", LAYER, QKV_BIASED, NULL, "GD", BIAS, ADAMW, WHOLE, IN(v_bias), SAME},
+    {ATT "o_proj", "attn_output", LAYER, ALWAYS, "C", "HD", MATRIX, ADAMW, WHOLE, IN(o), SAME},
+    {"post_attention_layernorm", "ffn_norm", LAYER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE,
+     IN(ffn_norm), SAME},
+    {"mlp.gate_proj", "ffn_gate", LAYER, DENSE, "F", "C", MATRIX, ADAMW, WHOLE, IN(gate), SAME},
+    {"mlp.up_proj", "ffn_up", LAYER, DENSE, "F", "C", MATRIX, ADAMW, WHOLE, IN(up), SAME},
+    {"mlp.down_proj", "ffn_down", LAYER, DENSE, "C", "F", MATRIX, ADAMW, WHOLE, IN(down), SAME},
+    {"mlp.gate", "ffn_gate_inp", LAYER, MOE, "E", "C", F32_MATRIX, ADAMW, WHOLE, IN(router), SAME},
+    {XPS "gate_proj", "ffn_gate_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(gate_x),
+     SAME},
+    {XPS "up_proj", "ffn_up_exps", EXPERT, MOE, "f", "C", MATRIX, ADAMW, EXPERTS, IN(up_x), SAME},
+    {XPS "down_proj", "ffn_down_exps", EXPERT, MOE, "C", "f", MATRIX, ADAMW, EXPERTS, IN(down_x),
+     SAME},
+    {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, OF(norm), SAME},
+    {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
+};
+
 static const struct {
     const Row *row;
     int64_t n;
-} tables[] = {
+} tables[FAMILY_N] = {
     [FAMILY_LLAMA] = {llama, COUNT(llama)},
     [FAMILY_DEEPSEEK2] = {deepseek, COUNT(deepseek)},
     [FAMILY_DEEPSEEK3] = {deepseek, COUNT(deepseek)},
+    [FAMILY_QWEN2] = {qwen, COUNT(qwen)},
+    [FAMILY_QWEN3] = {qwen, COUNT(qwen)},
+    [FAMILY_QWEN3_MOE] = {qwen, COUNT(qwen)},
+    [FAMILY_GLM4_MOE_LITE] = {deepseek, COUNT(deepseek)},
 };
 
 static int64_t letter(const Config *c, char name) {
@@ -152,9 +201,11 @@ static bool has(const Config *c, const Row *r, int64_t layer) {
     case DENSE: return !moe;
     case MOE: return moe;
     case SHARED: return moe && c->shared > 0;
-    case BIASED: return moe && c->router.kind == ROUTER_SIGMOID;
+    case CHOICE_BIASED: return moe && c->router.kind == ROUTER_SIGMOID;
     case Q_RANK: return c->Q > 0;
     case NO_Q_RANK: return c->Q == 0;
+    case QKV_BIASED: return c->family == FAMILY_QWEN2;
+    case QK_NORMED: return c->family != FAMILY_QWEN2;
     }
     return false;
 }
@@ -181,11 +232,16 @@ static void param_count(Model *m, Arena *a, const Row *r, int64_t layer) {
     m->n_params++;
 }
 
+/* GGUF's name of a choice's bias has its suffix, Hugging Face's has none. */
+static const char *suffix_of(const Row *r) {
+    return r->kind == CHOICE_BIAS ? "" : r->kind == BIAS ? ".bias" : ".weight";
+}
+
 static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
     const Config *c = &m->cfg;
     Param *p = &m->param[m->n_params++];
     p->row = (int32_t)(r - tables[c->family].row);
-    const char *suffix = r->kind == CHOICE_BIAS ? "" : ".weight";
+    const char *suffix = suffix_of(r);
     p->name = layer < 0 ? str_fmt(a, "%s%s", r->hf, suffix).p
                         : str_fmt(a, "model.layers.%lld.%s%s", (long long)layer, r->hf, suffix).p;
     p->layer = layer;
@@ -211,8 +267,7 @@ void params_build(Model *m, Arena *a) {
 
 Names param_names(const Model *m, const Param *p) {
     const Row *r = &tables[m->cfg.family].row[p->row];
-    return (Names){r->gguf, r->kind == CHOICE_BIAS ? "" : ".weight", r->transform,
-                   r->scope == EXPERT, r->rows == NULL};
+    return (Names){r->gguf, suffix_of(r), r->transform, r->scope == EXPERT, r->rows == NULL};
 }
 
 const char *param_name(Arena *a, const Param *p, int64_t i) {

@@ -3,8 +3,12 @@
 #include "tests.h"
 #include <stdio.h>
 
-static const char *const models[] = {"llama-tiny", "llama3-tiny", "deepseek-v2-lite-tiny",
-                                     "deepseek-v3-tiny", "deepseek-v3-mtp-tiny"};
+static const char *const models[] = {
+    "llama-tiny",           "llama3-tiny",          "deepseek-v2-lite-tiny",
+    "deepseek-v3-tiny",     "deepseek-v3-mtp-tiny", "qwen2-mini",
+    "qwen2-yarn-mini",      "qwen3-mini",           "qwen3-moe-mini",
+    "qwen3-moe-dense-mini", "glm4-moe-lite-mini",   "deepseek-v2-groups-mini",
+    "moonlight-mini"};
 
 static Str text_of(Arena *a, const char *model, const char *file) {
     Err err = {0};
@@ -76,6 +80,11 @@ typedef struct Case {
 #define LLAMA3  "llama3-tiny/config.release.json"
 #define V2      "deepseek-v2-lite-tiny/config.release.json"
 #define V3      "deepseek-v3-tiny/config.release.json"
+#define Q2      "qwen2-mini/config.release.json"
+#define Q3      "qwen3-mini/config.release.json"
+#define QM      "qwen3-moe-mini/config.release.json"
+#define QD      "qwen3-moe-dense-mini/config.release.json"
+#define GLM     "glm4-moe-lite-mini/config.release.json"
 #define YARN    "'type': 'yarn', 'factor': 4.0, 'original_max_position_embeddings': 16"
 #define YARN_V3 YARN ", 'beta_fast': 32, 'beta_slow': 1, 'mscale': 1.0, 'mscale_all_dim': 1.0"
 
@@ -218,6 +227,54 @@ static const Case twice[] = {
     {LLAMA, NULL, "'torch_dtype': 'float16'", NULL},
 };
 
+/* Qwen2, Qwen3, Qwen3-MoE, GLM-4-MoE-Lite and Kimi-K2. */
+static const Case families[] = {
+    {Q2, "num_key_value_heads", "", "num_key_value_heads: is missing"},
+    {Q2, NULL, "'head_dim': 8", NULL},
+    {Q2, NULL, "'head_dim': null", "head_dim: is null"},
+    {Q2, NULL, "'use_sliding_window': false, 'sliding_window': 131072, 'max_window_layers': 21",
+     NULL},
+    {Q2, "use_sliding_window", "'sliding_window': 4096", NULL},
+    {Q2, NULL, "'use_sliding_window': true", "use_sliding_window: is true"},
+    {Q2, NULL, "'use_mrope': false", NULL},
+    {Q2, NULL, "'use_mrope': true", "use_mrope: is true"},
+    {Q2, NULL, "'layer_types': ['full_attention', 'sliding_attention']", "layer_types: names"},
+    {Q3, "head_dim", "", "head_dim: is missing"},
+    {Q3, NULL, "'attention_bias': true", "attention_bias: is true"},
+    {Q3, "num_key_value_heads", "", "num_key_value_heads: is missing"},
+    {QM, NULL, "'num_key_value_heads': null", "num_key_value_heads: is null"},
+    {QM, "num_experts", "", "num_experts: is missing"},
+    {QM, "num_experts", "'num_local_experts': 5", NULL},
+    {QM, NULL, "'num_local_experts': 4", "num_experts: is 5, and 4"},
+    {QM, "num_experts_per_tok", "", "num_experts_per_tok: is missing"},
+    {QM, NULL, "'num_experts_per_tok': 6", "experts per token"},
+    {QM, "moe_intermediate_size", "", "moe_intermediate_size: is missing"},
+    {QM, "decoder_sparse_step", "", NULL},
+    {QM, NULL, "'decoder_sparse_step': 2", "decoder_sparse_step: is 2"},
+    {QM, "mlp_only_layers", "", NULL},
+    {QM, NULL, "'mlp_only_layers': null", NULL},
+    {QM, NULL, "'mlp_only_layers': [7]", NULL}, /* there is no such layer */
+    {QM, NULL, "'mlp_only_layers': [1]", "mlp_only_layers: makes layer 1 dense"},
+    {QM, NULL, "'mlp_only_layers': ['0']", "mlp_only_layers: names \"0\""},
+    {QM, NULL, "'shared_expert_intermediate_size': 16", "shared_expert_intermediate_size: is 16"},
+    {QD, "norm_topk_prob", "", NULL},
+    {QD, NULL, "'norm_topk_prob': null", NULL},
+    {GLM, "first_k_dense_replace", "'mlp_layer_types': ['dense', 'sparse']", NULL},
+    {GLM, NULL, "'mlp_layer_types': ['dense', 'sparse']", NULL},
+    {GLM, NULL, "'mlp_layer_types': ['sparse', 'sparse']", "first_k_dense_replace: is 1"},
+    {GLM, NULL, "'mlp_layer_types': ['sparse', 'dense']", "mlp_layer_types: makes layer 1 dense"},
+    {GLM, NULL, "'mlp_layer_types': ['dense', 'linear']", "mlp_layer_types: names \"linear\""},
+    {GLM, NULL, "'mlp_layer_types': ['dense']", "mlp_layer_types: is no list"},
+    {GLM, "first_k_dense_replace", "", "mlp_layer_types: is missing"},
+    {GLM, NULL, "'first_k_dense_replace': 0", "mlp_layer_types: is missing"},
+    {GLM, NULL, "'topk_method': 'greedy'", "topk_method"},
+    {GLM, NULL, "'head_dim': 4", NULL},
+    {GLM, NULL, "'head_dim': 12", "head_dim: is 12"},
+    {GLM, "n_group", "", "n_group: is missing"},
+    {GLM, "norm_topk_prob", "", "norm_topk_prob: is missing"},
+    {V3, NULL, "'model_type': 'kimi_k2'", NULL},
+};
+
 /* Keys outside of the tables: what may change the arithmetic is named with its value. */
 static const Case others[] = {
     {LLAMA, NULL, "'sliding_window': 16", "sliding_window: is 16: not known"},
@@ -350,12 +407,14 @@ static void not_json(void **state) {
     { list, COUNT(list) }
 int test_config(void) {
     static Cases v = CASES(values_wrong), n = CASES(absent), t = CASES(twice), o = CASES(others);
+    static Cases f = CASES(families);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_spellings),
         cmocka_unit_test(values),
         {"values", cases_run, NULL, NULL, &v},
         {"absent and null keys", cases_run, NULL, NULL, &n},
         {"keys with two names", cases_run, NULL, NULL, &t},
+        {"keys of the other families", cases_run, NULL, NULL, &f},
         {"keys outside of the tables", cases_run, NULL, NULL, &o},
         cmocka_unit_test(all_written),
         cmocka_unit_test(not_json),

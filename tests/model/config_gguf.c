@@ -11,11 +11,15 @@ typedef struct Case {
     const char *says; /* in the message; NULL: read, and the same as the model's config.json */
 } Case;
 
-#define LLAMA "llama-tiny"
-#define V2    "deepseek-v2-lite-tiny"
-#define V3    "deepseek-v3-tiny"
-#define L_(k) "llama." k
-#define D_(k) "deepseek2." k
+#define LLAMA    "llama-tiny"
+#define V2       "deepseek-v2-lite-tiny"
+#define V3       "deepseek-v3-tiny"
+#define QWEN2    "qwen2-mini"
+#define QWEN3    "qwen3-mini"
+#define QWEN_MOE "qwen3-moe-mini"
+#define L_(k)    "llama." k
+#define Q_(k)    "qwen3moe." k
+#define D_(k)    "deepseek2." k
 
 static const Case cases[] = {
     {LLAMA, NULL, NULL, 0, NULL, NULL},
@@ -84,7 +88,23 @@ static const Case cases[] = {
     {V3, NULL, D_("attention.key_length_mla"), 24, NULL, "value_length_mla: is missing"},
     {V3, NULL, D_("attention.value_length_mla"), 12, NULL, "key_length_mla: is missing"},
     {V3, NULL, D_("nextn_predict_layers"), 0, NULL, NULL},
-    {V3, NULL, D_("nextn_predict_layers"), 1, NULL, "nextn_predict_layers: is 1"},
+    {V3, NULL, D_("nextn_predict_layers"), 3, NULL, "nextn_predict_layers: is 3 beside 3 layers"},
+    {LLAMA, NULL, L_("nextn_predict_layers"), 1, NULL, "nextn_predict_layers: is 1"},
+
+    {QWEN2, NULL, NULL, 0, NULL, NULL},
+    {QWEN2, NULL, "qwen2.attention.key_length", 8, NULL, NULL},
+    {QWEN2, NULL, "qwen2.rope.scaling.yarn_log_multiplier", 0.1, NULL, NULL}, /* without yarn */
+    {QWEN2, NULL, "qwen2.attention.sliding_window", 8, NULL, "sliding_window: is 8"},
+    {QWEN3, NULL, NULL, 0, NULL, NULL},
+    {QWEN_MOE, NULL, NULL, 0, NULL, NULL},
+    {QWEN_MOE, Q_("expert_used_count"), NULL, 0, NULL, "expert_used_count: is missing"},
+    {QWEN_MOE, Q_("expert_feed_forward_length"), NULL, 0, NULL, "forward_length: is missing"},
+    {QWEN_MOE, NULL, Q_("expert_shared_feed_forward_length"), 0, NULL, NULL},
+    {QWEN_MOE, NULL, Q_("expert_shared_feed_forward_length"), 8, NULL, "forward_length: is 8"},
+    {QWEN_MOE, NULL, Q_("expert_gating_func"), 1, NULL, NULL},
+    {QWEN_MOE, NULL, Q_("expert_gating_func"), 2, NULL, "gating_func: is 2"},
+    {QWEN_MOE, NULL, Q_("expert_weights_norm"), 0, "true", NULL},
+    {QWEN_MOE, NULL, Q_("expert_weights_norm"), 0, "false", "weights_norm: is false"},
 };
 
 static Config release_config(Arena *a, const char *model) {
@@ -97,14 +117,9 @@ static Config release_config(Arena *a, const char *model) {
     return c;
 }
 
-/* The file's configuration. Its only tensors are those that say the vocabulary and that the head is
- * its own. */
-static bool config_of(Config *out, File *f, const Config *c, Err *err) {
+static bool written_config(Config *out, File *f, Err *err) {
     Temp temp;
     Store *s;
-    float *x = PUSH(f->a, float, 4 * c->C);
-    tensor(f, "token_embd.weight", x, 2, (int64_t[]){4, c->C});
-    tensor(f, "output.weight", x, 2, (int64_t[]){4, c->C});
     temp_make(&temp, f->a);
     file_write(f, temp.path);
     must(store_open(&s, f->a, temp.path, err), err);
@@ -112,6 +127,15 @@ static bool config_of(Config *out, File *f, const Config *c, Err *err) {
     store_close(s);
     temp_remove(&temp);
     return ok;
+}
+
+/* The file's configuration, where its tensors are those that say the vocabulary and that the head
+ * is its own. */
+static bool config_of(Config *out, File *f, const Config *c, Err *err) {
+    float *x = PUSH(f->a, float, 4 * c->C);
+    tensor(f, "token_embd.weight", x, 2, (int64_t[]){4, c->C});
+    if (!c->tied) tensor(f, "output.weight", x, 2, (int64_t[]){4, c->C});
+    return written_config(out, f, err);
 }
 
 static void case_add(File *f, const Case *t) {
@@ -157,10 +181,8 @@ static void released_groups(void **state) {
         const char *model;
         int64_t L, C, E, K, groups, used;
     } released[] = {
-        {V2, 27, 2048, 64, 6, 1, 1},
-        {V2, 60, 5120, 160, 6, 8, 3},
-        {V3, 61, 7168, 256, 8, 8, 4},
-        {V3, 61, 7168, 384, 8, 0, 0},
+        {V2, 27, 2048, 64, 6, 1, 1},  {V2, 60, 5120, 160, 6, 8, 3}, {V3, 61, 7168, 256, 8, 8, 4},
+        {V3, 61, 7168, 384, 8, 1, 1}, {V3, 47, 2048, 64, 4, 1, 1},  {V3, 61, 7168, 320, 8, 0, 0},
     };
     (void)state;
     Arena *a = arena_open("keys", 1 << 26);
@@ -184,6 +206,61 @@ static void released_groups(void **state) {
     arena_close(a);
 }
 
+/* The first files of GLM-4.7-Flash say neither the router nor, of older ones, that it is a sigmoid:
+ * their sizes do. */
+static void glm_gating(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 28);
+    for (int64_t vocabulary = 154879; vocabulary <= 154880; vocabulary++) {
+        Config c = release_config(a, "glm4-moe-lite-mini"), got;
+        c.L = 47, c.C = 1, c.V = vocabulary;
+        File f = file_new(a);
+        f.drop = D_("expert_gating_func");
+        keys_write(&f, &c, true);
+        float *x = PUSH(a, float, vocabulary);
+        tensor(&f, "token_embd.weight", x, 2, (int64_t[]){vocabulary, 1});
+        Err err = {0};
+        bool ok = written_config(&got, &f, &err);
+        if (vocabulary == 154880) {
+            must(ok, &err);
+            assert_true(got.family == FAMILY_DEEPSEEK3 && got.router.kind == ROUTER_SIGMOID);
+        } else { /* a softmax, which does not go with the norm */
+            assert_false(ok);
+            assert_non_null(strstr(err.msg, "deepseek_v2"));
+        }
+    }
+    arena_close(a);
+}
+
+/* A layer that predicts a further token is no layer of the model: whether block_count has it, and
+ * whether its tensors are there. */
+static void further_layers(void **state) {
+    static const struct {
+        int64_t blocks; /* as the key says */
+        const char *tensor;
+    } cases_of[] = {
+        {4, "blk.3.nextn.eh_proj.weight"},
+        {4, NULL},
+        {3, "blk.2.attn_norm.weight"},
+    };
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 26);
+    for (int64_t i = 0; i < COUNT(cases_of); i++) {
+        Config c = release_config(a, V3), got;
+        c.V = 4, c.L = cases_of[i].blocks;
+        File f = file_new(a);
+        keys_write(&f, &c, true);
+        key_u32(&f, D_("nextn_predict_layers"), 1);
+        float x[4] = {0};
+        if (cases_of[i].tensor) tensor(&f, cases_of[i].tensor, x, 1, (int64_t[]){4});
+        Err err = {0};
+        must(config_of(&got, &f, &c, &err), &err);
+        assert_int_equal(got.L, 3);
+        assert_int_equal(got.mtp, 1);
+    }
+    arena_close(a);
+}
+
 /* YaRN without its original length means the context's. */
 static void yarn_length(void **state) {
     (void)state;
@@ -201,9 +278,9 @@ static void yarn_length(void **state) {
 
 int test_config_gguf(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys),
-        cmocka_unit_test(released_groups),
-        cmocka_unit_test(yarn_length),
+        cmocka_unit_test(keys),           cmocka_unit_test(released_groups),
+        cmocka_unit_test(yarn_length),    cmocka_unit_test(glm_gating),
+        cmocka_unit_test(further_layers),
     };
     return cmocka_run_group_tests_name("model keys of GGUF", tests, NULL, NULL);
 }

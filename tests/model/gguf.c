@@ -18,6 +18,11 @@ static const struct {
     {"input_layernorm.weight", "attn_norm.weight"},
     {"post_attention_layernorm.weight", "ffn_norm.weight"},
     {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.q_proj.bias", "attn_q.bias"},
+    {"self_attn.k_proj.bias", "attn_k.bias"},
+    {"self_attn.v_proj.bias", "attn_v.bias"},
+    {"self_attn.q_norm.weight", "attn_q_norm.weight"},
+    {"self_attn.k_norm.weight", "attn_k_norm.weight"},
     {"self_attn.o_proj.weight", "attn_output.weight"},
     {"self_attn.q_a_proj.weight", "attn_q_a.weight"},
     {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight"},
@@ -75,7 +80,8 @@ static void param_write(File *f, const Model *m, const Param *p, bool kv_split) 
         if (str_ends(str_of(p->name), str_of(names[i].hf))) name = names[i].gguf;
     assert_non_null(name);
     const char *full = str_fmt(f->a, "%.*s%s", STRF(layer), name).p;
-    if (l && !m->cfg.mla && (p == l->q || p == l->k)) return permuted(f, full, p, m->cfg.D);
+    if (l && m->cfg.family == FAMILY_LLAMA && (p == l->q || p == l->k))
+        return permuted(f, full, p, m->cfg.D);
     int64_t dim[3] = {p->w.n, p->w.rows, p->w.cols};
     int n_dims = strstr(name, "_exps") ? 3 : p->w.rows == 1 ? 1 : 2;
     tensor(f, full, p->master, n_dims, dim + 3 - n_dims);
@@ -122,7 +128,7 @@ static void same_bits(void **state) {
     opened(&gguf, temp.path, 2);
     rows_compare(gguf.model, hf.model);
     int32_t ids[40];
-    for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % 320;
+    for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % (int32_t)hf.model->cfg.V;
     for (int64_t k = 0; k < 4; k++) {
         PlanSpec spec = {.act = k & 1 ? ACT_A16 : ACT_F32,
                          .mla = k & 2 ? MLA_ABSORBED : MLA_EXPANDED};
@@ -259,7 +265,16 @@ int test_gguf(void) {
     static Case llama = {"llama-tiny", false};
     static Case v2 = {"deepseek-v2-lite-tiny", false}, v2_split = {"deepseek-v2-lite-tiny", true};
     static Case v3 = {"deepseek-v3-tiny", false}, v3_split = {"deepseek-v3-tiny", true};
+    static Case qwen2 = {"qwen2-mini", false}, qwen3 = {"qwen3-mini", false};
+    static Case qwen_moe = {"qwen3-moe-mini", false}, glm = {"glm4-moe-lite-mini", true};
+    static Case groups = {"deepseek-v2-groups-mini", false}, moonlight = {"moonlight-mini", true};
     const struct CMUnitTest tests[] = {
+        {"qwen2", same_bits, NULL, NULL, &qwen2},
+        {"qwen3", same_bits, NULL, NULL, &qwen3},
+        {"qwen3moe", same_bits, NULL, NULL, &qwen_moe},
+        {"glm4-moe-lite", same_bits, NULL, NULL, &glm},
+        {"deepseek-v2 with groups", same_bits, NULL, NULL, &groups},
+        {"moonlight", same_bits, NULL, NULL, &moonlight},
         {"llama", same_bits, NULL, NULL, &llama},
         {"deepseek-v2-lite, kv_b whole", same_bits, NULL, NULL, &v2},
         {"deepseek-v2-lite, kv_b split", same_bits, NULL, NULL, &v2_split},

@@ -83,6 +83,12 @@ void file_write(File *f, const char *path) {
 
 #define KEY(name) str_fmt(f->a, "%s." name, arch).p
 
+static void keys_experts(File *f, const Config *c, const char *arch) {
+    key_u32(f, KEY("expert_count"), c->E);
+    key_u32(f, KEY("expert_used_count"), c->K);
+    key_u32(f, KEY("expert_feed_forward_length"), c->F_moe);
+}
+
 static void keys_mla(File *f, const Config *c, bool split) {
     const char *arch = "deepseek2";
     if (c->Q) key_u32(f, KEY("attention.q_lora_rank"), c->Q);
@@ -92,10 +98,8 @@ static void keys_mla(File *f, const Config *c, bool split) {
     if (split) key_u32(f, KEY("attention.key_length_mla"), c->D);
     if (split) key_u32(f, KEY("attention.value_length_mla"), c->d_v);
     key_u32(f, KEY("leading_dense_block_count"), c->first_dense);
-    key_u32(f, KEY("expert_count"), c->E);
-    key_u32(f, KEY("expert_used_count"), c->K);
+    keys_experts(f, c, arch);
     key_u32(f, KEY("expert_shared_count"), c->shared);
-    key_u32(f, KEY("expert_feed_forward_length"), c->F_moe);
     key_f32(f, KEY("expert_weights_scale"), (double)c->router.scale);
     key_bool(f, KEY("expert_weights_norm"), c->router.norm);
     if (c->router.groups) {
@@ -103,6 +107,7 @@ static void keys_mla(File *f, const Config *c, bool split) {
         key_u32(f, KEY("expert_group_used_count"), c->router.groups_used);
     }
     if (c->router.kind == ROUTER_SIGMOID) key_u32(f, KEY("expert_gating_func"), 2);
+    if (c->rope.scaling != ROPE_YARN) return;
     key_str(f, KEY("rope.scaling.type"), "yarn");
     key_f32(f, KEY("rope.scaling.factor"), c->rope.factor);
     key_u32(f, KEY("rope.scaling.original_context_length"), (int64_t)c->rope.original);
@@ -110,7 +115,9 @@ static void keys_mla(File *f, const Config *c, bool split) {
 }
 
 void keys_write(File *f, const Config *c, bool split) {
-    const char *arch = c->mla ? "deepseek2" : "llama";
+    const char *arch = c->mla                          ? "deepseek2"
+                       : c->family == FAMILY_QWEN3_MOE ? "qwen3moe"
+                                                       : family_name(c->family);
     key_str(f, "general.architecture", arch);
     key_str(f, "general.name", "a test");
     key_u32(f, KEY("block_count"), c->L);
@@ -124,6 +131,11 @@ void keys_write(File *f, const Config *c, bool split) {
     key_u32(f, KEY("rope.dimension_count"), c->rope.dim);
     key_u32(f, KEY("vocab_size"), c->V);
     key_u32(f, "tokenizer.ggml.eos_token_id", c->eos[0]);
+    if (c->family == FAMILY_QWEN3 || c->family == FAMILY_QWEN3_MOE) {
+        key_u32(f, KEY("attention.key_length"), c->D);
+        key_u32(f, KEY("attention.value_length"), c->D);
+    }
+    if (c->family == FAMILY_QWEN3_MOE) keys_experts(f, c, arch);
     if (c->mla) keys_mla(f, c, split);
 }
 

@@ -112,6 +112,21 @@ int test_oracles(void) {
         ORACLE("deepseek-v3-bf16-tiny", absorbed),
         ORACLE("deepseek-v3-mtp-tiny", expanded),
         ORACLE("deepseek-v3-mtp-tiny", absorbed),
+        ORACLE("qwen2-mini", expanded),
+        ORACLE("qwen2-yarn-mini", expanded),
+        ORACLE("qwen3-mini", expanded),
+        ORACLE("qwen3-moe-mini", expanded),
+        ORACLE("qwen3-moe-dense-mini", expanded),
+        ORACLE("glm4-moe-lite-mini", expanded),
+        ORACLE("glm4-moe-lite-mini", absorbed),
+        ORACLE("deepseek-v2-groups-mini", expanded),
+        ORACLE("deepseek-v2-groups-mini", absorbed),
+        ORACLE("moonlight-mini", expanded),
+        ORACLE("moonlight-mini", absorbed),
+        ORACLE("qwen3-tiny", expanded),
+        ORACLE("qwen3-moe-tiny", expanded),
+        ORACLE("glm4-moe-lite-tiny", expanded),
+        ORACLE("glm4-moe-lite-tiny", absorbed),
     };
     return cmocka_run_group_tests_name("model oracles", tests, NULL, NULL);
 }

@@ -48,13 +48,77 @@ static const struct {
      "\"n_group\": 8, \"topk_group\": 4, \"norm_topk_prob\": true, \"routed_scaling_factor\": "
      "2.5, " MLA_SIZES("1536") "}",
      671.026, 187107328},
+    {"{\"model_type\": \"deepseek_v3\", \"num_hidden_layers\": 27, \"hidden_size\": 2048, "
+     "\"vocab_size\": 163840, "
+     "\"num_attention_heads\": 16, \"intermediate_size\": 11264, \"first_k_dense_replace\": 1, "
+     "\"moe_intermediate_size\": 1408, \"n_routed_experts\": 64, \"n_shared_experts\": 2, "
+     "\"num_experts_per_tok\": 6, "
+     "\"n_group\": 1, \"topk_group\": 1, \"norm_topk_prob\": true, \"routed_scaling_factor\": "
+     "2.446, " MLA_SIZES("null") "}",
+     15.960, 0}, /* Moonlight */
+    {"{\"model_type\": \"kimi_k2\", \"num_hidden_layers\": 61, \"hidden_size\": 7168, "
+     "\"vocab_size\": 163840, "
+     "\"num_attention_heads\": 64, \"intermediate_size\": 18432, \"first_k_dense_replace\": 1, "
+     "\"moe_intermediate_size\": 2048, \"n_routed_experts\": 384, \"n_shared_experts\": 1, "
+     "\"num_experts_per_tok\": 8, "
+     "\"n_group\": 1, \"topk_group\": 1, \"norm_topk_prob\": true, \"routed_scaling_factor\": "
+     "2.827, " MLA_SIZES("1536") "}",
+     1026.408, 0},
 };
+
+/* The identities of the papers: MLA's parameters of a layer, and the whole with its experts. */
+static int64_t mla_count(const Config *c) {
+    int64_t head = c->d_nope + c->d_rope;
+    int64_t q = c->Q ? c->C * c->Q + c->Q + c->Q * c->H * head : c->C * c->H * head;
+    return q + c->C * (c->R + c->d_rope) + c->R + c->R * c->H * (c->d_nope + c->d_v)
+           + c->H * c->d_v * c->C;
+}
+static int64_t deepseek_count(const Config *c) {
+    int64_t dense = 3 * c->C * c->F, moe = 3 * c->C * c->F_moe * (c->E + c->shared) + c->E * c->C;
+    return 2 * c->V * c->C + c->C + c->L * (mla_count(c) + 2 * c->C) + c->first_dense * dense
+           + (c->L - c->first_dense) * moe;
+}
+
+/* Sizes of the releases, and the exact totals of their repositories. Tied heads count once. */
+#define GQA_SIZES(l, c, f, h, g, v)                                                                \
+    "\"num_hidden_layers\": " l ", \"hidden_size\": " c ", \"intermediate_size\": " f              \
+    ", \"num_attention_heads\": " h ", \"num_key_value_heads\": " g ", \"vocab_size\": " v         \
+    ", \"rms_norm_eps\": 1e-6, \"max_position_embeddings\": 32768"
+static const struct {
+    const char *json;
+    int64_t count;
+} exact[] = {
+    /* Qwen2.5-0.5B, Qwen2.5-7B, Qwen3-8B, Qwen3-30B-A3B, Llama-3.1-8B */
+    {"{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true, " GQA_SIZES(
+         "24", "896", "4864", "14", "2", "151936") "}",
+     494032768},
+    {"{\"model_type\": \"qwen2\", " GQA_SIZES("28", "3584", "18944", "28", "4", "152064") "}",
+     7615616512},
+    {"{\"model_type\": \"qwen3\", \"head_dim\": 128, " GQA_SIZES("36", "4096", "12288", "32", "8",
+                                                                 "151936") "}",
+     8190735360},
+    {"{\"model_type\": \"qwen3_moe\", \"head_dim\": 128, \"num_experts\": 128, "
+     "\"num_experts_per_tok\": 8, \"moe_intermediate_size\": 768, \"norm_topk_prob\": "
+     "true, " GQA_SIZES("48", "2048", "6144", "32", "4", "151936") "}",
+     30532122624},
+    {"{\"model_type\": \"llama\", " GQA_SIZES("32", "4096", "14336", "32", "8", "128256") "}",
+     8030261248},
+};
+
+static void counts_exact(void **state) {
+    (void)state;
+    Arena *a = arena_open("table", 1 << 26);
+    for (int64_t i = 0; i < COUNT(exact); i++)
+        assert_int_equal(model_count(built(a, exact[i].json)), exact[i].count);
+    arena_close(a);
+}
 
 static void counts(void **state) {
     (void)state;
     Arena *a = arena_open("table", 1 << 26);
     for (int64_t i = 0; i < COUNT(published); i++) {
         Model *m = built(a, published[i].json);
+        assert_int_equal(model_count(m), deepseek_count(&m->cfg));
         assert_true(fabs((double)model_count(m) / 1e9 - published[i].billions) < 0.0006);
         int64_t attention = 0;
         for (int64_t j = 0; j < m->n_params; j++)
@@ -67,8 +131,10 @@ static void counts(void **state) {
 
 static void oracle_counts(void **state) {
     (void)state;
-    static const char *const names[] = {"llama-tiny", "llama3-tiny", "deepseek-v2-lite-tiny",
-                                        "deepseek-v3-tiny"};
+    static const char *const names[] = {
+        "llama-tiny",         "llama3-tiny",   "deepseek-v2-lite-tiny", "deepseek-v3-tiny",
+        "qwen2-mini",         "qwen3-mini",    "qwen3-moe-mini",        "qwen3-moe-dense-mini",
+        "glm4-moe-lite-mini", "moonlight-mini"};
     for (int64_t i = 0; i < COUNT(names); i++) {
         Opened o;
         Arena *a = arena_open("table", 1 << 24);
@@ -169,7 +235,7 @@ static void saved(void **state) {
     planned(&o, spec);
     planned(&again, spec);
     int32_t ids[20];
-    for (int32_t i = 0; i < 20; i++) ids[i] = i * 13 % 320;
+    for (int32_t i = 0; i < 20; i++) ids[i] = i * 13 % (int32_t)o.model->cfg.V;
     Result x = ran(&o, ids, 20, 0, false), y = ran(&again, ids, 20, 0, false);
     assert_memory_equal(x.logits, y.logits, (size_t)(20 * o.model->cfg.V) * sizeof(float));
     closed(&again);
@@ -182,11 +248,16 @@ static void saved(void **state) {
 int test_table(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts),
+        cmocka_unit_test(counts_exact),
         cmocka_unit_test(oracle_counts),
         cmocka_unit_test(fresh),
         cmocka_unit_test(columns),
         {"saved llama-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"saved llama3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "llama3-tiny"},
+        {"saved qwen2-mini", saved, NULL, NULL, (void *)(uintptr_t) "qwen2-mini"},
+        {"saved qwen3-moe-dense-mini", saved, NULL, NULL,
+         (void *)(uintptr_t) "qwen3-moe-dense-mini"},
+        {"saved glm4-moe-lite-mini", saved, NULL, NULL, (void *)(uintptr_t) "glm4-moe-lite-mini"},
         {"saved deepseek-v3-tiny", saved, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
         {"saved deepseek-v3-mtp-tiny", saved, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v3-mtp-tiny"},
