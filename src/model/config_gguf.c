@@ -1,5 +1,5 @@
-/* config_gguf.c -- a Config from the keys of a GGUF file: architectures llama, qwen2, qwen3, qwen3moe
- * and deepseek2.
+/* config_gguf.c -- a Config from the keys of a GGUF file: architectures llama, qwen2, qwen3,
+ * qwen3moe and deepseek2.
  *
  * Keys and defaults are those of llama.cpp and its converter. Files live long: many were written
  * before a key existed. Where such a file leaves open what its model computes (groups of experts,

@@ -73,7 +73,8 @@ static const Row llama[] = {
     {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
 };
 
-/* DeepSeek-V2, V2-Lite, V3, R1, GLM-4-MoE-Lite. n, r, v: a head's parts without and with rope, and its value. */
+/* DeepSeek-V2, V2-Lite, V3, R1, GLM-4-MoE-Lite. n, r, v: a head's parts without and with rope, and
+ * its value. */
 #define XPS "mlp.experts.%d."
 #define SHX "mlp.shared_experts."
 static const Row deepseek[] = {
