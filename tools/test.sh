@@ -3,17 +3,15 @@
 # repository and adds up their TAP lines. The last line is "N passed, N failed" and ", N skipped" where there
 # were any. A program that dies or ends badly without naming a failed test counts as one failure; its log is shown.
 #
+# As many programs run at a time as there are CPUs, or LISAO_TEST_JOBS: no test compares times, and what one
+# measures is its own.
+#
 # A skipped test names its reason ("# skipped: REASON" before its line). tests/skips.txt says how many tests of a
 # program a reason may take away; more than that, another reason, or one that does not hold here is a failure.
 #
 # The programs see LISAO_BUILD (absolute), LISAO_BIN (the program), LISAO_SHARED (reference data, if there).
 # LISAO_RUN, where it is set, stands before each program: an emulator of another architecture.
 cd "$(dirname "$0")/.." || exit 1
-case $1 in /*) LISAO_BUILD=$1 ;; *) LISAO_BUILD=$PWD/$1 ;; esac
-shift
-: "${LISAO_SHARED:=../shared}"
-export LISAO_BUILD LISAO_SHARED LISAO_BIN="${LISAO_BIN:-$LISAO_BUILD/lisao}" CMOCKA_MESSAGE_OUTPUT=TAP
-export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}" UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 
 # cpu_lacks FLAG...: this CPU has not all of them, or the programs run on another one.
 cpu_lacks() {
@@ -47,10 +45,9 @@ skips_refused() {
     done
 }
 
-passed=0 failed=0 skipped=0
-mkdir -p "$LISAO_BUILD/logs"
-for program in "$@"; do
-    name=$(basename "$program") log=$LISAO_BUILD/logs/$(basename "$program").log
+# test_one PROGRAM: runs it, says how it went, and leaves "PASSED FAILED SKIPPED" in its log's .sum.
+test_one() {
+    program=$1 name=$(basename "$1") log=$LISAO_BUILD/logs/$(basename "$1").log
     begin=$(date +%s)
     case $program in
         *.sh) timeout "${LISAO_TEST_TIMEOUT:-1200}" sh "$program" > "$log" 2>&1 ;;
@@ -60,24 +57,46 @@ for program in "$@"; do
     set -- $(awk '/^(not )?ok .*# SKIP/ { s++; next } /^ok / { p++ } /^not ok / { f++ }
                   /^1\.\.[0-9]+$/ { plan += substr($0, 4) }
                   END { print p + 0, f + 0, s + 0, plan - p - f - s }' "$log")
-    p=$1 f=$2 s=$3 missing=$4
+    p=$1 f=$2 s=$3 missing=$4 died=
     # It died: tests that were planned did not report, or it ended badly without a failed test.
-    if [ "$missing" -gt 0 ] || { [ $status -ne 0 ] && [ "$f" -eq 0 ]; }; then
-        f=$((f + 1))
-        echo "not ok - $name ended with status $status"
-        tail -n 30 "$log"
-    fi
+    if [ "$missing" -gt 0 ] || { [ $status -ne 0 ] && [ "$f" -eq 0 ]; }; then died=yes f=$((f + 1)); fi
     skips_refused "$program" "$log" > "$log.skips"
-    cat "$log.skips"
     f=$((f + $(wc -l < "$log.skips")))
-    rm "$log.skips"
-    printf '%-16s %4d passed, %d failed, %d skipped, %d s\n' "$name" "$p" "$f" "$s" $(($(date +%s) - begin))
-    # The failed tests, with what they say and where
-    [ "$f" -eq 0 ] || awk '/^not ok / && !/# SKIP/ { print "    " $0; on = 1; next } /^(#|ERROR)/ && on { print "    " $0; next }
-                           { on = 0 }' "$log"
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-done
+    {
+        [ -z "$died" ] || { echo "not ok - $name ended with status $status"; tail -n 30 "$log"; }
+        cat "$log.skips"
+        printf '%-16s %4d passed, %d failed, %d skipped, %d s\n' "$name" "$p" "$f" "$s" $(($(date +%s) - begin))
+        # The failed tests, with what they say and where
+        [ "$f" -eq 0 ] || awk '/^not ok / && !/# SKIP/ { print "    " $0; on = 1; next } /^(#|ERROR)/ && on { print "    " $0; next }
+                               { on = 0 }' "$log"
+    } > "$log.said"
+    cat "$log.said" # in one piece: another one may be speaking
+    rm "$log.skips" "$log.said"
+    echo "$p $f $s" > "$log.sum"
+}
+[ "$1" != --one ] || { test_one "$2"; exit 0; }
 
+# ---- all of them ---------------------------------------------------------------------------------------------
+
+case $1 in /*) LISAO_BUILD=$1 ;; *) LISAO_BUILD=$PWD/$1 ;; esac
+shift
+: "${LISAO_SHARED:=../shared}"
+export LISAO_BUILD LISAO_SHARED LISAO_BIN="${LISAO_BIN:-$LISAO_BUILD/lisao}" CMOCKA_MESSAGE_OUTPUT=TAP
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}" UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+mkdir -p "$LISAO_BUILD/logs"
+for program in "$@"; do rm -f "$LISAO_BUILD/logs/$(basename "$program").log.sum"; done
+# The longest first, so that the last to end is a short one.
+LONG='/(train|e2e\.sh|infer|prop|model|kern|data)$'
+{ printf '%s\n' "$@" | grep -E "$LONG"; printf '%s\n' "$@" | grep -vE "$LONG"; } |
+    xargs -d '\n' -n 1 -P "${LISAO_TEST_JOBS:-$(nproc)}" tools/test.sh --one
+
+passed=0 failed=0 skipped=0
+for program in "$@"; do
+    sum=$LISAO_BUILD/logs/$(basename "$program").log.sum
+    if read -r p f s 2> /dev/null < "$sum"; then passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    else failed=$((failed + 1)); echo "not ok - $program was not run to its end"; fi
+done
 line="$passed passed, $failed failed"
 [ $skipped -eq 0 ] || line="$line, $skipped skipped"
 echo "$line"
