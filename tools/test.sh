@@ -20,13 +20,13 @@ cpu_lacks() {
     return 1
 }
 
-# holds REASON PROGRAM: whether a reason to skip holds; what the tests themselves found is not believed.
+# holds REASON: whether a reason to skip holds; what the tests themselves found is not believed.
 holds() {
     case $1 in
         quick) [ -z "${LISAO_TEST_FULL-}" ] ;;
         no-reference) [ ! -d "$LISAO_SHARED/oracles" ] ;;
         no-smollm2) [ ! -e "${LISAO_MODEL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ;;
-        no-own-memory) [ -n "${LISAO_RUN-}" ] || grep -q '__[at]san_init' "$2" ;;
+        no-own-memory) [ -n "${LISAO_RUN-}" ] || grep -q '__[at]san_init' "$LISAO_BIN" ;;
         no-avx2) cpu_lacks avx2 fma f16c bmi2 ;;
         no-avx512) cpu_lacks avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 ;;
         no-amx) cpu_lacks amx_tile amx_bf16 amx_int8 ;;
@@ -40,7 +40,7 @@ skips_refused() {
     awk '/^# skipped: / { why = $3 } / # SKIP/ || /^ok .*# SKIP/ { n[why == "" ? "no-reason" : why]++ } / # SKIP|^(not )?ok / { why = "" }
          END { for (w in n) print w, n[w] }' "$2" | while read -r why n; do
         most=$(awk -v p="$name" -v w="$why" '$1 == p && $2 == w { print $3 }' tests/skips.txt)
-        if ! holds "$why" "$1"; then echo "not ok - $name skipped $n: $why, which does not hold here"
+        if ! holds "$why"; then echo "not ok - $name skipped $n: $why, which does not hold here"
         elif [ "$n" -gt "${most:-0}" ]; then echo "not ok - $name skipped $n: $why, and tests/skips.txt allows ${most:-0}"; fi
     done
 }

@@ -55,7 +55,7 @@ static void check_peak(Arena *a, const char *what, const char *recipe, int64_t s
 /* A text of some megabytes, so that what tokenising leaves behind would be seen. */
 static Str long_text(Arena *a) {
     Buf b = {.a = a};
-    for (int64_t i = 0; b.n < 6 << 20; i++)
+    for (int64_t i = 0; b.n < 3 << 20; i++)
         buf_fmt(&b, "Line %lld of many.\n%s", (long long)i, i % 9 ? "" : "<|endoftext|>\n");
     return buf_str(&b);
 }
@@ -65,7 +65,7 @@ static void test_peak(void **state) {
     Err err = {0};
     const char *set[] = {"model.hidden_size=512",
                          "model.intermediate_size=1024",
-                         "model.num_hidden_layers=6",
+                         "model.num_hidden_layers=3",
                          "eval.tokens=100",
                          str_fmt(a, "data.train=%s/long", folder).p,
                          str_fmt(a, "data.valid=%s/text", folder).p};

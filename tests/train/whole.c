@@ -101,10 +101,10 @@ static void test_learns(void **state) {
         double loss[2][100];
         const char *set[] = {"act=f32", "optim.steps=100"};
         Recipe r = tiny_recipe(*state, families[f], set, 2);
-        steps(&r, 2, 100, loss[0]);
+        steps(&r, 1, 100, loss[0]);
         set[0] = "act=a16";
         r = tiny_recipe(*state, families[f], set, 2);
-        steps(&r, 2, 100, loss[1]);
+        steps(&r, 1, 100, loss[1]);
         assert_true(fabs(loss[1][0] - 5.6) < 0.1);
         print_message("%s: loss %.3f -> %.3f (f32), %.3f -> %.3f (a16)\n", families[f], loss[0][0],
                       mean(loss[0] + 90, 10), loss[1][0], mean(loss[1] + 90, 10));
