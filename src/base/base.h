@@ -108,7 +108,8 @@ void buf_add(Buf *b, Str s);
 void buf_fmt(Buf *b, const char *fmt, ...) FORMAT(2, 3);
 static inline Str buf_str(const Buf *b) { return (Str){b->p, b->n}; }
 
-#include "base/table.h" /* HashTable */
+#include "base/table.h"    /* HashTable */
+#include "base/terminal.h" /* standard input as it comes */
 
 /* SHA-256 of bytes, incrementally (FIPS 180-4): identity of results, plans and downloads. */
 typedef struct Sha256 {

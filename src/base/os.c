@@ -9,6 +9,7 @@
  *    fail. */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/os_terminal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -437,6 +438,7 @@ static atomic_bool interrupted;
 
 static void on_signal(int sig) {
     if (!atomic_exchange(&interrupted, true)) return;
+    terminal_restore();
     signal(sig, SIG_DFL); /* the second time: as if we had caught nothing */
     raise(sig);
 }

@@ -5,7 +5,7 @@
 
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
     static const char *const suffix[] = {"", ".gguf"};
-    const char *what = parts == BUNDLE_TOKENIZER ? "tokenizer" : "model";
+    const char *what = parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
     *path = name;
     if (os_exists(name)) return true;
@@ -22,8 +22,10 @@ static bool path_find(const char **path, Arena *a, const char *name, unsigned pa
 
 /* A tokenizer by itself: a tokenizer.json, or a folder that has one. */
 static bool tokenizer_alone(const char *path, Arena *a, unsigned parts) {
-    if (parts != BUNDLE_TOKENIZER) return false;
-    if (os_is_dir(path)) return os_exists(str_fmt(a, "%s/tokenizer.json", path).p);
+    if (parts & BUNDLE_MODEL) return false;
+    if (os_is_dir(path))
+        return os_exists(str_fmt(a, "%s/tokenizer.json", path).p)
+               || os_exists(str_fmt(a, "%s/tiktoken.model", path).p);
     return str_ends(str_of(path), STR(".json"));
 }
 
@@ -51,9 +53,9 @@ static void sizes_compare(const Bundle *b) {
 
 bool bundle_load(Bundle *b, unsigned parts, Err *err) {
     enum { BOTH = BUNDLE_MODEL | BUNDLE_TOKENIZER };
-    if (parts & BUNDLE_CHAT) parts |= BOTH;
+    if (parts & BUNDLE_CHAT) parts |= BUNDLE_TOKENIZER;
     parts &= ~b->loaded;
-    CHECK(b->store || parts == BUNDLE_TOKENIZER || !parts);
+    CHECK(b->store || !(parts & BUNDLE_MODEL));
     if (parts & BUNDLE_MODEL) {
         if (!model_open(&b->model, b->a, b->store, err) || !ends_load(b, err))
             return b->model = NULL, false;
@@ -68,7 +70,11 @@ bool bundle_load(Bundle *b, unsigned parts, Err *err) {
         if (!chat_load(b, err)) return false;
         b->loaded |= BUNDLE_CHAT;
     }
-    return true;
+    enum { WITH_ENDS = BUNDLE_MODEL | BUNDLE_CHAT };
+    if (!(parts & WITH_ENDS) || (b->loaded & WITH_ENDS) != WITH_ENDS) return true;
+    if (chat_end_add(b, err)) return true;
+    b->loaded &= ~(parts & BUNDLE_CHAT);
+    return false;
 }
 
 void bundle_close(Bundle *b) {

@@ -19,7 +19,7 @@
 typedef enum BundlePart {
     BUNDLE_MODEL = 1, /* weights, mapped, and the end tokens */
     BUNDLE_TOKENIZER = 2,
-    BUNDLE_CHAT = 4, /* the chat encoding; takes the other two along */
+    BUNDLE_CHAT = 4, /* the chat encoding; takes the tokenizer along, and needs no model */
     BUNDLE_ALL = 7
 } BundlePart;
 
@@ -34,6 +34,7 @@ typedef struct Bundle {
     Tokenizer *tok;
     Str tok_json, tok_config; /* bytes of tokenizer.json and tokenizer_config.json; empty in GGUF
                                * and where there is none */
+    int32_t bos; /* what the tokenizer puts in front of a text that is no conversation; -1: none */
     Chat chat;
     int32_t end[BUNDLE_ENDS]; /* tokens that end a text: those of the configuration and of
                                * generation_config.json, and with a chat the end of its turn */
@@ -41,7 +42,7 @@ typedef struct Bundle {
 } Bundle;
 
 /* `name`: a path, or the name of a file in the cache of models, with or without ".gguf". For
- * BUNDLE_TOKENIZER alone also a tokenizer.json, or a folder that has one and no weights. On failure
+ * tokenizer and chat encoding also a tokenizer.json, or a folder that has one and no weights. On failure
  * nothing stays open. */
 bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err) CHECKED;
 /* Further parts of an open bundle; those that are loaded already stay. After a failure the bundle

@@ -117,17 +117,58 @@ static bool tokenizer_of_json(Bundle *b, Err *err) {
     return ok && tokenizer_open_json(&b->tok, b->a, b->tok_json, path, err);
 }
 
-bool tokenizer_load(Bundle *b, Err *err) {
-    return is_gguf(b) ? tokenizer_of_gguf(b, err) : tokenizer_of_json(b, err);
+/* The token of a key of the metadata, or -1. */
+static int64_t meta_token(const Store *s, const char *key) {
+    int64_t id = -1;
+    Err none = {0};
+    return store_meta_type(s, key) != META_ABSENT && store_meta_i64(s, key, &id, &none) ? id : -1;
 }
 
-/* ---- chat ------------------------------------------------------------------------------------ */
+/* Where the file does not say whether texts begin with bos, SentencePiece's and Llama 3's do. */
+static bool bos_of_gguf(Bundle *b, Err *err) {
+    const char *key = "tokenizer.ggml.add_bos_token";
+    Str kind, pre;
+    bool add;
+    if (!meta_text(b->store, "tokenizer.ggml.model", &kind, err)
+        || !meta_text(b->store, "tokenizer.ggml.pre", &pre, err))
+        return false;
+    add = str_eq(kind, STR("llama")) || str_eq(pre, STR("llama-bpe"));
+    if (store_meta_type(b->store, key) != META_ABSENT && !store_meta_bool(b->store, key, &add, err))
+        return false;
+    int64_t id = meta_token(b->store, "tokenizer.ggml.bos_token_id");
+    if (add && id >= 0 && id < tokenizer_size(b->tok)) b->bos = (int32_t)id;
+    return true;
+}
 
 static Str text_copy(Arena *a, const json_t *v) {
     return json_is_string(v)
                ? str_copy(a, (Str){json_string_value(v), (int64_t)json_string_length(v)})
                : (Str){0};
 }
+
+/* tokenizer_config.json's add_bos_token, else what tokenizer.json does. A file that cannot be read
+ * says nothing; a chat, which needs it, says so. */
+static bool bos_of_json(Bundle *b) {
+    json_t *o;
+    Err none = {0};
+    object_parse(&o, b->tok_config, "tokenizer_config.json", &none);
+    const json_t *add = json_object_get(o, "add_bos_token"), *bos = json_object_get(o, "bos_token");
+    if (json_is_object(bos)) bos = json_object_get(bos, "content");
+    if (json_is_boolean(add))
+        b->bos = json_is_true(add) ? token_named(b->tok, text_copy(b->a, bos)) : -1;
+    else
+        b->bos = token_begin(b->tok);
+    json_decref(o);
+    return true;
+}
+
+bool tokenizer_load(Bundle *b, Err *err) {
+    b->bos = -1;
+    return is_gguf(b) ? tokenizer_of_gguf(b, err) && bos_of_gguf(b, err)
+                      : tokenizer_of_json(b, err) && bos_of_json(b);
+}
+
+/* ---- chat ------------------------------------------------------------------------------------ */
 
 /* A template, or the one called "default" of a list {"name", "template"}. */
 static Str template_of(Arena *a, const json_t *v) {
@@ -146,22 +187,36 @@ static Str token_text(Bundle *b, const json_t *v, int64_t id) {
     return s.n > 0 ? s : token_bytes(b->tok, (int32_t)id);
 }
 
+/* The ids that the files call so, -1: none. Tokenizer files by themselves have only the names, in
+ * tokenizer_config.json. */
+static void bos_eos(const Bundle *b, int64_t *bos, int64_t *eos) {
+    *bos = *eos = -1;
+    if (b->model) {
+        const Config *c = &b->model->cfg;
+        *bos = c->bos, *eos = c->n_eos ? c->eos[0] : -1;
+    } else if (is_gguf(b)) {
+        *bos = meta_token(b->store, "tokenizer.ggml.bos_token_id");
+        *eos = meta_token(b->store, "tokenizer.ggml.eos_token_id");
+    }
+}
+
 /* The template's text (empty where there is none), and what it calls bos_token and eos_token. A
  * folder has it in chat_template.jinja or in tokenizer_config.json. */
 static bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
-    const Config *c = &b->model->cfg;
     const char *path;
     json_t *o;
+    int64_t begin, end;
     *out = (Str){0};
-    *bos = token_bytes(b->tok, (int32_t)c->bos);
-    *eos = token_bytes(b->tok, (int32_t)(c->n_eos ? c->eos[0] : -1));
+    bos_eos(b, &begin, &end);
+    *bos = token_bytes(b->tok, (int32_t)begin);
+    *eos = token_bytes(b->tok, (int32_t)end);
     if (is_gguf(b)) return meta_text(b->store, "tokenizer.chat_template", out, err);
     if (!file_read(b, "chat_template.jinja", out, &path, err)) return false;
-    path = str_fmt(b->a, "%s/tokenizer_config.json", store_path(b->store)).p;
+    path = str_fmt(b->a, "%s/tokenizer_config.json", b->store ? store_path(b->store) : b->path).p;
     if (!object_parse(&o, b->tok_config, path, err)) return false;
     if (out->n == 0) *out = template_of(b->a, json_object_get(o, "chat_template"));
-    *bos = token_text(b, json_object_get(o, "bos_token"), c->bos);
-    *eos = token_text(b, json_object_get(o, "eos_token"), c->n_eos ? c->eos[0] : -1);
+    *bos = token_text(b, json_object_get(o, "bos_token"), begin);
+    *eos = token_text(b, json_object_get(o, "eos_token"), end);
     json_decref(o);
     return true;
 }
@@ -174,7 +229,10 @@ bool chat_load(Bundle *b, Err *err) {
                        "%s has no chat template, so it is not a chat model: give the text as it is "
                        "with lisao run --raw",
                        b->path);
-    if (!chat_init(&b->chat, b->a, b->tok, text, bos, eos, err)) return false;
+    return chat_init(&b->chat, b->a, b->tok, text, bos, eos, err);
+}
+
+bool chat_end_add(Bundle *b, Err *err) {
     return b->chat.end < 0 || end_add(b, b->chat.end)
            || err_set(err, ERR_LIMIT, "%s: there are more than %d end tokens", b->path,
                       BUNDLE_ENDS);

@@ -43,7 +43,7 @@ static bool bad_number(const Opt *o, const char *value, Err *err) {
                    o->name, kind, o->lo, o->hi, value);
 }
 
-static bool opt_set(const Opt *o, const char *value, Err *err) {
+bool opt_set(const Opt *o, const char *value, Err *err) {
     Str v = str_of(value);
     int64_t whole;
     double number;
@@ -179,11 +179,19 @@ static void wrap(Buf *out, const char *s, int64_t indent, int64_t at) {
     buf_add(out, STR("\n"));
 }
 
+static double opt_number(const Opt *o) {
+    return o->kind == OPT_I64 ? (double)*(int64_t *)o->to : *(double *)o->to;
+}
+
 /* "(1 to 64; default 4)" or "". */
 static void opt_limits(const Opt *o, Buf *out) {
     const char *open = " (", *text = o->kind == OPT_STR ? *(const char **)o->to : NULL;
     bool number = o->kind == OPT_I64 || o->kind == OPT_F64;
     if (o->kind == OPT_LIST) buf_add(out, STR(" (may be repeated)"));
+    if (number && out_of_range(o, opt_number(o))) {
+        buf_fmt(out, " (%.10g to %.10g)", o->lo, o->hi);
+        return;
+    }
     if (number && (o->lo != 0 || o->hi != 0)) {
         buf_fmt(out, " (%.10g to %.10g", o->lo, o->hi);
         open = "; ";

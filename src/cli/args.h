@@ -12,7 +12,8 @@ typedef struct Opt {
     OptKind kind;
     const char *name;  /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
     const char *arg;   /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
-    void *to;          /* bool, const char*, int64_t, double, OptList; holds the default */
+    void *to;          /* bool, const char*, int64_t, double, OptList; holds the default: a number
+                          out of the bounds is none, and help does not tell it */
     const char *help;  /* one or two sentences */
     double lo, hi;     /* inclusive bounds of a number; both 0: any */
     const char *brief; /* "t": -t N beside --threads N; NULL: none */
@@ -27,5 +28,7 @@ typedef struct Command {
 /* Parses argv[1..]; operands stay in argv[1..*argc-1]. "--" ends options. Unknown, missing,
  * doubled or out-of-range: ERR_USAGE with the nearest name. --help prints and sets *helped. */
 bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err) CHECKED;
+/* Sets *o->to as if the option had been given with this value. Not for a flag. */
+bool opt_set(const Opt *o, const char *value, Err *err) CHECKED;
 void opt_help(const Command *c, Buf *out); /* text for a terminal */
 void opt_man(const Command *c, Buf *out);  /* one section of the man page, in man(7) */

@@ -61,52 +61,7 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
 
 enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest conversation */
 
-/* One generation, as run and chat show it: tokens in, text out as it comes. */
-typedef struct Generation {
-    Session *s;
-    Decoder decoder;
-    Splitter splitter;
-    bool split, quiet, dim;     /* look for <think>; print nothing; thoughts in grey */
-    Buf text, reasoning, piece; /* the answer and the thoughts so far */
-    Token *token;
-    int64_t n; /* generated, the end token included */
-    Finish finish;
-    double start, first, last; /* seconds: asked, first token, last token */
-} Generation;
-typedef struct GenerationSpec {
-    int64_t max_tokens;
-    Sampling sampling;
-    bool raw, ignore_end, quiet;
-    bool in_thought; /* the prompt has opened <think> */
-} GenerationSpec;
-/* Runs the prompt through the engine until an end token of the bundle, max_tokens or Ctrl-C;
- * everything grows in `a`. */
-bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                    const GenerationSpec *spec, Err *err) CHECKED;
-
 bool generation_void(Err *err); /* the error of FINISH_ERROR */
-
-#define TEMPERATURE_HELP "0: always the most likely token; higher: more varied text."
-#define TOP_K_HELP       "Sample among the N most likely tokens only; 0: all."
-#define TOP_P_HELP       "Sample among the likeliest tokens that together reach P; 1: all."
-#define SEED_HELP        "Seed of the sampling: the same seed gives the same text."
-#define SAMPLING_OPTS(o)                                                                           \
-    NUMBER_OPT(OPT_F64, "temperature", "T", &(o).temperature, TEMPERATURE_HELP, 0, 100),           \
-        NUMBER_OPT(OPT_I64, "top-k", "N", &(o).top_k, TOP_K_HELP, 0, 1 << 20),                     \
-        NUMBER_OPT(OPT_F64, "top-p", "P", &(o).top_p, TOP_P_HELP, 0, 1),                           \
-        NUMBER_OPT(OPT_I64, "seed", "S", &(o).seed, SEED_HELP, 0, 0)
-typedef struct SamplingOpts {
-    double temperature, top_p;
-    int64_t top_k, seed;
-} SamplingOpts;
-static inline Sampling sampling_of(const SamplingOpts *o) {
-    return (Sampling){(float)o->temperature, o->top_k, (float)o->top_p, (uint64_t)o->seed};
-}
-
-/* One line of stdin without its end, in `b` (emptied first); false at the end of input, when
- * interrupted, and with an Err when it cannot be read or is longer than LINE_BYTES. */
-enum { LINE_BYTES = 1 << 28 };
-bool line_read(Buf *b, Err *err);
 /* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */
 bool output_failed(Err *err);
 

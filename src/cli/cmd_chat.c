@@ -1,9 +1,8 @@
 /* cmd_chat.c -- `lisao chat`: a conversation in the terminal. Each turn is encoded whole; the
  * engine's prefix cache makes only what is new cost anything. Ctrl-C stops an answer; at the
  * prompt, and Ctrl-D, it leaves. */
-#include "cli/cli.h"
-
-#include <stdio.h>
+#include "cli/generation.h"
+#include "cli/lines.h"
 
 enum { TURNS_MAX = 1024, ANSWER_MAX = 1024 };
 static const char HELP[] =
@@ -11,9 +10,8 @@ static const char HELP[] =
 
 typedef struct Options {
     ModelOpts model;
-    SamplingOpts sampling;
+    RequestOpts request;
     int64_t context;
-    const char *system;
 } Options;
 
 typedef struct Conversation {
@@ -22,13 +20,22 @@ typedef struct Conversation {
     Arena *arena; /* messages and what was generated */
     Message message[TURNS_MAX];
     int64_t n, context;
-    Sampling sampling;
+    const RequestOpts *opts;
+    bool thought;          /* the last that was shown was one */
     bool tty;              /* a person sits at it: both ends are a terminal */
     int64_t turns, failed; /* asked for so far; of these, those that gave no answer */
 } Conversation;
 
 static void message_add(Conversation *t, Role role, Str content) {
     t->message[t->n++] = (Message){.role = role, .content = str_copy(t->arena, content)};
+}
+
+static void show(void *arg, Str s, bool thought) {
+    Conversation *t = arg;
+    if (t->thought && !thought) printf("\n\n");
+    t->thought = thought;
+    fwrite(s.p, 1, (size_t)s.n, stdout);
+    fflush(stdout);
 }
 
 static void conversation_clear(Conversation *t, const char *system) {
@@ -43,38 +50,25 @@ static bool turn_run(Conversation *t, Str line, Err *err) {
         return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear starts a new one",
                        TURNS_MAX);
     message_add(t, ROLE_USER, line);
-    Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
-    Ids prompt = {.a = t->arena};
-    Buf text = {.a = t->arena};
-    ChatOptions options = {.generate = true, .now = os_time()};
-    bool ok =
-        chat_encode(&prompt, &text, &t->s.bundle.chat, t->message, t->n, options, scratch, err);
-    arena_close(scratch);
-    if (ok && prompt.n >= t->context)
-        ok = err_set(
-            err, ERR_LIMIT,
-            "the conversation has %lld tokens and the context is %lld: /clear starts a new one",
-            (long long)prompt.n, (long long)t->context);
-    Generation p;
-    GenerationSpec spec = {.max_tokens = MIN(t->context - prompt.n, ANSWER_MAX),
-                           .sampling = t->sampling,
-                           .in_thought = chat_opens_thought(buf_str(&text))};
-    ok = ok && bundle_ids_check(&t->s.bundle, prompt.v, prompt.n, err)
-         && generation_run(&p, t->arena, &t->s, t->engine, &prompt, &spec, err);
+    Request r = {.opts = *t->opts, .message = t->message, .n_messages = t->n};
+    Generation p = {.show = show, .arg = t};
+    t->thought = false;
+    Err why = {0};
+    bool ok = request_encode(&r, t->arena, &t->s.bundle, t->context, &why);
+    if (!ok && r.ids.n >= t->context)
+        err_set(err, ERR_LIMIT,
+                "the conversation has %lld tokens and the context is %lld: /clear starts a new one",
+                (long long)r.ids.n, (long long)t->context);
+    else if (!ok)
+        err_set(err, why.code, "%s", why.msg);
+    ok = ok && generation_start(&p, t->arena, &t->s.bundle, t->engine, &r, err)
+         && generation_run(&p, err);
     if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
     if (!ok) {
         t->n--;
         return false;
     }
-    double decode = p.last - p.first;
     printf("\n");
-    if (os_is_tty(1) && p.n > 1)
-        printf("%s[%lld tokens, %.0f tokens/s, first after %.2f s%s]%s\n", p.dim ? "\033[2m" : "",
-               (long long)p.n, (double)(p.n - 1) / decode, p.first - p.start,
-               p.finish == FINISH_CANCEL   ? ", stopped"
-               : p.finish == FINISH_LENGTH ? ", length limit reached"
-                                           : "",
-               p.dim ? "\033[0m" : "");
     message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
     t->message[t->n - 1].reasoning = p.splitter.thought ? buf_str(&p.reasoning) : (Str){0};
     if (t->tty) os_interrupt_clear(); /* it stopped the answer; in a pipe it stops the program */
@@ -91,7 +85,7 @@ static bool conversation_open(Conversation *t, const Options *o, const char *pat
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
     if (!session_open(&t->s, path, BUNDLE_ALL, &o->model, &plan, err)) return false;
     t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
-    t->sampling = sampling_of(&o->sampling);
+    t->opts = &o->request;
     t->arena = arena_open("conversation", ARENA_NO_LIMIT);
     engine_plan(&plan, t->s.bundle.model, &e, t->context, t->s.team);
     return session_plan(&t->s, &plan, err)
@@ -110,8 +104,8 @@ static bool line_run(Conversation *t, const Options *o, Str line) {
     if (line.n == 0) return true;
     if (str_eq(line, STR("/exit"))) return false;
     if (str_eq(line, STR("/clear"))) {
-        conversation_clear(t, o->system);
-    } else if (line.p[0] == '/') {
+        conversation_clear(t, o->request.system);
+    } else if (str_eq(line, STR("/help"))) {
         printf("%s\n", HELP);
     } else {
         t->turns++;
@@ -126,18 +120,19 @@ static bool line_run(Conversation *t, const Options *o, Str line) {
  * time. */
 static bool lines_run(Conversation *t, const Options *o, Err *err) {
     Arena *a = arena_open("line", 4ll * LINE_BYTES);
-    Buf line = {.a = a};
+    Lines l;
+    Str line;
+    lines_init(&l, a);
     bool more = true;
     for (int64_t interrupts = 0; more && interrupts < 2 && !ferror(stdout);) {
         if (t->tty) printf("\n> "), fflush(stdout);
-        if (line_read(&line, err)) {
+        if (line_next(&l, true, &line, err) == LINE_GOT) {
             interrupts = 0;
-            more = line_run(t, o, buf_str(&line)) && (t->tty || !os_interrupted());
+            more = line_run(t, o, line) && (t->tty || !os_interrupted());
         } else if (t->tty && os_interrupted()) {
             interrupts++;
             if (interrupts == 2) break;
             os_interrupt_clear();
-            clearerr(stdin);
             printf("\n(Ctrl-C again, Ctrl-D or /exit to quit)");
         } else {
             more = false;
@@ -153,7 +148,7 @@ static bool conversation_run(Conversation *t, const Options *o, Err *err) {
     t->tty = os_is_tty(0) && os_is_tty(1);
     if (t->tty)
         printf("%s, %s\n%s\n", name_of(t->s.bundle.path), act_name(t->s.plan->spec.act), HELP);
-    conversation_clear(t, o->system);
+    conversation_clear(t, o->request.system);
     if (!lines_run(t, o, err)) return false;
     if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
     if (t->failed && !t->tty)
@@ -163,16 +158,16 @@ static bool conversation_run(Conversation *t, const Options *o, Err *err) {
 }
 
 int cmd_chat(int argc, char **argv) {
-    Options o = {.context = RUN_CONTEXT, .sampling = {.temperature = 0.2, .top_p = 0.9}};
-    const Opt opts[] = {
-        TEXT_OPT("system", "TEXT", &o.system,
-                 "System message (default: the one in the model's chat template)."),
+    Options o = {.context = RUN_CONTEXT, .request = {REQUEST_NOT_GIVEN, .max_tokens = ANSWER_MAX}};
+    Opt opts[32] = {
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "Longest conversation in tokens; its memory is reserved at the start.", 16,
                    1 << 24),
-        SAMPLING_OPTS(o.sampling),
         MODEL_OPTS(o.model),
     };
+    int64_t n = 0;
+    while (opts[n].name) n++;
+    n += request_opts(opts + n, &o.request) - RUN_OPTS;
     const Command c = {
         "chat",
         "MODEL",
@@ -184,7 +179,7 @@ int cmd_chat(int argc, char **argv) {
         "in one "
         "sentence.\"\n",
         opts,
-        COUNT(opts)};
+        n};
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};

@@ -1,76 +1,80 @@
-/* generation.c -- one generation as a person sees it: the engine's tokens become text in the moment
- * they come.
+/* generation.c -- one request under way: the engine's tokens become text in the moment they come.
  *
- * Invariant: what is printed is whole characters, and the answer without the special tokens; a
- * thought is shown too (in grey on a terminal) but kept apart. */
-#include "cli/cli.h"
+ * Invariant: text is whole characters, and the answer without special tokens; a thought is kept
+ * apart. */
+#include "cli/generation.h"
 
 #include <stdio.h>
 
 static void show(const Generation *p, Str s, bool thought) {
-    if (p->quiet || s.n == 0) return;
-    if (p->dim && thought)
-        printf("\033[2m%.*s\033[0m", STRF(s));
-    else
-        fwrite(s.p, 1, (size_t)s.n, stdout);
-    fflush(stdout);
+    if (p->show && s.n > 0) p->show(p->arg, s, thought);
 }
 
-/* What the piece adds to thoughts and answer. */
+/* The piece goes through the stop strings and is split into thoughts and answer. */
 static void text_add(Generation *p, bool end) {
     int64_t thought = p->reasoning.n, answer = p->text.n;
-    if (!p->split)
-        buf_add(&p->text, buf_str(&p->piece));
+    p->passed.n = 0;
+    stops_push(&p->stops, buf_str(&p->piece), &p->passed);
+    if (end) stops_end(&p->stops, &p->passed);
+    if (p->plain)
+        buf_add(&p->text, buf_str(&p->passed));
     else
-        splitter_push(&p->splitter, buf_str(&p->piece), &p->reasoning, &p->text);
-    if (p->split && end) splitter_end(&p->splitter, &p->reasoning, &p->text);
+        splitter_push(&p->splitter, buf_str(&p->passed), &p->reasoning, &p->text);
+    if (end && !p->plain) splitter_end(&p->splitter, &p->reasoning, &p->text);
     show(p, (Str){p->reasoning.p + thought, p->reasoning.n - thought}, true);
-    if (!p->quiet && answer == 0 && p->text.n > 0 && p->reasoning.n > 0) printf("\n\n");
     show(p, (Str){p->text.p + answer, p->text.n - answer}, false);
 }
 
 static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Generation *p = arg;
-    (void)seq, (void)logits;
+    (void)logits;
     p->piece.n = 0;
     if (t.id >= 0) {
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
         p->token[p->n++] = t;
         /* An end token is not text, whatever the file marks it as. */
-        if (p->s->bundle.tok && finish != FINISH_STOP) decoder_push(&p->decoder, t.id, &p->piece);
+        if (p->bundle->tok && finish != FINISH_STOP) decoder_push(&p->decoder, t.id, &p->piece);
     }
-    if (finish != FINISH_NONE) decoder_end(&p->decoder, &p->piece);
-    p->finish = finish;
+    if (finish != FINISH_NONE && p->bundle->tok) decoder_end(&p->decoder, &p->piece);
     text_add(p, finish != FINISH_NONE);
+    p->finish = p->stops.found && finish != FINISH_NONE ? FINISH_STOP : finish;
+    if (p->stops.found && finish == FINISH_NONE) engine_cancel(p->engine, seq);
 }
 
-bool generation_run(Generation *p, Arena *a, Session *s, Engine *e, const Ids *prompt,
-                    const GenerationSpec *spec, Err *err) {
-    *p = (Generation){.s = s,
-                      .split = !spec->raw,
-                      .quiet = spec->quiet,
-                      .dim = os_is_tty(1) && !os_env("NO_COLOR"),
+bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const Request *r,
+                      Err *err) {
+    *p = (Generation){.bundle = b,
+                      .engine = e,
+                      .show = p->show,
+                      .arg = p->arg,
+                      .plain = r->plain,
                       .text.a = a,
                       .reasoning.a = a,
                       .piece.a = a,
-                      .token = PUSH(a, Token, spec->max_tokens),
+                      .passed.a = a,
+                      .token = PUSH(a, Token, r->opts.max_tokens),
+                      .n_prompt = r->ids.n,
                       .start = os_now()};
-    const Bundle *b = &s->bundle;
     if (b->tok) decoder_init(&p->decoder, b->tok, true);
-    splitter_init(&p->splitter, spec->in_thought);
-    SeqReq r = {.prompt = prompt->v,
-                .n_prompt = prompt->n,
-                .max_tokens = spec->max_tokens,
-                .sampling = spec->sampling,
+    splitter_init(&p->splitter, r->in_thought);
+    if (!stops_init(&p->stops, r->stop, r->opts.stop.n, err)) return false;
+    SeqReq q = {.prompt = r->ids.v,
+                .n_prompt = r->ids.n,
+                .max_tokens = r->opts.max_tokens,
+                .sampling = r->sampling,
                 .stop = b->end,
-                .n_stop = spec->ignore_end ? 0 : b->n_end,
+                .n_stop = r->opts.ignore_end ? 0 : b->n_end,
                 .on_token = on_token,
                 .arg = p};
-    int64_t seq = engine_add(e, &r, err);
-    if (!seq) return false;
-    while (engine_step(e))
-        if (os_interrupted() || ferror(stdout)) engine_cancel(e, seq); /* again is nothing */
+    p->seq = engine_add(e, &q, err);
+    return p->seq != 0;
+}
+
+bool generation_run(Generation *p, Err *err) {
+    while (engine_step(p->engine))
+        if (os_interrupted() || ferror(stdout))
+            engine_cancel(p->engine, p->seq); /* once is enough */
     return !ferror(stdout) || output_failed(err);
 }
 
@@ -78,4 +82,31 @@ bool generation_void(Err *err) {
     return err_set(
         err, ERR_FORMAT,
         "the model computed a value that is not a number (NaN): its file may be damaged");
+}
+
+/* ---- for scripts ----------------------------------------------------------------------------- */
+
+static const char *finish_name(Finish f) {
+    return f == FINISH_STOP     ? "stop"
+           : f == FINISH_LENGTH ? "length"
+           : f == FINISH_CANCEL ? "cancel"
+                                : "error";
+}
+
+static json_t *text_json(const Buf *b) { return json_stringn(b->p ? b->p : "", (size_t)b->n); }
+
+json_t *generation_json(const Generation *p, double load_ms) {
+    json_t *ids = json_array(), *logprobs = json_array();
+    for (int64_t i = 0; i < p->n; i++) {
+        json_array_append_new(ids, json_integer(p->token[i].id));
+        json_array_append_new(logprobs, json_real((double)p->token[i].logprob));
+    }
+    double first = p->n ? p->first : os_now();
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:{s:f, s:f, s:f}}", "text",
+                     text_json(&p->text), "reasoning",
+                     p->splitter.thought ? text_json(&p->reasoning) : json_null(), "ids", ids,
+                     "logprobs", logprobs, "finish_reason", finish_name(p->finish), "usage",
+                     "prompt_tokens", (json_int_t)p->n_prompt, "completion_tokens",
+                     (json_int_t)p->n, "timings", "load_ms", load_ms, "prefill_ms",
+                     (first - p->start) * 1e3, "decode_ms", p->n ? (p->last - first) * 1e3 : 0.0);
 }

@@ -82,22 +82,6 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
-/* ---- input ----------------------------------------------------------------------------------- */
-
-bool line_read(Buf *b, Err *err) {
-    int c;
-    b->n = 0;
-    while ((c = getc(stdin)) != EOF && c != '\n') {
-        if (b->n == LINE_BYTES)
-            return err_set(err, ERR_LIMIT, "a line of standard input has more than %d bytes",
-                           LINE_BYTES);
-        buf_add(b, (Str){(const char[]){(char)c}, 1});
-    }
-    if (c == EOF && ferror(stdin) && !os_interrupted())
-        return err_set(err, ERR_IO, "reading standard input failed: is it a folder?");
-    return (c != EOF || b->n > 0) && !os_interrupted();
-}
-
 bool output_failed(Err *err) {
     return err_set(err, ERR_IO,
                    "writing to standard output failed: it does not have all of the result");

@@ -52,6 +52,10 @@ static bool render(Text *out, const Chat *c, const Message *m, int64_t n, const 
     name_set(&j, STR("tools"), value_none());
     name_set(&j, STR("documents"), value_none());
     name_set(&j, STR("add_generation_prompt"), value_bool(o->generate));
+    if (o->think) { /* Qwen and GLM; DeepSeek */
+        name_set(&j, STR("enable_thinking"), value_bool(o->think == THINK_ON));
+        name_set(&j, STR("thinking"), value_bool(o->think == THINK_ON));
+    }
     if (o->request.n)
         request_set(&j, o->request);
     else if (!j.failed)
@@ -102,11 +106,24 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos
     return c->tree != NULL;
 }
 
+/* A template that opens a thought whatever it is told: an empty one, closed as Qwen3's own template
+ * writes it (DeepSeek's has no line breaks). */
+static Text thought_closed(Text s, Arena *a) {
+    Str end = s.p[s.n - 1] == '\n' ? STR("\n</think>\n\n") : STR("</think>");
+    char *p = arena_push(a, s.n + end.n);
+    uint8_t *by = arena_push(a, s.n + end.n);
+    memcpy(p, s.p, (size_t)s.n), memcpy(by, s.by, (size_t)s.n);
+    memcpy(p + s.n, end.p, (size_t)end.n), memset(by + s.n, BY_TEMPLATE, (size_t)end.n);
+    return (Text){p, by, s.n + end.n};
+}
+
 bool chat_encode(Ids *out, Buf *text, const Chat *c, const Message *messages, int64_t n,
                  ChatOptions options, Arena *scratch, Err *err) {
     Mark mark = arena_mark(scratch);
     Text s;
     bool ok = render(&s, c, messages, n, &options, scratch, err);
+    if (ok && options.think == THINK_OFF && chat_opens_thought(text_str(s)))
+        s = thought_closed(s, scratch);
     if (ok && text) buf_add(text, text_str(s));
     ok = ok && (!out || text_encode_by(out, c->t, text_str(s), s.by, scratch, err));
     arena_pop(scratch, mark);

@@ -567,11 +567,31 @@ static bool stages_read(Load *l) {
     return pretokenizer_read(l, o, "pre_tokenizer", false, &bytes);
 }
 
+/* The first token of TemplateProcessing's template for one text; it may stand in a Sequence. */
+static void begin_read(Load *l, const json_t *o) {
+    const char *type = json_string_value(json_object_get(o, "type"));
+    const json_t *first = json_array_get(json_object_get(o, "single"), 0), *one;
+    size_t i;
+    json_array_foreach(json_object_get(o, "processors"), i, one) {
+        if (json_object_get(one, "processors")) continue; /* no deeper than one */
+        begin_read(l, one);
+    }
+    if (!type || strcmp(type, "TemplateProcessing")) return;
+    const char *name =
+        json_string_value(json_object_get(json_object_get(first, "SpecialToken"), "id"));
+    const json_t *ids =
+        json_object_get(json_object_get(json_object_get(o, "special_tokens"), name), "ids");
+    const json_t *id = json_array_get(ids, 0);
+    json_int_t v = json_integer_value(id);
+    if (json_is_integer(id) && v >= 0 && v < tokenizer_size(l->t)) l->t->begin = (int32_t)v;
+}
+
 bool tokenizer_open_json(Tokenizer **out, Arena *a, Str json, const char *name, Err *err) {
     Mark mark = arena_mark(a);
     Load l = {.t = tokenizer_new(a, name), .a = a, .json = json, .err = err};
     bool ok = tables_find(&l) && rest_parse(&l) && fields_check(&l) && added_count(&l)
               && tokens_fill(&l) && stages_read(&l);
+    if (ok) begin_read(&l, json_object_get(l.root, "post_processor"));
     json_decref(l.root);
     *out = l.t;
     if (ok) return true;

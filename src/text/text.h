@@ -72,6 +72,9 @@ bool token_is_special(const Tokenizer *t, int32_t id);
 /* The id of the added token spelled `content`, or -1. Added tokens are those outside of the merges:
  * all special ones, and others like <think>. */
 int32_t token_named(const Tokenizer *t, Str content);
+/* The token that tokenizer.json's post_processor puts in front of a text; -1: none, and for other
+ * files. text_encode never does. */
+int32_t token_begin(const Tokenizer *t);
 
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 
@@ -133,8 +136,12 @@ typedef struct Chat {
 bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos, Str eos,
                Err *err) CHECKED;
 
+/* Whether the answer begins with reasoning, in families that leave the choice. */
+typedef enum Think { THINK_DEFAULT, THINK_ON, THINK_OFF } Think;
 typedef struct ChatOptions {
     bool generate; /* end with the beginning of the assistant's turn */
+    Think think;   /* the template's enable_thinking or thinking; a thought that it opens all the
+                      same is closed at once by THINK_OFF */
     Str request;   /* instead of messages: JSON {"messages": [...], "tools": [...], ...}, whose
                       members are the template's variables; n = 0: none */
     int64_t now;   /* seconds since 1970, for templates that write the date */
@@ -147,6 +154,23 @@ bool chat_encode(Ids *out, Buf *text, const Chat *c, const Message *messages, in
                  ChatOptions options, Arena *scratch, Err *err) CHECKED;
 /* A prompt that ends with an open <think>: what is generated begins inside the thought. */
 bool chat_opens_thought(Str rendered);
+
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+/* Ends a text before the first of some strings, wherever tokens cut it. Only what may still become
+ * one of them is held back. */
+enum { STOPS_MAX = 16, STOP_BYTES = 256 }; /* strings; bytes of one */
+typedef struct Stops {
+    const Str *v; /* (n), not copied */
+    int64_t n;
+    char held[STOP_BYTES];
+    int64_t n_held; /* the longest beginning of a string that the text ends with */
+    bool found;     /* nothing more comes out */
+} Stops;
+/* ERR_USAGE for an empty or too long string, and for too many. */
+bool stops_init(Stops *s, const Str *v, int64_t n, Err *err) CHECKED;
+void stops_push(Stops *s, Str text, Buf *out);
+void stops_end(Stops *s, Buf *out); /* the text is over: what was held is text */
 
 /* ---- reasoning ------------------------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@ Tokenizer *tokenizer_new(Arena *a, const char *name) {
     Tokenizer *t = PUSH(a, Tokenizer, 1);
     t->name = str_copy(a, str_of(name)).p;
     t->memory = regex_memory(a);
-    t->unknown = -1;
+    t->unknown = t->begin = -1;
     return t;
 }
 
@@ -58,3 +58,5 @@ int32_t token_named(const Tokenizer *t, Str content) {
             return id;
     return -1;
 }
+
+int32_t token_begin(const Tokenizer *t) { return t->begin; }

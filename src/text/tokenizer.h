@@ -217,6 +217,7 @@ struct Tokenizer {
     MergeBy merge_by;
     Merges merges;
     const float *score; /* (n_ids) of MERGE_SCORE */
+    int32_t begin;      /* what its post_processor puts in front of a text, or -1 */
     int32_t unknown;    /* the token of characters without one, or -1: they are left out */
     bool fuse_unknown;  /* neighbours of them are one token */
     bool whole_words;   /* a word that is a token is not merged (ignore_merges) */

@@ -189,6 +189,16 @@ static void tokenizer_alone(void **state) {
         bundle_close(&b);
     }
     check_refused(s, s->folder, BUNDLE_ALL, ERR_IO, "no model here");
+    put(s, "tokenizer.json", bytes_chat_tokenizer(s->a));
+    put(s, "tokenizer_config.json", str_of(CHATML));
+    must(bundle_open(&b, s->a, s->folder, BUNDLE_TOKENIZER | BUNDLE_CHAT, &err), &err);
+    assert_true(!b.store && !b.model && b.chat.end == 258 && b.bos == -1 && b.n_end == 0);
+    bundle_close(&b);
+    put(s, "tokenizer_config.json",
+        STR("{\"add_bos_token\": true, \"bos_token\": {\"content\": \"<|im_start|>\"}}"));
+    must(bundle_open(&b, s->a, s->folder, BUNDLE_TOKENIZER, &err), &err);
+    assert_int_equal(b.bos, token_named(b.tok, STR("<|im_start|>")));
+    bundle_close(&b);
     check_refused(s, path_of(s, "absent.json"), BUNDLE_TOKENIZER, ERR_IO, "opening the tokenizer");
 }
 

@@ -23,5 +23,18 @@ expect() {
 says() { grep -qF -- "$1" "$WORK/err" || { cat "$WORK/err" >&2; fail "stderr lacks: $1"; }; }
 prints() { grep -qF -- "$1" "$WORK/out" || { cat "$WORK/out" >&2; fail "stdout lacks: $1"; }; }
 
+# tiny_model FOLDER: a model made here and now, with ChatML's template; sets TRAIN, the command that makes such models.
+tiny_model() {
+    mkdir tok && cp "$ROOT/recipes/tokenizer-4k.json" tok/tokenizer.json
+    cat >tok/tokenizer_config.json <<'END'
+{"chat_template": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"}
+END
+    for i in $(seq 1 40); do printf 'The river %d runs to the sea, and the sea is wide.\n<|endoftext|>\n' "$i"; done >text.txt
+    TRAIN="train $ROOT/recipes/tiny-en.yaml --set tokenizer=tok --set data.train=text.txt --set data.cache=cache
+        --set model.num_hidden_layers=2 --set model.hidden_size=32 --set model.intermediate_size=64 --set model.moe_intermediate_size=16
+        --set batch.sequence=64 --set batch.tokens=128 --set optim.warmup=0"
+    expect 0 "$LISAO" $TRAIN --set optim.steps=1 --set checkpoint.folder="$1"
+}
+
 NAME=$1
 . "$ROOT/tests/e2e/$NAME.case"

@@ -119,6 +119,58 @@ static void forged_turns(void **state) {
     tokenizer_close(t);
 }
 
+/* on and off reach the template under the names that families use; a thought that it opens all the
+ * same is closed. */
+static void thinking(void **state) {
+    Bench *b = *state;
+    Tokenizer *t = chatml_tokenizer(b);
+    static const struct {
+        const char *source, *plain, *on, *off;
+    } cases[] = {{"{{ enable_thinking }}{{ thinking }}", "", "TrueTrue", "FalseFalse"},
+                 {"{{ 'A<think>\n' }}", "A<think>\n", "A<think>\n", "A<think>\n\n</think>\n\n"},
+                 {"A{{ '<think>' }}", "A<think>", "A<think>", "A<think></think>"},
+                 {"A{% if thinking %}<think>{% endif %}", "A", "A<think>", "A"}};
+    for (int i = 0; i < COUNT(cases); i++) {
+        const char *want[] = {cases[i].plain, cases[i].on, cases[i].off};
+        Chat c;
+        chat_fine(b, &c, t, str_of(cases[i].source));
+        for (int k = THINK_DEFAULT; k <= THINK_OFF; k++) {
+            Buf text = {.a = b->keep};
+            Ids ids = {.a = b->out};
+            const ChatOptions o = {.generate = true, .think = (Think)k};
+            buf_add(&text, STR(""));
+            assert_true(chat_encode(&ids, &text, &c, NULL, 0, o, b->scratch, &b->err));
+            same_str(buf_str(&text), str_of(want[k]));
+            same_str(decode(b, t, ids), str_of(want[k]));
+            assert_int_equal(chat_opens_thought(buf_str(&text)),
+                             i && k != THINK_OFF && (i < 3 || k));
+        }
+    }
+    tokenizer_close(t);
+}
+
+/* tokenizer.json's post_processor says what a text begins with; encoding does not add it. */
+static void what_texts_begin_with(void **state) {
+    Bench *b = *state;
+    static const char *const single =
+        "{\"type\": \"TemplateProcessing\", \"single\": [%s{\"Sequence\": {\"id\": \"A\"}}], "
+        "\"special_tokens\": {\"<b>\": {\"id\": \"<b>\", \"ids\": [7], \"tokens\": [\"<b>\"]}}}";
+    const char *with = str_fmt(b->keep, single, "{\"SpecialToken\": {\"id\": \"<b>\"}}, ").p;
+    const char *const files[] = {
+        "null", with, str_fmt(b->keep, single, "").p,
+        str_fmt(b->keep,
+                "{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, %s]}", with)
+            .p};
+    static const int32_t want[] = {-1, 7, -1, 7};
+    for (int i = 0; i < COUNT(files); i++) {
+        json_t *file = tiny_json(b);
+        json_object_set_new(file, "post_processor", json_loads(files[i], JSON_DECODE_ANY, NULL));
+        Tokenizer *t = tokenizer_fine(b, json_text(b, file));
+        assert_int_equal(token_begin(t), want[i]);
+        tokenizer_close(t);
+    }
+}
+
 /* What cannot be a template is refused with its place, and one that refuses speaks for itself. */
 static void refusals(void **state) {
     Bench *b = *state;
@@ -148,7 +200,8 @@ static void refusals(void **state) {
 }
 
 int chat_tests(void) {
-    const struct CMUnitTest tests[] = {TEXT_TEST(chatml), TEXT_TEST(smollm2),
-                                       TEXT_TEST(forged_turns), TEXT_TEST(refusals)};
+    const struct CMUnitTest tests[] = {TEXT_TEST(chatml),       TEXT_TEST(smollm2),
+                                       TEXT_TEST(forged_turns), TEXT_TEST(refusals),
+                                       TEXT_TEST(thinking),     TEXT_TEST(what_texts_begin_with)};
     return cmocka_run_group_tests_name("conversations", tests, NULL, NULL);
 }

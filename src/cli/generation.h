@@ -1,0 +1,30 @@
+/* generation.h -- private to cli/: one request under way in an engine. */
+#pragma once
+#include "cli/request.h"
+
+/* What is generated becomes text in the moment it comes. */
+typedef struct Generation {
+    const Bundle *bundle;
+    Engine *engine;
+    /* Text for the reader as it comes, thoughts and answer apart; NULL: nobody looks on. */
+    void (*show)(void *arg, Str text, bool thought);
+    void *arg;
+    Decoder decoder;
+    Stops stops;
+    Splitter splitter;
+    bool plain;
+    Buf text, reasoning, piece, passed; /* answer, thoughts so far; of this token; before a stop */
+    Token *token;
+    int64_t n; /* generated, the end token included */
+    int64_t seq, n_prompt;
+    Finish finish;             /* FINISH_NONE while it runs */
+    double start, first, last; /* seconds: asked, first token, last token */
+} Generation;
+/* Adds the request, encoded, to the engine; p and r stay until finish is set. Everything grows in
+ * `a`. p->show and p->arg are the caller's, set before. */
+bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const Request *r,
+                      Err *err) CHECKED;
+/* Steps until the end of all that is in the engine; Ctrl-C and a stdout that takes nothing cancel
+ * p. */
+bool generation_run(Generation *p, Err *err) CHECKED;
+json_t *generation_json(const Generation *p, double load_ms); /* one object of `run --json` */

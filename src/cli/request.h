@@ -1,0 +1,44 @@
+/* request.h -- private to cli/: one request to a model, from the command line or from a line of
+ * JSON. One table of settings serves both: "top-k" of the command line is "top_k" in JSON. */
+#pragma once
+#include "cli/cli.h"
+
+#include <jansson.h>
+
+/* The settings as they were given; what was not given stands out of its bounds, and the model's
+ * own recommendation takes its place, then the command's. */
+typedef struct RequestOpts {
+    double temperature, top_p;
+    int64_t top_k, seed;
+    int64_t max_tokens;
+    const char *think, *system;
+    OptList stop;
+    bool raw, ignore_end;
+} RequestOpts;
+#define NOT_GIVEN         (-1)
+#define REQUEST_NOT_GIVEN .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN
+enum { REQUEST_OPTS = 10, RUN_OPTS = 2 }; /* the last RUN_OPTS rows are not for a chat */
+/* Fills the rows of a command's table, pointing into *o; returns REQUEST_OPTS. */
+int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o);
+
+/* What is to be answered: of prompt, messages, conversation and ids the one that is there. */
+typedef struct Request {
+    RequestOpts opts;
+    Str prompt; /* a user's message, or with opts.raw a text to continue */
+    const Message *message;
+    int64_t n_messages;
+    Str conversation; /* JSON: {"messages": [...], ...} */
+    Ids ids;
+    Sampling sampling;
+    Str stop[STOPS_MAX];
+    bool plain;      /* no chat format: text is not looked through for reasoning */
+    bool in_thought; /* the prompt has opened <think> */
+} Request;
+/* {"messages", "tools", "kwargs"} of a line as chat_encode takes a conversation. */
+bool conversation_request(Arena *a, Str *out, const json_t *line, Err *err) CHECKED;
+/* The members of a line: prompt, messages or ids, tools, kwargs, and the settings. Texts live in
+ * `a`; r->opts holds the defaults. */
+bool request_read(Request *r, Arena *a, const json_t *line, Err *err) CHECKED;
+/* Completes r for the model: ids (in `a`), sampling, and max_tokens, which the context of
+ * `positions` may shorten. */
+bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Err *err) CHECKED;
