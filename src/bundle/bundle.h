@@ -42,8 +42,8 @@ typedef struct Bundle {
 } Bundle;
 
 /* `name`: a path, or the name of a file in the cache of models, with or without ".gguf". For
- * tokenizer and chat encoding also a tokenizer.json, or a folder that has one and no weights. On failure
- * nothing stays open. */
+ * tokenizer and chat encoding also a tokenizer.json, or a folder that has one and no weights. On
+ * failure nothing stays open. */
 bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err) CHECKED;
 /* Further parts of an open bundle; those that are loaded already stay. After a failure the bundle
  * is as before. A tokenizer with more tokens than the model is warned of once. */

@@ -3,7 +3,7 @@
  * within 5 %. The process is this program again, called with a word. */
 #define _DEFAULT_SOURCE
 #include "tests.h"
-#include "cli/cli.h"
+#include "cli/generation.h"
 #include "support/need.h"
 
 #include <unistd.h>
@@ -11,36 +11,33 @@
 /* The prompt fills its positions, so that no planned page stays untouched. */
 enum { PROMPT = 500, ANSWER = 12 };
 
-static bool prompt_make(Ids *prompt, Session *s, Err *err) {
-    Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
-    Buf text = {.a = scratch};
+static bool request_make(Request *r, Session *s, Err *err) {
+    Buf text = {.a = s->arena};
     for (int i = 0; i < 150; i++) buf_fmt(&text, "%d rivers run to sea number %d. ", i, i + 1);
-    Message m = {.role = ROLE_USER, .content = buf_str(&text)};
-    bool ok = chat_encode(prompt, &(Buf){.a = scratch}, &s->bundle.chat, &m, 1,
-                          (ChatOptions){.generate = true}, scratch, err);
-    arena_close(scratch);
-    CHECK(!ok || prompt->n >= PROMPT);
-    prompt->n = PROMPT;
+    *r = (Request){.opts = {.temperature = 1, .top_p = 1, .seed = 1}, .prompt = buf_str(&text)};
+    r->opts.max_tokens = ANSWER;
+    r->opts.ignore_end = true;
+    bool ok = request_encode(r, s->arena, &s->bundle, 1 << 20, err);
+    CHECK(!ok || r->ids.n >= PROMPT);
+    r->ids.n = PROMPT;
     return ok;
 }
 
 int peak_measure(const char *model, const char *act) {
     const ModelOpts o = {.act = act, .threads = 2};
     const EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
-    const GenerationSpec g = {
-        .max_tokens = ANSWER, .sampling = {1, 0, 1, 1}, .ignore_end = true, .quiet = true};
     Session s = {0};
     PlanSpec spec;
     Engine *engine;
-    Generation p;
+    Request r;
+    Generation p = {0};
     Err err = {0};
     bool ok = session_open(&s, model, BUNDLE_ALL, &o, &spec, &err);
-    Ids prompt = {.a = s.arena};
-    ok = ok && prompt_make(&prompt, &s, &err);
+    ok = ok && request_make(&r, &s, &err);
     if (ok) engine_plan(&spec, s.bundle.model, &e, PROMPT + ANSWER, s.team);
     ok = ok && session_plan(&s, &spec, &err)
          && engine_new(&engine, s.arena, s.plan, &e, s.team, &err)
-         && generation_run(&p, s.arena, &s, engine, &prompt, &g, &err);
+         && generation_start(&p, s.arena, &s.bundle, engine, &r, &err) && generation_run(&p, &err);
     if (ok)
         printf("%lld %lld %lld\n", (long long)s.plan->bytes, (long long)os_memory_peak(),
                (long long)p.n);
