@@ -5,7 +5,7 @@
 
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
     static const char *const suffix[] = {"", ".gguf"};
-    const char *what = parts & BUNDLE_MODEL ? "model" : "tokenizer";
+    const char *what = !parts || parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
     *path = name;
     if (os_exists(name)) return true;
@@ -22,7 +22,7 @@ static bool path_find(const char **path, Arena *a, const char *name, unsigned pa
 
 /* A tokenizer by itself: a tokenizer.json, or a folder that has one. */
 static bool tokenizer_alone(const char *path, Arena *a, unsigned parts) {
-    if (parts & BUNDLE_MODEL) return false;
+    if (!parts || parts & BUNDLE_MODEL) return false;
     if (os_is_dir(path))
         return os_exists(str_fmt(a, "%s/tokenizer.json", path).p)
                || os_exists(str_fmt(a, "%s/tiktoken.model", path).p);
