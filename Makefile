@@ -82,7 +82,7 @@ help:
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
 	@echo 'make mutations  inserts 30 defects, one at a time; the tests must find each (docs/mutations.md)'
-	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/)'
+	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/); ONLY=NAME: of models so named'
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
 	@echo 'make install    copies program, man page and recipes under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
@@ -110,7 +110,7 @@ mutations:
 	@tools/mutations.sh
 
 golden: $B/tests/prop
-	$B/tests/prop --golden
+	$B/tests/prop --golden $(ONLY)
 
 format:
 	@tools/format.sh

@@ -56,7 +56,8 @@ int test_quantised(void) {
     { name, quantised, NULL, NULL, (void *)(uintptr_t)name }
     const struct CMUnitTest tests[] = {
         FILE_OF("llama-q4_1"),       FILE_OF("llama-q8_0"),        FILE_OF("llama-mixed"),
-        FILE_OF("deepseek-v2-q4_1"), FILE_OF("deepseek-v3-mixed"),
+        FILE_OF("deepseek-v2-q4_1"), FILE_OF("deepseek-v3-mixed"), FILE_OF("qwen2-q4_1"),
+        FILE_OF("qwen3moe-q8_0"),
     };
     return cmocka_run_group_tests_name("model quantised", tests, NULL, NULL);
 }

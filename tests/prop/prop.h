@@ -38,4 +38,5 @@ bool golden_save(const Golden *g, Err *err);
 /* ---- groups ---------------------------------------------------------------------------------- */
 
 int samebits_tests(void); /* the number of failures */
-int samebits_write(void); /* golden hashes anew, where the models are there */
+/* Golden hashes anew, where the models are there and their names hold `only`. */
+int samebits_write(const char *only);

@@ -51,6 +51,18 @@ static Table TABLES[] = {
     {"GQA: llama3-tiny", "llama3-tiny", 30, false, false, {FLOAT_AXES, GQA}},
     {"MLA: deepseek-v2-lite-tiny", "deepseek-v2-lite-tiny", 30, false, false, {FLOAT_AXES, MLA}},
     {"MLA: deepseek-v3-tiny", "deepseek-v3-tiny", 60, true, false, {FLOAT_AXES, MLA}},
+    {"GQA: qwen2-mini", "qwen2-mini", 20, false, false, {FLOAT_AXES, GQA}},
+    {"GQA: qwen3-mini", "qwen3-mini", 20, false, false, {FLOAT_AXES, GQA}},
+    {"GQA: qwen3-moe-mini", "qwen3-moe-mini", 20, false, false, {FLOAT_AXES, GQA}},
+    {"MLA: glm4-moe-lite-mini", "glm4-moe-lite-mini", 20, false, false, {FLOAT_AXES, MLA}},
+    {"MLA: deepseek-v2-groups-mini",
+     "deepseek-v2-groups-mini",
+     20,
+     false,
+     false,
+     {FLOAT_AXES, MLA}},
+    {"a8: qwen2-q4_1", "qwen2-q4_1.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: qwen3moe-q8_0", "qwen3moe-q8_0.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: llama-q4_1", "llama-q4_1.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: llama-q8_0", "llama-q8_0.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: llama-mixed", "llama-mixed.gguf", 20, false, false, {BLOCK_AXES, GQA}},
@@ -273,12 +285,13 @@ int samebits_tests(void) {
 }
 
 /* Alone, cold, in one piece, on one thread of the table's first level: ref, where speed allows. */
-int samebits_write(void) {
+int samebits_write(const char *only) {
     static Golden g;
     Err err = {0};
     golden_load(&g);
     for (int64_t i = 0; i < COUNT(TABLES); i++) {
         Table *t = &TABLES[i];
+        if (!strstr(t->model, only)) continue;
         Arena *a = arena_open("table", 1 << 20);
         bool there = strcmp(t->model, RIG_SMOLLM2) != 0 || smollm2_path(a);
         arena_close(a);

@@ -18,6 +18,7 @@ class Model:
     def __init__(self, path):
         reader = GGUFReader(path)
         self.keys = {k.split(".", 1)[1]: f.contents() for k, f in reader.fields.items() if "." in k}
+        self.halves = self["architecture"].startswith("qwen")
         self.w = {t.name: quants.dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
 
     def __getitem__(self, key):
@@ -32,8 +33,9 @@ class Model:
         return (h / (1 + np.exp(-h)) * (x @ u.T)) @ d.T
 
     def rope(self, x):
-        """Pairs (2j, 2j+1), as GGUF orders them; YaRN (Peng et al. 2023) where the file says so."""
-        dim = self["rope.dimension_count"]
+        """Pairs (2j, 2j+1), as GGUF orders them, in qwen2 and its like (j, j + dim/2); YaRN (Peng et al. 2023) where the
+        file says so."""
+        dim = self.keys.get("rope.dimension_count", x.shape[-1])
         j = np.arange(dim // 2)
         freq = self["rope.freq_base"] ** (-2.0 * j / dim)
         if self.keys.get("rope.scaling.type") == "yarn":
@@ -43,10 +45,11 @@ class Model:
             ramp = np.clip((j - lo) / (hi - lo), 0, 1)
             freq = freq / self["rope.scaling.factor"] * ramp + freq * (1 - ramp)
         angle = np.arange(T)[:, None, None] * freq
-        even, odd = x[..., 0::2], x[..., 1::2]
+        first, second = (slice(0, dim // 2), slice(dim // 2, dim)) if self.halves else (slice(0, dim, 2), slice(1, dim, 2))
+        even, odd = x[..., first], x[..., second]
         y = np.empty_like(x)
-        y[..., 0::2] = even * np.cos(angle) - odd * np.sin(angle)
-        y[..., 1::2] = even * np.sin(angle) + odd * np.cos(angle)
+        y[..., first] = even * np.cos(angle) - odd * np.sin(angle)
+        y[..., second] = even * np.sin(angle) + odd * np.cos(angle)
         return y
 
     def attend(self, q, k, v, scale):
@@ -59,9 +62,11 @@ class Model:
     def gqa(self, x, at):
         heads, groups = self["attention.head_count"], self["attention.head_count_kv"]
         q, k, v = (
-            (x @ self.w[f"{at}attn_{n}.weight"].T).reshape(T, h, -1)
+            (x @ self.w[f"{at}attn_{n}.weight"].T + self.w.get(f"{at}attn_{n}.bias", 0)).reshape(T, h, -1)
             for n, h in (("q", heads), ("k", groups), ("v", groups))
         )
+        if f"{at}attn_q_norm.weight" in self.w:
+            q, k = self.norm(q, f"{at}attn_q_norm.weight"), self.norm(k, f"{at}attn_k_norm.weight")
         k, v = (np.repeat(y, heads // groups, 1) for y in (self.rope(k), v))
         return self.attend(self.rope(q), k, v, q.shape[-1] ** -0.5)
 
@@ -89,20 +94,21 @@ class Model:
 
     def moe(self, x, at):
         experts, used = self["expert_count"], self["expert_used_count"]
-        groups, groups_used = self["expert_group_count"], self["expert_group_used_count"]
+        groups, groups_used = self.keys.get("expert_group_count", 1), self.keys.get("expert_group_used_count", 1)
+        qwen = self["architecture"] == "qwen3moe"  # always normalised, no shared expert
         z = x @ self.w[f"{at}ffn_gate_inp.weight"].T
-        sigmoid = self["expert_gating_func"] == 2
+        sigmoid = self.keys.get("expert_gating_func", 1) == 2
         score = 1 / (1 + np.exp(-z)) if sigmoid else np.exp(z) / np.exp(z).sum(-1, keepdims=True)
         choice = score + self.w[f"{at}exp_probs_b.bias"] if sigmoid else score
-        y = self.ffn(x, at, "_shexp")
+        y = np.zeros_like(x) if qwen else self.ffn(x, at, "_shexp")
         for t in range(T):
             by_group = choice[t].reshape(groups, -1)
             best = np.sort(by_group, -1)[:, -2 if sigmoid else -1 :].sum(-1)
             open_ = np.argsort(-best)[:groups_used]
             allowed = np.where(np.isin(np.arange(experts) // (experts // groups), open_), choice[t], -np.inf)
             chosen = np.argsort(-allowed)[:used]
-            weight = score[t, chosen] / (score[t, chosen].sum() if self["expert_weights_norm"] else 1)
-            for e, w in zip(chosen, weight * self["expert_weights_scale"]):
+            weight = score[t, chosen] / (score[t, chosen].sum() if qwen or self["expert_weights_norm"] else 1)
+            for e, w in zip(chosen, weight * self.keys.get("expert_weights_scale", 1)):
                 y[t] += w * self.ffn(x[t], at, "_exps", e)
         return y
 

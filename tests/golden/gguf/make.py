@@ -143,6 +143,37 @@ def deepseek(folder, name, seed, v3, attention, dense, routed, shared, ends):
     m.close()
 
 
+def qwen(folder, name, seed, arch, biases, kind, experts=0):
+    """Two layers, four heads of 32 on two KV heads; Qwen2's biases or Qwen3's norms, Qwen3-MoE's experts."""
+    width, ffn, heads, kv_heads, head = 64, 96, 4, 2, 32
+    m = Model(folder, name, arch, seed)
+    m.keys(2, width, ffn, heads, kv_heads, 2048)
+    m.file.add_key_length(head)
+    m.file.add_value_length(head)
+    if experts:
+        m.file.add_expert_count(experts)
+        m.file.add_expert_used_count(3)
+        m.file.add_expert_feed_forward_length(32)
+    m.ends(width, kind, kind)
+    for i in range(2):
+        at = f"blk.{i}."
+        m.vector(f"{at}attn_norm.weight", width)
+        for part, n in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+            m.matrix(f"{at}attn_{part}.weight", kind, n * head, width)
+            if biases:
+                m.vector(f"{at}attn_{part}.bias", n * head, 0.0)
+            elif part != "v":
+                m.vector(f"{at}attn_{part}_norm.weight", head)
+        m.matrix(f"{at}attn_output.weight", kind, width, heads * head)
+        m.vector(f"{at}ffn_norm.weight", width)
+        if experts:
+            m.matrix(f"{at}ffn_gate_inp.weight", Type.F32, experts, width)
+            m.ffn(at, (kind,) * 3, width, 32, "_exps", (experts,))
+        else:
+            m.ffn(at, (kind,) * 3, width, ffn)
+    m.close()
+
+
 def main(folder):
     q4, q8, f16, bf16, f32 = Type.Q4_1, Type.Q8_0, Type.F16, Type.BF16, Type.F32
     # The width of the FFN lies beyond 2,048: under f32 and a16 the sums of the down product are cut.
@@ -151,6 +182,8 @@ def main(folder):
     llama(folder, "llama-mixed", 3, 64, 96, (q4, q8, q8, f16, q4, q4, q8, bf16, f32))
     deepseek(folder, "deepseek-v2-q4_1", 4, False, (q4,) * 4, (q4,) * 3, (q4,) * 3, (q4,) * 3, (q4, q4))
     deepseek(folder, "deepseek-v3-mixed", 5, True, (q8, q8, q8, q4), (q8, q8, q4), (q4, q4, q8), (q8, bf16, q4), (q4, q4))
+    qwen(folder, "qwen2-q4_1", 6, "qwen2", True, q4)
+    qwen(folder, "qwen3moe-q8_0", 7, "qwen3moe", False, q8, experts=5)
 
 
 main(*sys.argv[1:])
