@@ -78,6 +78,7 @@ help:
 	@echo 'make            builds $$B/lisao'
 	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
 	@echo 'make test-quick the same without the slow groups: under a minute'
+	@echo 'make test-peers runs Lisao beside transformers (some GB from the Python package index, the first time)'
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
@@ -99,6 +100,16 @@ test: all $(TEST_BINS)
 
 test-quick: all $(TEST_BINS)
 	@tools/test.sh $B $(TEST_BINS) $(TEST_SH)
+
+# Beside other programs: tests/peers/*.py in a Python environment of their own, from the package index.
+PEERS = $B/peers
+$(PEERS)/installed: tests/peers/requirements.txt
+	python3 -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet -r $<
+	touch $@
+
+test-peers: all $(PEERS)/installed
+	@for t in $(wildcard tests/peers/*.py); do LISAO=$B/lisao $(PEERS)/bin/python $$t || exit 1; done
 
 lint: all
 	@tools/lint.sh $B
@@ -223,7 +234,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick lint bench mutations golden format man install install-files uninstall clean \
+.PHONY: all help tests test test-quick test-peers lint bench mutations golden format man install install-files uninstall clean \
         fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -141,12 +141,15 @@ static int by_address(const void *a, const void *b) {
 }
 
 /* Tensors that may be there without being read: layers that predict further tokens, a copy of a
- * tied embedding, and the rope frequencies that old checkpoints carry. */
-static bool left_out(const Loader *o, Str name) {
+ * tied embedding, the rope frequencies that old checkpoints carry, and those of no numbers, as
+ * transformers writes for no shared experts. */
+static bool left_out(const Loader *o, const Tensor *t) {
     const Config *c = &o->m->cfg;
+    const Str name = t->name;
     Str layers = o->gguf ? STR("blk.") : STR("model.layers."), at = {0};
     if (c->tied && str_eq(name, STR("lm_head.weight"))) return true;
     if (str_ends(name, STR(".rotary_emb.inv_freq"))) return true;
+    if (tensor_elements(t) == 0) return true;
     if (!str_starts(name, layers)) return false;
     at = (Str){name.p + layers.n, 0};
     while (at.n < name.n - layers.n && at.p[at.n] != '.') at.n++;
@@ -158,7 +161,7 @@ static bool surplus_refuse(Loader *o) {
     qsort(o->taken, (size_t)o->n_taken, sizeof *o->taken, by_address);
     for (int64_t i = 0; i < store_count(o->store); i++) {
         const Tensor *t = store_at(o->store, i);
-        if (bsearch(&t, o->taken, (size_t)o->n_taken, sizeof t, by_address) || left_out(o, t->name))
+        if (bsearch(&t, o->taken, (size_t)o->n_taken, sizeof t, by_address) || left_out(o, t))
             continue;
         return err_set(o->err, ERR_UNSUPPORTED,
                        "%s: tensor %.*s is not part of the model that the configuration describes; "

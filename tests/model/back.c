@@ -125,6 +125,7 @@ static void test_deepseek_v2(void **state) {
     (void)state, check_reference("deepseek-v2-lite-tiny");
 }
 static void test_deepseek_v3(void **state) { (void)state, check_reference("deepseek-v3-tiny"); }
+static void test_glm4(void **state) { (void)state, check_reference("glm4-moe-lite-tiny"); }
 
 /* ---- the same bits on any number of threads -------------------------------------------------- */
 
@@ -194,9 +195,9 @@ static void test_a16(void **state) {
 }
 
 int test_back(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),
-                                       cmocka_unit_test(test_deepseek_v2),
-                                       cmocka_unit_test(test_deepseek_v3),
-                                       cmocka_unit_test(test_threads), cmocka_unit_test(test_a16)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_llama),       cmocka_unit_test(test_deepseek_v2),
+        cmocka_unit_test(test_deepseek_v3), cmocka_unit_test(test_glm4),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_a16)};
     return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

@@ -121,6 +121,8 @@ int test_oracles(void) {
         ORACLE("glm4-moe-lite-mini", absorbed),
         ORACLE("deepseek-v2-groups-mini", expanded),
         ORACLE("deepseek-v2-groups-mini", absorbed),
+        ORACLE("deepseek-v3-unshared-mini", expanded),
+        ORACLE("deepseek-v3-unshared-mini", absorbed),
         ORACLE("moonlight-mini", expanded),
         ORACLE("moonlight-mini", absorbed),
         ORACLE("qwen3-tiny", expanded),

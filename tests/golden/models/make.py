@@ -53,6 +53,8 @@ GOLDEN = {
     "glm4-moe-lite-mini": ("glm4_moe_lite", rope(1e6)),
     "deepseek-v2-groups-mini": ("deepseek_v2", dict(topk_method="group_limited_greedy", n_group=3, topk_group=2,
                                                     routed_scaling_factor=16.0) | rope()),
+    "deepseek-v3-unshared-mini": ("deepseek_v3", dict(n_shared_experts=0, n_routed_experts=5, first_k_dense_replace=0)
+                                  | rope()),
     "moonlight-mini": ("deepseek_v3", dict(q_lora_rank=None, n_shared_experts=2, routed_scaling_factor=2.446) | rope(5e4)),
 }
 
@@ -76,7 +78,7 @@ def fill(model, seed):
         if x.dim() < 2:
             x.data = x.data * 0.1 + (1.0 if name.endswith("norm.weight") else 0.0)
         elif "embed_tokens" not in name:
-            x.data *= x.shape[-1] ** -0.5
+            x.data *= max(x.shape[-1], 1) ** -0.5
     return model.eval()
 
 

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""families.py -- Lisao beside transformers: models of every family with random weights and odd shapes, their logits under
+f32 by `lisao logits` against transformers in float64. Prints for each shape the largest error and the floor, which is how
+far transformers itself is from that in float32; more than ten times the floor is a failure, and so are other logits
+from the other spelling of the configuration or from the other form of MLA beyond that.
+
+    tests/peers/families.py [WORD]     only shapes whose name holds WORD; LISAO names the program (build/lisao)
+
+`make test-peers` makes the Python environment that it needs."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/golden/models"))
+import make  # noqa: E402  (it draws the models)
+from make import YARN, rope  # noqa: E402
+
+LISAO = os.environ.get("LISAO", str(ROOT / "build/lisao"))
+MOST = 10  # times the floor
+
+# Width 96, three heads, ffn 352: nothing is a power of two. Vocabulary 50,257 where that is the point.
+ODD = dict(hidden_size=96, intermediate_size=352, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3)
+ONE_KV = dict(ODD, num_key_value_heads=1)
+ODD_MLA = dict(ODD, q_lora_rank=40, kv_lora_rank=56, qk_nope_head_dim=20, qk_rope_head_dim=12, v_head_dim=28)
+EXPERTS = dict(num_experts_per_tok=3, moe_intermediate_size=44)
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+WIDE = dict(vocab_size=50257)
+
+
+def dense(n, layers=3):
+    return dict(mlp_layer_types=["dense"] * n + ["sparse"] * (layers - n))
+
+
+GQA_SHAPES = {
+    "three heads, 50,257 words": ODD | WIDE | rope(),
+    "one KV head": ONE_KV | rope(1e6),
+    "head_dim of its own": ODD | dict(head_dim=20) | rope(1e6),
+    "yarn": ONE_KV | rope(1e6, **YARN),
+    "tied head": ONE_KV | dict(tie_word_embeddings=True) | rope(),
+    "one token": ODD | dict(ids=1) | rope(),
+    "300 tokens": ONE_KV | dict(ids=300, max_position_embeddings=512) | rope(),
+}
+MLA_SHAPES = {
+    "three heads, 50,257 words": ODD_MLA | WIDE | rope(),
+    "no q rank": ODD_MLA | dict(q_lora_rank=None) | rope(),
+    "yarn": ODD_MLA | rope(**YARN, mscale=1.0, mscale_all_dim=1.0),
+    "one token": ODD_MLA | dict(ids=1) | rope(),
+    "300 tokens": ODD_MLA | dict(ids=300, max_position_embeddings=512) | rope(),
+    "no shared expert": ODD_MLA | dict(n_shared_experts=0) | rope(),
+}
+
+
+def with_all(shapes, keys):
+    return {name: shape | keys for name, shape in shapes.items()}
+
+
+def routed(prefix_keys):
+    """Experts that do not divide into anything, and as many dense layers as 0 and 2."""
+    return {"5 experts top-3": prefix_keys(0), "first 2 dense": prefix_keys(2)}
+
+
+V2, V3 = with_all(MLA_SHAPES, EXPERTS), with_all(MLA_SHAPES, EXPERTS)
+SHAPES = {
+    "llama": with_all(GQA_SHAPES, {}) | {"llama3 scaling": ONE_KV | dict(head_dim=16) | rope(5e5, **LLAMA3)},
+    "qwen2": GQA_SHAPES,
+    "qwen3": {n: dict(head_dim=32) | s for n, s in GQA_SHAPES.items()},
+    "qwen3_moe": {n: dict(head_dim=32) | EXPERTS | s for n, s in GQA_SHAPES.items()}
+    | routed(lambda n: ODD | EXPERTS | dict(head_dim=20, mlp_only_layers=list(range(n))) | rope(1e6))
+    | {"not normalised": ODD | EXPERTS | dict(head_dim=32, norm_topk_prob=False) | rope()},
+    "deepseek_v2": V2 | routed(lambda n: ODD_MLA | EXPERTS | dict(n_routed_experts=5, first_k_dense_replace=n) | rope())
+    | {"groups": ODD_MLA | EXPERTS | dict(topk_method="group_limited_greedy", n_routed_experts=12, n_group=4, topk_group=2,
+                                         routed_scaling_factor=16.0) | rope()},
+    "deepseek_v3": V3 | routed(lambda n: ODD_MLA | EXPERTS | dict(n_routed_experts=5, first_k_dense_replace=n) | rope())
+    | {"groups": ODD_MLA | EXPERTS | dict(n_routed_experts=12, n_group=4, topk_group=2) | rope()},
+    "glm4_moe_lite": with_all(MLA_SHAPES, EXPERTS | dense(1))
+    | routed(lambda n: ODD_MLA | EXPERTS | dict(n_routed_experts=5) | dense(n) | rope(1e6)),
+}
+
+
+def logits(folder, ids, *options):
+    """What `lisao logits` writes of a folder."""
+    out = folder / "logits.npy"
+    (folder / "ids.json").write_text(json.dumps(ids))
+    command = [LISAO, "logits", folder, "--ids-file", folder / "ids.json", "--act", "f32", *options, "-o", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{folder.name}: {done.stderr.strip()}")
+    return np.load(out)
+
+
+def compare(family, name, changes, folder):
+    """The largest error, the floor, and what else is wrong."""
+    changes = dict(changes)
+    n = changes.pop("ids", 24)
+    for seed in range(1, 200):
+        config = make.config_of(family, changes)
+        model = make.model_of(config, seed)
+        twin = make.in_double(config, model)
+        ids = make.tokens(seed, n, config.vocab_size)
+        exact, _, choices = make.run(twin, ids, True)
+        if make.gap(twin, choices) > make.GAP / (10 if n > 100 else 1):
+            break
+    single = make.run(model, ids, False)[0]
+    model.save_pretrained(folder)
+    exact = exact.numpy()
+    floor = np.abs(exact - single.numpy()).max()
+    forms = ("absorbed", "expanded") if hasattr(config, "kv_lora_rank") else (None,)
+    results = {f: logits(folder, ids, *(("--mla", f) if f else ())) for f in forms}
+    error = max(np.abs(r - exact).max() for r in results.values())
+    wrong = []
+    written = json.loads((folder / "config.json").read_text())
+    older = make.release(written)
+    if older.get("first_k_dense_replace", 1) == 1 or "mlp_layer_types" not in written:
+        make.write_json(folder / "config.json", older)
+        again = logits(folder, ids, *(("--mla", forms[0]) if forms[0] else ()))
+        if again.tobytes() != results[forms[0]].tobytes():
+            wrong.append("the older spelling of the configuration gives other logits")
+    return error, floor, wrong
+
+
+def main(word=""):
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(2)
+    failed = count = 0
+    print(f"{'family':14} {'shape':28} {'largest error':>13} {'floor':>9} {'ratio':>6}")
+    for family, shapes in SHAPES.items():
+        for name, changes in shapes.items():
+            if word not in f"{family} {name}":
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                error, floor, wrong = compare(family, name, changes, Path(folder))
+            if not error <= MOST * floor:
+                wrong.append(f"more than {MOST} times the floor")
+            failed += bool(wrong)
+            count += 1
+            print(f"{family:14} {name:28} {error:13.1e} {floor:9.1e} {error / floor:6.2f}  {'; '.join(wrong)}", flush=True)
+    print(f"{count - failed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
