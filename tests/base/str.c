@@ -1,5 +1,6 @@
 /* str.c -- tests of strings, buffers, strict numbers and UTF-8. */
 #include "tests.h"
+#include "support/flood.h"
 #include <math.h>
 
 static Arena *arena;
@@ -53,13 +54,6 @@ static bool same_key(const void *of, int64_t i, Str key) {
     return str_eq(k->key[i], key);
 }
 
-/* FNV-1a, folded: what tables of names used before, and anyone could compute. */
-static uint64_t fixed_hash(Str s) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (int64_t i = 0; i < s.n; i++) h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
-    return h ^ h >> 32;
-}
-
 /* Keys that were made to want the same few slots of a fixed hash are like any other keys. */
 static void test_table(void **state) {
     (void)state;
@@ -68,14 +62,7 @@ static void test_table(void **state) {
     enum { N = COUNT(k.key) };
     assert_int_equal(table_find(&t, STR("x"), same_key, &k), -1);
     assert_true(table_init(&t, arena, N));
-    for (int64_t i = 0, n = 0; n < N; i++) {
-        Mark mark = arena_mark(arena);
-        k.key[n] = str_fmt(arena, "t%d", (int)i);
-        if ((fixed_hash(k.key[n]) & 8191) > 15)
-            arena_pop(arena, mark);
-        else
-            n++;
-    }
+    for (int64_t i = 0, n = 0; n < N; n++) k.key[n] = flood_key(arena, &i);
     for (int64_t i = 0; i < N; i++) {
         assert_int_equal(table_find(&t, k.key[i], same_key, &k), -1);
         assert_int_equal(table_put(&t, k.key[i], i, same_key, &k), i);
@@ -83,12 +70,7 @@ static void test_table(void **state) {
     }
     for (int64_t i = 0; i < N; i++) assert_int_equal(table_find(&t, k.key[i], same_key, &k), i);
     assert_in_range(k.compared, 2 * N, 2 * N + 10); /* one for each key that is found */
-    int64_t run = 0, longest = 0;
-    for (int64_t i = 0; i < t.slots; i++) {
-        run = t.slot[i] ? run + 1 : 0;
-        longest = MAX(longest, run);
-    }
-    assert_true(longest < 200); /* half of the slots are in use: some dozens by chance */
+    assert_true(table_longest_run(&t) < RUN_BY_CHANCE);
 }
 
 static void test_buf(void **state) {
@@ -103,6 +85,16 @@ static void test_buf(void **state) {
     }
     assert_int_equal(b.n, n);
     assert_memory_equal(b.p, want, n);
+}
+
+/* The length of "%.*s" is an int. One above 2^32 would keep its low bits, one above 2^31 would be
+ * negative; the text ends where it ends. */
+static void test_long_formats(void **state) {
+    (void)state;
+    const int64_t lengths[] = {((int64_t)1 << 32) + 1, (int64_t)1 << 32, (int64_t)3 << 30};
+    for (int64_t i = 0; i < COUNT(lengths); i++)
+        assert_string_equal(str_fmt(arena, "<%.*s>", STRF(((Str){"abc", lengths[i]}))).p, "<abc>");
+    assert_string_equal(str_fmt(arena, "<%.*s>", STRF(((Str){"abc", 2}))).p, "<ab>");
 }
 
 static void test_i64(void **state) {
@@ -210,9 +202,11 @@ static void test_nearest(void **state) {
 
 int test_str(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts), cmocka_unit_test(test_buf),     cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_table), cmocka_unit_test(test_i64),     cmocka_unit_test(test_f64),
-        cmocka_unit_test(test_utf8),  cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_parts),   cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_hash),    cmocka_unit_test(test_table),
+        cmocka_unit_test(test_i64),     cmocka_unit_test(test_long_formats),
+        cmocka_unit_test(test_f64),     cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_nearest),
     };
     return cmocka_run_group_tests_name("str", tests, open_arena, close_arena);
 }

@@ -2,6 +2,7 @@
  * is never used. */
 #define _GNU_SOURCE
 #include "tests.h"
+#include "data/shard.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -366,12 +367,52 @@ static void test_damage(void **state) {
     }
 }
 
+/* A shard with these borders, its checksum right all the same. */
+static Str forged(Arena *a, Str whole, const int64_t *border, int64_t n) {
+    Str bytes = str_copy(a, whole);
+    uint8_t *p = (uint8_t *)(uintptr_t)bytes.p;
+    Sha256 h;
+    char hex[65];
+    memcpy(p + bytes.n - (int64_t)sizeof(ShardTrailer) - n * 8, border, (size_t)n * 8);
+    sha256_init(&h);
+    sha256_add(&h, p, bytes.n - 32);
+    sha256_hex(&h, hex);
+    hex_to_bytes(p + bytes.n - 32, hex);
+    return bytes;
+}
+
+/* Who can write a shard can give it the right checksum. Borders that do not rise are refused, also
+ * where their differences wrap round: 5 + INT64_MIN, seen as a difference, is a long document. */
+static void test_borders(void **state) {
+    Arena *a = *state;
+    Shard s = shard_of(a, STR("one\n--\ntwo\n--\nthree\n--\nfour"), "--", 1);
+    const char *other = str_fmt(a, "%s/other.tokens", folder).p;
+    Str whole = str_copy(a, (Str){(const char *)s.map.p, s.map.n});
+    const int64_t N = s.tokens, good[] = {0, 4, 8, 14, N};
+    assert_memory_equal(s.border, good, sizeof good);
+    shard_close(&s);
+    const int64_t bad[][5] = {{0, 4, INT64_MIN, -4, N}, {0, 5, INT64_MIN + 3, INT64_MIN + 5, N},
+                              {0, 4, INT64_MAX, 14, N}, {0, INT64_MIN, 8, 14, N},
+                              {0, 4, 4, 14, N},         {0, 4, 5, 14, N},
+                              {0, 8, 4, 14, N},         {1, 4, 8, 14, N},
+                              {-1, 4, 8, 14, N},        {0, 4, 8, N, N},
+                              {0, 4, 8, 14, N - 1},     {0, 4, 8, 14, N + 1}};
+    for (int64_t i = -1; i < COUNT(bad); i++) {
+        Err err = {0};
+        file_write(a, other, forged(a, whole, i < 0 ? good : bad[i], 5));
+        bool ok = shard_read(&s, a, other, &err);
+        if (ok != (i < 0) || (!ok && !strstr(err.msg, "borders do not rise")))
+            fail_msg("borders number %d: %s", (int)i, ok ? "accepted" : err.msg);
+        if (ok) shard_close(&s);
+    }
+}
+
 #define FOLDER_TEST(fn) cmocka_unit_test_setup_teardown(fn, folder_setup, folder_teardown)
 
 int shard_tests(void) {
-    const struct CMUnitTest tests[] = {FOLDER_TEST(test_documents),    FOLDER_TEST(test_nothing),
-                                       FOLDER_TEST(test_threads),      FOLDER_TEST(test_cache),
-                                       FOLDER_TEST(test_notes),        FOLDER_TEST(test_meant),
-                                       FOLDER_TEST(test_one_document), FOLDER_TEST(test_damage)};
+    const struct CMUnitTest tests[] = {
+        FOLDER_TEST(test_documents),    FOLDER_TEST(test_nothing), FOLDER_TEST(test_threads),
+        FOLDER_TEST(test_cache),        FOLDER_TEST(test_notes),   FOLDER_TEST(test_meant),
+        FOLDER_TEST(test_one_document), FOLDER_TEST(test_damage),  FOLDER_TEST(test_borders)};
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "files.h"
+#include "support/flood.h"
 
 /* What is read, and where the interesting bytes end. */
 typedef struct Victim {
@@ -198,10 +199,44 @@ static void test_dense_header(void **state) {
     assert_true(open_bounded(s, &(Victim){file, file, b.n, b.n}, "keys", 0));
 }
 
+/* Headers whose names all want the same few slots of a hash that anyone can compute open like any
+ * other: no search walks over more names than chance puts side by side. */
+static void test_flooded_headers(void **state) {
+    Scratch *s = *state;
+    enum { N = 4000 };
+    Buf json = {.a = s->a}, b = {.a = s->a}, g = gguf_begin(s, N, N);
+    Str *name = PUSH(s->a, Str, N);
+    for (int64_t i = 0, at = 0; i < N; i++) name[i] = flood_key(s->a, &at);
+    buf_fmt(&json, "{");
+    for (int64_t i = 0; i < N; i++)
+        buf_fmt(&json, "%s\"%.*s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
+                i ? "," : "", STRF(name[i]), (int)i, (int)i + 1);
+    buf_fmt(&json, "}");
+    put_u64(&b, (uint64_t)json.n);
+    buf_add(&b, buf_str(&json));
+    put_zeros(&b, N);
+    for (int64_t i = 0; i < N; i++) put_key(&g, name[i].p, G_BOOL), buf_add(&g, STR("\1"));
+    for (int64_t i = 0; i < N; i++)
+        put_tensor(&g, name[i].p, 1, &(uint64_t){1}, 0, (uint64_t)i * 32);
+    put_padding(&g, 32);
+    put_zeros(&g, N * 32);
+    const Str files[] = {buf_str(&b), buf_str(&g)};
+    for (int64_t k = 0; k < COUNT(files); k++) {
+        Store *st = bytes_fine(s, files[k]);
+        assert_int_equal(store_count(st), N);
+        assert_int_equal(store_meta_count(st), k ? N : 0);
+        for (int64_t i = 0; i < N; i++) assert_ptr_equal(store_find(st, name[i]), store_at(st, i));
+        assert_true(table_longest_run(&st->names.table) < RUN_BY_CHANCE);
+        if (k) assert_true(table_longest_run(&st->keys.table) < RUN_BY_CHANCE);
+        store_close(st);
+    }
+}
+
 int hostile_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_safetensors), FILE_TEST(test_gguf),         FILE_TEST(test_gguf_q8),
-        FILE_TEST(test_index),       FILE_TEST(test_large_claims), FILE_TEST(test_dense_header),
+        FILE_TEST(test_safetensors),     FILE_TEST(test_gguf),         FILE_TEST(test_gguf_q8),
+        FILE_TEST(test_index),           FILE_TEST(test_large_claims), FILE_TEST(test_dense_header),
+        FILE_TEST(test_flooded_headers),
     };
     return cmocka_run_group_tests_name("file: hostile", tests, NULL, NULL);
 }

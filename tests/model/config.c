@@ -391,6 +391,47 @@ static void all_written(void **state) {
     arena_close(a);
 }
 
+/* Sets each integer below o to each extreme, one at a time, and reads the whole. */
+static void extremes_in(Arena *a, json_t *whole, json_t *o, const Config *c, int64_t *refused) {
+    const char *key;
+    json_t *v;
+    json_object_foreach(o, key, v) {
+        if (json_is_object(v)) extremes_in(a, whole, v, c, refused);
+        if (!json_is_integer(v)) continue;
+        for (int64_t i = 0; i < COUNT(EXTREMES); i++) {
+            json_int_t was = json_integer_value(v);
+            json_integer_set(v, EXTREMES[i]);
+            char *text = json_dumps(whole, 0);
+            json_integer_set(v, was);
+            Config got;
+            Err err = {0};
+            bool ok = config_parse(&got, str_of(text), "config.json", &err);
+            if (ok ? config_count(&got) != config_count(c) : !extreme_refused(&err, key))
+                fail_msg("%s = %lld: %s", key, (long long)EXTREMES[i], ok ? "accepted" : err.msg);
+            *refused += !ok;
+            free(text);
+        }
+    }
+}
+
+/* Every integer of a file is set to what no model has. It is refused by name or for what it does not
+ * fit to, or it does not decide a size; never is a sum or difference of it taken before its range
+ * is known (under -fsanitize of undefined behaviour this test ends there). */
+static void extreme_numbers(void **state) {
+    (void)state;
+    Arena *a = arena_open("config", 1 << 24);
+    int64_t refused = 0;
+    for (int64_t i = 0; i < COUNT(models); i++) {
+        Str text = text_of(a, models[i], "config.release.json");
+        Config c = parsed(text);
+        json_t *o = json_loadb(text.p, (size_t)text.n, 0, NULL);
+        extremes_in(a, o, o, &c, &refused);
+        json_decref(o);
+    }
+    assert_true(refused > 300);
+    arena_close(a);
+}
+
 static void not_json(void **state) {
     (void)state;
     static const char *const texts[] = {"",  "[]",  "{\"a\": 1, \"a\": 2}",
@@ -417,6 +458,7 @@ int test_config(void) {
         {"keys of the other families", cases_run, NULL, NULL, &f},
         {"keys outside of the tables", cases_run, NULL, NULL, &o},
         cmocka_unit_test(all_written),
+        cmocka_unit_test(extreme_numbers),
         cmocka_unit_test(not_json),
     };
     return cmocka_run_group_tests_name("model config", tests, NULL, NULL);

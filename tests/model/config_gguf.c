@@ -276,11 +276,64 @@ static void yarn_length(void **state) {
     arena_close(a);
 }
 
+/* The integer keys of f's file. */
+static int64_t integer_keys(File *f, const char **name, int64_t most) {
+    Err err = {0};
+    Temp temp;
+    Store *s;
+    int64_t n = 0;
+    temp_make(&temp, f->a);
+    file_write(f, temp.path);
+    must(store_open(&s, f->a, temp.path, &err), &err);
+    for (int64_t i = 0; i < store_meta_count(s) && n < most; i++) {
+        const char *key = str_copy(f->a, store_meta_key(s, i)).p;
+        if (store_meta_type(s, key) == META_INT) name[n++] = key;
+    }
+    store_close(s);
+    temp_remove(&temp);
+    return n;
+}
+
+/* Every integer of a file is set to what no model has. It is refused by name or for what it does not
+ * fit to, or it does not decide a size; never is a sum or difference of it taken before its range
+ * is known (under -fsanitize of undefined behaviour this test ends there). */
+static void extreme_numbers(void **state) {
+    (void)state;
+    static const char *const tested[] = {LLAMA, V2, V3};
+    Arena *a = arena_open("keys", 1 << 26);
+    for (int64_t m = 0; m < 2 * COUNT(tested); m++) {
+        const char *name[64];
+        Config c = release_config(a, tested[m / 2]), got;
+        c.V = 4, c.eos[0] = 1, c.bos = -1, c.mtp = 0;
+        File all = file_new(a);
+        keys_write(&all, &c, m % 2);
+        int64_t n = integer_keys(&all, name, COUNT(name)), refused = 0;
+        assert_true(n > 8);
+        for (int64_t i = 0; i < n * COUNT(EXTREMES); i++) {
+            Mark mark = arena_mark(a);
+            Err err = {0};
+            File f = file_new(a);
+            f.swap = name[i / COUNT(EXTREMES)], f.with = EXTREMES[i % COUNT(EXTREMES)];
+            keys_write(&f, &c, m % 2);
+            bool ok = config_of(&got, &f, &c, &err);
+            const char *last = strrchr(f.swap, '.');
+            if (ok ? config_count(&got) != config_count(&c)
+                   : !extreme_refused(&err, last ? last : f.swap))
+                fail_msg("%s with %s = %lld: %s", tested[m / 2], f.swap, (long long)f.with,
+                         ok ? "accepted" : err.msg);
+            refused += !ok;
+            arena_pop(a, mark);
+        }
+        assert_true(refused > n * COUNT(EXTREMES) / 2);
+    }
+    arena_close(a);
+}
+
 int test_config_gguf(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys),           cmocka_unit_test(released_groups),
         cmocka_unit_test(yarn_length),    cmocka_unit_test(glm_gating),
-        cmocka_unit_test(further_layers),
+        cmocka_unit_test(further_layers), cmocka_unit_test(extreme_numbers),
     };
     return cmocka_run_group_tests_name("model keys of GGUF", tests, NULL, NULL);
 }

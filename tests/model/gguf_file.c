@@ -22,7 +22,11 @@ static bool key(File *f, const char *name, uint32_t type) {
     return true;
 }
 void key_u32(File *f, const char *name, int64_t v) {
-    if (key(f, name, 4)) put_u32(&f->head, (uint32_t)v);
+    if (f->swap && !strcmp(name, f->swap)) {
+        if (key(f, name, 11)) put_u64(&f->head, (uint64_t)f->with);
+    } else if (key(f, name, 4)) {
+        put_u32(&f->head, (uint32_t)v);
+    }
 }
 void key_f32(File *f, const char *name, double v) {
     float x = (float)v;

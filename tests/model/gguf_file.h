@@ -10,6 +10,8 @@ typedef struct File {
     int64_t alignment; /* of the data; 0: the 32 that is meant when no key says another */
     bool q8;           /* matrices of whole blocks are written as Q8_0 */
     const char *drop;  /* a key that is not written; NULL: none */
+    const char *swap;  /* an integer key that is written with another value, of 64 bits */
+    int64_t with;
 } File;
 
 File file_new(Arena *a);

@@ -22,6 +22,12 @@ int test_plan(void);
 int test_back(void);
 int test_head(void);
 int test_smollm2(void);
+/* What no model has as a size, and sums of which overflow. */
+static inline bool extreme_refused(const Err *err, const char *key) {
+    return strstr(err->msg, key) || strstr(err->msg, "do not fit together");
+}
+static const int64_t EXTREMES[] = {INT64_MIN,        INT64_MIN + 1, INT32_MIN, -1,
+                                   (int64_t)1 << 40, INT64_MAX - 1, INT64_MAX};
 int test_peak(void);
 int test_shifted(void);
 int test_fingerprint(void);

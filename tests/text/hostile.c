@@ -1,6 +1,7 @@
 /* hostile.c -- tokenizer files that are wrong: each is refused with the name of its field, nothing
  * crashes, and nothing stays in the arena. */
 #include "tests.h"
+#include "support/flood.h"
 
 /* tiny.json with the value at a path ("model.dropout") set to JSON text; NULL removes the key. */
 static Str changed(Bench *b, const char *path, const char *value) {
@@ -78,6 +79,56 @@ static void fields(void **state) {
     for (int i = 0; i < COUNT(cases); i++)
         tokenizer_fails(b, changed(b, cases[i].path, cases[i].value), cases[i].code,
                         cases[i].piece);
+}
+
+/* The slot that a pair wanted, of 4,096, when merges had a fixed hash. */
+static uint64_t pair_slot(int64_t left, int64_t right) {
+    return (((uint64_t)left << 32 | (uint64_t)right) * 0x9e3779b97f4a7c15u) >> 32 & 4095;
+}
+
+/* The longest run of slots in use among the merges. */
+static int64_t merges_longest_run(const Merges *m) {
+    int64_t run = 0, longest = 0;
+    for (int64_t i = 0; i < m->n_slots; i++) {
+        run = m->slots[i].rank == NO_RANK ? 0 : run + 1;
+        longest = MAX(longest, run);
+    }
+    return longest;
+}
+
+/* A tokenizer.json whose tokens all want the same few slots of a hash that anyone can compute, and
+ * whose merges do so as well, opens like any other: no search walks over more entries than chance
+ * puts side by side. */
+static void flooded(void **state) {
+    Bench *b = *state;
+    enum { N = 2000, PARTS = 600 };
+    json_t *file = tiny_json(b), *model = json_object_get(file, "model");
+    json_t *vocab = json_object_get(model, "vocab"), *merges = json_array();
+    Str part[PARTS], first = {0};
+    int64_t id[PARTS], next = 1000, at = 0, made = 0;
+    for (int i = 0; i < PARTS; i++) {
+        part[i] = flood_key(b->keep, &at);
+        json_object_set_new(vocab, part[i].p, json_integer(id[i] = next++));
+    }
+    for (int64_t i = 0; i < PARTS * PARTS && made < N; i++) {
+        Str l = part[i / PARTS], r = part[i % PARTS];
+        if (pair_slot(id[i / PARTS], id[i % PARTS]) > 31) continue;
+        Str both = str_fmt(b->keep, "%.*s%.*s", STRF(l), STRF(r));
+        if (!made) first = both;
+        json_object_set_new(vocab, both.p, json_integer(next++));
+        json_array_append_new(merges, json_pack("[s, s]", l.p, r.p));
+        made++;
+    }
+    assert_int_equal(made, N);
+    for (int i = 0; i < N; i++) {
+        Str key = flood_key(b->keep, &at);
+        json_object_set_new(vocab, key.p, json_integer(next++));
+    }
+    json_object_set_new(model, "merges", merges);
+    Tokenizer *t = tokenizer_fine(b, json_text(b, file));
+    assert_true(vocab_find(&t->vocab, first, false) >= 0);
+    assert_true(table_longest_run(&t->vocab.table) < RUN_BY_CHANCE);
+    assert_true(merges_longest_run(&t->merges) < RUN_BY_CHANCE);
 }
 
 /* One added token beside the six, with one field set. */
@@ -335,7 +386,8 @@ static void doubles(void **state) {
 
 int hostile_tests(void) {
     const struct CMUnitTest tests[] = {
-        TEXT_TEST(fields),      TEXT_TEST(added_tokens), TEXT_TEST(syntax), TEXT_TEST(special_made),
-        TEXT_TEST(many_merges), TEXT_TEST(damaged),      TEXT_TEST(parts),  TEXT_TEST(doubles)};
+        TEXT_TEST(fields),       TEXT_TEST(added_tokens), TEXT_TEST(syntax),
+        TEXT_TEST(special_made), TEXT_TEST(many_merges),  TEXT_TEST(damaged),
+        TEXT_TEST(parts),        TEXT_TEST(doubles),      TEXT_TEST(flooded)};
     return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
 }
