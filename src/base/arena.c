@@ -3,7 +3,8 @@
  * A push is contiguous within one block. Where the block in use has no room the next one is taken,
  * or opened, as large as the push and some more: so an arena asks the system for what is pushed and
  * a slack of at most SLACK_MOST, and works under a limit of the address space, under strict
- * overcommit and under sanitizers alike.
+ * overcommit and under sanitizers alike. Who knows how much will be pushed reserves it: one block
+ * without slack, or the answer that it cannot be had.
  *
  * Invariants:
  * 1. The Arena stands at the start of its first block. Blocks up to `now` hold what is pushed;
@@ -83,9 +84,10 @@ static int64_t push_end(const Block *b, int64_t bytes) {
     return push_begin(b, bytes) + round_up(MAX(bytes, 1), SMALL) + ZONE;
 }
 
-/* The block behind the one in use, with room for `need` bytes. What is too small is given back: the
- * chain of an arena that is filled and popped again and again grows fewer and larger. */
-static Block *block_next(Arena *a, int64_t need) {
+/* The block behind the one in use, with room for `need` bytes; a new one with at most `slack` more,
+ * if they are to be had. What is too small is given back: the chain of an arena that is filled and
+ * popped again and again grows fewer and larger. */
+static Block *block_next(Arena *a, int64_t need, int64_t slack) {
     Block *now = a->now, *next;
     int64_t start = now->start + now->used;
     if (need > a->limit - start) return NULL;
@@ -94,7 +96,6 @@ static Block *block_next(Arena *a, int64_t need) {
         block_close(next);
     }
     if (!next) {
-        int64_t slack = MIN(MAX(start / 4, SLACK_LEAST), SLACK_MOST);
         next = block_open(HEAD, MIN(need + slack, a->limit - start));
         if (!next) next = block_open(HEAD, need);
         if (!next) return NULL;
@@ -142,7 +143,8 @@ void *arena_try(Arena *a, int64_t bytes) {
     if (bytes < 0 || bytes > a->limit) return NULL;
     Block *b = a->now;
     if (push_end(b, bytes) > b->size) {
-        b = block_next(a, push_end(&(Block){0}, bytes));
+        int64_t slack = MIN(MAX(arena_used(a) / 4, SLACK_LEAST), SLACK_MOST);
+        b = block_next(a, push_end(&(Block){0}, bytes), slack);
         if (!b) return NULL;
     }
     int64_t at = push_begin(b, bytes), end = push_end(b, bytes);
@@ -158,6 +160,11 @@ void *arena_try(Arena *a, int64_t bytes) {
     if (old > 0) memset(p, 0, (size_t)MIN(old, bytes));
     POISON(p + bytes, (size_t)(end - at - bytes));
     return p;
+}
+
+bool arena_reserve(Arena *a, int64_t bytes) {
+    return push_end(a->now, bytes) <= a->now->size
+           || block_next(a, push_end(&(Block){0}, bytes), 0) != NULL;
 }
 
 void *arena_push(Arena *a, int64_t bytes) {

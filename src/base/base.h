@@ -65,6 +65,8 @@ void arena_close(Arena *a);
 /* Never NULL: aborts with a message where the arena is full or the system gives no more. */
 void *arena_push(Arena *a, int64_t bytes);
 void *arena_try(Arena *a, int64_t bytes); /* NULL instead: for sizes from outside */
+/* Takes now what pushes of `bytes` together will need; false where the system has not got it. */
+bool arena_reserve(Arena *a, int64_t bytes) CHECKED;
 Mark arena_mark(const Arena *a);
 void arena_pop(Arena *a, Mark m); /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);

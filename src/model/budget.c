@@ -7,6 +7,7 @@ enum { PROGRAM_BYTES = 6 << 20 };
 
 void *budget_take(Budget *r, int64_t bytes) {
     r->taken += round_up(bytes, 64);
+    r->pushed += round_up(bytes, 64);
     return r->big ? arena_push(r->big, bytes) : NULL;
 }
 
@@ -21,6 +22,11 @@ void budget_put(Budget *r, const char *what, int64_t bytes) {
     if (bytes == 0) return;
     r->item[r->n_items++] = (BudgetItem){what, bytes};
     r->bytes += bytes;
+}
+
+void budget_later(Budget *r, const char *what, int64_t bytes) {
+    r->pushed += round_up(bytes, 64);
+    budget_put(r, what, bytes);
 }
 
 void budget_item(Budget *r, const char *what) {
@@ -68,4 +74,14 @@ bool budget_check(const Budget *r, int64_t limit, Err *err) {
         "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
         "or positions, or take a smaller model",
         (double)r->bytes / 1e6, (double)limit / 1e6, list);
+}
+
+/* An address space may be limited more narrowly than memory, and be in pieces. */
+bool budget_reserve(const Budget *r, Arena *a, Err *err) {
+    if (arena_reserve(a, r->pushed)) return true;
+    return err_set(err, ERR_LIMIT,
+                   "this run needs %.1f MB, of which the system does not give %.1f MB in one "
+                   "piece: look at ulimit -v and vm.overcommit_memory, ask for fewer rows or "
+                   "positions, or take a smaller model",
+                   (double)r->bytes / 1e6, (double)r->pushed / 1e6);
 }

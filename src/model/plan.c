@@ -262,11 +262,11 @@ static void plan_build(Budget *r, int64_t threads) {
     s->acts = acts_build(r);
     work_build(r, s, threads);
     if (spec->training) training_build(r, s, threads);
-    budget_put(r, "KV pages", spec->pages * p->kv.page_bytes);
+    budget_later(r, "KV pages", spec->pages * p->kv.page_bytes);
     int64_t logit_rows = spec->training ? MIN(spec->logit_rows, head_rows(p)) : spec->logit_rows;
-    budget_put(r, "logits", logit_rows * p->model->cfg.V * 4);
-    budget_put(r, "tables of the engine", spec->engine);
-    budget_put(r, "results", spec->results);
+    budget_later(r, "logits", logit_rows * p->model->cfg.V * 4);
+    budget_later(r, "tables of the engine", spec->engine);
+    budget_later(r, "results", spec->results);
 }
 
 static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
@@ -296,7 +296,7 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, &m->cfg, spec)};
     Budget count = {.small = scratch, .p = &draft};
     plan_build(&count, team_threads(team));
-    bool ok = budget_check(&count, limit, err);
+    bool ok = budget_check(&count, limit, err) && budget_reserve(&count, a, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;

@@ -156,6 +156,24 @@ static void limited(void *arg) {
     if (arg) arena_push(a[7], 1 << 30);
 }
 
+/* What was reserved is there when it is pushed, though others have taken all the rest meanwhile;
+ * what cannot be had is not reserved. */
+static void reserved(void *arg) {
+    struct rlimit l = {0};
+    (void)arg;
+    CHECK(getrlimit(RLIMIT_AS, &l) == 0);
+    l.rlim_cur = 256 << 20;
+    CHECK(setrlimit(RLIMIT_AS, &l) == 0);
+    Arena *a = arena_open("reserved", ARENA_NO_LIMIT), *b = arena_open("rest", ARENA_NO_LIMIT);
+    CHECK(arena_push(a, 40 << 10));
+    int64_t used = arena_used(a);
+    CHECK(!arena_reserve(a, 300 << 20) && arena_reserve(a, 100 << 20) && arena_used(a) == used);
+    while (arena_try(b, 1 << 20)) continue;
+    CHECK(arena_try(a, 30 << 10)); /* it does not stand in the block that was there */
+    for (int i = 0; i < 99; i++) CHECK(arena_try(a, 1 << 20));
+    CHECK(!arena_try(a, 10 << 20));
+}
+
 static void test_limited(void **state) {
     (void)state;
     need_own_memory();
@@ -209,6 +227,13 @@ static void test_err(void **state) {
     assert_string_equal(terminal.msg, "tensor ?[2Jred???\xc3\xa9");
 }
 
+static void test_reserved(void **state) {
+    (void)state;
+    need_own_memory();
+    char said[4096];
+    assert_int_equal(child(reserved, NULL, said, sizeof said), 0);
+}
+
 int test_arena(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alignment),
@@ -224,6 +249,7 @@ int test_arena(void) {
 #endif
         cmocka_unit_test(test_lazy),
         cmocka_unit_test(test_limited),
+        cmocka_unit_test(test_reserved),
     };
     return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
 }

@@ -414,9 +414,9 @@ static void extremes_in(Arena *a, json_t *whole, json_t *o, const Config *c, int
     }
 }
 
-/* Every integer of a file is set to what no model has. It is refused by name or for what it does not
- * fit to, or it does not decide a size; never is a sum or difference of it taken before its range
- * is known (under -fsanitize of undefined behaviour this test ends there). */
+/* Every integer of a file is set to what no model has. It is refused by name or for what it does
+ * not fit to, or it does not decide a size; never is a sum or difference of it taken before its
+ * range is known (under -fsanitize of undefined behaviour this test ends there). */
 static void extreme_numbers(void **state) {
     (void)state;
     Arena *a = arena_open("config", 1 << 24);

@@ -294,9 +294,9 @@ static int64_t integer_keys(File *f, const char **name, int64_t most) {
     return n;
 }
 
-/* Every integer of a file is set to what no model has. It is refused by name or for what it does not
- * fit to, or it does not decide a size; never is a sum or difference of it taken before its range
- * is known (under -fsanitize of undefined behaviour this test ends there). */
+/* Every integer of a file is set to what no model has. It is refused by name or for what it does
+ * not fit to, or it does not decide a size; never is a sum or difference of it taken before its
+ * range is known (under -fsanitize of undefined behaviour this test ends there). */
 static void extreme_numbers(void **state) {
     (void)state;
     static const char *const tested[] = {LLAMA, V2, V3};
