@@ -127,49 +127,7 @@ void sha256_hex(Sha256 *s, char hex[65]); /* ends the hash; lower case, terminat
  * accident. Whoever wants to deceive can: for that there is Sha256. */
 uint64_t checksum(const void *p, int64_t n, uint64_t seed);
 
-/* ---- number types ---------------------------------------------------------------------------- */
-
-typedef enum DType {
-    DTYPE_F32,
-    DTYPE_F16,
-    DTYPE_BF16,
-    DTYPE_Q4_1,
-    DTYPE_Q8_0,
-    DTYPE_F64,
-    DTYPE_I8,
-    DTYPE_U8,
-    DTYPE_I16,
-    DTYPE_I32,
-    DTYPE_I64,
-    DTYPE_BOOL,
-    DTYPE_N
-} DType;
-const char *dtype_name(DType t); /* "F32", "Q4_1", ... */
-bool dtype_of_name(Str name, DType *t);
-bool dtype_is_weight(DType t);           /* matrices of a model may be of it */
-int64_t dtype_block(DType t);            /* elements a block: 1 but for quantised types */
-int64_t dtype_bytes(DType t, int64_t n); /* bytes of n elements; n a multiple of the block */
-
-static inline float f32_of_bits(uint32_t u) {
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-}
-static inline uint32_t bits_of_f32(float f) {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return u;
-}
-static inline float f32_of_bf16(uint16_t b) { return f32_of_bits((uint32_t)b << 16); }
-/* To nearest even. A subnormal is zero (of its sign) first, as DAZ has it; NaN stays a quiet
- * one. */
-static inline uint16_t bf16_of_f32(float f) {
-    uint32_t u = bits_of_f32(f);
-    if ((u & 0x7f800000u) == 0) return (uint16_t)((u >> 16) & 0x8000u);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
-    return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
-}
-float f32_of_f16(uint16_t h); /* exact, subnormals kept */
+#include "base/dtype.h" /* DType, and rounding between number types */
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 

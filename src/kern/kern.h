@@ -44,8 +44,16 @@ enum { PANEL = 16, CHUNK = 64, PAGE = 128, TILE_K = 32, CUT_K = 2048 };
 typedef enum Act { ACT_F32, ACT_A16, ACT_A8 } Act; /* the plan's activation format */
 const char *act_name(Act a);                       /* "f32", "a16", "a8" */
 
-/* The activation form: how the rows of a product are held. int8: blocks of 32 of k with a scale. */
-typedef enum ActForm { FORM_NONE, FORM_F32, FORM_BF16, FORM_INT8, FORM_N } ActForm;
+/* The activation form: how the rows of a product are held. int8: blocks of 32 or of 256 numbers of k
+ * with a scale. */
+typedef enum ActForm {
+    FORM_NONE,
+    FORM_F32,
+    FORM_BF16,
+    FORM_INT8,
+    FORM_INT8_256,
+    FORM_N
+} ActForm;
 /* The weight layout: how panels hold the weights of a product. Float layouts are made from files of
  * any type, a quantised one keeps the blocks of the one type that it is named after. Everything
  * that depends on a layout or a form stands in its row of the two tables in kern/layout.c. */
@@ -53,8 +61,19 @@ typedef enum Layout {
     LAYOUT_NONE,
     LAYOUT_F32,
     LAYOUT_BF16,
+    LAYOUT_Q4_0,
     LAYOUT_Q4_1,
+    LAYOUT_Q5_0,
+    LAYOUT_Q5_1,
     LAYOUT_Q8_0,
+    LAYOUT_IQ4_NL,
+    LAYOUT_MXFP4,
+    LAYOUT_Q2_K,
+    LAYOUT_Q3_K,
+    LAYOUT_Q4_K,
+    LAYOUT_Q5_K,
+    LAYOUT_Q6_K,
+    LAYOUT_IQ4_XS,
     LAYOUT_N
 } Layout;
 const char *layout_name(Layout l); /* "f32", "q4_1", ... */

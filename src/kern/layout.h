@@ -1,6 +1,6 @@
 /* layout.h -- private to kern/: what a weight layout is and what an activation form is, a row of a
- * table each (layout.c). The drivers know no layout by name but the two of float numbers, so a new
- * quantised type is a row of dtype.c, a row here, and a kernel (table.h). */
+ * table each (layout.c). The drivers know no layout by name but the two of float numbers; a new
+ * quantised type is a row of dtype.c and one of quant.h, from which its row here is made. */
 #pragma once
 #include "kern/table.h"
 
@@ -14,14 +14,14 @@ typedef struct LayoutRow {
     ActForm form;         /* the rows that the product takes */
     int64_t block, bytes; /* float layouts pad k with zeros to whole blocks */
     ProductFn *product;
-    /* Quantised layouts only: the file type whose blocks they keep; one block as f32 numbers; one
-     * block as row r of a panel block that was zeroed. */
+    /* Quantised layouts only: the file type whose blocks they keep; what a block is; how a file's
+     * is taken apart. */
     DType type;
-    void (*widen)(float *out, const uint8_t *block);
-    void (*put)(uint8_t *panel, const uint8_t *block, int64_t r);
+    const Quant *quant;
+    void (*read)(QuantBlock *b, const uint8_t *block);
 } LayoutRow;
 extern const LayoutRow layouts[LAYOUT_N];
-static inline bool layout_quantised(Layout l) { return layouts[l].put != NULL; }
+static inline bool layout_quantised(Layout l) { return layouts[l].quant != NULL; }
 Layout layout_of_type(DType t); /* the quantised layout that is made of this type, or LAYOUT_NONE */
 
 /* How n rows of k numbers are held in one piece of memory. */

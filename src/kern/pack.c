@@ -24,8 +24,12 @@ static uint16_t u16_at(const uint8_t *p) {
 static void widen_blocks(float *out, DType type, const uint8_t *p, int64_t n) {
     const LayoutRow *l = &layouts[layout_of_type(type)];
     int64_t step = dtype_block(type), bytes = dtype_bytes(type, step);
-    CHECK(l->widen);
-    for (int64_t k = 0; k < n; k += step, p += bytes) l->widen(out + k, p);
+    QuantBlock b;
+    CHECK(l->quant);
+    for (int64_t k = 0; k < n; k += step, p += bytes) {
+        l->read(&b, p);
+        quant_widen(l->quant, out + k, &b);
+    }
 }
 
 /* Numbers k0..k0+n-1 of row r of matrix i; borders of blocks where the type has blocks. */
@@ -39,6 +43,19 @@ static void widen(float *out, const Weight *w, int64_t i, int64_t r, int64_t k0,
         break;
     case DTYPE_BF16:
         for (int64_t k = 0; k < n; k++) out[k] = f32_of_bf16(u16_at(p + 2 * k));
+        break;
+    case DTYPE_F64:
+        for (int64_t k = 0; k < n; k++) {
+            double x;
+            memcpy(&x, p + 8 * k, 8);
+            out[k] = (float)x;
+        }
+        break;
+    case DTYPE_F8_E4M3:
+        for (int64_t k = 0; k < n; k++) out[k] = f32_of_e4m3(p[k]);
+        break;
+    case DTYPE_F8_E5M2:
+        for (int64_t k = 0; k < n; k++) out[k] = f32_of_e5m2(p[k]);
         break;
     default: widen_blocks(out, w->type, p, n);
     }
@@ -103,10 +120,14 @@ static void panel_of_blocks(uint8_t *out, Layout layout, const Weight *w, int64_
     const LayoutRow *l = &layouts[layout];
     int64_t blocks = w->cols / l->block, bytes = dtype_bytes(l->type, l->block);
     int64_t m = MIN(w->rows - r0, PANEL);
+    QuantBlock b;
     const uint8_t *from = (const uint8_t *)w->row + (i * w->rows + r0) * blocks * bytes;
     memset(out, 0, (size_t)(blocks * l->bytes));
     for (int64_t r = 0; r < m; r++)
-        for (int64_t b = 0; b < blocks; b++, from += bytes) l->put(out + b * l->bytes, from, r);
+        for (int64_t i_b = 0; i_b < blocks; i_b++, from += bytes) {
+            l->read(&b, from);
+            quant_put(l->quant, out + i_b * l->bytes, &b, r);
+        }
 }
 
 void weight_pack(Thread th, void *tile, Layout layout, const Weight *w, int64_t lo, int64_t hi) {
@@ -122,27 +143,29 @@ void weight_pack(Thread th, void *tile, Layout layout, const Weight *w, int64_t 
 
 /* ---- panels of W transposed: 16 columns of the file ------------------------------------------ */
 
-enum { STRIP = 64 }; /* columns at a time: a whole number of blocks and of panels */
+/* At a time: columns of a whole number of blocks and of panels, and so many rows. */
+enum { STRIP_COLS = QUANT_BLOCK, STRIP_ROWS = 64 };
 
 static void strip_pack_t(uint8_t *out, Layout layout, const Weight *w, int64_t i, int64_t c0) {
-    _Alignas(64) float x[STRIP][STRIP];
-    int64_t cols = MIN(w->cols - c0, STRIP), stride = panel_stride(layout, w->rows);
-    for (int64_t r0 = 0; r0 < w->rows; r0 += STRIP) {
-        int64_t rows = MIN(w->rows - r0, STRIP);
+    _Alignas(64) float x[STRIP_ROWS][STRIP_COLS];
+    int64_t cols = MIN(w->cols - c0, STRIP_COLS), stride = panel_stride(layout, w->rows);
+    for (int64_t r0 = 0; r0 < w->rows; r0 += STRIP_ROWS) {
+        int64_t rows = MIN(w->rows - r0, STRIP_ROWS);
         for (int64_t r = 0; r < rows; r++) widen(x[r], w, i, r0 + r, c0, cols);
         for (int64_t c = 0; c < cols; c += PANEL)
-            panel_rows(out + c / PANEL * stride, layout, x[0] + c, STRIP, MIN(cols - c, PANEL), r0,
-                       rows);
+            panel_rows(out + c / PANEL * stride, layout, x[0] + c, STRIP_COLS, MIN(cols - c, PANEL),
+                       r0, rows);
     }
 }
 
 void weight_pack_t(Thread th, void *tile_t, Layout layout, const Weight *w, int64_t lo,
                    int64_t hi) {
     CHECK(w->row && (layout == LAYOUT_F32 || layout == LAYOUT_BF16));
-    int64_t strips = (w->cols + STRIP - 1) / STRIP, stride = panel_stride(layout, w->rows);
+    int64_t strips = (w->cols + STRIP_COLS - 1) / STRIP_COLS,
+            stride = panel_stride(layout, w->rows);
     Range r = thread_range(th, (hi - lo) * strips);
     for (int64_t at = lo * strips + r.lo; at < lo * strips + r.hi; at++) {
-        int64_t i = at / strips, c0 = at % strips * STRIP;
+        int64_t i = at / strips, c0 = at % strips * STRIP_COLS;
         strip_pack_t((uint8_t *)tile_t + (i * panels_of(w->cols) + c0 / PANEL) * stride, layout, w,
                      i, c0);
     }

@@ -5,17 +5,16 @@
  * aligned, nothing outside the stated elements is read or written. */
 #pragma once
 #include "kern/kern.h"
+#include "kern/quant.h"
 
-/* Rows of int8, in blocks of 32 numbers of k: x = d * q. A block that holds an infinity or a NaN
- * has q = 0, d = s = NaN, sum = 0. */
+/* Rows of int8, in blocks of B numbers of k, 32 or for K types 256: x = d * q. A block that holds an
+ * infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
 typedef struct A8 {
-    int8_t *q;    /* (n, k), k a multiple of 32 */
-    float *d;     /* (n, k/32) scale dx */
-    float *s;     /* (n, k/32) rn(dx * (float)sum q) */
-    int32_t *sum; /* (n, k/32) sum of q */
+    int8_t *q;    /* (n, k), k a multiple of B */
+    float *d;     /* (n, k/B) scale dx */
+    float *s;     /* (n, k/B) rn(dx * (float)sum q); not set where B is 256 */
+    int32_t *sum; /* (n, k/32), where B is 256 (n, k/16): sums of q */
 } A8;
-
-enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised panel */
 
 /* The products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
  * and not stored):
@@ -28,11 +27,7 @@ enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised 
  *         of a dword being a pair of k in the same order. Pair order is the level's: crossed
  *         (dwords (lo,hi) = (k2,k0),(k3,k1) of every 4 of k, what VDPBF16PS needs) or in order
  *         ((k0,k1),(k2,k3), what TDPBF16PS needs). kern.pairs_in_order says which.
- *   q4_1  x: A8.  w: [panel][k/32]{ u8 nib[4][16][4]; f16 d[16]; f16 m[16] } = 320 bytes; byte
- *         nib[g][r][i] holds k = 4g+i in its low and k = 16+4g+i in its high nibble, row r of the
- *         panel.
- *   q8_0  x: A8.  w: [panel][k/32]{ u8 q[8][16][4]; f16 d[16] } = 544 bytes, q = weight + 128,
- *         k = 4g+i.
+ *   quantised types   x: A8.  w: [panel][k/block] blocks of a panel as kern/quant.h says.
  *
  * What the others do, where the name does not say it all:
  *   rows_bf16      one row, pair order, padded to kp
@@ -50,6 +45,10 @@ enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised 
  *   merge          o = fma(o, a, oc*b)
  *   div            y = y / d
  *   cross_entropy_back   dz = exp(z - lse) * scale, the target left to the driver; dz may be z */
+#define GEMM_INT8(X, name)                                                                         \
+    X(gemm_##name, void,                                                                           \
+      (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
+       StoreMode mode))
 #define KERN_LIST(X)                                                                               \
     X(gemm_f32, void,                                                                              \
       (float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w, int64_t m,   \
@@ -57,14 +56,22 @@ enum { Q4_1_PANEL = 320, Q8_0_PANEL = 544 }; /* bytes of 32 of k in a quantised 
     X(gemm_bf16, void,                                                                             \
       (float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w, int64_t m,          \
        int64_t k, StoreMode mode))                                                                 \
-    X(gemm_q4_1, void,                                                                             \
-      (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
-       StoreMode mode))                                                                            \
-    X(gemm_q8_0, void,                                                                             \
-      (float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m, int64_t k,      \
-       StoreMode mode))                                                                            \
+    GEMM_INT8(X, q4_0)                                                                             \
+    GEMM_INT8(X, q4_1)                                                                             \
+    GEMM_INT8(X, q5_0)                                                                             \
+    GEMM_INT8(X, q5_1)                                                                             \
+    GEMM_INT8(X, q8_0)                                                                             \
+    GEMM_INT8(X, iq4_nl)                                                                           \
+    GEMM_INT8(X, mxfp4)                                                                            \
+    GEMM_INT8(X, q2_k)                                                                             \
+    GEMM_INT8(X, q3_k)                                                                             \
+    GEMM_INT8(X, q4_k)                                                                             \
+    GEMM_INT8(X, q5_k)                                                                             \
+    GEMM_INT8(X, q6_k)                                                                             \
+    GEMM_INT8(X, iq4_xs)                                                                           \
     X(rows_bf16, void, (uint16_t * out, const float *x, int64_t k))                                \
     X(rows_a8, void, (int8_t * q, float *d, float *s, int32_t *sum, const float *x, int64_t k))    \
+    X(rows_a8_256, void, (int8_t * q, float *d, int32_t *sum, const float *x, int64_t k))          \
     X(panel_bf16, void, (uint16_t * out, const float *x, int64_t ld, int64_t m, int64_t k))        \
     X(transpose, void,                                                                             \
       (uint32_t * y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols))     \

@@ -32,30 +32,117 @@ static double number_f16(const uint8_t *p) {
     return h & 0x8000 ? -x : x;
 }
 
-/* Q4_1: f16 d, f16 m, 16 bytes: number k < 16 is the low nibble of byte k, 16 + k the high one. */
-static int q4_1_at(const uint8_t *p, int64_t k) { return k < 16 ? p[4 + k] & 15 : p[k - 12] >> 4; }
-static double q4_1_number(const uint8_t *p, int64_t k) {
-    return number_f16(p) * q4_1_at(p, k) + number_f16(p + 2);
+/* Blocks of 32: number k < 16 is the low nibble of byte k, 16 + k the high one. */
+static int nibble(const uint8_t *p, int64_t k) { return k < 16 ? p[k] & 15 : p[k - 16] >> 4; }
+static int bit(const uint8_t *p, int64_t i) { return p[i / 8] >> i % 8 & 1; }
+
+static const int iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                            1,    13,   25,  38,  53,  69,  89,  113};
+static const int fp4[8] = {0, 1, 2, 3, 4, 6, 8, 12};
+
+static int q4_0_q(const uint8_t *p, int64_t k) { return nibble(p + 2, k) - 8; }
+static int q4_1_q(const uint8_t *p, int64_t k) { return nibble(p + 4, k); }
+static int q5_0_q(const uint8_t *p, int64_t k) {
+    return nibble(p + 6, k) + 16 * bit(p + 2, k) - 16;
 }
-static float q4_1_product(float acc, const uint8_t *p, const Int8Block *x) {
-    int isum = 0, sum = 0;
-    for (int k = 0; k < 32; k++) isum += q4_1_at(p, k) * x->q[k], sum += x->q[k];
-    acc = fmaf((float)number_f16(p) * x->d, (float)isum, acc);
-    return fmaf((float)number_f16(p + 2), x->d * (float)sum, acc);
+static int q5_1_q(const uint8_t *p, int64_t k) { return nibble(p + 8, k) + 16 * bit(p + 4, k); }
+static int q8_0_q(const uint8_t *p, int64_t k) { return (int8_t)p[2 + k]; }
+static int iq4_nl_q(const uint8_t *p, int64_t k) { return iq4[nibble(p + 2, k)]; }
+static int mxfp4_q(const uint8_t *p, int64_t k) {
+    int c = nibble(p + 1, k);
+    return c < 8 ? fp4[c] : -fp4[c - 8];
 }
 
-/* Q8_0: f16 d, 32 int8. */
-static double q8_0_number(const uint8_t *p, int64_t k) { return number_f16(p) * (int8_t)p[2 + k]; }
-static float q8_0_product(float acc, const uint8_t *p, const Int8Block *x) {
-    int isum = 0;
-    for (int k = 0; k < 32; k++) isum += (int8_t)p[2 + k] * x->q[k];
-    return fmaf((float)number_f16(p) * x->d, (float)isum, acc);
+/* Blocks of 256. Two bits of number k: byte k % 32 of each 128 numbers' 32. */
+static int crumb(const uint8_t *p, int64_t k) {
+    return p[k / 128 * 32 + k % 32] >> k % 128 / 32 * 2 & 3;
+}
+/* Four bits of number k: low and high halves of 32 bytes are 64 numbers. */
+static int half(const uint8_t *p, int64_t k) {
+    return p[k / 64 * 32 + k % 32] >> k % 64 / 32 * 4 & 15;
+}
+static int top_bit(const uint8_t *p, int64_t k) { return p[k % 32] >> k / 32 & 1; }
+
+static int q2_k_q(const uint8_t *p, int64_t k) { return crumb(p + 16, k); }
+static int q2_k_scale(const uint8_t *p, int j) { return p[j] % 16; }
+static int q2_k_min(const uint8_t *p, int j) { return p[j] / 16; }
+
+static int q3_k_q(const uint8_t *p, int64_t k) {
+    return crumb(p + 32, k) - (top_bit(p, k) ? 0 : 4);
+}
+static int q3_k_scale(const uint8_t *p, int j) {
+    const uint8_t *s = p + 96;
+    int low = j < 8 ? s[j] % 16 : s[j - 8] / 16;
+    return low + 16 * (s[8 + j % 4] >> 2 * (j / 4) & 3) - 32;
+}
+
+static int q4_k_scale(const uint8_t *p, int j) {
+    const uint8_t *s = p + 4;
+    return j < 4 ? s[j] % 64 : s[j + 4] % 16 + s[j - 4] / 64 * 16;
+}
+static int q4_k_min(const uint8_t *p, int j) {
+    const uint8_t *s = p + 4;
+    return j < 4 ? s[j + 4] % 64 : s[j + 4] / 16 + s[j] / 64 * 16;
+}
+static int q4_k_q(const uint8_t *p, int64_t k) { return half(p + 16, k); }
+static int q5_k_q(const uint8_t *p, int64_t k) { return half(p + 48, k) + 16 * top_bit(p + 16, k); }
+
+static int q6_k_q(const uint8_t *p, int64_t k) {
+    const uint8_t *low = p + k / 128 * 64 + k % 64;
+    return (k % 128 < 64 ? *low % 16 : *low / 16) + 16 * crumb(p + 128, k) - 32;
+}
+static int q6_k_scale(const uint8_t *p, int j) { return (int8_t)p[192 + j]; }
+
+static int iq4_xs_q(const uint8_t *p, int64_t k) { return iq4[nibble(p + 8 + k / 32 * 16, k % 32)]; }
+static int iq4_xs_scale(const uint8_t *p, int j) {
+    int low = j % 2 ? p[4 + j / 2] / 16 : p[4 + j / 2] % 16, high = (p[2] | p[3] << 8) >> 2 * j & 3;
+    return low + 16 * high - 32;
 }
 
 static const Quantised quantised[] = {
-    {DTYPE_Q4_1, {0, 2}, 2, q4_1_number, q4_1_product},
-    {DTYPE_Q8_0, {0}, 1, q8_0_number, q8_0_product},
+    {DTYPE_Q4_0, 0, -1, q4_0_q, 0, NULL, NULL, -1},
+    {DTYPE_Q4_1, 0, 2, q4_1_q, 0, NULL, NULL, -1},
+    {DTYPE_Q5_0, 0, -1, q5_0_q, 0, NULL, NULL, -1},
+    {DTYPE_Q5_1, 0, 2, q5_1_q, 0, NULL, NULL, -1},
+    {DTYPE_Q8_0, 0, -1, q8_0_q, 0, NULL, NULL, -1},
+    {DTYPE_IQ4_NL, 0, -1, iq4_nl_q, 0, NULL, NULL, -1},
+    {DTYPE_MXFP4, -1, -1, mxfp4_q, 0, NULL, NULL, 0},
+    {DTYPE_Q2_K, 80, 82, q2_k_q, 16, q2_k_scale, q2_k_min, -1},
+    {DTYPE_Q3_K, 108, -1, q3_k_q, 16, q3_k_scale, NULL, -1},
+    {DTYPE_Q4_K, 0, 2, q4_k_q, 32, q4_k_scale, q4_k_min, -1},
+    {DTYPE_Q5_K, 0, 2, q5_k_q, 32, q4_k_scale, q4_k_min, -1},
+    {DTYPE_Q6_K, 208, -1, q6_k_q, 16, q6_k_scale, NULL, -1},
+    {DTYPE_IQ4_XS, 0, -1, iq4_xs_q, 32, iq4_xs_scale, NULL, -1},
 };
+
+/* d, widened; 2^(e - 128) below the normal numbers is zero. */
+static double d_of(const Quantised *t, const uint8_t *p) {
+    if (t->power < 0) return number_f16(p + t->d);
+    return p[t->power] < 2 ? 0 : ldexp(1, p[t->power] - 128);
+}
+static double m_of(const Quantised *t, const uint8_t *p) {
+    return t->m < 0 ? 0 : number_f16(p + t->m);
+}
+
+double quantised_number(const Quantised *t, const uint8_t *p, int64_t k) {
+    if (!t->sub) return d_of(t, p) * t->q(p, k) + m_of(t, p);
+    int j = (int)k / t->sub;
+    double min = t->minimum ? m_of(t, p) * t->minimum(p, j) : 0;
+    return d_of(t, p) * (t->scale(p, j) * t->q(p, k)) - min;
+}
+
+float quantised_product(const Quantised *t, float acc, const uint8_t *p, const Int8Block *x) {
+    int isum = 0, sum = 0;
+    float d = (float)d_of(t, p) * x->d, m = (float)m_of(t, p);
+    for (int k = 0; k < dtype_block(t->type); k++) {
+        int j = t->sub ? k / t->sub : 0;
+        isum += (t->sub ? t->scale(p, j) : 1) * t->q(p, k) * x->q[k];
+        sum += (t->minimum ? t->minimum(p, j) : 1) * x->q[k];
+    }
+    acc = fmaf(d, (float)isum, acc);
+    if (t->m < 0) return acc;
+    return t->minimum ? fmaf(-(m * x->d), (float)sum, acc) : fmaf(m, x->d * (float)sum, acc);
+}
 
 const Quantised *quantised_of(DType t) {
     for (int64_t i = 0; i < COUNT(quantised); i++)
@@ -64,14 +151,29 @@ const Quantised *quantised_of(DType t) {
     return NULL;
 }
 
+/* Any number but NaN and infinity; not too large, of those with 5 bits of exponent. */
+static uint8_t draw_f8(DType type) {
+    uint32_t code = draw() & 0xff;
+    if (type == DTYPE_F8_E5M2) return (uint8_t)(code & 0xbf);
+    return (uint8_t)((code & 0x7f) == 0x7f ? code - 1 : code);
+}
+
+/* From the definition: 1 is 2^bias units of the last place above the smallest. */
+static double number_f8(int code, int fraction_bits, int bias) {
+    int e = (code & 0x7f) >> fraction_bits, f = code & ((1 << fraction_bits) - 1);
+    double x = e ? ldexp((1 << fraction_bits) + f, e - bias - fraction_bits)
+                 : ldexp(f, 1 - bias - fraction_bits);
+    return code & 0x80 ? -x : x;
+}
+
 static void put_block(uint8_t *p, DType t) {
     const Quantised *q = quantised_of(t);
     int64_t bytes = dtype_bytes(t, dtype_block(t));
     for (int64_t i = 0; i < bytes; i++) p[i] = (uint8_t)draw();
-    for (int i = 0; i < q->n_f16; i++) {
-        uint16_t h = draw_f16();
-        memcpy(p + q->f16[i], &h, 2);
-    }
+    uint16_t d = draw_f16(), m = draw_f16();
+    if (q->d >= 0) memcpy(p + q->d, &d, 2);
+    if (q->m >= 0) memcpy(p + q->m, &m, 2);
+    if (q->power >= 0) p[q->power] = (uint8_t)draw_to(112, 128);
 }
 
 Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols) {
@@ -87,6 +189,10 @@ Weight weight_new(DType type, int64_t n, int64_t rows, int64_t cols) {
             memcpy(p + 2 * i, &f16, 2);
         else if (type == DTYPE_BF16)
             memcpy(p + 2 * i, &bf16, 2);
+        else if (type == DTYPE_F64)
+            memcpy(p + 8 * i, &(double){(double)x + 0x1p-30 * x}, 8);
+        else if (type == DTYPE_F8_E4M3 || type == DTYPE_F8_E5M2)
+            p[i] = draw_f8(type);
         else
             put_block(p + dtype_bytes(type, i), type);
     }
@@ -99,7 +205,10 @@ double weight_number(const Weight *w, int64_t i, int64_t r, int64_t k) {
     if (w->type == DTYPE_F32) return (double)*(const float *)(const void *)p;
     if (w->type == DTYPE_F16) return number_f16(p);
     if (w->type == DTYPE_BF16) return (double)f32_of_bits((uint32_t)(p[0] | p[1] << 8) << 16);
-    return quantised_of(w->type)->number(p, at % step);
+    if (w->type == DTYPE_F8_E4M3) return number_f8(*p, 3, 7);
+    if (w->type == DTYPE_F8_E5M2) return number_f8(*p, 2, 15);
+    if (w->type == DTYPE_F64) return *(const double *)(const void *)p;
+    return quantised_number(quantised_of(w->type), p, at % step);
 }
 
 typedef struct PackRun {

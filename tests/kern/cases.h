@@ -8,8 +8,8 @@ extern const char *level_now;
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-/* A quantised type, written down a second time from docs/contract.md 3: the entry that a new one
- * needs here. Everything that walks types finds it by itself. */
+/* A quantised type, written down a second time from docs/formats.md and docs/contract.md 3: the
+ * entry that a new one needs here. Everything that walks types finds it by itself. */
 enum { BLOCK_MAX = 256 };
 typedef struct Int8Block {
     int q[BLOCK_MAX];
@@ -17,11 +17,18 @@ typedef struct Int8Block {
 } Int8Block; /* activations of one block of the form */
 typedef struct Quantised {
     DType type;
-    int f16[2], n_f16;                                 /* where a block's f16 numbers stand */
-    double (*number)(const uint8_t *block, int64_t k); /* exactly what the bytes say */
-    float (*product)(float acc, const uint8_t *block, const Int8Block *x); /* acc goes on */
+    int d, m;                                     /* where the f16 stand in a block; -1: none */
+    int (*q)(const uint8_t *block, int64_t k);    /* the integer of number k */
+    int sub;                                      /* numbers that share what follows; 0: none do */
+    int (*scale)(const uint8_t *block, int j);    /* integer scale of sub-block j */
+    int (*minimum)(const uint8_t *block, int j);  /* integer minimum of it, times m; or NULL */
+    int power;                                    /* where a power of two (e8m0) is d; -1: nowhere */
 } Quantised;
 const Quantised *quantised_of(DType t); /* fails the test for a type that has no entry */
+/* Exactly what the bytes say of number k. */
+double quantised_number(const Quantised *t, const uint8_t *block, int64_t k);
+/* acc goes on over the block. */
+float quantised_product(const Quantised *t, float acc, const uint8_t *block, const Int8Block *x);
 /* f16 that is any finite number, subnormals and both zeros among them. */
 void put_f16(uint8_t *p);
 

@@ -44,27 +44,35 @@ static void v_of_k_contract(uint16_t *v, const uint16_t *k, int64_t dk, int64_t 
                 j < dv ? k[key / 16 * 16 * kp + panel_word(key, j)] : 0;
 }
 
-/* Section 3, "a8 rows". */
+/* Section 3, "a8 rows": a block of n numbers, and a sum for each `sub`. */
+static void block_a8(int8_t *q, float *d, int32_t *sum, const float *in, int64_t n, int64_t sub) {
+    float amax = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < n; i++) {
+        amax = fmaxf(amax, fabsf(in[i]));
+        finite = finite && isfinite(in[i]);
+    }
+    bool zero = !finite || amax < 0x1p-100f;
+    for (int64_t i = 0; i < n; i++) {
+        float scaled = zero ? 0 : rintf(in[i] * (127.0f / amax));
+        q[i] = (int8_t)fmaxf(-127, fminf(127, scaled));
+        if (i % sub == 0) sum[i / sub] = 0;
+        sum[i / sub] += q[i];
+    }
+    *d = !finite ? NAN : zero ? 0 : amax / 127.0f;
+}
+
 static void rows_a8_contract(int8_t *q, float *d, float *s, int32_t *sum, const float *x,
                              int64_t k) {
     for (int64_t b = 0; b < k / 32; b++) {
-        const float *in = x + 32 * b;
-        float amax = 0;
-        bool finite = true;
-        for (int i = 0; i < 32; i++) {
-            amax = fmaxf(amax, fabsf(in[i]));
-            finite = finite && isfinite(in[i]);
-        }
-        bool zero = !finite || amax < 0x1p-100f;
-        sum[b] = 0;
-        for (int i = 0; i < 32; i++) {
-            float scaled = zero ? 0 : rintf(in[i] * (127.0f / amax));
-            q[32 * b + i] = (int8_t)fmaxf(-127, fminf(127, scaled));
-            sum[b] += q[32 * b + i];
-        }
-        d[b] = !finite ? NAN : zero ? 0 : amax / 127.0f;
-        s[b] = !finite ? NAN : zero ? 0 : d[b] * (float)sum[b];
+        block_a8(q + 32 * b, d + b, sum + b, x + 32 * b, 32, 32);
+        s[b] = d[b] * (float)sum[b];
     }
+}
+
+static void rows_a8_256_contract(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
+    for (int64_t b = 0; b < k / 256; b++)
+        block_a8(q + 256 * b, d + b, sum + 16 * b, x + 256 * b, 256, 16);
 }
 
 /* ---- sums (section 2) ------------------------------------------------------------------------ */
@@ -290,8 +298,9 @@ static void adamw_contract(float *w, const float *g, float *m, float *v, int64_t
 /* ---- the table ------------------------------------------------------------------------------- */
 
 /* A kernel without its function above does not compile. */
-static gemm_q4_1_fn *const gemm_q4_1_contract = NULL;
-static gemm_q8_0_fn *const gemm_q8_0_contract = NULL;
+#define Q(name, NAME, n_block, n_bytes) static gemm_##name##_fn *const gemm_##name##_contract = NULL;
+QUANT_LIST(Q)
+#undef Q
 
 void kern_fill_contract(Kern *k) {
 #define X(field, ret, params) k->field = field##_contract;

@@ -142,18 +142,22 @@ static void draw_block(uint8_t *p, DType type, int64_t kind) {
                : kind == 1 ? (uint8_t)(draw() % 2 * 255)
                : kind == 2 ? (uint8_t)(127 + draw() % 2)
                            : (uint8_t)draw();
-    for (int i = 0; i < q->n_f16; i++) put_f16(p + q->f16[i]);
+    if (q->d >= 0) put_f16(p + q->d);
+    if (q->m >= 0) put_f16(p + q->m);
+    if (q->power >= 0 && draw() % 8) p[q->power] = (uint8_t)draw_to(100, 140);
 }
 
 /* Panels of whole blocks, the rows beyond m among them: what they hold must not show. */
 static uint8_t *draw_panels(const LayoutRow *l, int64_t m, int64_t k, int64_t kind) {
     int64_t blocks = panels_of(m) * k / l->block;
     uint8_t *w = packed(blocks * l->bytes), block[1024];
+    QuantBlock b;
     CHECK(dtype_bytes(l->type, l->block) <= COUNT(block));
-    for (int64_t b = 0; b < blocks; b++)
+    for (int64_t i = 0; i < blocks; i++)
         for (int64_t r = 0; r < PANEL; r++) {
             draw_block(block, l->type, kind);
-            l->put(w + b * l->bytes, block, r);
+            l->read(&b, block);
+            quant_put(l->quant, w + i * l->bytes, &b, r);
         }
     return w;
 }
@@ -176,12 +180,12 @@ static void check_quantised(Layout layout, gemm_q4_1_fn *r, gemm_q4_1_fn *f) {
     }
 }
 
-#define CHECK_QUANTISED(name, layout)                                                              \
+#define Q(name, NAME, n_block, n_bytes)                                                            \
     static void check_gemm_##name(void) {                                                          \
-        check_quantised(layout, ref->gemm_##name, fast->gemm_##name);                              \
+        check_quantised(LAYOUT_##NAME, ref->gemm_##name, fast->gemm_##name);                       \
     }
-CHECK_QUANTISED(q4_1, LAYOUT_Q4_1)
-CHECK_QUANTISED(q8_0, LAYOUT_Q8_0)
+QUANT_LIST(Q)
+#undef Q
 
 /* ---- layouts --------------------------------------------------------------------------------- */
 
@@ -250,24 +254,48 @@ static void check_v_of_k(void) {
 
 /* Blocks of every kind, some shifted so that the largest number is tiny, some with a tie in every
  * q. */
-static void check_rows_a8(void) {
+static void each_row_int8(int64_t block, void (*compare)(const float *x, int64_t k)) {
     for (int64_t i = 0; i < 200; i++) {
-        int64_t k = 32 * draw_to(0, 20), blocks = k / 32;
+        int64_t k = block * draw_to(0, block == 32 ? 20 : 4);
         float *x = new_floats(k, (Fill)(i % 4));
         for (int64_t j = 0; j < k && i % 5 == 0; j++) x[j] = x[j] * 0x1p-100f;
         for (int64_t j = 0; j < k && i % 5 == 1; j++)
-            x[j] = j % 32 ? (float)draw_to(-126, 126) + 0.5f : 127.0f;
-        A8 a = {packed(k), floats(blocks), floats(blocks), (int32_t *)(void *)floats(blocks)};
-        A8 b = {packed(k), floats(blocks), floats(blocks), (int32_t *)(void *)floats(blocks)};
-        ref->rows_a8(a.q, a.d, a.s, a.sum, x, k);
-        fast->rows_a8(b.q, b.d, b.s, b.sum, x, k);
-        same_bytes(b.q, a.q, k, "rows_a8 q");
-        same_floats(b.d, a.d, blocks, "rows_a8 d");
-        same_floats(b.s, a.s, blocks, "rows_a8 s");
-        same_bytes(b.sum, a.sum, blocks * 4, "rows_a8 sum");
+            x[j] = j % block ? (float)draw_to(-126, 126) + 0.5f : 127.0f;
+        compare(x, k);
         guard_reset();
     }
 }
+
+static A8 room_a8(int64_t k, const FormRow *form) {
+    int64_t blocks = k / form->block;
+    return (A8){packed(k), floats(blocks), floats(blocks),
+                (int32_t *)(void *)floats(k / form->sub)};
+}
+
+static void same_a8(const A8 *b, const A8 *a, int64_t k, const FormRow *form) {
+    same_bytes(b->q, a->q, k, "rows of %s: q", form->name);
+    same_floats(b->d, a->d, k / form->block, "rows of %s: d", form->name);
+    same_bytes(b->sum, a->sum, k / form->sub * 4, "rows of %s: sum", form->name);
+}
+
+static void one_rows_a8(const float *x, int64_t k) {
+    const FormRow *form = &forms[FORM_INT8];
+    A8 a = room_a8(k, form), b = room_a8(k, form);
+    ref->rows_a8(a.q, a.d, a.s, a.sum, x, k);
+    fast->rows_a8(b.q, b.d, b.s, b.sum, x, k);
+    same_a8(&b, &a, k, form);
+    same_floats(b.s, a.s, k / 32, "rows of int8: s");
+}
+static void check_rows_a8(void) { each_row_int8(32, one_rows_a8); }
+
+static void one_rows_a8_256(const float *x, int64_t k) {
+    const FormRow *form = &forms[FORM_INT8_256];
+    A8 a = room_a8(k, form), b = room_a8(k, form);
+    ref->rows_a8_256(a.q, a.d, a.sum, x, k);
+    fast->rows_a8_256(b.q, b.d, b.sum, x, k);
+    same_a8(&b, &a, k, form);
+}
+static void check_rows_a8_256(void) { each_row_int8(256, one_rows_a8_256); }
 
 /* ---- rows of f32: every size, every kind of number, in place and not ------------------------- */
 
@@ -542,6 +570,8 @@ static void types_have_layouts(void **state) {
         quantised++;
         assert_true(layout_quantised(l) && layouts[l].type == t);
         assert_int_equal(layouts[l].block, dtype_block(t));
+        assert_int_equal(layouts[l].block, layouts[l].quant->block);
+        assert_int_equal(layouts[l].bytes, quant_bytes(layouts[l].quant));
         assert_int_equal(layouts[l].block, forms[layout_form(l)].block);
         assert_int_equal(layout_of(ACT_A16, t), LAYOUT_BF16);
         assert_int_equal(layout_of(ACT_F32, t), LAYOUT_F32);

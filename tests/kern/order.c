@@ -53,7 +53,7 @@ static float chain_int8(const Weight *w, int64_t i, int64_t r, const float *x) {
     const uint8_t *p = (const uint8_t *)w->row + (i * w->rows + r) * w->cols / step * bytes;
     for (int64_t k = 0; k < w->cols; k += step, p += bytes) {
         Int8Block a = int8_block(x + k, step);
-        acc = quantised_of(w->type)->product(acc, p, &a);
+        acc = quantised_product(quantised_of(w->type), acc, p, &a);
     }
     return acc;
 }

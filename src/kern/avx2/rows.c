@@ -99,44 +99,66 @@ void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
 
 INLINE __m256i load_i(const float *x) { return _mm256_loadu_si256((const void *)x); }
 
-/* The largest |x| of a block as bits: an infinity or NaN is the largest. */
-INLINE uint32_t largest_bits(const float *x) {
+/* The largest |x| of n numbers as bits: an infinity or NaN is the largest. */
+INLINE uint32_t largest_bits(const float *x, int64_t n) {
     const __m256i abs = _mm256_set1_epi32(0x7fffffff);
     __m256i top = _mm256_setzero_si256();
-    EACH_BY (i, 0, 32, 8) top = _mm256_max_epi32(top, _mm256_and_si256(load_i(x + i), abs));
+    EACH_BY (i, 0, n, 8) top = _mm256_max_epi32(top, _mm256_and_si256(load_i(x + i), abs));
     __m128i m = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
     m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
-/* q = rint(x inv). |x inv| <= 127 (1 + 2^-23), so no clamping is needed. Returns the sum. */
-INLINE int32_t quantise(int8_t *q, const float *x, float inv) {
-    __m256i v[4];
+INLINE int32_t sum_of(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+/* q = rint(x inv) for 32 numbers, which v holds, too. |x inv| <= 127 (1 + 2^-23), so no clamping is
+ * needed. */
+INLINE void quantise(int8_t *q, __m256i v[4], const float *x, float inv) {
     EACH (i, 4)
         v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(inv)));
     __m256i bytes =
         _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     _mm256_storeu_si256((void *)q, _mm256_permutevar8x32_epi32(bytes, order));
-    __m256i sum = _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+/* A block of n numbers, 32 or 256, and their sum or the sums of each 16; its d. */
+INLINE float block_a8(int8_t *q, int32_t *sum, const float *x, int64_t n) {
+    uint32_t top = largest_bits(x, n);
+    float amax = f32_of_bits(top);
+    if (top >= 0x7f800000u || amax < 0x1p-100f) {
+        memset(q, 0, (size_t)n);
+        memset(sum, 0, n == 32 ? 4 : 64);
+        return top >= 0x7f800000u ? __builtin_nanf("") : 0.0f;
+    }
+    EACH_BY (i, 0, n, 32) {
+        __m256i v[4];
+        quantise(q + i, v, x + i, 127.0f / amax);
+        v[0] = _mm256_add_epi32(v[0], v[1]);
+        v[1] = _mm256_add_epi32(v[2], v[3]);
+        if (n == 32) {
+            sum[0] = sum_of(_mm256_add_epi32(v[0], v[1]));
+        } else {
+            sum[i / 16] = sum_of(v[0]);
+            sum[i / 16 + 1] = sum_of(v[1]);
+        }
+    }
+    return amax / 127.0f;
 }
 
 void NAME(rows_a8)(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
-    for (int64_t b = 0; b < k / 32; b++, q += 32, x += 32) {
-        uint32_t top = largest_bits(x);
-        float amax = f32_of_bits(top);
-        if (top < 0x7f800000u && amax >= 0x1p-100f) {
-            d[b] = amax / 127.0f;
-            sum[b] = quantise(q, x, 127.0f / amax);
-        } else {
-            d[b] = top >= 0x7f800000u ? __builtin_nanf("") : 0.0f;
-            sum[b] = 0;
-            memset(q, 0, 32);
-        }
+    for (int64_t b = 0; b < k / 32; b++) {
+        d[b] = block_a8(q + 32 * b, sum + b, x + 32 * b, 32);
         s[b] = d[b] * (float)sum[b];
     }
+}
+
+void NAME(rows_a8_256)(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
+    for (int64_t b = 0; b < k / 256; b++)
+        d[b] = block_a8(q + 256 * b, sum + 16 * b, x + 256 * b, 256);
 }

@@ -1,4 +1,4 @@
-/* gemm.c -- the four products, one panel of 16 outputs and one row at a time. The inner loops run
+/* gemm.c -- the products, one panel of 16 outputs and one row at a time. The inner loops run
  * over the outputs; the summed index is walked as docs/contract.md 2.1 and 3 say. Layouts:
  * kern/table.h. */
 #include "kern/ref/ref.h"
@@ -98,59 +98,65 @@ void gemm_bf16_ref(float *y, int64_t ldy, const uint16_t *x, int64_t n, const ui
         }
 }
 
-static float f16_at(const uint8_t *p, int j) {
-    uint16_t h;
-    memcpy(&h, p + 2 * j, 2);
-    return f32_of_f16(h);
+/* ---- int8 rows: docs/contract.md 3, "a8 product" --------------------------------------------- */
+
+/* A block of 32. */
+static float block_32(float acc, const Quant *t, const QuantBlock *w, const A8 *x, int64_t at) {
+    const int8_t *q = x->q + at * 32;
+    int32_t isum = 0;
+    for (int k = 0; k < 32; k++) isum += quant_value(t, w->code[k]) * q[k];
+    acc = fmaf(quant_d(t, w->d) * x->d[at], (float)isum, acc);
+    return t->min ? fmaf(f32_of_f16(w->m), x->s[at], acc) : acc;
 }
 
-/* One block of 32 for the 16 rows of a panel: exact integer sums, then one fma (Q4_1: two). */
-static void block_q4_1(float acc[PANEL], const uint8_t *w, const int8_t *q, float d, float s) {
-    const uint8_t *scale = w + 256, *min = w + 288;
-    for (int r = 0; r < PANEL; r++) {
+/* A block of 256: the sub-scales are in the integer sums. */
+static float block_256(float acc, const Quant *t, const QuantBlock *w, const A8 *x, int64_t at) {
+    const int8_t *q = x->q + at * 256;
+    const int32_t *sum = x->sum + at * 16;
+    int32_t total = 0, min = 0;
+    for (int64_t j = 0; j < quant_subs(t); j++) {
         int32_t isum = 0;
-        for (int k = 0; k < 16; k++) {
-            int byte = w[k / 4 * 64 + r * 4 + k % 4];
-            isum += (byte & 15) * q[k] + (byte >> 4) * q[16 + k];
-        }
-        acc[r] = fmaf(f16_at(scale, r) * d, (float)isum, acc[r]);
-        acc[r] = fmaf(f16_at(min, r), s, acc[r]);
+        for (int64_t k = j * t->sub; k < (j + 1) * t->sub; k++)
+            isum += quant_value(t, w->code[k]) * q[k];
+        total += w->scale[j] * isum;
+    }
+    for (int64_t j = 0; j < 16 && t->min; j++) min += w->min[j * 16 / t->sub] * sum[j];
+    acc = fmaf(quant_d(t, w->d) * x->d[at], (float)total, acc);
+    return t->min ? fmaf(-(f32_of_f16(w->m) * x->d[at]), (float)min, acc) : acc;
+}
+
+enum { AT_ONCE = 32 }; /* rows for which a block of a panel is taken apart once */
+
+static void panel_int8(float acc[AT_ONCE][PANEL], const Quant *t, const A8 *x, int64_t row,
+                       int64_t n, const uint8_t *w, int64_t blocks) {
+    QuantBlock b[PANEL];
+    memset(acc, 0, sizeof acc[0] * (size_t)n);
+    for (int64_t i = 0; i < blocks; i++, w += quant_bytes(t)) {
+        for (int64_t j = 0; j < PANEL; j++) quant_get(t, &b[j], w, j);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t j = 0; j < PANEL; j++)
+                acc[r][j] = (t->block == 32 ? block_32 : block_256)(acc[r][j], t, &b[j], x,
+                                                                    (row + r) * blocks + i);
     }
 }
 
-static void block_q8_0(float acc[PANEL], const uint8_t *w, const int8_t *q, float d) {
-    const uint8_t *scale = w + 512;
-    for (int r = 0; r < PANEL; r++) {
-        int32_t isum = 0;
-        for (int k = 0; k < 32; k++) isum += (w[k / 4 * 64 + r * 4 + k % 4] - 128) * q[k];
-        acc[r] = fmaf(f16_at(scale, r) * d, (float)isum, acc[r]);
+static void gemm_int8(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t n,
+                      const uint8_t *w, int64_t m, int64_t k, StoreMode mode) {
+    int64_t blocks = k / t->block;
+    float acc[AT_ONCE][PANEL];
+    for (int64_t j = 0; j < m; j += PANEL, w += blocks * quant_bytes(t))
+        for (int64_t i = 0; i < n; i += AT_ONCE) {
+            int64_t rows = MIN(n - i, AT_ONCE);
+            panel_int8(acc, t, x, i, rows, w, blocks);
+            for (int64_t r = 0; r < rows; r++)
+                store_panel(y + (i + r) * ldy + j, acc[r], MIN(m - j, PANEL), mode);
+        }
+}
+
+#define Q(name, NAME, n_block, n_bytes)                                                            \
+    void gemm_##name##_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,        \
+                           int64_t m, int64_t k, StoreMode mode) {                                 \
+        gemm_int8(&quant_##name, y, ldy, x, n, w, m, k, mode);                                     \
     }
-}
-
-void gemm_q4_1_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
-                   int64_t k, StoreMode mode) {
-    int64_t blocks = k / 32;
-    for (int64_t j = 0; j < m; j += PANEL, w += blocks * 320)
-        for (int64_t i = 0; i < n; i++) {
-            float acc[PANEL] = {0};
-            for (int64_t b = 0; b < blocks; b++) {
-                int64_t at = i * blocks + b;
-                block_q4_1(acc, w + b * 320, x->q + at * 32, x->d[at], x->s[at]);
-            }
-            store_panel(y + i * ldy + j, acc, MIN(m - j, PANEL), mode);
-        }
-}
-
-void gemm_q8_0_ref(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
-                   int64_t k, StoreMode mode) {
-    int64_t blocks = k / 32;
-    for (int64_t j = 0; j < m; j += PANEL, w += blocks * 544)
-        for (int64_t i = 0; i < n; i++) {
-            float acc[PANEL] = {0};
-            for (int64_t b = 0; b < blocks; b++) {
-                int64_t at = i * blocks + b;
-                block_q8_0(acc, w + b * 544, x->q + at * 32, x->d[at]);
-            }
-            store_panel(y + i * ldy + j, acc, MIN(m - j, PANEL), mode);
-        }
-}
+QUANT_LIST(Q)
+#undef Q

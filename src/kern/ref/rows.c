@@ -36,32 +36,36 @@ void v_of_k_ref(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
 
 /* The largest |x| of a block as bits: magnitudes order as integers do, and an infinity or NaN is
  * the largest. */
-static uint32_t largest_bits(const float *x) {
+static uint32_t largest_bits(const float *x, int64_t n) {
     uint32_t top = 0;
-    for (int i = 0; i < 32; i++) top = MAX(top, bits_of_f32(x[i]) & 0x7fffffffu);
+    for (int64_t i = 0; i < n; i++) top = MAX(top, bits_of_f32(x[i]) & 0x7fffffffu);
     return top;
 }
 
-static void block_a8(int8_t *q, float *d, float *s, int32_t *sum, const float *x) {
-    uint32_t top = largest_bits(x);
+/* A block of n numbers, a sum for every `sub` of them. */
+static void block_a8(int8_t *q, float *d, int32_t *sum, const float *x, int64_t n, int64_t sub) {
+    uint32_t top = largest_bits(x, n);
     float amax = f32_of_bits(top), inv = 0;
-    *d = *s = 0;
-    *sum = 0;
-    memset(q, 0, 32);
-    if (top >= 0x7f800000u) {
-        *d = *s = NAN;
-        return;
-    }
-    if (amax < 0x1p-100f) return;
+    *d = top >= 0x7f800000u ? NAN : 0;
+    memset(sum, 0, (size_t)(n / sub) * 4);
+    memset(q, 0, (size_t)n);
+    if (top >= 0x7f800000u || amax < 0x1p-100f) return;
     inv = 127.0f / amax;
     *d = amax / 127.0f;
-    for (int i = 0; i < 32; i++) {
+    for (int64_t i = 0; i < n; i++) {
         q[i] = (int8_t)MAX(-127, MIN(127, (int)rintf(x[i] * inv)));
-        *sum += q[i];
+        sum[i / sub] += q[i];
     }
-    *s = *d * (float)*sum;
 }
 
 void rows_a8_ref(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
-    for (int64_t b = 0; b < k / 32; b++) block_a8(q + 32 * b, d + b, s + b, sum + b, x + 32 * b);
+    for (int64_t b = 0; b < k / 32; b++) {
+        block_a8(q + 32 * b, d + b, sum + b, x + 32 * b, 32, 32);
+        s[b] = d[b] * (float)sum[b];
+    }
+}
+
+void rows_a8_256_ref(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
+    for (int64_t b = 0; b < k / 256; b++)
+        block_a8(q + 256 * b, d + b, sum + 16 * b, x + 256 * b, 256, 16);
 }
