@@ -7,7 +7,13 @@
 
 static const char *act_why(const Model *m) {
     if (dtype_block(m->file_type) > 1) return "the file is quantised";
-    return m->file_type == DTYPE_F32 ? "the file is f32" : "the file has 16-bit weights";
+    switch (m->file_type) {
+    case DTYPE_F32: return "the file is f32";
+    case DTYPE_F64: return "the file is f64";
+    case DTYPE_F8_E4M3:
+    case DTYPE_F8_E5M2: return "the file has 8-bit floats";
+    default: return "the file has 16-bit weights";
+    }
 }
 
 static const char *mla_why(const Model *m) {

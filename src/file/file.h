@@ -41,7 +41,7 @@ Str tensor_shape(Arena *a, const Tensor *t);
 /* ---- reading: one opened model --------------------------------------------------------------- */
 
 typedef enum StoreKind {
-    STORE_GGUF,        /* one GGUF file, version 2 or 3, little-endian */
+    STORE_GGUF,        /* GGUF, version 2 or 3, little-endian, in one file or in parts */
     STORE_SAFETENSORS, /* one safetensors file by itself */
     STORE_FOLDER,      /* Hugging Face folder: model.safetensors, or shards and their index */
     STORE_CHECKPOINT   /* written by ckpt_commit below; a Hugging Face folder too */
@@ -49,7 +49,7 @@ typedef enum StoreKind {
 
 typedef struct Store Store;
 
-/* Opens `path`: a GGUF file, a safetensors file, a Hugging Face folder, one checkpoint, or a folder
+/* Opens `path`: a GGUF file or any part of one that was split, a safetensors file, a Hugging Face folder, one checkpoint, or a folder
  * of checkpoints, of which the newest is taken. On failure nothing stays open, nothing in `a`. */
 bool store_open(Store **out, Arena *a, const char *path, Err *err) CHECKED;
 void store_close(Store *s); /* NULL is fine; all data pointers end here */
@@ -57,7 +57,7 @@ void store_close(Store *s); /* NULL is fine; all data pointers end here */
 StoreKind store_kind(const Store *s);
 /* What was actually opened: the file, or the folder that holds the files (of a folder of
  * checkpoints: the checkpoint chosen). Further files of a checkpoint, like its optimiser state, are
- * opened as "<store_path>/optimizer.safetensors". */
+ * opened as "<store_path>/optimizer.safetensors". Of a split GGUF: its first part. */
 const char *store_path(const Store *s);
 int64_t store_step(const Store *s); /* a checkpoint's step; -1 for everything else */
 

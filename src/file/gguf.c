@@ -306,15 +306,18 @@ static bool alignment_read(const Store *s, int64_t *alignment, Err *err) {
                    (long long)*alignment);
 }
 
-static bool split_check(const Store *s, Err *err) {
-    int64_t parts = 1;
-    if (store_meta_type(s, "split.count") == META_ABSENT) return true;
-    if (!store_meta_i64(s, "split.count", &parts, err)) return false;
-    return parts <= 1
-           || err_set(err, ERR_UNSUPPORTED,
-                      "%s: split.count: one of %lld parts of a model; join "
-                      "them into one file with gguf-split --merge",
-                      s->path, (long long)parts);
+bool gguf_split(const Store *s, Split *split, Err *err) {
+    static const char *const key[] = {"split.no", "split.count", "split.tensors.count"};
+    int64_t v[3] = {0, 1, s->n};
+    for (int i = 0; i < 3; i++)
+        if (store_meta_type(s, key[i]) != META_ABSENT && !store_meta_i64(s, key[i], &v[i], err))
+            return false;
+    *split = (Split){v[0], v[1], v[2]};
+    if (v[1] == 0) *split = (Split){0, 1, s->n};
+    if (split->count >= 1 && split->count <= FILES_LIMIT && v[0] >= 0 && v[0] < split->count)
+        return true;
+    return err_set(err, ERR_FORMAT, "%s: split.no %lld, split.count %lld: not a part of 1 to %d",
+                   s->path, (long long)v[0], (long long)v[1], FILES_LIMIT);
 }
 
 bool gguf_parse(Store *s, Map m, Err *err) {
@@ -323,8 +326,8 @@ bool gguf_parse(Store *s, Map m, Err *err) {
     Cursor c = cursor_at(s, 0, err);
     header_check(&c);
     uint64_t n_tensors = take_u64(&c), n_keys = take_u64(&c);
-    return !c.bad && keys_parse(s, &c, n_keys) && split_check(s, err)
-           && alignment_read(s, &alignment, err) && tensors_parse(s, &c, n_tensors, alignment);
+    return !c.bad && keys_parse(s, &c, n_keys) && alignment_read(s, &alignment, err)
+           && tensors_parse(s, &c, n_tensors, alignment);
 }
 
 /* ---- getters --------------------------------------------------------------------------------- */

@@ -94,6 +94,13 @@ bool index_check(Arena *a, Map m, const char *file, IndexFind *find, const void 
 /* Parses the GGUF file of a Store whose arena and path are set: its tensors and its metadata keys,
  * with which the public store_meta_* then answer. A table points at *s, which must not move. */
 bool gguf_parse(Store *s, Map m, Err *err);
+/* Which part of how many files a parsed one is, and how many tensors all have: 0 of 1 where it says
+ * nothing of it. */
+enum { FILES_LIMIT = 4096 };
+typedef struct Split {
+    int64_t no, count, tensors;
+} Split;
+bool gguf_split(const Store *s, Split *split, Err *err);
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 

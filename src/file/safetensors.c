@@ -217,8 +217,6 @@ bool safetensors_parse(Arena *a, Map m, const char *file, Tensor *out, int64_t *
 
 /* ---- the index of several files -------------------------------------------------------------- */
 
-#define SHARD_LIMIT 4096
-
 typedef struct Shards {
     Str *name;
     int64_t n;
@@ -260,7 +258,7 @@ static bool shard_add(Scan *s, void *arg, Str tensor, Str file) {
     else if (!name_is_plain(file))
         s->field = tensor, scan_fail(s, "the name of a file in this folder");
     if (s->bad || names_find(&h->names, file) >= 0) return false;
-    if (h->n == SHARD_LIMIT) return scan_fail(s, "at most 4096 different files"), false;
+    if (h->n == FILES_LIMIT) return scan_fail(s, "at most 4096 different files"), false;
     h->name[h->n] = str_copy(s->a, file);
     names_put(&h->names, h->n++);
     return true;
@@ -269,9 +267,9 @@ static bool shard_add(Scan *s, void *arg, Str tensor, Str file) {
 bool index_shards(Arena *a, Map m, const char *file, Str **shards, int64_t *n, Err *err) {
     Shards h = {0};
     Scan s;
-    h.name = arena_try(a, SHARD_LIMIT * (int64_t)sizeof(Str));
-    if (!h.name || !names_init(&h.names, a, SHARD_LIMIT, shard_name, h.name)) {
-        return err_set(err, ERR_LIMIT, "%s: no memory for a list of %d files", file, SHARD_LIMIT);
+    h.name = arena_try(a, FILES_LIMIT * (int64_t)sizeof(Str));
+    if (!h.name || !names_init(&h.names, a, FILES_LIMIT, shard_name, h.name)) {
+        return err_set(err, ERR_LIMIT, "%s: no memory for a list of %d files", file, FILES_LIMIT);
     }
     scan_init(&s, a, (Str){(const char *)m.p, m.n}, file, err);
     if (!index_walk(&s, shard_add, &h)) return false;

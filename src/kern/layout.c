@@ -72,7 +72,7 @@ static void product_bf16(float *y, int64_t ldy, const Rows *x, int64_t row, int6
 
 /* ---- quantised layouts ----------------------------------------------------------------------- */
 
-#define Q(name, NAME, n_block, n_bytes)                                                                              \
+#define Q(name, NAME, n_block, n_bytes)                                                            \
     static void product_##name(float *y, int64_t ldy, const Rows *x, int64_t row, int64_t n,       \
                                const void *w, int64_t m, StoreMode mode) {                         \
         A8 a = row_int8(x, row);                                                                   \
@@ -90,8 +90,8 @@ const LayoutRow layouts[LAYOUT_N] = {
     [LAYOUT_BF16] = {"bf16", FORM_BF16, TILE_K, TILE_K *PANEL * 2, product_bf16, DTYPE_N, NULL,
                      NULL},
 #define Q(name, NAME, n_block, n_bytes)                                                            \
-    [LAYOUT_##NAME] = {#name,        FORM_OF(n_block), n_block,      n_bytes, product_##name,      \
-                       DTYPE_##NAME, &quant_##name,    quant_read_##name},
+    [LAYOUT_##NAME] = {#name,          FORM_OF(n_block), n_block,       n_bytes,                   \
+                       product_##name, DTYPE_##NAME,     &quant_##name, quant_read_##name},
     QUANT_LIST(Q)
 #undef Q
 };

@@ -187,8 +187,7 @@ void quant_put(const Quant *t, uint8_t *panel, const QuantBlock *b, int64_t r) {
         memcpy(&w, b->code + 4 * G, 4);
         word_or(panel, r, low_place(t, G), w & mask_of(t->low));
         if (t->high)
-            word_or(panel + quant_at_high(t), r, high_place(t, G),
-                    w >> t->low & mask_of(t->high));
+            word_or(panel + quant_at_high(t), r, high_place(t, G), w >> t->low & mask_of(t->high));
     }
     memcpy(panel + quant_at_d(t) + 2 * r, &b->d, 2);
     if (t->min) memcpy(panel + quant_at_m(t) + 2 * r, &b->m, 2);

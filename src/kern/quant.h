@@ -26,8 +26,8 @@ enum { QUANT_BLOCK = 256, QUANT_SUBS = 16 }; /* the most that a block holds */
 
 typedef struct Quant {
     int64_t block;
-    int low, high;       /* bits of a code in the low plane (2, 4, 8) and in the high one (0, 1, 2) */
-    int offset;          /* a code stands for code - offset, */
+    int low, high; /* bits of a code in the low plane (2, 4, 8) and in the high one (0, 1, 2) */
+    int offset;    /* a code stands for code - offset, */
     const int8_t *value; /* or for value[code] */
     int64_t sub;         /* numbers of k that share a sub-scale; 0: there are none */
     bool min;            /* there is a minimum, with sub-scales one for each of them */

@@ -313,9 +313,11 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
 }
 
 PlanSpec plan_defaults(const Model *m) {
-    bool blocks = dtype_block(m->file_type) > 1;
+    DType t = m->file_type;
     const char *form = m->cfg.recorded_mla;
-    PlanSpec s = {.act = m->file_type == DTYPE_F32 ? ACT_F32 : blocks ? ACT_A8 : ACT_A16};
+    PlanSpec s = {.act = t == DTYPE_F32 || t == DTYPE_F64 ? ACT_F32
+                         : dtype_block(t) > 1             ? ACT_A8
+                                                          : ACT_A16};
     s.kv = s.act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
     s.mla = form && !strcmp(form, "expanded") ? MLA_EXPANDED : MLA_ABSORBED;
     return s;

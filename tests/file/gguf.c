@@ -210,7 +210,12 @@ static void test_keys_refused(void **state) {
     put_key(&b, "twice", G_I8), put_value(&b, "\1", 1);
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "twice: this metadata key is there twice");
     b = one_key(s, "split.count", G_U16), put_value(&b, "\3\0", 2);
-    bytes_fail(s, buf_str(&b), ERR_UNSUPPORTED, "split.count: one of 3 parts");
+    bytes_fail(s, buf_str(&b), ERR_FORMAT,
+               "split.count: part 1 of 3 of a model; its name must end");
+    b = one_key(s, "split.count", G_U32), put_u32(&b, 5000);
+    bytes_fail(s, buf_str(&b), ERR_FORMAT, "split.no 0, split.count 5000: not a part of 1 to 4096");
+    b = one_key(s, "split.no", G_U16), put_value(&b, "\1\0", 2);
+    bytes_fail(s, buf_str(&b), ERR_FORMAT, "split.no 1, split.count 1: not a part");
     b = one_key(s, "general.alignment", G_U32), put_u32(&b, 24);
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "general.alignment is 24");
     b = one_key(s, "general.alignment", G_U32), put_u32(&b, 0);
@@ -241,8 +246,17 @@ static void test_tensors_refused(void **state) {
         {2, {1ull << 62, 4}, 1, 0, 64, ERR_FORMAT, "tensor w: the product"},
         {2, {16, 2}, 8, 0, 64, ERR_FORMAT, "tensor w: rows of type Q8_0 must be a multiple of 32"},
         {2, {33, 32}, 3, 0, 2048, ERR_FORMAT, "tensor w: rows of type Q4_1 must be a multiple of"},
-        {1, {256}, 2, 0, 144, ERR_UNSUPPORTED, "tensor w has type Q4_0 (number 2)"},
-        {1, {256}, 14, 0, 210, ERR_UNSUPPORTED, "tensor w has type Q6_K (number 14)"},
+        {2,
+         {128, 2},
+         12,
+         0,
+         288,
+         ERR_FORMAT,
+         "tensor w: rows of type Q4_K must be a multiple of 256"},
+        {1, {1024}, 10, 0, 335, ERR_FORMAT, "w: needs 336 bytes"},
+        {1, {256}, 9, 0, 288, ERR_UNSUPPORTED, "tensor w has type Q8_1 (number 9)"},
+        {1, {256}, 18, 0, 98, ERR_UNSUPPORTED, "tensor w has type IQ3_XXS (number 18)"},
+        {1, {256}, 34, 0, 54, ERR_UNSUPPORTED, "tensor w has type TQ1_0 (number 34)"},
         {1, {256}, 4, 0, 210, ERR_UNSUPPORTED, "tensor w has type unknown (number 4)"},
         {1, {256}, 26, 0, 1024, ERR_UNSUPPORTED, "tensor w has type I32 (number 26), which"},
         {1, {256}, 26, 0, 1024, ERR_UNSUPPORTED, "cannot be read here; F32, F16, "},
@@ -323,6 +337,78 @@ static void test_types_and_places(void **state) {
     }
 }
 
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+/* Part `no` of `count` of a model of `all` tensors, with n of them: t<first>.. of 8 numbers each,
+ * the first byte of which is their number. The first part has a key more. */
+static const char *part_file(Scratch *s, const char *name, int64_t no, int64_t count, int64_t all,
+                             int64_t first, int64_t n) {
+    Buf b = {.a = s->a};
+    put_gguf(&b, 3, (uint64_t)n, no == 0 ? 4 : 3);
+    if (no == 0) put_key(&b, "who", G_STR), put_str(&b, STR("all"));
+    put_key(&b, "split.no", G_U16), put_value(&b, &(uint16_t){(uint16_t)no}, 2);
+    put_key(&b, "split.count", G_U16), put_value(&b, &(uint16_t){(uint16_t)count}, 2);
+    put_key(&b, "split.tensors.count", G_I32), put_value(&b, &(int32_t){(int32_t)all}, 4);
+    for (int64_t i = 0; i < n; i++)
+        put_tensor(&b, str_fmt(s->a, "t%d", (int)(first + i)).p, 1, (uint64_t[]){8}, 0,
+                   (uint64_t)i * 32);
+    put_padding(&b, 32);
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t byte = (uint8_t)(first + i);
+        put_value(&b, &byte, 1), put_zeros(&b, 31);
+    }
+    return scratch_file(s, name, buf_str(&b));
+}
+
+/* Three parts, the first of them without tensors; each opens the whole. */
+static void test_parts(void **state) {
+    Scratch *s = *state;
+    Err err = {0};
+    const char *part[3] = {part_file(s, "m-00001-of-00003.gguf", 0, 3, 5, 0, 0),
+                           part_file(s, "m-00002-of-00003.gguf", 1, 3, 5, 0, 2),
+                           part_file(s, "m-00003-of-00003.gguf", 2, 3, 5, 2, 3)};
+    for (int64_t i = 0; i < 3; i++) {
+        Str who;
+        Store *st = open_fine(s, part[i]);
+        assert_int_equal(store_kind(st), STORE_GGUF);
+        assert_string_equal(store_path(st), part[0]);
+        assert_int_equal(store_count(st), 5);
+        assert_true(store_meta_str(st, "who", &who, &err) && str_eq(who, STR("all")));
+        assert_int_equal(store_meta_count(st), 4);
+        for (int64_t k = 0; k < 5; k++) {
+            const Tensor *t = store_find(st, str_fmt(s->a, "t%d", (int)k));
+            assert_true(t && *(const uint8_t *)t->data == k);
+            assert_string_equal(t->file, part[k < 2 ? 1 : 2]);
+            store_drop(st, t->data, t->bytes);
+        }
+        store_touch(s, st);
+        store_close(st);
+    }
+}
+
+static void test_parts_refused(void **state) {
+    Scratch *s = *state;
+    part_file(s, "m-00001-of-00002.gguf", 0, 2, 4, 0, 2);
+    open_fails(s, scratch_path(s, "m-00001-of-00002.gguf"), ERR_IO,
+               "part 2 of 2 of this model is missing: ");
+    const char *second = part_file(s, "m-00002-of-00002.gguf", 1, 2, 4, 1, 2);
+    open_fails(s, second, ERR_FORMAT, "tensor t1 is there twice, the other time in ");
+    part_file(s, "m-00002-of-00002.gguf", 1, 2, 4, 2, 1);
+    open_fails(s, scratch_path(s, "m-00001-of-00002.gguf"), ERR_FORMAT,
+               "split.tensors.count says 4 tensors, the 2 parts have 3");
+    part_file(s, "m-00002-of-00002.gguf", 1, 3, 4, 2, 2);
+    Err err = {0};
+    Store *st;
+    assert_false(store_open(&st, s->a, scratch_path(s, "m-00001-of-00002.gguf"), &err));
+    assert_non_null(strstr(err.msg, "m-00002-of-00002.gguf: split.no and split.count say part 2 "
+                                    "of 3, its name part 2 of 2"));
+    open_fails(s, second, ERR_FORMAT, "its name must end in -00002-of-00003.gguf");
+    scratch_file(s, "m-00002-of-00002.gguf", STR("GGUF\3\0\0\0"));
+    open_fails(s, second, ERR_FORMAT, "header: needs 8 bytes");
+    open_fails(s, part_file(s, "m.gguf", 0, 2, 4, 0, 2), ERR_FORMAT,
+               "part 1 of 2 of a model; its name must end in -00001-of-00002.gguf");
+}
+
 /* ---- real files ------------------------------------------------------------------------------ */
 
 static void test_stories(void **state) {
@@ -384,6 +470,9 @@ static void test_real_files(void **state) {
         {"gguf-vocab/ggml-vocab-gpt-2.gguf", 0, 50257},
         {"gguf-vocab/ggml-vocab-llama-spm.gguf", 0, 32000},
         {"gguf-types/Q8_0.gguf", 21, 512},
+        {"gguf-types/Q4_0.gguf", 21, 512},
+        {"gguf-types/Q4_K_M.gguf", 21, 512},
+        {"gguf-types/IQ4_XS.gguf", 21, 512},
         {"stories260K/stories260K-f16.gguf", 47, 512},
     };
     for (int64_t i = 0; i < COUNT(files); i++) {
@@ -397,8 +486,6 @@ static void test_real_files(void **state) {
         store_touch(s, st);
         store_close(st);
     }
-    open_fails(s, need_reference(s->a, "gguf-types/Q4_0.gguf"), ERR_UNSUPPORTED,
-               "tensor output.weight has type Q6_K");
 }
 
 int gguf_tests(void) {
@@ -411,6 +498,8 @@ int gguf_tests(void) {
         FILE_TEST(test_keys_refused),
         FILE_TEST(test_tensors_refused),
         FILE_TEST(test_places_refused),
+        FILE_TEST(test_parts),
+        FILE_TEST(test_parts_refused),
         FILE_TEST(test_types_and_places),
         FILE_TEST(test_stories),
         FILE_TEST(test_real_files),

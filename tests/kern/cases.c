@@ -93,7 +93,9 @@ static int q6_k_q(const uint8_t *p, int64_t k) {
 }
 static int q6_k_scale(const uint8_t *p, int j) { return (int8_t)p[192 + j]; }
 
-static int iq4_xs_q(const uint8_t *p, int64_t k) { return iq4[nibble(p + 8 + k / 32 * 16, k % 32)]; }
+static int iq4_xs_q(const uint8_t *p, int64_t k) {
+    return iq4[nibble(p + 8 + k / 32 * 16, k % 32)];
+}
 static int iq4_xs_scale(const uint8_t *p, int j) {
     int low = j % 2 ? p[4 + j / 2] / 16 : p[4 + j / 2] % 16, high = (p[2] | p[3] << 8) >> 2 * j & 3;
     return low + 16 * high - 32;

@@ -17,12 +17,12 @@ typedef struct Int8Block {
 } Int8Block; /* activations of one block of the form */
 typedef struct Quantised {
     DType type;
-    int d, m;                                     /* where the f16 stand in a block; -1: none */
-    int (*q)(const uint8_t *block, int64_t k);    /* the integer of number k */
-    int sub;                                      /* numbers that share what follows; 0: none do */
-    int (*scale)(const uint8_t *block, int j);    /* integer scale of sub-block j */
-    int (*minimum)(const uint8_t *block, int j);  /* integer minimum of it, times m; or NULL */
-    int power;                                    /* where a power of two (e8m0) is d; -1: nowhere */
+    int d, m;                                    /* where the f16 stand in a block; -1: none */
+    int (*q)(const uint8_t *block, int64_t k);   /* the integer of number k */
+    int sub;                                     /* numbers that share what follows; 0: none do */
+    int (*scale)(const uint8_t *block, int j);   /* integer scale of sub-block j */
+    int (*minimum)(const uint8_t *block, int j); /* integer minimum of it, times m; or NULL */
+    int power;                                   /* where a power of two (e8m0) is d; -1: nowhere */
 } Quantised;
 const Quantised *quantised_of(DType t); /* fails the test for a type that has no entry */
 /* Exactly what the bytes say of number k. */

@@ -298,7 +298,8 @@ static void adamw_contract(float *w, const float *g, float *m, float *v, int64_t
 /* ---- the table ------------------------------------------------------------------------------- */
 
 /* A kernel without its function above does not compile. */
-#define Q(name, NAME, n_block, n_bytes) static gemm_##name##_fn *const gemm_##name##_contract = NULL;
+#define Q(name, NAME, n_block, n_bytes)                                                            \
+    static gemm_##name##_fn *const gemm_##name##_contract = NULL;
 QUANT_LIST(Q)
 #undef Q
 
