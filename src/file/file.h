@@ -49,8 +49,9 @@ typedef enum StoreKind {
 
 typedef struct Store Store;
 
-/* Opens `path`: a GGUF file or any part of one that was split, a safetensors file, a Hugging Face folder, one checkpoint, or a folder
- * of checkpoints, of which the newest is taken. On failure nothing stays open, nothing in `a`. */
+/* Opens `path`: a GGUF file or any part of one that was split, a safetensors file, a Hugging Face
+ * folder, one checkpoint, or a folder of checkpoints, of which the newest is taken. On failure
+ * nothing stays open, nothing in `a`. */
 bool store_open(Store **out, Arena *a, const char *path, Err *err) CHECKED;
 void store_close(Store *s); /* NULL is fine; all data pointers end here */
 

@@ -44,8 +44,8 @@ enum { PANEL = 16, CHUNK = 64, PAGE = 128, TILE_K = 32, CUT_K = 2048 };
 typedef enum Act { ACT_F32, ACT_A16, ACT_A8 } Act; /* the plan's activation format */
 const char *act_name(Act a);                       /* "f32", "a16", "a8" */
 
-/* The activation form: how the rows of a product are held. int8: blocks of 32 or of 256 numbers of k
- * with a scale. */
+/* The activation form: how the rows of a product are held. int8: blocks of 32 or of 256 numbers of
+ * k with a scale. */
 typedef enum ActForm { FORM_NONE, FORM_F32, FORM_BF16, FORM_INT8, FORM_INT8_256, FORM_N } ActForm;
 /* The weight layout: how panels hold the weights of a product. Float layouts are made from files of
  * any type, a quantised one keeps the blocks of the one type that it is named after. Everything

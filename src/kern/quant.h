@@ -4,16 +4,16 @@
  *     value of code[k] * sub-scale * d, less the minimum where there is one,
  * so a type is a row of constants here, a function that takes a file's block apart (quant.c), and
  * nothing else: widening, panels, reference and fast products are made from the constants. Fast
- * kernels see them at compile time. docs/formats.md has the blocks of files, docs/contract.md 3 what
- * is computed.
+ * kernels see them at compile time. docs/formats.md has the blocks of files, docs/contract.md 3
+ * what is computed.
  *
  * A block of a panel is `block` numbers of k by 16 rows, without padding; byte r*4+i of 64 belongs
  * to row r:
  *     low plane    u8 [..][16][4]: the low bits of 4 numbers k = 4G..4G+3. Stripes of 16 numbers
  *                  (4 G) share bytes: those of stripe S stand in words S / per * 4 + G % 4, `low` *
  *                  (S % per) bits up, per = 8 / low
- *     high plane   the same for the `high` bits above them: in word G / per, `high` * (G % per) bits
- *                  up, per = 8 / high
+ *     high plane   the same for the `high` bits above them: in word G / per, `high` * (G % per)
+ *                  bits up, per = 8 / high
  *     d            f16 [16] (MXFP4: the upper half of an f32)
  *     m            f16 [16], where there are minima
  *     sub-scales   i8 [block / sub][16]; of Q2_K the low half is the scale, the high half the

@@ -7,8 +7,8 @@
 #include "kern/kern.h"
 #include "kern/quant.h"
 
-/* Rows of int8, in blocks of B numbers of k, 32 or for K types 256: x = d * q. A block that holds an
- * infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
+/* Rows of int8, in blocks of B numbers of k, 32 or for K types 256: x = d * q. A block that holds
+ * an infinity or a NaN has q = 0, d = s = NaN, sum = 0. */
 typedef struct A8 {
     int8_t *q;    /* (n, k), k a multiple of B */
     float *d;     /* (n, k/B) scale dx */
