@@ -31,7 +31,7 @@ static const Case cases[] = {
     {LLAMA, "", FLAT, GATE, GATE ": has the shape"},
     {LLAMA, "", EMPTY, GATE, GATE ": has the shape [0,48]"},
     {LLAMA, "", INTS, GATE, GATE ": is of a type"},
-    {LLAMA, "", DOUBLES, NORM, NORM ": is of a type"},
+    {LLAMA, "", DOUBLES, NORM, NULL},
     {LLAMA, "", NANS, GATE, "no numbers"},
     {LLAMA, "", NANS, NORM, "no numbers"},
     {LLAMA, "", INFS, "lm_head.weight", "no numbers"},
