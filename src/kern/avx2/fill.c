@@ -8,12 +8,6 @@
 #define gemm_q5_1_avx2   gemm_q5_1_ref
 #define gemm_iq4_nl_avx2 gemm_iq4_nl_ref
 #define gemm_mxfp4_avx2  gemm_mxfp4_ref
-#define gemm_q2_k_avx2   gemm_q2_k_ref
-#define gemm_q3_k_avx2   gemm_q3_k_ref
-#define gemm_q4_k_avx2   gemm_q4_k_ref
-#define gemm_q5_k_avx2   gemm_q5_k_ref
-#define gemm_q6_k_avx2   gemm_q6_k_ref
-#define gemm_iq4_xs_avx2 gemm_iq4_xs_ref
 
 void kern_fill_avx2(Kern *k) {
 #define X(field, ret, params) k->field = NAME(field);

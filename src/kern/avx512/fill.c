@@ -9,12 +9,6 @@
 #define gemm_q5_1_avx512   gemm_q5_1_ref
 #define gemm_iq4_nl_avx512 gemm_iq4_nl_ref
 #define gemm_mxfp4_avx512  gemm_mxfp4_ref
-#define gemm_q2_k_avx512   gemm_q2_k_ref
-#define gemm_q3_k_avx512   gemm_q3_k_ref
-#define gemm_q4_k_avx512   gemm_q4_k_ref
-#define gemm_q5_k_avx512   gemm_q5_k_ref
-#define gemm_q6_k_avx512   gemm_q6_k_ref
-#define gemm_iq4_xs_avx512 gemm_iq4_xs_ref
 #define rows_a8_256_avx512 rows_a8_256_ref
 
 /* One dword of VDPBF16PS as in the contract: the product of the high words is added first, then
