@@ -8,6 +8,7 @@
  * Shapes read n x k x m: rows, summed, outputs. */
 #include "bench.h"
 #include "kern/kern.h"
+#include "kern/quant.h"
 
 /* ---- probes ---------------------------------------------------------------------------------- */
 
@@ -46,7 +47,7 @@ typedef struct Probe {
 /* The instruction that a layout's products rest on at this level. */
 static Probe probe_of(Layout layout) {
 #if defined(__x86_64__)
-    bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) == FORM_INT8;
+    bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) >= FORM_INT8;
     if (wide && layout == LAYOUT_BF16)
         return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
     if (wide && whole) return (Probe){"vpdpbusd zmm", probe_int8_zmm, CHAIN_N * 128};
@@ -292,6 +293,10 @@ static const Case cases[] = {
     {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 192},  {LAYOUT_Q4_1, DTYPE_Q4_1, 8, 576, 1536},
     {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 1536},   {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 393216},
     {LAYOUT_Q8_0, DTYPE_Q8_0, 512, 576, 1536}, {LAYOUT_Q8_0, DTYPE_Q8_0, 1, 576, 196608},
+#define Q(name, NAME, n_block, n_bytes)                                                            \
+    {LAYOUT_##NAME, DTYPE_##NAME, 512, 1024, 1024}, {LAYOUT_##NAME, DTYPE_##NAME, 1, 1024, 131072},
+    QUANT_LIST(Q)
+#undef Q
 };
 
 static int usage(const char *why) {
