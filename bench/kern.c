@@ -285,17 +285,23 @@ static void reading_run(Arena *a, int64_t bytes) {
 
 /* ---- everything ------------------------------------------------------------------------------ */
 
-static const Case cases[] = {
-    {LAYOUT_BF16, DTYPE_BF16, 512, 768, 768},  {LAYOUT_BF16, DTYPE_BF16, 64, 256, 512},
-    {LAYOUT_BF16, DTYPE_BF16, 16, 512, 256},   {LAYOUT_BF16, DTYPE_BF16, 1, 576, 98304},
-    {LAYOUT_F32, DTYPE_F32, 512, 768, 768},    {LAYOUT_F32, DTYPE_F32, 64, 256, 512},
-    {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 1536}, {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 1536, 576},
-    {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 192},  {LAYOUT_Q4_1, DTYPE_Q4_1, 8, 576, 1536},
-    {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 1536},   {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 393216},
-    {LAYOUT_Q8_0, DTYPE_Q8_0, 512, 576, 1536}, {LAYOUT_Q8_0, DTYPE_Q8_0, 1, 576, 196608},
+static const Case cases[] = {{LAYOUT_BF16, DTYPE_BF16, 512, 768, 768},
+                             {LAYOUT_BF16, DTYPE_BF16, 64, 256, 512},
+                             {LAYOUT_BF16, DTYPE_BF16, 16, 512, 256},
+                             {LAYOUT_BF16, DTYPE_BF16, 1, 576, 98304},
+                             {LAYOUT_F32, DTYPE_F32, 512, 768, 768},
+                             {LAYOUT_F32, DTYPE_F32, 64, 256, 512},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 1536},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 1536, 576},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 192},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 8, 576, 1536},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 1536},
+                             {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 393216},
+                             {LAYOUT_Q8_0, DTYPE_Q8_0, 512, 576, 1536},
+                             {LAYOUT_Q8_0, DTYPE_Q8_0, 1, 576, 196608},
 #define Q(name, NAME, n_block, n_bytes)                                                            \
     {LAYOUT_##NAME, DTYPE_##NAME, 512, 1024, 1024}, {LAYOUT_##NAME, DTYPE_##NAME, 1, 1024, 131072},
-    QUANT_LIST(Q)
+                             QUANT_LIST(Q)
 #undef Q
 };
 

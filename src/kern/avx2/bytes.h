@@ -1,5 +1,6 @@
-/* bytes.h -- private to kern/avx2: the bytes and integers of quantised panels, which hold 16 outputs
- * side by side, in two registers: outputs 0..7 and 8..15 (kern/wide/unpack.h says what is what). */
+/* bytes.h -- private to kern/avx2: the bytes and integers of quantised panels, which hold 16
+ * outputs side by side, in two registers: outputs 0..7 and 8..15 (kern/wide/unpack.h says what is
+ * what). */
 #pragma once
 #include "kern/avx2/avx2.h"
 

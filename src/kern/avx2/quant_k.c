@@ -1,9 +1,9 @@
 /* quant_k.c -- the products with panels of K types. VPMADDUBSW sums pairs of products of unsigned
  * by signed bytes in 16 bits; how many of these may be added there before VPMADDWD multiplies them
- * by the sub-scale and widens them depends on the bits of a code: 4 bits: all of a half, 5: 4
- * dwords, 6: 2 (63 * 127 * 4 < 2^15). Values of 8 bits stand as a = |w| and s = -1 where w < 0, else
- * 0: with x^s = -x - 1 where w < 0, sum w x = sum a (x^s) + sum of a over w < 0, and the last term
- * does not know the row. */
+ * by the sub-scale and widens them depends on the bits of a code: with up to 5 all 4 dwords of a
+ * half, with 6 bits 2 (63 * 127 * 4 < 2^15). Values of 8 bits stand as a = |w| and s = -1 where
+ * w < 0, else 0: with x^s = -x - 1 where w < 0, sum w x = sum a (x^s) + sum of a over w < 0, and the
+ * last term does not know the row. */
 #include "kern/avx2/bytes.h"
 #include "kern/wide/unpack.h"
 
@@ -30,8 +30,8 @@ INLINE void chunk_ready(const Quant *t, Chunk *u) {
                 __m256i w = _mm256_xor_si256(u->q[g].h[h], _mm256_set1_epi8((char)0x80));
                 u->q[g].h[h] = _mm256_abs_epi8(w);
                 u->sign[g].h[h] = _mm256_cmpgt_epi8(zero, w);
-                pairs = _mm256_sub_epi16(
-                    pairs, _mm256_maddubs_epi16(u->q[g].h[h], u->sign[g].h[h]));
+                pairs =
+                    _mm256_sub_epi16(pairs, _mm256_maddubs_epi16(u->q[g].h[h], u->sign[g].h[h]));
             }
             below = _mm256_add_epi32(below, _mm256_madd_epi16(pairs, u->scale[half].h[h]));
         }

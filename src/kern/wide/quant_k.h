@@ -1,5 +1,6 @@
-/* quant_k.h -- the products of int8 rows with panels of K types, whose blocks of 256 have sub-scales.
- * Included once by each level, after its header, kern/wide/unpack.h and these of its own:
+/* quant_k.h -- the products of int8 rows with panels of K types, whose blocks of 256 have
+ * sub-scales. Included once by each level, after its header, kern/wide/unpack.h and these of its
+ * own:
  *
  *   Chunk              32 of k of a panel: { Bytes q[8]; Words pair, min; and what else the level
  *                      keeps }
@@ -7,13 +8,13 @@
  *                      q[r] & mask of the others
  *   chunk_ready(t, u)  brings q, as unpack_codes left it, into the level's form
  *   chunk_sums(R, t, sum, u, q, step)   sum[r] = over the two halves, sub-scale times the exact sum
- *                      of (q + offset) by the numbers of row r at q + r step; less what the offset
- *                      makes too much where the level's form has one of its own
+ *                      of the codes by the numbers of row r at q + r step; of values of a table,
+ *                      by the values
  *
  * A block goes by in 8 chunks. Each is unpacked once and then used for up to K_ROWS rows, whose
  * integer sums stay in L1 until the block is through; then they are scaled. Sums over the minima,
- * and over the offset of codes, are products of sub-scales with the sums of each 16 that rows carry:
- * one instruction a chunk. */
+ * and over the offset of codes, are products of sub-scales with the sums of each 16 that rows
+ * carry: one instruction a chunk. */
 #include "kern/wide/unpack.h"
 
 enum { K_ROWS = 48, K_STEP = 4 };
@@ -74,8 +75,7 @@ INLINE void rows_scale(const Quant *t, float c[][PANEL], const Sums *s, int64_t 
     for (int64_t r = 0; r < n; r++) {
         Vec dx = vec_set(x->d[at + r * step]);
         Vec acc = vec_fma(vec_mul(d, dx), ints_vec(ints_load(s->q[r])), vec_load(all, c[r]));
-        if (t->min)
-            acc = vec_fma(vec_negate(vec_mul(m, dx)), ints_vec(ints_load(s->min[r])), acc);
+        if (t->min) acc = vec_fma(vec_negate(vec_mul(m, dx)), ints_vec(ints_load(s->min[r])), acc);
         vec_store(c[r], all, acc);
     }
 }
@@ -93,7 +93,8 @@ INLINE void tile_k(const Quant *t, float c[][PANEL], const A8 *x, int64_t i, int
         memset(s.q, 0, sizeof s.q[0] * (size_t)n);
         if (t->min) memset(s.min, 0, sizeof s.min[0] * (size_t)n);
         for (int64_t C = 0; C < 4; C++) {
-            for (int64_t p = 0; p < bytes / 4; p += 64) __builtin_prefetch(next + C * bytes / 4 + p);
+            for (int64_t p = 0; p < bytes / 4; p += 64)
+                __builtin_prefetch(next + C * bytes / 4 + p);
             EACH (h, 2) {
                 Chunk u;
                 chunk_unpack(t, &u, w, C, h);
