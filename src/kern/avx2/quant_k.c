@@ -2,8 +2,8 @@
  * by signed bytes in 16 bits; how many of these may be added there before VPMADDWD multiplies them
  * by the sub-scale and widens them depends on the bits of a code: with up to 5 all 4 dwords of a
  * half, with 6 bits 2 (63 * 127 * 4 < 2^15). Values of 8 bits stand as a = |w| and s = -1 where
- * w < 0, else 0: with x^s = -x - 1 where w < 0, sum w x = sum a (x^s) + sum of a over w < 0, and the
- * last term does not know the row. */
+ * w < 0, else 0: with x^s = -x - 1 where w < 0, sum w x = sum a (x^s) + sum of a over w < 0, and
+ * the last term does not know the row. */
 #include "kern/avx2/bytes.h"
 #include "kern/wide/unpack.h"
 
