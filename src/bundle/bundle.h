@@ -25,6 +25,13 @@ typedef enum BundlePart {
 
 enum { BUNDLE_ENDS = 8 }; /* most end tokens: as many as a request takes */
 
+/* How to sample, as the model's files recommend it: generation_config.json, or general.sampling.*
+ * in GGUF. -1: they do not say. */
+typedef struct Recommended {
+    float temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k;
+} Recommended;
+
 typedef struct Bundle {
     Arena *a;
     const char *path; /* the file or folder that the name led to */
@@ -39,6 +46,7 @@ typedef struct Bundle {
     int32_t end[BUNDLE_ENDS]; /* tokens that end a text: those of the configuration and of
                                * generation_config.json, and with a chat the end of its turn */
     int64_t n_end;
+    Recommended recommended;
 } Bundle;
 
 /* `name`: a path, or the name of a file in the cache of models, with or without ".gguf". For

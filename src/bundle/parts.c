@@ -3,6 +3,7 @@
 #include "bundle/parts.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 /* Parsed, a text may take twenty times its size; released ones have some kilobytes. */
 enum { JSON_BYTES = 8 << 20 };
@@ -267,6 +268,43 @@ static bool ends_of_generation(Bundle *b, const json_t *eos, const char *path, E
     return true;
 }
 
+/* ---- recommended sampling -------------------------------------------------------------------- */
+
+/* Out of its bounds a recommendation is none. */
+static float bounded(double v, double lo, double hi) { return v >= lo && v <= hi ? (float)v : -1; }
+
+/* do_sample false is greedy, whatever else stands there; true without a temperature means 1. */
+static void recommended_of_json(Recommended *r, const json_t *o) {
+    static const char *const key[] = {"temperature", "top_p", "min_p", "repetition_penalty"};
+    float *const to[] = {&r->temperature, &r->top_p, &r->min_p, &r->repetition_penalty};
+    static const double most[] = {100, 1, 1, 100};
+    const json_t *sample = json_object_get(o, "do_sample"), *k = json_object_get(o, "top_k");
+    for (int i = 0; i < COUNT(key); i++) {
+        const json_t *v = json_object_get(o, key[i]);
+        if (json_is_number(v)) *to[i] = bounded(json_number_value(v), 0, most[i]);
+    }
+    if (json_is_integer(k) && json_integer_value(k) >= 0 && json_integer_value(k) <= 1 << 20)
+        r->top_k = json_integer_value(k);
+    if (json_is_true(sample) && r->temperature < 0) r->temperature = 1;
+    if (json_is_false(sample)) r->temperature = 0;
+}
+
+static void recommended_of_gguf(Recommended *r, const Store *s) {
+    static const char *const key[] = {"temp", "top_p", "min_p", "penalty_repeat", "top_k"};
+    float *const to[] = {&r->temperature, &r->top_p, &r->min_p, &r->repetition_penalty};
+    static const double most[] = {100, 1, 1, 100, 1 << 20};
+    for (int i = 0; i < COUNT(key); i++) {
+        char name[64];
+        double v = -1;
+        Err none = {0};
+        snprintf(name, sizeof name, "general.sampling.%s", key[i]);
+        if (store_meta_type(s, name) == META_ABSENT || !store_meta_f64(s, name, &v, &none))
+            continue;
+        if (i < COUNT(to)) *to[i] = bounded(v, 0, most[i]);
+        if (i == COUNT(to) && v >= 0 && v <= most[i]) r->top_k = (int64_t)v;
+    }
+}
+
 bool ends_load(Bundle *b, Err *err) {
     const Config *c = &b->model->cfg;
     Str json = {0};
@@ -279,6 +317,11 @@ bool ends_load(Bundle *b, Err *err) {
             || !object_parse(&o, json, path, err)))
         return false;
     bool ok = ends_of_generation(b, json_object_get(o, "eos_token_id"), path, err);
+    b->recommended = (Recommended){-1, -1, -1, -1, -1};
+    if (is_gguf(b))
+        recommended_of_gguf(&b->recommended, b->store);
+    else
+        recommended_of_json(&b->recommended, o);
     json_decref(o);
     return ok;
 }

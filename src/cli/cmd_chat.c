@@ -159,7 +159,7 @@ static bool conversation_run(Conversation *t, const Options *o, Err *err) {
 
 int cmd_chat(int argc, char **argv) {
     Options o = {.context = RUN_CONTEXT, .request = {REQUEST_NOT_GIVEN, .max_tokens = ANSWER_MAX}};
-    Opt opts[32] = {
+    Opt opts[48] = {
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "Longest conversation in tokens; its memory is reserved at the start.", 16,
                    1 << 24),

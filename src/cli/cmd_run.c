@@ -133,7 +133,7 @@ static bool prompt_check(Options *o, int operands, char **operand, Err *err) {
 
 int cmd_run(int argc, char **argv) {
     Options o = {.context = RUN_CONTEXT, .request = {REQUEST_NOT_GIVEN, .max_tokens = 1024}};
-    Opt opts[32] = {
+    Opt opts[48] = {
         TEXT_OPT("prompt", "TEXT", &o.prompt, "The same as PROMPT; - is standard input."),
         TEXT_OPT("prompt-file", "FILE", &o.prompt_file,
                  "Read the prompt from FILE; its last line break is not part of it."),

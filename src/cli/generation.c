@@ -27,11 +27,12 @@ static void text_add(Generation *p, bool end) {
 
 static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Generation *p = arg;
-    (void)logits;
     p->piece.n = 0;
     if (t.id >= 0) {
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
+        if (p->n_top)
+            sampler_top(logits, p->bundle->model->cfg.V, p->n_top, p->top + p->n * p->n_top);
         p->token[p->n++] = t;
         /* An end token is not text, whatever the file marks it as. */
         if (p->bundle->tok && finish != FINISH_STOP) decoder_push(&p->decoder, t.id, &p->piece);
@@ -54,6 +55,8 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                       .piece.a = a,
                       .passed.a = a,
                       .token = PUSH(a, Token, r->opts.max_tokens),
+                      .n_top = r->opts.top_logprobs,
+                      .top = PUSH(a, Token, r->opts.top_logprobs * r->opts.max_tokens),
                       .n_prompt = r->ids.n,
                       .start = os_now()};
     if (b->tok) decoder_init(&p->decoder, b->tok, true);
@@ -63,6 +66,9 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .n_prompt = r->ids.n,
                 .max_tokens = r->opts.max_tokens,
                 .sampling = r->sampling,
+                .bias = r->bias,
+                .n_bias = r->opts.logit_bias.n,
+                .dry_breaks = r->dry_breaks,
                 .stop = b->end,
                 .n_stop = r->opts.ignore_end ? 0 : b->n_end,
                 .on_token = on_token,
@@ -95,6 +101,19 @@ static const char *finish_name(Finish f) {
 
 static json_t *text_json(const Buf *b) { return json_stringn(b->p ? b->p : "", (size_t)b->n); }
 
+static json_t *top_json(const Generation *p) {
+    json_t *all = json_array();
+    int64_t n = MIN(p->n_top, p->bundle->model->cfg.V);
+    for (int64_t i = 0; i < p->n; i++) {
+        json_t *one = json_array();
+        for (const Token *t = p->top + i * p->n_top; t < p->top + i * p->n_top + n; t++)
+            json_array_append_new(
+                one, json_pack("{s:i, s:f}", "id", (int)t->id, "logprob", (double)t->logprob));
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
 json_t *generation_json(const Generation *p, double load_ms) {
     json_t *ids = json_array(), *logprobs = json_array();
     for (int64_t i = 0; i < p->n; i++) {
@@ -102,11 +121,13 @@ json_t *generation_json(const Generation *p, double load_ms) {
         json_array_append_new(logprobs, json_real((double)p->token[i].logprob));
     }
     double first = p->n ? p->first : os_now();
-    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:{s:f, s:f, s:f}}", "text",
-                     text_json(&p->text), "reasoning",
-                     p->splitter.thought ? text_json(&p->reasoning) : json_null(), "ids", ids,
-                     "logprobs", logprobs, "finish_reason", finish_name(p->finish), "usage",
-                     "prompt_tokens", (json_int_t)p->n_prompt, "completion_tokens",
-                     (json_int_t)p->n, "timings", "load_ms", load_ms, "prefill_ms",
-                     (first - p->start) * 1e3, "decode_ms", p->n ? (p->last - first) * 1e3 : 0.0);
+    json_t *o = json_pack(
+        "{s:o, s:o, s:o, s:o, s:s, s:{s:I, s:I}, s:{s:f, s:f, s:f}}", "text", text_json(&p->text),
+        "reasoning", p->splitter.thought ? text_json(&p->reasoning) : json_null(), "ids", ids,
+        "logprobs", logprobs, "finish_reason", finish_name(p->finish), "usage", "prompt_tokens",
+        (json_int_t)p->n_prompt, "completion_tokens", (json_int_t)p->n, "timings", "load_ms",
+        load_ms, "prefill_ms", (first - p->start) * 1e3, "decode_ms",
+        p->n ? (p->last - first) * 1e3 : 0.0);
+    if (p->n_top) json_object_set_new(o, "top_logprobs", top_json(p));
+    return o;
 }

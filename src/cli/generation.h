@@ -14,9 +14,9 @@ typedef struct Generation {
     Splitter splitter;
     bool plain;
     Buf text, reasoning, piece, passed; /* answer, thoughts so far; of this token; before a stop */
-    Token *token;
-    int64_t n; /* generated, the end token included */
-    int64_t seq, n_prompt;
+    Token *token, *top;                 /* top: the n_top likeliest at each place */
+    int64_t n;                          /* generated, the end token included */
+    int64_t seq, n_prompt, n_top;
     Finish finish;             /* FINISH_NONE while it runs */
     double start, first, last; /* seconds: asked, first token, last token */
 } Generation;

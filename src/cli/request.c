@@ -14,8 +14,9 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
         NUMBER_OPT(OPT_I64, "max-tokens", "N", &o->max_tokens, "Stop after N generated tokens.", 1,
                    1 << 20),
         NUMBER_OPT(OPT_F64, "temperature", "T", &o->temperature,
-                   "0: always the most likely token; higher: more varied text" RECOMMENDED "0).", 0,
-                   100),
+                   "0: always the most likely token; higher: more varied text" RECOMMENDED
+                   "0, in a chat 0.2).",
+                   0, 100),
         NUMBER_OPT(OPT_I64, "top-k", "N", &o->top_k,
                    "Sample among the N most likely tokens only; 0: all" RECOMMENDED "0).", 0,
                    1 << 20),
@@ -23,9 +24,34 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
                    "Sample among the likeliest tokens that together reach P; 1: all" RECOMMENDED
                    "1).",
                    0, 1),
+        NUMBER_OPT(OPT_F64, "min-p", "P", &o->min_p,
+                   "Sample among the tokens that have at least P times the probability of the most "
+                   "likely one; 0: all" RECOMMENDED "0).",
+                   0, 1),
+        NUMBER_OPT(OPT_F64, "repetition-penalty", "X", &o->repetition_penalty,
+                   "Make tokens less likely that stand in the prompt or the answer already; 1: do "
+                   "not" RECOMMENDED "1).",
+                   0, 100),
+        NUMBER_OPT(OPT_F64, "presence-penalty", "X", &o->presence_penalty,
+                   "Subtract X from the logits of tokens that the answer has already.", -100, 100),
+        NUMBER_OPT(OPT_F64, "frequency-penalty", "X", &o->frequency_penalty,
+                   "Subtract X from their logits for each time.", -100, 100),
+        NUMBER_OPT(OPT_F64, "dry-multiplier", "X", &o->dry_multiplier,
+                   "DRY: make tokens less likely that would go on with a repetition, by X times "
+                   "dry-base to the power of its length beyond dry-allowed-length; 0: do not.",
+                   0, 100),
+        NUMBER_OPT(OPT_F64, "dry-base", "X", &o->dry_base, "See dry-multiplier.", 1, 100),
+        NUMBER_OPT(OPT_I64, "dry-allowed-length", "N", &o->dry_allowed_length,
+                   "See dry-multiplier; in tokens.", 1, 64),
+        NUMBER_OPT(OPT_I64, "dry-penalty-last-n", "N", &o->dry_penalty_last_n,
+                   "DRY looks at the last N tokens; 0: at all.", 0, 1 << 24),
+        {OPT_LIST, "logit-bias", "ID=X", &o->logit_bias, "Add X to the logit of token ID.", 0, 0,
+         NULL},
         NUMBER_OPT(OPT_I64, "seed", "S", &o->seed,
                    "Seed of the sampling: the same seed gives the same text.", 0, 0),
         {OPT_LIST, "stop", "TEXT", &o->stop, "End the answer before this text.", 0, 0, NULL},
+        NUMBER_OPT(OPT_I64, "top-logprobs", "N", &o->top_logprobs,
+                   "With --json: the N most likely tokens at each place.", 0, TOP_LOGPROBS),
         FLAG_OPT("raw", &o->raw,
                  "Continue the prompt as plain text, without a chat format. It begins with the "
                  "token that the model's tokenizer puts in front of texts, if it has one."),
@@ -37,11 +63,53 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
     return COUNT(rows);
 }
 
-static Sampling sampling_of(const RequestOpts *o) {
-    return (Sampling){.temperature = (float)MAX(o->temperature, 0),
-                      .top_k = MAX(o->top_k, 0),
-                      .top_p = o->top_p < 0 ? 1 : (float)o->top_p,
-                      .seed = (uint64_t)o->seed};
+/* What was given, else what is recommended, else what changes nothing. */
+static float chosen(double given, float recommended, float neutral) {
+    return given >= 0 ? (float)given : recommended >= 0 ? recommended : neutral;
+}
+
+static Sampling sampling_of(const RequestOpts *o, const Recommended *r) {
+    return (Sampling){.temperature = chosen(o->temperature, r->temperature, 0),
+                      .top_k = o->top_k >= 0 ? o->top_k : MAX(r->top_k, 0),
+                      .top_p = chosen(o->top_p, r->top_p, 1),
+                      .seed = (uint64_t)o->seed,
+                      .min_p = chosen(o->min_p, r->min_p, 0),
+                      .repetition_penalty = chosen(o->repetition_penalty, r->repetition_penalty, 1),
+                      .presence_penalty = (float)o->presence_penalty,
+                      .frequency_penalty = (float)o->frequency_penalty,
+                      .dry_multiplier = (float)o->dry_multiplier,
+                      .dry_base = (float)o->dry_base,
+                      .dry_allowed_length = o->dry_allowed_length,
+                      .dry_penalty_last_n = o->dry_penalty_last_n};
+}
+
+/* "ID=X" of each entry. */
+static bool bias_set(Request *r, Err *err) {
+    const OptList *l = &r->opts.logit_bias;
+    _Static_assert(COUNT(l->v) == BIASES, "a bias for each entry");
+    for (int64_t i = 0; i < l->n; i++) {
+        const char *equals = strchr(l->v[i], '=');
+        Str id = {l->v[i], equals ? equals - l->v[i] : 0};
+        int64_t number;
+        double x;
+        if (!str_i64(id, &number) || number < 0 || number > INT32_MAX
+            || !str_f64(str_of(equals + 1), &x))
+            return err_set(err, ERR_USAGE, "a logit bias is ID=X, like 42=-5, not '%s'", l->v[i]);
+        r->bias[i] = (Bias){(int32_t)number, (float)x};
+    }
+    return true;
+}
+
+/* DRY sees no repetition across the end of a sentence or a quotation, as llama.cpp's does not. */
+static const uint64_t *dry_breaks(Arena *a, const Bundle *b) {
+    int64_t V = b->model->cfg.V;
+    uint64_t *bits = PUSH(a, uint64_t, (V + 63) / 64);
+    for (int64_t id = 0; b->tok && id < V; id++) {
+        Str s = token_bytes(b->tok, (int32_t)id);
+        for (int64_t i = 0; i < s.n; i++)
+            if (s.p[i] && strchr("\n:\"*", s.p[i])) bits[id / 64] |= (uint64_t)1 << id % 64;
+    }
+    return bits;
 }
 
 /* ---- a line of JSON -------------------------------------------------------------------------- */
@@ -77,10 +145,23 @@ static bool list_read(OptList *l, Arena *a, const char *key, const json_t *v, Er
     return true;
 }
 
+/* logit_bias as APIs write it: {"ID": X}. */
+static bool bias_read(OptList *l, Arena *a, const char *key, const json_t *v, Err *err) {
+    const char *id;
+    json_t *x;
+    l->n = 0;
+    json_object_foreach((json_t *)v, id, x) {
+        if (!json_is_number(x) || l->n == COUNT(l->v)) return wrong(err, key, "{\"ID\": number}");
+        l->v[l->n++] = str_fmt(a, "%s=%.9g", id, json_number_value(x)).p;
+    }
+    return true;
+}
+
 /* A setting goes through opt_set as if it had been written on the command line, so that the bounds
  * are those of the table. */
 static bool setting_read(const Opt *row, Arena *a, const char *key, const json_t *v, Err *err) {
     Err why = {0};
+    if (row->kind == OPT_LIST && json_is_object(v)) return bias_read(row->to, a, key, v, err);
     if (row->kind == OPT_LIST) return list_read(row->to, a, key, v, err);
     if (row->kind == OPT_FLAG) {
         if (!json_is_boolean(v)) return wrong(err, key, "true or false");
@@ -222,7 +303,9 @@ bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Er
             "the prompt has %lld tokens and the context of %s is %lld: shorten the prompt",
             (long long)r->ids.n, b->path, (long long)positions);
     o->max_tokens = MIN(o->max_tokens, positions - r->ids.n);
-    r->sampling = sampling_of(o);
+    r->sampling = sampling_of(o, &b->recommended);
+    if (o->dry_multiplier > 0) r->dry_breaks = dry_breaks(a, b);
+    if (!bias_set(r, err)) return false;
     Stops check;
     for (int64_t i = 0; i < MIN(o->stop.n, STOPS_MAX); i++) r->stop[i] = str_of(o->stop.v[i]);
     return stops_init(&check, r->stop, o->stop.n, err);

@@ -8,16 +8,20 @@
 /* The settings as they were given; what was not given stands out of its bounds, and the model's
  * own recommendation takes its place, then the command's. */
 typedef struct RequestOpts {
-    double temperature, top_p;
-    int64_t top_k, seed;
-    int64_t max_tokens;
+    double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+    double dry_multiplier, dry_base;
+    int64_t top_k, seed, dry_allowed_length, dry_penalty_last_n;
+    int64_t max_tokens, top_logprobs;
     const char *think, *system;
-    OptList stop;
+    OptList stop, logit_bias;
     bool raw, ignore_end;
 } RequestOpts;
-#define NOT_GIVEN         (-1)
-#define REQUEST_NOT_GIVEN .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN
-enum { REQUEST_OPTS = 10, RUN_OPTS = 2 }; /* the last RUN_OPTS rows are not for a chat */
+#define NOT_GIVEN (-1)
+#define REQUEST_NOT_GIVEN                                                                          \
+    .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN, .min_p = NOT_GIVEN,          \
+    .repetition_penalty = NOT_GIVEN, .dry_base = 1.75, .dry_allowed_length = 2
+enum { REQUEST_OPTS = 20, TOP_LOGPROBS = 20, BIASES = 64 };
+enum { RUN_OPTS = 3 }; /* the last RUN_OPTS rows are not for a chat */
 /* Fills the rows of a command's table, pointing into *o; returns REQUEST_OPTS. */
 int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o);
 
@@ -31,6 +35,8 @@ typedef struct Request {
     Ids ids;
     Sampling sampling;
     Str stop[STOPS_MAX];
+    Bias bias[BIASES];
+    const uint64_t *dry_breaks;
     bool plain;      /* no chat format: text is not looked through for reasoning */
     bool in_thought; /* the prompt has opened <think> */
 } Request;

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { TEMPERATURE_MAX = 1000 };
+enum { TEMPERATURE_MAX = 1000, PENALTY_MAX = 100 };
 static const float TEMPERATURE_MIN = 1e-4f;
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -164,6 +164,32 @@ static bool bias_check(const SeqReq *r, int64_t V, Err *err) {
     return true;
 }
 
+static bool penalties_check(const Sampling *s, Err *err) {
+    bool off = s->dry_multiplier == 0;
+    if (!(s->min_p >= 0 && s->min_p <= 1)
+        || !(s->repetition_penalty >= 0 && s->repetition_penalty <= PENALTY_MAX)
+        || !(fabsf(s->presence_penalty) <= PENALTY_MAX)
+        || !(fabsf(s->frequency_penalty) <= PENALTY_MAX))
+        return err_set(
+            err, ERR_USAGE,
+            "adding a request: min_p %g, repetition_penalty %g, presence_penalty %g, "
+            "frequency_penalty %g; min_p lies between 0 and 1, the others are %d at most",
+            (double)s->min_p, (double)s->repetition_penalty, (double)s->presence_penalty,
+            (double)s->frequency_penalty, PENALTY_MAX);
+    if (off) return true;
+    if (!(s->dry_multiplier > 0 && s->dry_multiplier <= PENALTY_MAX)
+        || !(s->dry_base >= 1 && s->dry_base <= PENALTY_MAX) || s->dry_allowed_length < 1
+        || s->dry_penalty_last_n < 0)
+        return err_set(
+            err, ERR_USAGE,
+            "adding a request: dry_multiplier %g, dry_base %g, dry_allowed_length %lld, "
+            "dry_penalty_last_n %lld; the first two are %d at most, the base 1 and the length 1 at "
+            "least",
+            (double)s->dry_multiplier, (double)s->dry_base, (long long)s->dry_allowed_length,
+            (long long)s->dry_penalty_last_n, PENALTY_MAX);
+    return true;
+}
+
 static bool sampling_check(const Sampling *s, Err *err) {
     float t = s->temperature;
     if (t != 0 && !(t >= TEMPERATURE_MIN && t <= TEMPERATURE_MAX))
@@ -176,7 +202,7 @@ static bool sampling_check(const Sampling *s, Err *err) {
             "adding a request: top_k %lld, top_p %g; top_k must not be negative, top_p lies "
             "between 0 and 1",
             (long long)s->top_k, (double)s->top_p);
-    return true;
+    return penalties_check(s, err);
 }
 
 static int64_t pages_needed(const SeqReq *r) {

@@ -29,6 +29,13 @@ typedef struct Sampling {
     int64_t top_k;     /* 0: off */
     float top_p;       /* 1: off */
     uint64_t seed;
+    float min_p;                               /* 0: off */
+    float repetition_penalty;                  /* 0 and 1: off */
+    float presence_penalty, frequency_penalty; /* 0: off */
+    float dry_multiplier;                      /* 0: off, and the other three do not count */
+    float dry_base;                            /* 1.75 is usual; */
+    int64_t dry_allowed_length;                /* 2 is */
+    int64_t dry_penalty_last_n;                /* tokens that are looked at; 0: all */
 } Sampling;
 typedef struct Bias {
     int32_t id;
@@ -37,11 +44,12 @@ typedef struct Bias {
 /* Where a draw stands, and what its sequence has to say. */
 typedef struct Draw {
     int64_t n;            /* tokens before the drawn one: its position */
-    const int32_t *token; /* (n) these, or NULL where no setting looks at them (none does yet) */
+    const int32_t *token; /* (n) these; may be NULL where no penalty looks at them */
     int64_t n_prompt;     /* so many of them were given and not generated */
     const uint64_t *mask; /* bit id % 64 of word id / 64: id may be drawn; NULL: all may */
     const Bias *bias;     /* (n_bias) values to add to the logits of ids */
     int64_t n_bias;
+    const uint64_t *dry_breaks; /* bits as in mask: no repetition reaches across this token */
 } Draw;
 /* logprob: raw logit - log-sum-exp, natural log. */
 typedef struct Token {
@@ -54,6 +62,9 @@ typedef struct Token {
  * is masked: id -1, logprob NaN. work: sampler_bytes(V), 8-byte aligned. */
 int64_t sampler_bytes(int64_t V);
 Token sampler_pick(const float *logits, int64_t V, const Sampling *s, const Draw *d, void *work);
+/* The n likeliest tokens, by (logit descending, id ascending), and their logprobs; returns how many
+ * there are: MIN(n, V), or 0 where the draw's id would be -1. */
+int64_t sampler_top(const float *logits, int64_t V, int64_t n, Token *top);
 /* A token that was not drawn, with its logprob; id -1 where the draw's would be. */
 Token sampler_given(const float *logits, int64_t V, int32_t id);
 
@@ -74,6 +85,7 @@ typedef struct SeqReq {
     Sampling sampling;
     const Bias *bias; /* (n_bias), at most BIAS_MAX: not copied, kept until the last on_token */
     int64_t n_bias;
+    const uint64_t *dry_breaks; /* (V bits) or NULL, kept likewise */
     const int32_t *stop;
     int64_t n_stop;               /* end tokens (at most 8), copied */
     int64_t tenant;               /* prefix pages are shared within a tenant only */

@@ -31,6 +31,12 @@ int64_t prompt_put(Prompts *p, const int32_t *token, int64_t n);
 void prompt_read(const Prompts *p, int64_t prompt, int32_t *token, int64_t n);
 void prompt_drop(Prompts *p, int64_t prompt, int64_t n);
 
+/* ---- penalties (penalty.c) ------------------------------------------------------------------- */
+
+bool penalties_on(const Sampling *s);
+/* To the logits z (V), after the biases. work: 2 V. */
+void penalties_apply(float *z, int64_t V, const Sampling *s, const Draw *d, int32_t *work);
+
 /* ---- pages by number (page.c) ---------------------------------------------------------------- */
 
 /* pages_new from a Space. The pages themselves are not counted: the plan's budget has them. */

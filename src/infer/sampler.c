@@ -8,7 +8,7 @@
  *   - What remains lies in [2^-24, 1], whose float bits are a range of 28 bits: three stable passes
  *     of a radix sort.
  * The exponential is not strictly monotonic, so p is what is sorted, not the logit. */
-#include "infer/infer.h"
+#include "infer/parts.h"
 
 #include <math.h>
 
@@ -80,12 +80,13 @@ static Item *sort_items(Item *item, Item *other, int64_t n) {
     return item;
 }
 
-/* Top-p and the pick over n candidates in order; run (n) receives their running sums. */
-static int64_t pick(float *run, const Item *item, int64_t n, float top_p, float u) {
+/* Top-p, min-p and the pick over n candidates in order; run (n) receives their running sums. */
+static int64_t pick(float *run, const Item *item, int64_t n, const Sampling *s, float u) {
     float sum = 0;
     for (int64_t i = 0; i < n; i++) run[i] = sum = sum + item_p(item[i]);
     int64_t kept = 1, i = 0;
-    for (float enough = top_p * sum; kept < n && run[kept - 1] < enough;) kept++;
+    for (float enough = s->top_p * sum; kept < n && run[kept - 1] < enough;) kept++;
+    while (kept > 1 && item_p(item[kept - 1]) < s->min_p) kept--;
     for (float bound = u * run[kept - 1]; i < kept - 1 && !(run[i] > bound);) i++;
     return (int64_t)(item[i] & UINT32_MAX);
 }
@@ -104,15 +105,18 @@ static int64_t draw(const float *logits, int64_t V, const Sampling *s, int64_t p
         item = sort_items(item, other, n);
     }
     float u = philox_unit(philox(s->seed, (uint64_t)position, 0).w[0]);
-    return pick(p, item, n, s->top_p, u);
+    return pick(p, item, n, s, u);
 }
 
-/* The logits that are drawn from: raw, plus the biases, -inf where the mask forbids. Where there is
- * neither they stand where they are. z: (V). */
-static const float *shaped(float *z, const float *logits, int64_t V, const Draw *d) {
-    if (d->n_bias == 0 && !d->mask) return logits;
+/* The logits that are drawn from: raw, plus the biases, less the penalties, -inf where the mask
+ * forbids. Where there is none of these they stand where they are. z: (V); work: 2 V numbers. */
+static const float *shaped(float *z, const float *logits, int64_t V, const Sampling *s,
+                           const Draw *d, void *work) {
+    bool penalties = penalties_on(s);
+    if (d->n_bias == 0 && !d->mask && !penalties) return logits;
     memcpy(z, logits, (size_t)V * sizeof *z);
     for (int64_t i = 0; i < d->n_bias; i++) z[d->bias[i].id] += d->bias[i].value;
+    if (penalties) penalties_apply(z, V, s, d, work);
     for (int64_t i = 0; d->mask && i < V; i++)
         if (!(d->mask[i / 64] >> i % 64 & 1)) z[i] = -INFINITY;
     return z;
@@ -128,7 +132,7 @@ Token sampler_pick(const float *logits, int64_t V, const Sampling *s, const Draw
     int64_t id = -1;
     if (!isnan(lse)) {
         float *last = (float *)((Item *)work + 2 * V) + V;
-        const float *z = shaped(last, logits, V, d);
+        const float *z = shaped(last, logits, V, s, d, work);
         id = s->temperature > 0 ? draw(z, V, s, d->n, work) : greedy(z, V);
     }
     return (Token){(int32_t)id, id < 0 ? NAN : logits[id] - lse};
@@ -137,4 +141,17 @@ Token sampler_pick(const float *logits, int64_t V, const Sampling *s, const Draw
 Token sampler_given(const float *logits, int64_t V, int32_t id) {
     float lse = row_lse(logits, V);
     return isnan(lse) ? (Token){-1, NAN} : (Token){id, logits[id] - lse};
+}
+
+int64_t sampler_top(const float *logits, int64_t V, int64_t n, Token *top) {
+    float lse = row_lse(logits, V);
+    int64_t found = 0;
+    if (isnan(lse)) return 0;
+    for (int64_t i = 0; i < V; i++) {
+        if (found == n && !(n > 0 && logits[i] > logits[top[n - 1].id])) continue;
+        int64_t at = found < n ? found++ : n - 1; /* a smaller one goes, or moves on */
+        for (; at > 0 && logits[i] > logits[top[at - 1].id]; at--) top[at] = top[at - 1];
+        top[at] = (Token){(int32_t)i, logits[i] - lse};
+    }
+    return found;
 }

@@ -53,7 +53,8 @@ static Token outcome(const Engine *e, int64_t i, void *work) {
                     .n_prompt = s->req.n_prompt,
                     .mask = e->masked[i] ? e->mask + i * e->mask_words : NULL,
                     .bias = s->req.bias,
-                    .n_bias = s->req.n_bias};
+                    .n_bias = s->req.n_bias,
+                    .dry_breaks = s->req.dry_breaks};
     return sampler_pick(logits, e->V, &s->req.sampling, &d, work);
 }
 

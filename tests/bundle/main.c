@@ -228,6 +228,36 @@ static void missing(void **state) {
     check_refused(s, s->folder, BUNDLE_MODEL, ERR_FORMAT, "no config.json");
 }
 
+/* ---- recommended sampling -------------------------------------------------------------------- */
+
+static void recommended(void **state) {
+    static const struct {
+        const char *json;
+        Recommended want;
+    } cases[] = {
+        {"{}", {-1, -1, -1, -1, -1}},
+        {"{\"temperature\": 0.6, \"top_p\": 0.95, \"top_k\": 20, \"min_p\": 0, "
+         "\"repetition_penalty\": 1.05, \"do_sample\": true}",
+         {0.6f, 0.95f, 0, 1.05f, 20}},
+        {"{\"do_sample\": true}", {1, -1, -1, -1, -1}},
+        {"{\"do_sample\": false, \"temperature\": 0.7}", {0, -1, -1, -1, -1}},
+        {"{\"temperature\": \"hot\", \"top_p\": 3, \"top_k\": -1}", {-1, -1, -1, -1, -1}},
+    };
+    Scratch *s = *state;
+    folder_put(s);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        Err err = {0};
+        Bundle b;
+        put(s, "generation_config.json", str_of(cases[i].json));
+        must(bundle_open(&b, s->a, s->folder, BUNDLE_MODEL, &err), &err);
+        const Recommended *r = &b.recommended, *w = &cases[i].want;
+        assert_true(r->temperature == w->temperature && r->top_p == w->top_p && r->min_p == w->min_p
+                    && r->repetition_penalty == w->repetition_penalty);
+        assert_int_equal(r->top_k, w->top_k);
+        bundle_close(&b);
+    }
+}
+
 /* ---- end tokens ------------------------------------------------------------------------------ */
 
 static void ends(void **state) {
@@ -300,8 +330,8 @@ static void larger(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(folder),          TEST(gguf),    TEST(checkpoint), TEST(cache),
-        TEST(tokenizer_alone), TEST(missing), TEST(ends),       TEST(larger),
+        TEST(folder),  TEST(gguf), TEST(checkpoint), TEST(cache),       TEST(tokenizer_alone),
+        TEST(missing), TEST(ends), TEST(larger),     TEST(recommended),
     };
     float_mode_enter();
     return cmocka_run_group_tests_name("bundle", tests, NULL, NULL);

@@ -15,9 +15,8 @@ static Team *team;
 /* Ask number i: lengths around the borders of chunks and pages, greedy and drawn in turn. */
 static Ask ask_of(int64_t i) {
     static const int64_t length[ASKS] = {1, 5, 63, 64, 65, 127, 128, 129, 200, 255, 256, 300};
-    static const Sampling sampling[] = {{0, 0, 1, 0}, {1, 0, 1, 5}, {0.8f, 40, 0.9f, 6}};
     return (Ask){
-        .text = 100 + i / 3, .n = length[i], .max_tokens = 3 + i % 4, .sampling = sampling[i % 3]};
+        .text = 100 + i / 3, .n = length[i], .max_tokens = 3 + i % 4, .sampling = sampling_of(i)};
 }
 
 static Ask neighbour_of(int64_t i) {
@@ -25,7 +24,7 @@ static Ask neighbour_of(int64_t i) {
     return (Ask){.text = 500 + dice(&d, 9),
                  .n = 1 + dice(&d, 150),
                  .max_tokens = 1 + dice(&d, 12),
-                 .sampling = {1, 0, 1, (uint64_t)i},
+                 .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = (uint64_t)i},
                  .priority = dice(&d, 3) - 1};
 }
 
@@ -149,14 +148,29 @@ static void evicted_and_again_changes_nothing(void **state) {
 static void live_and_finished_sequences_share(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 2, .rows = 400}, 0);
     Answer a, b;
-    must_ask(&r, (Ask){.text = 1, .n = 300, .max_tokens = 20, .sampling = {1, 0, 1, 1}}, &a);
+    must_ask(&r,
+             (Ask){.text = 1,
+                   .n = 300,
+                   .max_tokens = 20,
+                   .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1}},
+             &a);
     while (a.n < 2) assert_true(engine_step(r.engine));
-    must_ask(&r, (Ask){.text = 1, .n = 280, .max_tokens = 2, .sampling = {1, 0, 1, 1}}, &b);
+    must_ask(&r,
+             (Ask){.text = 1,
+                   .n = 280,
+                   .max_tokens = 2,
+                   .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1}},
+             &b);
     while (!b.finish) assert_true(engine_step(r.engine));
     assert_int_equal(a.finish, FINISH_NONE);
     assert_int_equal(engine_stats(r.engine).cached_rows, 2 * PAGE);
     rig_run(&r);
-    must_ask(&r, (Ask){.text = 1, .n = 300, .max_tokens = 2, .sampling = {1, 0, 1, 1}}, &b);
+    must_ask(&r,
+             (Ask){.text = 1,
+                   .n = 300,
+                   .max_tokens = 2,
+                   .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1}},
+             &b);
     rig_run(&r);
     assert_int_equal(engine_stats(r.engine).cached_rows, 2 * PAGE + 299);
     assert_int_equal(engine_stats(r.engine).prompt_rows, 300 + 24 + 1);
@@ -237,7 +251,10 @@ static Ask kind_of(int64_t i) {
     return (Ask){.text = 700 + dice(&d, 4),
                  .n = 1 + dice(&d, i % 8 ? 24 : 200),
                  .max_tokens = 1 + dice(&d, 7),
-                 .sampling = {(float)(i % 3), i % 5 * 10, 0.9f, (uint64_t)i}};
+                 .sampling = {.temperature = (float)(i % 3),
+                              .top_k = i % 5 * 10,
+                              .top_p = 0.9f,
+                              .seed = (uint64_t)i}};
 }
 
 /* Whole, or, where it was cancelled, a beginning of the known answer. */
@@ -316,7 +333,7 @@ static void the_queue_goes_by_priority_then_arrival(void **state) {
                  (Ask){.text = i,
                        .n = 4,
                        .max_tokens = 2,
-                       .sampling = {0, 0, 1, 0},
+                       .sampling = {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 0},
                        .priority = priority[i]},
                  &got[i]);
         if (i == 0) assert_true(engine_step(r.engine));
@@ -336,15 +353,21 @@ static void the_gap_between_tokens_is_one_step(void **state) {
         rig_of(*state, MODELS[0], (EngineSpec){.seqs = 4, .queue = 8, .rows = 20, .chunk = 16}, 0);
     Answer speaker[2], listener[3];
     for (int i = 0; i < 2; i++)
-        must_ask(&r, (Ask){.text = i, .n = 3, .max_tokens = 40, .sampling = {1, 0, 1, 2}},
+        must_ask(&r,
+                 (Ask){.text = i,
+                       .n = 3,
+                       .max_tokens = 40,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2}},
                  &speaker[i]);
     assert_true(engine_step(r.engine));
     for (int i = 0; i < 3; i++)
-        must_ask(
-            &r,
-            (Ask){
-                .text = 9 + i, .n = 400, .max_tokens = 1, .sampling = {1, 0, 1, 2}, .priority = 7},
-            &listener[i]);
+        must_ask(&r,
+                 (Ask){.text = 9 + i,
+                       .n = 400,
+                       .max_tokens = 1,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2},
+                       .priority = 7},
+                 &listener[i]);
     for (int64_t rows = 0, before = 0; engine_step(r.engine); before = rows) {
         EngineStats s = engine_stats(r.engine);
         rows = s.prompt_rows + s.decode_rows;
@@ -361,10 +384,18 @@ static void who_waits_for_pages_is_not_overtaken(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 4, .queue = 8, .rows = 64}, 4);
     Answer small[3], large;
     for (int i = 0; i < 3; i++) {
-        must_ask(&r, (Ask){.text = i, .n = 5, .max_tokens = 10 + 20 * i, .sampling = {1, 0, 1, 2}},
+        must_ask(&r,
+                 (Ask){.text = i,
+                       .n = 5,
+                       .max_tokens = 10 + 20 * i,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2}},
                  &small[i]);
         if (i == 1)
-            must_ask(&r, (Ask){.text = 9, .n = 500, .max_tokens = 12, .sampling = {1, 0, 1, 2}},
+            must_ask(&r,
+                     (Ask){.text = 9,
+                           .n = 500,
+                           .max_tokens = 12,
+                           .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2}},
                      &large);
     }
     rig_run(&r);
@@ -391,7 +422,10 @@ static void a_full_house_goes_without_the_copy(void **state) {
 static void end_tokens_end(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 1, .queue = 1, .rows = 64}, 0);
     Answer whole, cut;
-    Ask q = {.text = 3, .n = 10, .max_tokens = 20, .sampling = {1, 0, 1, 1}};
+    Ask q = {.text = 3,
+             .n = 10,
+             .max_tokens = 20,
+             .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1}};
     alone(&r, q, &whole);
     assert_int_equal(whole.finish, FINISH_LENGTH);
     int64_t at = 0; /* the first place of the token drawn seventh */
@@ -432,7 +466,7 @@ static void chain_link(void *arg, int64_t seq, Token t, Finish finish, const flo
     SeqReq r = {.prompt = (int32_t[]){1, 2},
                 .n_prompt = 2,
                 .max_tokens = 2,
-                .sampling = {1, 0, 1, 1},
+                .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1},
                 .on_token = chain_link,
                 .arg = c};
     if (c->left-- > 0) assert_true(engine_add(c->engine, &r, &err) > 0);
@@ -445,7 +479,7 @@ static void callbacks_may_add_and_cancel(void **state) {
     SeqReq victim = {.prompt = (int32_t[]){3},
                      .n_prompt = 1,
                      .max_tokens = 100,
-                     .sampling = {1, 0, 1, 1},
+                     .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 1},
                      .on_token = chain_victim,
                      .arg = &c};
     assert_true((c.victim = engine_add(r.engine, &victim, &err)) > 0);
@@ -471,7 +505,10 @@ static void refused(Rig *r, SeqReq q, ErrCode code, const char *piece) {
 static void what_cannot_be_is_refused(void **state) {
     Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 1, .queue = 1, .rows = 64}, 2);
     int32_t p[3] = {1, 2, 3}, high[2] = {1, 320}, low[2] = {1, -1}, many[9] = {0};
-    const SeqReq fine = {.prompt = p, .n_prompt = 3, .max_tokens = 5, .sampling = {1, 0, 1, 0}};
+    const SeqReq fine = {.prompt = p,
+                         .n_prompt = 3,
+                         .max_tokens = 5,
+                         .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 0}};
     SeqReq q = fine;
 #define REFUSED(code, piece, ...) (q = fine, __VA_ARGS__, refused(&r, q, code, piece))
     REFUSED(ERR_USAGE, "prompt token 1 is 320", q.prompt = high, q.n_prompt = 2);
@@ -518,10 +555,11 @@ static void a_poisoned_sequence_falls_alone(void **state) {
                      &(EngineSpec){.seqs = pass ? 8 : 1, .queue = N, .rows = 100, .chunk = 40},
                      POSITIONS);
             for (int64_t i = 0; i < N; i++) {
-                Ask q = {.text = 300 + i,
-                         .n = 10 + 7 * i,
-                         .max_tokens = 12,
-                         .sampling = {1, 0, 1, (uint64_t)i}};
+                Ask q = {
+                    .text = 300 + i,
+                    .n = 10 + 7 * i,
+                    .max_tokens = 12,
+                    .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = (uint64_t)i}};
                 must_ask(&r, q, pass ? &got[i] : &known[i]);
                 if (!pass) rig_run(&r);
             }

@@ -12,6 +12,26 @@ float dice_normal(Dice *d) {
     return sum;
 }
 
+Sampling sampling_of(int64_t i) {
+    static const Sampling all[] = {
+        {.top_p = 1},
+        {.temperature = 1, .top_p = 1, .seed = 5},
+        {.temperature = 0.8f, .top_k = 40, .top_p = 0.9f, .seed = 6, .min_p = 0.01f},
+        {.temperature = 0.9f,
+         .top_p = 1,
+         .seed = 7,
+         .min_p = 0.002f,
+         .repetition_penalty = 1.2f,
+         .presence_penalty = 0.3f,
+         .frequency_penalty = 0.2f,
+         .dry_multiplier = 0.8f,
+         .dry_base = 1.75f,
+         .dry_allowed_length = 1},
+        {.top_p = 1, .repetition_penalty = 1.3f, .frequency_penalty = 0.5f},
+    };
+    return all[i % COUNT(all)];
+}
+
 int arena_setup(void **state) {
     *state = arena_open("test", (int64_t)1 << 36);
     return 0;

@@ -15,11 +15,8 @@ static Team *team;
 /* Prompts that end before, at and behind the border of a page, and answers that cross it. */
 static Ask ask_of(int64_t i) {
     static const int64_t length[ASKS] = {1, 5, 63, 100, 120, 127, 128, 129, 250, 256};
-    static const Sampling sampling[] = {{0, 0, 1, 0}, {1, 0, 1, 5}, {0.8f, 40, 0.9f, 6}};
-    return (Ask){.text = 900 + i,
-                 .n = length[i],
-                 .max_tokens = LONGEST - i % 3,
-                 .sampling = sampling[i % 3]};
+    return (Ask){
+        .text = 900 + i, .n = length[i], .max_tokens = LONGEST - i % 3, .sampling = sampling_of(i)};
 }
 
 /* ---- scripts --------------------------------------------------------------------------------- */
@@ -286,10 +283,18 @@ static void drafts_delay_nobody(void **state) {
         Ask q = ask_of(1);
         drafting_start(&d, &q, eager ? WRONG : NO_SCRIPT, &known[1], r.model->cfg.V);
         must_ask(&r, q, &fast);
-        must_ask(&r, (Ask){.text = 3, .n = 3, .max_tokens = 30, .sampling = {1, 0, 1, 2}},
+        must_ask(&r,
+                 (Ask){.text = 3,
+                       .n = 3,
+                       .max_tokens = 30,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2}},
                  &speaker);
         while (speaker.n == 0) assert_true(engine_step(r.engine));
-        must_ask(&r, (Ask){.text = 9, .n = 400, .max_tokens = 1, .sampling = {1, 0, 1, 2}},
+        must_ask(&r,
+                 (Ask){.text = 9,
+                       .n = 400,
+                       .max_tokens = 1,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 2}},
                  &prompt);
         for (int64_t rows = 0, before = 0; engine_step(r.engine); before = rows) {
             EngineStats s = engine_stats(r.engine);
@@ -340,7 +345,8 @@ static void a_poisoned_draft_harms_nobody(void **state) {
             Drafter poison = {&proposed, poison_propose, poison_learn};
             for (int64_t i = 0; i < N; i++) {
                 Ask q = {.text = 2000 + i, .n = 3 + 4 * i, .max_tokens = 12};
-                q.sampling = (Sampling){1, 0, 1, (uint64_t)i};
+                q.sampling =
+                    (Sampling){.temperature = 1, .top_k = 0, .top_p = 1, .seed = (uint64_t)i};
                 if (pass && i % 2) q.drafter = &poison;
                 must_ask(&r, q, pass ? &got[i] : &known[i]);
             }

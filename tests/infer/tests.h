@@ -21,6 +21,9 @@ int arena_setup(void **state);
 int arena_teardown(void **state);
 #define ARENA_TEST(fn) cmocka_unit_test_setup_teardown(fn, arena_setup, arena_teardown)
 
+/* Number i of some that use every setting: greedy, drawn, cut, and with all penalties. */
+Sampling sampling_of(int64_t i);
+
 /* Groups; each returns the number of failed tests. */
 int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void),
     speculate_tests(void), training_tests(void), memory_tests(void);

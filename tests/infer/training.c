@@ -10,7 +10,10 @@ static Team *team;
 static void answers(Rig *r, Answer *to) {
     Err err = {0};
     for (int64_t i = 0; i < ASKS; i++) {
-        const Ask q = {.text = i, .n = 20 + 40 * i, .max_tokens = 6, .sampling = {1, 0, 1, 3}};
+        const Ask q = {.text = i,
+                       .n = 20 + 40 * i,
+                       .max_tokens = 6,
+                       .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 3}};
         if (!ask(r, &q, &to[i], &err)) fail_msg("%s", err.msg);
     }
     rig_run(r);

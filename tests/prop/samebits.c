@@ -176,7 +176,7 @@ static void neighbour_ask(Rig *r, Answer *to, int64_t i) {
              (Ask){.text = 5000 + i,
                    .n = 1 + d.w[0] % 40,
                    .max_tokens = 1 + d.w[1] % 6,
-                   .sampling = {1, 0, 1, d.w[2]},
+                   .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = d.w[2]},
                    .tenant = 100 + i,
                    .priority = (int64_t)(d.w[3] % 3) - 1},
              &to[i]);
@@ -190,7 +190,10 @@ static void cell_run(Bench *b, const Table *t, const Cell *c, char hex[65]) {
     rig_engine(r, &spec);
     int64_t batch_with = value(t, c, BATCH_WITH), cache = value(t, c, CACHE),
             n = value(t, c, LENGTH);
-    Ask q = {.text = n, .n = n, .max_tokens = DRAWS, .sampling = {1, 0, 1, 12345}};
+    Ask q = {.text = n,
+             .n = n,
+             .max_tokens = DRAWS,
+             .sampling = {.temperature = 1, .top_k = 0, .top_p = 1, .seed = 12345}};
     Answer main, *other = PUSH(r->a, Answer, SEQS);
     if (cache != COLD) must_ask(r, q, &main);
     rig_run(r);
