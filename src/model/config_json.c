@@ -12,11 +12,15 @@
 
 /* Read in this file and not in the tables. */
 static const char *const read_here[] = {
-    "model_type",         "hidden_act",      "rope_scaling",    "rope_parameters",
-    "rope_theta",         "scoring_func",    "topk_method",     "bos_token_id",
-    "eos_token_id",       "mla_form",        "qk_head_dim",     "moe_layer_freq",
-    "layer_types",        "mlp_layer_types", "mlp_only_layers", "decoder_sparse_step",
-    "use_sliding_window",
+    "model_type",         "hidden_act",
+    "rope_scaling",       "rope_parameters",
+    "rope_theta",         "scoring_func",
+    "topk_method",        "bos_token_id",
+    "eos_token_id",       "mla_form",
+    "qk_head_dim",        "moe_layer_freq",
+    "layer_types",        "mlp_layer_types",
+    "mlp_only_layers",    "decoder_sparse_step",
+    "use_sliding_window", "quantization_config",
 };
 
 /* No forward reads them, whatever their value: names, notes, how to train or to generate, where
@@ -490,6 +494,27 @@ static void json_family(Reader *r) {
     r->c->family = choice == FAMILY_N ? FAMILY_DEEPSEEK3 : (Family)choice;
 }
 
+/* FP8 with a scale for each block, as DeepSeek's releases have it. That their code rounds
+ * activations to FP8, too, is not part of the model. */
+static void json_fp8(Reader *r) {
+    const json_t *q = json_object_get(r->object, "quantization_config");
+    if (!q || is_off(q)) return;
+    const json_t *block = json_object_get(q, "weight_block_size");
+    int64_t size[2];
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = json_array_get(block, i);
+        size[i] = json_is_integer(v) ? json_integer_value(v) : 0;
+    }
+    if (strcmp(json_text(r, q, "quant_method", ""), "fp8")
+        || strcmp(json_text(r, q, "fmt", "e4m3"), "e4m3") || json_array_size(block) != 2
+        || MIN(size[0], size[1]) < 1 || MAX(size[0], size[1]) > 1 << 20)
+        config_bad(r, ERR_UNSUPPORTED, "quantization_config",
+                   "is %s: supported is quant_method fp8 with fmt e4m3 and a weight_block_size of "
+                   "two numbers",
+                   value_shown(q).text);
+    r->c->fp8_rows = size[0], r->c->fp8_cols = size[1];
+}
+
 static void json_config(Reader *r) {
     static const char *const silu[] = {"silu", "swish"};
     Config *c = r->c;
@@ -506,6 +531,7 @@ static void json_config(Reader *r) {
         config_bad(r, ERR_UNSUPPORTED, "use_sliding_window", "is true, supported only as false");
     json_layer_types(r);
     json_tokens(r);
+    if (!r->bad) json_fp8(r);
     top_unknown(r);
 }
 

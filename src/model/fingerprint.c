@@ -33,6 +33,9 @@ static void fingerprint_text(Buf *b, const Plan *p) {
     buf_fmt(b, "contract %d act %s mla %s kv %s\n", CONTRACT_VERSION, act_name(p->spec.act),
             c.mla ? forms[p->spec.mla] : "none", dtype_name(p->spec.kv));
     buf_add(b, config_json(b->a, &c));
+    if (c.rope.factors)
+        buf_fmt(b, "\nrope factors %016llx",
+                (unsigned long long)checksum(c.rope.factors, c.rope.dim / 2 * 4, 0));
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
         CHECK(w->summed || w->master);

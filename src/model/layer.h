@@ -24,8 +24,9 @@ struct Layer {
 
 /* How a tensor of a file becomes a parameter's rows in canonical order, which is Hugging Face's.
  * PERMUTED: GGUF's llama has each head's rows interleaved, its 2j and 2j+1 are ours j and j + D/2.
- * SPLIT_KV: GGUF may hold kv_b as k_b (H, R, n), each head transposed, and v_b (H, v, R). */
-typedef enum Transform { SAME, PERMUTED, SPLIT_KV } Transform;
+ * SPLIT_KV: GGUF may hold kv_b as k_b (H, R, n), each head transposed, and v_b (H, v, R). SCALED:
+ * FP8 and a scale for each block of it; the rows are their product in f32. */
+typedef enum Transform { SAME, PERMUTED, SPLIT_KV, SCALED } Transform;
 
 /* Where a parameter's rows stand when they do not stand in one piece in canonical order. */
 typedef struct Part {
@@ -36,8 +37,10 @@ typedef struct Part {
 typedef struct Source {
     Transform transform;
     Part *part;
-    int64_t n_parts;          /* SAME: a part a matrix; PERMUTED: 1; SPLIT_KV: k_b, v_b */
+    int64_t n_parts; /* SAME: a part a matrix; PERMUTED: 1; SPLIT_KV: k_b, v_b; SCALED: codes and
+                        scales of each matrix */
     int64_t head, nope, rank; /* PERMUTED: D, -, -. SPLIT_KV: n + v, n, R */
+    int64_t block[2];         /* SCALED: rows and columns that share a scale */
 } Source;
 
 /* All parameters of the family's table with names and shapes, without data. */
@@ -48,6 +51,7 @@ static inline int64_t param_row_bytes(const Param *p) { return dtype_bytes(p->w.
 /* Rows row..row+n-1 of all matrices one after another, within one matrix, in canonical order and
  * the type p->w.type: where they stand, or gathered into `scratch` (n rows). */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch);
+int64_t param_file_bytes(const Param *p); /* that all its rows take where they stand */
 void param_drop(const Param *p); /* its bytes leave memory where they stand in a mapped file */
 /* Adds to p->sum n rows of all its matrices from number `row` on, as param_rows gives them. Several
  * threads at once (fingerprint.c). */

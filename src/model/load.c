@@ -13,6 +13,7 @@ typedef struct Loader {
     Arena *a;
     const Store *store;
     bool gguf;
+    const char *outer, *inner; /* before all names of a folder; instead of "model." in them */
     const Tensor **taken;
     int64_t n_taken; /* room for all tensors of the store */
     Err *err;
@@ -22,8 +23,36 @@ static bool wrong(Loader *o, const char *name, const char *what) {
     return err_set(o->err, ERR_FORMAT, "%s: tensor %s: %s", store_path(o->store), name, what);
 }
 
+/* Folders of a compiled module begin all names with "_orig_mod.", those of a model without its head
+ * leave "model." away. */
+static void spelling_find(Loader *o) {
+    static const char *const outer[] = {"", "_orig_mod."}, *const inner[] = {"model.", ""};
+    for (int i = 3; i >= 0; i--) {
+        const char *out = outer[i / 2], *in = inner[i % 2];
+        Str first = str_fmt(o->a, "%s%slayers.0.input_layernorm.weight", out, in);
+        if (i > 0 && !store_find(o->store, first)) continue;
+        o->outer = out, o->inner = in;
+        return;
+    }
+}
+
+/* The file's spelling of Hugging Face's name. */
+static Str spelled(Loader *o, const char *name) {
+    Str model = STR("model."), n = str_of(name);
+    if (o->gguf) return n;
+    if (!str_starts(n, model)) return str_fmt(o->a, "%s%s", o->outer, name);
+    return str_fmt(o->a, "%s%s%s", o->outer, o->inner, name + model.n);
+}
+
+static const Tensor *find(Loader *o, const char *name) {
+    const Tensor *t = store_find(o->store, spelled(o, name));
+    const Param *embed = o->m->embed;
+    if (t || o->gguf || !o->m->cfg.tied || strcmp(name, embed->name)) return t;
+    return store_find(o->store, spelled(o, "lm_head.weight")); /* a tied head under its own name */
+}
+
 static const Tensor *take(Loader *o, const char *name) {
-    const Tensor *t = store_find(o->store, str_of(name));
+    const Tensor *t = find(o, name);
     if (t) {
         CHECK(o->n_taken < store_count(o->store));
         o->taken[o->n_taken++] = t;
@@ -66,19 +95,39 @@ static Source *source_push(Loader *o, Param *p, Transform transform, int64_t par
     return s;
 }
 
-/* Hugging Face has experts one by one. */
-static bool take_experts(Loader *o, Param *p) {
-    Source *s = source_push(o, p, SAME, p->w.n);
+/* The scales of an FP8 matrix, f32: one for each block, at the edges for less than one. */
+static const Tensor *take_scales(Loader *o, Param *p, const char *name) {
+    const Config *c = &o->m->cfg;
+    const char *scale = str_fmt(o->a, "%s_scale_inv", name).p;
+    int64_t rows = (p->w.rows + c->fp8_rows - 1) / c->fp8_rows;
+    int64_t cols = (p->w.cols + c->fp8_cols - 1) / c->fp8_cols;
+    const Tensor *t = take_shaped(o, scale, 2, (int64_t[]){rows, cols});
+    if (t && t->type != DTYPE_F32) return (void)wrong(o, scale, "is not F32"), NULL;
+    return t;
+}
+
+static bool is_scaled(const Loader *o, const Tensor *t) {
+    return o->m->cfg.fp8_rows && (t->type == DTYPE_F8_E4M3 || t->type == DTYPE_F8_E5M2);
+}
+
+/* One matrix or, in Hugging Face's files, experts one by one. */
+static bool take_matrices(Loader *o, Param *p, const Tensor *first) {
+    bool scaled = is_scaled(o, first);
+    Source *s = source_push(o, p, scaled ? SCALED : SAME, p->w.n * (scaled ? 2 : 1));
+    s->block[0] = o->m->cfg.fp8_rows, s->block[1] = o->m->cfg.fp8_cols;
     for (int64_t i = 0; i < p->w.n; i++) {
-        const Tensor *t =
-            take_shaped(o, param_name(o->a, p, i), 2, (int64_t[]){p->w.rows, p->w.cols});
+        const char *name = param_name(o->a, p, i);
+        const Tensor *t = take_shaped(o, name, 2, (int64_t[]){p->w.rows, p->w.cols});
         if (!t) return false;
         if (i && t->type != s->part[0].type)
-            return wrong(o, param_name(o->a, p, i),
-                         "is of another type than the experts before it");
+            return wrong(o, name, "is of another type than the experts before it");
+        part_put(s, t);
+        if (!scaled) continue;
+        t = take_scales(o, p, name);
+        if (!t) return false;
         part_put(s, t);
     }
-    p->w.type = s->part[0].type;
+    p->w.type = scaled ? DTYPE_F32 : s->part[0].type;
     return true;
 }
 
@@ -112,7 +161,13 @@ static bool param_load(Loader *o, Param *p) {
     const char *prefix = p->layer < 0 ? "" : str_fmt(o->a, "blk.%lld.", (long long)p->layer).p;
     const char *name = p->name;
     if (o->gguf) name = str_fmt(o->a, "%s%s%s", prefix, names.gguf, names.suffix).p;
-    if (names.expert && !o->gguf) return take_experts(o, p);
+    const Tensor *one = o->gguf ? NULL : find(o, param_name(o->a, p, 0));
+    if (!o->gguf && (names.expert || (one && is_scaled(o, one)))) {
+        if (one && p == o->m->embed && is_scaled(o, one))
+            return wrong(o, name, "is an embedding in FP8 with scales, which is not supported");
+        if (!one) return wrong(o, param_name(o->a, p, 0), "is missing");
+        return take_matrices(o, p, one);
+    }
     if (names.transform == SPLIT_KV && o->gguf && !store_find(o->store, str_of(name)))
         return take_split_kv(o, p, prefix);
 
@@ -140,14 +195,32 @@ static int by_address(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* The frequencies that a GGUF file of Llama 3 brings along. */
+static bool take_rope_factors(Loader *o) {
+    RopeConfig *r = &o->m->cfg.rope;
+    const char *name = "rope_freqs.weight";
+    if (!o->gguf || o->m->cfg.mla || r->scaling != ROPE_PLAIN
+        || !store_find(o->store, str_of(name)))
+        return true;
+    const Tensor *t = take_shaped(o, name, 1, (int64_t[]){r->dim / 2});
+    if (!t) return false;
+    float *x = PUSH(o->a, float, r->dim / 2);
+    Weight w = {.type = t->type, .n = 1, .rows = 1, .cols = r->dim / 2, .row = t->data};
+    weight_row(x, &w, 0, 0);
+    for (int64_t j = 0; j < r->dim / 2; j++)
+        if (!(x[j] > 0 && x[j] < 1e6f)) return wrong(o, name, "holds what is no factor");
+    r->factors = x;
+    return true;
+}
+
 /* Tensors that may be there without being read: layers that predict further tokens, a copy of a
  * tied embedding, the rope frequencies that old checkpoints carry, and those of no numbers, as
  * transformers writes for no shared experts. */
-static bool left_out(const Loader *o, const Tensor *t) {
+static bool left_out(Loader *o, const Tensor *t) {
     const Config *c = &o->m->cfg;
     const Str name = t->name;
-    Str layers = o->gguf ? STR("blk.") : STR("model.layers."), at = {0};
-    if (c->tied && str_eq(name, STR("lm_head.weight"))) return true;
+    Str layers = o->gguf ? STR("blk.") : spelled(o, "model.layers."), at = {0};
+    if (c->tied && str_eq(name, spelled(o, "lm_head.weight"))) return true;
     if (str_ends(name, STR(".rotary_emb.inv_freq"))) return true;
     if (tensor_elements(t) == 0) return true;
     if (!str_starts(name, layers)) return false;
@@ -178,8 +251,9 @@ static DType main_type(const Model *m) {
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
         if (p->f32) continue;
-        count[p->w.type] += p->count;
-        if (count[p->w.type] > count[best]) best = p->w.type;
+        DType t = p->source && p->source->transform == SCALED ? p->source->part[0].type : p->w.type;
+        count[t] += p->count;
+        if (count[t] > count[best]) best = t;
     }
     return best;
 }
@@ -191,9 +265,10 @@ bool model_open(Model **out, Arena *a, const Store *s, Err *err) {
     params_build(m, a);
     Loader o = {.m = m, .a = a, .store = s, .gguf = store_kind(s) == STORE_GGUF, .err = err};
     o.taken = PUSH(a, const Tensor *, store_count(s) + 1);
+    spelling_find(&o);
     for (int64_t i = 0; i < m->n_params; i++)
         if (!param_load(&o, &m->param[i])) return false;
-    if (!surplus_refuse(&o)) return false;
+    if (!take_rope_factors(&o) || !surplus_refuse(&o)) return false;
     m->file_type = main_type(m);
     *out = m;
     return true;

@@ -45,6 +45,7 @@ typedef struct RopeConfig {
     double factor, original; /* how many times longer than what length */
     double beta_fast, beta_slow, mscale, mscale_all_dim; /* YaRN */
     double low_freq, high_freq;                          /* llama3 */
+    const float *factors; /* (dim/2) frequencies are divided by them, or NULL: a GGUF's own */
 } RopeConfig;
 
 typedef struct Config {
@@ -62,6 +63,7 @@ typedef struct Config {
     int64_t max_positions;
     int64_t bos, eos[8], n_eos; /* -1: none */
     const char *recorded_mla;   /* "expanded", "absorbed" (key mla_form) or NULL */
+    int64_t fp8_rows, fp8_cols; /* block of FP8 weights that shares a scale; 0: none */
 } Config;
 
 /* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF

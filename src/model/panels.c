@@ -167,7 +167,7 @@ static int64_t packing_excess(const Panels *p) {
         const Param *w = &m->param[nth_packed(m, i)];
         Packing q[2];
         if (packings_of(q, p, w - m->param) == 0 || w->master) continue;
-        most = MAX(most, w->w.n * w->w.rows * param_row_bytes(w) - later);
+        most = MAX(most, param_file_bytes(w) - later);
         later += w->w.n * panel_bytes(panels_layout(m, p->spec.act, w), w->w.rows, w->w.cols);
     }
     return most;

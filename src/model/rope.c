@@ -50,6 +50,8 @@ static void llama3(double *f, const RopeConfig *r) {
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r) {
     for (int64_t j = 0; j < r->dim / 2; j++)
         inv_freq[j] = 1 / pow_f64(r->theta, (double)(2 * j) / (double)r->dim);
+    for (int64_t j = 0; r->factors && j < r->dim / 2; j++)
+        inv_freq[j] = inv_freq[j] / (double)r->factors[j];
     *attention_factor = 1;
     if (r->scaling == ROPE_LLAMA3) llama3(inv_freq, r);
     if (r->scaling != ROPE_YARN) return;

@@ -340,6 +340,25 @@ static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
     }
 }
 
+/* contract 3: rn(w * scale), the scales (rows/block, cols/block) rounded up. */
+static void gather_scaled(float *out, const Param *p, int64_t row, int64_t n) {
+    const Source *s = p->source;
+    int64_t i = row / p->w.rows, cols = p->w.cols, across = (cols + s->block[1] - 1) / s->block[1];
+    Weight codes = {.type = s->part[2 * i].type, .n = 1, .cols = cols, .row = s->part[2 * i].p};
+    for (int64_t r = row % p->w.rows; n > 0; r++, n--, out += cols) {
+        const float *scale = (const float *)s->part[2 * i + 1].p + r / s->block[0] * across;
+        weight_row(out, &codes, 0, r);
+        for (int64_t k = 0; k < cols; k++) out[k] = out[k] * scale[k / s->block[1]];
+    }
+}
+
+int64_t param_file_bytes(const Param *p) {
+    int64_t bytes = 0;
+    if (!p->source) return p->w.n * p->w.rows * param_row_bytes(p);
+    for (int64_t i = 0; i < p->source->n_parts; i++) bytes += p->source->part[i].bytes;
+    return bytes;
+}
+
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     CHECK(n >= 1 && row / p->w.rows == (row + n - 1) / p->w.rows);
     if (p->w.row) return (const uint8_t *)p->w.row + row * param_row_bytes(p);
@@ -349,6 +368,7 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
                + row % p->w.rows * param_row_bytes(p);
     case PERMUTED: gather_permuted(scratch, p, row, n); break;
     case SPLIT_KV: gather_kv(scratch, p, row, n); break;
+    case SCALED: gather_scaled(scratch, p, row, n); break;
     }
     return scratch;
 }
@@ -419,6 +439,11 @@ void model_train(Model *m, Arena *a) {
 
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
     Config c = m->cfg;
+    if (c.rope.factors)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a model whose rope frequencies come from a GGUF file's rope_freqs.weight "
+                       "cannot be written: config.json has no place for them; train from the "
+                       "Hugging Face folder of the model instead");
     c.mtp = 0; /* layers that predict further tokens are not kept: the config names none */
     if (c.mla) c.recorded_mla = "expanded"; /* the form that training has */
     int64_t n = 0;

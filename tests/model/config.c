@@ -285,6 +285,18 @@ static const Case others[] = {
     {LLAMA, NULL, "'attention_bias': true", "attention_bias: is true"},
     {LLAMA, NULL, "'mlp_bias': true", "mlp_bias: is true"},
     {LLAMA, NULL, "'quantization_config': {'fmt': 'e4m3'}", "quantization_config: is {"},
+    {LLAMA, NULL, "'quantization_config': {'quant_method': 'gptq', 'bits': 4}",
+     "supported is quant_method fp8"},
+    {LLAMA, NULL, "'quantization_config': {'quant_method': 'fp8', 'weight_block_size': [128]}",
+     "weight_block_size of two numbers"},
+    {LLAMA, NULL, "'quantization_config': {'quant_method': 'fp8', 'weight_block_size': [128, 0]}",
+     "weight_block_size of two numbers"},
+    {LLAMA, NULL, "'quantization_config': [1]", "quantization_config: is [1]"},
+    {V3, NULL,
+     "'quantization_config': {'activation_scheme': 'dynamic', 'fmt': 'e4m3', 'quant_method': "
+     "'fp8', "
+     "'weight_block_size': [128, 128]}",
+     NULL},
     {LLAMA, NULL, "'attention_dropout': 0.1", "attention_dropout: is 0.1"},
     {LLAMA, NULL, "'is_encoder_decoder': true", "is_encoder_decoder"},
     {V3, NULL, "'index_topk': 2048", "index_topk: is 2048"},

@@ -144,6 +144,59 @@ static void same_bits(void **state) {
     arena_close(a);
 }
 
+/* ---- the frequencies of Llama 3 -------------------------------------------------------------- */
+
+/* As llama.cpp's converter writes them: by what each frequency is divided, in f32. */
+static void factors_write(File *f, const RopeConfig *r) {
+    RopeConfig plain = *r;
+    double unscaled[256], scaled[256], one;
+    float factor[256];
+    plain.scaling = ROPE_PLAIN;
+    rope_inv_freq(unscaled, &one, &plain);
+    rope_inv_freq(scaled, &one, r);
+    for (int64_t j = 0; j < r->dim / 2; j++) factor[j] = (float)(unscaled[j] / scaled[j]);
+    tensor(f, "rope_freqs.weight", factor, 1, (int64_t[]){r->dim / 2});
+}
+
+static void rope_factors(void **state) {
+    (void)state;
+    Arena *a = arena_open("gguf", (int64_t)1 << 30);
+    Opened hf, gguf[2];
+    Temp temp[2];
+    int32_t ids[40];
+    Result x, y[2];
+    PlanSpec spec = {.act = ACT_F32, .kv = DTYPE_F32};
+    source_open(&hf, a, "llama3-tiny");
+    int64_t n = 40 * hf.model->cfg.V;
+    for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % (int32_t)hf.model->cfg.V;
+    planned(&hf, spec);
+    x = ran(&hf, ids, 40, 0, false);
+    for (int i = 0; i < 2; i++) {
+        temp_make(&temp[i], a);
+        File f = file_new(a);
+        keys_write(&f, &hf.model->cfg, false);
+        key_u32(&f, "llama.attention.key_length", hf.model->cfg.D);
+        key_u32(&f, "llama.attention.value_length", hf.model->cfg.D);
+        if (i) factors_write(&f, &hf.model->cfg.rope);
+        for (int64_t k = 0; k < hf.model->n_params; k++)
+            param_write(&f, hf.model, &hf.model->param[k], false);
+        file_write(&f, temp[i].path);
+        opened(&gguf[i], temp[i].path, 2);
+        planned(&gguf[i], spec);
+        y[i] = ran(&gguf[i], ids, 40, 0, false);
+    }
+    assert_true(largest_difference(x.logits, y[0].logits, n) > 1e-2);
+    double d = largest_difference(x.logits, y[1].logits, n);
+    if (!(d < 1e-5)) fail_msg("off by %g", d);
+    assert_string_not_equal(gguf[0].plan->fingerprint, gguf[1].plan->fingerprint);
+    for (int i = 0; i < 2; i++) {
+        closed(&gguf[i]);
+        temp_remove(&temp[i]);
+    }
+    closed(&hf);
+    arena_close(a);
+}
+
 /* ---- where the data begin -------------------------------------------------------------------- */
 
 /* A model of the family of `like` whose rows are whole blocks of 32, as Q8_0. Alignment 8 is the
@@ -212,7 +265,7 @@ static const struct {
     Fault fault;
     const char *has;
 } faults[] = {
-    {MISSING, "blk.1.attn_v.weight"},         {SURPLUS, "rope_freqs.weight"},
+    {MISSING, "blk.1.attn_v.weight"},         {SURPLUS, "rope_factors_long.weight"},
     {MISSHAPEN, "output_norm.weight"},        {KEY, "attention.sliding_window"},
     {NAN_KEY, "rope.scaling.factor: is nan"}, {ARCH, "gemma"},
 };
@@ -245,7 +298,7 @@ static void refused(void **state) {
                 param_write(&f, hf.model, p, false);
         }
         if (fault == SURPLUS)
-            tensor(&f, "rope_freqs.weight", hf.model->norm->master, 1, (int64_t[]){6});
+            tensor(&f, "rope_factors_long.weight", hf.model->norm->master, 1, (int64_t[]){6});
         file_write(&f, temp.path);
         Err err = {0};
         Store *s;
@@ -284,6 +337,7 @@ int test_gguf(void) {
         {"alignment 8, deepseek-v2-lite", alignment, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v2-lite-tiny"},
         {"alignment 8, deepseek-v3", alignment, NULL, NULL, (void *)(uintptr_t) "deepseek-v3-tiny"},
+        cmocka_unit_test(rope_factors),
         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("model gguf", tests, NULL, NULL);

@@ -18,6 +18,7 @@ int test_table(void);
 int test_oracles(void);
 int test_quantised(void);
 int test_types(void);
+int test_folders(void);
 int test_gguf(void);
 int test_plan(void);
 int test_back(void);
