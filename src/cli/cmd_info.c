@@ -41,14 +41,15 @@ static const char *path_shown(Arena *a, const char *path) {
 
 static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->bundle.model->cfg;
-    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}",
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:I, s:s*}",
                      "path", path_shown(s->arena, s->bundle.path), "family", family_name(c->family),
                      "parameters", (json_int_t)model_count(s->bundle.model), "file_type",
                      dtype_name(s->bundle.model->file_type), "layers", (json_int_t)c->L, "width",
                      (json_int_t)c->C, "heads", (json_int_t)c->H, "experts", (json_int_t)c->E,
                      "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->max_positions, "act",
                      act_name(p->act), "kv", dtype_name(p->kv), "mla", mla_name(s->bundle.model, p),
-                     "fingerprint", s->plan->fingerprint);
+                     "memory", (json_int_t)s->plan->bytes, "fingerprint",
+                     *s->plan->fingerprint ? s->plan->fingerprint : NULL);
 }
 
 static void model_text(const Session *s, const PlanSpec *p) {
@@ -67,27 +68,32 @@ static void model_text(const Session *s, const PlanSpec *p) {
     printf("KV cache     %s (%s)\n", dtype_name(p->kv),
            p->act == ACT_F32 ? "as under f32 activations" : "the default");
     printf("attention    %s (%s)\n", mla_name(m, p), mla_why(m));
-    printf("fingerprint  %s\n", s->plan->fingerprint);
+    if (*s->plan->fingerprint) printf("fingerprint  %s\n", s->plan->fingerprint);
     Buf plan = {.a = s->arena};
     plan_print(s->plan, &plan);
     printf("\n%.*s", STRF(buf_str(&plan)));
+    if (!*s->plan->fingerprint && s->plan->bytes > os_memory_now() + os_memory_free())
+        printf("%10.1f MB  are free: it does not fit\n",
+               (double)(os_memory_now() + os_memory_free()) / 1e6);
 }
 
-/* A plan for one sequence of the model's context (at most 4,096), so that the printed budget is
- * what `run` needs. */
-static bool plan_one(Session *s, PlanSpec *p, Err *err) {
+/* The budget of one sequence of the model's context (at most 4,096), which is what `run` needs. The
+ * weights are read for the fingerprint only. */
+static bool plan_one(Session *s, PlanSpec *p, bool fingerprint, Err *err) {
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
     engine_plan(p, s->bundle.model, &e, MIN(s->bundle.model->cfg.max_positions, RUN_CONTEXT),
                 s->team);
-    return session_plan(s, p, err);
+    if (fingerprint) return session_plan(s, p, err);
+    return plan_count(&s->plan, s->arena, s->bundle.model, p, team_threads(s->team), err);
 }
 
-static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
+static bool info(const char *model, const ModelOpts *o, bool json, bool fingerprint, Err *err) {
     Session s = {0};
     PlanSpec p = {0};
     Level level = LEVEL_N;
     if (o->cpu) CHECK(level_of_name(o->cpu, &level));
-    bool ok = model ? session_open(&s, model, BUNDLE_MODEL, o, &p, err) && plan_one(&s, &p, err)
+    bool ok = model ? session_open(&s, model, BUNDLE_MODEL, o, &p, err)
+                          && plan_one(&s, &p, fingerprint, err)
                     : kern_init(level, err);
     Arena *a = arena_open("info", 1 << 24);
     if (ok && json) {
@@ -113,7 +119,11 @@ static bool info(const char *model, const ModelOpts *o, bool json, Err *err) {
 int cmd_info(int argc, char **argv) {
     ModelOpts model = {0};
     bool json = false;
-    const Opt opts[] = {FLAG_OPT("json", &json, "Print one JSON object."), MODEL_OPTS(model)};
+    bool fingerprint = false;
+    const Opt opts[] = {FLAG_OPT("json", &json, "Print one JSON object."),
+                        FLAG_OPT("fingerprint", &fingerprint,
+                                 "Print the name of all that decides results; reads every weight."),
+                        MODEL_OPTS(model)};
     const Command c = {"info",
                        "[MODEL]",
                        "show this machine, and how a model would run on it",
@@ -126,7 +136,7 @@ int cmd_info(int argc, char **argv) {
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
-    if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, &err)) return 0;
+    if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, fingerprint, &err)) return 0;
     if (argc > 2)
         err_set(&err, ERR_USAGE, "expected at most one MODEL, found %d arguments", argc - 1);
     return command_failed(&c, &err);

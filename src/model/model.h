@@ -225,6 +225,9 @@ typedef struct Plan {
  * earlier forward left in its Acts. */
 bool plan_new(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) CHECKED;
+/* Only the budget of such a plan, whether it fits or not: no weight is read. Nothing can be run. */
+bool plan_count(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t threads,
+                Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
 /* Sets p->fingerprint, which stamps caches, rollouts and checkpoints: contract version,
  * configuration, every weight, act, mla, kv. plan_new does it; weights of a file stay, but trained

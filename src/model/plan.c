@@ -312,6 +312,20 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
     return ok;
 }
 
+bool plan_count(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t threads, Err *err) {
+    if (!spec_check(m, spec, err)) return false;
+    Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
+    Plan *p = *out = PUSH(a, Plan, 1);
+    *p = (Plan){.spec = *spec, .model = m, .kv = kv_layout_of(a, &m->cfg, spec)};
+    Budget count = {.small = scratch, .p = p};
+    plan_build(&count, threads);
+    p->n_items = count.n_items, p->bytes = count.bytes;
+    memcpy(p->item, count.item, sizeof p->item);
+    p->state = NULL, p->panels = spec->panels; /* what the count made goes with its arena */
+    arena_close(scratch);
+    return true;
+}
+
 PlanSpec plan_defaults(const Model *m) {
     DType t = m->file_type;
     const char *form = m->cfg.recorded_mla;
