@@ -28,7 +28,7 @@ static void file_shift(Arena *a, const char *from, const char *to, int64_t blank
 static void folder_shift(Arena *a, const char *from, const char *to, int64_t blanks) {
     Err err = {0};
     Str *name, text;
-    int64_t n;
+    int64_t n = 0;
     must(os_mkdir(to, &err) && os_list(a, &name, &n, from, &err), &err);
     for (int64_t i = 0; i < n; i++) {
         const char *old = path_join(a, from, name[i].p), *new = path_join(a, to, name[i].p);

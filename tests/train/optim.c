@@ -212,7 +212,7 @@ static void check_final(Arena *a, const Store *s, const Param *p) {
 static void check_reference(Arena *a, const char *name, int64_t threads) {
     Err err = {0};
     const char *path = need_reference(a, str_fmt(a, "models/%s", name).p);
-    Store *s, *o;
+    Store *s, *o = NULL;
     Run u = {.a = a,
              .r = {.optim = {.lr = 1e-3,
                              .betas = {0.9, 0.95},

@@ -70,7 +70,7 @@ static Engine *engine_over(Arena *a, Trainer *t, Act act, Panels *panels, Team *
     const EngineSpec spec = {.seqs = 12, .queue = ALL, .rows = 48, .chunk = 9};
     Err err = {0};
     Plan *plan;
-    Engine *e;
+    Engine *e = NULL;
     PlanSpec p = {.act = act,
                   .mla = MLA_EXPANDED,
                   .kv = act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16,

@@ -202,7 +202,7 @@ static void test_run(void **state) {
     if (!train_run(&r, 2, &err)) fail_msg("%s", err.msg);
 
     Store *s;
-    Model *m;
+    Model *m = NULL;
     Str words, log;
     assert_true(store_open(&s, a, r.checkpoint.folder, &err) && model_open(&m, a, s, &err));
     assert_int_equal(store_step(s), 20);
