@@ -159,10 +159,15 @@ static void limited_child(void *arg) {
     CHECK(os_memory_free() <= 512 << 20);
 }
 
-static void of_this_process(void **state) {
+static void under_a_limit(void **state) {
     char said[1024];
-    Place *p = *state;
+    (void)state;
+    need_native();
     if (child(limited_child, NULL, said, sizeof said)) fail_msg("%s", said);
+}
+
+static void of_this_process(void **state) {
+    Place *p = *state;
     int64_t before = os_memory_now();
     Mark mark = arena_mark(p->a);
     memset(arena_push(p->a, 8 * MB), 1, 8 * MB);
@@ -174,8 +179,8 @@ static void of_this_process(void **state) {
 int test_machine(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, place_open, place_close)
     const struct CMUnitTest tests[] = {
-        TEST(no_container), TEST(version_2), TEST(version_1),
-        TEST(cpus_nested),  TEST(odd_files), TEST(of_this_process),
+        TEST(no_container), TEST(version_2),     TEST(version_1),       TEST(cpus_nested),
+        TEST(odd_files),    TEST(under_a_limit), TEST(of_this_process),
     };
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
 }

@@ -295,6 +295,7 @@ static void load_stir(Rig *r, Load *w, const Answer *known, int64_t total, Dice 
 }
 
 static void thousands_of_requests_with_cancels(void **state) {
+    need_native();
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         int64_t total = m ? 1000 : full_run() ? 10000 : 2000;

@@ -105,6 +105,7 @@ static KvLayout alike(KvLayer layer[LAYERS], DType type, int64_t heads, int64_t 
 }
 
 static void random_walks_of_sequences(void **state) {
+    need_native();
     KvLayer layer[LAYERS];
     pages_walk(*state, alike(layer, DTYPE_F32, 2, 20, 12, KV_VALUES), 21);
     pages_walk(*state, alike(layer, DTYPE_BF16, 2, 20, 12, KV_VALUES), 22);

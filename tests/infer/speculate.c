@@ -224,6 +224,7 @@ static EngineStats round_run(Arena *a, const char *name, const Round *w, const A
 static bool wanted(int model, bool crowd) { return full_run() || crowd == (model == 1); }
 
 static void drafts_change_nothing(void **state) {
+    need_native();
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         const Answer *known = references(a, MODELS[m]);
@@ -247,6 +248,7 @@ static void drafts_change_nothing(void **state) {
 }
 
 static void constraints_hold(void **state) {
+    need_native();
     Arena *a = *state;
     for (int m = 0; m < 2; m++) {
         const Answer *known = references(a, MODELS[m]);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "infer/parts.h"
+#include "support/need.h"
 
 /* A number below n; each call another, the same in every run. */
 typedef struct Dice {

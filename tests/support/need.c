@@ -19,7 +19,13 @@ void need_full(void) {
     if (!full_run()) skip_for("quick");
 }
 
-bool memory_is_own(void) { return !UNDER_ASAN && !UNDER_TSAN && !os_env("LISAO_RUN"); }
+static bool emulated(void) { return os_env("LISAO_RUN") != NULL; }
+
+void need_native(void) {
+    if (emulated()) skip_for("emulated");
+}
+
+bool memory_is_own(void) { return !UNDER_ASAN && !UNDER_TSAN && !emulated(); }
 
 void need_own_memory(void) {
     if (!memory_is_own()) skip_for("no-own-memory");

@@ -11,6 +11,11 @@ _Noreturn void skip_for(const char *why);
 bool full_run(void);
 void need_full(void);
 
+/* The programs run in an emulator ($LISAO_RUN, tools/test.sh), tens of times slower: a test that is
+ * long even when it is quick, or a limit of the system that an emulator does not keep, is left to
+ * the machine's own architecture. The golden hashes are compared in both. */
+void need_native(void);
+
 #if defined(__SANITIZE_ADDRESS__)
 #define UNDER_ASAN 1
 #elif defined(__has_feature)
