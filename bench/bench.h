@@ -45,3 +45,39 @@ static inline void bench_row(const char *level, int64_t threads, const char *wha
            shape, value, unit);
     fflush(stdout);
 }
+
+/* ---- reading memory: what all threads together get through ------------------------------------ */
+
+typedef struct Reading {
+    const uint64_t *p;
+    int64_t words, rounds;
+    Bench time; /* of all of it */
+    uint64_t sum[64][8];
+} Reading;
+
+static inline Reading *reading_new(Arena *a, int64_t bytes) {
+    Reading *b = PUSH(a, Reading, 1);
+    b->words = bytes / 8;
+    b->p = memset(arena_push(a, bytes), 1, (size_t)bytes);
+    return b;
+}
+
+static inline void reading_thread(Thread th, void *arg) {
+    Reading *b = arg;
+    Range r = thread_range_by(th, b->words, 8);
+    for (int64_t i = 0; i < b->rounds; i++) {
+        uint64_t s[8] = {0};
+        thread_sync(th);
+        double t = os_now();
+        for (int64_t j = r.lo; j < r.hi; j += 8)
+            for (int q = 0; q < 8; q++) s[q] += b->p[j + q];
+        memcpy(b->sum[th.i], s, sizeof s);
+        thread_sync(th);
+        if (th.i == 0) bench_add(&b->time, os_now() - t);
+    }
+}
+
+static inline void reading_run(Team *team, Reading *b, int64_t rounds) {
+    b->rounds = rounds;
+    team_run(team, reading_thread, b);
+}

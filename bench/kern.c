@@ -249,35 +249,11 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
 
 /* ---- reading memory -------------------------------------------------------------------------- */
 
-typedef struct Reading {
-    const uint64_t *p;
-    int64_t words;
-    Bench time;
-    uint64_t sum[64][8];
-} Reading;
-
-static void reading_thread(Thread th, void *arg) {
-    Reading *b = arg;
-    Range r = thread_range_by(th, b->words, 8);
-    for (int64_t i = 0; i < rounds; i++) {
-        uint64_t s[8] = {0};
-        thread_sync(th);
-        double t = os_now();
-        for (int64_t j = r.lo; j < r.hi; j += 8)
-            for (int q = 0; q < 8; q++) s[q] += b->p[j + q];
-        memcpy(b->sum[th.i], s, sizeof s);
-        thread_sync(th);
-        if (th.i == 0) bench_add(&b->time, os_now() - t);
-    }
-}
-
-static void reading_run(Arena *a, int64_t bytes) {
+static void memory_run(Arena *a, int64_t bytes) {
     Mark mark = arena_mark(a);
-    Reading *b = PUSH(a, Reading, 1);
     char shape[32];
-    b->words = bytes / 8;
-    b->p = memset(arena_push(a, bytes), 1, (size_t)bytes);
-    team_run(team, reading_thread, b);
+    Reading *b = reading_new(a, bytes);
+    reading_run(team, b, rounds);
     snprintf(shape, sizeof shape, "%d MiB", (int)(bytes >> 20));
     csv_rates("read", shape, (double)bytes * 1e-9, &b->time, "GB/s");
     arena_pop(a, mark);
@@ -328,7 +304,7 @@ int main(int argc, char **argv) {
     attention_run(a, DTYPE_BF16, 0, 512);
     attention_run(a, DTYPE_BF16, 511, 1);
     attention_run(a, DTYPE_F32, 0, 512);
-    reading_run(a, (int64_t)256 << 20);
+    memory_run(a, (int64_t)256 << 20);
     team_close(team);
     arena_close(a);
     return 0;
