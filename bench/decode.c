@@ -20,9 +20,10 @@ typedef struct Decoding {
     Team *team;
     Reading *reading;
     int64_t rounds, tokens;
-    double first;                 /* when the round's first token came */
-    Bench time, read_time, share; /* of a token; of READ_BYTES; share: memory's time / token's time */
-    double bytes;                 /* that a token reads */
+    double first; /* when the round's first token came */
+    Bench time, read_time,
+        share;    /* of a token; of READ_BYTES; share: memory's time / token's time */
+    double bytes; /* that a token reads */
 } Decoding;
 
 /* Panels that one row is multiplied with: all matrices, of stacked experts as many as a row takes. */
@@ -33,8 +34,8 @@ static double weights_read(const Plan *p) {
         const Param *w = &m->param[i];
         if (!w->decay || (w == m->embed && w != m->head)) continue;
         Layout layout = w->f32 ? LAYOUT_F32 : layout_of(p->spec.act, w->w.type);
-        bytes += (double)panel_bytes(layout, w->w.rows, w->w.cols)
-                 * (double)(w->w.n > 1 ? m->cfg.K : 1);
+        bytes +=
+            (double)panel_bytes(layout, w->w.rows, w->w.cols) * (double)(w->w.n > 1 ? m->cfg.K : 1);
     }
     return bytes;
 }
@@ -43,8 +44,7 @@ static void token_seen(void *arg, int64_t seq, Token t, Finish finish, const flo
     Decoding *d = arg;
     (void)seq, (void)t, (void)logits;
     if (d->first == 0) d->first = os_now();
-    if (finish != FINISH_NONE)
-        bench_add(&d->time, (os_now() - d->first) / (double)d->tokens);
+    if (finish != FINISH_NONE) bench_add(&d->time, (os_now() - d->first) / (double)d->tokens);
 }
 
 static bool round_run(Decoding *d, Err *err) {

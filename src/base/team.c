@@ -4,12 +4,11 @@
  * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves
  *    the phase on; the others wait for the phase to move. Nobody can arrive at the next barrier
  *    before that, so the count is free again in time.
- * 2. Who waits spins for at most SPIN seconds, and not at all when there are more threads than
- * CPUs:
- *    a thread that shares its CPU with a busy neighbour must give it up. Then it sleeps on the
- *    phase by futex. It counts itself among the sleepers before it sleeps, and the kernel compares
- *    the phase again; the waker moves the phase before it looks for sleepers. So no wake-up is
- *    lost.
+ * 2. Who waits spins first, and not at all when there are more threads than CPUs: a thread that
+ *    shares its CPU with a busy neighbour must give it up. How long: see wait_time. Then it sleeps
+ *    on the phase by futex. It counts itself among the sleepers before it sleeps, and the kernel
+ *    compares the phase again; the waker moves the phase before it looks for sleepers. So no
+ *    wake-up is lost.
  * 3. team_run starts the threads by one barrier (they wait in it between runs) and ends by another,
  *    so `fn` and `arg` are written while all threads wait and read after the barrier.
  * 4. The thread that calls is left as it was: its float mode is changed during a run only, its CPUs
@@ -32,11 +31,27 @@
 #include <unistd.h>
 
 enum { THREADS_MAX = 64 };
-static const double SPIN = 5e-6;
+
+/* Seconds. A thread that sleeps comes back some 30 us after it was woken, and by then the others
+ * wait for it in turn: with spins shorter than that, one sleep leads to the next, and a quarter of
+ * all joins of a decode step had a sleeper. Spins that long, on the other hand, are paid for where
+ * another process wants the CPU: the scheduler takes away from the thread the time that it spun for,
+ * and its next share of work comes late. The two are told apart by the time spent asleep in spite of
+ * long spins: some per cent alone, about half beside a busy process (docs/log.md). */
+static const double SPIN = 5e-6, SPIN_CALM = 50e-6;
+static const double WINDOW = 10e-3;                          /* over which time asleep is judged */
+static const double CROWDED_LEAST = 0.1, CROWDED_MOST = 3.2; /* spins are short for so long then */
+
+/* A thread's time asleep since the window began. */
+typedef struct Asleep {
+    _Alignas(64) double since, seconds;
+} Asleep;
 
 struct Team {
     _Alignas(64) _Atomic uint32_t phase; /* one cache line: what waiting threads read */
     _Atomic uint32_t arrived, sleepers;
+    _Alignas(64) _Atomic double calm_from, crowded; /* long spins from then on; CROWDED_ seconds */
+    Asleep asleep[THREADS_MAX];
     _Alignas(64) int64_t n;      /* constant, or written while all threads wait */
     bool apart, running, ending; /* apart: there is a CPU for each thread */
     void (*fn)(Thread th, void *arg);
@@ -86,18 +101,47 @@ static void futex(_Atomic uint32_t *word, int op, uint32_t value) {
     syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
+/* Seconds to spin for at a barrier that is waited at from now on. */
+static double wait_time(Team *t, double now) {
+    return now >= atomic_load_explicit(&t->calm_from, memory_order_relaxed) ? SPIN_CALM : SPIN;
+}
+
 /* True when the phase moved on within the time. The clock is read now and then: it costs some 20
  * ns. */
 static bool phase_spin(Team *t, uint32_t phase) {
-    for (double end = os_now() + SPIN; os_now() < end;)
+    double end = 0, now = 0;
+    do {
         for (int i = 0; i < 32; i++) {
             if (atomic_load_explicit(&t->phase, memory_order_acquire) != phase) return true;
             cpu_relax();
         }
+        now = os_now();
+        if (end == 0) end = now + wait_time(t, now);
+    } while (now < end);
     return false;
 }
 
-static void barrier(Team *t) {
+/* A thread slept from `from` until now, within a run. Who was asleep for more than a quarter of a
+ * window of long spins makes all spin briefly for a while, and twice as long when it happens again
+ * soon after. */
+static void asleep_judge(Team *t, Asleep *a, double from) {
+    double now = os_now(), calm = atomic_load(&t->calm_from);
+    if (from < calm) return;
+    if (a->since < calm) *a = (Asleep){.since = calm};
+    a->seconds += now - from;
+    double window = now - a->since;
+    if (window < WINDOW) return;
+    if (a->seconds > window / 4) {
+        double crowded = atomic_load(&t->crowded);
+        crowded = now - calm < crowded ? MIN(2 * crowded, CROWDED_MOST) : CROWDED_LEAST;
+        atomic_store(&t->crowded, crowded);
+        atomic_store(&t->calm_from, now + crowded);
+    }
+    *a = (Asleep){.since = now};
+}
+
+/* a: this thread's, or NULL between runs, where nothing follows from how long it sleeps. */
+static void barrier(Team *t, Asleep *a) {
     uint32_t phase = atomic_load(&t->phase);
     if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n) {
         atomic_store(&t->arrived, 0);
@@ -106,13 +150,15 @@ static void barrier(Team *t) {
         return;
     }
     if (t->apart && phase_spin(t, phase)) return;
+    double from = os_now();
     atomic_fetch_add(&t->sleepers, 1);
     while (atomic_load(&t->phase) == phase) futex(&t->phase, FUTEX_WAIT, phase);
     atomic_fetch_sub(&t->sleepers, 1);
+    if (a && t->apart) asleep_judge(t, a, from);
 }
 
 void thread_sync(Thread th) {
-    if (th.n > 1 && th.team) barrier(th.team);
+    if (th.n > 1 && th.team) barrier(th.team, &th.team->asleep[th.i]);
 }
 
 /* ---- a CPU for each worker ------------------------------------------------------------------- */
@@ -146,10 +192,10 @@ static void *thread_main(void *start) {
     float_mode_enter();
     worker_place(s.team, s.i);
     for (;;) {
-        barrier(s.team);
+        barrier(s.team, NULL);
         if (s.team->ending) return NULL;
         thread_run(s.team, s.i);
-        barrier(s.team);
+        barrier(s.team, &s.team->asleep[s.i]);
     }
 }
 
@@ -187,7 +233,7 @@ void team_close(Team *t) {
     if (!t) return;
     CHECK(!t->running);
     t->ending = true;
-    if (t->n > 1) barrier(t);
+    if (t->n > 1) barrier(t, NULL);
     for (int64_t i = 1; i < t->n; i++) pthread_join(t->thread[i], NULL);
     arena_close(t->arena);
 }
