@@ -46,7 +46,7 @@ static inline void bench_row(const char *level, int64_t threads, const char *wha
     fflush(stdout);
 }
 
-/* ---- reading memory: what all threads together get through ------------------------------------ */
+/* ---- reading memory: what all threads together get through ----------------------------------- */
 
 typedef struct Reading {
     const uint64_t *p;

@@ -2,11 +2,11 @@
  *
  *     decode MODEL.gguf [THREADS [ROUNDS [TOKENS]]]
  *
- * A token of one sequence reads every weight once, so tokens/s times the bytes of the weights that a
- * token reads is a read rate. Each round times reading a block of memory larger than any cache on the
- * same threads, then TOKENS tokens of greedy decoding behind a prompt of one token; best and median of
- * both over the rounds, and the share: best of best, median of median, median of the rounds. The
- * activation format is the file's default. */
+ * A token of one sequence reads every weight once, so tokens/s times the bytes of the weights that
+ * a token reads is a read rate. Each round times reading a block of memory larger than any cache
+ * on the same threads, then TOKENS tokens of greedy decoding behind a prompt of one token; best
+ * and median of both over the rounds, and the share: best of best, median of median, median of the
+ * rounds. The activation format is the file's default. */
 #include "bench.h"
 #include "bundle/bundle.h"
 #include "infer/infer.h"
@@ -26,7 +26,7 @@ typedef struct Decoding {
     double bytes; /* that a token reads */
 } Decoding;
 
-/* Panels that one row is multiplied with: all matrices, of stacked experts as many as a row takes. */
+/* Panels that one row is multiplied with: all matrices, as many experts as a row takes. */
 static double weights_read(const Plan *p) {
     const Model *m = p->model;
     double bytes = 0;
@@ -94,7 +94,7 @@ static bool decoding_open(Decoding *d, Arena *a, const char *model, int64_t thre
         return false;
     d->team = team_open(threads);
     PlanSpec spec = plan_defaults(d->bundle.model);
-    engine_plan(&spec, &e, d->tokens + 2);
+    engine_plan(&spec, d->bundle.model, &e, d->tokens + 2, d->team);
     if (!plan_new(&d->plan, a, d->bundle.model, &spec, 0, d->team, err)) return false;
     if (!engine_new(&d->engine, a, d->plan, &e, d->team, err)) return false;
     d->reading = reading_new(a, READ_BYTES);

@@ -121,6 +121,10 @@ typedef enum StoreMode { STORE_SET, STORE_ADD, STORE_CONTINUE } StoreMode;
 /* y (x->n, ldy) = or += rows x matrix i of w, all w->rows outputs. */
 void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
             StoreMode mode);
+/* y[i] (x->n, ldy[i]) = rows x matrix 0 of w[i], i < n <= 4, weights of one form: threads share
+ * their panels as those of one matrix. */
+void linear_set(Thread th, float *const *y, const int64_t *ldy, const Weight *const *w, int64_t n,
+                const Rows *x);
 
 /* Products of several row blocks at once, one for each expert. Group g multiplies rows
  * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y. Threads share all panels of
@@ -130,6 +134,10 @@ typedef struct Group {
 } Group;
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
                    int64_t n_groups);
+/* h = silu(g) * u of two such products g and u, of one shape and form; h may be g, all are ld
+ * apart. group NULL: all rows with matrix 0. A thread gates what it has multiplied. */
+void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
+                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups);
 
 /* dw (rows, cols) += dy^T x over n rows, rows ascending, cut at CUT_K rows, one add at the end; no
  * rows, no add. dy (n, rows; lddy), x (n, cols; ldx) are f32 and are rounded as `layout` (F32
@@ -182,6 +190,10 @@ typedef struct Attend {
     int64_t heads; /* query heads, a multiple of k.heads */
     float scale;
 } Attend;
+/* qkv (N, ld) holds q, k and v of all heads side by side: q and k are rotated in place as rope
+ * does, k and v stored. Not for a prefix. */
+void kv_store_rope(Thread th, const Attend *a, const Span *span, int64_t n_spans, float *qkv,
+                   int64_t ld, int64_t half, bool pairs, const float *cos, const float *sin);
 /* o (N, heads*dv) = causal attention of q (N, heads*dk; rounded to k.type here) over the pages;
  * each row sees the positions of its span's sequence up to its own. lse (N, heads) or NULL receives
  * m + log(l). work: attend_bytes for each thread, threads one after another; max_rows: the most

@@ -70,28 +70,77 @@ static void values_put(const KvStream *s, uint8_t *chunk, int64_t e0, int64_t n,
     }
 }
 
-/* A piece is what a span puts into one chunk of one head. */
+/* A piece is what a span puts into one chunk of one head: rows row.. of the batch are entries
+ * pos.., n of them. */
+typedef struct Piece {
+    int64_t head, row, pos, n;
+} Piece;
+
 static int64_t span_pieces(const Span *p, int64_t heads) {
     return p->n ? ((p->pos + p->n - 1) / CHUNK - p->pos / CHUNK + 1) * heads : 0;
+}
+
+static Piece piece_of(const Span *p, int64_t heads, int64_t i) {
+    int64_t chunk = (p->pos / CHUNK + i / heads) * CHUNK, pos = MAX(chunk, p->pos);
+    return (Piece){i % heads, p->row + pos - p->pos, pos, MIN(chunk + CHUNK, p->pos + p->n) - pos};
+}
+
+static void piece_put(const KvStream *s, const Span *span, const Piece *p, const float *x,
+                      int64_t ldx) {
+    (s->form == KV_KEYS ? keys_put : values_put)(s, chunk_at(s, span, p->pos, p->head),
+                                                 p->pos % CHUNK, p->n,
+                                                 x + p->row * ldx + p->head * s->width, ldx);
+}
+
+/* The pieces of all spans are shared out. */
+static Range pieces_of(Thread th, int64_t heads, const Span *span, int64_t n_spans) {
+    int64_t pieces = 0;
+    for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, heads);
+    return thread_range(th, pieces);
 }
 
 void kv_store(Thread th, const KvStream *s, const Span *span, int64_t n_spans, const float *x,
               int64_t ldx) {
     CHECK(s->form != KV_PREFIX && s->tokens == 1);
-    int64_t pieces = 0, start = 0;
-    for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, s->heads);
-    Range r = thread_range(th, pieces);
-    for (int64_t i = 0; i < n_spans; i++) {
-        const Span *p = span + i;
-        int64_t end = start + span_pieces(p, s->heads);
-        for (int64_t at = MAX(r.lo, start); at < MIN(r.hi, end); at++) {
-            int64_t head = (at - start) % s->heads, c = p->pos / CHUNK + (at - start) / s->heads;
-            int64_t lo = MAX(c * CHUNK, p->pos), hi = MIN((c + 1) * CHUNK, p->pos + p->n);
-            (s->form == KV_KEYS ? keys_put : values_put)(
-                s, chunk_at(s, p, lo, head), lo % CHUNK, hi - lo,
-                x + (p->row + lo - p->pos) * ldx + head * s->width, ldx);
+    Range r = pieces_of(th, s->heads, span, n_spans);
+    for (int64_t i = 0, start = 0, n; i < n_spans; i++, start += n) {
+        n = span_pieces(span + i, s->heads);
+        for (int64_t at = MAX(r.lo - start, 0); at < MIN(r.hi - start, n); at++) {
+            Piece p = piece_of(span + i, s->heads, at);
+            piece_put(s, span + i, &p, x, ldx);
         }
-        start = end;
+    }
+    thread_sync(th);
+}
+
+/* k's head of a piece, and the heads of q that share it. */
+static void piece_rope(const Attend *a, const Piece *p, float *qkv, int64_t ld, int64_t half,
+                       bool pairs, const float *cos, const float *sin) {
+    int64_t dk = a->k.width, group = a->heads / a->k.heads;
+    for (int64_t i = p->row; i < p->row + p->n; i++) {
+        float *q = qkv + i * ld + p->head * group * dk;
+        float *k = qkv + i * ld + (a->heads + p->head) * dk;
+        kern.rope(k, half, pairs, false, cos + i * half, sin + i * half);
+        for (int64_t h = 0; h < group; h++)
+            kern.rope(q + h * dk, half, pairs, false, cos + i * half, sin + i * half);
+    }
+}
+
+void kv_store_rope(Thread th, const Attend *a, const Span *span, int64_t n_spans, float *qkv,
+                   int64_t ld, int64_t half, bool pairs, const float *cos, const float *sin) {
+    const int64_t heads = a->k.heads;
+    const float *k = qkv + a->heads * a->k.width, *v = k + heads * a->k.width;
+    attend_check(a);
+    CHECK(a->v.form == KV_VALUES);
+    Range r = pieces_of(th, heads, span, n_spans);
+    for (int64_t i = 0, start = 0, n; i < n_spans; i++, start += n) {
+        n = span_pieces(span + i, heads);
+        for (int64_t at = MAX(r.lo - start, 0); at < MIN(r.hi - start, n); at++) {
+            Piece p = piece_of(span + i, heads, at);
+            piece_rope(a, &p, qkv, ld, half, pairs, cos, sin);
+            piece_put(&a->k, span + i, &p, k, ld);
+            piece_put(&a->v, span + i, &p, v, ld);
+        }
     }
     thread_sync(th);
 }

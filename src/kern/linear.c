@@ -32,6 +32,7 @@ static void rect_run(const Product *t, Range r, Range p) {
             panel = panel_stride(t->layout, t->x->k) + 1;
     int64_t n = MAX(ROWS_L2 / row / ROW_STEP * ROW_STEP, LEAST_ROWS);
     int64_t m = MAX(PANELS_L2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
+    if (r.lo >= r.hi || p.lo >= p.hi) return;
     if (r.hi - r.lo <= n) m = p.hi - p.lo;
     for (int64_t pi = p.lo; pi < p.hi; pi += m)
         for (int64_t ri = r.lo; ri < r.hi; ri += n)
@@ -44,17 +45,32 @@ static int64_t share(Thread th, int64_t n, int64_t step) {
     return MIN((units + th.n - 1) / th.n * step, n);
 }
 
-/* Few rows: threads share the panels, so that each weight is read once. Many: the rows, which then
- * lie in the L2 of the thread that packed them, unless panels are the more even share. */
-static void product_run(Thread th, const Product *t) {
-    int64_t n = t->x->n, panels = panels_of(t->m);
+/* The part of r that lies in start..start+n-1, counted from start. */
+static Range part_of(Range r, int64_t start, int64_t n) {
+    return (Range){MAX(r.lo - start, 0), MIN(r.hi - start, n)};
+}
+
+/* What a thread computes of products of the same rows: these rows of these panels, which are
+ * numbered through all products. Few rows: threads share the panels, so that each weight is read
+ * once. Many: the rows, which then lie in the L2 of the thread that packed them, unless panels are
+ * the more even share. */
+typedef struct Rect {
+    Range rows, panels;
+} Rect;
+
+static Rect rect_of(Thread th, int64_t n, int64_t panels) {
     int64_t step = n >= ROW_STEP && panels >= 2 * PANEL_STEP * th.n ? PANEL_STEP : 1;
-    Range r = {0, n}, p = {0, panels};
     if (n >= 2 * ROW_STEP * th.n && share(th, n, ROW_STEP) * panels <= share(th, panels, step) * n)
-        r = thread_range_by(th, n, ROW_STEP);
-    else
-        p = thread_range_by(th, panels, step);
-    if (r.lo < r.hi && p.lo < p.hi) rect_run(t, r, p);
+        return (Rect){thread_range_by(th, n, ROW_STEP), {0, panels}};
+    return (Rect){{0, n}, thread_range_by(th, panels, step)};
+}
+
+static void products_run(Thread th, const Product *t, int64_t n_products) {
+    int64_t panels = 0, start = 0;
+    for (int64_t i = 0; i < n_products; i++) panels += panels_of(t[i].m);
+    Rect own = rect_of(th, t->x->n, panels);
+    for (int64_t i = 0; i < n_products; start += panels_of(t[i++].m))
+        rect_run(&t[i], own.rows, part_of(own.panels, start, panels_of(t[i].m)));
 }
 
 /* ---- with weights ---------------------------------------------------------------------------- */
@@ -69,9 +85,22 @@ static Product product_of(float *y, int64_t ldy, const Weight *w, int64_t i, con
 void linear(Thread th, float *y, int64_t ldy, const Weight *w, int64_t i, const Rows *x,
             StoreMode mode) {
     Product t = product_of(y, ldy, w, i, x, mode);
-    product_run(th, &t);
+    products_run(th, &t, 1);
     thread_sync(th);
 }
+
+enum { SET_MOST = 4 };
+
+void linear_set(Thread th, float *const *y, const int64_t *ldy, const Weight *const *w, int64_t n,
+                const Rows *x) {
+    Product t[SET_MOST];
+    CHECK(n >= 1 && n <= SET_MOST);
+    for (int64_t i = 0; i < n; i++) t[i] = product_of(y[i], ldy[i], w[i], 0, x, STORE_SET);
+    products_run(th, t, n);
+    thread_sync(th);
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* The time of a panel by n rows, in rows: reading the weights costs about what these many rows
  * cost. */
@@ -84,20 +113,68 @@ static int64_t panel_behind(int64_t border, int64_t start, int64_t cost, int64_t
 }
 
 /* All panels of all groups form one sequence, each as long as its work takes; every thread gets an
- * equal part of it. */
+ * equal part of it, lo..hi. */
+typedef struct Deal {
+    int64_t lo, hi, start, panels;
+} Deal;
+
+static Deal deal_of(Thread th, int64_t panels, const Group *g, int64_t n_groups) {
+    int64_t total = 0;
+    for (int64_t i = 0; i < n_groups; i++) total += panels * panel_cost(g[i].n);
+    return (Deal){total * th.i / th.n, total * (th.i + 1) / th.n, 0, panels};
+}
+
+/* The thread's panels of the next group. */
+static Range deal_next(Deal *d, const Group *g) {
+    int64_t cost = panel_cost(g->n), start = d->start;
+    if (cost == 0) return (Range){0, 0};
+    d->start += d->panels * cost;
+    return (Range){panel_behind(d->lo, start, cost, d->panels),
+                   panel_behind(d->hi, start, cost, d->panels)};
+}
+
+static Range group_rows(const Group *g) { return (Range){g->row0, g->row0 + g->n}; }
+
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
                    int64_t n_groups) {
-    int64_t panels = panels_of(w->rows), total = 0, start = 0;
-    for (int64_t i = 0; i < n_groups; i++) total += panels * panel_cost(g[i].n);
-    int64_t lo = total * th.i / th.n, hi = total * (th.i + 1) / th.n;
+    Deal d = deal_of(th, panels_of(w->rows), g, n_groups);
     for (int64_t i = 0; i < n_groups; i++) {
-        int64_t cost = panel_cost(g[i].n);
-        if (cost == 0) continue;
-        Range p = {panel_behind(lo, start, cost, panels), panel_behind(hi, start, cost, panels)};
         Product t = product_of(y, ldy, w, g[i].matrix, x, STORE_SET);
-        if (p.lo < p.hi) rect_run(&t, (Range){g[i].row0, g[i].row0 + g[i].n}, p);
-        start += panels * cost;
+        rect_run(&t, group_rows(&g[i]), deal_next(&d, &g[i]));
     }
+    thread_sync(th);
+}
+
+/* ---- gated products -------------------------------------------------------------------------- */
+
+typedef struct Gated {
+    float *h, *g, *u;
+    int64_t ld;
+    const Weight *gate, *up;
+} Gated;
+
+/* Both products of matrix i, and the gate, for rows r and panels p. */
+static void gated_run(const Gated *t, int64_t i, const Rows *x, Range r, Range p) {
+    const Product gate = product_of(t->g, t->ld, t->gate, i, x, STORE_SET);
+    const Product up = product_of(t->u, t->ld, t->up, i, x, STORE_SET);
+    CHECK(gate.m == up.m);
+    if (p.lo >= p.hi) return;
+    rect_run(&gate, r, p);
+    rect_run(&up, r, p);
+    int64_t lo = p.lo * PANEL, m = MIN(p.hi * PANEL, gate.m) - lo;
+    for (int64_t at = r.lo * t->ld + lo; at < r.hi * t->ld; at += t->ld)
+        kern.silu_mul(t->h + at, t->g + at, t->u + at, m);
+}
+
+void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
+                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups) {
+    const Gated t = {h, g, u, ld, gate, up};
+    int64_t panels = panels_of(gate->rows);
+    Rect own = rect_of(th, x->n, panels);
+    Deal d = deal_of(th, panels, group, n_groups);
+    if (!group) gated_run(&t, 0, x, own.rows, own.panels);
+    for (int64_t i = 0; i < n_groups; i++)
+        gated_run(&t, group[i].matrix, x, group_rows(&group[i]), deal_next(&d, &group[i]));
     thread_sync(th);
 }
 
@@ -158,7 +235,7 @@ static void dw_run(Thread th, float *dw, StoreMode mode, const float *dy, int64_
     columns_pack(th, tile, false, layout, x, ldx, n, cols);
     thread_sync(th);
     Product t = {dw, cols, &r, layout, tile, cols, mode};
-    product_run(th, &t);
+    products_run(th, &t, 1);
     thread_sync(th);
 }
 

@@ -3,7 +3,7 @@
  * Derivation of the backward: docs/math/ffn.md. */
 #include "model/layer.h"
 
-void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y,
+void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn, float *y,
          StoreMode mode) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
@@ -11,10 +11,8 @@ void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float 
     const Param *down = w->down ? w->down : w->down_s;
     int64_t F = gate->w.rows;
 
-    Input in = input_of(th, p, a->fn, b->n, c->C, c->C);
-    project(thread_nosync(th), a->g, F, gate, &in, STORE_SET);
-    project(th, a->u, F, up, &in, STORE_SET);
-    gate_rows(th, p, a->h, a->g, a->u, b->n, F);
+    Input in = input_of(th, p, fn, b->n, c->C, c->C);
+    project_gated(th, a->h, a->g, a->u, gate, up, &in, NULL, 0);
     in = input_of(th, p, a->h, b->n, F, F);
     project(th, y, c->C, down, &in, mode);
 }

@@ -29,24 +29,19 @@ static void biases_and_norms(Thread th, const Plan *p, const Layer *w, int64_t n
     thread_sync(th);
 }
 
-void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *xn) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     const PlanState *s = p->state;
-    int64_t n = b->n, ld = (c->H + 2 * c->G) * c->D, half = c->D / 2;
+    const Attend t = attend_of(p, layer);
+    int64_t n = b->n, ld = (c->H + 2 * c->G) * c->D;
     float *q = a->qkv, *k = q + c->H * c->D, *v = k + c->G * c->D;
 
-    Input in = input_of(th, p, a->xn, n, c->C, c->C);
-    project(thread_nosync(th), q, ld, w->q, &in, STORE_SET);
-    project(thread_nosync(th), k, ld, w->k, &in, STORE_SET);
-    project(th, v, ld, w->v, &in, STORE_SET);
+    Input in = input_of(th, p, xn, n, c->C, c->C);
+    project_set(th, (float *[]){q, k, v}, (int64_t[]){ld, ld, ld},
+                (const Param *[]){w->q, w->k, w->v}, 3, &in);
     biases_and_norms(th, p, w, n, a);
-    /* q and k are adjacent, so one call rotates the heads of both. */
-    rope(th, q, ld, c->D, n, c->H + c->G, half, c->rope.pairs, false, s->cos, s->sin);
-
-    const Attend t = attend_of(p, layer);
-    kv_store(thread_nosync(th), &t.k, b->span, b->n_spans, k, ld);
-    kv_store(th, &t.v, b->span, b->n_spans, v, ld);
+    kv_store_rope(th, &t, b->span, b->n_spans, a->qkv, ld, c->D / 2, c->rope.pairs, s->cos, s->sin);
     attend(th, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
 
     in = input_of(th, p, a->att, n, c->H * c->D, c->H * c->D);

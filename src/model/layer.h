@@ -75,9 +75,11 @@ typedef struct PlanState {
     int32_t *by_head;              /* (H N) absorbed MLA: row i*H + h stands at h*n + i */
     Group *heads;                  /* (H) absorbed MLA */
     void *rows;                    /* packed input of the product at hand */
-    void *attend_work;             /* for each thread */
-    Acts *acts; /* inference: one layer's buffers for all; training: all layers' */
-    Back *back; /* training: the backward's work memory */
+    uint8_t *own; /* for each thread: own_bytes for a single row, packed, and its norm before */
+    int64_t own_bytes, own_norm; /* where in them the norm stands */
+    void *attend_work;           /* for each thread */
+    Acts *acts;                  /* inference: one layer's buffers for all; training: all layers' */
+    Back *back;                  /* training: the backward's work memory */
     uint8_t **page, *page_memory; /* training: the pages that plan_pages gives */
 } PlanState;
 
@@ -93,7 +95,9 @@ Attend attend_of(const Plan *p, int64_t layer); /* the layer's streams, for kv_s
 /* ---- products (project.c) -------------------------------------------------------------------- */
 
 /* The input of one or several products: f32 rows, packed once for each form that a weight asks
- * for. */
+ * for. A single row is packed by every thread for itself: it is ready as soon as the others' would
+ * be, and without a barrier. So whoever writes a single row x joins the threads, or gives each its
+ * own. */
 typedef struct Input {
     const Plan *p;
     Thread l;
@@ -105,15 +109,24 @@ typedef struct Input {
 Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);
 Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *index, int64_t n,
                      int64_t k, int64_t ld);
+/* The norm of n rows of x (C wide) for products that follow: y, with r (n) or NULL; of a single
+ * row every thread computes it in memory of its own, which is returned, and thread 0's is y.
+ * `gathered`: a product of gathered rows is among them. */
+const float *norm_rows(Thread th, const Plan *p, float *y, float *r, const float *x, const Param *w,
+                       int64_t n, bool gathered);
 /* y (n, ldy) = or += x W^T. th: the team's thread, or a thread_nosync when another product of the
  * same input follows. */
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode);
+/* Several of the same input, y[i] (n, ldy[i]) = x W[i]^T, as one where their forms allow it. */
+void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *const *w, int64_t n,
+                 Input *x);
 /* The same with matrix g.matrix for the rows of each group. */
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups);
-/* h = silu(g) * u, (n, F) each, for a product of h that follows. */
-void gate_rows(Thread th, const Plan *p, float *h, const float *g, const float *u, int64_t n,
-               int64_t F);
+/* h = silu(g) * u, with the products g and u of the same input, (n, F) each; h may be g. By groups,
+ * or with matrix 0 where g is NULL. */
+void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, const Param *up,
+                   Input *x, const Group *group, int64_t n_groups);
 /* dst (n, ldd) = src (n, lds), k numbers a row. Nothing to do where they are the same. */
 void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
                int64_t k);
@@ -121,10 +134,13 @@ void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds
 /* ---- layers ---------------------------------------------------------------------------------- */
 
 void embed(Thread th, Plan *p, const Batch *b, float *x);
-void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
-void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a);
-/* y (N, C) = or += FFN of a->fn: the dense one, or the shared experts. */
-void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y, StoreMode mode);
+/* From the normed rows xn or fn, which norm_rows gave. */
+void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *xn);
+void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *xn);
+/* y (N, C) = or += FFN of fn: the dense one, or the shared experts. */
+void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn, float *y,
+         StoreMode mode);
 /* false where a router met NaN. */
-bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
+bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn,
+         float *y);
 void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out);

@@ -25,17 +25,16 @@ static Dims dims_of(const Plan *p, const Batch *b) {
 
 static const float *vector(const Param *p) { return p->w.row; }
 
-/* a->q (N, H (n+r)) and a->ck (N, R+r), both after rope. */
-static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, LayerActs *a) {
+/* a->q (N, H (n+r)) and a->ck (N, R+r), both after rope. The queries' rope has no barrier of its
+ * own where `later` says that one comes before they are read. */
+static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, LayerActs *a,
+                               const float *xn, bool later) {
     const PlanState *s = p->state;
     bool pairs = p->model->cfg.rope.pairs;
     int64_t ldq = d.H * (d.n + d.r), ldk = d.R + d.r;
-    Input in = input_of(th, p, a->xn, d.N, d.C, d.C);
-    if (w->q)
-        project(thread_nosync(th), a->q, ldq, w->q, &in, STORE_SET);
-    else
-        project(thread_nosync(th), a->qa, d.Q, w->q_a, &in, STORE_SET);
-    project(th, a->kva, ldk, w->kv_a, &in, STORE_SET);
+    Input in = input_of(th, p, xn, d.N, d.C, d.C);
+    project_set(th, (float *[]){w->q ? a->q : a->qa, a->kva}, (int64_t[]){w->q ? ldq : d.Q, ldk},
+                (const Param *[]){w->q ? w->q : w->q_a, w->kv_a}, 2, &in);
 
     /* Rows only, so each thread goes on with its own. */
     Thread quiet = thread_nosync(th);
@@ -47,7 +46,8 @@ static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, Layer
         in = input_of(th, p, a->qn, d.N, d.Q, d.Q);
         project(th, a->q, ldq, w->q_b, &in, STORE_SET);
     }
-    rope(th, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos, s->sin);
+    rope(later ? quiet : th, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos,
+         s->sin);
 }
 
 static void expanded(Thread th, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
@@ -87,7 +87,6 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
             memcpy(to, a->qh + (h * d.N + i) * d.R, (size_t)d.R * sizeof *to);
             memcpy(to + d.R, a->q + (i * d.H + h) * dq + d.n, (size_t)d.r * sizeof *to);
         }
-    thread_sync(th);
     kv_store(th, &t->k, b->span, b->n_spans, a->ck, dk);
     attend(th, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
     in = input_gathered(th, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
@@ -100,12 +99,13 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
     thread_sync(th);
 }
 
-void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a) {
+void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *xn) {
     const Layer *w = &p->model->layer[layer];
     Dims d = dims_of(p, b);
     const Attend t = attend_of(p, layer);
-    queries_and_latent(th, p, w, d, a);
-    if (p->spec.mla == MLA_EXPANDED)
+    const bool absorb = p->spec.mla == MLA_ABSORBED;
+    queries_and_latent(th, p, w, d, a, xn, absorb);
+    if (!absorb)
         expanded(th, p, b, w, &t, d, a);
     else
         absorbed(th, p, b, layer, &t, d, a);

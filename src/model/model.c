@@ -71,22 +71,18 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
         const Layer *w = &m->layer[i];
         LayerActs *a = &acts->layer[i];
         float *y = i + 1 < c->L ? acts->layer[i + 1].x : acts->last;
-        /* Rows are packed by the thread that normed them, so the packing's sync is enough; f32 rows
-         * are not packed. */
-        Thread norm = p->spec.act == ACT_F32 ? th : thread_nosync(th);
 
-        rmsnorm(norm, a->xn, C, a->xr, a->x, C, w->attn_norm->w.row, n, C, c->eps);
+        const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false);
         if (c->mla)
-            mla(th, p, b, i, a);
+            mla(th, p, b, i, a, xn);
         else
-            gqa(th, p, b, i, a);
+            gqa(th, p, b, i, a, xn);
 
-        rmsnorm(w->router ? th : norm, a->fn, C, a->fr, a->mid, C, w->ffn_norm->w.row, n, C,
-                c->eps);
+        const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
         rows_copy(th, y, C, a->mid, C, n, C);
         if (!w->router) {
-            ffn(th, p, b, i, a, y, STORE_ADD);
-        } else if (moe(th, p, b, i, a, y)) {
+            ffn(th, p, b, i, a, fn, y, STORE_ADD);
+        } else if (moe(th, p, b, i, a, fn, y)) {
             if (th.i == 0) experts_keep(p, b, out, i, a);
         } else {
             return false;

@@ -24,29 +24,27 @@ static void slots_sort(LayerActs *a, int64_t n, const Router *r) {
     }
 }
 
-bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y) {
+bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn,
+         float *y) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, slots = n * c->K, F = c->F_moe;
     Router r = c->router;
     r.bias = w->bias ? w->bias->w.row : NULL;
 
-    Input in = input_of(th, p, a->fn, n, c->C, c->C);
+    Input in = input_of(th, p, fn, n, c->C, c->C);
     project(th, a->z, c->E, w->router, &in, STORE_SET);
     if (!route(th, a->id, a->weight, a->score, a->z, n, &r)) return false;
     if (th.i == 0) slots_sort(a, n, &r);
     thread_sync(th);
 
-    in = input_gathered(th, p, a->fn, a->row, slots, c->C, c->C);
-    project_groups(thread_nosync(th), a->gx, F, weight_of(p, w->gate_x), &in, a->group,
-                   a->n_groups);
-    project_groups(th, a->ux, F, weight_of(p, w->up_x), &in, a->group, a->n_groups);
-    gate_rows(th, p, a->hx, a->gx, a->ux, slots, F);
+    in = input_gathered(th, p, fn, a->row, slots, c->C, c->C);
+    project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups);
     in = input_of(th, p, a->hx, slots, F, F);
     project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups);
     if (p->spec.act != ACT_F32) round_rows(th, a->yx, c->C, slots, c->C);
 
-    if (w->gate_s) ffn(th, p, b, layer, a, a->y, STORE_SET);
+    if (w->gate_s) ffn(th, p, b, layer, a, fn, a->y, STORE_SET);
     combine(th, a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n, c->K, c->C);
     add(th, y, a->y, n * c->C);
     return true;

@@ -101,10 +101,10 @@ static Acts *acts_build(Budget *r) {
     return s;
 }
 
-/* The largest packed input of any product. */
-static int64_t rows_most(const Plan *p) {
+/* The largest packed input of any product of a batch of N rows. */
+static int64_t rows_most(const Plan *p, int64_t N) {
     const Config *c = &p->model->cfg;
-    int64_t N = p->spec.rows, most = 0;
+    int64_t most = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (panels_has(p->model, p->spec.mla, w))
@@ -140,7 +140,10 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
         s->by_head = budget_i32(r, N, c->H);
         s->heads = budget_touched(r, c->H * (int64_t)sizeof(Group));
     }
-    s->rows = budget_touched(r, rows_most(r->p));
+    s->rows = budget_touched(r, rows_most(r->p, N));
+    s->own_norm = round_up(rows_most(r->p, 1), 64);
+    s->own_bytes = round_up(s->own_norm + c->C * (int64_t)sizeof(float), 64);
+    s->own = budget_touched(r, threads * s->own_bytes);
     s->attend_scale = attention_scale(c);
     s->attend_work = budget_touched(r, threads * attend_most(r->p, attend_bytes, N));
     budget_item(r, "work memory of a step");

@@ -14,14 +14,31 @@ Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *in
 
 /* Files of mixed types ask for several forms; they are made in the same memory, in turn. */
 static const Rows *input_rows(Input *in, ActForm form) {
-    void *mem = in->p->state->rows;
+    const PlanState *s = in->p->state;
+    const bool own = in->n == 1 && !in->index;
+    Thread th = own ? thread_alone(in->l) : in->l;
+    void *mem = own ? s->own + in->l.i * s->own_bytes : s->rows;
     if (in->rows.form == form) return &in->rows;
-    if (in->rows.form != FORM_NONE) thread_sync(in->l); /* others may still read the first */
+    if (in->rows.form != FORM_NONE) thread_sync(th); /* others may still read the first */
     if (in->index)
-        rows_gather(in->l, &in->rows, form, in->x, in->index, in->n, in->k, in->ld, mem);
+        rows_gather(th, &in->rows, form, in->x, in->index, in->n, in->k, in->ld, mem);
     else
-        rows_pack(in->l, &in->rows, form, in->x, in->n, in->k, in->ld, mem);
+        rows_pack(th, &in->rows, form, in->x, in->n, in->k, in->ld, mem);
     return &in->rows;
+}
+
+/* Rows are packed by the thread that normed them, so the packing's barrier is enough; it is not
+ * where rows are gathered, and f32 rows are not packed. */
+const float *norm_rows(Thread th, const Plan *p, float *y, float *r, const float *x, const Param *w,
+                       int64_t n, bool gathered) {
+    const PlanState *s = p->state;
+    const int64_t C = p->model->cfg.C;
+    const bool barrier = n > 1 && (gathered || p->spec.act == ACT_F32);
+    if (n == 1 && th.i > 0)
+        y = (float *)(void *)(s->own + th.i * s->own_bytes + s->own_norm), r = NULL;
+    Thread own = n == 1 ? thread_alone(th) : barrier ? th : thread_nosync(th);
+    rmsnorm(own, y, C, r, x, C, w->w.row, n, C, p->model->cfg.eps);
+    return y;
 }
 
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode) {
@@ -29,18 +46,40 @@ void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMo
     linear(th, y, ldy, panel, 0, input_rows(x, layout_form(panel->layout)), mode);
 }
 
+enum { SET_MOST = 4 };
+
+void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *const *w, int64_t n,
+                 Input *x) {
+    const Weight *panel[SET_MOST];
+    bool alike = n <= SET_MOST;
+    for (int64_t i = 0; i < n && alike; i++) {
+        panel[i] = weight_of(x->p, w[i]);
+        alike = layout_form(panel[i]->layout) == layout_form(panel[0]->layout);
+    }
+    if (alike) linear_set(th, y, ldy, panel, n, input_rows(x, layout_form(panel[0]->layout)));
+    for (int64_t i = 0; i < n && !alike; i++)
+        project(i + 1 < n ? thread_nosync(th) : th, y[i], ldy[i], w[i], x, STORE_SET);
+}
+
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups) {
     linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups);
 }
 
-/* By rows, as the product packs them: a thread goes on with its own. f32 rows are not packed. */
-void gate_rows(Thread th, const Plan *p, float *h, const float *g, const float *u, int64_t n,
-               int64_t F) {
-    Range r = thread_range(th, n);
-    int64_t at = r.lo * F;
-    silu_mul(thread_alone(th), h + at, g + at, u + at, (r.hi - r.lo) * F);
-    if (p->spec.act == ACT_F32) thread_sync(th);
+void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, const Param *up,
+                   Input *x, const Group *group, int64_t n_groups) {
+    const Weight *wg = weight_of(x->p, gate), *wu = weight_of(x->p, up);
+    const ActForm form = layout_form(wg->layout), other = layout_form(wu->layout);
+    const int64_t F = wg->rows;
+    if (form == other) {
+        linear_gated(th, h, g, u, F, wg, wu, input_rows(x, form), group, n_groups);
+        return;
+    }
+    const Group all = {0, 0, x->n};
+    if (!group) group = &all, n_groups = 1;
+    project_groups(thread_nosync(th), g, F, wg, x, group, n_groups);
+    project_groups(th, u, F, wu, x, group, n_groups);
+    silu_mul(th, h, g, u, x->n * F);
 }
 
 void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
