@@ -54,5 +54,6 @@ int test_math(void);
 int test_levels(void);
 int test_order(void);
 int test_forward(void);
+int test_sets(void);
 int test_threads(void);
 int test_back(void);

@@ -6,8 +6,8 @@ int main(void) {
     int64_t n = 0;
     if (seed && str_i64(str_of(seed), &n)) test_seed = (uint64_t)n;
     float_mode_enter(); /* kernels are called on this thread too */
-    int failed =
-        test_math() + test_levels() + test_order() + test_forward() + test_threads() + test_back();
+    int failed = test_math() + test_levels() + test_order() + test_forward() + test_sets()
+                 + test_threads() + test_back();
     teams_close();
     return failed;
 }
