@@ -5,6 +5,7 @@
  * beside them. "Exact" below is meant literally; each such claim carries its reason.
  * tests/kern/math.c measures the errors against long double and, for rope angles, against
  * correctly rounded tables. */
+#include "kern/exp.h"
 #include "kern/kern.h"
 #include <math.h>
 

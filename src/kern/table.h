@@ -4,6 +4,7 @@
  * on memory that the drivers laid out: packed forms are 64-byte aligned, f32 rows are 4-byte
  * aligned, nothing outside the stated elements is read or written. */
 #pragma once
+#include "kern/exp.h"
 #include "kern/kern.h"
 #include "kern/quant.h"
 

@@ -5,7 +5,7 @@
 enum { ROWS_MOST = 70, PICKED = 5 };
 static const int64_t row_counts[] = {1, 3, ROWS_MOST};
 
-/* ---- products ---------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct SetRun {
     const Weight *w[3];
@@ -80,7 +80,7 @@ static void sets_are_products(void **state) {
     on_levels(set_level);
 }
 
-/* ---- gated products ---------------------------------------------------------------------------- */
+/* ---- gated products -------------------------------------------------------------------------- */
 
 typedef struct GateRun {
     float *h;
@@ -141,7 +141,7 @@ static void gated_products_are_products(void **state) {
     on_levels(gated_level);
 }
 
-/* ---- rope with the store ----------------------------------------------------------------------- */
+/* ---- rope with the store --------------------------------------------------------------------- */
 
 typedef struct StoreRun {
     Attention *t;
