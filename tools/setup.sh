@@ -53,4 +53,4 @@ build() {
     exec 9>&-
 }
 
-BUILD_PACKAGES=(gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev)
+BUILD_PACKAGES=(gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev libedit-dev)

@@ -1,77 +1,163 @@
-/* cmd_chat.c -- `lisao chat`: a conversation in the terminal. Each turn is encoded whole; the
- * engine's prefix cache makes only what is new cost anything. Ctrl-C stops an answer; at the
- * prompt, and Ctrl-D, it leaves. */
-#include "cli/generation.h"
+/* cmd_chat.c -- `lisao chat`: a conversation in the terminal, or line by line through a pipe.
+ * Ctrl-C stops an answer; at the prompt, twice, and Ctrl-D, it leaves. */
+#include "cli/chat.h"
 #include "cli/lines.h"
 
-enum { TURNS_MAX = 1024, ANSWER_MAX = 1024 };
-static const char HELP[] =
-    "/clear: new conversation. /exit or Ctrl-D: quit. Ctrl-C: stop an answer.";
+/* ---- the model ------------------------------------------------------------------------------- */
 
-typedef struct Options {
-    ModelOpts model;
-    RequestOpts request;
-    int64_t context;
-} Options;
+static const char *last_file(Arena *a) { return os_cache_folder(a, "last-model"); }
 
-typedef struct Conversation {
-    Session s;
-    Engine *engine;
-    Arena *arena; /* messages and what was generated */
-    Message message[TURNS_MAX];
-    int64_t n, context;
-    const RequestOpts *opts;
-    bool thought;          /* the last that was shown was one */
-    bool tty;              /* a person sits at it: both ends are a terminal */
-    int64_t turns, failed; /* asked for so far; of these, those that gave no answer */
-} Conversation;
-
-static void message_add(Conversation *t, Role role, Str content) {
-    t->message[t->n++] = (Message){.role = role, .content = str_copy(t->arena, content)};
+/* Remembered by its whole path, as another folder may be the working one next time. A cache that
+ * cannot be written is no reason to stop. */
+static void last_keep(Arena *a, const char *path) {
+    const char *folder = os_env("PWD"), *file = last_file(a);
+    Err none = {0};
+    Str whole = path[0] == '/' || !folder ? str_of(path) : str_fmt(a, "%s/%s", folder, path);
+    if (!os_mkdir(os_cache_folder(a, "models"), &none)) return;
+    OutFile *f = os_create(a, file, &none);
+    if (f && !(os_write(f, whole.p, whole.n, &none) && os_commit(f, &none))) os_abandon(f);
 }
 
-static void show(void *arg, Str s, bool thought) {
-    Conversation *t = arg;
-    if (t->thought && !thought) printf("\n\n");
-    t->thought = thought;
-    fwrite(s.p, 1, (size_t)s.n, stdout);
-    fflush(stdout);
-}
-
-static void conversation_clear(Conversation *t, const char *system) {
-    t->n = 0;
-    if (system) message_add(t, ROLE_SYSTEM, str_of(system));
-}
-
-/* The user's line and the model's answer; both stay in the conversation unless there was an
- * error. */
-static bool turn_run(Conversation *t, Str line, Err *err) {
-    if (t->n + 2 > TURNS_MAX)
-        return err_set(err, ERR_LIMIT, "the conversation has %d turns: /clear starts a new one",
-                       TURNS_MAX);
-    message_add(t, ROLE_USER, line);
-    Request r = {.opts = *t->opts, .message = t->message, .n_messages = t->n};
-    Generation p = {.show = show, .arg = t};
-    t->thought = false;
-    Err why = {0};
-    bool ok = request_encode(&r, t->arena, &t->s.bundle, t->context, &why);
-    if (!ok && r.ids.n >= t->context)
-        err_set(err, ERR_LIMIT,
-                "the conversation has %lld tokens and the context is %lld: /clear starts a new one",
-                (long long)r.ids.n, (long long)t->context);
-    else if (!ok)
-        err_set(err, why.code, "%s", why.msg);
-    ok = ok && generation_start(&p, t->arena, &t->s.bundle, t->engine, &r, err)
-         && generation_run(&p, err);
-    if (ok && p.finish == FINISH_ERROR) ok = generation_void(err);
-    if (!ok) {
-        t->n--;
-        return false;
+/* The models of the cache: GGUF files and folders. */
+static int64_t cached_models(Arena *a, const char *folder, Str **names) {
+    Err none = {0};
+    Str *all;
+    int64_t n = 0, models = 0;
+    if (!os_list(a, &all, &n, folder, &none)) return 0;
+    *names = PUSH(a, Str, n + 1);
+    for (int64_t i = 0; i < n; i++) {
+        bool model = str_ends(all[i], STR(".gguf"))
+                     || os_exists(str_fmt(a, "%s/%.*s/config.json", folder, STRF(all[i])).p);
+        if (all[i].p[0] != '.' && model) (*names)[models++] = all[i];
     }
-    printf("\n");
-    message_add(t, ROLE_ASSISTANT, buf_str(&p.text));
-    t->message[t->n - 1].reasoning = p.splitter.thought ? buf_str(&p.reasoning) : (Str){0};
-    if (t->tty) os_interrupt_clear(); /* it stopped the answer; in a pipe it stops the program */
+    return models;
+}
+
+bool chat_model(const char **name, Arena *a, const char *given, Err *err) {
+    const char *folder = os_cache_folder(a, "models"), *file = last_file(a);
+    Str last, *models, list = {0};
+    Err none = {0};
+    if ((*name = given)) return true;
+    if (os_exists(file) && os_read(a, &last, file, 1 << 16, &none) && os_exists(last.p))
+        return *name = last.p, true;
+    int64_t n = cached_models(a, folder, &models);
+    if (n == 1) return *name = str_fmt(a, "%s/%.*s", folder, STRF(models[0])).p, true;
+    for (int64_t i = 0; i < n; i++)
+        list = str_fmt(a, "%.*s%s%.*s", STRF(list), i ? ", " : "", STRF(models[i]));
+    if (n > 1) return err_set(err, ERR_USAGE, "which MODEL? There are: %.*s", STRF(list));
+    return err_set(err, ERR_USAGE,
+                   "expected one MODEL, found none, and there is none in %s: give a GGUF file or a "
+                   "folder; ./start fetches a small one",
+                   folder);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* A person at the terminal: the editor is there before the model is loaded, so that nothing that
+ * is typed meanwhile is lost. */
+static void person_open(Conversation *t) {
+    t->tty = os_is_tty(0) && os_is_tty(1);
+    screen_init(&t->screen);
+    if (t->tty) t->editor = editor_open(t->arena, os_cache_folder(t->arena, "chat-history"));
+}
+
+bool chat_open(Conversation *t, ChatSetup *o, const char *model, Err *err) {
+    PlanSpec plan;
+    *t = (Conversation){.setup = o, .arena = arena_open("conversation", ARENA_NO_LIMIT)};
+    person_open(t);
+    if (!session_open(&t->s, model, BUNDLE_ALL, &o->model, &plan, err)) return false;
+    const Recommended *r = &t->s.bundle.recommended;
+    if (o->request.temperature < 0 && r->temperature < 0) {
+        o->request.temperature = 0.2;
+        if (o->request.top_p < 0 && r->top_p < 0) o->request.top_p = 0.9;
+    }
+    t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
+    /* Two pages more: for the end of a conversation that another answer leaves. */
+    EngineSpec e = {
+        .seqs = 1, .queue = 1, .rows = RUN_ROWS, .pages = round_up(t->context, PAGE) / PAGE + 2};
+    engine_plan(&plan, t->s.bundle.model, &e, t->context, t->s.team);
+    if (!session_plan(&t->s, &plan, err)
+        || !engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err))
+        return false;
+    last_keep(t->arena, t->s.bundle.path);
+    return true;
+}
+
+void chat_close(Conversation *t) {
+    editor_close(t->editor);
+    session_close(&t->s);
+    if (t->arena) arena_close(t->arena);
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+/* A message, or a command. False at /exit. */
+static bool line_take(Conversation *t, Str line) {
+    Err err = {0};
+    while (line.n > 0 && strchr(" \t\r\n", line.p[0])) line.p++, line.n--;
+    while (line.n > 0 && strchr(" \t\r\n", line.p[line.n - 1])) line.n--;
+    if (line.n == 0) return true;
+    LineKind kind = command_run(t, line, &err);
+    if (kind == LINE_EXIT) return false;
+    if (kind == LINE_MESSAGE) {
+        t->turns++;
+        t->again = 0;
+        message_add(t, ROLE_USER, line, (Str){0});
+        t->failed += !turn_run(t, &err);
+    }
+    if (err.code == ERR_NONE) return true;
+    screen_line(&t->screen);
+    fprintf(stderr, "lisao chat: %s\n", err.msg);
+    return true;
+}
+
+static bool piped_run(Conversation *t, Err *err) {
+    Arena *a = arena_open("line", 4ll * LINE_BYTES);
+    Lines l;
+    Str line;
+    lines_init(&l, a);
+    while (!ferror(stdout) && line_next(&l, true, &line, err) == LINE_GOT)
+        if (!line_take(t, line) || os_interrupted()) break;
+    arena_close(a);
+    if (err->code != ERR_NONE) return false;
+    if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
+    return !t->failed
+           || err_set(err, ERR_FORMAT, "%lld of %lld messages got no answer", (long long)t->failed,
+                      (long long)t->turns);
+}
+
+/* A line, and as long as one ends with a backslash the next one too. */
+static EditResult message_read(Conversation *t, Buf *message) {
+    Str line;
+    message->n = 0;
+    for (const char *prompt = "> ";; prompt = ". ") {
+        EditResult r = editor_read(t->editor, prompt, &line);
+        if (r != EDIT_LINE) return r;
+        bool more = str_ends(line, STR("\\"));
+        buf_add(message, (Str){line.p, line.n - more});
+        if (!more) return EDIT_LINE;
+        buf_add(message, STR("\n"));
+    }
+}
+
+/* Until Ctrl-D, /exit, or Ctrl-C twice with nothing in between. */
+static bool person_run(Conversation *t, Err *err) {
+    Buf message = {.a = t->arena};
+    bool warned = false;
+    while (!ferror(stdout)) {
+        putchar('\n');
+        EditResult r = message_read(t, &message);
+        if (r == EDIT_END || (r == EDIT_INTERRUPTED && warned)) break;
+        warned = r == EDIT_INTERRUPTED;
+        if (warned) {
+            os_interrupt_clear();
+            printf("\n(Ctrl-C again, Ctrl-D or /exit leaves)");
+        } else if (!line_take(t, buf_str(&message))) {
+            return true;
+        }
+    }
+    putchar('\n');
+    if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
     return true;
 }
 
@@ -80,89 +166,26 @@ static const char *name_of(const char *path) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static bool conversation_open(Conversation *t, const Options *o, const char *path, Err *err) {
-    PlanSpec plan;
-    EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS};
-    if (!session_open(&t->s, path, BUNDLE_ALL, &o->model, &plan, err)) return false;
-    t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
-    t->opts = &o->request;
-    t->arena = arena_open("conversation", ARENA_NO_LIMIT);
-    engine_plan(&plan, t->s.bundle.model, &e, t->context, t->s.team);
-    return session_plan(&t->s, &plan, err)
-           && engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err);
+bool chat_run(Conversation *t, Err *err) {
+    if (!t->tty) return piped_run(t, err);
+    screen_note(&t->screen, "%s, %s. /help lists the commands.", name_of(t->s.bundle.path),
+                act_name(t->s.plan->spec.act));
+    return person_run(t, err);
 }
 
-static void conversation_close(Conversation *t) {
-    session_close(&t->s);
-    if (t->arena) arena_close(t->arena);
-}
-
-/* One line: a command, or a turn. False at /exit. */
-static bool line_run(Conversation *t, const Options *o, Str line) {
-    Err err = {0};
-    while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t')) line.p++, line.n--;
-    if (line.n == 0) return true;
-    if (str_eq(line, STR("/exit"))) return false;
-    if (str_eq(line, STR("/clear"))) {
-        conversation_clear(t, o->request.system);
-    } else if (str_eq(line, STR("/help"))) {
-        printf("%s\n", HELP);
-    } else {
-        t->turns++;
-        if (turn_run(t, line, &err)) return true;
-        t->failed++;
-        fprintf(stderr, "lisao chat: %s\n", err.msg);
-    }
-    return true;
-}
-
-/* Until the end of the input, /exit, or Ctrl-C: in a pipe at once, at the prompt the second
- * time. */
-static bool lines_run(Conversation *t, const Options *o, Err *err) {
-    Arena *a = arena_open("line", 4ll * LINE_BYTES);
-    Lines l;
-    Str line;
-    lines_init(&l, a);
-    bool more = true;
-    for (int64_t interrupts = 0; more && interrupts < 2 && !ferror(stdout);) {
-        if (t->tty) printf("\n> "), fflush(stdout);
-        if (line_next(&l, true, &line, err) == LINE_GOT) {
-            interrupts = 0;
-            more = line_run(t, o, line) && (t->tty || !os_interrupted());
-        } else if (t->tty && os_interrupted()) {
-            interrupts++;
-            if (interrupts == 2) break;
-            os_interrupt_clear();
-            printf("\n(Ctrl-C again, Ctrl-D or /exit to quit)");
-        } else {
-            more = false;
-        }
-    }
-    if (t->tty) printf("\n");
-    arena_close(a);
-    return err->code == ERR_NONE;
-}
-
-/* A person has seen which turns failed; a script learns it from the exit code. */
-static bool conversation_run(Conversation *t, const Options *o, Err *err) {
-    t->tty = os_is_tty(0) && os_is_tty(1);
-    if (t->tty)
-        printf("%s, %s\n%s\n", name_of(t->s.bundle.path), act_name(t->s.plan->spec.act), HELP);
-    conversation_clear(t, o->request.system);
-    if (!lines_run(t, o, err)) return false;
-    if (os_interrupted()) return err_set(err, ERR_INTERRUPTED, "interrupted");
-    if (t->failed && !t->tty)
-        return err_set(err, ERR_FORMAT, "%lld of %lld messages got no answer", (long long)t->failed,
-                       (long long)t->turns);
-    return true;
-}
+/* ---- the command line ------------------------------------------------------------------------ */
 
 int cmd_chat(int argc, char **argv) {
-    Options o = {.context = RUN_CONTEXT, .request = {REQUEST_NOT_GIVEN, .max_tokens = ANSWER_MAX}};
+    ChatSetup o = {.context = RUN_CONTEXT,
+                   .full = "slide",
+                   .request = {REQUEST_NOT_GIVEN, .max_tokens = 1 << 20}};
     Opt opts[48] = {
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "Longest conversation in tokens; its memory is reserved at the start.", 16,
                    1 << 24),
+        TEXT_OPT("full", "slide|stop", &o.full,
+                 "What a full context does: the model forgets the oldest turns, or refuses the "
+                 "next one."),
         MODEL_OPTS(o.model),
     };
     int64_t n = 0;
@@ -170,11 +193,15 @@ int cmd_chat(int argc, char **argv) {
     n += request_opts(opts + n, &o.request) - RUN_OPTS;
     const Command c = {
         "chat",
-        "MODEL",
+        "[MODEL]",
         "talk with a model in the terminal",
-        "Each line is a message, which the model answers. /clear starts a new conversation, /exit "
-        "or Ctrl-D quits, Ctrl-C stops an answer. Lines from a pipe are answered one after "
-        "another; if one of them gets no answer, the exit code is 1.",
+        "Each line is a message, which the model answers; Alt-Enter goes on in the next line, and "
+        "what is pasted is one message. Without MODEL it is the one that was used last, or the "
+        "only "
+        "one in ~/.cache/lisao/models. Ctrl-C stops an answer, /exit or Ctrl-D leaves, /help lists "
+        "the commands; other lines that begin with a slash are messages. An answer that repeats "
+        "itself is stopped. Lines from a pipe are answered one after another; if one of them gets "
+        "no answer, the exit code is 1.",
         "lisao chat SmolLM2-135M-Instruct.Q4_1 --act a16\nlisao chat model.gguf --system \"Answer "
         "in one "
         "sentence.\"\n",
@@ -184,11 +211,14 @@ int cmd_chat(int argc, char **argv) {
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
     Conversation t = {0};
+    Arena *a = arena_open("model name", 1 << 24);
+    const char *model = NULL;
     os_catch_interrupt();
-    bool ok = argc == 2
-                  ? conversation_open(&t, &o, argv[1], &err)
-                  : err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
-    ok = ok && conversation_run(&t, &o, &err);
-    conversation_close(&t);
+    bool ok =
+        argc <= 2 || err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
+    ok = ok && chat_model(&model, a, argc == 2 ? argv[1] : NULL, &err);
+    ok = ok && chat_open(&t, &o, model, &err) && chat_run(&t, &err);
+    chat_close(&t);
+    arena_close(a);
     return ok ? 0 : command_failed(&c, &err);
 }

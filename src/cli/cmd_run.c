@@ -2,6 +2,7 @@
 #include "cli/generation.h"
 #include "cli/lines.h"
 #include "cli/run.h"
+#include "cli/screen.h"
 
 enum { PROMPT_BYTES = 1 << 28 };
 
@@ -40,27 +41,30 @@ static bool request_make(const Options *o, Session *s, Str prompt, Request *r, E
 
 /* ---- one answer ------------------------------------------------------------------------------ */
 
-typedef struct Screen {
-    bool dim, thought; /* thoughts in grey; the last that was shown was one */
-} Screen;
+typedef struct Reader {
+    Screen screen;
+    bool thought; /* the last that was shown was one */
+} Reader;
 
-static void screen_show(void *arg, Str s, bool thought) {
-    Screen *screen = arg;
-    if (screen->thought && !thought) printf("\n\n");
-    screen->thought = thought;
-    if (screen->dim && thought)
-        printf("\033[2m%.*s\033[0m", STRF(s));
-    else
-        fwrite(s.p, 1, (size_t)s.n, stdout);
-    fflush(stdout);
+/* Thoughts are for a person: a pipe gets the answer only (and with --json everything). */
+static void reader_show(void *arg, Str s, bool thought) {
+    Reader *r = arg;
+    if (thought && !r->screen.tty) return;
+    if (r->thought && !thought) {
+        screen_line(&r->screen);
+        putchar('\n');
+    }
+    r->thought = thought;
+    screen_put(&r->screen, s, thought);
 }
 
 static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, double start,
                     Err *err) {
     Request r;
     Engine *engine = NULL;
-    Screen screen = {.dim = os_is_tty(1) && !os_env("NO_COLOR")};
-    Generation g = {.show = o->json ? NULL : screen_show, .arg = &screen};
+    Reader reader = {0};
+    Generation g = {.show = o->json ? NULL : reader_show, .arg = &reader};
+    screen_init(&reader.screen);
     if (!request_make(o, s, prompt, &r, err)) return false;
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
     engine_plan(plan, s->bundle.model, &e, r.ids.n + r.opts.max_tokens, s->team);
@@ -69,10 +73,14 @@ static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, do
     double load_ms = (os_now() - start) * 1e3;
     if (!generation_start(&g, s->arena, &s->bundle, engine, &r, err) || !generation_run(&g, err))
         return false;
+    screen_flush(&reader.screen);
     if (o->json)
         object_print(generation_json(&g, load_ms));
     else
         printf("\n");
+    if (!o->json && g.reasoning.n > 0 && g.text.n == 0)
+        log_at(LOG_WARN, "the answer had not begun: all of it is reasoning (more --max-tokens, or "
+                         "--think off, may help)");
     if (g.finish == FINISH_CANCEL) return err_set(err, ERR_INTERRUPTED, "interrupted");
     return g.finish != FINISH_ERROR || generation_void(err);
 }

@@ -16,13 +16,21 @@ static void text_add(Generation *p, bool end) {
     p->passed.n = 0;
     stops_push(&p->stops, buf_str(&p->piece), &p->passed);
     if (end) stops_end(&p->stops, &p->passed);
+    const SplitText to = {&p->reasoning, &p->text, &p->calls};
     if (p->plain)
         buf_add(&p->text, buf_str(&p->passed));
     else
-        splitter_push(&p->splitter, buf_str(&p->passed), &p->reasoning, &p->text);
-    if (end && !p->plain) splitter_end(&p->splitter, &p->reasoning, &p->text);
+        splitter_push(&p->splitter, buf_str(&p->passed), &to);
+    if (end && !p->plain) splitter_end(&p->splitter, &to);
     show(p, (Str){p->reasoning.p + thought, p->reasoning.n - thought}, true);
     show(p, (Str){p->text.p + answer, p->text.n - answer}, false);
+}
+
+/* Special tokens are no text, but for those that the splitter waits for. */
+static void token_decode(Generation *p, int32_t id) {
+    p->decoder.skip_special =
+        p->plain || !splitter_knows(&p->splitter, token_bytes(p->bundle->tok, id));
+    decoder_push(&p->decoder, id, &p->piece);
 }
 
 static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
@@ -35,12 +43,13 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
             sampler_top(logits, p->bundle->model->cfg.V, p->n_top, p->top + p->n * p->n_top);
         p->token[p->n++] = t;
         /* An end token is not text, whatever the file marks it as. */
-        if (p->bundle->tok && finish != FINISH_STOP) decoder_push(&p->decoder, t.id, &p->piece);
+        if (p->bundle->tok && finish != FINISH_STOP) token_decode(p, t.id);
     }
     if (finish != FINISH_NONE && p->bundle->tok) decoder_end(&p->decoder, &p->piece);
     text_add(p, finish != FINISH_NONE);
     p->finish = p->stops.found && finish != FINISH_NONE ? FINISH_STOP : finish;
-    if (p->stops.found && finish == FINISH_NONE) engine_cancel(p->engine, seq);
+    p->looped |= p->guard && t.id >= 0 && guard_push(p->guard, t.id);
+    if ((p->stops.found || p->looped) && finish == FINISH_NONE) engine_cancel(p->engine, seq);
 }
 
 bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const Request *r,
@@ -49,9 +58,11 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                       .engine = e,
                       .show = p->show,
                       .arg = p->arg,
+                      .guard = p->guard,
                       .plain = r->plain,
                       .text.a = a,
                       .reasoning.a = a,
+                      .calls.a = a,
                       .piece.a = a,
                       .passed.a = a,
                       .token = PUSH(a, Token, r->opts.max_tokens),
@@ -60,7 +71,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                       .n_prompt = r->ids.n,
                       .start = os_now()};
     if (b->tok) decoder_init(&p->decoder, b->tok, true);
-    splitter_init(&p->splitter, r->in_thought);
+    splitter_init(&p->splitter, r->in_thought, r->tools);
     if (!stops_init(&p->stops, r->stop, r->opts.stop.n, err)) return false;
     SeqReq q = {.prompt = r->ids.v,
                 .n_prompt = r->ids.n,
@@ -114,6 +125,16 @@ static json_t *top_json(const Generation *p) {
     return all;
 }
 
+static json_t *calls_json(const Generation *p) {
+    json_t *all = json_array();
+    for (int64_t at = 0, n; at < p->calls.n; at += n + 1) {
+        const char *line = p->calls.p + at;
+        n = (const char *)memchr(line, '\n', (size_t)(p->calls.n - at)) - line;
+        json_array_append_new(all, json_loadb(line, (size_t)n, 0, NULL));
+    }
+    return all;
+}
+
 json_t *generation_json(const Generation *p, double load_ms) {
     json_t *ids = json_array(), *logprobs = json_array();
     for (int64_t i = 0; i < p->n; i++) {
@@ -128,6 +149,7 @@ json_t *generation_json(const Generation *p, double load_ms) {
         (json_int_t)p->n_prompt, "completion_tokens", (json_int_t)p->n, "timings", "load_ms",
         load_ms, "prefill_ms", (first - p->start) * 1e3, "decode_ms",
         p->n ? (p->last - first) * 1e3 : 0.0);
+    if (p->calls.n) json_object_set_new(o, "tool_calls", calls_json(p));
     if (p->n_top) json_object_set_new(o, "top_logprobs", top_json(p));
     return o;
 }

@@ -1,5 +1,6 @@
 /* generation.h -- private to cli/: one request under way in an engine. */
 #pragma once
+#include "cli/guard.h"
 #include "cli/request.h"
 
 /* What is generated becomes text in the moment it comes. */
@@ -9,19 +10,22 @@ typedef struct Generation {
     /* Text for the reader as it comes, thoughts and answer apart; NULL: nobody looks on. */
     void (*show)(void *arg, Str text, bool thought);
     void *arg;
+    Guard *guard; /* the caller's: ends an answer that repeats itself; NULL: none */
+    bool looped;  /* it did */
     Decoder decoder;
     Stops stops;
     Splitter splitter;
     bool plain;
-    Buf text, reasoning, piece, passed; /* answer, thoughts so far; of this token; before a stop */
-    Token *token, *top;                 /* top: the n_top likeliest at each place */
-    int64_t n;                          /* generated, the end token included */
+    Buf text, reasoning, calls; /* answer, thoughts and tool calls so far */
+    Buf piece, passed;          /* of this token; of that, what stands before a stop string */
+    Token *token, *top;         /* top: the n_top likeliest at each place */
+    int64_t n;                  /* generated, the end token included */
     int64_t seq, n_prompt, n_top;
     Finish finish;             /* FINISH_NONE while it runs */
     double start, first, last; /* seconds: asked, first token, last token */
 } Generation;
 /* Adds the request, encoded, to the engine; p and r stay until finish is set. Everything grows in
- * `a`. p->show and p->arg are the caller's, set before. */
+ * `a`. p->show, p->arg and p->guard are the caller's, set before. */
 bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const Request *r,
                       Err *err) CHECKED;
 /* Steps until the end of all that is in the engine; Ctrl-C and a stdout that takes nothing cancel

@@ -214,6 +214,7 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
         return err_set(err, ERR_FORMAT, "expected one of \"prompt\", \"messages\" and \"ids\"");
     r->ids.a = a;
     if (ids) return ids_read(&r->ids, ids, err);
+    r->tools_given = json_array_size(json_object_get(line, "tools")) > 0;
     if (messages) return conversation_request(a, &r->conversation, line, err);
     if (!json_is_string(prompt)) return wrong(err, "prompt", "a text");
     r->prompt = text_of(a, prompt);
@@ -267,6 +268,7 @@ static bool chat_text_encode(Request *r, const Bundle *b, Arena *scratch, Err *e
     Arena *a = arena_open("template", ARENA_NO_LIMIT);
     bool ok = chat_encode(&r->ids, &shown, &b->chat, m, n, options, a, err);
     r->in_thought = ok && chat_opens_thought(buf_str(&shown));
+    r->tools = r->tools_given ? b->chat.tools : TOOLS_NONE;
     arena_close(a);
     return ok;
 }

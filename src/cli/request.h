@@ -37,8 +37,10 @@ typedef struct Request {
     Str stop[STOPS_MAX];
     Bias bias[BIASES];
     const uint64_t *dry_breaks;
-    bool plain;      /* no chat format: text is not looked through for reasoning */
-    bool in_thought; /* the prompt has opened <think> */
+    bool tools_given;
+    ToolSyntax tools; /* of the calls that are looked for in the answer */
+    bool plain;       /* no chat format: text is not looked through for reasoning */
+    bool in_thought;  /* the prompt has opened <think> */
 } Request;
 /* {"messages", "tools", "kwargs"} of a line as chat_encode takes a conversation. */
 bool conversation_request(Arena *a, Str *out, const json_t *line, Err *err) CHECKED;

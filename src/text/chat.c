@@ -94,6 +94,16 @@ static void probe(Chat *c, Arena *scratch) {
     arena_pop(scratch, mark);
 }
 
+/* The tags of the calls of earlier turns stand in the template. */
+static ToolSyntax syntax_of(Str source) {
+    for (int64_t i = 0; i < source.n; i++) {
+        Str rest = {source.p + i, source.n - i};
+        if (str_starts(rest, STR("<tool_call>"))) return TOOLS_QWEN;
+        if (str_starts(rest, STR("<｜tool▁call▁begin｜>"))) return TOOLS_DEEPSEEK;
+    }
+    return TOOLS_NONE;
+}
+
 bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos, Str eos,
                Err *err) {
     *c = (Chat){.t = t, .bos = bos, .eos = eos, .end = -1};
@@ -101,6 +111,7 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos
         return err_set(err, ERR_UNSUPPORTED,
                        "the model has no chat template; a text can still be continued as it is "
                        "(--raw)");
+    c->tools = syntax_of(chat_template);
     c->tree = jinja_parse(a, chat_template, "the chat template", err);
     if (c->tree) probe(c, a);
     return c->tree != NULL;

@@ -120,11 +120,15 @@ typedef struct Message {
     Str reasoning; /* an assistant's thoughts; p NULL: none */
 } Message;
 
+/* How a family writes tool calls: JSON or tags between <tool_call> and </tool_call>; DeepSeek's. */
+typedef enum ToolSyntax { TOOLS_NONE, TOOLS_QWEN, TOOLS_DEEPSEEK } ToolSyntax;
+
 /* How a model was taught to read conversations: its own chat template, a program in Jinja that
  * comes with it. docs/tokenizers.md says what of the language is known. */
 typedef struct Chat {
     const Tokenizer *t;
     const struct Node *tree; /* private: the template */
+    ToolSyntax tools;        /* what of calls the template knows */
     Str bos, eos;            /* what bos_token and eos_token stand for in it */
     int32_t end; /* what it ends an assistant's turn with, or -1: one of the stop tokens,
                                 beside the model's end of text */
@@ -172,20 +176,37 @@ bool stops_init(Stops *s, const Str *v, int64_t n, Err *err) CHECKED;
 void stops_push(Stops *s, Str text, Buf *out);
 void stops_end(Stops *s, Buf *out); /* the text is over: what was held is text */
 
-/* ---- reasoning ------------------------------------------------------------------------------- */
+/* ---- reasoning and tool calls ---------------------------------------------------------------- */
 
-/* Splits generated text, while it streams, into the reasoning between <think> and </think> and the
- * answer. Reasoning is recognised only at the very beginning (or begins there, where the prompt has
- * opened it already). Line breaks inside and outside the tags belong to neither part. Text that may
- * become a tag is held back. */
-typedef enum SplitState { SPLIT_START, SPLIT_THOUGHT, SPLIT_GAP, SPLIT_ANSWER } SplitState;
+/* Splits generated text, while it streams, into the reasoning between <think> and </think>, the
+ * answer, and tool calls in the syntax of the model's family. Reasoning is recognised only at the
+ * very beginning (or begins there, where the prompt has opened it already). Line breaks inside and
+ * outside the tags belong to no part. Only text that may become a tag is held back; a call comes
+ * when it is whole, and what is no call is text of the answer. */
+typedef enum SplitState {
+    SPLIT_START,
+    SPLIT_THOUGHT,
+    SPLIT_GAP,
+    SPLIT_ANSWER,
+    SPLIT_CALL
+} SplitState;
 typedef struct Splitter {
     SplitState state;
+    ToolSyntax tools;
     bool thought;     /* a <think> was read: reasoning is not NULL */
     bool begun;       /* the reasoning has text already */
     int64_t newlines; /* held back: line breaks, and after them ... */
-    int64_t matched;  /* ... that many bytes of the expected tag */
+    char held[40];    /* ... the beginning of a tag */
+    int64_t n_held;
+    int64_t call; /* where in `calls` the open one begins */
 } Splitter;
-void splitter_init(Splitter *s, bool in_thought);
-void splitter_push(Splitter *s, Str text, Buf *reasoning, Buf *answer);
-void splitter_end(Splitter *s, Buf *reasoning, Buf *answer);
+/* What is read is appended to these; calls: a line {"name": ..., "arguments": {...}} for each. It
+ * may be NULL with TOOLS_NONE. */
+typedef struct SplitText {
+    Buf *reasoning, *answer, *calls;
+} SplitText;
+void splitter_init(Splitter *s, bool in_thought, ToolSyntax tools);
+void splitter_push(Splitter *s, Str text, const SplitText *to);
+void splitter_end(Splitter *s, const SplitText *to);
+/* A token that is spelled so is for the splitter, even where the tokenizer marks it as special. */
+bool splitter_knows(const Splitter *s, Str spelling);
