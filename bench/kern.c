@@ -5,60 +5,14 @@
  * rounds are reported, and the share of product in probe: best of best, median of median, and the
  * median of the rounds. A product is timed as the model calls it: rows packed, weights packed
  * beforehand, threads joined.
- * Shapes read n x k x m: rows, summed, outputs. */
+ * Shapes read n x k x m: rows, summed, outputs.
+ *
+ * Beside a product of quantised weights stands what bounds it: the pipes, by the kernel's count of
+ * instructions and the rates that the probes of the same rounds found (best), or, where the weights
+ * fit no cache, the reading of them at the rate measured before; and the `mix`, the kernel's
+ * instructions on registers only. */
+#include "probes.h"
 #include "bench.h"
-#include "kern/kern.h"
-#include "kern/quant.h"
-
-/* ---- probes ---------------------------------------------------------------------------------- */
-
-#if defined(__x86_64__)
-/* 15 independent chains, enough for any latency; the operands are zero. */
-#define CHAIN(op, reg, i) op " %%" reg "15, %%" reg "15, %%" reg #i "\n\t"
-/* clang-format off */
-#define CHAINS(op, reg)                                                                            \
-    CHAIN(op, reg, 0) CHAIN(op, reg, 1) CHAIN(op, reg, 2) CHAIN(op, reg, 3) CHAIN(op, reg, 4)      \
-    CHAIN(op, reg, 5) CHAIN(op, reg, 6) CHAIN(op, reg, 7) CHAIN(op, reg, 8) CHAIN(op, reg, 9)      \
-    CHAIN(op, reg, 10) CHAIN(op, reg, 11) CHAIN(op, reg, 12) CHAIN(op, reg, 13) CHAIN(op, reg, 14)
-/* clang-format on */
-#define PROBE(name, op, reg)                                                                       \
-    static void name(int64_t n) {                                                                  \
-        __asm__ volatile("vxorps %%xmm15, %%xmm15, %%xmm15\n"                                      \
-                         "1:\n\t" CHAINS(op, reg) "dec %0\n\tjnz 1b\n\tvzeroupper"                 \
-                         : "+r"(n)                                                                 \
-                         :                                                                         \
-                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
-                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc");    \
-    }
-PROBE(probe_fma_ymm, "vfmadd231ps", "ymm")
-PROBE(probe_maddubs_ymm, "vpmaddubsw", "ymm")
-PROBE(probe_fma_zmm, "vfmadd231ps", "zmm")
-PROBE(probe_bf16_zmm, "vdpbf16ps", "zmm")
-PROBE(probe_int8_zmm, "vpdpbusd", "zmm")
-enum { CHAIN_N = 15 };
-#endif
-
-typedef struct Probe {
-    const char *name;
-    void (*run)(int64_t n);
-    double ops; /* of one turn */
-} Probe;
-
-/* The instruction that a layout's products rest on at this level. */
-static Probe probe_of(Layout layout) {
-#if defined(__x86_64__)
-    bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) >= FORM_INT8;
-    if (wide && layout == LAYOUT_BF16)
-        return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
-    if (wide && whole) return (Probe){"vpdpbusd zmm", probe_int8_zmm, CHAIN_N * 128};
-    if (wide) return (Probe){"vfmadd231ps zmm", probe_fma_zmm, CHAIN_N * 32};
-    if (whole) return (Probe){"vpmaddubsw ymm", probe_maddubs_ymm, CHAIN_N * 64};
-    return (Probe){"vfmadd231ps ymm", probe_fma_ymm, CHAIN_N * 16};
-#else
-    (void)layout;
-    return (Probe){"none", NULL, 0};
-#endif
-}
 
 /* ---- what is measured ------------------------------------------------------------------------ */
 
@@ -97,33 +51,45 @@ typedef struct Product {
     Case c;
     Weight w;
     Rows rows;
-    Probe probe;
+    Probe probe, any, mix;
     float *x, *y;
     void *mem;
     int64_t reps;
-    Bench time, probe_time; /* of one product, of one turn of the probe */
-    Bench pair;             /* probe_time / time of the same round: clocks that move cancel */
+    Bench time, probe_time;   /* of one product, of one turn of the probe */
+    Bench any_time, mix_time; /* of one turn */
+    Bench pair;               /* probe_time / time of the same round: clocks that move cancel */
 } Product;
 
 enum { PROBE_TURNS = 20000 };
 
+/* The time of one turn. */
+static double probe_turn(Thread th, const Probe *p, int64_t turns) {
+    if (!p->run) return 1;
+    thread_sync(th);
+    double t = os_now();
+    p->run(turns);
+    thread_sync(th);
+    return (os_now() - t) / (double)turns;
+}
+
 static void product_round(Thread th, Product *b) {
     const Case *c = &b->c;
-    double t0, t1;
     thread_sync(th);
     if (b->probe.run) b->probe.run(PROBE_TURNS / 4); /* a thread that slept is awake after this */
+    double any_time = probe_turn(th, &b->any, PROBE_TURNS);
+    double mix_time = probe_turn(th, &b->mix, PROBE_TURNS / 10);
+    double probe_time = probe_turn(th, &b->probe, PROBE_TURNS);
     thread_sync(th);
-    t0 = os_now();
-    if (b->probe.run) b->probe.run(PROBE_TURNS);
-    thread_sync(th);
-    t1 = os_now();
+    double t = os_now();
     for (int64_t i = 0; i < b->reps; i++) {
         rows_pack(th, &b->rows, layout_form(b->w.layout), b->x, c->n, c->k, c->k, b->mem);
         linear(th, b->y, c->m, &b->w, 0, &b->rows, STORE_SET);
     }
     if (th.i) return;
-    double time = (os_now() - t1) / (double)b->reps, probe_time = (t1 - t0) / PROBE_TURNS;
+    double time = (os_now() - t) / (double)b->reps;
     bench_add(&b->time, time);
+    bench_add(&b->any_time, any_time);
+    bench_add(&b->mix_time, mix_time);
     bench_add(&b->probe_time, probe_time);
     bench_add(&b->pair, probe_time / time);
 }
@@ -134,7 +100,8 @@ static void product_thread(Thread th, void *arg) {
     for (int64_t i = -3; i < rounds; i++) {
         product_round(th, b);
         /* the first ones warm up */
-        if (i < 0 && th.i == 0) b->time.n = b->probe_time.n = b->pair.n = 0;
+        if (i < 0 && th.i == 0)
+            b->time.n = b->probe_time.n = b->any_time.n = b->mix_time.n = b->pair.n = 0;
     }
 }
 
@@ -164,6 +131,43 @@ static void csv_share(const Product *b, const char *shape, double ops) {
     csv(what, shape, 100 * ops / probe * bench_median(&b->pair), "%");
 }
 
+static double read_rate; /* bytes a second, the best */
+
+/* The shortest time that the pipes allow, and the reading of weights that fit no cache. */
+static double bound_seconds(const Product *b, bool *reads) {
+    enum { TILE = 64, CACHED = 48 << 20 }; /* QUANT_ROWS of kern/wide/quant.h */
+    const Case *c = &b->c;
+    double tiles = (double)((c->n + TILE - 1) / TILE), n = (double)c->n;
+    Counts i = counts_of(c->layout, c->n);
+    double any = bench_best(&b->any_time) / CHAIN_N,
+           multiply = bench_best(&b->probe_time) / CHAIN_N;
+    double blocks = (double)(c->m / PANEL * (c->k / 32)) / (double)team_threads(team);
+    double pipes = blocks
+                   * MAX((i.all * n + i.tile_all * tiles) * any,
+                         (i.multiply * n + i.tile_multiply * tiles) * multiply);
+    double bytes = (double)panel_bytes(c->layout, c->m, c->k), read = bytes / read_rate;
+    *reads = bytes > CACHED && read > pipes;
+    return *reads ? read : pipes;
+}
+
+static void csv_bound(const Product *b, const char *shape, double ops) {
+    const char *name = layout_name(b->c.layout);
+    char what[96];
+    bool reads;
+    double bound = bound_seconds(b, &reads), mix = b->mix.ops * (double)team_threads(team);
+    snprintf(what, sizeof what, "linear %s bound by %s", name, reads ? "reading" : "pipes");
+    csv(what, shape, ops / bound * 1e-9, "GOP/s");
+    snprintf(what, sizeof what, "linear %s share of bound best", name);
+    csv(what, shape, 100 * bound / bench_best(&b->time), "%");
+    if (reads) return;
+    snprintf(what, sizeof what, "linear %s mix", name);
+    csv_rates(what, shape, mix * 1e-9, &b->mix_time, "GOP/s");
+    snprintf(what, sizeof what, "linear %s share of mix best", name);
+    csv(what, shape, 100 * ops / mix * bench_best(&b->mix_time) / bench_best(&b->time), "%");
+    snprintf(what, sizeof what, "linear %s share of mix median", name);
+    csv(what, shape, 100 * ops / mix * bench_median(&b->mix_time) / bench_median(&b->time), "%");
+}
+
 static void product_csv(const Product *b) {
     const Case *c = &b->c;
     double ops = 2.0 * (double)c->n * (double)c->k * (double)c->m;
@@ -172,6 +176,7 @@ static void product_csv(const Product *b) {
     snprintf(what, sizeof what, "linear %s", layout_name(c->layout));
     csv_rates(what, shape, ops * 1e-9, &b->time, "GOP/s");
     if (b->probe.run) csv_share(b, shape, ops);
+    if (b->mix.run) csv_bound(b, shape, ops);
     if (c->n > 1) return;
     snprintf(what, sizeof what, "linear %s weights read", layout_name(c->layout));
     csv_rates(what, shape, (double)panel_bytes(c->layout, c->m, c->k) * 1e-9, &b->time, "GB/s");
@@ -184,6 +189,8 @@ static void product_run(Arena *a, Case c) {
         c.type == DTYPE_F32 ? (void *)noise(a, c.m * c.k, 1) : weight_bytes(a, c.type, c.m * c.k);
     b->c = c;
     b->probe = probe_of(c.layout);
+    b->any = any_of();
+    b->mix = mix_of(c.layout);
     b->w =
         (Weight){.type = c.type, .n = 1, .rows = c.m, .cols = c.k, .row = row, .layout = c.layout};
     b->w.tile = arena_push(a, panel_bytes(c.layout, c.m, c.k));
@@ -256,27 +263,40 @@ static void memory_run(Arena *a, int64_t bytes) {
     reading_run(team, b, rounds);
     snprintf(shape, sizeof shape, "%d MiB", (int)(bytes >> 20));
     csv_rates("read", shape, (double)bytes * 1e-9, &b->time, "GB/s");
+    read_rate = (double)bytes / bench_best(&b->time);
     arena_pop(a, mark);
 }
 
 /* ---- everything ------------------------------------------------------------------------------ */
 
-static const Case cases[] = {{LAYOUT_BF16, DTYPE_BF16, 512, 768, 768},
-                             {LAYOUT_BF16, DTYPE_BF16, 64, 256, 512},
-                             {LAYOUT_BF16, DTYPE_BF16, 16, 512, 256},
-                             {LAYOUT_BF16, DTYPE_BF16, 1, 576, 98304},
-                             {LAYOUT_F32, DTYPE_F32, 512, 768, 768},
-                             {LAYOUT_F32, DTYPE_F32, 64, 256, 512},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 1536},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 1536, 576},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 512, 576, 192},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 8, 576, 1536},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 1536},
-                             {LAYOUT_Q4_1, DTYPE_Q4_1, 1, 576, 393216},
-                             {LAYOUT_Q8_0, DTYPE_Q8_0, 512, 576, 1536},
-                             {LAYOUT_Q8_0, DTYPE_Q8_0, 1, 576, 196608},
-#define Q(name, NAME, n_block, n_bytes)                                                            \
-    {LAYOUT_##NAME, DTYPE_##NAME, 512, 1024, 1024}, {LAYOUT_##NAME, DTYPE_##NAME, 1, 1024, 131072},
+#define OF(T, n, k, m)                                                                             \
+    { LAYOUT_##T, DTYPE_##T, n, k, m }
+static const Case cases[] = {OF(BF16, 512, 768, 768),
+                             OF(BF16, 64, 256, 512),
+                             OF(BF16, 16, 512, 256),
+                             OF(BF16, 1, 576, 98304),
+                             OF(F32, 512, 768, 768),
+                             OF(F32, 64, 256, 512),
+                             OF(Q4_1, 512, 576, 1536),
+                             OF(Q4_1, 512, 1536, 576),
+                             OF(Q4_1, 512, 576, 192),
+                             OF(Q4_1, 16, 576, 1536),
+                             OF(Q4_1, 8, 576, 1536),
+                             OF(Q4_1, 4, 576, 1536),
+                             OF(Q4_1, 2, 576, 1536),
+                             OF(Q4_1, 1, 576, 1536),
+                             OF(Q4_1, 16, 576, 393216),
+                             OF(Q4_1, 4, 576, 393216),
+                             OF(Q4_1, 2, 576, 393216),
+                             OF(Q4_1, 1, 576, 393216),
+                             OF(Q8_0, 512, 576, 1536),
+                             OF(Q8_0, 16, 576, 1536),
+                             OF(Q8_0, 8, 576, 1536),
+                             OF(Q8_0, 4, 576, 1536),
+                             OF(Q8_0, 2, 576, 1536),
+                             OF(Q8_0, 1, 576, 1536),
+                             OF(Q8_0, 1, 576, 196608),
+#define Q(name, NAME, n_block, n_bytes) OF(NAME, 512, 1024, 1024), OF(NAME, 1, 1024, 131072),
                              QUANT_LIST(Q)
 #undef Q
 };
@@ -300,11 +320,11 @@ int main(int argc, char **argv) {
     if (!kern_init(level, &err)) return usage(err.msg);
     Arena *a = arena_open("bench", (int64_t)2 << 30);
     team = team_open(threads);
+    memory_run(a, (int64_t)256 << 20);
     for (int64_t i = 0; i < COUNT(cases); i++) product_run(a, cases[i]);
     attention_run(a, DTYPE_BF16, 0, 512);
     attention_run(a, DTYPE_BF16, 511, 1);
     attention_run(a, DTYPE_F32, 0, 512);
-    memory_run(a, (int64_t)256 << 20);
     team_close(team);
     arena_close(a);
     return 0;

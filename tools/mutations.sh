@@ -32,8 +32,8 @@ mutation 'rope, ref: a sign' kern src/kern/ref/norm.c \
     's/-(x1 \* s)/(x1 * s)/'
 mutation 'rmsnorm_back, wide: a sign' kern src/kern/wide/norm.h \
     's/vec_negate(vec_load(in, x + i))/vec_load(in, x + i)/'
-mutation 'Q4_1, avx512: swapped nibbles' kern src/kern/avx512/quant.c \
-    's/u\.q\[g + 4\] = /u.q[g + 4] = u.q[g]; u.q[g] = /'
+mutation 'quantised types, wide: swapped nibbles' kern src/kern/wide/unpack.h \
+    's/t->low == 4 ? g \/ 4 \* 4/t->low == 4 ? 4 - g \/ 4 * 4/'
 mutation 'product, wide: the sum goes on beyond CUT_K' kern src/kern/wide/blocks.h \
     's/tile_part(b, part, \(.*\), false);/{ tile_part(b, total, \1, true); continue; }/'
 mutation 'gradient of a norm'\''s weight: threads order the sum' kern src/kern/rowops.c \

@@ -65,3 +65,29 @@ INLINE Vec vec_f16(const uint8_t *p) {
     return (Vec){_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
                  _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 16)))};
 }
+INLINE Vec vec_bf16(const uint8_t *p) {
+    __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)),
+            b = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(p + 16)));
+    return (Vec){_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
+}
+
+/* Four numbers of a row for every output. */
+INLINE __m256i row_dword(const int8_t *q) {
+    int32_t four;
+    memcpy(&four, q, 4);
+    return _mm256_set1_epi32(four);
+}
+
+/* a + b, added here and now: gcc 12 would make all products first and add them up at last, for
+ * which there are no registers. */
+INLINE __m256i sum_words(__m256i a, __m256i b) {
+    a = _mm256_add_epi16(a, b);
+    __asm__("" : "+x"(a));
+    return a;
+}
+INLINE __m256i sum_dwords(__m256i a, __m256i b) {
+    a = _mm256_add_epi32(a, b);
+    __asm__("" : "+x"(a));
+    return a;
+}

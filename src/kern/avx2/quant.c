@@ -1,83 +1,123 @@
-/* quant.c -- the products with Q4_1 and Q8_0 panels. VPMADDUBSW sums pairs of byte products in 16
- * bits. For Q4_1 all 16 of an output fit there (16 * 15 * 127 < 2^15), for Q8_0 a pair does once
- * both signs stand on the row's side (2 * 128 * 127 < 2^15). */
-#include "kern/avx2/avx2.h"
+/* quant.c -- the products with quantised panels. VPMADDUBSW multiplies unsigned by signed bytes and
+ * sums pairs of products in 16 bits, saturating, so what may be summed there decides everything:
+ *
+ *   Codes of 4 bits: 8 pairs fit, all 32 of k (16 * 15 * 127 < 2^15); of 5 bits 4 pairs.
+ *   Codes of 8 bits: the value w = code - 128 stands as a = |w| and s = -1 where w < 0, else 0.
+ *   With x^s = -x - 1 where w < 0,  sum w x = sum a (x^s) + sum of a over w < 0,  and the last
+ *   term does not know the row. One pair fits: -2 * 128 * 128 = -2^15. (VPSIGNB would do without
+ *   the term, but stands in line for the multipliers on Zen.)
+ *
+ * Vector instructions for one row, one block of 32 of k, 16 outputs (1,024 operations):
+ *
+ *                  multiplies   conversions   adds, xors   all   cycles on Zen 4   on Golden Cove
+ *   Q4_1           24           2             14           40    12                13.3
+ *   Q8_0           36           2             32           70    18                23.3
+ *
+ * Zen 4 has two pipes that multiply (VPMADDUBSW, VPMADDWD, mul, fma), two that convert, and adds in
+ * all four. Golden Cove has three pipes for all, two of which multiply and convert. Loads, two a
+ * cycle, for a row of four: Q4_1 8 of x, 4 of weights, 6 of scales and sums: 9 cycles; Q8_0 8 of x,
+ * 8 of weights, 5: 10.5. bench/kern measures the mix of instructions without the loads. */
+#include "kern/avx2/bytes.h"
+#include "kern/wide/unpack.h"
 
 enum { ROW_PANELS = 1 };
 
-/* Signed (Q8_0) or unsigned weights of 8 dwords of k, for outputs 0..7 and 8..15. */
+/* q becomes a with 8 bits; below is the sum of a over w < 0. */
 typedef struct Unpacked {
-    __m256i q[8][2];
+    Bytes q[8], sign[8];
+    Ints below;
     Vec d, m;
 } Unpacked;
 
-INLINE Vec load_f16(const uint8_t *p) {
-    return (Vec){_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
-                 _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 16)))};
-}
-
-INLINE Unpacked unpack_q4_1(const uint8_t *w) {
-    const __m256i low = _mm256_set1_epi8(15);
-    Unpacked u;
-    EACH (g, 4)
-        EACH (h, 2) {
-            __m256i v = _mm256_load_si256((const void *)(w + 64 * g + 32 * h));
-            u.q[g][h] = _mm256_and_si256(v, low);
-            u.q[g + 4][h] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-        }
-    u.d = load_f16(w + 256);
-    u.m = load_f16(w + 288);
-    return u;
-}
-
-INLINE Unpacked unpack_q8_0(const uint8_t *w) {
-    const __m256i top = _mm256_set1_epi8((char)0x80);
-    Unpacked u;
-    EACH (g, 8)
-        EACH (h, 2)
-            u.q[g][h] =
-                _mm256_xor_si256(_mm256_load_si256((const void *)(w + 64 * g + 32 * h)), top);
-    u.d = load_f16(w + 512);
-    u.m = vec_set(0.0f);
-    return u;
-}
-
-INLINE __m256i row_dword(const int8_t *q, int g) {
-    int32_t four;
-    memcpy(&four, q + 4 * g, 4);
-    return _mm256_set1_epi32(four);
-}
-
-INLINE void isum_q4_1(__m256i isum[2], const Unpacked *u, const int8_t *q) {
+INLINE void block_ready(const Quant *t, Unpacked *u) {
+    if (unpacked_bits(t) < 8) return;
     __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     EACH (g, 8)
-        EACH (h, 2)
-            pairs[h] =
-                _mm256_add_epi16(pairs[h], _mm256_maddubs_epi16(u->q[g][h], row_dword(q, g)));
-    EACH (h, 2) isum[h] = _mm256_madd_epi16(pairs[h], _mm256_set1_epi16(1));
+        EACH (h, 2) {
+            __m256i w = _mm256_xor_si256(u->q[g].h[h], _mm256_set1_epi8((char)0x80));
+            __m256i a = _mm256_abs_epi8(w), s = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
+            pairs[h] = _mm256_add_epi16(pairs[h], _mm256_maddubs_epi16(a, s));
+            u->q[g].h[h] = a;
+            u->sign[g].h[h] = s;
+        }
+    EACH (h, 2) u->below.h[h] = _mm256_madd_epi16(pairs[h], _mm256_set1_epi16(-1));
 }
 
-INLINE void isum_q8_0(__m256i isum[2], const Unpacked *u, const int8_t *q) {
-    isum[0] = isum[1] = _mm256_setzero_si256();
+/* `span` dwords at a time are summed in 16 bits. */
+INLINE void sums_narrow(int R, int span, Ints sum[][ROW_PANELS], const Unpacked *u, const int8_t *q,
+                        int64_t step) {
+    EACH_BY (g0, 0, 8, span) {
+        __m256i pairs[4][2];
+        EACH_BY (g, g0, g0 + span, 1)
+            EACH (r, R) {
+                __m256i x = row_dword(q + r * step + 4 * g);
+                EACH (h, 2) {
+                    __m256i p = _mm256_maddubs_epi16(u->q[g].h[h], x);
+                    pairs[r][h] = g == g0 ? p : sum_words(pairs[r][h], p);
+                }
+            }
+        EACH (r, R)
+            EACH (h, 2) {
+                __m256i s = _mm256_madd_epi16(pairs[r][h], _mm256_set1_epi16(1)),
+                        *to = &sum[r][0].h[h];
+                *to = g0 ? _mm256_add_epi32(*to, s) : s;
+            }
+    }
+}
+
+/* 8 bits, ready. */
+INLINE void sums_byte(int R, Ints sum[][ROW_PANELS], const Unpacked *u, const int8_t *q,
+                      int64_t step) {
+    EACH (r, R) sum[r][0] = u->below;
     EACH (g, 8)
-        EACH (h, 2) {
-            __m256i x = _mm256_sign_epi8(row_dword(q, g), u->q[g][h]);
-            __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(u->q[g][h]), x);
-            isum[h] = _mm256_add_epi32(isum[h], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        EACH (r, R) {
+            __m256i x = row_dword(q + r * step + 4 * g);
+            EACH (h, 2) {
+                __m256i p =
+                    _mm256_maddubs_epi16(u->q[g].h[h], _mm256_xor_si256(x, u->sign[g].h[h]));
+                sum[r][0].h[h] =
+                    sum_dwords(sum[r][0].h[h], _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
+            }
         }
 }
 
-INLINE void row_block(int P, bool q4, float *c, const Unpacked *u, const A8 *x, int64_t at) {
-    __m256i isum[2];
+/* 8 bits, as unpacked: what block_ready does would not be worth it for one or two rows. */
+INLINE void sums_byte_few(int R, Ints sum[][ROW_PANELS], const Unpacked *u, const int8_t *q,
+                          int64_t step) {
+    EACH (r, R)
+        EACH (h, 2) sum[r][0].h[h] = _mm256_setzero_si256();
+    EACH (g, 8)
+        EACH (h, 2) {
+            __m256i w = _mm256_xor_si256(u->q[g].h[h], _mm256_set1_epi8((char)0x80));
+            __m256i a = _mm256_abs_epi8(w);
+            EACH (r, R) {
+                __m256i x = _mm256_sign_epi8(row_dword(q + r * step + 4 * g), w);
+                __m256i p = _mm256_madd_epi16(_mm256_maddubs_epi16(a, x), _mm256_set1_epi16(1));
+                sum[r][0].h[h] = sum_dwords(sum[r][0].h[h], p);
+            }
+        }
+}
+
+INLINE void block_sums(int R, int P, const Quant *t, bool ready, Ints sum[][ROW_PANELS],
+                       const Unpacked *u, const A8 *x, int64_t at, int64_t step) {
+    const int8_t *q = x->q + 32 * at;
     (void)P;
-    if (q4)
-        isum_q4_1(isum, u, x->q + at * 32);
-    else
-        isum_q8_0(isum, u, x->q + at * 32);
-    Vec sum = {_mm256_cvtepi32_ps(isum[0]), _mm256_cvtepi32_ps(isum[1])};
-    Vec acc = vec_fma(vec_mul(u->d, vec_set(x->d[at])), sum, vec_load(PANEL, c));
-    if (q4) acc = vec_fma(u->m, vec_set(x->s[at]), acc);
-    vec_store(c, PANEL, acc);
+    /* u stays in memory while many rows pass: gcc would keep scale and minimum in registers, which
+     * the sums need. */
+    if (ready) __asm__("" : "+m"(*(Unpacked *)u));
+    if (unpacked_bits(t) == 8) {
+        if (ready)
+            sums_byte(R, sum, u, q, 32 * step);
+        else
+            sums_byte_few(R, sum, u, q, 32 * step);
+        return;
+    }
+    sums_narrow(R, 128 >> unpacked_bits(t), sum, u, q, 32 * step);
+    if (unpacked_offset(t))
+        EACH (r, R)
+            EACH (h, 2)
+                sum[r][0].h[h] = _mm256_sub_epi32(
+                    sum[r][0].h[h], _mm256_set1_epi32(unpacked_offset(t) * x->sum[at + r * step]));
 }
 
 #include "kern/wide/quant.h"

@@ -39,21 +39,6 @@ INLINE void chunk_ready(const Quant *t, Chunk *u) {
     }
 }
 
-/* Four numbers of a row for every output. */
-INLINE __m256i row_dword(const int8_t *q) {
-    int32_t four;
-    memcpy(&four, q, 4);
-    return _mm256_set1_epi32(four);
-}
-
-/* a + b, added here and now: gcc 12 would make all products first and add them up at last, for
- * which there are no registers. */
-INLINE __m256i sum_words(__m256i a, __m256i b) {
-    a = _mm256_add_epi16(a, b);
-    __asm__("" : "+x"(a));
-    return a;
-}
-
 /* `span` dwords at a time are summed in 16 bits. */
 INLINE void chunk_sums(int R, const Quant *t, Ints *sum, const Chunk *u, const int8_t *q,
                        int64_t step) {

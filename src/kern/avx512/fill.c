@@ -1,15 +1,10 @@
 /* fill.c -- the AVX-512 level (with VNNI and BF16): which kernels it provides, and the self-test of
  * VDPBF16PS, the one instruction whose rounding the contract relies on. */
 #include "kern/avx512/avx512.h"
-#include "kern/ref/ref.h"
 
-/* Not written yet for this level. */
-#define gemm_q4_0_avx512   gemm_q4_0_ref
-#define gemm_q5_0_avx512   gemm_q5_0_ref
-#define gemm_q5_1_avx512   gemm_q5_1_ref
-#define gemm_iq4_nl_avx512 gemm_iq4_nl_ref
-#define gemm_mxfp4_avx512  gemm_mxfp4_ref
-#define rows_a8_256_avx512 rows_a8_256_ref
+/* The level below has it. */
+rows_a8_256_fn rows_a8_256_avx2;
+#define rows_a8_256_avx512 rows_a8_256_avx2
 
 /* One dword of VDPBF16PS as in the contract: the product of the high words is added first, then
  * that of the low words, each by one fma. Runs under FTZ and DAZ, as the instruction does. */

@@ -1,68 +1,50 @@
-/* quant.c -- the products with Q4_1 and Q8_0 panels. VPDPBUSD sums 4 byte products exactly in every
- * 32-bit lane, so a block of 32 k is 8 of them. Two panels, unpacked, are 20 registers; a row needs
- * 8 broadcasts for 16 products. */
-#include "kern/avx512/avx512.h"
+/* quant.c -- the products with quantised panels. VPDPBUSD sums 4 products of unsigned by signed
+ * bytes exactly in every 32-bit lane, so a block of 32 k is 8 of them, whatever the number of bits.
+ * Two panels, unpacked, are 20 registers, the sums of 4 rows 8; a row needs 8 broadcasts for 16
+ * VPDPBUSD.
+ *
+ * Vector instructions for one row, one block of 32 of k, 16 outputs (1,024 operations):
+ *   Q4_1   8 VPDPBUSD, conversion, d dx, 2 fma: 12
+ *   Q8_0   8 VPDPBUSD, conversion, d dx, 1 fma, and the start of the sum, which two panels share:
+ *          11.5
+ * The contract orders all of them (the scale is applied to each block), so two blocks can share
+ * none. Where a cycle takes two 512-bit instructions of any kind (Golden Cove; Zen 4 takes one
+ * VPDPBUSD or fma) the product is bound by 8/12 = 67 % of the VPDPBUSD rate; where conversions and
+ * adds have pipes of their own (Zen 4, Zen 5) by 8/11 = 73 %. Loads, two a cycle, for a row and two
+ * panels: 8 of x, 2 scales, 2 sums: 6 cycles of 12. bench/kern measures the mix of instructions
+ * without the loads. */
+#include "kern/avx512/bytes.h"
+#include "kern/wide/unpack.h"
 
 enum { ROW_PANELS = 2 };
 
-/* The unsigned weights of 8 dwords of k; scale and minimum. */
 typedef struct Unpacked {
-    __m512i q[8];
+    Bytes q[8];
     Vec d, m;
 } Unpacked;
 
-INLINE Vec load_f16(const uint8_t *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+INLINE void block_ready(const Quant *t, Unpacked *u) { (void)t, (void)u; }
+
+/* Codes are too large by an offset: their sum starts at -offset times the sum of the row. */
+INLINE Ints sum_start(const Quant *t, int32_t row) {
+    if (!unpacked_offset(t)) return _mm512_setzero_si512();
+    return _mm512_set1_epi32(-unpacked_offset(t) * row);
 }
 
-INLINE Unpacked unpack_q4_1(const uint8_t *w) {
-    const __m512i low = _mm512_set1_epi8(15);
-    Unpacked u;
-    EACH (g, 4) {
-        __m512i v = _mm512_load_si512(w + 64 * g);
-        u.q[g] = _mm512_and_si512(v, low);
-        u.q[g + 4] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+INLINE void block_sums(int R, int P, const Quant *t, bool ready, Ints sum[][ROW_PANELS],
+                       const Unpacked *u, const A8 *x, int64_t at, int64_t step) {
+    (void)ready;
+    EACH (r, R) {
+        Ints start = sum_start(t, x->sum[at + r * step]);
+        EACH (p, P) sum[r][p] = start;
     }
-    u.d = load_f16(w + 256);
-    u.m = load_f16(w + 288);
-    return u;
-}
-
-INLINE Unpacked unpack_q8_0(const uint8_t *w) {
-    Unpacked u;
-    EACH (g, 8) u.q[g] = _mm512_loadu_si512(w + 64 * g);
-    u.d = load_f16(w + 512);
-    u.m = vec_set(0.0f);
-    return u;
-}
-
-/* The intrinsic makes gcc 12 copy the accumulator before every instruction, at half the rate. */
-INLINE __m512i dot_bytes(__m512i sum, __m512i w, __m512i x) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    return sum;
-}
-
-/* Q8_0 weights are held 128 too large: their sum starts at -128 times the sum of the row. */
-INLINE __m512i sum_start(bool q4, const A8 *x, int64_t at) {
-    if (q4) return _mm512_setzero_si512();
-    return _mm512_slli_epi32(_mm512_set1_epi32(-x->sum[at]), 7);
-}
-
-INLINE void row_block(int P, bool q4, float *c, const Unpacked *u, const A8 *x, int64_t at) {
-    __m512i isum[ROW_PANELS], start = sum_start(q4, x, at);
-    EACH (p, P) isum[p] = start;
-    EACH (g, 8) {
-        int32_t four;
-        memcpy(&four, x->q + at * 32 + 4 * g, 4);
-        __m512i xv = _mm512_set1_epi32(four);
-        EACH (p, P) isum[p] = dot_bytes(isum[p], u[p].q[g], xv);
-    }
-    EACH (p, P) {
-        Vec d = vec_mul(u[p].d, vec_set(x->d[at]));
-        Vec acc = vec_fma(d, _mm512_cvtepi32_ps(isum[p]), _mm512_load_ps(c + 16 * p));
-        if (q4) acc = vec_fma(u[p].m, vec_set(x->s[at]), acc);
-        _mm512_store_ps(c + 16 * p, acc);
-    }
+    EACH (g, 8)
+        EACH (r, R) {
+            int32_t four;
+            memcpy(&four, x->q + 32 * (at + r * step) + 4 * g, 4);
+            __m512i xv = _mm512_set1_epi32(four);
+            EACH (p, P) sum[r][p] = dot_bytes(sum[r][p], u[p].q[g], xv);
+        }
 }
 
 #include "kern/wide/quant.h"

@@ -19,12 +19,6 @@ INLINE void chunk_scales(Chunk *u, const uint8_t *p, const uint8_t *q, int mask)
 
 INLINE void chunk_ready(const Quant *t, Chunk *u) { (void)t, (void)u; }
 
-/* The intrinsic makes gcc 12 copy the accumulator before every instruction, at half the rate. */
-INLINE __m512i dot_bytes(__m512i sum, __m512i w, __m512i x) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    return sum;
-}
-
 INLINE void chunk_sums(int R, const Quant *t, Ints *sum, const Chunk *u, const int8_t *q,
                        int64_t step) {
     const bool table = unpacked_bits(t) == 8;

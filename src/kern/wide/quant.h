@@ -1,39 +1,100 @@
-/* quant.h -- the products of int8 rows with Q4_1 and Q8_0 panels. Included once by each level,
- * after its header (wide.h) and these of its own:
+/* quant.h -- the products of int8 rows with panels of types whose blocks hold 32 numbers of k and
+ * one scale (K types: quant_k.h). Included once by each level, after its header,
+ * kern/wide/unpack.h and these of its own:
  *
- *   Unpacked, unpack_q4_1(w), unpack_q8_0(w)   one block of one panel, ready for the products
- *   ROW_PANELS                                 how many of them a row passes at once, 1 or 2
- *   row_block(P, q4, c, u, x, at)              c (P x 16) += block `at` of rows x with u[0..P-1]
+ *   Unpacked           one block of one panel: { Bytes q[8]; Vec d, m; and what else the level
+ *                      keeps }
+ *   block_ready(t, u)  brings q, as unpack_codes left it, into the form that many rows want
+ *   block_sums(R, P, t, ready, sum, u, x, at, step)
+ *                      sum[r][p] = the exact integer sums of 32 of k: panel u[p], ready or as it
+ *                      was unpacked, by block at + r step of the rows x
+ *   ROW_PANELS         how many panels a row passes at once, 1 or 2
  *
  * A block of a panel is unpacked once and then used for up to QUANT_ROWS rows, whose sums stay in
- * L1. */
-#include "kern/wide/wide.h"
+ * L1. Rows go by in fours: one load of the weights serves four of them, and enough sums that do not
+ * wait for each other are at work.
+ *
+ * A further type of this kind is its constants in kern/quant.h and a GEMM_32 row below, for all
+ * levels at once. */
+#include "kern/wide/unpack.h"
 
-enum { QUANT_ROWS = 48, QUANT_COLS = ROW_PANELS * PANEL, Q4_1_BYTES = 320, Q8_0_BYTES = 544 };
+enum { QUANT_ROWS = 64, QUANT_STEP = 4, QUANT_COLS = ROW_PANELS * PANEL };
 
 INLINE void prefetch(const uint8_t *p, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
 }
 
-/* Rows i.. (n <= QUANT_ROWS) times P panels. With every block, the same block of the next P panels
- * is prefetched: a single row then reads at the speed of memory (without it, at 60 % of that). */
-INLINE void tile_a8(int P, bool q4, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
-                    const uint8_t *w, int64_t blocks) {
-    const int64_t bytes = q4 ? Q4_1_BYTES : Q8_0_BYTES;
-    memset(c, 0, sizeof c[0] * (size_t)n);
-    for (int64_t b = 0; b < blocks; b++, w += bytes) {
+/* R rows by P panels, one block (docs/contract.md 3): c = fma(d dx, isum, c), then fma(m, s, c). */
+INLINE void rows_block(int R, int P, const Quant *t, bool ready, float c[][QUANT_COLS],
+                       const Unpacked *u, const A8 *x, int64_t at, int64_t step) {
+    Ints sum[QUANT_STEP][ROW_PANELS];
+    block_sums(R, P, t, ready, sum, u, x, at, step);
+    EACH (r, R)
+        EACH (p, P) {
+            float *to = c[r] + p * PANEL;
+            Vec d = vec_mul(u[p].d, vec_set(x->d[at + r * step]));
+            Vec acc = vec_fma(d, ints_vec(sum[r][p]), vec_load(in_first(PANEL), to));
+            if (t->min) acc = vec_fma(u[p].m, vec_set(x->s[at + r * step]), acc);
+            vec_store(to, in_first(PANEL), acc);
+        }
+}
+
+INLINE void block_unpack(const Quant *t, Unpacked *u, const uint8_t *w) {
+    unpack_codes(t, u->q, w, 0, 0);
+    u->d = t->exponent ? vec_bf16(w + quant_at_d(t)) : vec_f16(w + quant_at_d(t));
+    if (t->min) u->m = vec_f16(w + quant_at_m(t));
+}
+
+/* One block of P panels; the same block of the next P panels is prefetched: a single row then reads
+ * at the speed of memory (without it, at 60 % of that). */
+INLINE void panels_unpack(int P, const Quant *t, Unpacked *u, const uint8_t *w, int64_t panel) {
+    EACH (p, P) block_unpack(t, &u[p], w + p * panel);
+    EACH (p, P) prefetch(w + (P + p) * panel, quant_bytes(t));
+}
+
+/* 1 or 2 rows: a block is multiplied as it is unpacked, in registers. */
+INLINE void tile_few(int R, int P, const Quant *t, float c[][QUANT_COLS], const A8 *x, int64_t at,
+                     const uint8_t *w, int64_t blocks) {
+    for (int64_t b = 0; b < blocks; b++, w += quant_bytes(t)) {
         Unpacked u[ROW_PANELS];
-        EACH (p, P)
-            u[p] = q4 ? unpack_q4_1(w + p * blocks * bytes) : unpack_q8_0(w + p * blocks * bytes);
-        EACH (p, P) prefetch(w + (P + p) * blocks * bytes, bytes);
-        for (int64_t r = 0; r < n; r++) row_block(P, q4, c[r], u, x, (i + r) * blocks + b);
+        panels_unpack(P, t, u, w, blocks * quant_bytes(t));
+        rows_block(R, P, t, false, c, u, x, at + b, blocks);
     }
+}
+
+/* Any number of rows, in fours; 2 and 1 take what is left over. */
+INLINE void tile_many(int P, const Quant *t, float c[][QUANT_COLS], const A8 *x, int64_t at,
+                      int64_t n, const uint8_t *w, int64_t blocks) {
+    for (int64_t b = 0; b < blocks; b++, at++, w += quant_bytes(t)) {
+        Unpacked u[ROW_PANELS];
+        int64_t r = 0;
+        panels_unpack(P, t, u, w, blocks * quant_bytes(t));
+        EACH (p, P) block_ready(t, &u[p]);
+        for (; r + 4 <= n; r += 4) rows_block(4, P, t, true, c + r, u, x, at + r * blocks, blocks);
+        if (n - r >= 2) {
+            rows_block(2, P, t, true, c + r, u, x, at + r * blocks, blocks);
+            r += 2;
+        }
+        if (r < n) rows_block(1, P, t, true, c + r, u, x, at + r * blocks, blocks);
+    }
+}
+
+/* Rows i.. (n <= QUANT_ROWS) times P panels. */
+INLINE void tile_a8(int P, const Quant *t, float c[][QUANT_COLS], const A8 *x, int64_t i, int64_t n,
+                    const uint8_t *w, int64_t blocks) {
+    memset(c, 0, sizeof c[0] * (size_t)n);
+    if (n == 1)
+        tile_few(1, P, t, c, x, i * blocks, w, blocks);
+    else if (n == 2)
+        tile_few(2, P, t, c, x, i * blocks, w, blocks);
+    else
+        tile_many(P, t, c, x, i * blocks, n, w, blocks);
 }
 
 static void tile_store(float *y, int64_t ldy, float c[][QUANT_COLS], int64_t n, int64_t m,
                        StoreMode mode) {
     for (int64_t r = 0; r < n; r++)
-        for (int64_t j = 0; j < m; j += 16) {
+        for (int64_t j = 0; j < m; j += PANEL) {
             float *to = y + r * ldy + j;
             In in = in_first(m - j);
             Vec v = vec_load(in, c[r] + j);
@@ -41,27 +102,30 @@ static void tile_store(float *y, int64_t ldy, float c[][QUANT_COLS], int64_t n, 
         }
 }
 
-INLINE void gemm_a8(bool q4, float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,
+INLINE void gemm_a8(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,
                     int64_t m, int64_t k, StoreMode mode) {
     _Alignas(64) float c[QUANT_ROWS][QUANT_COLS];
-    int64_t blocks = k / 32, panel = blocks * (q4 ? Q4_1_BYTES : Q8_0_BYTES);
+    int64_t blocks = k / 32, panel = blocks * quant_bytes(t);
     for (int64_t j = 0; j < m; j += QUANT_COLS, w += ROW_PANELS * panel)
         for (int64_t i = 0, rows; i < n; i += rows) {
-            rows = even_share(n - i, QUANT_ROWS);
+            rows = MIN(round_up(even_share(n - i, QUANT_ROWS), QUANT_STEP), n - i);
             if (m - j > PANEL)
-                tile_a8(ROW_PANELS, q4, c, x, i, rows, w, blocks);
+                tile_a8(ROW_PANELS, t, c, x, i, rows, w, blocks);
             else
-                tile_a8(1, q4, c, x, i, rows, w, blocks);
+                tile_a8(1, t, c, x, i, rows, w, blocks);
             tile_store(y + i * ldy + j, ldy, c, rows, MIN(m - j, QUANT_COLS), mode);
         }
 }
 
-void NAME(gemm_q4_1)(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
-                     int64_t k, StoreMode mode) {
-    gemm_a8(true, y, ldy, x, n, w, m, k, mode);
-}
-
-void NAME(gemm_q8_0)(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w, int64_t m,
-                     int64_t k, StoreMode mode) {
-    gemm_a8(false, y, ldy, x, n, w, m, k, mode);
-}
+#define GEMM_32(name)                                                                              \
+    void NAME(gemm_##name)(float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,        \
+                           int64_t m, int64_t k, StoreMode mode) {                                 \
+        gemm_a8(&quant_##name, y, ldy, x, n, w, m, k, mode);                                       \
+    }
+GEMM_32(q4_0)
+GEMM_32(q4_1)
+GEMM_32(q5_0)
+GEMM_32(q5_1)
+GEMM_32(q8_0)
+GEMM_32(iq4_nl)
+GEMM_32(mxfp4)

@@ -9,7 +9,7 @@
  *   Words              two int16 for each output: words_pair(p, q, up, mask), of the bytes
  *                      p[r] >> up & mask and q[r] >> up & mask, signed; words_left(v, n);
  *                      words_dot(v, pair), the sum of their products with the two int16 of `pair`
- *   vec_f16(p)         16 f16 as a Vec */
+ *   vec_f16(p), vec_bf16(p)   16 f16, 16 bf16 as a Vec */
 #pragma once
 #include "kern/quant.h"
 #include "kern/wide/wide.h"
