@@ -12,7 +12,9 @@
  * number of threads may use its parts as the headers of the parts allow. */
 #pragma once
 #include "base/base.h"
+#include "bundle/convert.h" /* writing a model whole */
 #include "file/file.h"
+#include "kern/kern.h"
 #include "model/model.h"
 #include "text/text.h"
 

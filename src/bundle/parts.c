@@ -201,9 +201,8 @@ static void bos_eos(const Bundle *b, int64_t *bos, int64_t *eos) {
     }
 }
 
-/* The template's text (empty where there is none), and what it calls bos_token and eos_token. A
- * folder has it in chat_template.jinja or in tokenizer_config.json. */
-static bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
+/* A folder has it in chat_template.jinja or in tokenizer_config.json. */
+bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
     const char *path;
     json_t *o;
     int64_t begin, end;

@@ -71,6 +71,8 @@ int cmd_info(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
+int cmd_synth(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);

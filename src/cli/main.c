@@ -13,6 +13,8 @@ static const struct {
     {"run", "answer one prompt", cmd_run},
     {"chat", "talk with a model in the terminal", cmd_chat},
     {"train", "train a model from a recipe", cmd_train},
+    {"convert", "write a model in another format or other number types", cmd_convert},
+    {"synth", "write a model of random numbers", cmd_synth},
     {"info", "show this machine, and how a model would run on it", cmd_info},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},

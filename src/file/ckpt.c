@@ -48,7 +48,7 @@ static int64_t tensor_bytes(const Tensor *t) { return dtype_bytes(t->type, tenso
 
 /* Length and text of the header, padded with spaces to 64 bytes in all. "format" is what
  * transformers wants to see before it loads a file. */
-static void header_write(Buf *b, const Tensor **t, int64_t n) {
+void safetensors_head(Buf *b, const Tensor *const *t, int64_t n) {
     int64_t at = 0;
     buf_add(b, (Str){"\0\0\0\0\0\0\0\0", 8});
     buf_fmt(b, "{\"__metadata__\":{\"format\":\"pt\"}");
@@ -74,7 +74,7 @@ static bool tensors_write(Arena *a, const char *path, const Tensor *t, int64_t n
     if (!tensors_check(a, path, t, n, err)) return false;
     const Tensor **order = tensors_order(a, t, n);
     Buf header = {.a = a};
-    header_write(&header, order, n);
+    safetensors_head(&header, order, n);
     OutFile *o = os_create(a, path, err);
     bool ok = o && os_write(o, header.p, header.n, err);
     *bytes = header.n;

@@ -138,3 +138,37 @@ void ckpt_abandon(CkptWriter *w); /* after any failure; NULL is fine */
 
 /* The same safetensors bytes as one file by itself, atomically. */
 bool safetensors_write(Arena *a, const char *path, const Tensor *t, int64_t n, Err *err) CHECKED;
+
+/* ---- writing one file piece by piece --------------------------------------------------------- */
+
+/* A GGUF (version 3, alignment 32) or safetensors file that need not fit into memory. First every
+ * key and every tensor is told (name, type, n_dims, dim), then come their bytes, one tensor after
+ * the other in the order they were told in, in pieces of any size. The file gets its name at the
+ * commit, complete and durable; until then nothing of that name changes.
+ *
+ *     Writer *w = writer_create(a, "model.gguf", WRITE_GGUF, err);
+ *     writer_str(w, "general.architecture", STR("llama")); ...
+ *     for (i = 0; i < n; i++) writer_tensor(w, &t[i]);
+ *     ok = w && writer_data(w, t[0].data, t[0].bytes, err) && ... && writer_commit(w, err);
+ *     if (!ok) writer_abandon(w); */
+typedef enum WriteFormat { WRITE_GGUF, WRITE_SAFETENSORS } WriteFormat;
+typedef struct Writer Writer;
+Writer *writer_create(Arena *a, const char *path, WriteFormat format, Err *err); /* NULL on error */
+/* GGUF only; each key once, of visible characters. */
+void writer_u32(Writer *w, const char *key, int64_t v);
+void writer_f32(Writer *w, const char *key, double v);
+void writer_bool(Writer *w, const char *key, bool v);
+void writer_str(Writer *w, const char *key, Str v);
+void writer_strs(Writer *w, const char *key, const Str *v, int64_t n);
+void writer_i32s(Writer *w, const char *key, const int32_t *v, int64_t n);
+void writer_f32s(Writer *w, const char *key, const float *v, int64_t n);
+/* Key i of an opened GGUF file, as it stands there. */
+void writer_copy(Writer *w, const Store *s, int64_t i);
+/* Each name once. Types that the format lacks (writer_has) are a programmer's mistake; safetensors
+ * takes wide numbers before narrow ones, which aligns all. */
+void writer_tensor(Writer *w, const Tensor *t);
+bool writer_has(WriteFormat format, DType type);
+bool writer_data(Writer *w, const void *p, int64_t n, Err *err) CHECKED;
+int64_t writer_bytes(const Writer *w); /* of all tensors that were told */
+bool writer_commit(Writer *w, Err *err) CHECKED;
+void writer_abandon(Writer *w); /* also after a failed commit; NULL is fine */

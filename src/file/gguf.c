@@ -213,6 +213,12 @@ static bool type_read(uint32_t number, DType *type) {
     return dtype_of_name(str_of(type_name(number)), type) && dtype_is_weight(*type);
 }
 
+int gguf_type(DType type) {
+    for (int i = 0; i < COUNT(tensor_types); i++)
+        if (tensor_types[i] && !strcmp(tensor_types[i], dtype_name(type))) return i;
+    return -1;
+}
+
 static void type_check(Cursor *c, uint32_t number, DType *type) {
     if (c->bad || type_read(number, type)) return;
     char list[256] = "";
@@ -339,6 +345,14 @@ static bool entry_find(const Store *s, const char *key, Entry *e) {
     Cursor c = cursor_at(s, s->key_at[i], NULL);
     *e = entry_head(&c);
     return true;
+}
+
+Str gguf_entry(const Store *s, int64_t i) {
+    CHECK(i >= 0 && i < s->n_keys);
+    Cursor c = cursor_at(s, s->key_at[i], NULL);
+    Entry e = entry_head(&c);
+    entry_walk(&c, &e);
+    return (Str){(const char *)s->gguf.p + s->key_at[i], c.at - s->key_at[i]};
 }
 
 int64_t store_meta_count(const Store *s) { return s->n_keys; }

@@ -85,6 +85,9 @@ const char *path_join(Arena *a, const char *folder, const char *name);
  * the *n tensors counted before, in the order of their bytes. */
 bool safetensors_parse(Arena *a, Map m, const char *file, Tensor *out, int64_t *n, Err *err);
 
+/* Writes length and text of the header of these tensors, in the order of their bytes (ckpt.c). */
+void safetensors_head(Buf *b, const Tensor *const *t, int64_t n);
+
 /* The shards that model.safetensors.index.json names, each once, terminated. */
 bool index_shards(Arena *a, Map m, const char *file, Str **shards, int64_t *n, Err *err);
 /* Each name of the weight map is found by `find` in the shard the map gives for it. */
@@ -101,6 +104,10 @@ typedef struct Split {
     int64_t no, count, tensors;
 } Split;
 bool gguf_split(const Store *s, Split *split, Err *err);
+
+/* The number of a type in a GGUF file, or -1; the bytes of metadata entry i as they stand there. */
+int gguf_type(DType type);
+Str gguf_entry(const Store *s, int64_t i);
 
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 

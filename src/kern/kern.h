@@ -19,7 +19,7 @@
  * (docs/kernels.md). */
 #pragma once
 #include "base/base.h"
-
+#include "kern/quantise.h" /* f32 numbers into the types of files */
 /* Of docs/contract.md: raised with every change that moves a bit of any result. */
 enum { CONTRACT_VERSION = 1 };
 

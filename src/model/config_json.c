@@ -607,7 +607,9 @@ static void put_dense(Buf *b, const Config *c) {
     buf_fmt(b, "]%s", listed ? ",\n  \"decoder_sparse_step\": 1" : "");
 }
 
-Str config_json(Arena *a, const Config *c) {
+Str config_json(Arena *a, const Config *c) { return config_json_of(a, c, DTYPE_F32); }
+
+Str config_json_of(Arena *a, const Config *c, DType weights) {
     const FamilyNames *names = &family_names[c->family];
     Buf b = {.a = a};
     buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n", names->class);
@@ -631,6 +633,9 @@ Str config_json(Arena *a, const Config *c) {
     buf_fmt(&b, ",\n  \"eos_token_id\": %s", c->n_eos ? "[" : "null");
     for (int64_t i = 0; i < c->n_eos; i++)
         buf_fmt(&b, "%s%lld", i ? ", " : "", (long long)c->eos[i]);
-    buf_fmt(&b, "%s,\n  \"torch_dtype\": \"float32\"\n}\n", c->n_eos ? "]" : "");
+    const char *name = weights == DTYPE_F16    ? "float16"
+                       : weights == DTYPE_BF16 ? "bfloat16"
+                                               : "float32";
+    buf_fmt(&b, "%s,\n  \"torch_dtype\": \"%s\"\n}\n", c->n_eos ? "]" : "", name);
     return buf_str(&b);
 }

@@ -25,8 +25,9 @@ struct Layer {
 /* How a tensor of a file becomes a parameter's rows in canonical order, which is Hugging Face's.
  * PERMUTED: GGUF's llama has each head's rows interleaved, its 2j and 2j+1 are ours j and j + D/2.
  * SPLIT_KV: GGUF may hold kv_b as k_b (H, R, n), each head transposed, and v_b (H, v, R). SCALED:
- * FP8 and a scale for each block of it; the rows are their product in f32. */
-typedef enum Transform { SAME, PERMUTED, SPLIT_KV, SCALED } Transform;
+ * FP8 and a scale for each block of it; the rows are their product in f32. IMAGINED: in no file;
+ * the rows are computed. */
+typedef enum Transform { SAME, PERMUTED, SPLIT_KV, SCALED, IMAGINED } Transform;
 
 /* Where a parameter's rows stand when they do not stand in one piece in canonical order. */
 typedef struct Part {
@@ -41,7 +42,14 @@ typedef struct Source {
                         scales of each matrix */
     int64_t head, nope, rank; /* PERMUTED: D, -, -. SPLIT_KV: n + v, n, R */
     int64_t block[2];         /* SCALED: rows and columns that share a scale */
+    double std;               /* IMAGINED, as the next two */
+    uint64_t seed;
+    int kind;
 } Source;
+
+/* A GGUF's factors that are llama3's scaling become it, which is exact where the factors are
+ * rounded: then the file computes what the model's config.json says, to the bit. Others stay. */
+void rope_recognise(RopeConfig *r);
 
 /* All parameters of the family's table with names and shapes, without data. */
 void params_build(Model *m, Arena *a);

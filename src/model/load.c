@@ -210,6 +210,7 @@ static bool take_rope_factors(Loader *o) {
     for (int64_t j = 0; j < r->dim / 2; j++)
         if (!(x[j] > 0 && x[j] < 1e6f)) return wrong(o, name, "holds what is no factor");
     r->factors = x;
+    rope_recognise(r);
     return true;
 }
 

@@ -73,6 +73,7 @@ bool config_read(Config *c, const Store *s, Err *err) CHECKED;
 /* The bytes of a config.json; `name` is for messages. */
 bool config_parse(Config *c, Str json, const char *name, Err *err) CHECKED;
 Str config_json(Arena *a, const Config *c); /* as Hugging Face writes it, to load there */
+Str config_json_of(Arena *a, const Config *c, DType type); /* the same: of weights of this type */
 /* Scaled inverse frequencies (rope.dim/2, f64), the factor on cos and sin, the scale of attention
  * scores. */
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r);
@@ -137,6 +138,7 @@ void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed)
 void model_train(Model *m, Arena *a);
 /* Numbers that are learnt (a router's choice bias is none); equals the published totals. */
 int64_t model_count(const Model *m);
+#include "model/export.h" /* a model's tensors and keys, to be written in other formats */
 /* Tensors by their Hugging Face names from the masters, config.json beside them, into a
  * checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;

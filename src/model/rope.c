@@ -11,6 +11,7 @@
 static double floor_f64(double x) { return rint(x) > x ? rint(x) - 1 : rint(x); }
 static double ceil_f64(double x) { return rint(x) < x ? rint(x) + 1 : rint(x); }
 
+enum { ROPE_DIM_MAX = 1024 }; /* numbers of a head (config.c) */
 static const double PI = 3.14159265358979323846;
 
 /* YaRN (Peng et al. 2023, arXiv 2309.00071, 3.2): the dimension whose wave makes `beta` turns
@@ -58,6 +59,35 @@ void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig 
     yarn(inv_freq, r);
     *attention_factor =
         yarn_mscale(r->factor, r->mscale) / yarn_mscale(r->factor, r->mscale_all_dim);
+}
+
+static bool factors_fit(const RopeConfig *r, const float *factors) {
+    double plain[ROPE_DIM_MAX / 2], scaled[ROPE_DIM_MAX / 2], one;
+    RopeConfig without = *r;
+    without.scaling = ROPE_PLAIN;
+    rope_inv_freq(plain, &one, &without);
+    rope_inv_freq(scaled, &one, r);
+    for (int64_t j = 0; j < r->dim / 2; j++) {
+        double want = plain[j] / scaled[j], got = (double)factors[j];
+        if (want - got > 1e-6 * got || got - want > 1e-6 * got) return false;
+    }
+    return true;
+}
+
+/* llama.cpp's converter makes the factors of llama3's four numbers. The largest is the first of
+ * them, two are 1 and 4 in every model, and the original length is a power of two. */
+void rope_recognise(RopeConfig *r) {
+    RopeConfig found = *r;
+    if (!r->factors || r->scaling != ROPE_PLAIN || r->dim > ROPE_DIM_MAX) return;
+    found.scaling = ROPE_LLAMA3, found.factors = NULL;
+    found.low_freq = 1, found.high_freq = 4, found.factor = 1;
+    for (int64_t j = 0; j < r->dim / 2; j++)
+        found.factor = MAX(found.factor, (double)r->factors[j]);
+    for (found.original = 16; found.original <= 1 << 24; found.original *= 2)
+        if (found.factor > 1 && factors_fit(&found, r->factors)) {
+            *r = found;
+            return;
+        }
 }
 
 float attention_scale(const Config *c) {

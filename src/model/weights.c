@@ -302,6 +302,28 @@ int64_t model_count(const Model *m) {
     return count;
 }
 
+/* ---- initialisation -------------------------------------------------------------------------- */
+
+/* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element, of
+ * which the first here has number `at`. */
+static void normal_fill(float *x, int64_t at, int64_t n, double std, uint64_t seed,
+                        uint32_t stream) {
+    for (int64_t i = 0; i < n; i++) {
+        Philox w = philox(seed, (uint64_t)(at + i), stream);
+        double s, c, u0 = philox_unit(w.w[0]), u1 = philox_unit(w.w[1]);
+        sincos_f64(6.283185307179586 * u1, &s, &c);
+        x[i] = (float)(std * (sqrt(-2 * log_f64(1 - u0)) * c));
+    }
+}
+
+/* Numbers at..at+n-1 of a fresh parameter. */
+static void fresh_fill(float *x, const Param *p, TensorKind kind, int64_t at, int64_t n, double std,
+                       uint64_t seed) {
+    uint32_t stream = (uint32_t)((p->layer + 1) * 256 + p->row);
+    if (p->decay) return normal_fill(x, at, n, std, seed, stream);
+    for (int64_t i = 0; i < n; i++) x[i] = kind == NORM;
+}
+
 /* ---- rows in canonical order ----------------------------------------------------------------- */
 
 static void gather_permuted(uint8_t *out, const Param *p, int64_t row, int64_t n) {
@@ -359,6 +381,13 @@ int64_t param_file_bytes(const Param *p) {
     return bytes;
 }
 
+static void imagine_rows(float *out, const Param *p, int64_t row, int64_t n) {
+    const Source *s = p->source;
+    uint32_t before = float_mode_enter();
+    fresh_fill(out, p, (TensorKind)s->kind, row * p->w.cols, n * p->w.cols, s->std, s->seed);
+    float_mode_leave(before);
+}
+
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     CHECK(n >= 1 && row / p->w.rows == (row + n - 1) / p->w.rows);
     if (p->w.row) return (const uint8_t *)p->w.row + row * param_row_bytes(p);
@@ -369,6 +398,7 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     case PERMUTED: gather_permuted(scratch, p, row, n); break;
     case SPLIT_KV: gather_kv(scratch, p, row, n); break;
     case SCALED: gather_scaled(scratch, p, row, n); break;
+    case IMAGINED: imagine_rows(scratch, p, row, n); break;
     }
     return scratch;
 }
@@ -391,16 +421,6 @@ static void master_push(Param *p, Arena *a) {
     p->summed = false;
 }
 
-/* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element. */
-static void normal_fill(float *x, int64_t n, double std, uint64_t seed, uint32_t stream) {
-    for (int64_t i = 0; i < n; i++) {
-        Philox w = philox(seed, (uint64_t)i, stream);
-        double s, c, u0 = philox_unit(w.w[0]), u1 = philox_unit(w.w[1]);
-        sincos_f64(6.283185307179586 * u1, &s, &c);
-        x[i] = (float)(std * (sqrt(-2 * log_f64(1 - u0)) * c));
-    }
-}
-
 void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t seed) {
     Model *m = *out = PUSH(a, Model, 1);
     *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
@@ -410,12 +430,22 @@ void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t see
         Param *p = &m->param[i];
         TensorKind kind = tables[c->family].row[p->row].kind;
         master_push(p, a);
-        if (p->decay)
-            normal_fill(p->master, p->count, std, seed, (uint32_t)((p->layer + 1) * 256 + p->row));
-        else
-            for (int64_t k = 0; k < p->count; k++) p->master[k] = kind == NORM;
+        fresh_fill(p->master, p, kind, 0, p->count, std, seed);
     }
     float_mode_leave(before);
+}
+
+void model_imagine(Model **out, Arena *a, const Config *c, double std, uint64_t seed) {
+    Model *m = *out = PUSH(a, Model, 1);
+    *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
+    params_build(m, a);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        Source *s = PUSH(a, Source, 1);
+        *s = (Source){.transform = IMAGINED, .std = std, .seed = seed};
+        s->kind = tables[c->family].row[m->param[i].row].kind;
+        m->param[i].source = s;
+        m->param[i].w.type = DTYPE_F32;
+    }
 }
 
 void model_train(Model *m, Arena *a) {

@@ -74,8 +74,14 @@ static const Pre known[] = {
     {"kimi-k2", {PATTERN_KIMI}, .whole_words = true},
 };
 
-/* tokenizer.ggml.token_type */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
+const char *pre_name(int i) { return i < COUNT(known) ? known[i].name : NULL; }
+
+const char *pre_pattern(const char *name, int i) {
+    for (int k = 0; k < COUNT(known); k++)
+        if (!strcmp(name, known[k].name) && i < COUNT(known[k].patterns))
+            return known[k].patterns[i];
+    return NULL;
+}
 
 bool pre_add(Tokenizer *t, Arena *a, Str name, Err *err) {
     const Pre *pre = NULL;

@@ -64,6 +64,14 @@ bool tokenizer_open_tiktoken(Tokenizer **out, Arena *a, Str model, Str config, c
 
 void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
+/* What a GGUF file says of a tokenizer, whichever file it came from; a text that holds what
+ * tokenizers differ in has the same ids with it, else it fails. */
+bool tokenizer_parts(TokenizerParts *p, Arena *a, const Tokenizer *t, Arena *scratch,
+                     Err *err) CHECKED;
+/* A tokenizer.json of it. bos: a token in front of each text that is encoded with special tokens;
+ * -1: none. */
+bool tokenizer_json(Buf *out, const Tokenizer *t, int32_t bos, Arena *scratch, Err *err) CHECKED;
+
 int64_t tokenizer_size(const Tokenizer *t); /* 1 + the largest id; a model's V may be larger */
 /* What the token stands for; empty for an id without a token, and for any id out of range. */
 Str token_bytes(const Tokenizer *t, int32_t id);

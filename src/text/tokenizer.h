@@ -235,6 +235,11 @@ struct Tokenizer {
  * <0xNN>, or -1. */
 bool pre_add(Tokenizer *t, Arena *a, Str name, Err *err) CHECKED;
 int byte_spelled(Str s);
+const char *pre_name(int i);                      /* all names in turn, then NULL */
+const char *pre_pattern(const char *name, int i); /* its stages in turn, then NULL */
+
+/* tokenizer.ggml.token_type */
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
 
 /* Makes an empty tokenizer; the other finds its single bytes (of UNIT_CHARS: the literal tokens of
  * one byte) and its longest token when the vocabulary is there. */

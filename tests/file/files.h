@@ -55,4 +55,4 @@ enum { G_U8, G_I8, G_U16, G_I16, G_U32, G_I32, G_F32, G_BOOL, G_STR, G_ARRAY, G_
 /* ---- groups; each returns the number of failed tests ----------------------------------------- */
 
 int scan_tests(void), safetensors_tests(void), gguf_tests(void), ckpt_tests(void);
-int hostile_tests(void);
+int hostile_tests(void), write_tests(void);

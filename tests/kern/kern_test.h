@@ -57,3 +57,4 @@ int test_forward(void);
 int test_sets(void);
 int test_threads(void);
 int test_back(void);
+int test_quantise(void);
