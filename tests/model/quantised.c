@@ -55,9 +55,9 @@ int test_quantised(void) {
 #define FILE_OF(name)                                                                              \
     { name, quantised, NULL, NULL, (void *)(uintptr_t)name }
     const struct CMUnitTest tests[] = {
-        FILE_OF("llama-q4_1"),       FILE_OF("llama-q8_0"),        FILE_OF("llama-mixed"),
-        FILE_OF("deepseek-v2-q4_1"), FILE_OF("deepseek-v3-mixed"), FILE_OF("qwen2-q4_1"),
-        FILE_OF("qwen3moe-q8_0"),
+        FILE_OF("llama-q4_1"),        FILE_OF("llama-q8_0"), FILE_OF("llama-mixed"),
+        FILE_OF("llama-32"),          FILE_OF("llama-k"),    FILE_OF("deepseek-v2-q4_1"),
+        FILE_OF("deepseek-v3-mixed"), FILE_OF("qwen2-q4_1"), FILE_OF("qwen3moe-q8_0"),
     };
     return cmocka_run_group_tests_name("model quantised", tests, NULL, NULL);
 }

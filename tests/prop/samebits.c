@@ -66,6 +66,8 @@ static Table TABLES[] = {
     {"a8: llama-q4_1", "llama-q4_1.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: llama-q8_0", "llama-q8_0.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: llama-mixed", "llama-mixed.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: blocks of 32", "llama-32.gguf", 20, false, false, {BLOCK_AXES, GQA}},
+    {"a8: K types", "llama-k.gguf", 20, false, false, {BLOCK_AXES, GQA}},
     {"a8: deepseek-v2-q4_1", "deepseek-v2-q4_1.gguf", 20, false, false, {BLOCK_AXES, MLA}},
     {"a8: deepseek-v3-mixed", "deepseek-v3-mixed.gguf", 20, true, false, {BLOCK_AXES, MLA}},
     {"a8: SmolLM2",

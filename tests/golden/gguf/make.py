@@ -12,6 +12,34 @@ from gguf import GGUFWriter, quants
 
 V = 320  # ids of the tests' prompts
 
+# Types that gguf can only dequantise: bytes of a block, where f16 d and the f16 scale of minima stand in it.
+BLOCKS = {
+    Type.IQ4_NL: (32, 18, 0, None),
+    Type.Q2_K: (256, 84, 80, 82),
+    Type.Q3_K: (256, 110, 108, None),
+    Type.Q4_K: (256, 144, 0, 2),
+    Type.Q5_K: (256, 176, 0, 2),
+    Type.Q6_K: (256, 210, 208, None),
+    Type.IQ4_XS: (256, 136, 0, None),
+}
+
+
+def random_blocks(random, kind, shape):
+    """Random codes and sub-scales; scales of blocks that make numbers of mean near 0 and of a matrix's deviation."""
+    numbers, size, d_at, m_at = BLOCKS[kind]
+    rows = random.integers(0, 256, (*shape[:-1], shape[-1] // numbers, size), dtype=np.uint8)
+
+    def with_scales(d, m):
+        for at, x in ((d_at, d), (m_at, m)):
+            if at is not None:
+                rows[..., at : at + 2] = np.broadcast_to(np.float16(x), rows.shape[:-1]).copy()[..., None].view(np.uint8)
+        return quants.dequantize(rows.reshape(*shape[:-1], -1), kind)
+
+    m = -with_scales(1, 0).mean() / with_scales(0, 1).mean() if m_at is not None else 0
+    d = shape[-1] ** -0.5 / with_scales(1, m).std() * (0.5 + random.random(rows.shape[:-1]))
+    with_scales(d, d * m)
+    return rows.reshape(*shape[:-1], -1)
+
 
 class Model:
     """One file; names, keys and layouts as llama.cpp's converter has them."""
@@ -23,7 +51,10 @@ class Model:
         self.file.add_license("Apache-2.0")
 
     def matrix(self, name, kind, *shape):
-        """Normal numbers whose product with a normalised row has a standard deviation near 1."""
+        """Numbers whose product with a normalised row has a standard deviation near 1; normal where they can be."""
+        if kind in BLOCKS:
+            self.file.add_tensor(name, random_blocks(self.random, kind, shape), raw_dtype=kind)
+            return
         x = self.random.standard_normal(shape, dtype=np.float32) * np.float32(shape[-1] ** -0.5)
         self.file.add_tensor(name, quants.quantize(x, kind), raw_dtype=kind)
 
@@ -61,22 +92,22 @@ class Model:
         self.file.close()
 
 
-def llama(folder, name, seed, width, ffn, types):
-    """Two layers, four heads of 16 on two KV heads. types: embed, q, k, v, o, gate, up, down, output (None: tied)."""
+def llama(folder, name, seed, width, ffn, types, head=16):
+    """Two layers, four heads on two KV heads. types: embed, q, k, v, o, gate, up, down, output (None: tied)."""
     embed, q, k, v, o, gate, up, down, output = types
     m = Model(folder, name, "llama", seed)
     m.keys(2, width, ffn, 4, 2, 2048)
-    m.file.add_key_length(16)
-    m.file.add_value_length(16)
-    m.file.add_rope_dimension_count(16)
+    m.file.add_key_length(head)
+    m.file.add_value_length(head)
+    m.file.add_rope_dimension_count(head)
     m.ends(width, embed, output)
     for i in range(2):
         at = f"blk.{i}."
         m.vector(f"{at}attn_norm.weight", width)
-        m.matrix(f"{at}attn_q.weight", q, 64, width)
-        m.matrix(f"{at}attn_k.weight", k, 32, width)
-        m.matrix(f"{at}attn_v.weight", v, 32, width)
-        m.matrix(f"{at}attn_output.weight", o, width, 64)
+        m.matrix(f"{at}attn_q.weight", q, 4 * head, width)
+        m.matrix(f"{at}attn_k.weight", k, 2 * head, width)
+        m.matrix(f"{at}attn_v.weight", v, 2 * head, width)
+        m.matrix(f"{at}attn_output.weight", o, width, 4 * head)
         m.vector(f"{at}ffn_norm.weight", width)
         m.ffn(at, (gate, up, down), width, ffn)
     m.close()
@@ -184,6 +215,10 @@ def main(folder):
     deepseek(folder, "deepseek-v3-mixed", 5, True, (q8, q8, q8, q4), (q8, q8, q4), (q4, q4, q8), (q8, bf16, q4), (q4, q4))
     qwen(folder, "qwen2-q4_1", 6, "qwen2", True, q4)
     qwen(folder, "qwen3moe-q8_0", 7, "qwen3moe", False, q8, experts=5)
+    q40, q50, q51, nl, mx = Type.Q4_0, Type.Q5_0, Type.Q5_1, Type.IQ4_NL, Type.MXFP4
+    llama(folder, "llama-32", 8, 64, 96, (q50, q40, nl, mx, q51, q40, q50, nl, q51))
+    k2, k3, k4, k5, k6, xs = Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_XS
+    llama(folder, "llama-k", 9, 256, 256, (k4, k2, k3, k6, k5, xs, k4, k6, k3), head=64)
 
 
 main(*sys.argv[1:])
