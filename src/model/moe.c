@@ -42,11 +42,16 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups);
     in = input_of(th, p, a->hx, slots, F, F);
     project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups);
-    if (p->spec.act != ACT_F32) round_rows(th, a->yx, c->C, slots, c->C);
+    /* Nobody reads these rows before the combine, and the shared experts join the threads. */
+    if (p->spec.act != ACT_F32)
+        round_rows(w->gate_s ? thread_nosync(th) : th, a->yx, c->C, slots, c->C);
 
     if (w->gate_s) ffn(th, p, b, layer, a, fn, a->y, STORE_SET);
-    combine(th, a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n, c->K, c->C);
-    add(th, y, a->y, n * c->C);
+    const Range rows = thread_range(th, n); /* of the combine too */
+    combine(thread_nosync(th), a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n,
+            c->K, c->C);
+    add(thread_alone(th), y + rows.lo * c->C, a->y + rows.lo * c->C, (rows.hi - rows.lo) * c->C);
+    thread_sync(th);
     return true;
 }
 
