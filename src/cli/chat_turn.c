@@ -43,36 +43,41 @@ static bool too_long(const Conversation *t, int64_t tokens, Err *err) {
                         : "this message is too long; a larger --context may take it");
 }
 
-/* Encodes what fits. A conversation that leaves no room for an answer loses its oldest turns, half
- * of the context at a time, because the model reads what is left anew; or it is refused. */
+/* What a full context has let go is said. */
+static void forgotten_tell(Conversation *t) {
+    const char *what =
+        "the context of %lld tokens is full: the model no longer sees the first %lld "
+        "messages";
+    char text[256];
+    snprintf(text, sizeof text, what, (long long)t->context, (long long)t->seen_from);
+    if (t->tty)
+        screen_note(&t->screen, "(%s)", text);
+    else
+        log_at(LOG_INFO, "%s", text);
+}
+
+/* Encodes what fits. A conversation that leaves no room for an answer is refused; or it loses its
+ * oldest turns, down to half of the context, because the model reads what is left anew. */
 static bool fit(Conversation *t, Request *r, Arena *a, Err *err) {
     bool slide = strcmp(t->setup->full, "stop") != 0;
-    int64_t before = t->seen_from, room = answer_room(t), limit = t->context - room;
-    for (;; t->seen_from += 2, limit = t->context / 2) {
+    int64_t before = t->seen_from, limit = t->context - answer_room(t);
+    for (;;) {
         Err why = {0};
         Mark mark = arena_mark(a);
         bool ok = encode(t, r, a, t->seen_from, &why), last = t->n - t->seen_from <= 2;
-        if (!ok && r->ids.n == 0) return *err = why, false;
-        bool fits = ok && (r->ids.n <= limit || last || !slide);
-        if (fits && (slide || r->ids.n < t->context)) break;
-        if (!slide || last) {
-            if (ok) break;
-            int64_t tokens = r->ids.n;
+        bool too_much = r->ids.n >= t->context || (ok && slide && !last && r->ids.n > limit);
+        if (!too_much && !ok) *err = why;
+        if (!too_much || !slide || last) {
+            if (ok && !too_much) break;
+            if (too_much) too_long(t, r->ids.n, err);
             t->seen_from = before;
-            return r->ids.n < t->context ? (*err = why, false) : too_long(t, tokens, err);
+            return false;
         }
         arena_pop(a, mark);
+        t->seen_from += 2;
+        limit = t->context / 2;
     }
-    if (t->seen_from > before && t->tty)
-        screen_note(&t->screen,
-                    "(the context of %lld tokens is full: the model no longer sees the "
-                    "first %lld messages)",
-                    (long long)t->context, (long long)t->seen_from);
-    else if (t->seen_from > before)
-        log_at(LOG_INFO,
-               "the context of %lld tokens is full: the model no longer sees the first "
-               "%lld messages",
-               (long long)t->context, (long long)t->seen_from);
+    if (t->seen_from > before) forgotten_tell(t);
     return true;
 }
 

@@ -71,6 +71,7 @@ bool chat_open(Conversation *t, ChatSetup *o, const char *model, Err *err) {
         o->request.temperature = 0.2;
         if (o->request.top_p < 0 && r->top_p < 0) o->request.top_p = 0.9;
     }
+    if (o->request.max_tokens == 0) o->request.max_tokens = 1 << 20; /* what the context leaves */
     t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
     /* Two pages more: for the end of a conversation that another answer leaves. */
     EngineSpec e = {
@@ -176,9 +177,7 @@ bool chat_run(Conversation *t, Err *err) {
 /* ---- the command line ------------------------------------------------------------------------ */
 
 int cmd_chat(int argc, char **argv) {
-    ChatSetup o = {.context = RUN_CONTEXT,
-                   .full = "slide",
-                   .request = {REQUEST_NOT_GIVEN, .max_tokens = 1 << 20}};
+    ChatSetup o = {.context = RUN_CONTEXT, .full = "slide", .request = {REQUEST_NOT_GIVEN}};
     Opt opts[48] = {
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "Longest conversation in tokens; its memory is reserved at the start.", 16,

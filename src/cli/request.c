@@ -214,6 +214,8 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
         return err_set(err, ERR_FORMAT, "expected one of \"prompt\", \"messages\" and \"ids\"");
     r->ids.a = a;
     if (ids) return ids_read(&r->ids, ids, err);
+    if (messages && json_object_get(line, "system"))
+        return err_set(err, ERR_FORMAT, "\"messages\" have their own system message");
     r->tools_given = json_array_size(json_object_get(line, "tools")) > 0;
     if (messages) return conversation_request(a, &r->conversation, line, err);
     if (!json_is_string(prompt)) return wrong(err, "prompt", "a text");
