@@ -86,12 +86,13 @@ QUANT_LIST(Q)
 #define FORM_OF(n_block) ((n_block) == 32 ? FORM_INT8 : FORM_INT8_256)
 
 const LayoutRow layouts[LAYOUT_N] = {
-    [LAYOUT_F32] = {"f32", FORM_F32, 1, PANEL * 4, product_f32, DTYPE_N, NULL, NULL},
+    [LAYOUT_F32] = {"f32", FORM_F32, 1, PANEL * 4, product_f32, DTYPE_N, NULL, NULL, NULL},
     [LAYOUT_BF16] = {"bf16", FORM_BF16, TILE_K, TILE_K *PANEL * 2, product_bf16, DTYPE_N, NULL,
-                     NULL},
+                     NULL, NULL},
 #define Q(name, NAME, n_block, n_bytes)                                                            \
-    [LAYOUT_##NAME] = {#name,          FORM_OF(n_block), n_block,       n_bytes,                   \
-                       product_##name, DTYPE_##NAME,     &quant_##name, quant_read_##name},
+    [LAYOUT_##NAME] = {#name,         FORM_OF(n_block),   n_block,                                 \
+                       n_bytes,       product_##name,     DTYPE_##NAME,                            \
+                       &quant_##name, quant_widen_##name, quant_put_##name},
     QUANT_LIST(Q)
 #undef Q
 };

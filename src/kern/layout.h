@@ -14,11 +14,12 @@ typedef struct LayoutRow {
     ActForm form;         /* the rows that the product takes */
     int64_t block, bytes; /* float layouts pad k with zeros to whole blocks */
     ProductFn *product;
-    /* Quantised layouts only: the file type whose blocks they keep; what a block is; how a file's
-     * is taken apart. */
+    /* Quantised layouts only: the file type whose blocks they keep, and what a block is; a block as
+     * f32 numbers, and as row r of a block of a panel. */
     DType type;
     const Quant *quant;
-    void (*read)(QuantBlock *b, const uint8_t *block);
+    void (*widen)(float *out, const uint8_t *block);
+    void (*put)(uint8_t *panel, const uint8_t *block, int64_t r);
 } LayoutRow;
 extern const LayoutRow layouts[LAYOUT_N];
 static inline bool layout_quantised(Layout l) { return layouts[l].quant != NULL; }

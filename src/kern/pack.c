@@ -24,12 +24,8 @@ static uint16_t u16_at(const uint8_t *p) {
 static void widen_blocks(float *out, DType type, const uint8_t *p, int64_t n) {
     const LayoutRow *l = &layouts[layout_of_type(type)];
     int64_t step = dtype_block(type), bytes = dtype_bytes(type, step);
-    QuantBlock b;
-    CHECK(l->quant);
-    for (int64_t k = 0; k < n; k += step, p += bytes) {
-        l->read(&b, p);
-        quant_widen(l->quant, out + k, &b);
-    }
+    CHECK(l->widen);
+    for (int64_t k = 0; k < n; k += step, p += bytes) l->widen(out + k, p);
 }
 
 /* Numbers k0..k0+n-1 of row r of matrix i; borders of blocks where the type has blocks. */
@@ -120,14 +116,10 @@ static void panel_of_blocks(uint8_t *out, Layout layout, const Weight *w, int64_
     const LayoutRow *l = &layouts[layout];
     int64_t blocks = w->cols / l->block, bytes = dtype_bytes(l->type, l->block);
     int64_t m = MIN(w->rows - r0, PANEL);
-    QuantBlock b;
     const uint8_t *from = (const uint8_t *)w->row + (i * w->rows + r0) * blocks * bytes;
     memset(out, 0, (size_t)(blocks * l->bytes));
     for (int64_t r = 0; r < m; r++)
-        for (int64_t i_b = 0; i_b < blocks; i_b++, from += bytes) {
-            l->read(&b, from);
-            quant_put(l->quant, out + i_b * l->bytes, &b, r);
-        }
+        for (int64_t b = 0; b < blocks; b++, from += bytes) l->put(out + b * l->bytes, from, r);
 }
 
 void weight_pack(Thread th, void *tile, Layout layout, const Weight *w, int64_t lo, int64_t hi) {

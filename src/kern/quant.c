@@ -24,40 +24,40 @@ static void fifth_bits(uint8_t *code, const uint8_t *p) {
     for (int k = 0; k < 32; k++) code[k] |= (uint8_t)((p[k / 8] >> k % 8 & 1) << 4);
 }
 
-void quant_read_q4_0(QuantBlock *b, const uint8_t *p) {
+static void read_q4_0(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     halves(b->code, p + 2, 16);
 }
 
-void quant_read_q4_1(QuantBlock *b, const uint8_t *p) {
+static void read_q4_1(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     b->m = u16_at(p + 2);
     halves(b->code, p + 4, 16);
 }
 
-void quant_read_q5_0(QuantBlock *b, const uint8_t *p) {
+static void read_q5_0(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     halves(b->code, p + 6, 16);
     fifth_bits(b->code, p + 2);
 }
 
-void quant_read_q5_1(QuantBlock *b, const uint8_t *p) {
+static void read_q5_1(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     b->m = u16_at(p + 2);
     halves(b->code, p + 8, 16);
     fifth_bits(b->code, p + 4);
 }
 
-void quant_read_q8_0(QuantBlock *b, const uint8_t *p) {
+static void read_q8_0(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     for (int k = 0; k < 32; k++) b->code[k] = p[2 + k] ^ 0x80;
 }
 
-void quant_read_iq4_nl(QuantBlock *b, const uint8_t *p) { quant_read_q4_0(b, p); }
+static void read_iq4_nl(QuantBlock *b, const uint8_t *p) { read_q4_0(b, p); }
 
 /* d = 2^(e - 128), half of what e means: the values are held doubled. 2^-128 and 2^-127 are
  * subnormal, and zero as everywhere. */
-void quant_read_mxfp4(QuantBlock *b, const uint8_t *p) {
+static void read_mxfp4(QuantBlock *b, const uint8_t *p) {
     b->d = (uint16_t)(p[0] < 2 ? 0 : (p[0] - 1) << 7);
     halves(b->code, p + 1, 16);
 }
@@ -87,7 +87,7 @@ static void scales_6(QuantBlock *b, const uint8_t *p) {
     }
 }
 
-void quant_read_q2_k(QuantBlock *b, const uint8_t *p) {
+static void read_q2_k(QuantBlock *b, const uint8_t *p) {
     for (int j = 0; j < 16; j++) {
         b->scale[j] = p[j] & 15;
         b->min[j] = p[j] >> 4;
@@ -100,7 +100,7 @@ void quant_read_q2_k(QuantBlock *b, const uint8_t *p) {
 }
 
 /* 16 scales of 6 bits, 32 too large: low halves in 8 bytes, upper two bits in 4. */
-void quant_read_q3_k(QuantBlock *b, const uint8_t *p) {
+static void read_q3_k(QuantBlock *b, const uint8_t *p) {
     const uint8_t *low = p + 96, *top = p + 104;
     for (int j = 0; j < 16; j++) {
         int s = (low[j % 8] >> j / 8 * 4 & 15) | (top[j % 4] >> j / 4 * 2 & 3) << 4;
@@ -113,14 +113,14 @@ void quant_read_q3_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p + 108);
 }
 
-void quant_read_q4_k(QuantBlock *b, const uint8_t *p) {
+static void read_q4_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     b->m = u16_at(p + 2);
     scales_6(b, p + 4);
     for (int c = 0; c < 4; c++) halves(b->code + 64 * c, p + 16 + 32 * c, 32);
 }
 
-void quant_read_q5_k(QuantBlock *b, const uint8_t *p) {
+static void read_q5_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     b->m = u16_at(p + 2);
     scales_6(b, p + 4);
@@ -128,7 +128,7 @@ void quant_read_q5_k(QuantBlock *b, const uint8_t *p) {
     bits(b->code, p + 16, 4);
 }
 
-void quant_read_q6_k(QuantBlock *b, const uint8_t *p) {
+static void read_q6_k(QuantBlock *b, const uint8_t *p) {
     for (int c = 0; c < 2; c++) {
         halves(b->code + 128 * c, p + 64 * c, 64);
         crumbs(b->code + 128 * c, p + 128 + 32 * c, 4);
@@ -137,7 +137,7 @@ void quant_read_q6_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p + 208);
 }
 
-void quant_read_iq4_xs(QuantBlock *b, const uint8_t *p) {
+static void read_iq4_xs(QuantBlock *b, const uint8_t *p) {
     int top = u16_at(p + 2);
     b->d = u16_at(p);
     for (int j = 0; j < 8; j++) {
@@ -149,45 +149,36 @@ void quant_read_iq4_xs(QuantBlock *b, const uint8_t *p) {
 
 /* ---- panels ---------------------------------------------------------------------------------- */
 
-/* Where the low or the high bits of numbers 4G..4G+3 stand: word, and how far up in its bytes. */
-typedef struct Place {
-    int64_t word;
-    int up;
-} Place;
-
-static Place low_place(const Quant *t, int64_t G) {
-    int64_t S = G / 4, per = 8 / t->low;
-    return (Place){S / per * 4 + G % 4, (int)(S % per) * t->low};
+/* A word of the low plane holds the low bits of numbers 4G..4G+3 for several G, one of the high
+ * plane those above them: part i of a word, and how far up in its bytes it stands. */
+static inline int64_t low_group(const Quant *t, int64_t word, int64_t i) {
+    return 4 * (word / 4 * (8 / t->low) + i) + word % 4;
 }
-
-static Place high_place(const Quant *t, int64_t G) {
-    int64_t per = 8 / t->high;
-    return (Place){G / per, (int)(G % per) * t->high};
+static inline int64_t high_group(const Quant *t, int64_t word, int64_t i) {
+    return word * (8 / t->high) + i;
 }
+static inline uint32_t mask_of(int bits_n) { return 0x01010101u * ((1u << bits_n) - 1); }
 
-static uint32_t mask_of(int bits_n) { return 0x01010101u * ((1u << bits_n) - 1); }
-
-static void word_or(uint8_t *plane, int64_t r, Place at, uint32_t word) {
-    uint8_t *p = plane + at.word * 64 + r * 4;
+static inline uint32_t word_at(const uint8_t *p) {
     uint32_t w;
     memcpy(&w, p, 4);
-    w |= word << at.up;
-    memcpy(p, &w, 4);
+    return w;
 }
 
-static uint32_t word_at(const uint8_t *plane, int64_t r, Place at) {
-    uint32_t w;
-    memcpy(&w, plane + at.word * 64 + r * 4, 4);
-    return w >> at.up;
-}
-
-void quant_put(const Quant *t, uint8_t *panel, const QuantBlock *b, int64_t r) {
-    for (int64_t G = 0; G < t->block / 4; G++) {
-        uint32_t w;
-        memcpy(&w, b->code + 4 * G, 4);
-        word_or(panel, r, low_place(t, G), w & mask_of(t->low));
-        if (t->high)
-            word_or(panel + quant_at_high(t), r, high_place(t, G), w >> t->low & mask_of(t->high));
+static inline __attribute__((always_inline)) void put(const Quant *t, uint8_t *panel,
+                                                      const QuantBlock *b, int64_t r) {
+    for (int64_t word = 0; word < t->block * t->low / 32; word++) {
+        uint32_t w = 0;
+        for (int i = 0; i < 8 / t->low; i++)
+            w |= (word_at(b->code + 4 * low_group(t, word, i)) & mask_of(t->low)) << i * t->low;
+        memcpy(panel + word * 64 + r * 4, &w, 4);
+    }
+    for (int64_t word = 0; word < t->block * t->high / 32; word++) {
+        uint32_t w = 0;
+        for (int i = 0; i < 8 / t->high; i++)
+            w |= (word_at(b->code + 4 * high_group(t, word, i)) >> t->low & mask_of(t->high))
+                 << i * t->high;
+        memcpy(panel + quant_at_high(t) + word * 64 + r * 4, &w, 4);
     }
     memcpy(panel + quant_at_d(t) + 2 * r, &b->d, 2);
     if (t->min) memcpy(panel + quant_at_m(t) + 2 * r, &b->m, 2);
@@ -199,13 +190,19 @@ void quant_put(const Quant *t, uint8_t *panel, const QuantBlock *b, int64_t r) {
 }
 
 void quant_get(const Quant *t, QuantBlock *b, const uint8_t *panel, int64_t r) {
-    for (int64_t G = 0; G < t->block / 4; G++) {
-        uint32_t w = word_at(panel, r, low_place(t, G)) & mask_of(t->low);
-        if (t->high)
-            w |= (word_at(panel + quant_at_high(t), r, high_place(t, G)) & mask_of(t->high))
-                 << t->low;
-        memcpy(b->code + 4 * G, &w, 4);
-    }
+    memset(b->code, 0, sizeof b->code);
+    for (int64_t word = 0; word < t->block * t->low / 32; word++)
+        for (int i = 0; i < 8 / t->low; i++) {
+            uint32_t w = word_at(panel + word * 64 + r * 4) >> i * t->low & mask_of(t->low);
+            memcpy(b->code + 4 * low_group(t, word, i), &w, 4);
+        }
+    for (int64_t word = 0; word < t->block * t->high / 32; word++)
+        for (int i = 0; i < 8 / t->high; i++) {
+            uint8_t *code = b->code + 4 * high_group(t, word, i);
+            uint32_t w = word_at(panel + quant_at_high(t) + word * 64 + r * 4);
+            w = word_at(code) | (w >> i * t->high & mask_of(t->high)) << t->low;
+            memcpy(code, &w, 4);
+        }
     memcpy(&b->d, panel + quant_at_d(t) + 2 * r, 2);
     if (t->min) memcpy(&b->m, panel + quant_at_m(t) + 2 * r, 2);
     for (int64_t j = 0; j < quant_subs(t); j++) {
@@ -219,12 +216,32 @@ void quant_get(const Quant *t, QuantBlock *b, const uint8_t *panel, int64_t r) {
 
 float quant_d(const Quant *t, uint16_t d) { return t->exponent ? f32_of_bf16(d) : f32_of_f16(d); }
 
-void quant_widen(const Quant *t, float *out, const QuantBlock *b) {
+static inline __attribute__((always_inline)) void widen(const Quant *t, float *out,
+                                                        const QuantBlock *b) {
     float d = quant_d(t, b->d), m = t->min ? f32_of_f16(b->m) : 0;
-    for (int64_t k = 0; k < t->block; k++) {
-        int64_t j = t->sub ? k / t->sub : 0;
-        float q = (float)(quant_value(t, b->code[k]) * (t->sub ? b->scale[j] : 1));
+    int64_t sub = t->sub ? t->sub : t->block;
+    for (int64_t j = 0; j < t->block / sub; j++, out += sub) {
+        const uint8_t *code = b->code + j * sub;
+        int scale = t->sub ? b->scale[j] : 1;
         float min = t->sub ? -(m * (float)b->min[j]) : m;
-        out[k] = t->min ? fmaf(d, q, min) : d * q;
+        for (int64_t k = 0; k < sub; k++) {
+            float q = (float)(quant_value(t, code[k]) * scale);
+            out[k] = t->min ? fmaf(d, q, min) : d * q;
+        }
     }
 }
+
+/* Each type's own, so that its constants are known when they are compiled. */
+#define Q(name, NAME, n_block, n_bytes)                                                            \
+    void quant_put_##name(uint8_t *panel, const uint8_t *block, int64_t r) {                       \
+        QuantBlock b;                                                                              \
+        read_##name(&b, block);                                                                    \
+        put(&quant_##name, panel, &b, r);                                                          \
+    }                                                                                              \
+    void quant_widen_##name(float *out, const uint8_t *block) {                                    \
+        QuantBlock b;                                                                              \
+        read_##name(&b, block);                                                                    \
+        widen(&quant_##name, out, &b);                                                             \
+    }
+QUANT_LIST(Q)
+#undef Q

@@ -96,7 +96,10 @@ typedef struct QuantBlock {
     uint16_t d, m; /* as the panel holds them */
 } QuantBlock;
 
-#define Q(name, NAME, block, bytes) void quant_read_##name(QuantBlock *b, const uint8_t *p);
+/* A file's block as row r of a block of a panel; the numbers of a file's block. */
+#define Q(name, NAME, n_block, n_bytes)                                                            \
+    void quant_put_##name(uint8_t *panel, const uint8_t *block, int64_t r);                        \
+    void quant_widen_##name(float *out, const uint8_t *block);
 QUANT_LIST(Q)
 #undef Q
 
@@ -104,8 +107,5 @@ static inline int quant_value(const Quant *t, int code) {
     return t->value ? t->value[code] : code - t->offset;
 }
 float quant_d(const Quant *t, uint16_t d); /* d of a block as f32 */
-/* Row r of a block of a panel that was zeroed, and back. */
-void quant_put(const Quant *t, uint8_t *panel, const QuantBlock *b, int64_t r);
+/* Row r of a block of a panel, taken apart. */
 void quant_get(const Quant *t, QuantBlock *b, const uint8_t *panel, int64_t r);
-/* The numbers of a block. */
-void quant_widen(const Quant *t, float *out, const QuantBlock *b);

@@ -151,13 +151,11 @@ static void draw_block(uint8_t *p, DType type, int64_t kind) {
 static uint8_t *draw_panels(const LayoutRow *l, int64_t m, int64_t k, int64_t kind) {
     int64_t blocks = panels_of(m) * k / l->block;
     uint8_t *w = packed(blocks * l->bytes), block[1024];
-    QuantBlock b;
     CHECK(dtype_bytes(l->type, l->block) <= COUNT(block));
     for (int64_t i = 0; i < blocks; i++)
         for (int64_t r = 0; r < PANEL; r++) {
             draw_block(block, l->type, kind);
-            l->read(&b, block);
-            quant_put(l->quant, w + i * l->bytes, &b, r);
+            l->put(w + i * l->bytes, block, r);
         }
     return w;
 }
