@@ -13,7 +13,7 @@ static const float TEMPERATURE_MIN = 1e-4f;
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The sum rounds as an arena does. */
+/* The sum rounds as an arena does, so that what is counted is what an arena takes. */
 void *space_take(Space *s, int64_t bytes) {
     CHECK(bytes >= 0);
     s->bytes += round_up(bytes, 64);
@@ -142,6 +142,9 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+/* All that a request says is checked before anything is done, because it comes from outside: a
+ * token id is an index, a count a size. What is refused leaves no trace. */
+
 static bool tokens_check(const char *what, const int32_t *token, int64_t n, int64_t V, Err *err) {
     for (int64_t i = 0; i < n; i++)
         if (token[i] < 0 || token[i] >= V)
@@ -190,6 +193,8 @@ static bool penalties_check(const Sampling *s, Err *err) {
     return true;
 }
 
+/* The bounds of the temperature keep logit / temperature finite for any logits that a model gives.
+ * */
 static bool sampling_check(const Sampling *s, Err *err) {
     float t = s->temperature;
     if (t != 0 && !(t >= TEMPERATURE_MIN && t <= TEMPERATURE_MAX))
@@ -205,10 +210,13 @@ static bool sampling_check(const Sampling *s, Err *err) {
     return penalties_check(s, err);
 }
 
+/* The last token that is drawn is not computed, and takes no position. */
 static int64_t pages_needed(const SeqReq *r) {
     return round_up(r->n_prompt + r->max_tokens - 1, PAGE) / PAGE;
 }
 
+/* What can never fit is told apart from what only has to wait for others: the caller may try the
+ * latter again. */
 static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
     int64_t positions = e->positions, pages = pages_count(e->pages);
     if (r->n_prompt < 1 || r->max_tokens < 1 || r->n_stop < 0 || r->n_stop > STOP_MAX)

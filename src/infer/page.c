@@ -14,13 +14,14 @@ struct Pages {
     int64_t count, page_bytes;
     uint8_t *base;         /* (count, page_bytes) */
     int32_t *refs;         /* (count) */
-    int64_t *free, n_free; /* a stack: what was used last is used next */
+    int64_t *free, n_free; /* a stack: what was used last, and may be in a cache, is used next */
     void ***table;
     int64_t n_tables;   /* a stack of page tables for sequences, */
     int64_t table_size; /* each of so many pages */
     float *zero;        /* one row of the widest stream */
 };
 
+/* Pages that hold `length` positions. */
 static int64_t pages_for(int64_t length) { return round_up(length, PAGE) / PAGE; }
 
 /* The numbers that the widest stream of any layer keeps of a position. */
@@ -61,6 +62,8 @@ int64_t pages_count(const Pages *p) { return p->count; }
 
 void *page_at(const Pages *p, int64_t i) { return p->base + i * p->page_bytes; }
 
+/* The number of a page in use. What is no page of p is a mistake of the caller, and is caught
+ * before it becomes an index. */
 int64_t page_number(const Pages *p, const void *page) {
     int64_t i = ((const uint8_t *)page - p->base) / p->page_bytes;
     CHECK(i >= 0 && i < p->count && page_at(p, i) == page && p->refs[i] > 0);
@@ -75,7 +78,8 @@ void page_drop(Pages *p, int64_t i) {
     if (--p->refs[i] == 0) p->free[p->n_free++] = i;
 }
 
-/* A page of one's own, as memory has it; NULL when they are out. */
+/* A page with one reference; NULL when they are out. It still has what its last owner wrote: who
+ * takes it clears it, or copies another page over it. */
 static void *page_take(Pages *p) {
     if (p->n_free == 0) return NULL;
     int64_t i = p->free[--p->n_free];
@@ -83,7 +87,8 @@ static void *page_take(Pages *p) {
     return page_at(p, i);
 }
 
-/* Zeros at positions from..to-1 of the page, written as the model writes keys and values. */
+/* Zeros at positions from..to-1 of the page. They are written by kv_store, as the model writes keys
+ * and values, because only it knows where a form puts the numbers of a position. */
 static void page_clear(const Pages *p, void *page, int64_t from, int64_t to) {
     Span span = {.n = to - from, .pos = from, .pages = &page};
     for (int64_t i = 0; i < p->kv.n_layers; i++)
@@ -107,7 +112,9 @@ void kv_close(Pages *p, KvSeq *s) {
     *s = (KvSeq){0};
 }
 
-/* Up to where something may stand in the page in which the first `length` positions of s end. */
+/* Up to where something may stand in the page in which the first `length` positions of s end. A cut
+ * costs nothing by this: cleaning is left to kv_reserve, which often need not do it, since a
+ * truncated sequence may be closed, or be cut once more. */
 static int64_t dirty_end(const KvSeq *s, int64_t length) {
     return MIN(MAX(s->length, s->dirty), round_up(length, PAGE));
 }
@@ -119,7 +126,8 @@ void kv_truncate(Pages *p, KvSeq *s, int64_t length) {
     s->length = length;
 }
 
-/* Makes the page that s goes on in its own, and zero behind its length. */
+/* Makes the page that s goes on in its own, and zero behind its length (invariants 2 and 3). False:
+ * it would have to be copied, and pages are out; s is as it was. */
 static bool last_page_own(Pages *p, KvSeq *s) {
     if (s->length % PAGE == 0) return true;
     void **at = &s->page[s->length / PAGE];
@@ -147,6 +155,8 @@ bool kv_reserve(Pages *p, KvSeq *s, int64_t length) {
     return true;
 }
 
+/* The fork holds all its pages, also the last one, which may be half full: whoever of the two goes
+ * on first copies it. */
 bool kv_fork(Pages *p, KvSeq *to, const KvSeq *from, int64_t length) {
     CHECK(length >= 0 && length <= from->length);
     if (!kv_open(p, to)) return false;

@@ -7,8 +7,12 @@
  * tokens either will do. A tree belongs to one engine, and so to one plan: its bits need not be in
  * the key.
  *
- * The tree holds one reference to each of its pages. Siblings never stand for tokens of which one
- * is the beginning of the other. The clock counts uses. */
+ * Invariants:
+ * 1. The tree holds one reference to each of its pages.
+ * 2. Siblings never stand for tokens of which one is the beginning of the other, so at most one
+ *    child can be entered whole.
+ * 3. A page that a sequence holds has all pages above it held too (parts.h).
+ * The clock counts uses, and orders pages by the last one. */
 #include "infer/parts.h"
 
 enum { NONE = -1 };
@@ -42,10 +46,12 @@ int64_t prefix_pages(const Prefix *t) { return t->n; }
 
 /* ---- links ----------------------------------------------------------------------------------- */
 
+/* Where the first child of `parent` is noted; NONE: the first root. */
 static int64_t *first_link(Prefix *t, int64_t parent) {
     return parent == NONE ? &t->root : &t->node[parent].child;
 }
 
+/* Page i enters the tree below `parent`, with n tokens. */
 static void node_add(Prefix *t, int64_t i, int64_t parent, int64_t tenant, const int32_t *token,
                      int64_t n) {
     Node *d = &t->node[i];
@@ -58,6 +64,7 @@ static void node_add(Prefix *t, int64_t i, int64_t parent, int64_t tenant, const
     page_hold(t->pages, i);
 }
 
+/* A leaf leaves the tree. Its page is free when no sequence holds it. */
 static void node_remove(Prefix *t, int64_t i) {
     Node *d = &t->node[i];
     CHECK(d->used && d->child == NONE);
@@ -71,6 +78,7 @@ static void node_remove(Prefix *t, int64_t i) {
 
 /* ---- looking up ------------------------------------------------------------------------------ */
 
+/* How many tokens a and b begin with alike. */
 static int64_t common(const int32_t *a, const int32_t *b, int64_t n) {
     int64_t i = 0;
     while (i < n && a[i] == b[i]) i++;
@@ -90,6 +98,9 @@ static int64_t child_find(Prefix *t, int64_t parent, int64_t tenant, const int32
     return best;
 }
 
+/* Walks down from the roots as far as the tokens agree, and holds each page on the way, so that
+ * none of them can be evicted before it is read. A page that agrees only in part ends the walk: its
+ * beginning is of use, what is behind it is another text. */
 void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n) {
     CHECK(s->n_pages == 0);
     *at = (Place){NONE, 0, t->age};
@@ -109,7 +120,9 @@ void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t 
 
 /* ---- growing --------------------------------------------------------------------------------- */
 
-/* Page number at->depth of s holds n tokens: into the tree with it, unless the tree has them. */
+/* Page number at->depth of s holds n tokens, and goes into the tree, unless the tree has these
+ * tokens already. Then s takes the tree's page for its own, which is free again: two sequences that
+ * computed the same prompt at the same time keep it once. */
 static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token,
                       int64_t n) {
     int64_t length, mine = page_number(t->pages, s->page[at->depth]);
@@ -128,6 +141,8 @@ static void page_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int3
     if (n == PAGE) at->node = mine, at->depth++;
 }
 
+/* A place from before the tree was emptied is void, and such a sequence stays out of the tree: its
+ * pages may come from weights that are no more. */
 void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, bool last) {
     if (at->age != t->age) return;
     while (at->depth * PAGE < s->length) {
@@ -140,6 +155,7 @@ void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *
 
 /* ---- giving back ----------------------------------------------------------------------------- */
 
+/* Whether only the tree holds the page. */
 static bool node_idle(const Prefix *t, int64_t i) {
     return t->node[i].used && page_refs(t->pages, i) == 1;
 }
@@ -150,6 +166,8 @@ int64_t prefix_idle(const Prefix *t) {
     return n;
 }
 
+/* Only leaves can go; what is above them then becomes a leaf. All pages are looked through: that
+ * happens when pages are out, once for a page of 128 positions, whose forward costs far more. */
 bool prefix_evict(Prefix *t) {
     int64_t oldest = NONE;
     for (int64_t i = 0; i < pages_count(t->pages); i++)
@@ -161,6 +179,7 @@ bool prefix_evict(Prefix *t) {
     return true;
 }
 
+/* Removes all that stands below `parent`, leaves first. */
 static void forget_below(Prefix *t, int64_t parent) {
     while (*first_link(t, parent) != NONE) {
         int64_t i = *first_link(t, parent);

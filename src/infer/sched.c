@@ -15,6 +15,9 @@
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
+/* Slots and lists are walked from end to end: there are as many as sequences and places in the
+ * queue, some thousands at most, and a step costs milliseconds. */
+
 Seq *seq_find(Engine *e, int64_t id) {
     for (int64_t i = 0; i < e->n_seqs; i++)
         if (e->seq[i].state != SEQ_FREE && e->seq[i].id == id) return &e->seq[i];
@@ -31,6 +34,7 @@ static bool before(const Seq *a, const Seq *b) {
     return a->req.priority != b->req.priority ? a->req.priority > b->req.priority : a->id < b->id;
 }
 
+/* Insertion keeps the order; as arrivals come in order, most are put at the end at once. */
 void seq_list_add(SeqList *l, Seq *s) {
     int64_t i = l->n++;
     for (; i > 0 && before(s, l->v[i - 1]); i--) l->v[i] = l->v[i - 1];
@@ -45,7 +49,8 @@ void seq_list_remove(SeqList *l, const Seq *s) {
 
 /* ---- admission ------------------------------------------------------------------------------- */
 
-/* Pages that s has for good: not the one it only reads and will copy. */
+/* Pages that s has for good. A page of the tree in which it goes on is not among them: s only reads
+ * it and will copy it into one of its own when it writes. */
 static int64_t pages_held(const Engine *e, const Seq *s) {
     const KvSeq *k = &s->kv;
     bool borrowed =
@@ -53,6 +58,9 @@ static int64_t pages_held(const Engine *e, const Seq *s) {
     return k->n_pages - borrowed;
 }
 
+/* Whether s can be sure of its pages beside all that the active sequences may still take (invariant
+ * 2). What was promised to them counts, and not only what they have: otherwise two long answers
+ * could wait for each other's pages for ever. */
 static bool fits(const Engine *e, const Seq *s) {
     int64_t need = s->pages - pages_held(e, s);
     for (int64_t i = 0; i < e->active.n; i++)
@@ -60,7 +68,11 @@ static bool fits(const Engine *e, const Seq *s) {
     return need <= pages_free(e->pages) + prefix_idle(e->prefix);
 }
 
-/* At least one row of the prompt is left to compute, because its logits are wanted. */
+/* Makes the waiting sequence s active, or leaves it as it was; false: its pages are not there yet.
+ * The prefix tree is asked first, since what it knows need not be taken anew. It is asked for all
+ * but the last token, because that one's row must be computed: its logits are wanted. While s waits
+ * at the head of the queue this is tried in every step, and reads its prompt each time, which is
+ * little beside a step. */
 static bool admit(Engine *e, Seq *s) {
     s->token = e->table[e->n_tables - 1];
     prompt_read(e->prompts, s->prompt, s->token, s->n);
@@ -90,6 +102,8 @@ void sched_admit(Engine *e) {
 
 static int64_t todo(const Seq *s) { return s->n - s->kv.length; }
 
+/* Rows that s gets of those left: no more than it has tokens to compute, and in a long prompt no
+ * more than a chunk, so that it stalls nobody. */
 static int64_t rows_give(const Engine *e, Seq *s, int64_t left) {
     return s->rows = MIN(MIN(todo(s), e->spec.chunk), left);
 }
@@ -98,8 +112,9 @@ static int64_t rows_give(const Engine *e, Seq *s, int64_t left) {
 
 static bool mask_has(const uint64_t *mask, int32_t id) { return mask[id / 64] >> id % 64 & 1; }
 
-/* Puts up to `most` tokens behind the known ones: what is forced, then what the drafter makes of
- * all that. */
+/* Puts up to `most` tokens behind the known ones: first what the constraint forces, then what the
+ * drafter makes of all that. Both are foreign code, so what they say is checked before it becomes
+ * an index. */
 static void drafts_put(const Engine *e, Seq *s, int64_t most) {
     const Constraint *c = s->req.constraint;
     const Drafter *d = s->req.drafter;
@@ -115,9 +130,11 @@ static void drafts_put(const Engine *e, Seq *s, int64_t most) {
     for (int64_t i = 0; i < s->drafts; i++) CHECK(draft[i] >= 0 && draft[i] < e->V);
 }
 
-/* The mask for each outcome that is not forced, the constraint having accepted the drafts before
- * it; then it forgets them. Drafts end where one is not allowed, or lets nothing follow: no row
- * is needed behind it. */
+/* The mask for each outcome that is not forced. A constraint's mask depends on the tokens before,
+ * so it accepts the drafts one by one while the masks are made and rolls them back at the end: they
+ * are guesses, and which of them stay is not known before the step. Drafts end where one is not
+ * allowed, since it cannot be right, and where one lets nothing follow, since no row is needed
+ * behind it. */
 static void masks_make(Engine *e, Seq *s) {
     const Constraint *c = s->req.constraint;
     int64_t accepted = 0;
@@ -141,7 +158,8 @@ static void masks_make(Engine *e, Seq *s) {
 }
 
 /* Drafts for a sequence that comes to the end of what is known of it, within its share of the rows
- * that are left: those of other sequences are as good. The last token of all needs no row. */
+ * that are left, because the drafts of the others are as good. The last token that it may generate
+ * is only drawn and needs no row, hence the 1 less. */
 static void drafts_make(Engine *e, Seq *s, int64_t share) {
     s->want = e->batch.n_want;
     memset(e->masked + s->want, 0, (size_t)(share + 1) * sizeof *e->masked);
@@ -151,8 +169,9 @@ static void drafts_make(Engine *e, Seq *s, int64_t share) {
 
 /* ---- the batch ------------------------------------------------------------------------------- */
 
-/* The rows of s. Where they reach the last token that is known, what comes after it and after each
- * draft is wanted. */
+/* Puts the rows of s into the batch. Where they reach the last token that is known, what comes
+ * after it and after each draft is wanted. Pages that are missing are taken back from the prefix
+ * tree; admission has made sure that there are enough (invariant 2). */
 static void batch_add(Engine *e, Seq *s) {
     Batch *b = &e->batch;
     int64_t first = s->kv.length, n = s->rows + s->drafts;
@@ -171,13 +190,15 @@ static void batch_add(Engine *e, Seq *s) {
     }
 }
 
+/* The first sequence that has to run alone after a void step (step.c), or NULL. */
 static Seq *first_suspect(const Engine *e) {
     for (int64_t i = 0; i < e->active.n; i++)
         if (e->active.v[i]->suspect) return e->active.v[i];
     return NULL;
 }
 
-/* Rows for known tokens: single ones first, then longer runs. Returns how many are left. */
+/* Gives rows to known tokens and returns how many are left. Sequences that go on by one token come
+ * first, so that every answer gets its next token in every step; prompts share what remains. */
 static int64_t rows_share(Engine *e, Seq *alone) {
     int64_t left = e->spec.rows;
     for (int64_t i = 0; i < e->active.n; i++) {
@@ -192,6 +213,9 @@ static int64_t rows_share(Engine *e, Seq *alone) {
     return left;
 }
 
+/* Every sequence gets its drafts right before its rows are added, because rows of one sequence
+ * stand side by side in a batch. What one sequence leaves of its share goes on to those behind it.
+ * */
 bool sched_batch(Engine *e) {
     e->batch = (Batch){.token = e->token, .span = e->span, .want = e->want};
     Seq *alone = first_suspect(e);

@@ -10,6 +10,9 @@
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
+/* Gives back all that s holds. A sequence that ran leaves its pages to the prefix tree, because the
+ * next turn of a conversation begins with them; one that ended in an error leaves nothing, since
+ * its keys and values may be no numbers. */
 static void seq_release(Engine *e, Seq *s, Finish finish) {
     if (s->state == SEQ_ACTIVE) {
         if (!e->spec.no_prefix && finish != FINISH_ERROR)
@@ -23,12 +26,15 @@ static void seq_release(Engine *e, Seq *s, Finish finish) {
     s->state = SEQ_FREE;
 }
 
-/* An end without a token. */
+/* An end without a token. The callback comes first: it may look at the engine, and s still counts
+ * then. */
 static void seq_end(Engine *e, Seq *s, Finish finish) {
     s->req.on_token(s->req.arg, s->id, (Token){-1, NAN}, finish, NULL);
     seq_release(e, s, finish);
 }
 
+/* Cancels take effect here and nowhere else. So whoever cancels, also from a callback, changes no
+ * list that is being walked. */
 static bool cancels_take(Engine *e) {
     bool any = false;
     for (int64_t i = 0; i < e->n_seqs; i++) {
@@ -42,7 +48,8 @@ static bool cancels_take(Engine *e) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* What follows a wanted row of s: the token that is forced, or the sampler's draw. */
+/* What follows a wanted row: the token that is forced, or the sampler's draw. The draw's number is
+ * the position and nothing else, so that it is the same draw in whatever step it is made. */
 static Token outcome(const Engine *e, int64_t i, void *work) {
     const Seq *s = e->want_seq[i];
     const float *logits = e->out.logits + i * e->V;
@@ -58,7 +65,8 @@ static Token outcome(const Engine *e, int64_t i, void *work) {
     return sampler_pick(logits, e->V, &s->req.sampling, &d, work);
 }
 
-/* All threads: the forward, then each draws for its share of the rows. */
+/* What every thread of the team does: the forward together, then the draws of a share of the rows.
+ * A draw looks at one row and writes one token, so the shares are independent. */
 static void step_threads(Thread th, void *arg) {
     Engine *e = arg;
     const bool valid = model_forward(th, e->plan, &e->batch, &e->out, NULL);
@@ -69,13 +77,15 @@ static void step_threads(Thread th, void *arg) {
         e->drawn[i] = outcome(e, i, e->work + th.i * sampler_bytes(e->V));
 }
 
-/* Of the rows that the step stored, the first `length` positions count. */
+/* Of the rows that the step stored, the first `length` positions count; what a wrong draft left
+ * behind them is taken back. */
 static void kv_settle(Engine *e, Seq *s, int64_t length) {
     if (length < s->kv.length) kv_truncate(e->pages, &s->kv, length);
 }
 
-/* A router met NaN and no result of the step counts. Each sequence of it goes on alone, without
- * drafts, until the culprit is found. */
+/* A router met NaN, the forward ended there, and no result of the step counts. It is not known
+ * whose row it was. So each sequence of the step goes on alone and without drafts until a step of
+ * its own is valid; one that is void alone is the culprit, and ends. */
 static void step_void(Engine *e) {
     int64_t n = e->batch.n_spans;
     for (int64_t i = 0; i < n; i++) {
@@ -89,13 +99,16 @@ static void step_void(Engine *e) {
     }
 }
 
+/* Why s ends with its last token, if it does. An end token counts before the constraint, and both
+ * before the limit, which is the least that can be said of an answer. */
 static Finish finish_of(const Seq *s, bool more) {
     for (int64_t i = 0; i < s->req.n_stop; i++)
         if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
     return !more ? FINISH_STOP : s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
 }
 
-/* The next token of s, the outcome of a row: `known` positions are computed. */
+/* Gives s its next token, the outcome of a row. `known` positions are computed, and what stands
+ * behind them goes before the callback hears of an end, as release takes the pages as they are. */
 static Finish token_take(Engine *e, Seq *s, Token t, int64_t known, const float *logits) {
     const Constraint *c = s->req.constraint;
     s->token[s->n++] = t.id;
@@ -108,8 +121,9 @@ static Finish token_take(Engine *e, Seq *s, Token t, int64_t known, const float 
     return finish;
 }
 
-/* Where there are no numbers, or none is allowed. That may be the doing of a draft whose own keys
- * are no numbers: once more without, from the `known` positions on. */
+/* A row whose logits are no numbers, or of which nothing is allowed. That is the end, unless a
+ * draft may have done it, whose keys are no numbers and which attention saw masked. Then the row is
+ * computed once more, without drafts, from the `known` positions on. */
 static Finish token_missing(Engine *e, Seq *s, int64_t known) {
     if (s->drafts == 0) {
         seq_end(e, s, FINISH_ERROR);
@@ -120,8 +134,10 @@ static Finish token_missing(Engine *e, Seq *s, int64_t known) {
     return FINISH_NONE;
 }
 
-/* Takes the outcomes of the rows of s, as long as each is the draft on which the next row rests;
- * `first`: positions that were there before the step. */
+/* Takes the outcomes of the rows of s in order. Row i + 1 was computed on the guess that draft i
+ * follows row i; its outcome counts only if that is what row i gave. So the loop ends at the first
+ * draft that is wrong, and what was taken is what single steps would have given. `first`: positions
+ * that were there before the step. */
 static void seq_deliver(Engine *e, Seq *s, int64_t first) {
     const Drafter *d = s->req.drafter;
     const int64_t drafts = s->drafts, forced = MIN(s->n_forced, drafts), n = s->n;
@@ -144,6 +160,9 @@ static void seq_deliver(Engine *e, Seq *s, int64_t first) {
     if (d && s->n > n) d->learn(d->self, s->token, s->n, drafts - forced, MAX(right - forced, 0));
 }
 
+/* A valid step: its rows are part of their sequences now, and the wanted ones give tokens. Pages
+ * that became full go to the prefix tree at once, so that a request which arrives meanwhile shares
+ * them. */
 static void step_commit(Engine *e) {
     for (int64_t i = 0; i < e->batch.n_spans; i++) {
         Seq *s = e->row_seq[i];
@@ -160,6 +179,8 @@ static void step_commit(Engine *e) {
     }
 }
 
+/* The order is part of the promise (infer.h): cancelled sequences free their pages before others
+ * are admitted, and callbacks run when the batch is settled. */
 bool engine_step(Engine *e) {
     CHECK(!e->stepping);
     e->stepping = true;
