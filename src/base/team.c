@@ -1,4 +1,4 @@
-/* team.c -- threads: threads that run one function together, and the barrier between its parts.
+/* team.c -- teams: threads that run one function together, and the barrier between its parts.
  *
  * Invariants:
  * 1. A barrier is a count of arrivals and a phase. The last to arrive zeroes the count, then moves

@@ -14,7 +14,7 @@ typedef struct Encode {
     const uint8_t *by; /* NULL: added tokens may stand anywhere */
     Ids *out;
     Bpe bpe;
-    Cutter cutter;
+    Pretok pretok;
     Arena *scratch;
     Err *err;
 } Encode;
@@ -64,7 +64,7 @@ static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Enco
     return from == text.n || gap(e, (Str){text.p + from, text.n - from});
 }
 
-static bool words_encode(Encode *e, Str text) { return cutter_cut(&e->cutter, text); }
+static bool words_encode(Encode *e, Str text) { return pretok_run(&e->pretok, text); }
 
 static bool valid_encode(Encode *e, Str text, bool first) {
     if (!normalise(&text, e->t, text, first, e->scratch, e->err)) return false;
@@ -114,9 +114,9 @@ static bool encode(Encode *e, Str text) {
     if (text.n > TEXT_BYTES_MAX)
         return err_set(e->err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is %d",
                        (long long)text.n, TEXT_BYTES_MAX);
-    bool ok = cutter_init(&e->cutter, e->t, e->scratch, e->err);
-    e->cutter.word = word_encode;
-    e->cutter.arg = e;
+    bool ok = pretok_init(&e->pretok, e->t, e->scratch, e->err);
+    e->pretok.word = word_encode;
+    e->pretok.arg = e;
     ok = ok && added_encode(e, &e->t->raw, text, gap_encode);
     if (!ok) e->out->n = n;
     arena_pop(e->scratch, mark);

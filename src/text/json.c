@@ -1,10 +1,10 @@
 /* json.c -- a tokenizer from the bytes of a tokenizer.json.
  *
- * The two large tables, model.vocab and model.merges, are read in place (skim.h); jansson parses
+ * The two large tables, model.vocab and model.merges, are read in place (cursor.h); jansson parses
  * the rest, with these two cut out. Everything is counted and checked against the size of the file
  * before memory is taken and filled. What changes ids and is not implemented is refused by the name
  * of its field. */
-#include "text/skim.h"
+#include "text/cursor.h"
 #include "text/tokenizer.h"
 #include <jansson.h>
 
@@ -16,7 +16,7 @@ typedef struct Load {
     Arena *a;
     Str json;
     json_t *root, *model;
-    Skim vocab, merges; /* at the bracket that opens the table; p NULL: there is none */
+    Cursor vocab, merges; /* at the bracket that opens the table; p NULL: there is none */
     int64_t n_vocab, n_merges, n_added; /* entries */
     int64_t n_ids;                      /* 1 + the largest id */
     int64_t vocab_bytes, added_bytes;   /* spellings together */
@@ -29,30 +29,30 @@ static bool fail(Load *l, ErrCode code, const char *where, const char *what) {
     return err_set(l->err, code, "%s: %s: %s", l->t->name, where, what);
 }
 
-static bool fail_at(Load *l, const Skim *s, const char *where, const char *what) {
+static bool fail_at(Load *l, const Cursor *s, const char *where, const char *what) {
     return err_set(l->err, ERR_FORMAT, "%s: %s, at byte %lld: %s", l->t->name, where,
-                   (long long)skim_at(s), what);
+                   (long long)cursor_at(s), what);
 }
 
 /* ---- the two tables -------------------------------------------------------------------------- */
 
 /* Steps to the next element of an object or array: 1; 0: it is closed; -1: neither. */
-static int list_next(Skim *s, char close, bool *first) {
+static int list_next(Cursor *s, char close, bool *first) {
     bool was_first = *first;
     *first = false;
-    if (skim_char(s, close)) return 0;
-    return was_first || skim_char(s, ',') ? 1 : -1;
+    if (cursor_char(s, close)) return 0;
+    return was_first || cursor_char(s, ',') ? 1 : -1;
 }
 
 /* The next entry of model.vocab, "key": id. */
-static int vocab_next(Load *l, Skim *s, bool *first, Str *key, int64_t *id) {
+static int vocab_next(Load *l, Cursor *s, bool *first, Str *key, int64_t *id) {
     int rc = list_next(s, '}', first);
     if (rc == 0) return 0;
-    if (rc < 0 || !skim_string(s, key) || !skim_char(s, ':')) {
+    if (rc < 0 || !cursor_string(s, key) || !cursor_char(s, ':')) {
         fail_at(l, s, "model.vocab", "expected \"token\": id");
         return -1;
     }
-    if (!skim_int(s, id)) {
+    if (!cursor_int(s, id)) {
         fail_at(l, s, "model.vocab", "the id is not a whole number");
         return -1;
     }
@@ -60,12 +60,12 @@ static int vocab_next(Load *l, Skim *s, bool *first, Str *key, int64_t *id) {
 }
 
 /* The next entry of model.merges: "left right" (n = 1) or ["left", "right"] (n = 2). */
-static int merge_next(Load *l, Skim *s, bool *first, Str part[2], int *n) {
+static int merge_next(Load *l, Cursor *s, bool *first, Str part[2], int *n) {
     int rc = list_next(s, ']', first);
     if (rc == 0) return 0;
-    *n = rc > 0 && skim_char(s, '[') ? 2 : 1;
-    bool ok = rc > 0 && skim_string(s, &part[0]);
-    if (*n == 2) ok = ok && skim_char(s, ',') && skim_string(s, &part[1]) && skim_char(s, ']');
+    *n = rc > 0 && cursor_char(s, '[') ? 2 : 1;
+    bool ok = rc > 0 && cursor_string(s, &part[0]);
+    if (*n == 2) ok = ok && cursor_char(s, ',') && cursor_string(s, &part[1]) && cursor_char(s, ']');
     if (ok) return 1;
     fail_at(l, s, "model.merges", "expected \"left right\" or [\"left\", \"right\"]");
     return -1;
@@ -81,11 +81,11 @@ static bool id_count(Load *l, int64_t id, const char *where) {
     return true;
 }
 
-static bool vocab_count(Load *l, Skim *s) {
+static bool vocab_count(Load *l, Cursor *s) {
     Str key;
     int64_t id;
     bool first = true;
-    int rc = skim_char(s, '{') ? 1 : -1;
+    int rc = cursor_char(s, '{') ? 1 : -1;
     if (rc < 0) return fail_at(l, s, "model.vocab", "not an object");
     while ((rc = vocab_next(l, s, &first, &key, &id)) == 1) {
         if (!id_count(l, id, "model.vocab")) return false;
@@ -96,11 +96,11 @@ static bool vocab_count(Load *l, Skim *s) {
     return rc == 0;
 }
 
-static bool merges_count(Load *l, Skim *s) {
+static bool merges_count(Load *l, Cursor *s) {
     Str part[2];
     int n, rc;
     bool first = true;
-    if (!skim_char(s, '[')) return fail_at(l, s, "model.merges", "not an array");
+    if (!cursor_char(s, '[')) return fail_at(l, s, "model.merges", "not an array");
     while ((rc = merge_next(l, s, &first, part, &n)) == 1) {
         l->n_merges++;
         l->longest = MAX(l->longest, part[0].n + (n == 2 ? part[1].n : 0));
@@ -108,15 +108,15 @@ static bool merges_count(Load *l, Skim *s) {
     return rc == 0;
 }
 
-static bool object_walk(Load *l, Skim *s, bool in_model, int64_t *values);
+static bool object_walk(Load *l, Cursor *s, bool in_model, int64_t *values);
 
 /* The value of a key; the two tables are counted and remembered. */
-static bool value_walk(Load *l, Skim *s, Str key, bool in_model, int64_t *values) {
+static bool value_walk(Load *l, Cursor *s, Str key, bool in_model, int64_t *values) {
     if (!in_model && str_eq(key, STR("model"))) return object_walk(l, s, true, values);
     bool vocab = in_model && str_eq(key, STR("vocab"));
     bool merges = in_model && str_eq(key, STR("merges"));
-    if (!vocab && !merges) return skim_skip(s, values);
-    Skim *table = vocab ? &l->vocab : &l->merges;
+    if (!vocab && !merges) return cursor_skip(s, values);
+    Cursor *table = vocab ? &l->vocab : &l->merges;
     if (table->p) return fail(l, ERR_FORMAT, vocab ? "model.vocab" : "model.merges", "there twice");
     *table = *s;
     bool ok = vocab ? vocab_count(l, s) : merges_count(l, s);
@@ -124,19 +124,19 @@ static bool value_walk(Load *l, Skim *s, Str key, bool in_model, int64_t *values
     return ok;
 }
 
-static bool object_walk(Load *l, Skim *s, bool in_model, int64_t *values) {
+static bool object_walk(Load *l, Cursor *s, bool in_model, int64_t *values) {
     Str key;
     bool first = true;
-    int rc = skim_char(s, '{') ? 1 : -1;
+    int rc = cursor_char(s, '{') ? 1 : -1;
     while (rc == 1 && (rc = list_next(s, '}', &first)) == 1)
-        if (!skim_string(s, &key) || !skim_char(s, ':') || !value_walk(l, s, key, in_model, values))
+        if (!cursor_string(s, &key) || !cursor_char(s, ':') || !value_walk(l, s, key, in_model, values))
             rc = -1;
     return rc == 0 || fail_at(l, s, in_model ? "model" : "the file", "not a valid JSON object");
 }
 
 static bool tables_find(Load *l) {
     int64_t values = 0;
-    Skim s = {l->json.p, l->json.p, l->json.p + l->json.n};
+    Cursor s = {l->json.p, l->json.p, l->json.p + l->json.n};
     if (l->json.n >= BYTES_MAX) return fail(l, ERR_LIMIT, "the file", "larger than 256 MiB");
     if (!object_walk(l, &s, false, &values)) return false;
     if (l->vocab.p == NULL || l->n_vocab == 0)
@@ -151,11 +151,11 @@ static bool tables_find(Load *l) {
 }
 
 static bool vocab_fill(Load *l, char *form) {
-    Skim s = l->vocab;
+    Cursor s = l->vocab;
     Str key;
     int64_t id;
     bool first = true, literal, plain = l->t->unit == UNIT_CHARS;
-    skim_char(&s, '{');
+    cursor_char(&s, '{');
     while (vocab_next(l, &s, &first, &key, &id) == 1) {
         int byte = plain && l->byte_fallback ? byte_spelled(key) : -1;
         int64_t n = form_bytes(form, &key, true, false, plain, &literal);
@@ -172,11 +172,11 @@ static bool vocab_fill(Load *l, char *form) {
 }
 
 static bool merges_fill(Load *l, char *form) {
-    Skim s = l->merges;
+    Cursor s = l->merges;
     Str part[2] = {{0}};
     bool first = true;
     int n;
-    skim_char(&s, '[');
+    cursor_char(&s, '[');
     for (int64_t rank = 0; merge_next(l, &s, &first, part, &n) == 1; rank++) {
         const char *wrong = merges_put(l->t, part, n, true, form, rank);
         if (wrong)
@@ -191,7 +191,7 @@ static bool merges_fill(Load *l, char *form) {
 /* Parses the file with {} and [] in place of the two tables. */
 static bool rest_parse(Load *l) {
     bool vocab_first = l->vocab.p < l->merges.p;
-    const Skim *one = vocab_first ? &l->vocab : &l->merges,
+    const Cursor *one = vocab_first ? &l->vocab : &l->merges,
                *two = vocab_first ? &l->merges : &l->vocab;
     const Str parts[] = {{l->json.p, one->p - l->json.p},
                          vocab_first ? STR("{}") : STR("[]"),

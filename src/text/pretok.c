@@ -158,7 +158,7 @@ bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err)
 /* ---- cutting --------------------------------------------------------------------------------- */
 
 /* The limits protect against expressions from outside; the known ones need a small part. */
-bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) {
+bool pretok_init(Pretok *c, const Tokenizer *t, Arena *scratch, Err *err) {
     pcre2_general_context *memory = regex_memory(scratch);
     c->t = t;
     c->scratch = scratch;
@@ -172,7 +172,7 @@ bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) {
 }
 
 /* The next match at or after `from`: [*lo, *hi). 1, 0 for none, -1 for an error. */
-static int pattern_find(Cutter *c, const Stage *s, Str text, int64_t from, int64_t *lo,
+static int pattern_find(Pretok *c, const Stage *s, Str text, int64_t from, int64_t *lo,
                         int64_t *hi) {
     PCRE2_SPTR p = (PCRE2_SPTR)text.p;
     size_t n = (size_t)text.n, at = (size_t)from;
@@ -209,7 +209,7 @@ typedef struct Walk {
 
 /* 1: *p is the next piece; 0: no more; -1: error. An empty match where the last one ended does not
  * count: the search goes on one character later. */
-static int walk_next(Cutter *c, const Stage *s, Walk *w, Piece *p) {
+static int walk_next(Pretok *c, const Stage *s, Walk *w, Piece *p) {
     if (w->found) {
         w->found = false;
         *p = w->next;
@@ -245,15 +245,15 @@ static bool joins(CutBehavior b, bool before, bool match) {
     }
 }
 
-static bool stage_run(Cutter *c, int k, Str text);
+static bool stage_run(Pretok *c, int k, Str text);
 
-static bool piece_out(Cutter *c, int k, Str text, Piece p) {
+static bool piece_out(Pretok *c, int k, Str text, Piece p) {
     const Stage *s = &c->t->stages[k];
     if (p.lo == p.hi || (s->behavior == CUT_REMOVED && p.match)) return true;
     return stage_run(c, k + 1, (Str){text.p + p.lo, p.hi - p.lo});
 }
 
-static bool pieces_run(Cutter *c, int k, Str text) {
+static bool pieces_run(Pretok *c, int k, Str text) {
     const Stage *s = &c->t->stages[k];
     Walk w = {.text = text, .last_hi = -1};
     Piece held = {0}, p;
@@ -273,7 +273,7 @@ static bool pieces_run(Cutter *c, int k, Str text) {
     return rc == 0 && (!holding || piece_out(c, k, text, held));
 }
 
-static bool stage_run(Cutter *c, int k, Str text) {
+static bool stage_run(Pretok *c, int k, Str text) {
     if (k == c->t->n_stages) return c->word(c->arg, text);
     const Stage *s = &c->t->stages[k];
     bool prefix = s->prefix_space && (!s->prefix_first || c->first);
@@ -288,4 +288,4 @@ static bool stage_run(Cutter *c, int k, Str text) {
     return s->code ? pieces_run(c, k, text) : stage_run(c, k + 1, text);
 }
 
-bool cutter_cut(Cutter *c, Str text) { return text.n == 0 || stage_run(c, 0, text); }
+bool pretok_run(Pretok *c, Str text) { return text.n == 0 || stage_run(c, 0, text); }

@@ -4,8 +4,9 @@
  *   bpe.c     the merges, and merging
  *   added.c   tokens that are found in the text before everything else
  *   pretok.c  the stages that cut text into words
- *   nfc.c     normalisation
- *   json.c, parts.c fill all this from the two formats; encode.c and decode.c use it
+ *   norm.c    normalisation; nfc.c is its largest part
+ *   json.c (with cursor.c), parts.c, tiktoken.c fill all this from the three formats; encode.c and
+ *   decode.c use it
  *
  * Byte-level BPE writes each of the 256 bytes as one printable character, its alphabet: 33..126,
  * 161..172 and 174..255 stand for themselves, the other 68 are U+0100 and up, in order (space is
@@ -167,7 +168,7 @@ typedef struct Stage {
 bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err) CHECKED;
 
 /* Cuts text through all stages and hands each word on; false from `word` stops it. */
-typedef struct Cutter {
+typedef struct Pretok {
     const Tokenizer *t;
     bool first; /* the text begins what is encoded: see prefix_first */
     pcre2_match_data *found;
@@ -176,9 +177,9 @@ typedef struct Cutter {
     void *arg;
     Arena *scratch;
     Err *err;
-} Cutter;
-bool cutter_init(Cutter *c, const Tokenizer *t, Arena *scratch, Err *err) CHECKED;
-bool cutter_cut(Cutter *c, Str text) CHECKED; /* text: valid UTF-8 */
+} Pretok;
+bool pretok_init(Pretok *c, const Tokenizer *t, Arena *scratch, Err *err) CHECKED;
+bool pretok_run(Pretok *c, Str text) CHECKED; /* text: valid UTF-8 */
 
 /* ---- norm.c ---------------------------------------------------------------------------------- */
 

@@ -1,26 +1,26 @@
-/* skim.c -- see skim.h. Nothing recurses, so a file cannot choose how deep the stack gets. */
-#include "text/skim.h"
+/* cursor.c -- see cursor.h. Nothing recurses, so a file cannot choose how deep the stack gets. */
+#include "text/cursor.h"
 
-static void skip_space(Skim *s) {
+static void skip_space(Cursor *s) {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\t' || *s->p == '\r'))
         s->p++;
 }
 
-int64_t skim_at(const Skim *s) { return s->p - s->start; }
+int64_t cursor_at(const Cursor *s) { return s->p - s->start; }
 
-bool skim_peek(Skim *s, char c) {
+bool cursor_peek(Cursor *s, char c) {
     skip_space(s);
     return s->p < s->end && *s->p == c;
 }
 
-bool skim_char(Skim *s, char c) {
-    if (!skim_peek(s, c)) return false;
+bool cursor_char(Cursor *s, char c) {
+    if (!cursor_peek(s, c)) return false;
     s->p++;
     return true;
 }
 
-bool skim_string(Skim *s, Str *inside) {
-    if (!skim_peek(s, '"')) return false;
+bool cursor_string(Cursor *s, Str *inside) {
+    if (!cursor_peek(s, '"')) return false;
     const char *p = s->p + 1;
     for (; p < s->end && *p != '"'; p++)
         if (*p == '\\' && p + 1 < s->end) p++;
@@ -30,7 +30,7 @@ bool skim_string(Skim *s, Str *inside) {
     return true;
 }
 
-bool skim_int(Skim *s, int64_t *v) {
+bool cursor_int(Cursor *s, int64_t *v) {
     skip_space(s);
     const char *p = s->p;
     bool minus = p < s->end && *p == '-';
@@ -46,8 +46,8 @@ bool skim_int(Skim *s, int64_t *v) {
     return true;
 }
 
-bool skim_skip(Skim *s, int64_t *count) {
-    Skim was = *s;
+bool cursor_skip(Cursor *s, int64_t *count) {
+    Cursor was = *s;
     int64_t depth = 0;
     do {
         Str ignored;
@@ -55,7 +55,7 @@ bool skim_skip(Skim *s, int64_t *count) {
         if (s->p == s->end) break;
         char c = *s->p;
         if (c == '"') {
-            if (!skim_string(s, &ignored)) break;
+            if (!cursor_string(s, &ignored)) break;
         } else if (c == '{' || c == '[') {
             depth++, s->p++;
         } else if (c == '}' || c == ']') {
