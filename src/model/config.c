@@ -122,6 +122,8 @@ static const Field ropes[] = {
 };
 const Fields rope_fields = {ropes, COUNT(ropes)};
 
+/* What a file without any of these keys means. The absence of a key that a table names is decided
+ * there; here stands what no table has. */
 void config_defaults(Config *c) {
     *c = (Config){.bos = -1, .router = {.groups = 1, .groups_used = 1, .scale = 1}};
     c->rope = (RopeConfig){
@@ -136,6 +138,7 @@ Shown shown(const char *s, int64_t n) {
     return v;
 }
 
+/* The first fault is the one that is reported; those behind it are often its consequences. */
 void config_bad(Reader *r, ErrCode code, const char *key, const char *fmt, ...) {
     if (r->bad) return;
     char what[256];
@@ -148,6 +151,8 @@ void config_bad(Reader *r, ErrCode code, const char *key, const char *fmt, ...) 
     r->bad = true;
 }
 
+/* All numbers pass through a double on their way: the bounds of the tables keep them below 2^53, so
+ * no whole number loses a digit. */
 static void field_set(Config *c, const Field *f, double v) {
     void *p = (char *)c + f->at;
     switch (f->kind) {
@@ -168,6 +173,8 @@ double field_get(const Config *c, const Field *f) {
     }
 }
 
+/* One number: what the file says, between its bounds; or what its absence means in this format. The
+ * bounds are checked before the value is stored, because later code multiplies sizes unchecked. */
 static void field_read(Reader *r, const Field *f) {
     const char *name = r->arch ? f->gguf : f->hf;
     double v = 0;
@@ -185,6 +192,9 @@ static void field_read(Reader *r, const Field *f) {
     field_set(r->c, f, v);
 }
 
+/* Rows of the router are read only where the file has experts. A model without them may leave the
+ * keys out, or carry leftovers of another one. The number of experts stands before them in the
+ * table. */
 void fields_read(Reader *r, Fields f, unsigned set) {
     for (int64_t i = 0; i < f.n && !r->bad; i++) {
         const Field *row = &f.row[i];
@@ -193,6 +203,7 @@ void fields_read(Reader *r, Fields f, unsigned set) {
     }
 }
 
+/* Whether the key is a row's: the search for unknown keys asks it. */
 bool fields_have(const Reader *r, Fields f, unsigned set, const char *key) {
     for (int64_t i = 0; i < f.n; i++) {
         const char *known = r->arch ? f.row[i].gguf : f.row[i].hf;
@@ -209,6 +220,8 @@ bool name_listed(const char *name, const char *const *list, int64_t n) {
 
 /* ---- what must fit together ------------------------------------------------------------------ */
 
+/* Each number may be sensible by itself, and yet no model has them together. Messages name the keys
+ * of config.json, which the documentation of a model uses, whatever the format. */
 static bool require(Reader *r, bool ok, const char *what) {
     if (!ok && !r->bad) {
         err_set(r->err, ERR_FORMAT, "%s: the sizes do not fit together: %s", r->file, what);
@@ -217,6 +230,10 @@ static bool require(Reader *r, bool ok, const char *what) {
     return ok;
 }
 
+/* What the router divides by and counts up to. DeepSeek's own code and transformers disagree about
+ * norm_topk_prob where it makes no difference in released models: in V2 the one normalises where
+ * the other scales, and with one expert a token the one divides by its weight and the other does
+ * not. Such files are refused. */
 static void moe_check(Reader *r) {
     Config *c = r->c;
     Router *q = &c->router;
@@ -238,6 +255,8 @@ static void moe_check(Reader *r) {
             "set it to false");
 }
 
+/* Heads under MLA have sizes of their own, and each query head has its key: G and D follow from
+ * these. Of other models absent numbers follow from those that are there. */
 static void heads_check(Reader *r) {
     Config *c = r->c;
     if (c->mla) {
@@ -254,6 +273,8 @@ static void heads_check(Reader *r) {
     c->rope.dim = c->D;
 }
 
+/* The last word on a Config, whatever it was read from: sizes that follow from others are set, and
+ * all that later code divides by, indexes with or rotates in pairs is held against each other. */
 bool config_check(Reader *r) {
     Config *c = r->c;
     if (r->bad) return false;
@@ -280,6 +301,8 @@ bool config_check(Reader *r) {
 /* Released ones have some kilobytes; parsed, a text may take thirty times its size. */
 enum { CONFIG_BYTES = 4 << 20 };
 
+/* A GGUF file has its configuration in its own metadata; everything else has a config.json beside
+ * the tensors. */
 bool config_read(Config *c, const Store *s, Err *err) {
     if (store_kind(s) == STORE_GGUF) return gguf_config(c, s, err);
     Arena *a = arena_open("config.json", 256 << 20);

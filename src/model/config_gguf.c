@@ -49,10 +49,13 @@ static const char *gguf_key(Reader *r, const char *name) {
     return r->key;
 }
 
+/* Whether the file has the key of its architecture. */
 static bool there(Reader *r, const char *name) {
     return store_meta_type(r->store, gguf_key(r, name)) != META_ABSENT;
 }
 
+/* A number of the table. The getters check the type: converters have written integers in many
+ * widths, all of which count, but a string or an array in a number's place is an error. */
 Found gguf_number_at(Reader *r, const Field *f, double *out) {
     if (!there(r, f->gguf)) return NOT_FOUND;
     const char *key = gguf_key(r, f->gguf);
@@ -67,6 +70,8 @@ Found gguf_number_at(Reader *r, const Field *f, double *out) {
     return FOUND;
 }
 
+/* An integer that no table has, or `absent`. Nothing has checked its size: whoever asks compares
+ * before it computes. */
 static int64_t i64_or(Reader *r, const char *key, int64_t absent) {
     int64_t v = absent;
     if (store_meta_type(r->store, key) != META_ABSENT && !store_meta_i64(r->store, key, &v, r->err))
@@ -74,6 +79,7 @@ static int64_t i64_or(Reader *r, const char *key, int64_t absent) {
     return v;
 }
 
+/* Whether a key that is read nowhere changes nothing, by its name or by its value. */
 static bool is_neutral(Reader *r, const char *name) {
     if (name_listed(name, neutral, COUNT(neutral))) return true;
     for (int64_t i = 0; i < COUNT(neutral_numbers); i++) {
@@ -106,6 +112,8 @@ static Shown value_shown(Reader *r, const char *name) {
     return shown(text, (int64_t)strlen(text));
 }
 
+/* Keys of the architecture only: general.* and tokenizer.* do not decide arithmetic. A key that is
+ * not known may be what makes this model different, so it is refused. */
 static void unknown_refuse(Reader *r) {
     char with_dot[16];
     snprintf(with_dot, sizeof with_dot, "%s.", r->arch);
@@ -160,6 +168,7 @@ static void deepseek_multiplier(Reader *r) {
         config_bad(r, ERR_UNSUPPORTED, log.gguf, "is 0, which is read in two ways");
 }
 
+/* An absent type means linear to llama.cpp, which with a factor of 1 is no scaling at all. */
 static void gguf_rope(Reader *r) {
     RopeConfig *p = &r->c->rope;
     Str type = STR("linear");
@@ -196,6 +205,8 @@ static void qwen_router(Reader *r) {
     r->c->router.norm = true;
 }
 
+/* Models exist whose values have another width than their keys, or which rotate a part of a head
+ * only. The kernels know neither, so what would say so must say the usual number. */
 static void gqa_heads(Reader *r) {
     static const char *const sizes[] = {"attention.value_length", "rope.dimension_count"};
     const Config *c = r->c;
@@ -279,6 +290,7 @@ static void deepseek_groups(Reader *r) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* Whether a layer has a tensor. */
 static bool block_there(const Reader *r, int64_t block, const char *tensor) {
     char name[96];
     snprintf(name, sizeof name, "blk.%lld.%s", (long long)block, tensor);
@@ -319,6 +331,8 @@ static void gguf_vocabulary(Reader *r) {
     if (eot >= 0 && eot != eos) c->eos[c->n_eos++] = eot;
 }
 
+/* Each step needs those before it: the family decides the tables, further layers change L, groups
+ * are looked up by L and C. The first fault ends the reading. */
 static void gguf_read(Reader *r) {
     Config *c = r->c;
     bool mla = family_set(c) & MLA;
@@ -335,6 +349,8 @@ static void gguf_read(Reader *r) {
     if (!r->bad) unknown_refuse(r);
 }
 
+/* The architecture's name decides the family, except that deepseek2 stands for three, which other
+ * keys tell apart (deepseek_family). */
 bool gguf_config(Config *c, const Store *s, Err *err) {
     config_defaults(c);
     Reader r = {.store = s, .file = store_path(s), .c = c, .err = err};

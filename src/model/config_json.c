@@ -125,6 +125,7 @@ static bool is_off(const json_t *v) {
            || (json_is_array(v) && json_array_size(v) == 0);
 }
 
+/* Whether a key that is read nowhere changes nothing. It may by its name, or by its value. */
 static bool is_neutral(const char *key, const json_t *v) {
     Str k = str_of(key);
     if (is_off(v) || name_listed(key, neutral, COUNT(neutral))) return true;
@@ -145,6 +146,8 @@ static Shown value_shown(const json_t *v) {
     return shown(text, MIN((int64_t)n, (int64_t)sizeof text));
 }
 
+/* A key that nobody knows may be what makes this model different from those that are known. To
+ * ignore it would give numbers that are nearly right. */
 static void unknown_refuse(Reader *r, const char *key, const json_t *v) {
     if (is_neutral(key, v)) return;
     config_bad(r, ERR_UNSUPPORTED, shown(key, (int64_t)strlen(key)).text,
@@ -166,6 +169,7 @@ static const struct {
     {"max_window_layers", QWEN}, {"sliding_window", QWEN},
 };
 
+/* Last of all, when every key that is known has been read: whatever is left is refused. */
 static void top_unknown(Reader *r) {
     const char *key;
     json_t *v;
@@ -192,12 +196,16 @@ static const json_t *synonym_at(Reader *r, const Field *f) {
     return NULL;
 }
 
+/* jansson tells 1 from 1.0. A size written as 1.0 is refused, since the classes would fail with it;
+ * a factor may be written either way. */
 static bool json_fits(const json_t *v, Kind kind) {
     return kind == KIND_BOOL  ? json_is_boolean(v)
            : kind == KIND_I64 ? json_is_integer(v)
                               : json_is_number(v);
 }
 
+/* A number under its own name or its other one. Where both are there they must agree, because which
+ * of them wins differs between versions of the classes. A null counts as not given. */
 Found json_number_at(Reader *r, const Field *f, double *out) {
     static const char *const expected[] = {
         [KIND_I64] = "a whole number",
@@ -243,6 +251,7 @@ static int64_t json_choice(Reader *r, const json_t *o, const char *key, const ch
     return 0;
 }
 
+/* A key of which only one value is supported, which is also what its absence means. */
 static void json_expect(Reader *r, const char *key, int64_t value) {
     const json_t *v = json_object_get(r->object, key);
     if (is_set(v) && (!json_is_number(v) || json_number_value(v) != (double)value))
@@ -318,6 +327,8 @@ static void json_mscale(Reader *r) {
                    "ways by the publisher's code");
 }
 
+/* The objects of rope are searched like the top: a number of another scaling that stands there
+ * (long_factor, attention_factor) would change angles. */
 static void rope_unknown(Reader *r, const json_t *all) {
     static const char *const types[] = {"type", "rope_type"};
     const char *key;
@@ -333,6 +344,8 @@ static void rope_unknown(Reader *r, const json_t *all) {
     }
 }
 
+/* The reader's object is the merged one meanwhile, so that the table of rope is read as any other.
+ */
 static void json_rope(Reader *r) {
     const json_t *top = r->object;
     json_t *all = rope_merged(r);
@@ -350,6 +363,9 @@ static void json_rope(Reader *r) {
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
+/* How experts are scored and chosen is two strings in the files, but one fact of the family: V2 has
+ * softmax and takes the best, of all or of the best groups (DeepSeek-V2, arXiv 2405.04434); V3 has
+ * sigmoid and a bias on the choice (arXiv 2412.19437). Other pairs exist in no released model. */
 static void json_router(Reader *r) {
     static const char *const scoring[] = {"softmax", "sigmoid"};
     static const char *const methods[] = {"greedy", "group_limited_greedy", "noaux_tc"};
@@ -370,6 +386,7 @@ static void json_router(Reader *r) {
                    "is missing, and topk_method %s needs it", methods[method]);
 }
 
+/* Whether a token is in the vocabulary is asked at the end, when the vocabulary's size is known. */
 static int64_t json_token(Reader *r, const char *key, const json_t *v) {
     if (!json_is_integer(v))
         config_bad(r, ERR_FORMAT, key, "is %s, expected the number of a token",
@@ -377,6 +394,7 @@ static int64_t json_token(Reader *r, const char *key, const json_t *v) {
     return json_integer_value(v);
 }
 
+/* The end may be one token or a list; chat models have several. */
 static void json_tokens(Reader *r) {
     const json_t *bos = json_object_get(r->object, "bos_token_id");
     const json_t *eos = json_object_get(r->object, "eos_token_id");
@@ -470,6 +488,8 @@ static void json_dense_named(Reader *r) {
                    (long long)r->c->first_dense);
 }
 
+/* What families with latent attention have beside the table. mla_form is this project's own key: a
+ * checkpoint records which form it was trained in, as the two differ in bits. */
 static void json_mla(Reader *r) {
     static const char *const forms[] = {"expanded", "absorbed"};
     Config *c = r->c;
@@ -515,6 +535,9 @@ static void json_fp8(Reader *r) {
     r->c->fp8_rows = size[0], r->c->fp8_cols = size[1];
 }
 
+/* The family comes first, because every table is read by it; unknown keys last, because by then all
+ * that are known have been. Whether neighbours or halves are rotated is the family's, before a key
+ * may say otherwise. */
 static void json_config(Reader *r) {
     static const char *const silu[] = {"silu", "swish"};
     Config *c = r->c;
@@ -535,6 +558,7 @@ static void json_config(Reader *r) {
     top_unknown(r);
 }
 
+/* Duplicate keys are refused: parsers differ in which of them counts. */
 bool config_parse(Config *c, Str json, const char *name, Err *err) {
     config_defaults(c);
     json_error_t e;
@@ -580,6 +604,8 @@ static void put_fields(Buf *b, const Config *c, Fields fields, unsigned set, con
     }
 }
 
+/* In the spelling that every version of transformers reads: rope_theta above, rope_scaling beside.
+ */
 static void put_rope(Buf *b, const Config *c) {
     Fields theta = {rope_fields.row, 1}, rest = {rope_fields.row + 1, rope_fields.n - 1};
     unsigned set = 1u << c->rope.scaling;

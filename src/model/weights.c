@@ -162,6 +162,7 @@ static const struct {
     [FAMILY_GLM4_MOE_LITE] = {deepseek, COUNT(deepseek)},
 };
 
+/* A letter of a shape, as in model.h; f is the width of an expert, s the number of shared ones. */
 static int64_t letter(const Config *c, char name) {
     switch (name) {
     case 'C': return c->C;
@@ -182,7 +183,8 @@ static int64_t letter(const Config *c, char name) {
     }
 }
 
-/* "Hn+Hr" = H * n + H * r; NULL = 1. */
+/* "Hn+Hr" = H * n + H * r; NULL = 1. Shapes are strings, so that a table can be held against the
+ * papers by eye. Nothing overflows: each size is bounded (config.c). */
 static int64_t size_of(const Config *c, const char *shape) {
     int64_t sum = 0, product = 1;
     for (; shape && *shape; shape++) {
@@ -194,6 +196,8 @@ static int64_t size_of(const Config *c, const char *shape) {
     return sum + product;
 }
 
+/* Whether a model, or this layer of it, has the row's tensor. Only the configuration decides, so
+ * the loader knows what is missing and what is too many. */
 static bool has(const Config *c, const Row *r, int64_t layer) {
     bool moe = layer >= c->first_dense;
     switch (r->presence) {
@@ -213,7 +217,8 @@ static bool has(const Config *c, const Row *r, int64_t layer) {
 
 /* ---- building -------------------------------------------------------------------------------- */
 
-/* Calls put for every tensor of the model, in table order. */
+/* Calls put for every tensor of the model, in table order: rows of layers stand side by side in the
+ * table and are walked layer by layer. */
 static void rows_walk(Model *m, Arena *a,
                       void (*put)(Model *m, Arena *a, const Row *r, int64_t layer)) {
     const Row *row = tables[m->cfg.family].row;
@@ -238,6 +243,8 @@ static const char *suffix_of(const Row *r) {
     return r->kind == CHOICE_BIAS ? "" : r->kind == BIAS ? ".bias" : ".weight";
 }
 
+/* The row as a parameter: name, shape and properties, and the pointer to it by its role. The data
+ * come later, from a file or from the initialisation. */
 static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
     const Config *c = &m->cfg;
     Param *p = &m->param[m->n_params++];
@@ -257,6 +264,8 @@ static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
     *(Param **)(void *)((char *)home + r->slot) = p;
 }
 
+/* Two walks, the first of which only counts: parameters stand in one array that never moves, since
+ * layers point into it. */
 void params_build(Model *m, Arena *a) {
     rows_walk(m, a, param_count);
     m->param = PUSH(a, Param, m->n_params);
@@ -271,12 +280,15 @@ Names param_names(const Model *m, const Param *p) {
     return (Names){r->gguf, suffix_of(r), r->transform, r->scope == EXPERT, r->rows == NULL};
 }
 
+/* Stacked experts are one parameter here and one tensor each in Hugging Face's files. */
 const char *param_name(Arena *a, const Param *p, int64_t i) {
     const char *number = strstr(p->name, "%d");
     if (!number) return p->name;
     return str_fmt(a, "%.*s%lld%s", (int)(number - p->name), p->name, (long long)i, number + 2).p;
 }
 
+/* AdamW keeps the running means of the gradient and of its square (Loshchilov and Hutter, arXiv
+ * 1711.05101). */
 int64_t moment_count(Optimiser o) { return o == OPTIMISER_ADAMW ? 2 : 0; }
 
 const char *moment_name(Optimiser o, int64_t i) {
@@ -285,6 +297,8 @@ const char *moment_name(Optimiser o, int64_t i) {
     return names[o][i];
 }
 
+/* By building the parameters without data: the tables are the one source, so the number asked for
+ * beforehand is the number that will be there. */
 int64_t config_count(const Config *c) {
     Arena *a = arena_open("parameters", 1 << 28);
     Model m = {.cfg = *c};
@@ -326,6 +340,8 @@ static void fresh_fill(float *x, const Param *p, TensorKind kind, int64_t at, in
 
 /* ---- rows in canonical order ----------------------------------------------------------------- */
 
+/* Rows of q or k of a llama's GGUF. Its converter put the halves of a head that rope turns together
+ * side by side; row `at` of a head is undone to where the converter took it from. */
 static void gather_permuted(uint8_t *out, const Param *p, int64_t row, int64_t n) {
     int64_t bytes = param_row_bytes(p), half = p->source->head / 2;
     for (int64_t i = 0; i < n; i++, row++) {
@@ -347,6 +363,8 @@ static void gather_k(float *out, const Source *s, int64_t h, int64_t j0, int64_t
     }
 }
 
+/* Rows of kv_b, which the file has as two tensors. Of each head the first n rows are W_UK's, and
+ * the next v rows W_UV's; the latter stand in order. */
 static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
     const Source *s = p->source;
     int64_t value = s->head - s->nope;
@@ -388,6 +406,8 @@ static void imagine_rows(float *out, const Param *p, int64_t row, int64_t n) {
     float_mode_leave(before);
 }
 
+/* Rows that stand in order are only pointed to. So a file of 100 GB is packed from its mapping, and
+ * a copy exists for a piece at a time, where the order has to be made. */
 const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     CHECK(n >= 1 && row / p->w.rows == (row + n - 1) / p->w.rows);
     if (p->w.row) return (const uint8_t *)p->w.row + row * param_row_bytes(p);
@@ -403,6 +423,7 @@ const void *param_rows(const Param *p, int64_t row, int64_t n, void *scratch) {
     return scratch;
 }
 
+/* Masters have no store: they are not in a file, and stay. */
 void param_drop(const Param *p) {
     if (!p->store) return;
     if (p->w.row) store_drop(p->store, p->w.row, p->w.n * p->w.rows * param_row_bytes(p));
@@ -412,6 +433,8 @@ void param_drop(const Param *p) {
 
 /* ---- masters --------------------------------------------------------------------------------- */
 
+/* From here on the parameter's rows are its master's, and the file is not looked at again. Its
+ * checksum is void, because training changes it. */
 static void master_push(Param *p, Arena *a) {
     p->master = PUSH(a, float, p->count);
     p->w.type = DTYPE_F32;
@@ -421,6 +444,8 @@ static void master_push(Param *p, Arena *a) {
     p->summed = false;
 }
 
+/* Each number's draw depends on the seed, its tensor and its place alone, so that the order and the
+ * threads in which tensors are filled do not matter. */
 void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t seed) {
     Model *m = *out = PUSH(a, Model, 1);
     *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
@@ -448,6 +473,8 @@ void model_imagine(Model **out, Arena *a, const Config *c, double std, uint64_t 
     }
 }
 
+/* One tensor at a time, and its file's pages go before the next is widened: the peak is the masters
+ * and one tensor. */
 void model_train(Model *m, Arena *a) {
     Arena *scratch = arena_open("widening", ARENA_NO_LIMIT);
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -467,6 +494,8 @@ void model_train(Model *m, Arena *a) {
     arena_close(scratch);
 }
 
+/* The names and shapes are Hugging Face's, from the same table as the loader's, so a checkpoint
+ * loads there and here. Experts that are stacked here are written one by one. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
     Config c = m->cfg;
     if (c.rope.factors)

@@ -1,4 +1,5 @@
-/* cursor.h -- private to text/: a cursor over JSON text for the two large tables of a tokenizer.json.
+/* cursor.h -- private to text/: a cursor over JSON text, for the two large tables of a
+ * tokenizer.json.
  *
  * A parsed tree of the 300,000 strings of vocab and merges would take several times the file and
  * most of the loading time; these functions read them in place and check what they read. jansson

@@ -65,7 +65,8 @@ static int merge_next(Load *l, Cursor *s, bool *first, Str part[2], int *n) {
     if (rc == 0) return 0;
     *n = rc > 0 && cursor_char(s, '[') ? 2 : 1;
     bool ok = rc > 0 && cursor_string(s, &part[0]);
-    if (*n == 2) ok = ok && cursor_char(s, ',') && cursor_string(s, &part[1]) && cursor_char(s, ']');
+    if (*n == 2)
+        ok = ok && cursor_char(s, ',') && cursor_string(s, &part[1]) && cursor_char(s, ']');
     if (ok) return 1;
     fail_at(l, s, "model.merges", "expected \"left right\" or [\"left\", \"right\"]");
     return -1;
@@ -129,7 +130,8 @@ static bool object_walk(Load *l, Cursor *s, bool in_model, int64_t *values) {
     bool first = true;
     int rc = cursor_char(s, '{') ? 1 : -1;
     while (rc == 1 && (rc = list_next(s, '}', &first)) == 1)
-        if (!cursor_string(s, &key) || !cursor_char(s, ':') || !value_walk(l, s, key, in_model, values))
+        if (!cursor_string(s, &key) || !cursor_char(s, ':')
+            || !value_walk(l, s, key, in_model, values))
             rc = -1;
     return rc == 0 || fail_at(l, s, in_model ? "model" : "the file", "not a valid JSON object");
 }
@@ -192,7 +194,7 @@ static bool merges_fill(Load *l, char *form) {
 static bool rest_parse(Load *l) {
     bool vocab_first = l->vocab.p < l->merges.p;
     const Cursor *one = vocab_first ? &l->vocab : &l->merges,
-               *two = vocab_first ? &l->merges : &l->vocab;
+                 *two = vocab_first ? &l->merges : &l->vocab;
     const Str parts[] = {{l->json.p, one->p - l->json.p},
                          vocab_first ? STR("{}") : STR("[]"),
                          {one->end, two->p - one->end},
