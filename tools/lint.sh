@@ -9,6 +9,7 @@
 #   layout     as clang-format 14 has it, where that is installed
 #   documents  a file, a function or a link that a document names must exist; mutations must fit the sources
 #   objects    no AVX-512 register outside kern/avx512, kern/amx*
+#   circles    no files of a module that call each other in a circle
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8
 BUILD=${1-}
@@ -121,9 +122,23 @@ documents() {
     rm -f "$known"
 }
 
+# Files of a module that call each other in a circle, by the symbols of their objects. model and cli have one each: a
+# Config's readers check what they read where its table stands, and main.c has the commands and their messages.
+circles() {
+    command -v nm > /dev/null && [ -d "$BUILD/obj/src" ] || return 0
+    for module in $(awk -F: '/^[a-z]+:/ && $1 != "model" && $1 != "cli" { print $1 }' layers); do
+        for o in "$BUILD/obj/src/$module"/*.o; do
+            [ -e "src/$module/$(basename "$o" .o).c" ] && nm -g "$o" | awk -v file="$(basename "$o" .o)" '{ print file, $(NF - 1), $NF }'
+        done | awk '$2 == "U" { used[++n] = $3; by[n] = $1; next } { home[$3] = $1 }
+                    END { for (i = 1; i <= n; i++) if (used[i] in home && home[used[i]] != by[i]) print by[i], home[used[i]] }' \
+            | sort -u | tsort 2>&1 > /dev/null | sed -n '/loop/d; s/^tsort: //p' | tr '\n' ' ' \
+            | sed "s/ \$//; s/\\(..*\\)/src\\/$module: these files call each other in a circle: \\1\\n/"
+    done
+}
+
 layout() { command -v clang-format-14 > /dev/null && tools/format.sh --check; }
 
-{ includes; words; sizes; documents; layout; objects; tools/mutations.sh --check; } > "$OFFENCES"
+{ includes; words; sizes; documents; layout; objects; circles; tools/mutations.sh --check; } > "$OFFENCES"
 cat "$OFFENCES"
 n=$(wc -l < "$OFFENCES")
 [ "$n" -eq 0 ] && echo "lint: clean" || { echo "lint: $n offences"; exit 1; }

@@ -13,13 +13,6 @@ static const float TEMPERATURE_MIN = 1e-4f;
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The sum rounds as an arena does, so that what is counted is what an arena takes. */
-void *space_take(Space *s, int64_t bytes) {
-    CHECK(bytes >= 0);
-    s->bytes += round_up(bytes, 64);
-    return s->a ? arena_push(s->a, bytes) : NULL;
-}
-
 /* Rows of logits of a step: one for each sequence, and one for each draft. */
 static int64_t wants_most(const EngineSpec *s) { return s->seqs + s->drafts; }
 

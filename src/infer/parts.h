@@ -7,7 +7,7 @@
 #pragma once
 #include "infer/infer.h"
 
-/* ---- memory (engine.c) ----------------------------------------------------------------------- */
+/* ---- memory (space.c) ------------------------------------------------------------------------ */
 
 /* What builds a part of an engine takes all its memory from a Space, and is called twice: with one
  * that only counts, when the plan is made, and with one that allocates. So the plan cannot forget
