@@ -183,6 +183,65 @@ bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err) {
     return ok;
 }
 
+/* ---- as models ------------------------------------------------------------------------------- */
+
+static bool model_missing(const char *folder, Err *err) {
+    return err_set(err, ERR_IO,
+                   "%s: no model here: neither model.safetensors, model.safetensors.index.json nor "
+                   "a checkpoint (step-*); give a GGUF file or a Hugging Face folder",
+                   folder);
+}
+
+static bool checkpoint_is(Store *s, bool folder, Str head) {
+    (void)head;
+    return folder && part_exists(s, CKPT_LIST);
+}
+
+/* A checkpoint is a Hugging Face folder with a list of its files, against which it is held first.
+ */
+static bool checkpoint_open(Store *s, Err *err) {
+    if (!ckpt_check(s->a, s->path, &s->step, err)) return false;
+    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->path, err);
+    return format_folder.open(s, err);
+}
+
+/* One step of a folder of checkpoints. Another program may have written it without a list. */
+static bool step_open(Store *s, Err *err) {
+    bool listed = checkpoint_is(s, true, (Str){0});
+    s->kind = listed ? STORE_CHECKPOINT : STORE_FOLDER;
+    if (listed) return checkpoint_open(s, err);
+    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->path, err);
+    return format_folder.open(s, err);
+}
+
+/* The newest checkpoint of a folder. A writer may replace it while it is being opened: what failed
+ * counts only when a second look finds nothing newer. */
+static bool checkpoints_open(Store *s, Err *err) {
+    const char *folder = s->path;
+    Err e;
+    for (int64_t step, tried = -2;; tried = step) {
+        if (!ckpt_newest(s->a, folder, &step, err)) return false;
+        if (step == tried) return err_set(err, e.code, "%s", e.msg);
+        e = (Err){0};
+        if (step < 0) {
+            model_missing(folder, &e);
+            continue;
+        }
+        s->path = ckpt_path(s->a, folder, step).p;
+        if (step_open(s, &e)) return true;
+        store_close(s);
+    }
+}
+
+/* Any folder: this is the form that is tried last, and says what was looked for. */
+static bool checkpoints_is(Store *s, bool folder, Str head) {
+    (void)s, (void)head;
+    return folder;
+}
+
+const Format format_checkpoint = {STORE_CHECKPOINT, checkpoint_is, checkpoint_open};
+const Format format_checkpoints = {STORE_CHECKPOINT, checkpoints_is, checkpoints_open};
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 struct CkptWriter {

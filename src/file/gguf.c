@@ -312,7 +312,12 @@ static bool alignment_read(const Store *s, int64_t *alignment, Err *err) {
                    (long long)*alignment);
 }
 
-bool gguf_split(const Store *s, Split *split, Err *err) {
+/* Which part of how many files a parsed one is, and how many tensors all have: 0 of 1 where it says
+ * nothing of it. */
+typedef struct Split {
+    int64_t no, count, tensors;
+} Split;
+static bool gguf_split(const Store *s, Split *split, Err *err) {
     static const char *const key[] = {"split.no", "split.count", "split.tensors.count"};
     int64_t v[3] = {0, 1, s->n};
     for (int i = 0; i < 3; i++)
@@ -335,6 +340,87 @@ bool gguf_parse(Store *s, Map m, Err *err) {
     return !c.bad && keys_parse(s, &c, n_keys) && alignment_read(s, &alignment, err)
            && tensors_parse(s, &c, n_tensors, alignment);
 }
+
+/* ---- a model in one file or several ---------------------------------------------------------- */
+
+/* Part number i (from 0) of as many as s->path says, which ends in "-00001-of-00003.gguf". */
+static const char *part_path(const Store *s, const Split *split, int64_t i) {
+    Str name = str_of(s->path);
+    int64_t stem = name.n - (int64_t)strlen("-00001-of-00001.gguf");
+    Str end =
+        str_fmt(s->a, "-%05lld-of-%05lld.gguf", (long long)split->no + 1, (long long)split->count);
+    if (stem < 0 || !str_ends(name, end)) return NULL;
+    return str_fmt(s->a, "%.*s-%05lld-of-%05lld.gguf", (int)stem, name.p, (long long)i + 1,
+                   (long long)split->count)
+        .p;
+}
+
+/* Parses one part into `part`, whose file is map i of the Store. */
+static bool part_open(Store *s, Store *part, const char *path, int64_t i, int64_t count, Err *err) {
+    Split split;
+    *part = (Store){.kind = STORE_GGUF, .a = s->a, .path = path, .step = -1};
+    if (!os_exists(path))
+        return err_set(err, ERR_IO, "%s: part %lld of %lld of this model is missing: %s", s->path,
+                       (long long)i + 1, (long long)count, path);
+    if (!os_map(&s->map[i], path, err)) return false;
+    s->n_maps = i + 1;
+    if (!gguf_parse(part, s->map[i], err) || !gguf_split(part, &split, err)) return false;
+    if (split.no == i && split.count == count) return true;
+    return err_set(err, ERR_FORMAT,
+                   "%s: split.no and split.count say part %lld of %lld, its name part %lld of %lld",
+                   path, (long long)split.no + 1, (long long)split.count, (long long)i + 1,
+                   (long long)count);
+}
+
+/* All parts' tensors one after another; the metadata are those of the first part. s holds the part
+ * that was opened, parsed. */
+static bool parts_open(Store *s, const Split *split, Err *err) {
+    int64_t n = split->count, total = 0, filled = 0;
+    const char *first = part_path(s, split, 0);
+    if (!first)
+        return err_set(err, ERR_FORMAT,
+                       "%s: split.count: part %lld of %lld of a model; its name must end in "
+                       "-%05lld-of-%05lld.gguf, so that the others are found beside it",
+                       s->path, (long long)split->no + 1, (long long)n, (long long)split->no + 1,
+                       (long long)n);
+    store_close(s);
+    Store *part = arena_try(s->a, n * (int64_t)sizeof *part);
+    s->map = arena_try(s->a, n * (int64_t)sizeof *s->map);
+    if (!part || !s->map) return err_set(err, ERR_LIMIT, "%s: no memory for its parts", s->path);
+    for (int64_t i = 0; i < n; i++) {
+        if (!part_open(s, &part[i], part_path(s, split, i), i, n, err)) return false;
+        total += part[i].n;
+    }
+    if (total != split->tensors)
+        return err_set(err, ERR_FORMAT,
+                       "%s: split.tensors.count says %lld tensors, the %lld parts have %lld", first,
+                       (long long)split->tensors, (long long)n, (long long)total);
+    Tensor *tensor = arena_try(s->a, total * (int64_t)sizeof *tensor);
+    if (!tensor) return err_set(err, ERR_LIMIT, "%s: no memory for its tensors", first);
+    for (int64_t i = 0; i < n; filled += part[i++].n)
+        memcpy(tensor + filled, part[i].tensor, (size_t)part[i].n * sizeof *tensor);
+    s->path = first;
+    s->gguf = part[0].gguf, s->key_at = part[0].key_at, s->n_keys = part[0].n_keys;
+    s->keys = part[0].keys, s->keys.of = s;
+    s->tensor = tensor, s->n = total;
+    return true;
+}
+
+static bool gguf_is(Store *s, bool folder, Str head) {
+    (void)s;
+    return !folder && str_starts(head, STR("GGUF"));
+}
+
+static bool gguf_open(Store *s, Err *err) {
+    Split split;
+    s->map = arena_push(s->a, sizeof(Map));
+    if (!os_map(s->map, s->path, err)) return false;
+    s->n_maps = 1;
+    return gguf_parse(s, s->map[0], err) && gguf_split(s, &split, err)
+           && (split.count == 1 || parts_open(s, &split, err)) && names_build(s, err);
+}
+
+const Format format_gguf = {STORE_GGUF, gguf_is, gguf_open};
 
 /* ---- getters --------------------------------------------------------------------------------- */
 

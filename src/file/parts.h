@@ -64,6 +64,7 @@ struct Store {
     StoreKind kind;
     Arena *a;
     const char *path;
+    bool folder; /* path is one, with further files in it */
     int64_t step;
     Map *map;
     int64_t n_maps; /* its files */
@@ -78,8 +79,24 @@ struct Store {
 
 /* "<folder>/<name>", terminated. */
 const char *path_join(Arena *a, const char *folder, const char *name);
+bool part_exists(Store *s, const char *name); /* of the folder s->path */
+/* Makes the tensors of s findable by name; two of one name are an error. */
+bool names_build(Store *s, Err *err);
+enum { FILES_LIMIT = 4096 }; /* of one model */
 
 /* ---- the formats ----------------------------------------------------------------------------- */
+
+/* A form in which a model stands on disk. Each is defined in the file that reads it; open.c lists
+ * them all. */
+typedef struct Format {
+    StoreKind kind;
+    /* Whether s->path has this form: a folder by what is in it, a file by its first bytes. */
+    bool (*is)(Store *s, bool folder, Str head);
+    /* Fills in a Store of which arena, path, kind and step (-1) are set. */
+    bool (*open)(Store *s, Err *err);
+} Format;
+extern const Format format_gguf, format_safetensors, format_folder, format_checkpoint,
+    format_checkpoints; /* the newest of a folder of them */
 
 /* Parses one safetensors file. With out == NULL only counts (and checks the grammar); else fills
  * the *n tensors counted before, in the order of their bytes. */
@@ -97,13 +114,6 @@ bool index_check(Arena *a, Map m, const char *file, IndexFind *find, const void 
 /* Parses the GGUF file of a Store whose arena and path are set: its tensors and its metadata keys,
  * with which the public store_meta_* then answer. A table points at *s, which must not move. */
 bool gguf_parse(Store *s, Map m, Err *err);
-/* Which part of how many files a parsed one is, and how many tensors all have: 0 of 1 where it says
- * nothing of it. */
-enum { FILES_LIMIT = 4096 };
-typedef struct Split {
-    int64_t no, count, tensors;
-} Split;
-bool gguf_split(const Store *s, Split *split, Err *err);
 
 /* The number of a type in a GGUF file, or -1; the bytes of metadata entry i as they stand there. */
 int gguf_type(DType type);

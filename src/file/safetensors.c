@@ -303,3 +303,73 @@ bool index_check(Arena *a, Map m, const char *file, IndexFind *find, const void 
     scan_init(&s, a, (Str){(const char *)m.p, m.n}, file, err);
     return index_walk(&s, pair_check, &c);
 }
+
+/* ---- as models ------------------------------------------------------------------------------- */
+
+#define ONE   "model.safetensors"
+#define INDEX ONE ".index.json"
+
+/* The tensors of all safetensors files of the Store, mapped here: counted first, then filled in. */
+static bool safetensors_open(Store *s, const char *const *file, int64_t n, Err *err) {
+    s->map = arena_try(s->a, n * (int64_t)sizeof(Map));
+    int64_t *count = arena_try(s->a, n * (int64_t)sizeof *count), filled = 0;
+    if (!s->map || !count) return err_set(err, ERR_LIMIT, "%s: no memory for its files", s->path);
+    for (; s->n_maps < n; s->n_maps++) {
+        int64_t i = s->n_maps;
+        if (!os_map(&s->map[i], file[i], err)) return false;
+        Mark mark = arena_mark(s->a);
+        bool ok = safetensors_parse(s->a, s->map[i], file[i], NULL, &count[i], err);
+        arena_pop(s->a, mark);
+        if (!ok) {
+            os_unmap(&s->map[i]);
+            return false;
+        }
+        s->n += count[i];
+    }
+    s->tensor = arena_try(s->a, s->n * (int64_t)sizeof(Tensor));
+    if (!s->tensor)
+        return err_set(err, ERR_LIMIT, "%s: no memory for %lld tensors", s->path, (long long)s->n);
+    for (int64_t i = 0; i < n; filled += count[i++]) {
+        if (!safetensors_parse(s->a, s->map[i], file[i], s->tensor + filled, &count[i], err))
+            return false;
+    }
+    return names_build(s, err);
+}
+
+static const Tensor *find(const void *of, Str name) { return store_find(of, name); }
+
+/* The shards that the index names, then every pair of the index against what they hold. */
+static bool shards_open(Store *s, Map index, const char *file, Err *err) {
+    Str *name;
+    int64_t n;
+    if (!index_shards(s->a, index, file, &name, &n, err)) return false;
+    const char **shard = arena_push(s->a, n * (int64_t)sizeof *shard);
+    for (int64_t i = 0; i < n; i++) shard[i] = path_join(s->a, s->path, name[i].p);
+    return safetensors_open(s, shard, n, err) && index_check(s->a, index, file, find, s, err);
+}
+
+static bool folder_open(Store *s, Err *err) {
+    s->folder = true;
+    const char *one = path_join(s->a, s->path, ONE);
+    const char *file = path_join(s->a, s->path, INDEX);
+    Map index;
+    if (os_exists(one)) return safetensors_open(s, &one, 1, err);
+    if (!os_map(&index, file, err)) return false;
+    bool ok = shards_open(s, index, file, err);
+    os_unmap(&index);
+    return ok;
+}
+
+static bool file_is(Store *s, bool folder, Str head) {
+    (void)s, (void)head; /* a header begins with its length, which may be any bytes */
+    return !folder;
+}
+static bool file_open(Store *s, Err *err) { return safetensors_open(s, &s->path, 1, err); }
+
+static bool folder_is(Store *s, bool folder, Str head) {
+    (void)head;
+    return folder && (part_exists(s, ONE) || part_exists(s, INDEX));
+}
+
+const Format format_safetensors = {STORE_SAFETENSORS, file_is, file_open};
+const Format format_folder = {STORE_FOLDER, folder_is, folder_open};
