@@ -160,6 +160,7 @@ static bool bias_check(const SeqReq *r, int64_t V, Err *err) {
     return true;
 }
 
+/* What is not a number fails every comparison, and is refused by it. */
 static bool penalties_check(const Sampling *s, Err *err) {
     bool off = s->dry_multiplier == 0;
     if (!(s->min_p >= 0 && s->min_p <= 1)
@@ -186,8 +187,7 @@ static bool penalties_check(const Sampling *s, Err *err) {
     return true;
 }
 
-/* The bounds of the temperature keep logit / temperature finite for any logits that a model gives.
- * */
+/* The temperature's bounds keep logit / temperature finite for any logits that a model gives. */
 static bool sampling_check(const Sampling *s, Err *err) {
     float t = s->temperature;
     if (t != 0 && !(t >= TEMPERATURE_MIN && t <= TEMPERATURE_MAX))

@@ -25,6 +25,7 @@ int64_t sampler_bytes(int64_t V) {
     return round_up(V * (int64_t)(2 * sizeof(Item) + 2 * sizeof(float)), 64);
 }
 
+/* The lowest index that has the value, which is there: so ties go to the lowest id. */
 static int64_t first_equal(const float *x, float value, int64_t n) {
     int64_t i = 0;
     while (i < n - 1 && x[i] != value) i++;
@@ -40,6 +41,7 @@ static bool probabilities(float *p, const float *logits, int64_t V, float temper
     return true;
 }
 
+/* The candidates by id, without a branch: each is written, and stays where it counts. */
 static int64_t candidates(Item *item, const float *p, int64_t V) {
     int64_t n = 0;
     for (int64_t i = 0; i < V; i++) {
@@ -122,6 +124,7 @@ static const float *shaped(float *z, const float *logits, int64_t V, const Sampl
     return z;
 }
 
+/* The largest logit, of equal ones the lowest id; -1 where all are forbidden. */
 static int64_t greedy(const float *z, int64_t V) {
     float most = row_max(z, V);
     return most > -INFINITY ? first_equal(z, most, V) : -1;
