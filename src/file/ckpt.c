@@ -205,8 +205,13 @@ static bool checkpoint_open(Store *s, Err *err) {
     return format_folder.open(s, err);
 }
 
-/* One step of a folder of checkpoints. Another program may have written it without a list. */
+/* One step of a folder of checkpoints. Another program may have written it without a list. What is
+ * no folder is the system's to explain; what has no model is not looked into for further steps, so
+ * a link to its own folder ends here. */
 static bool step_open(Store *s, Err *err) {
+    Str *name;
+    int64_t n;
+    if (!os_is_dir(s->path) && !os_list(s->a, &name, &n, s->path, err)) return false;
     bool listed = checkpoint_is(s, true, (Str){0});
     s->kind = listed ? STORE_CHECKPOINT : STORE_FOLDER;
     if (listed) return checkpoint_open(s, err);
