@@ -37,8 +37,8 @@ static bool word_note(void *arg, Str word) {
 
 /* The words of the probe, each with a NUL behind it. */
 static bool probe_cut(Buf *out, const Tokenizer *t, Arena *scratch, Err *err) {
-    Cutter c = {.word = word_note, .arg = out, .first = true};
-    return cutter_init(&c, t, scratch, err) && cutter_cut(&c, str_of(probe));
+    Pretok c = {.word = word_note, .arg = out, .first = true};
+    return pretok_init(&c, t, scratch, err) && pretok_run(&c, str_of(probe));
 }
 
 static bool norms_same(const Tokenizer *a, const Tokenizer *b) {
