@@ -23,7 +23,8 @@ static void line_break(Screen *s) {
 static void word_print(Screen *s) {
     if (s->n_word == 0) return;
     if (s->column > 0 && s->column + s->spaces + s->word_width > s->width) line_break(s);
-    printf("%*s%.*s", (int)s->spaces, "", (int)s->n_word, s->word);
+    const char *grey = s->dim && s->colour ? "\033[2m" : "", *normal = *grey ? "\033[0m" : "";
+    printf("%*s%s%.*s%s", (int)s->spaces, "", grey, (int)s->n_word, s->word, normal);
     s->column += s->spaces + s->word_width;
     s->spaces = s->n_word = s->word_width = 0;
 }
@@ -83,7 +84,6 @@ void screen_put(Screen *s, Str text, bool dim) {
     if (dim != s->dim) screen_flush(s);
     s->dim = dim;
     s->width = MAX(os_columns() - 1, 1); /* some terminals wrap when the last cell is filled */
-    if (dim && s->colour) fputs("\033[2m", stdout);
     while (text.n > 0) {
         utf8proc_int32_t c;
         int64_t n = utf8proc_iterate((const uint8_t *)text.p, text.n, &c);
@@ -91,14 +91,11 @@ void screen_put(Screen *s, Str text, bool dim) {
         char_put(s, (Str){text.p, n}, c);
         text.p += n, text.n -= n;
     }
-    if (dim && s->colour) fputs("\033[0m", stdout);
     fflush(stdout);
 }
 
 void screen_flush(Screen *s) {
-    if (s->dim && s->colour && s->n_word) fputs("\033[2m", stdout);
     word_print(s);
-    if (s->dim && s->colour) fputs("\033[0m", stdout);
     fflush(stdout);
 }
 
