@@ -69,7 +69,7 @@ static int64_t engine_bytes(const EngineSpec *spec, const PlanSpec *p, const Mod
     Arena *scratch = arena_open("engine", ARENA_NO_LIMIT);
     Engine draft = {.spec = spec_whole(*spec, p->positions), .V = m->cfg.V};
     draft.positions = p->positions;
-    KvLayout kv = kv_layout_of(scratch, &m->cfg, p);
+    KvLayout kv = kv_layout_of(scratch, m, p);
     Space count = {.bytes = round_up(sizeof(Engine), 64)};
     engine_build(&draft, &count, &kv, threads);
     arena_close(scratch);

@@ -31,7 +31,7 @@ static Walk walk_first(const Batch *b) {
     return (Walk){.b = b, .rest = batch_wants(b, WANT_LOGITS)};
 }
 
-void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out) {
+void head(Thread th, Plan *p, const Batch *b, Acts *acts, const Param *norm, Out *out) {
     const Model *m = p->model;
     int64_t C = m->cfg.C, n = batch_wants(b, WANT_HEAD), n_logits = batch_wants(b, WANT_LOGITS);
     size_t row = (size_t)C * sizeof(float);
@@ -39,7 +39,7 @@ void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out) {
     for (Walk w = walk_first(b); walk_next(&w);)
         if (w.place >= mine.lo && w.place < mine.hi)
             memcpy(acts->wx + w.place * C, acts->last + b->want[w.i - 1].row * C, row);
-    rmsnorm(th, acts->wn, C, acts->wr, acts->wx, C, m->norm->w.row, n, C, m->cfg.eps);
+    rmsnorm(th, acts->wn, C, acts->wr, acts->wx, C, norm->w.row, n, C, m->cfg.eps);
     for (Walk w = walk_first(b); walk_next(&w);)
         if (w.hidden >= 0 && w.place >= mine.lo && w.place < mine.hi)
             memcpy(out->hidden + w.hidden * C, acts->wn + w.place * C, row);

@@ -16,7 +16,8 @@ KvLayout kv_layout(KvLayer *layer, int64_t n_layers) {
 
 /* GQA and expanded MLA keep keys and values of G heads; absorbed MLA keeps [latent | rope key] as
  * the key of one head, whose first R numbers are its value. */
-KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s) {
+KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s) {
+    const Config *c = &m->cfg;
     KvLayer like = {.n = 2};
     like.stream[KV_K] = (KvStream){KV_KEYS, s->kv, c->G, c->D, 1, 0, 0};
     like.stream[KV_V] = (KvStream){KV_VALUES, s->kv, c->G, c->mla ? c->d_v : c->D, 1, 0, 0};
@@ -25,9 +26,9 @@ KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s) {
         like.stream[KV_K].width = c->R + c->d_rope;
         like.stream[KV_V].form = KV_PREFIX, like.stream[KV_V].width = c->R;
     }
-    KvLayer *layer = PUSH(a, KvLayer, c->L);
-    for (int64_t i = 0; i < c->L; i++) layer[i] = like;
-    return kv_layout(layer, c->L);
+    KvLayer *layer = PUSH(a, KvLayer, m->n_layers);
+    for (int64_t i = 0; i < m->n_layers; i++) layer[i] = like;
+    return kv_layout(layer, m->n_layers);
 }
 
 Attend attend_of(const Plan *p, int64_t layer) {

@@ -17,9 +17,10 @@ struct Layer {
     Param *q, *k, *v, *o; /* GQA; MLA has o, and q where there is no q rank */
     Param *q_bias, *k_bias, *v_bias, *q_norm, *k_norm;
     Param *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *kv_b;
-    Param *gate, *up, *down;                       /* dense */
-    Param *router, *bias, *gate_x, *up_x, *down_x; /* experts */
-    Param *gate_s, *up_s, *down_s;                 /* shared experts as one FFN */
+    Param *gate, *up, *down;                            /* dense */
+    Param *router, *bias, *gate_x, *up_x, *down_x;      /* experts */
+    Param *gate_s, *up_s, *down_s;                      /* shared experts as one FFN */
+    Param *embed_norm, *hidden_norm, *join, *last_norm; /* a layer that predicts further tokens */
 };
 
 /* How a tensor of a file becomes a parameter's rows in canonical order, which is Hugging Face's.
@@ -86,6 +87,7 @@ typedef struct PlanState {
     uint8_t *own; /* for each thread: own_bytes for a single row, packed, and its norm before */
     int64_t own_bytes, own_norm; /* where in them the norm stands */
     void *attend_work;           /* for each thread */
+    float *pair;                 /* (N, 2C) model_mtp: embedding and hidden state, normed */
     Acts *acts;                  /* inference: one layer's buffers for all; training: all layers' */
     Back *back;                  /* training: the backward's work memory */
     uint8_t **page, *page_memory; /* training: the pages that plan_pages gives */
@@ -151,4 +153,14 @@ void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
 /* false where a router met NaN. */
 bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn,
          float *y);
-void head(Thread th, Plan *p, const Batch *b, Acts *acts, Out *out);
+/* The rows that are wanted, from acts->last: norm, then the product with the model's head. */
+void head(Thread th, Plan *p, const Batch *b, Acts *acts, const Param *norm, Out *out);
+
+/* ---- shared with mtp.c (model.c) ------------------------------------------------------------- */
+
+void step_begin(Thread th, Plan *p, const Batch *b, const Out *out);
+/* y = the residual stream after the layer, from a->x. false where a router met NaN. */
+bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
+/* The experts of the rows that want them, as layer `layer` of `layers`. */
+void experts_keep(const Batch *b, Out *out, int64_t layer, int64_t layers, int64_t K,
+                  const LayerActs *a);

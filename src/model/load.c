@@ -220,6 +220,8 @@ static bool take_rope_factors(Loader *o) {
 static bool left_out(Loader *o, const Tensor *t) {
     const Config *c = &o->m->cfg;
     const Str name = t->name;
+    static const char *const copies[] = {".embed_tokens.weight", ".shared_head.head.weight",
+                                         ".shared_head_head.weight"};
     Str layers = o->gguf ? STR("blk.") : spelled(o, "model.layers."), at = {0};
     if (c->tied && str_eq(name, spelled(o, "lm_head.weight"))) return true;
     if (str_ends(name, STR(".rotary_emb.inv_freq"))) return true;
@@ -228,7 +230,10 @@ static bool left_out(Loader *o, const Tensor *t) {
     at = (Str){name.p + layers.n, 0};
     while (at.n < name.n - layers.n && at.p[at.n] != '.') at.n++;
     int64_t layer;
-    return str_i64(at, &layer) && layer >= c->L && layer < c->L + c->mtp;
+    if (!str_i64(at, &layer) || layer < c->L || layer >= c->L + c->mtp) return false;
+    bool copy = false; /* of the model's embedding or head */
+    for (int64_t i = 0; i < COUNT(copies); i++) copy |= str_ends(name, str_of(copies[i]));
+    return copy || layer >= o->m->n_layers;
 }
 
 static bool surplus_refuse(Loader *o) {
@@ -259,10 +264,15 @@ static DType main_type(const Model *m) {
     return best;
 }
 
-bool model_open(Model **out, Arena *a, const Store *s, Err *err) {
+bool model_open_mtp(Model **out, Arena *a, const Store *s, int64_t mtp, Err *err) {
     Model *m = PUSH(a, Model, 1);
     m->arena = a;
     if (!config_read(&m->cfg, s, err)) return false;
+    if (mtp > m->cfg.mtp)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s: asked for %lld layers that predict further tokens, the model has %lld",
+                       store_path(s), (long long)mtp, (long long)m->cfg.mtp);
+    m->n_layers = m->cfg.L + mtp;
     params_build(m, a);
     Loader o = {.m = m, .a = a, .store = s, .gguf = store_kind(s) == STORE_GGUF, .err = err};
     o.taken = PUSH(a, const Tensor *, store_count(s) + 1);
@@ -273,4 +283,8 @@ bool model_open(Model **out, Arena *a, const Store *s, Err *err) {
     m->file_type = main_type(m);
     *out = m;
     return true;
+}
+
+bool model_open(Model **m, Arena *a, const Store *s, Err *err) {
+    return model_open_mtp(m, a, s, 0, err);
 }

@@ -21,7 +21,7 @@ static void batch_check(const Plan *p, const Batch *b, const Out *out) {
 }
 
 /* What all layers share: positions, their rope table, and absorbed MLA's order of rows by head. */
-static void step_begin(Thread th, Plan *p, const Batch *b, const Out *out) {
+void step_begin(Thread th, Plan *p, const Batch *b, const Out *out) {
     PlanState *s = p->state;
     const Config *c = &p->model->cfg;
     CHECK(th.n <= s->threads);
@@ -46,9 +46,9 @@ static void every_hidden_keep(Thread th, const Plan *p, const Batch *b, Out *out
     if (out->every_hidden) rows_copy(th, out->every_hidden + i * b->n * C, C, x, C, b->n, C);
 }
 
-static void experts_keep(const Plan *p, const Batch *b, Out *out, int64_t layer,
-                         const LayerActs *a) {
-    int64_t K = p->model->cfg.K, to = layer * K, step = p->model->cfg.L * K;
+void experts_keep(const Batch *b, Out *out, int64_t layer, int64_t layers, int64_t K,
+                  const LayerActs *a) {
+    int64_t to = layer * K, step = layers * K;
     for (int64_t i = 0; i < b->n_want; i++) {
         if (!(b->want[i].what & WANT_EXPERTS)) continue;
         int64_t from = b->want[i].row * K;
@@ -56,6 +56,23 @@ static void experts_keep(const Plan *p, const Batch *b, Out *out, int64_t layer,
         memcpy(out->expert_weight + to, a->weight + from, (size_t)K * sizeof *a->weight);
         to += step;
     }
+}
+
+bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y) {
+    const Config *c = &p->model->cfg;
+    const Layer *w = &p->model->layer[layer];
+    int64_t n = b->n, C = c->C;
+    const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false);
+    if (c->mla)
+        mla(th, p, b, layer, a, xn);
+    else
+        gqa(th, p, b, layer, a, xn);
+
+    const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
+    rows_copy(th, y, C, a->mid, C, n, C);
+    if (w->router) return moe(th, p, b, layer, a, fn, y);
+    ffn(th, p, b, layer, a, fn, y, STORE_ADD);
+    return true;
 }
 
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
@@ -68,31 +85,16 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     every_hidden_keep(th, p, b, out, 0, acts->layer[0].x);
 
     for (int64_t i = 0; i < c->L; i++) {
-        const Layer *w = &m->layer[i];
         LayerActs *a = &acts->layer[i];
         float *y = i + 1 < c->L ? acts->layer[i + 1].x : acts->last;
-
-        const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false);
-        if (c->mla)
-            mla(th, p, b, i, a, xn);
-        else
-            gqa(th, p, b, i, a, xn);
-
-        const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
-        rows_copy(th, y, C, a->mid, C, n, C);
-        if (!w->router) {
-            ffn(th, p, b, i, a, fn, y, STORE_ADD);
-        } else if (moe(th, p, b, i, a, fn, y)) {
-            if (th.i == 0) experts_keep(p, b, out, i, a);
-        } else {
-            return false;
-        }
+        if (!layer_forward(th, p, b, i, a, y)) return false;
+        if (m->layer[i].router && th.i == 0) experts_keep(b, out, i, c->L, c->K, a);
         every_hidden_keep(th, p, b, out, i + 1, y);
     }
     if (out->every_hidden)
         rmsnorm(th, out->every_hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row,
                 n, C, c->eps);
-    if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, acts, out);
+    if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, acts, m->norm, out);
     return true;
 }
 

@@ -59,7 +59,7 @@ typedef struct Config {
     int64_t E, K, shared, F_moe;       /* E = 0: no experts; shared: how many */
     int64_t first_dense;               /* so many layers are dense; then MoE */
     Router router;                     /* kind, groups, norm, scale (bias NULL here) */
-    int64_t mtp;                       /* layers L.. predict further tokens: skipped */
+    int64_t mtp;                       /* layers L.. predict further tokens: see model_open_mtp */
     int64_t max_positions;
     int64_t bos, eos[8], n_eos; /* -1: none */
     const char *recorded_mla;   /* "expanded", "absorbed" (key mla_form) or NULL */
@@ -121,7 +121,8 @@ typedef struct Model {
     Param *param;
     int64_t n_params;           /* in table order */
     Param *embed, *norm, *head; /* head is embed when tied */
-    Layer *layer;               /* (L) */
+    Layer *layer;               /* (n_layers) */
+    int64_t n_layers;           /* L and the further ones that model_open_mtp opened */
     Arena *arena;
     DType file_type; /* of most matrices: decides the default formats */
 } Model;
@@ -129,6 +130,9 @@ typedef struct Model {
 /* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
  * them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
+/* With `mtp` of the layers that predict further tokens, for model_mtp; model_open leaves them out. A
+ * plan of such a model does not train. */
+bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) CHECKED;
 /* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
 int64_t config_count(const Config *c);
 /* Fresh f32 masters from the table's initialisation (contract 5); std as the config's
@@ -199,7 +203,7 @@ typedef struct KvLayout {
 /* Sets where in a page each stream of the layers stands, and how large that makes a page. */
 KvLayout kv_layout(KvLayer *layer, int64_t n_layers);
 /* The layout that a plan of this spec has; its mla and kv decide. */
-KvLayout kv_layout_of(Arena *a, const Config *c, const PlanSpec *s);
+KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s);
 
 /* A part of what a run needs. */
 enum { BUDGET_ITEMS = 16 };
@@ -275,6 +279,13 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
 /* false, for every thread, when a router met NaN: the step is void, and the contents of `out`
  * are not its result. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
+/* What layer L + i, one of those that predict further tokens, makes of the rows: of a row at
+ * position pos, b has the token at pos + 1, and hidden (n, C) is what the layers before gave there as
+ * Out.hidden (model_forward, or model_mtp of i - 1 for the row's token before). Logits are those of
+ * the token at pos + 2, Out.hidden is behind the layer's own norm, of experts there is one layer.
+ * Its keys and values stand in the spans' pages, from position 0 on, as those of other layers. */
+bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
+               Out *out) CHECKED;
 /* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to
  * Param.grad. The same batch as the forward; its rows want WANT_HIDDEN and no logits. */
 void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *acts);

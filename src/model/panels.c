@@ -43,9 +43,9 @@ static void weights_take(Budget *r, Panels *p) {
                                        w->w.rows, w->w.cols);
     }
     if (!c->mla || p->spec.mla != MLA_ABSORBED) return;
-    p->uk = PUSH(r->small, Weight, c->L);
-    p->uv = PUSH(r->small, Weight, c->L);
-    for (int64_t i = 0; i < c->L; i++) {
+    p->uk = PUSH(r->small, Weight, m->n_layers);
+    p->uv = PUSH(r->small, Weight, m->n_layers);
+    for (int64_t i = 0; i < m->n_layers; i++) {
         Layout layout = panels_layout(m, p->spec.act, m->layer[i].kv_b);
         p->uk[i] = weight_take(r, &p->spec, layout, c->H, c->R, c->d_nope);
         p->uv[i] = weight_take(r, &p->spec, layout, c->H, c->d_v, c->R);

@@ -81,15 +81,16 @@ static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe)
 static Acts *acts_build(Budget *r) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
+    const int64_t layers = r->p->model->n_layers;
     Acts *s = PUSH(r->small, Acts, 1);
-    s->layer = PUSH(r->small, LayerActs, c->L);
+    s->layer = PUSH(r->small, LayerActs, layers);
     bool keep = spec->training;
-    for (int64_t i = 0; i < c->L; i++) {
+    for (int64_t i = 0; i < layers; i++) {
         bool moe = i >= c->first_dense;
         if (keep)
             layer_acts(r, &s->layer[i], true, !moe, moe);
         else if (i == 0)
-            layer_acts(r, &s->layer[0], false, c->first_dense > 0, c->first_dense < c->L);
+            layer_acts(r, &s->layer[0], false, c->first_dense > 0, c->E && c->first_dense < layers);
         else
             s->layer[i] = s->layer[0];
     }
@@ -140,6 +141,7 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
         s->by_head = budget_i32(r, N, c->H);
         s->heads = budget_touched(r, c->H * (int64_t)sizeof(Group));
     }
+    if (r->p->model->n_layers > c->L) s->pair = budget_f32(r, N, 2 * c->C);
     s->rows = budget_touched(r, rows_most(r->p, N));
     s->own_norm = round_up(rows_most(r->p, 1), 64);
     s->own_bytes = round_up(s->own_norm + c->C * (int64_t)sizeof(float), 64);
@@ -284,6 +286,9 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
     CHECK(!s->training || m->param[0].master);
+    if (s->training && m->n_layers > m->cfg.L)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "layers that predict further tokens cannot be trained yet");
     if (s->training && (m->layer[0].q_bias || m->layer[0].q_norm))
         return err_set(err, ERR_UNSUPPORTED,
                        "a %s model cannot be trained yet: the %s of its attention have no backward",
@@ -296,14 +301,14 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
               Err *err) {
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
-    Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, &m->cfg, spec)};
+    Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, m, spec)};
     Budget count = {.small = scratch, .p = &draft};
     plan_build(&count, team_threads(team));
     bool ok = budget_check(&count, limit, err) && budget_reserve(&count, a, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;
-        p->kv = kv_layout_of(a, &m->cfg, spec);
+        p->kv = kv_layout_of(a, m, spec);
         plan_build(&(Budget){.big = a, .small = a, .p = p}, team_threads(team));
         p->n_items = count.n_items, p->bytes = count.bytes;
         memcpy(p->item, count.item, sizeof p->item);

@@ -4,13 +4,15 @@
  *
  * A row of the table is a tensor of the model or of each layer; stacked experts are one row. Rows
  * are in the order of the sums over tensors (contract 7): the model's rows before the layers, each
- * layer's in turn, the model's rows after them. */
+ * layer's in turn, the model's rows after them. A row's place is part of its initialisation
+ * (contract 5): new ones come last. */
 #include "model/layer.h"
 #include <math.h>
 
 /* ---- the tables ------------------------------------------------------------------------------ */
 
-typedef enum Scope { MODEL, LAYER, EXPERT } Scope;
+/* FURTHER: of a layer that predicts further tokens, beside its own rows of LAYER and EXPERT. */
+typedef enum Scope { MODEL, LAYER, EXPERT, FURTHER } Scope;
 
 /* Whether a model or a layer of it has the row. */
 typedef enum Presence {
@@ -114,6 +116,11 @@ static const Row deepseek[] = {
      SAME},
     {"model.norm", "output_norm", MODEL, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, OF(norm), SAME},
     {"lm_head", "output", MODEL, UNTIED, "V", "C", MATRIX, ADAMW, WHOLE, OF(head), SAME},
+    {"enorm", "nextn.enorm", FURTHER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, IN(embed_norm), SAME},
+    {"hnorm", "nextn.hnorm", FURTHER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE, IN(hidden_norm), SAME},
+    {"eh_proj", "nextn.eh_proj", FURTHER, ALWAYS, "C", "C+C", MATRIX, ADAMW, WHOLE, IN(join), SAME},
+    {"shared_head.norm", "nextn.shared_head_norm", FURTHER, ALWAYS, NULL, "C", NORM, ADAMW, WHOLE,
+     IN(last_norm), SAME},
 };
 
 /* Qwen2 (and 2.5), Qwen3, Qwen3-MoE: grouped-query attention whose q and k rows GGUF leaves as they
@@ -199,7 +206,8 @@ static int64_t size_of(const Config *c, const char *shape) {
 /* Whether a model, or this layer of it, has the row's tensor. Only the configuration decides, so
  * the loader knows what is missing and what is too many. */
 static bool has(const Config *c, const Row *r, int64_t layer) {
-    bool moe = layer >= c->first_dense;
+    bool moe = c->E && layer >= c->first_dense;
+    if (r->scope == FURTHER && layer < c->L) return false;
     switch (r->presence) {
     case ALWAYS: return true;
     case UNTIED: return !c->tied;
@@ -226,8 +234,8 @@ static void rows_walk(Model *m, Arena *a,
     for (int64_t i = 0, end; i < n; i = end) {
         bool layers = row[i].scope != MODEL;
         end = i + 1;
-        while (layers && row[end].scope != MODEL) end++; /* a table ends with the model's */
-        for (int64_t layer = layers ? 0 : -1; layer < (layers ? m->cfg.L : 0); layer++)
+        while (layers && end < n && row[end].scope != MODEL) end++;
+        for (int64_t layer = layers ? 0 : -1; layer < (layers ? m->n_layers : 0); layer++)
             for (int64_t j = i; j < end; j++)
                 if (has(&m->cfg, &row[j], layer)) put(m, a, &row[j], layer);
     }
@@ -267,9 +275,10 @@ static void param_put(Model *m, Arena *a, const Row *r, int64_t layer) {
 /* Two walks, the first of which only counts: parameters stand in one array that never moves, since
  * layers point into it. */
 void params_build(Model *m, Arena *a) {
+    if (!m->n_layers) m->n_layers = m->cfg.L;
     rows_walk(m, a, param_count);
     m->param = PUSH(a, Param, m->n_params);
-    m->layer = PUSH(a, Layer, m->cfg.L);
+    m->layer = PUSH(a, Layer, m->n_layers);
     m->n_params = 0;
     rows_walk(m, a, param_put);
     if (m->cfg.tied) m->head = m->embed;
@@ -503,7 +512,7 @@ bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) {
                        "a model whose rope frequencies come from a GGUF file's rope_freqs.weight "
                        "cannot be written: config.json has no place for them; train from the "
                        "Hugging Face folder of the model instead");
-    c.mtp = 0; /* layers that predict further tokens are not kept: the config names none */
+    c.mtp = m->n_layers - c.L;              /* those that were not opened are not kept */
     if (c.mla) c.recorded_mla = "expanded"; /* the form that training has */
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) n += m->param[i].w.n;

@@ -40,6 +40,10 @@ static const struct {
     {"mlp.shared_experts.gate_proj.weight", "ffn_gate_shexp.weight"},
     {"mlp.shared_experts.up_proj.weight", "ffn_up_shexp.weight"},
     {"mlp.shared_experts.down_proj.weight", "ffn_down_shexp.weight"},
+    {"enorm.weight", "nextn.enorm.weight"},
+    {"hnorm.weight", "nextn.hnorm.weight"},
+    {"eh_proj.weight", "nextn.eh_proj.weight"},
+    {"shared_head.norm.weight", "nextn.shared_head_norm.weight"},
 };
 
 /* Row 2j+b of a head is the model's row b*D/2 + j. */
@@ -89,8 +93,8 @@ static void param_write(File *f, const Model *m, const Param *p, bool kv_split) 
 
 /* ---- the comparison -------------------------------------------------------------------------- */
 
-static void source_open(Opened *o, Arena *a, const char *model) {
-    opened(o, need_reference(a, str_fmt(a, "models/%s", model).p), 2);
+static void source_open(Opened *o, Arena *a, const char *model, int64_t mtp) {
+    opened_mtp(o, need_reference(a, str_fmt(a, "models/%s", model).p), 2, mtp);
     model_train(o->model, o->a);
 }
 
@@ -111,6 +115,7 @@ static void rows_compare(const Model *gguf, const Model *hf) {
 typedef struct Case {
     const char *model;
     bool kv_split;
+    int64_t mtp; /* further layers in the file, counted in its block_count */
 } Case;
 
 static void same_bits(void **state) {
@@ -119,13 +124,16 @@ static void same_bits(void **state) {
     Opened hf, gguf;
     Temp temp;
     temp_make(&temp, a);
-    source_open(&hf, a, t->model);
+    source_open(&hf, a, t->model, t->mtp);
     File f = file_new(a);
-    keys_write(&f, &hf.model->cfg, t->kv_split);
+    Config c = hf.model->cfg;
+    c.L += t->mtp;
+    keys_write(&f, &c, t->kv_split);
+    if (t->mtp) key_u32(&f, "deepseek2.nextn_predict_layers", t->mtp);
     for (int64_t i = 0; i < hf.model->n_params; i++)
         param_write(&f, hf.model, &hf.model->param[i], t->kv_split);
     file_write(&f, temp.path);
-    opened(&gguf, temp.path, 2);
+    opened_mtp(&gguf, temp.path, 2, t->mtp);
     rows_compare(gguf.model, hf.model);
     int32_t ids[40];
     for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % (int32_t)hf.model->cfg.V;
@@ -232,7 +240,7 @@ static void alignment(void **state) {
     Opened like;
     Model *m;
     Temp temp;
-    source_open(&like, a, *state);
+    source_open(&like, a, *state, 0);
     Config c = like.model->cfg;
     c.C = 64, c.F = 96, c.V = 320;
     if (c.mla)
@@ -274,7 +282,7 @@ static void refused(void **state) {
     (void)state;
     Arena *a = arena_open("gguf", (int64_t)1 << 30);
     Opened hf;
-    source_open(&hf, a, "llama-tiny");
+    source_open(&hf, a, "llama-tiny", 0);
     for (int64_t i = 0; i < COUNT(faults); i++) {
         Temp temp;
         temp_make(&temp, a);
@@ -315,12 +323,15 @@ static void refused(void **state) {
 }
 
 int test_gguf(void) {
-    static Case llama = {"llama-tiny", false};
-    static Case v2 = {"deepseek-v2-lite-tiny", false}, v2_split = {"deepseek-v2-lite-tiny", true};
-    static Case v3 = {"deepseek-v3-tiny", false}, v3_split = {"deepseek-v3-tiny", true};
-    static Case qwen2 = {"qwen2-mini", false}, qwen3 = {"qwen3-mini", false};
-    static Case qwen_moe = {"qwen3-moe-mini", false}, glm = {"glm4-moe-lite-mini", true};
-    static Case groups = {"deepseek-v2-groups-mini", false}, moonlight = {"moonlight-mini", true};
+    static Case llama = {"llama-tiny", false, 0};
+    static Case v2 = {"deepseek-v2-lite-tiny", false, 0},
+                v2_split = {"deepseek-v2-lite-tiny", true, 0};
+    static Case v3 = {"deepseek-v3-tiny", false, 0}, v3_split = {"deepseek-v3-tiny", true, 0};
+    static Case qwen2 = {"qwen2-mini", false, 0}, qwen3 = {"qwen3-mini", false, 0};
+    static Case qwen_moe = {"qwen3-moe-mini", false, 0}, glm = {"glm4-moe-lite-mini", true, 0};
+    static Case mtp = {"deepseek-v3-mtp-tiny", true, 1};
+    static Case groups = {"deepseek-v2-groups-mini", false, 0},
+                moonlight = {"moonlight-mini", true, 0};
     const struct CMUnitTest tests[] = {
         {"qwen2", same_bits, NULL, NULL, &qwen2},
         {"qwen3", same_bits, NULL, NULL, &qwen3},
@@ -328,6 +339,7 @@ int test_gguf(void) {
         {"glm4-moe-lite", same_bits, NULL, NULL, &glm},
         {"deepseek-v2 with groups", same_bits, NULL, NULL, &groups},
         {"moonlight", same_bits, NULL, NULL, &moonlight},
+        {"deepseek-v3 with a further layer", same_bits, NULL, NULL, &mtp},
         {"llama", same_bits, NULL, NULL, &llama},
         {"deepseek-v2-lite, kv_b whole", same_bits, NULL, NULL, &v2},
         {"deepseek-v2-lite, kv_b split", same_bits, NULL, NULL, &v2_split},

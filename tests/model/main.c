@@ -16,11 +16,13 @@ json_t *json_of(Arena *a, const char *path) {
     return j;
 }
 
-void opened(Opened *o, const char *path, int64_t threads) {
+void opened(Opened *o, const char *path, int64_t threads) { opened_mtp(o, path, threads, 0); }
+
+void opened_mtp(Opened *o, const char *path, int64_t threads, int64_t mtp) {
     Err err = {0};
     *o = (Opened){.a = arena_open("test", (int64_t)1 << 34), .team = team_open(threads)};
     must(store_open(&o->store, o->a, path, &err), &err);
-    must(model_open(&o->model, o->a, o->store, &err), &err);
+    must(model_open_mtp(&o->model, o->a, o->store, mtp, &err), &err);
 }
 
 void planned(Opened *o, PlanSpec spec) {
@@ -102,7 +104,7 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     int failed = test_config() + test_config_gguf() + test_rope() + test_table() + test_gguf()
                  + test_plan() + test_oracles() + test_quantised() + test_types() + test_folders()
-                 + test_back() + test_head() + test_shifted() + test_fingerprint();
+                 + test_back() + test_head() + test_shifted() + test_mtp() + test_fingerprint();
     if (full_run()) failed += test_peak() + test_smollm2(); /* some 10 s */
     return failed;
 }

@@ -113,6 +113,21 @@ static void counts_exact(void **state) {
     arena_close(a);
 }
 
+/* The layer that predicts a further token: with it, and with its copies of embedding and head, V3's
+ * files have the 685 billion numbers that their repository names. */
+static void counts_mtp(void **state) {
+    (void)state;
+    Arena *a = arena_open("table", 1 << 26);
+    Model *m = built(a, published[2].json), more = {.cfg = m->cfg, .n_layers = m->cfg.L + 1};
+    params_build(&more, a);
+    int64_t C = m->cfg.C, moe = 3 * C * m->cfg.F_moe * (m->cfg.E + 1) + m->cfg.E * C;
+    int64_t layer = mla_count(&m->cfg) + 2 * C + moe, added = model_count(&more) - model_count(m);
+    assert_int_equal(added, layer + 2 * C * C + 3 * C);
+    int64_t files = model_count(&more) + 2 * m->cfg.V * C;
+    assert_true(fabs((double)files / 1e9 - 685) < 0.6);
+    arena_close(a);
+}
+
 static void counts(void **state) {
     (void)state;
     Arena *a = arena_open("table", 1 << 26);
@@ -249,6 +264,7 @@ int test_table(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts),
         cmocka_unit_test(counts_exact),
+        cmocka_unit_test(counts_mtp),
         cmocka_unit_test(oracle_counts),
         cmocka_unit_test(fresh),
         cmocka_unit_test(columns),

@@ -19,6 +19,7 @@ int test_oracles(void);
 int test_quantised(void);
 int test_types(void);
 int test_folders(void);
+int test_mtp(void);
 int test_gguf(void);
 int test_plan(void);
 int test_back(void);
@@ -48,6 +49,7 @@ typedef struct Opened {
     Plan *plan;
 } Opened;
 void opened(Opened *o, const char *path, int64_t threads);
+void opened_mtp(Opened *o, const char *path, int64_t threads, int64_t mtp);
 void planned(Opened *o, PlanSpec spec); /* sizes that are 0 are set to fit one sequence of 256 */
 void closed(Opened *o);
 
