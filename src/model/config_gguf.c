@@ -301,13 +301,14 @@ static bool block_there(const Reader *r, int64_t block, const char *tensor) {
  * and their tensors may be left out: the layers that are there decide. */
 static void gguf_mtp(Reader *r) {
     Config *c = r->c;
-    int64_t n = i64_or(r, gguf_key(r, "nextn_predict_layers"), 0), first = c->L - n;
+    int64_t n = i64_or(r, gguf_key(r, "nextn_predict_layers"), 0);
     if (n == 0) return;
-    if (n < 0 || n > 16 || first < 1 || !(family_set(c) & MLA))
+    if (n < 0 || n > 16 || n >= c->L || !(family_set(c) & MLA))
         return config_bad(r, ERR_UNSUPPORTED, "nextn_predict_layers",
                           "is %lld beside %lld layers of architecture %s", (long long)n,
                           (long long)c->L, r->arch);
     c->mtp = n;
+    int64_t first = c->L - n;
     if (block_there(r, first, "nextn.eh_proj.weight") || !block_there(r, first, "attn_norm.weight"))
         c->L = first;
 }
