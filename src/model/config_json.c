@@ -12,15 +12,9 @@
 
 /* Read in this file and not in the tables. */
 static const char *const read_here[] = {
-    "model_type",         "hidden_act",
-    "rope_scaling",       "rope_parameters",
-    "rope_theta",         "scoring_func",
-    "topk_method",        "bos_token_id",
-    "eos_token_id",       "mla_form",
-    "qk_head_dim",        "moe_layer_freq",
-    "layer_types",        "mlp_layer_types",
-    "mlp_only_layers",    "decoder_sparse_step",
-    "use_sliding_window", "quantization_config",
+    "model_type",   "hidden_act",     "rope_scaling", "rope_parameters",    "rope_theta",
+    "scoring_func", "topk_method",    "bos_token_id", "eos_token_id",       "mla_form",
+    "qk_head_dim",  "moe_layer_freq", "layer_types",  "use_sliding_window", "quantization_config",
 };
 
 /* No forward reads them, whatever their value: names, notes, how to train or to generate, where
@@ -158,15 +152,22 @@ static void unknown_refuse(Reader *r, const char *key, const json_t *v) {
 
 static unsigned family_of(const Reader *r) { return family_set(r->c); }
 
-/* Keys of one family that its class reads and that change nothing: key/value heads are counted as
- * query heads under MLA, whose classes overwrite head_dim; DeepSeek-V2's code always rotates
- * neighbours; without use_sliding_window Qwen's class drops the window. */
+/* Keys that only some families know: those read in this file, and those that their classes read and
+ * that change nothing. Key/value heads are counted as query heads under MLA, whose classes
+ * overwrite head_dim; DeepSeek-V2's code always rotates neighbours; without use_sliding_window
+ * Qwen's class drops the window. */
 static const struct {
     const char *key;
     unsigned families;
 } known_besides[] = {
-    {"head_dim", MLA},           {"num_key_value_heads", MLA}, {"rope_interleave", V2},
-    {"max_window_layers", QWEN}, {"sliding_window", QWEN},
+    {"head_dim", MLA},
+    {"num_key_value_heads", MLA},
+    {"rope_interleave", V2},
+    {"max_window_layers", QWEN},
+    {"sliding_window", QWEN},
+    {"mlp_layer_types", GLM4},
+    {"mlp_only_layers", QWEN3_MOE},
+    {"decoder_sparse_step", QWEN3_MOE},
 };
 
 /* Last of all, when every key that is known has been read: whatever is left is refused. */

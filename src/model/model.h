@@ -130,8 +130,8 @@ typedef struct Model {
 /* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
  * them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
-/* With `mtp` of the layers that predict further tokens, for model_mtp; model_open leaves them out. A
- * plan of such a model does not train. */
+/* With `mtp` of the layers that predict further tokens, for model_mtp; model_open leaves them out.
+ * A plan of such a model does not train. */
 bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) CHECKED;
 /* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
 int64_t config_count(const Config *c);
@@ -280,10 +280,10 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
  * are not its result. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
 /* What layer L + i, one of those that predict further tokens, makes of the rows: of a row at
- * position pos, b has the token at pos + 1, and hidden (n, C) is what the layers before gave there as
- * Out.hidden (model_forward, or model_mtp of i - 1 for the row's token before). Logits are those of
- * the token at pos + 2, Out.hidden is behind the layer's own norm, of experts there is one layer.
- * Its keys and values stand in the spans' pages, from position 0 on, as those of other layers. */
+ * position pos, b has the token at pos + 1, and hidden (n, C) is what the layers before gave there
+ * as Out.hidden (model_forward; for i > 0 model_mtp of i - 1). Logits are those of the token at
+ * pos + 2, Out.hidden is behind the layer's own norm, of experts there is one layer. Its keys and
+ * values stand in the spans' pages, from position 0 on, as those of other layers. */
 bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
                Out *out) CHECKED;
 /* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to

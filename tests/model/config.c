@@ -273,6 +273,9 @@ static const Case families[] = {
     {GLM, "n_group", "", "n_group: is missing"},
     {GLM, "norm_topk_prob", "", "norm_topk_prob: is missing"},
     {V3, NULL, "'model_type': 'kimi_k2'", NULL},
+    {V3, NULL, "'mlp_layer_types': ['dense', 'sparse', 'sparse']", "mlp_layer_types: is ["},
+    {LLAMA, NULL, "'mlp_only_layers': [0]", "mlp_only_layers: is [0]"},
+    {LLAMA, NULL, "'decoder_sparse_step': 2", "decoder_sparse_step: is 2"},
 };
 
 /* Keys outside of the tables: what may change the arithmetic is named with its value. */

@@ -89,6 +89,7 @@ static const Case cases[] = {
     {V3, NULL, D_("attention.value_length_mla"), 12, NULL, "key_length_mla: is missing"},
     {V3, NULL, D_("nextn_predict_layers"), 0, NULL, NULL},
     {V3, NULL, D_("nextn_predict_layers"), 3, NULL, "nextn_predict_layers: is 3 beside 3 layers"},
+    {V3, NULL, D_("nextn_predict_layers"), 4e9, NULL, "nextn_predict_layers: is 4000000000"},
     {LLAMA, NULL, L_("nextn_predict_layers"), 1, NULL, "nextn_predict_layers: is 1"},
 
     {QWEN2, NULL, NULL, 0, NULL, NULL},

@@ -174,7 +174,7 @@ static void rope_factors(void **state) {
     int32_t ids[40];
     Result x, y[2];
     PlanSpec spec = {.act = ACT_F32, .kv = DTYPE_F32};
-    source_open(&hf, a, "llama3-tiny");
+    source_open(&hf, a, "llama3-tiny", 0);
     int64_t n = 40 * hf.model->cfg.V;
     for (int32_t i = 0; i < 40; i++) ids[i] = i * 31 % (int32_t)hf.model->cfg.V;
     planned(&hf, spec);

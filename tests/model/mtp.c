@@ -1,6 +1,6 @@
 /* mtp.c -- layers that predict further tokens, against transformers in float64 (the variant of
- * released checkpoints: the hidden state behind the final norm), in both forms of MLA, in chunks and
- * on several threads; and what is counted, left out and refused. */
+ * released checkpoints: the hidden state behind the final norm), in both forms of MLA, in chunks
+ * and on several threads; and what is counted, left out and refused. */
 #include "tests.h"
 #include <math.h>
 #include <stdio.h>
