@@ -66,16 +66,14 @@ typedef struct Config {
     int64_t fp8_rows, fp8_cols; /* block of FP8 weights that shares a scale; 0: none */
 } Config;
 
-/* From config.json (both spellings: rope_parameters/dtype and rope_scaling/torch_dtype) or GGUF
- * keys (docs/models.md). A key that changes the arithmetic and is not known is an error naming
- * it; sizes are checked against each other. */
+/* From config.json (both spellings) or GGUF keys: docs/models.md. A key that changes the arithmetic
+ * and is not known is an error naming it; sizes are checked against each other. */
 bool config_read(Config *c, const Store *s, Err *err) CHECKED;
 /* The bytes of a config.json; `name` is for messages. */
 bool config_parse(Config *c, Str json, const char *name, Err *err) CHECKED;
 Str config_json(Arena *a, const Config *c); /* as Hugging Face writes it, to load there */
 Str config_json_of(Arena *a, const Config *c, DType type); /* the same: of weights of this type */
-/* Scaled inverse frequencies (rope.dim/2, f64), the factor on cos and sin, the scale of attention
- * scores. */
+/* Inverse frequencies (rope.dim/2), scaled; the factor on cos and sin; the scale of scores. */
 void rope_inv_freq(double *inv_freq, double *attention_factor, const RopeConfig *r);
 float attention_scale(const Config *c);
 
@@ -127,24 +125,20 @@ typedef struct Model {
     DType file_type; /* of most matrices: decides the default formats */
 } Model;
 
-/* Weights stay in the store's mapping. Missing, surplus or misshapen tensors are errors naming
- * them. */
+/* Weights stay mapped. Missing, surplus or misshapen tensors are errors naming them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
-/* With `mtp` of the layers that predict further tokens, for model_mtp; model_open leaves them out.
- * A plan of such a model does not train. */
+/* With `mtp` layers for model_mtp, which model_open leaves out. Its plans do not train. */
 bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) CHECKED;
 /* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
 int64_t config_count(const Config *c);
-/* Fresh f32 masters from the table's initialisation (contract 5); std as the config's
- * initializer_range (0.02). */
+/* Fresh f32 masters (contract 5); std as the config's initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
 /* Numbers that are learnt (a router's choice bias is none); equals the published totals. */
 int64_t model_count(const Model *m);
 #include "model/export.h" /* a model's tensors and keys, to be written in other formats */
-/* Tensors by their Hugging Face names from the masters, config.json beside them, into a
- * checkpoint. */
+/* The masters by their Hugging Face names, and config.json, into a checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;
 
 /* ---- panels ---------------------------------------------------------------------------------- */
@@ -189,8 +183,7 @@ typedef struct PlanSpec {
 PlanSpec plan_defaults(const Model *m);
 
 /* What a page of 128 positions holds of each layer: keys and values today; further streams (the
- * keys of an index for sparse attention) and further layers (those that predict more tokens) take
- * their place in the list. Layers need not be alike. */
+ * keys of an index for sparse attention) take their place in the list. Layers need not be alike. */
 enum { KV_STREAMS = 4, KV_K = 0, KV_V = 1 };
 typedef struct KvLayer {
     KvStream stream[KV_STREAMS];
@@ -276,14 +269,12 @@ typedef struct Out {
 typedef struct Acts Acts; /* what the backward needs; belongs to the plan */
 Acts *plan_acts(Plan *p); /* NULL unless training */
 
-/* false, for every thread, when a router met NaN: the step is void, and the contents of `out`
- * are not its result. */
+/* false, for every thread, when a router met NaN: the step and what is in `out` are void. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
-/* What layer L + i, one of those that predict further tokens, makes of the rows: of a row at
- * position pos, b has the token at pos + 1, and hidden (n, C) is what the layers before gave there
- * as Out.hidden (model_forward; for i > 0 model_mtp of i - 1). Logits are those of the token at
- * pos + 2, Out.hidden is behind the layer's own norm, of experts there is one layer. Its keys and
- * values stand in the spans' pages, from position 0 on, as those of other layers. */
+/* Layer L + i predicts a further token: of a row at position pos, b has the token at pos + 1,
+ * hidden (n, C) is Out.hidden of model_forward there, or of model_mtp of i - 1, and logits are of
+ * the token at pos + 2. Out.hidden is behind the layer's own norm; of experts there is one layer.
+ * Keys and values stand in the spans' pages: a sequence goes through it from its start. */
 bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
                Out *out) CHECKED;
 /* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to

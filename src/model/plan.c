@@ -324,7 +324,7 @@ bool plan_count(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t th
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
     Plan *p = *out = PUSH(a, Plan, 1);
-    *p = (Plan){.spec = *spec, .model = m, .kv = kv_layout_of(a, &m->cfg, spec)};
+    *p = (Plan){.spec = *spec, .model = m, .kv = kv_layout_of(a, m, spec)};
     Budget count = {.small = scratch, .p = p};
     plan_build(&count, threads);
     p->n_items = count.n_items, p->bytes = count.bytes;
