@@ -273,7 +273,7 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
 /* Layer L + i predicts a further token: of a row at position pos, b has the token at pos + 1,
  * hidden (n, C) is Out.hidden of model_forward there, or of model_mtp of i - 1, and logits are of
- * the token at pos + 2; of experts there is one layer. Keys and values stand in the spans' pages. */
+ * the token at pos + 2; of experts there is one layer. Its keys and values are in the pages. */
 bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
                Out *out) CHECKED;
 /* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to
