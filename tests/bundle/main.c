@@ -12,6 +12,7 @@
 #include "support/bytes.h"
 #include "support/child.h"
 #include "support/need.h"
+#include "tests.h"
 
 /* A folder for a test's files, and the arena of what it opens. */
 typedef struct Scratch {
@@ -334,5 +335,6 @@ int main(void) {
         TEST(missing), TEST(ends), TEST(larger),     TEST(recommended),
     };
     float_mode_enter();
-    return cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
+    return failed + convert_tests();
 }
