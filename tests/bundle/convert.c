@@ -176,7 +176,8 @@ static void whole_remove(Place *p, const char *name) {
     tree_remove(p->a, in(p, name));
 }
 
-/* Whichever read, write, sync or rename fails: an error, no result or a whole one, nothing else left. */
+/* Whichever read, write, sync or rename fails: an error, no result or a whole one, and nothing else
+ * left. */
 static void faults(void **state) {
     Place *p = *state;
     static const char *const results[] = {"x.gguf", "x"};
