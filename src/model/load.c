@@ -95,15 +95,21 @@ static Source *source_push(Loader *o, Param *p, Transform transform, int64_t par
     return s;
 }
 
-/* The scales of an FP8 matrix, f32: one for each block, at the edges for less than one. */
-static const Tensor *take_scales(Loader *o, Param *p, const char *name) {
+/* The scales of an FP8 matrix, in f32: one for each block, at the edges for less than one. */
+static bool take_scales(Loader *o, Param *p, const char *name, Part *part) {
     const Config *c = &o->m->cfg;
     const char *scale = str_fmt(o->a, "%s_scale_inv", name).p;
     int64_t rows = (p->w.rows + c->fp8_rows - 1) / c->fp8_rows;
     int64_t cols = (p->w.cols + c->fp8_cols - 1) / c->fp8_cols;
     const Tensor *t = take_shaped(o, scale, 2, (int64_t[]){rows, cols});
-    if (t && t->type != DTYPE_F32) return (void)wrong(o, scale, "is not F32"), NULL;
-    return t;
+    if (!t) return false;
+    *part = (Part){t->data, t->bytes, DTYPE_F32};
+    if (t->type == DTYPE_F32) return true;
+    float *x = PUSH(o->a, float, rows *cols);
+    Weight w = {.type = t->type, .n = 1, .rows = rows, .cols = cols, .row = t->data};
+    for (int64_t r = 0; r < rows; r++) weight_row(x + r * cols, &w, 0, r);
+    *part = (Part){x, rows * cols * 4, DTYPE_F32};
+    return true;
 }
 
 static bool is_scaled(const Loader *o, const Tensor *t) {
@@ -123,9 +129,7 @@ static bool take_matrices(Loader *o, Param *p, const Tensor *first) {
             return wrong(o, name, "is of another type than the experts before it");
         part_put(s, t);
         if (!scaled) continue;
-        t = take_scales(o, p, name);
-        if (!t) return false;
-        part_put(s, t);
+        if (!take_scales(o, p, name, &s->part[s->n_parts++])) return false;
     }
     p->w.type = scaled ? DTYPE_F32 : s->part[0].type;
     return true;

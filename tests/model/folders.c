@@ -84,16 +84,22 @@ static uint8_t nearest(float x) {
 }
 
 /* Matrix t as codes and scales behind all tensors of `fp8`, and its numbers in `plain`. */
-static void quantise(Folder *fp8, Tensor *code, Tensor *plain, int64_t rows, int64_t cols) {
+static void quantise(Folder *fp8, Tensor *code, Tensor *plain, int64_t rows, int64_t cols,
+                     DType scales) {
     Arena *a = fp8->a;
     int64_t n = code->dim[0], k = code->dim[1], down = (n + rows - 1) / rows,
             across = (k + cols - 1) / cols;
     const float *x = plain->data;
     float *scale = PUSH(a, float, down *across), *y = PUSH(a, float, n *k);
     uint8_t *c = PUSH(a, uint8_t, n * k);
+    uint16_t *narrow = PUSH(a, uint16_t, down * across);
     for (int64_t i = 0; i < n * k; i++) {
         float *s = &scale[i / k / rows * across + i % k / cols];
         *s = fmaxf(*s, fabsf(x[i]) / 448);
+    }
+    for (int64_t i = 0; scales == DTYPE_BF16 && i < down * across; i++) {
+        narrow[i] = bf16_of_f32(scale[i]);
+        scale[i] = f32_of_bf16(narrow[i]);
     }
     for (int64_t i = 0; i < n * k; i++) {
         float s = scale[i / k / rows * across + i % k / cols];
@@ -102,20 +108,21 @@ static void quantise(Folder *fp8, Tensor *code, Tensor *plain, int64_t rows, int
     }
     code->type = DTYPE_F8_E4M3, code->data = c, plain->data = y;
     fp8->t[fp8->n++] = (Tensor){.name = str_fmt(a, "%.*s_scale_inv", STRF(code->name)),
-                                .type = DTYPE_F32,
+                                .type = scales,
                                 .n_dims = 2,
                                 .dim = {down, across},
-                                .data = scale};
+                                .data = scales == DTYPE_BF16 ? (void *)narrow : scale};
 }
 
-/* Blocks that end raggedly in both directions. Router, embedding and head stay as they are. */
+/* Blocks that end raggedly in both directions, with scales in F32 (DeepSeek) and BF16 (Qwen).
+ * Router, embedding and head stay as they are. */
 static void test_fp8(void **state) {
     Arena *a = arena_open("folders", 1 << 28);
     Folder fp8 = folder_of(a, *state), plain = folder_of(a, *state);
     for (int64_t i = 0, n = fp8.n; i < n; i++) {
         Str name = fp8.t[i].name;
         if (str_ends(name, STR("_proj.weight")) || str_ends(name, STR("_mqa.weight")))
-            quantise(&fp8, &fp8.t[i], &plain.t[i], 20, 12);
+            quantise(&fp8, &fp8.t[i], &plain.t[i], 20, 12, i % 2 ? DTYPE_BF16 : DTYPE_F32);
     }
     folder_write(&fp8, "\"quantization_config\": {\"quant_method\": \"fp8\", \"fmt\": \"e4m3\", "
                        "\"weight_block_size\": [20, 12]}, ");
@@ -147,15 +154,15 @@ static void test_fp8_refused(void **state) {
     Folder f = folder_of(a, "llama-tiny"), plain = folder_of(a, "llama-tiny");
     int64_t at = 0;
     while (!str_ends(f.t[at].name, STR("layers.0.mlp.up_proj.weight"))) at++;
-    quantise(&f, &f.t[at], &plain.t[at], 20, 12);
+    quantise(&f, &f.t[at], &plain.t[at], 20, 12, DTYPE_F32);
     Tensor *scale = &f.t[f.n - 1];
     fp8_fails(&f, "", "up_proj.weight_scale_inv is not part of the model");
     scale->dim[1]++;
     scale->data = PUSH(a, float, scale->dim[0] * scale->dim[1]);
     fp8_fails(&f, config, "up_proj.weight_scale_inv: has the shape");
     scale->dim[1]--;
-    scale->type = DTYPE_BF16;
-    fp8_fails(&f, config, "up_proj.weight_scale_inv: is not F32");
+    scale->type = DTYPE_I32;
+    fp8_fails(&f, config, "up_proj.weight_scale_inv: is of a type that is no weight's");
     f.n--;
     fp8_fails(&f, config, "up_proj.weight_scale_inv: is missing");
     folder_remove(&f);
