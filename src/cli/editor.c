@@ -174,8 +174,9 @@ static void keys_bind(EditLine *edit) {
         {"\033[C", "ed-next-char"},     {"\033[D", "ed-prev-char"},
         {"\x12", "em-inc-search-prev"}, {"\x17", "ed-delete-prev-word"},
     };
-    el_set(edit, EL_ADDFN, "lisao-paste", "inserts pasted text", paste_key);
-    el_set(edit, EL_ADDFN, "lisao-newline", "inserts a line break", newline_key);
+    /* Wide strings stay the caller's; of others libedit makes copies that it never frees. */
+    el_wset(edit, EL_ADDFN, L"lisao-paste", L"inserts pasted text", paste_key);
+    el_wset(edit, EL_ADDFN, L"lisao-newline", L"inserts a line break", newline_key);
     for (int64_t i = 0; i < COUNT(bound); i++)
         el_set(edit, EL_BIND, bound[i][0], bound[i][1], NULL);
 }
