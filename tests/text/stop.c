@@ -38,7 +38,7 @@ static void random_streams(void **state) {
         Buf text = {.a = b->keep};
         buf_add(&text, STR(""));
         for (uint64_t i = 0, m = draw(30 * k + 5, 20); i < m; i++)
-            buf_add(&text, (Str){"aabc\n" + draw(30 * k + 6 + i, 5), 1});
+            buf_add(&text, (Str){&"aabc\n"[draw(30 * k + 6 + i, 5)], 1});
         bool want_found, found;
         Str want = searched(buf_str(&text), v, n, &want_found);
         for (int64_t step = 1; step <= 4; step++) {
