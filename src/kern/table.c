@@ -6,8 +6,9 @@
 
 typedef struct LevelRow {
     const char *name;
-    void (*fill)(Kern *k); /* NULL: not built into this program */
-    bool (*test)(void);    /* NULL: it has no instruction whose rounding must be tested */
+    void (*fill)(Kern *k);     /* NULL: not built into this program */
+    bool (*test)(void);        /* NULL: it has no instruction whose rounding must be tested */
+    const char *(*note)(void); /* NULL, or what it chose for this CPU */
 } LevelRow;
 
 #if defined(__x86_64__)
@@ -17,11 +18,12 @@ typedef struct LevelRow {
 #endif
 
 static const LevelRow level_row[LEVEL_N] = {
-    [LEVEL_REF] = {"ref", kern_fill_ref, NULL},
-    [LEVEL_AVX2] = {"avx2", X86_ONLY(kern_fill_avx2), NULL},
-    [LEVEL_AVX512] = {"avx512", X86_ONLY(kern_fill_avx512), X86_ONLY(kern_test_avx512)},
-    [LEVEL_AMX_EMU] = {"amx-emu", X86_ONLY(kern_fill_amx_emu), NULL},
-    [LEVEL_AMX] = {"amx", X86_ONLY(kern_fill_amx), X86_ONLY(kern_test_amx)},
+    [LEVEL_REF] = {"ref", kern_fill_ref, NULL, NULL},
+    [LEVEL_AVX2] = {"avx2", X86_ONLY(kern_fill_avx2), NULL, NULL},
+    [LEVEL_AVX512] = {"avx512", X86_ONLY(kern_fill_avx512), X86_ONLY(kern_test_avx512),
+                      X86_ONLY(kern_note_avx512)},
+    [LEVEL_AMX_EMU] = {"amx-emu", X86_ONLY(kern_fill_amx_emu), NULL, NULL},
+    [LEVEL_AMX] = {"amx", X86_ONLY(kern_fill_amx), X86_ONLY(kern_test_amx), NULL},
 };
 
 Kern kern;
@@ -92,6 +94,7 @@ void kern_print(Buf *out) {
     cpu_name(name);
     buf_fmt(out, "CPU          %s, %lld in use\n", name, (long long)os_cpus());
     buf_fmt(out, "level        %s\n", level_name(in_force));
+    if (level_row[in_force].note) buf_fmt(out, "             %s\n", level_row[in_force].note());
     for (Level v = LEVEL_REF; v < LEVEL_N; v++) {
         const char *why = left_out[v]          ? left_out[v]
                           : below(v, in_force) ? NULL

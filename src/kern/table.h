@@ -126,6 +126,12 @@ void kern_fill_avx2(Kern *k);
 void kern_fill_avx512(Kern *k);
 void kern_fill_amx_emu(Kern *k);
 void kern_fill_amx(Kern *k);
+/* Level avx512 makes its bf16 product of VDPBF16PS or of fma; the bits are the same.
+ * kern_fill_avx512 takes what a measurement of about a millisecond found to be faster on this CPU,
+ * and kern_note_avx512 says so. */
+typedef enum Bf16Way { BF16_DOT, BF16_FMA } Bf16Way;
+void kern_fill_avx512_way(Kern *k, Bf16Way way);
+const char *kern_note_avx512(void);
 /* VDPBF16PS and TDPBF16PS round as the contract's model does, on this CPU. */
 bool kern_test_avx512(void);
 bool kern_test_amx(void);

@@ -539,6 +539,24 @@ static void walk_amx(void **state) {
     walk(LEVEL_AMX, kern_fill_ref);
 }
 
+/* Level avx512 chooses one of two bf16 products by a measurement: both are held against ref's. */
+static void bf16_products_of_avx512(void **state) {
+    (void)state;
+    if (!level_use(LEVEL_AVX512)) skip_for(level_missing(LEVEL_AVX512));
+#if defined(__x86_64__)
+    Kern against, dot, fma;
+    kern_fill_ref(&against);
+    kern_fill_avx512_way(&dot, BF16_DOT);
+    kern_fill_avx512_way(&fma, BF16_FMA);
+    assert_true(dot.gemm_bf16 != fma.gemm_bf16);
+    assert_true(kern.gemm_bf16 == dot.gemm_bf16 || kern.gemm_bf16 == fma.gemm_bf16);
+    ref = &against, fast = &dot;
+    check_gemm_bf16();
+    fast = &fma;
+    check_gemm_bf16();
+#endif
+}
+
 /* The table says who won each row, and why a level is missing. */
 static void table_prints_itself(void **state) {
     (void)state;
@@ -584,7 +602,7 @@ int test_levels(void) {
         cmocka_unit_test(walk_ref),           cmocka_unit_test(walk_avx2),
         cmocka_unit_test(walk_avx512),        cmocka_unit_test(walk_amx_emu),
         cmocka_unit_test(walk_amx),           cmocka_unit_test(table_prints_itself),
-        cmocka_unit_test(types_have_layouts),
+        cmocka_unit_test(types_have_layouts), cmocka_unit_test(bf16_products_of_avx512),
     };
     return cmocka_run_group_tests_name("levels", tests, NULL, NULL);
 }

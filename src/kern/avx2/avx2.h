@@ -90,6 +90,15 @@ INLINE Vec vec_round(Vec x) {
     return (Vec){_mm256_castsi256_ps(half_bf16(x.a)), _mm256_castsi256_ps(half_bf16(x.b))};
 }
 
+INLINE __m256 half_upper(__m256 v) {
+    return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
+}
+INLINE __m256 half_lower(__m256 v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16));
+}
+INLINE Vec vec_upper(Vec v) { return (Vec){half_upper(v.a), half_upper(v.b)}; }
+INLINE Vec vec_lower(Vec v) { return (Vec){half_lower(v.a), half_lower(v.b)}; }
+
 /* Swaps the two middle 64-bit words. */
 INLINE __m256 middle(__m256 v) {
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));

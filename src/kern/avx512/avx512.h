@@ -10,6 +10,7 @@
 #define X(field, ret, params) ret NAME(field) params;
 KERN_LIST(X)
 #undef X
+gemm_bf16_fn NAME(gemm_bf16_fma); /* gemm_bf16 without VDPBF16PS */
 
 typedef __m512 Vec;
 typedef __mmask16 In;
@@ -40,6 +41,14 @@ INLINE Vec vec_scale(Vec p, Vec n) {
 INLINE Vec vec_round(Vec x) {
     __m512i word = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
     return _mm512_castsi512_ps(_mm512_slli_epi32(word, 16));
+}
+
+INLINE Vec vec_upper(Vec v) {
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
+}
+INLINE Vec vec_lower(Vec v) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16));
 }
 
 INLINE Vec vec_even(Vec a, Vec b) {

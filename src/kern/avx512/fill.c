@@ -1,6 +1,8 @@
-/* fill.c -- the AVX-512 level (with VNNI and BF16): which kernels it provides, and the self-test of
- * VDPBF16PS, the one instruction whose rounding the contract relies on. */
+/* fill.c -- the AVX-512 level (with VNNI and BF16): which kernels it provides, the self-test of
+ * VDPBF16PS, the one instruction whose rounding the contract relies on, and whether the bf16
+ * product is made of it. */
 #include "kern/avx512/avx512.h"
+#include "kern/ref/ref.h"
 
 /* The level below has it. */
 rows_a8_256_fn rows_a8_256_avx2;
@@ -54,9 +56,63 @@ bool kern_test_avx512(void) {
     return ok;
 }
 
-void kern_fill_avx512(Kern *k) {
+/* ---- VDPBF16PS or fma ------------------------------------------------------------------------ */
+
+/* On Intel CPUs without AMX, VDPBF16PS does half of what fma does (measured: 176 beside 356 GFLOP/s
+ * on two cores), on AMD's Zen more. A product of this size, which L2 holds, tells in 20 us. */
+enum { TRIAL_N = 32, TRIAL_K = 256, TRIAL_M = 64, TRIAL_ROUNDS = 20 };
+
+typedef struct Trial {
+    _Alignas(64) uint16_t x[TRIAL_N * TRIAL_K], w[TRIAL_M * TRIAL_K];
+    float y[TRIAL_N * TRIAL_M], want[TRIAL_N * TRIAL_M];
+} Trial;
+
+static double trial_run(gemm_bf16_fn *gemm, float *y, const Trial *t) {
+    double from = os_now();
+    gemm(y, TRIAL_M, t->x, TRIAL_N, t->w, TRIAL_M, TRIAL_K, STORE_SET);
+    return os_now() - from;
+}
+
+/* The fma product must have ref's bits, and be faster by more than what two runs differ by. */
+static Bf16Way trial_way(void) {
+    Trial t;
+    double dot = 1, fma = 1;
+    for (uint32_t i = 0; i < COUNT(t.x); i++) t.x[i] = (uint16_t)test_pair(philox(3, i, 0).w[0], 1);
+    for (uint32_t i = 0; i < COUNT(t.w); i++) t.w[i] = (uint16_t)test_pair(philox(3, i, 1).w[0], 1);
+    trial_run(gemm_bf16_ref, t.want, &t);
+    trial_run(NAME(gemm_bf16_fma), t.y, &t);
+    if (memcmp(t.y, t.want, sizeof t.y)) return BF16_DOT;
+    for (int i = 0; i < TRIAL_ROUNDS; i++) {
+        dot = MIN(dot, trial_run(NAME(gemm_bf16), t.y, &t));
+        fma = MIN(fma, trial_run(NAME(gemm_bf16_fma), t.y, &t));
+    }
+    return fma < 0.95 * dot ? BF16_FMA : BF16_DOT;
+}
+
+/* Tried once, when the level is first taken into use. */
+static Bf16Way bf16_way(void) {
+    static bool tried;
+    static Bf16Way way;
+    if (tried) return way;
+    const unsigned mode = _mm_getcsr();
+    _mm_setcsr(0x9fc0); /* nearest, FTZ, DAZ, no traps */
+    way = trial_way();
+    _mm_setcsr(mode);
+    tried = true;
+    return way;
+}
+
+const char *kern_note_avx512(void) {
+    return bf16_way() == BF16_FMA ? "bf16 products by fma, faster than VDPBF16PS on this CPU"
+                                  : "bf16 products by VDPBF16PS, not slower than fma on this CPU";
+}
+
+void kern_fill_avx512_way(Kern *k, Bf16Way way) {
 #define X(field, ret, params) k->field = NAME(field);
     KERN_LIST(X)
 #undef X
+    if (way == BF16_FMA) k->gemm_bf16 = NAME(gemm_bf16_fma);
     k->pairs_in_order = false;
 }
+
+void kern_fill_avx512(Kern *k) { kern_fill_avx512_way(k, bf16_way()); }

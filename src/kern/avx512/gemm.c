@@ -1,6 +1,7 @@
-/* gemm.c -- the float products: register blocks for kern/wide/blocks.h. */
+/* gemm.c -- the float products: register blocks for kern/wide/blocks.h. The bf16 product is there
+ * twice, on VDPBF16PS and on fma: fill.c chooses. */
 #include "kern/avx512/avx512.h"
-#include "kern/wide/blocks.h"
+#include "kern/wide/bf16.h"
 
 INLINE __m512 dot_pair(__m512 sum, __m512i x, __m512i w) {
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
@@ -87,17 +88,49 @@ BLOCK(f32, 2, 4)
 BLOCK(f32, 3, 4)
 BLOCK(f32, 4, 4)
 
+BLOCK_FMA(1, 1)
+BLOCK_FMA(2, 1)
+BLOCK_FMA(3, 1)
+BLOCK_FMA(4, 1)
+BLOCK_FMA(5, 1)
+BLOCK_FMA(6, 1)
+BLOCK_FMA(7, 1)
+BLOCK_FMA(8, 1)
+BLOCK_FMA(1, 2)
+BLOCK_FMA(2, 2)
+BLOCK_FMA(3, 2)
+BLOCK_FMA(4, 2)
+BLOCK_FMA(5, 2)
+BLOCK_FMA(6, 2)
+BLOCK_FMA(7, 2)
+BLOCK_FMA(8, 2)
+
 static const Blocks blocks_bf16 = {{{bf16_1x1, bf16_1x2, NULL, bf16_1x4},
                                     {bf16_2x1, bf16_2x2, NULL, bf16_2x4},
                                     {bf16_3x1, bf16_3x2},
                                     {bf16_4x1, bf16_4x2}},
+                                   .rows = 4,
                                    .x_bytes = 2,
                                    .w_bytes = 32,
                                    .depth = 384};
+static const Blocks blocks_fma = {{{fma_1x1, fma_1x2},
+                                   {fma_2x1, fma_2x2},
+                                   {fma_3x1, fma_3x2},
+                                   {fma_4x1, fma_4x2},
+                                   {fma_5x1, fma_5x2},
+                                   {fma_6x1, fma_6x2},
+                                   {fma_7x1, fma_7x2},
+                                   {fma_8x1, fma_8x2}},
+                                  .rows = 8,
+                                  .x_bytes = 2,
+                                  .w_bytes = 32,
+                                  .depth = WIDEN_DEPTH,
+                                  .widen = rows_widen};
 static const Blocks blocks_f32 = {{{f32_1x1, f32_1x2, NULL, f32_1x4},
                                    {f32_2x1, f32_2x2, NULL, f32_2x4},
                                    {f32_3x1, f32_3x2, NULL, f32_3x4},
                                    {f32_4x1, f32_4x2, NULL, f32_4x4}},
+                                  .rows = 4,
                                   .x_bytes = 4,
                                   .w_bytes = 64,
                                   .depth = 96};
@@ -105,6 +138,11 @@ static const Blocks blocks_f32 = {{{f32_1x1, f32_1x2, NULL, f32_1x4},
 void NAME(gemm_bf16)(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
                      int64_t m, int64_t k, StoreMode mode) {
     gemm_bf16_blocks(&blocks_bf16, y, ldy, x, n, w, m, k, mode);
+}
+
+void NAME(gemm_bf16_fma)(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
+                         int64_t m, int64_t k, StoreMode mode) {
+    gemm_bf16_blocks(&blocks_fma, y, ldy, x, n, w, m, k, mode);
 }
 
 void NAME(gemm_f32)(float *y, int64_t ldy, const float *x, int64_t ldx, int64_t n, const float *w,

@@ -8,7 +8,7 @@
 #pragma once
 #include "kern/wide/wide.h"
 
-enum { TILE_ROWS = 64, TILE_COLS = 64, BLOCK_ROWS = 4, BLOCK_PANELS = 4 };
+enum { TILE_ROWS = 64, TILE_COLS = 64, BLOCK_ROWS = 8, BLOCK_PANELS = 4, WIDEN_DEPTH = 256 };
 
 /* c (R rows, P panels) goes on with the sum over k; `first`: it starts from +0. x: rows ldx bytes
  * apart; w: panels ldw bytes apart. */
@@ -18,8 +18,12 @@ typedef void BlockFn(float *c, int64_t ldc, const uint8_t *x, int64_t ldx, const
 typedef struct Blocks {
     BlockFn *fn[BLOCK_ROWS][BLOCK_PANELS]; /* [R-1][P-1] or NULL; with (R,P) there is every (R-1,P),
                                               and (R,1) */
+    int64_t rows;                          /* the most of a block */
     int64_t x_bytes, w_bytes;              /* of one k in a row, in a panel */
     int64_t depth;
+    /* NULL, or how n rows of a slice become the (n, k) f32 that the blocks take; depth is then
+     * WIDEN_DEPTH at most. */
+    void (*widen)(float *out, const uint8_t *x, int64_t ldx, int64_t n, int64_t k);
 } Blocks;
 
 typedef struct Operands {
@@ -37,10 +41,16 @@ static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) 
  * and lost 2 to 8 %.) */
 static inline void tile_slice(const Blocks *b, float *c, int64_t ldc, Operands a, int64_t n,
                               int64_t panels, int64_t k, bool first) {
+    _Alignas(64) float wide[TILE_ROWS * WIDEN_DEPTH];
+    if (b->widen) {
+        b->widen(wide, a.x, a.ldx, n, k);
+        a.x = (const uint8_t *)wide;
+        a.ldx = k * 4;
+    }
     for (int64_t j = 0, p; j < panels; j += p) {
-        p = block_panels(b, even_share(n, BLOCK_ROWS), panels - j);
+        p = block_panels(b, even_share(n, b->rows), panels - j);
         for (int64_t i = 0, r; i < n; i += r) {
-            r = even_share(n - i, BLOCK_ROWS);
+            r = even_share(n - i, b->rows);
             b->fn[r - 1][p - 1](c + i * ldc + j * PANEL, ldc, a.x + i * a.ldx, a.ldx,
                                 a.w + j * a.ldw, a.ldw, k, first);
         }
@@ -92,7 +102,7 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
 static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
                                int64_t m, int64_t k, StoreMode mode) {
     for (int64_t i = 0, rows; i < n; i += rows) {
-        rows = MIN(round_up(even_share(n - i, TILE_ROWS), BLOCK_ROWS), n - i);
+        rows = MIN(round_up(even_share(n - i, TILE_ROWS), b->rows), n - i);
         for (int64_t j = 0; j < m; j += TILE_COLS) {
             Operands at = {a.x + i * a.ldx, a.w + j / PANEL * a.ldw, a.ldx, a.ldw};
             tile_product(b, y + i * ldy + j, ldy, at, rows, MIN(m - j, TILE_COLS), k, mode);

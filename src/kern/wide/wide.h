@@ -11,6 +11,7 @@
  *   vec_below(x, limit, v, w)                         v where x < limit, else w
  *   vec_scale(p, n)    p 2^n for integral n, by adding n to the exponent's bits
  *   vec_round(x)       through bf16
+ *   vec_upper(v), vec_lower(v)                        the upper, the lower bf16 of every dword
  *   vec_even(a, b), vec_odd(a, b)                     lanes 0, 2, .. and 1, 3, .. of the 32
  *   vec_low(even, odd), vec_high(even, odd)           and back
  *   vec_tree(v), vec_top(v)                           the end of the 16-lane tree; the largest lane

@@ -1,0 +1,74 @@
+/* bf16.h -- the bf16 product in TILE order on fma, for levels and CPUs that have nothing faster:
+ * register blocks for blocks.h. Included once by each level, after its header (wide.h). Products of
+ * bf16 are exact in f32, so fma gives the bits of VDPBF16PS.
+ *
+ * Nothing is widened where it is used. The rows of a slice of k are widened once, by rows_widen,
+ * and then serve all panels of the tile; a block widens each dword of its panels once for all its
+ * rows.
+ * A block of R rows by P panels executes, for 32 of k, 32 R P fma, 32 P ands and shifts and 2 R P
+ * adds: with 8 x 2 and two pipes for everything (AVX-512 on Golden Cove) 512/608 = 84 % of the fma
+ * rate, with 4 x 1 and pipes beside the multipliers (AVX2) all of it. */
+#include "kern/wide/blocks.h"
+
+/* n rows of k (a multiple of TILE_K) as f32, in the order in which chains take them: of every
+ * dword the upper word, then the lower one. */
+static void rows_widen(float *out, const uint8_t *x, int64_t ldx, int64_t n, int64_t k) {
+    const In all = in_first(PANEL);
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < k; i += TILE_K, out += TILE_K) {
+            Vec v = vec_load(all, (const float *)(const void *)(x + r * ldx + 2 * i));
+            Vec upper = vec_upper(v), lower = vec_lower(v);
+            vec_store(out, all, vec_low(upper, lower));
+            vec_store(out + PANEL, all, vec_high(upper, lower));
+        }
+}
+
+INLINE Vec vec_every(const uint8_t *x) {
+    float v;
+    memcpy(&v, x, 4);
+    return vec_set(v);
+}
+
+/* One chain of 32 k from +0: dwords `odd`, odd + 2, .., the upper word of each first. */
+INLINE void chain_fma(int R, int P, Vec sum[][2], const uint8_t *x, int64_t ldx, const uint8_t *w,
+                      int64_t ldw, int odd) {
+    EACH (r, R)
+        EACH (p, P) sum[r][p] = vec_set(0.0f);
+    EACH_BY (d, odd, 16, 2) {
+        Vec upper[2], lower[2];
+        EACH (p, P) {
+            const void *dwords = w + p * ldw + 64 * d;
+            Vec v = vec_load(in_first(PANEL), dwords);
+            upper[p] = vec_upper(v);
+            lower[p] = vec_lower(v);
+        }
+        EACH (r, R) {
+            Vec x0 = vec_every(x + r * ldx + 8 * d), x1 = vec_every(x + r * ldx + 8 * d + 4);
+            EACH (p, P) sum[r][p] = vec_fma(x1, lower[p], vec_fma(x0, upper[p], sum[r][p]));
+        }
+    }
+}
+
+/* A BlockFn on widened rows. One chain after the other: together they would want twice the
+ * registers. */
+INLINE void block_fma(int R, int P, float *c, int64_t ldc, const uint8_t *x, int64_t ldx,
+                      const uint8_t *w, int64_t ldw, int64_t k, bool first) {
+    const In all = in_first(PANEL);
+    for (; k > 0; k -= TILE_K, x += TILE_K * 4, w += TILE_K * PANEL * 2, first = false) {
+        Vec even[BLOCK_ROWS][2], odd[BLOCK_ROWS][2];
+        chain_fma(R, P, even, x, ldx, w, ldw, 0);
+        chain_fma(R, P, odd, x, ldx, w, ldw, 1);
+        EACH (r, R)
+            EACH (p, P) {
+                float *to = c + r * ldc + p * PANEL;
+                Vec sofar = first ? vec_set(0.0f) : vec_load(all, to);
+                vec_store(to, all, vec_add(sofar, vec_add(even[r][p], odd[r][p])));
+            }
+    }
+}
+
+#define BLOCK_FMA(R, P)                                                                            \
+    static void fma_##R##x##P(float *c, int64_t ldc, const uint8_t *x, int64_t ldx,                \
+                              const uint8_t *w, int64_t ldw, int64_t k, bool first) {              \
+        block_fma(R, P, c, ldc, x, ldx, w, ldw, k, first);                                         \
+    }
