@@ -4,20 +4,24 @@
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
-    static const char *const suffix[] = {"", ".gguf"};
     const char *what = !parts || parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
     *path = name;
     if (os_exists(name)) return true;
-    const char *cache = os_cache_folder(a, "models");
-    for (int64_t i = 0; i < COUNT(suffix) && !strchr(name, '/'); i++) {
-        *path = str_fmt(a, "%s/%s%s", cache, name, suffix[i]).p;
-        if (os_exists(*path)) return true;
+    const char *cache = os_cache_folder(a, "models"), *near = NULL;
+    if (!strchr(name, '/')) {
+        Str found;
+        *path = str_fmt(a, "%s/%s", cache, name).p;
+        if (os_exists(*path)) return true; /* a tokenizer by itself is no model, and opens */
+        if (!models_find(&found, a, name, err)) return false;
+        if (found.n) return *path = str_fmt(a, "%s/%.*s", cache, STRF(found)).p, true;
+        near = models_nearest(a, name);
     }
     return err_set(err, ERR_IO,
                    "opening the %s \"%s\": there is no such file or folder, and no model of that "
-                   "name in %s, where ./start keeps the default model",
-                   what, name, cache);
+                   "name in %s, where ./start keeps the default model%s%s%s",
+                   what, name, cache, near ? "; did you mean \"" : "", near ? near : "",
+                   near ? "\"?" : "");
 }
 
 /* A tokenizer by itself: a tokenizer.json, or a folder that has one. */

@@ -51,14 +51,29 @@ typedef struct Bundle {
     Recommended recommended;
 } Bundle;
 
-/* `name`: a path, or the name of a file in the cache of models, with or without ".gguf". For
- * tokenizer and chat encoding also a tokenizer.json, or a folder that has one and no weights. On
- * failure nothing stays open. */
+/* `name`: a path, or the name of a model in the cache (see models_find). For tokenizer and chat
+ * encoding also a tokenizer.json, or a folder that has one and no weights. On failure nothing stays
+ * open. */
 bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err) CHECKED;
 /* Further parts of an open bundle; those that are loaded already stay. After a failure the bundle
  * is as before. A tokenizer with more tokens than the model is warned of once. */
 bool bundle_load(Bundle *b, unsigned parts, Err *err) CHECKED;
 void bundle_close(Bundle *b); /* one that was never opened is fine, zeroed */
+
+/* ---- the cache of models: os_cache_folder(a, "models") --------------------------------------- */
+
+/* Their names, sorted: GGUF files, of a split one the first part, and folders with a config.json.
+ * None where the folder is not there. */
+bool models_list(Arena *a, Str **names, int64_t *n, Err *err) CHECKED;
+/* The one that `name` means, and if there is none, an empty Str: the same name, else one that
+ * differs by ".gguf" or the ending of a first part only, else in the case of letters, too. Where
+ * several fit equally well they are an error that lists them. */
+bool models_find(Str *found, Arena *a, const char *name, Err *err) CHECKED;
+const char *models_nearest(Arena *a, const char *name); /* "did you mean"; NULL: none is near */
+/* Of a model that models_list or models_find named: the bytes of all its files, and their removal.
+ * A symbolic link is removed, and what it leads to stays. */
+bool models_bytes(int64_t *bytes, Arena *a, Str model, Err *err) CHECKED;
+bool models_remove(Arena *a, Str model, Err *err) CHECKED;
 
 /* That the model has each of these ids, which its tokenizer gave. */
 bool bundle_ids_check(const Bundle *b, const int32_t *ids, int64_t n, Err *err) CHECKED;

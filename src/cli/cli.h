@@ -65,6 +65,10 @@ bool generation_void(Err *err); /* the error of FINISH_ERROR */
 /* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */
 bool output_failed(Err *err);
 
+/* For JSON, which is UTF-8, and the terminal: in what is none of it, and in place of control
+ * characters, stand question marks. */
+const char *path_shown(Arena *a, const char *path);
+
 int cmd_run(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
 int cmd_info(int argc, char **argv);
@@ -73,6 +77,8 @@ int cmd_logits(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);

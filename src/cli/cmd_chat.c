@@ -18,29 +18,15 @@ static void last_keep(Arena *a, const char *path) {
     if (f && !(os_write(f, whole.p, whole.n, &none) && os_commit(f, &none))) os_abandon(f);
 }
 
-/* The models of the cache: GGUF files and folders. */
-static int64_t cached_models(Arena *a, const char *folder, Str **names) {
-    Err none = {0};
-    Str *all;
-    int64_t n = 0, models = 0;
-    if (!os_list(a, &all, &n, folder, &none)) return 0;
-    *names = PUSH(a, Str, n + 1);
-    for (int64_t i = 0; i < n; i++) {
-        bool model = str_ends(all[i], STR(".gguf"))
-                     || os_exists(str_fmt(a, "%s/%.*s/config.json", folder, STRF(all[i])).p);
-        if (all[i].p[0] != '.' && model) (*names)[models++] = all[i];
-    }
-    return models;
-}
-
 bool chat_model(const char **name, Arena *a, const char *given, Err *err) {
     const char *folder = os_cache_folder(a, "models"), *file = last_file(a);
     Str last, *models, list = {0};
+    int64_t n;
     Err none = {0};
     if ((*name = given)) return true;
     if (os_exists(file) && os_read(a, &last, file, 1 << 16, &none) && os_exists(last.p))
         return *name = last.p, true;
-    int64_t n = cached_models(a, folder, &models);
+    if (!models_list(a, &models, &n, err)) return false;
     if (n == 1) return *name = str_fmt(a, "%s/%.*s", folder, STRF(models[0])).p, true;
     for (int64_t i = 0; i < n; i++)
         list = str_fmt(a, "%.*s%s%.*s", STRF(list), i ? ", " : "", STRF(models[i]));

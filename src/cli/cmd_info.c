@@ -26,19 +26,6 @@ static const char *mla_name(const Model *m, const PlanSpec *p) {
     return !m->cfg.mla ? "none" : p->mla == MLA_EXPANDED ? "expanded" : "absorbed";
 }
 
-/* JSON is UTF-8 and a path is bytes: those that are none of it become question marks. */
-static const char *path_shown(Arena *a, const char *path) {
-    Str rest = str_of(path);
-    char *shown = PUSH(a, char, rest.n + 1), *at = shown;
-    while (rest.n) {
-        int n = utf8_length(rest);
-        memcpy(at, n ? rest.p : "?", (size_t)MAX(n, 1));
-        at += MAX(n, 1);
-        rest.p += MAX(n, 1), rest.n -= MAX(n, 1);
-    }
-    return shown;
-}
-
 static json_t *model_json(const Session *s, const PlanSpec *p) {
     const Config *c = &s->bundle.model->cfg;
     return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:I, s:s*}",
@@ -55,7 +42,7 @@ static json_t *model_json(const Session *s, const PlanSpec *p) {
 static void model_text(const Session *s, const PlanSpec *p) {
     const Model *m = s->bundle.model;
     const Config *c = &m->cfg;
-    printf("\nmodel        %s\n", s->bundle.path);
+    printf("\nmodel        %s\n", path_shown(s->arena, s->bundle.path));
     printf("family       %s, %.1f M parameters, %s\n", family_name(c->family),
            (double)model_count(m) / 1e6, dtype_name(m->file_type));
     printf("shape        %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld\n",

@@ -16,6 +16,8 @@ static const struct {
     {"convert", "write a model in another format or other number types", cmd_convert},
     {"synth", "write a model of random numbers", cmd_synth},
     {"info", "show this machine, and how a model would run on it", cmd_info},
+    {"list", "list the models in the cache folder", cmd_list},
+    {"rm", "remove a model from the cache folder", cmd_rm},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };

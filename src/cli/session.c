@@ -82,6 +82,19 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
+const char *path_shown(Arena *a, const char *path) {
+    Str rest = str_of(path);
+    char *shown = PUSH(a, char, rest.n + 1), *at = shown;
+    while (rest.n) {
+        const int n = utf8_length(rest);
+        const bool control = (unsigned char)*rest.p < ' ' || *rest.p == 0x7f;
+        memcpy(at, n && !control ? rest.p : "?", (size_t)MAX(n, 1));
+        at += MAX(n, 1);
+        rest.p += MAX(n, 1), rest.n -= MAX(n, 1);
+    }
+    return shown;
+}
+
 bool output_failed(Err *err) {
     return err_set(err, ERR_IO,
                    "writing to standard output failed: it does not have all of the result");

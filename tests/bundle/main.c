@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "bundle/bundle.h"
 #include "support/bytes.h"
 #include "support/child.h"
@@ -23,6 +24,8 @@ typedef struct Scratch {
 static void must(bool ok, const Err *err) {
     if (!ok) fail_msg("%s", err->msg);
 }
+
+static char cache_before[512]; /* XDG_CACHE_HOME */
 
 static int scratch_open(void **state) {
     Scratch *s = calloc(1, sizeof *s);
@@ -152,28 +155,137 @@ static void checkpoint(void **state) {
     }
 }
 
+/* ---- the cache of models --------------------------------------------------------------------- */
+
+/* The cache of models is in the test's folder until the end of the test. */
+static int cache_open(void **state) {
+    int bad = scratch_open(state);
+    setenv("XDG_CACHE_HOME", ((Scratch *)*state)->folder, 1);
+    Err err = {0};
+    return bad || !os_mkdir(path_of(*state, "lisao/models"), &err);
+}
+
+static int cache_close(void **state) {
+    if (cache_before[0])
+        setenv("XDG_CACHE_HOME", cache_before, 1);
+    else
+        unsetenv("XDG_CACHE_HOME");
+    return scratch_close(state);
+}
+
+static const char *cached(Scratch *s, const char *name) {
+    return path_of(s, str_fmt(s->a, "lisao/models/%s", name).p);
+}
+
+static void cache_put(Scratch *s, const char *name) {
+    put(s, str_fmt(s->a, "lisao/models/%s", name).p, STR("12345"));
+}
+
 /* With and without the suffix; a file of the working folder comes first, and a path is no name. */
 static void cache(void **state) {
     Scratch *s = *state;
     Err err = {0};
     Bundle b;
-    const char *before = os_env("XDG_CACHE_HOME");
-    setenv("XDG_CACHE_HOME", s->folder, 1);
-    must(os_mkdir(path_of(s, "lisao/models"), &err), &err);
     copy(s, "lisao/models/some.gguf", "tests/fuzz/corpus/gguf_model/llama_f16");
-    const char *const names[] = {"some", "some.gguf"};
+    const char *const names[] = {"some", "some.gguf", "SOME", "Some.GGUF"};
     for (int64_t i = 0; i < COUNT(names); i++) {
         must(bundle_open(&b, s->a, names[i], BUNDLE_MODEL, &err), &err);
-        assert_string_equal(b.path, path_of(s, "lisao/models/some.gguf"));
+        assert_string_equal(b.path, cached(s, "some.gguf"));
         bundle_close(&b);
     }
     check_refused(s, "other", BUNDLE_MODEL, ERR_IO, "opening the model \"other\": there is no");
+    check_refused(s, "sone", BUNDLE_MODEL, ERR_IO, "did you mean \"some\"?");
     check_refused(s, "./some", BUNDLE_MODEL, ERR_IO, "opening the model \"./some\"");
     check_refused(s, "", BUNDLE_MODEL, ERR_USAGE, "empty");
-    if (before)
-        setenv("XDG_CACHE_HOME", before, 1);
-    else
-        unsetenv("XDG_CACHE_HOME");
+}
+
+static void check_found(Scratch *s, const char *name, const char *want) {
+    Err err = {0};
+    Str found;
+    must(models_find(&found, s->a, name, &err), &err);
+    if (!str_eq(found, str_of(want))) fail_msg("%s: %.*s, not %s", name, STRF(found), want);
+}
+
+/* What is the same is better than what has the same stem, and that than what has the same letters;
+ * of two that are equally good none is taken. */
+static void names(void **state) {
+    static const char *const there[] = {"Alpha.gguf",
+                                        "alpha.gguf",
+                                        "Beta.gguf",
+                                        ".beta.gguf",
+                                        "beta.txt",
+                                        "x.gguf-00001-of-00002.gguf",
+                                        "x.gguf",
+                                        "y-00001-of-00002.gguf",
+                                        "y-00002-of-00002.gguf",
+                                        "z-1-of-2.gguf"};
+    Scratch *s = *state;
+    Err err = {0};
+    Str *list, found;
+    int64_t n;
+    for (int64_t i = 0; i < COUNT(there); i++) cache_put(s, there[i]);
+    must(os_mkdir(cached(s, "beta-folder"), &err) && os_mkdir(cached(s, "Gamma"), &err), &err);
+    cache_put(s, "Gamma/config.json");
+    must(models_list(s->a, &list, &n, &err), &err);
+    static const char *const want[] = {"Alpha.gguf",
+                                       "Beta.gguf",
+                                       "Gamma",
+                                       "alpha.gguf",
+                                       "x.gguf",
+                                       "x.gguf-00001-of-00002.gguf",
+                                       "y-00001-of-00002.gguf",
+                                       "z-1-of-2.gguf"};
+    assert_int_equal(n, COUNT(want));
+    for (int64_t i = 0; i < n; i++)
+        if (!str_eq(list[i], str_of(want[i]))) fail_msg("%.*s, not %s", STRF(list[i]), want[i]);
+    check_found(s, "Alpha", "Alpha.gguf");
+    check_found(s, "alpha", "alpha.gguf");
+    check_found(s, "beta", "Beta.gguf");
+    check_found(s, "gamma", "Gamma");
+    check_found(s, "x.gguf", "x.gguf");
+    check_found(s, "y", "y-00001-of-00002.gguf");
+    check_found(s, "Y-00001-of-00002", "y-00001-of-00002.gguf");
+    check_found(s, "y-00002-of-00002", "");
+    check_found(s, "z", "");
+    check_found(s, "", "");
+    check_found(s, ".beta", "");
+    assert_false(models_find(&found, s->a, "ALPHA", &err));
+    assert_int_equal(err.code, ERR_USAGE);
+    assert_non_null(strstr(err.msg, "\"ALPHA\" may be any of Alpha.gguf, alpha.gguf in "));
+    check_refused(s, "ALPHA", BUNDLE_MODEL, ERR_USAGE, "may be any of");
+}
+
+/* A split file goes with all its parts; what is no part of it, and what a link leads to, stays. */
+static void removal(void **state) {
+    static const char *const there[] = {"y-00001-of-00002.gguf", "y-00002-of-00002.gguf",
+                                        "y-00002-of-00003.gguf", "yy-00002-of-00002.gguf",
+                                        "y.gguf"};
+    Scratch *s = *state;
+    Err err = {0};
+    int64_t bytes;
+    for (int64_t i = 0; i < COUNT(there); i++) cache_put(s, there[i]);
+    must(models_bytes(&bytes, s->a, str_of(there[0]), &err), &err);
+    assert_int_equal(bytes, 10);
+    must(models_remove(s->a, str_of(there[0]), &err), &err);
+    for (int64_t i = 0; i < COUNT(there); i++)
+        assert_int_equal(os_exists(cached(s, there[i])), i > 1);
+
+    put(s, "elsewhere.gguf", STR("123"));
+    assert_int_equal(symlink(path_of(s, "elsewhere.gguf"), cached(s, "link.gguf")), 0);
+    must(models_bytes(&bytes, s->a, STR("link.gguf"), &err), &err);
+    assert_int_equal(bytes, 3);
+    must(models_remove(s->a, STR("link.gguf"), &err), &err);
+    assert_true(os_exists(path_of(s, "elsewhere.gguf")) && !os_exists(cached(s, "link.gguf")));
+
+    must(os_mkdir(cached(s, "folder/inner"), &err), &err);
+    cache_put(s, "folder/config.json");
+    assert_false(models_remove(s->a, STR("folder"), &err));
+    assert_non_null(strstr(err.msg, "folder/inner in it"));
+    assert_true(os_exists(cached(s, "folder/config.json"))); /* nothing is removed by half */
+    err = (Err){0};
+    os_remove_empty(cached(s, "folder/inner"));
+    must(models_remove(s->a, STR("folder"), &err), &err);
+    assert_false(os_exists(cached(s, "folder")));
 }
 
 static void tokenizer_alone(void **state) {
@@ -328,12 +440,16 @@ static void larger(void **state) {
     assert_non_null(strstr(said, "the tokenizer has 425 tokens and the model 320"));
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)
+#define CACHE(fn) cmocka_unit_test_setup_teardown(fn, cache_open, cache_close)
+#define TEST(fn)  cmocka_unit_test_setup_teardown(fn, scratch_open, scratch_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(folder),  TEST(gguf), TEST(checkpoint), TEST(cache),       TEST(tokenizer_alone),
-        TEST(missing), TEST(ends), TEST(larger),     TEST(recommended),
+        TEST(folder), TEST(gguf),     TEST(checkpoint),      CACHE(cache),
+        CACHE(names), CACHE(removal), TEST(tokenizer_alone), TEST(missing),
+        TEST(ends),   TEST(larger),   TEST(recommended),
     };
+    const char *before = os_env("XDG_CACHE_HOME");
+    snprintf(cache_before, sizeof cache_before, "%s", before ? before : "");
     float_mode_enter();
     int failed = cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
     return failed + convert_tests();
