@@ -19,6 +19,7 @@ static const struct {
     {"list", "list the models in the cache folder", cmd_list},
     {"rm", "remove a model from the cache folder", cmd_rm},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
+    {"perplexity", "measure how well a model predicts a text", cmd_perplexity},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };
 
