@@ -15,6 +15,8 @@
 /* ---- the tables ------------------------------------------------------------------------------ */
 
 /* GLM-4-MoE-Lite's files name the architecture whose graph it shares. */
+const char *const mla_forms[2] = {"expanded", "absorbed"};
+
 const FamilyNames family_names[FAMILY_N] = {
     [FAMILY_LLAMA] = {"llama", "LlamaForCausalLM", "llama"},
     [FAMILY_DEEPSEEK2] = {"deepseek_v2", "DeepseekV2ForCausalLM", "deepseek2"},

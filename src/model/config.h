@@ -46,6 +46,11 @@ typedef struct FamilyNames {
     const char *type, *class, *arch;
 } FamilyNames;
 extern const FamilyNames family_names[FAMILY_N];
+/* The names of MlaForm in the files: mla_form of a config.json, lisao.mla_form of a GGUF file. Both
+ * keys are this project's own: a checkpoint records which form it was trained in, as the two differ
+ * in bits. */
+#define GGUF_MLA_FORM "lisao.mla_form"
+extern const char *const mla_forms[2];
 static inline unsigned family_set(const Config *c) { return 1u << c->family; }
 
 /* Where values come from: an object of a config.json, or the metadata of a GGUF file. */

@@ -265,6 +265,21 @@ static void deepseek_heads(Reader *r) {
     c->d_nope = r->bad ? 0 : key - c->d_rope; /* of any number, the difference might overflow */
 }
 
+/* The form that a checkpoint was trained in, where the file was converted from one. */
+static void deepseek_form(Reader *r) {
+    Str form;
+    if (store_meta_type(r->store, GGUF_MLA_FORM) == META_ABSENT) return;
+    if (!store_meta_str(r->store, GGUF_MLA_FORM, &form, r->err)) {
+        r->bad = true;
+        return;
+    }
+    for (int64_t i = 0; i < COUNT(mla_forms); i++)
+        if (str_eq(form, str_of(mla_forms[i]))) r->c->recorded_mla = mla_forms[i];
+    if (!r->c->recorded_mla)
+        config_bad(r, ERR_UNSUPPORTED, GGUF_MLA_FORM,
+                   "is \"%s\", supported are expanded and absorbed", shown(form.p, form.n).text);
+}
+
 /* Converters wrote the groups from autumn 2025 on. An older file of a released model is known by
  * its sizes; another may mean any groups. */
 static void deepseek_groups(Reader *r) {
@@ -345,6 +360,7 @@ static void gguf_read(Reader *r) {
     if (!r->bad && !mla) gqa_heads(r);
     if (!r->bad && c->E && !mla) qwen_router(r);
     if (!r->bad && mla) deepseek_heads(r);
+    if (!r->bad && mla) deepseek_form(r);
     if (!r->bad && c->E && mla) deepseek_groups(r);
     if (!r->bad) gguf_vocabulary(r);
     if (!r->bad) unknown_refuse(r);

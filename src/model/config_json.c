@@ -489,10 +489,8 @@ static void json_dense_named(Reader *r) {
                    (long long)r->c->first_dense);
 }
 
-/* What families with latent attention have beside the table. mla_form is this project's own key: a
- * checkpoint records which form it was trained in, as the two differ in bits. */
+/* What families with latent attention have beside the table. */
 static void json_mla(Reader *r) {
-    static const char *const forms[] = {"expanded", "absorbed"};
     Config *c = r->c;
     if (c->E) json_router(r);
     if (c->E && family_of(r) & GLM4) json_dense_named(r);
@@ -504,7 +502,8 @@ static void json_mla(Reader *r) {
         && c->family == FAMILY_DEEPSEEK2)
         config_bad(r, ERR_UNSUPPORTED, "rope_interleave", "is false, which deepseek_v2 has not");
     if (json_text(r, r->object, "mla_form", NULL))
-        c->recorded_mla = forms[json_choice(r, r->object, "mla_form", forms[0], forms, 2)];
+        c->recorded_mla =
+            mla_forms[json_choice(r, r->object, "mla_form", mla_forms[0], mla_forms, 2)];
 }
 
 /* Kimi-K2's files have their own model_type for DeepSeek-V3's class. */

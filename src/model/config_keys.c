@@ -52,6 +52,7 @@ static void put_mla(Keys *k, const Config *c) {
         put_i64(k, "expert_shared_count", 0);
         put_i64(k, "expert_feed_forward_length", c->F);
     }
+    if (c->recorded_mla) writer_str(k->w, GGUF_MLA_FORM, str_of(c->recorded_mla));
 }
 
 static void put_rope(Keys *k, const Config *c) {

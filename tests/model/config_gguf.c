@@ -87,6 +87,8 @@ static const Case cases[] = {
     {V3, D_("attention.value_length"), NULL, 0, NULL, "value_length: is 0"},
     {V3, NULL, D_("attention.key_length_mla"), 24, NULL, "value_length_mla: is missing"},
     {V3, NULL, D_("attention.value_length_mla"), 12, NULL, "key_length_mla: is missing"},
+    {V3, NULL, "lisao.mla_form", 0, "folded", "mla_form: is \"folded\", supported are expanded"},
+    {V3, NULL, "lisao.mla_form", 1, NULL, "lisao.mla_form"},
     {V3, NULL, D_("nextn_predict_layers"), 0, NULL, NULL},
     {V3, NULL, D_("nextn_predict_layers"), 3, NULL, "nextn_predict_layers: is 3 beside 3 layers"},
     {V3, NULL, D_("nextn_predict_layers"), 4e9, NULL, "nextn_predict_layers: is 4000000000"},
