@@ -230,7 +230,8 @@ const char *os_cache_folder(Arena *a, const char *kind);     /* $XDG_CACHE_HOME/
 bool os_is_tty(int fd);
 int64_t os_columns(void);           /* terminal width, 80 when unknown */
 void os_random(void *p, int64_t n); /* unpredictable bytes */
-void os_claim_std(void); /* call first: later files are not taken for stdin, stdout, stderr */
+/* Call first: later files are not taken for stdin, stdout, stderr; no signal from ulimit -f. */
+void os_claim_std(void);
 bool os_interrupted(void);
 void os_catch_interrupt(void), os_interrupt_clear(void); /* of SIGINT, SIGTERM the second kills */
 /* Tests: the n-th read, write, fsync or rename from now fails with EIO (0: none). */

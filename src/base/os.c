@@ -45,6 +45,7 @@ static bool os_error(Err *err, const char *doing, const char *path) {
                        : e == EROFS                ? " (choose a place that can be written)"
                        : e == ENOSPC || e == EDQUOT
                            ? " (the disk is full: make room and start again)"
+                       : e == EFBIG                 ? " (a limit on the size of files: ulimit -f)"
                        : e == EMFILE || e == ENFILE ? " (too many open files: ulimit -n)"
                        : e == EIO ? " (the disk or its connection reports an error)"
                                   : "";
@@ -188,6 +189,19 @@ static bool sync_folder(const char *path, Err *err) {
     return fine;
 }
 
+/* By the name that the caller knows. */
+static void create_failed(Err *err, const char *path) {
+    int e = errno;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%.*s", STRF(folder_of(str_of(path))));
+    if (e == ENOENT && !os_exists(folder)) {
+        err_set(err, ERR_IO, "cannot create %s: the folder %s does not exist", path, folder);
+        return;
+    }
+    errno = e;
+    os_error(err, "create", path);
+}
+
 OutFile *os_create(Arena *a, const char *path, Err *err) {
     static _Atomic uint32_t counter;
     struct stat st;
@@ -206,8 +220,7 @@ OutFile *os_create(Arena *a, const char *path, Err *err) {
         if (o->fd >= 0) return o;
         if (errno != EEXIST) break;
     }
-    os_error(err, "create", o->temp);
-    return NULL;
+    return create_failed(err, path), NULL;
 }
 
 static bool write_all(int fd, const char *p, int64_t n, const char *path, Err *err) {
@@ -420,6 +433,7 @@ void os_random(void *p, int64_t n) {
 
 /* Numbers that the caller left closed are given away: reading is at its end, writing fails. */
 void os_claim_std(void) {
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond ulimit -f fails and is reported, and cleaned up */
     int fd;
     while ((fd = open("/dev/null", O_RDONLY)) >= 0 && fd <= 2) continue;
     if (fd > 2) close(fd);

@@ -24,6 +24,7 @@ static const struct Named {
 };
 
 typedef struct Rule {
+    const char *text; /* REGEX=TYPE */
     pcre2_code *code;
     DType type;
 } Rule;
@@ -64,6 +65,7 @@ static const struct Named *named_find(Str name, bool gguf, DType *type, Err *err
 static bool rule_read(TypeRules *r, const char *text, Err *err) {
     const char *equals = strrchr(text, '=');
     Rule *rule = &r->rule[r->n];
+    rule->text = text;
     int code;
     PCRE2_SIZE at;
     if (!equals || equals == text)
@@ -140,22 +142,42 @@ static DType choose(const TypeRules *r, const Export *e, int64_t layers, bool ti
     return fallback(type, e->cols);
 }
 
-/* The type of the last rule whose expression is found in the name. */
-static bool rule_find(const TypeRules *r, const Export *e, DType *type) {
+static bool rule_fits(const Rule *rule, const Export *e) {
     pcre2_match_data *found = pcre2_match_data_create(1, NULL);
-    bool fits = false;
-    for (int64_t i = r->n; i-- > 0 && found && !fits;) {
-        fits = pcre2_match(r->rule[i].code, (PCRE2_SPTR)e->t.name.p, (PCRE2_SIZE)e->t.name.n, 0, 0,
-                           found, NULL)
-               >= 0;
-        if (fits) *type = r->rule[i].type;
-    }
+    bool fits = found
+                && pcre2_match(rule->code, (PCRE2_SPTR)e->t.name.p, (PCRE2_SIZE)e->t.name.n, 0, 0,
+                               found, NULL)
+                       >= 0;
     pcre2_match_data_free(found);
     return fits;
 }
 
+/* The type of the last rule whose expression is found in the name. */
+static bool rule_find(const TypeRules *r, const Export *e, DType *type) {
+    for (int64_t i = r->n; i-- > 0;)
+        if (rule_fits(&r->rule[i], e)) return *type = r->rule[i].type, true;
+    return false;
+}
+
+/* A rule that finds nothing is a slip of the pen, which nobody would see in the result. */
+static bool rules_used(const TypeRules *r, const Export *e, int64_t n, Err *err) {
+    for (int64_t i = 0; i < r->n; i++) {
+        int64_t k = 0;
+        while (k < n && !rule_fits(&r->rule[i], &e[k])) k++;
+        if (k == n)
+            return err_set(err, ERR_USAGE,
+                           "--tensor-type %s: no tensor's name matches the expression; names are "
+                           "like %s",
+                           r->rule[i].text,
+                           r->gguf ? "blk.0.ffn_down.weight"
+                                   : "model.layers.0.mlp.down_proj.weight");
+    }
+    return true;
+}
+
 bool types_choose(const TypeRules *r, Export *e, int64_t n, int64_t layers, Err *err) {
     bool tied = true;
+    if (!rules_used(r, e, n, err)) return false;
     for (int64_t i = 0; i < n; i++) tied &= !str_eq(e[i].t.name, STR("output.weight"));
     for (int64_t i = 0; i < n; i++) {
         DType asked;

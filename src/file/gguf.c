@@ -151,7 +151,7 @@ static Entry entry_head(Cursor *c) {
         e.type = take_u32(c);
         uint64_t n = take_u64(c);
         if (n > (uint64_t)(c->map.n - c->at))
-            fail(c, ERR_FORMAT, "has more elements than the file has bytes");
+            fail(c, ERR_FORMAT, "has more elements than the file has bytes; it is cut or damaged");
         e.n = c->bad ? 0 : (int64_t)n;
     }
     if (!c->bad && (e.type >= T_N || e.type == T_ARRAY)) {
@@ -182,7 +182,8 @@ static Str key_name(const void *of, int64_t i) {
 
 static bool keys_parse(Store *s, Cursor *c, uint64_t n) {
     if (n > (uint64_t)(c->map.n - c->at) / KEY_BYTES) {
-        fail(c, ERR_FORMAT, "claims more metadata entries than the file has room for");
+        fail(c, ERR_FORMAT,
+             "claims more metadata entries than the file has room for; it is cut or damaged");
         return false;
     }
     s->n_keys = (int64_t)n;
@@ -276,7 +277,7 @@ static bool tensors_parse(Store *s, Cursor *c, uint64_t n, int64_t alignment) {
     int64_t at = 0;
     c->field = STR("header");
     if (n > (uint64_t)(c->map.n - c->at) / TENSOR_BYTES || n > TENSOR_LIMIT) {
-        fail(c, ERR_FORMAT, "claims more tensors than the file has room for");
+        fail(c, ERR_FORMAT, "claims more tensors than the file has room for; it is cut or damaged");
         return false;
     }
     s->n = (int64_t)n;
@@ -290,6 +291,12 @@ static bool tensors_parse(Store *s, Cursor *c, uint64_t n, int64_t alignment) {
 /* ---- the whole file -------------------------------------------------------------------------- */
 
 static void header_check(Cursor *c) {
+    const char *named = stranger_named(c->map);
+    if (named) {
+        c->bad = true;
+        err_set(c->err, ERR_FORMAT, "%s %s", c->file, named);
+        return;
+    }
     const uint8_t *magic = take(c, 4);
     if (magic && memcmp(magic, "GGUF", 4) != 0) fail(c, ERR_FORMAT, "does not begin with GGUF");
     uint32_t version = take_u32(c);

@@ -83,6 +83,9 @@ bool part_exists(Store *s, const char *name); /* of the folder s->path */
 /* Makes the tensors of s findable by name; two of one name are an error. */
 bool names_build(Store *s, Err *err);
 enum { FILES_LIMIT = 4096 }; /* of one model */
+/* What often lies where a model should: what it is and what helps, to stand after the file's name;
+ * NULL for other bytes. Asked only when the bytes are no model: some headers begin alike. */
+const char *stranger_named(Map m);
 
 /* ---- the formats ----------------------------------------------------------------------------- */
 

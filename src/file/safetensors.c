@@ -17,20 +17,24 @@ typedef struct Data {
     int64_t n;
 } Data; /* the bytes behind the header */
 
+#define NEITHER "%s is neither a GGUF file (which begins with GGUF) nor a safetensors file: "
+
 /* Finds the header's text and the data behind it. */
 static bool header_find(Map m, const char *file, Str *header, Data *data, Err *err) {
-    uint64_t n = 0;
-    if (m.n < 8) {
-        return err_set(err, ERR_FORMAT, "%s: %lld bytes are too few for a safetensors file", file,
-                       (long long)m.n);
-    }
-    memcpy(&n, m.p, 8);
-    if (n > HEADER_LIMIT || (int64_t)n > m.n - 8) {
+    uint64_t n = UINT64_MAX;
+    if (m.n >= 8) memcpy(&n, m.p, 8);
+    const char *named = n > HEADER_LIMIT ? stranger_named(m) : NULL;
+    if (named) return err_set(err, ERR_FORMAT, "%s %s", file, named);
+    if (m.n < 8)
+        return err_set(err, ERR_FORMAT, NEITHER "%lld bytes are too few", file, (long long)m.n);
+    if (n > HEADER_LIMIT)
+        return err_set(err, ERR_FORMAT, NEITHER "the header length says %llu bytes, at most %d",
+                       file, (unsigned long long)n, HEADER_LIMIT);
+    if ((int64_t)n > m.n - 8)
         return err_set(err, ERR_FORMAT,
-                       "%s: the header length says %llu bytes, the file has %lld behind it "
-                       "and %d is the most; it is cut, damaged or no safetensors file",
-                       file, (unsigned long long)n, (long long)(m.n - 8), HEADER_LIMIT);
-    }
+                       "%s: the header length says %llu bytes, the file has %lld behind it; it is "
+                       "cut, damaged or no safetensors file",
+                       file, (unsigned long long)n, (long long)(m.n - 8));
     *header = (Str){(const char *)m.p + 8, (int64_t)n};
     *data = (Data){m.p + 8 + n, m.n - 8 - (int64_t)n};
     return true;

@@ -58,6 +58,25 @@ bool part_exists(Store *s, const char *name) {
     return there;
 }
 
+const char *stranger_named(Map m) {
+    static const struct {
+        const char *begin;
+        const char *named;
+    } known[] = {
+        {"version https://git-lfs",
+         "is a Git LFS pointer, not the model: run git lfs pull, or download the file itself"},
+        {"<", "is a web page (HTML), not a model: the download failed or needs a login"},
+        {"{", "is JSON text, not a model"},
+        {"PK\3\4", "is a zip archive, as PyTorch writes it, too: unpack it, or take the "
+                   "model's safetensors or GGUF files"},
+    };
+    if (m.n == 0) return "is empty: fetch it again";
+    for (int64_t i = 0; i < COUNT(known); i++)
+        if (str_starts((Str){(const char *)m.p, m.n}, str_of(known[i].begin)))
+            return known[i].named;
+    return NULL;
+}
+
 static Str tensor_name(const void *of, int64_t i) { return ((const Tensor *)of)[i].name; }
 
 bool names_build(Store *s, Err *err) {

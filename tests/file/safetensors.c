@@ -116,14 +116,38 @@ static void test_refused(void **state) {
 static void test_header_length(void **state) {
     Scratch *s = *state;
     Buf b = {.a = s->a};
-    bytes_fail(s, STR(""), ERR_FORMAT, "0 bytes are too few");
     bytes_fail(s, STR("1234567"), ERR_FORMAT, "7 bytes are too few");
     put_u64(&b, 3);
     buf_add(&b, STR("{}"));
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "header length says 3 bytes, the file has 2");
     memset(b.p, 0xff, 8);
     bytes_fail(s, buf_str(&b), ERR_FORMAT, "header length says 18446744073709551615");
-    bytes_fail(s, STR("hello, this is no model at all"), ERR_FORMAT, "no safetensors file");
+    bytes_fail(s, STR("hello, this is no model at all"), ERR_FORMAT, "nor a safetensors file");
+}
+
+/* What downloads leave in a model's place is named, whatever its name says it is. */
+static void test_strangers(void **state) {
+    static const struct {
+        const char *bytes;
+        const char *piece;
+    } cases[] = {
+        {"", "is empty: fetch it again"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+         "is a Git LFS pointer, not the model: run git lfs pull"},
+        {"<!doctype html><html></html>", "is a web page (HTML), not a model"},
+        {"{\"error\": \"not found\"}", "is JSON text"},
+        {"PK\3\4\24\0\0\0\10\0", "is a zip archive"},
+        {"Entry not found", "is neither a GGUF file (which begins with GGUF) nor a"},
+    };
+    Scratch *s = *state;
+    Err err = {0};
+    if (!os_mkdir(scratch_path(s, "folder"), &err)) fail_msg("%s", err.msg);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        open_fails(s, scratch_file(s, "m.gguf", str_of(cases[i].bytes)), ERR_FORMAT,
+                   cases[i].piece);
+        scratch_file(s, "folder/model.safetensors", str_of(cases[i].bytes));
+        open_fails(s, scratch_path(s, "folder"), ERR_FORMAT, cases[i].piece);
+    }
 }
 
 /* In the order of the bytes, whatever order the header has; empty tensors fit anywhere. */
@@ -403,11 +427,14 @@ static void test_shape_text(void **state) {
 
 int safetensors_tests(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_taken),          FILE_TEST(test_refused),    FILE_TEST(test_header_length),
-        FILE_TEST(test_order),          FILE_TEST(test_misaligned), FILE_TEST(test_oracle_files),
-        FILE_TEST(test_oracle_folders), FILE_TEST(test_shards),     FILE_TEST(test_index_refused),
-        FILE_TEST(test_many_files),     FILE_TEST(test_no_model),   FILE_TEST(test_round_trip),
-        FILE_TEST(test_write_refused),  FILE_TEST(test_shape_text),
+        FILE_TEST(test_taken),         FILE_TEST(test_refused),
+        FILE_TEST(test_header_length), FILE_TEST(test_strangers),
+        FILE_TEST(test_order),         FILE_TEST(test_misaligned),
+        FILE_TEST(test_oracle_files),  FILE_TEST(test_oracle_folders),
+        FILE_TEST(test_shards),        FILE_TEST(test_index_refused),
+        FILE_TEST(test_many_files),    FILE_TEST(test_no_model),
+        FILE_TEST(test_round_trip),    FILE_TEST(test_write_refused),
+        FILE_TEST(test_shape_text),
     };
     return cmocka_run_group_tests_name("file: safetensors", tests, NULL, NULL);
 }
