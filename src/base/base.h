@@ -225,6 +225,9 @@ int64_t os_cpus(void), os_time(void); /* CPUs this process may use; seconds sinc
 bool os_allow_amx(void);              /* asks the kernel for AMX tiles, per process */
 /* Bytes that this process may still take; has now, without mapped files; has had at most, with. */
 int64_t os_memory_free(void), os_memory_now(void), os_memory_peak(void);
+int64_t os_files_most(void); /* files that this process may have open at once */
+/* Bytes that files in the folder may still take; -1 where it is not there. */
+int64_t os_disk_free(const char *folder);
 const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
 const char *os_cache_folder(Arena *a, const char *kind);     /* $XDG_CACHE_HOME/lisao/KIND */
 bool os_is_tty(int fd);

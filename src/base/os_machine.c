@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -163,6 +164,19 @@ int64_t os_memory_free(void) {
 
 int64_t os_memory_now(void) { return file_number("", "/proc/self/status", "RssAnon:") * 1024; }
 int64_t os_memory_peak(void) { return file_number("", "/proc/self/status", "VmHWM:") * 1024; }
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+int64_t os_files_most(void) {
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= INT64_MAX) return INT64_MAX;
+    return (int64_t)l.rlim_cur;
+}
+
+int64_t os_disk_free(const char *folder) {
+    struct statvfs v;
+    return statvfs(folder, &v) < 0 ? -1 : (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+}
 
 /* ---- CPUs ------------------------------------------------------------------------------------ */
 
