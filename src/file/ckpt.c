@@ -185,7 +185,27 @@ bool ckpt_check(Arena *a, const char *path, int64_t *step, Err *err) {
 
 /* ---- as models ------------------------------------------------------------------------------- */
 
-static bool model_missing(const char *folder, Err *err) {
+/* The path of the first entry of a folder whose name ends so; NULL where there is none. */
+static const char *entry_first(Arena *a, const char *folder, const char *end) {
+    Err ignored = {0};
+    Str *name;
+    int64_t n, i = 0;
+    if (!os_is_dir(folder) || !os_list(a, &name, &n, folder, &ignored)) return NULL;
+    while (i < n && !str_ends(name[i], str_of(end))) i++;
+    return i < n ? path_join(a, folder, name[i].p) : NULL;
+}
+
+/* GGUF files lie in folders, and Hugging Face's cache keeps a model as snapshots/HASH. */
+static bool model_missing(Arena *a, const char *folder, Err *err) {
+    const char *gguf = entry_first(a, folder, ".gguf");
+    const char *snapshot = entry_first(a, path_join(a, folder, "snapshots"), "");
+    if (gguf)
+        return err_set(err, ERR_IO, "%s: no model here as a folder, but a GGUF file: give %s",
+                       folder, gguf);
+    if (snapshot)
+        return err_set(err, ERR_IO,
+                       "%s: no model here, but a folder of Hugging Face's cache: give %s", folder,
+                       snapshot);
     return err_set(err, ERR_IO,
                    "%s: no model here: neither model.safetensors, model.safetensors.index.json nor "
                    "a checkpoint (step-*); give a GGUF file or a Hugging Face folder",
@@ -201,7 +221,7 @@ static bool checkpoint_is(Store *s, bool folder, Str head) {
  */
 static bool checkpoint_open(Store *s, Err *err) {
     if (!ckpt_check(s->a, s->path, &s->step, err)) return false;
-    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->path, err);
+    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->a, s->path, err);
     return format_folder.open(s, err);
 }
 
@@ -215,7 +235,7 @@ static bool step_open(Store *s, Err *err) {
     bool listed = checkpoint_is(s, true, (Str){0});
     s->kind = listed ? STORE_CHECKPOINT : STORE_FOLDER;
     if (listed) return checkpoint_open(s, err);
-    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->path, err);
+    if (!format_folder.is(s, true, (Str){0})) return model_missing(s->a, s->path, err);
     return format_folder.open(s, err);
 }
 
@@ -229,7 +249,7 @@ static bool checkpoints_open(Store *s, Err *err) {
         if (step == tried) return err_set(err, e.code, "%s", e.msg);
         e = (Err){0};
         if (step < 0) {
-            model_missing(folder, &e);
+            model_missing(s->a, folder, &e);
             continue;
         }
         s->path = ckpt_path(s->a, folder, step).p;

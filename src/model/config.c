@@ -303,6 +303,19 @@ bool config_check(Reader *r) {
 /* Released ones have some kilobytes; parsed, a text may take thirty times its size. */
 enum { CONFIG_BYTES = 4 << 20 };
 
+/* One of a folder's files alone has no configuration, though it may lie beside it. */
+static bool config_missing(const Store *s, Arena *a, Err *err) {
+    Str path = str_of(store_path(s));
+    while (path.n > 0 && path.p[path.n - 1] != '/') path.n--;
+    const char *folder = path.n ? str_copy(a, path).p : "./";
+    if (store_kind(s) == STORE_SAFETENSORS && os_exists(str_fmt(a, "%sconfig.json", folder).p))
+        return err_set(err, ERR_FORMAT, "%s has the tensors alone: give the folder %s instead",
+                       store_path(s), folder);
+    return err_set(err, ERR_FORMAT,
+                   "%s: there is no config.json beside the tensors; give the folder that has both",
+                   store_path(s));
+}
+
 /* A GGUF file has its configuration in its own metadata; everything else has a config.json beside
  * the tensors. */
 bool config_read(Config *c, const Store *s, Err *err) {
@@ -310,11 +323,7 @@ bool config_read(Config *c, const Store *s, Err *err) {
     Arena *a = arena_open("config.json", 256 << 20);
     Str json;
     bool ok = store_json(s, a, "config.json", &json, err);
-    if (ok && !json.n)
-        ok = err_set(err, ERR_FORMAT,
-                     "%s: there is no config.json beside the tensors; give the "
-                     "folder that has both",
-                     store_path(s));
+    if (ok && !json.n) ok = config_missing(s, a, err);
     if (ok && json.n > CONFIG_BYTES)
         ok = err_set(err, ERR_LIMIT, "%s/config.json has %lld bytes: at most %d are read",
                      store_path(s), (long long)json.n, CONFIG_BYTES);

@@ -276,8 +276,9 @@ static void deepseek_form(Reader *r) {
     for (int64_t i = 0; i < COUNT(mla_forms); i++)
         if (str_eq(form, str_of(mla_forms[i]))) r->c->recorded_mla = mla_forms[i];
     if (!r->c->recorded_mla)
-        config_bad(r, ERR_UNSUPPORTED, GGUF_MLA_FORM,
-                   "is \"%s\", supported are expanded and absorbed", shown(form.p, form.n).text);
+        r->bad = !err_set(r->err, ERR_UNSUPPORTED,
+                          "%s: " GGUF_MLA_FORM ": is \"%s\", supported are expanded and absorbed",
+                          r->file, shown(form.p, form.n).text);
 }
 
 /* Converters wrote the groups from autumn 2025 on. An older file of a released model is known by

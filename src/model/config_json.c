@@ -510,7 +510,14 @@ static void json_mla(Reader *r) {
 static void json_family(Reader *r) {
     const char *types[FAMILY_N + 1] = {[FAMILY_N] = "kimi_k2"};
     for (int64_t i = 0; i < FAMILY_N; i++) types[i] = family_names[i].type;
-    int64_t choice = json_choice(r, r->object, "model_type", "(missing)", types, COUNT(types));
+    if (!is_set(json_object_get(r->object, "model_type"))) {
+        r->bad = true;
+        err_set(r->err, ERR_FORMAT,
+                "%s: has no model_type: it is no config.json of a model, or not all of one",
+                r->file);
+        return;
+    }
+    int64_t choice = json_choice(r, r->object, "model_type", "", types, COUNT(types));
     r->c->family = choice == FAMILY_N ? FAMILY_DEEPSEEK3 : (Family)choice;
 }
 
@@ -562,13 +569,16 @@ static void json_config(Reader *r) {
 bool config_parse(Config *c, Str json, const char *name, Err *err) {
     config_defaults(c);
     json_error_t e;
+    Str text = json;
+    while (text.n && memchr(" \t\r\n", text.p[0], 4)) text.p++, text.n--;
+    if (!text.n || text.p[0] != '{')
+        return err_set(err, ERR_FORMAT, "%s: expected a config.json (a JSON object), found %s%s",
+                       name, text.n ? "a file that begins with " : "an empty file",
+                       shown(text.p, MIN(text.n, 16)).text);
     json_t *o = json_loadb(json.p, (size_t)json.n, JSON_REJECT_DUPLICATES, &e);
     if (!o) return err_set(err, ERR_FORMAT, "%s: line %d: %s", name, e.line, e.text);
     Reader r = {.object = o, .file = name, .c = c, .err = err};
-    if (json_is_object(o))
-        json_config(&r);
-    else
-        config_bad(&r, ERR_FORMAT, "the file", "is not a JSON object");
+    json_config(&r);
     json_decref(o);
     return config_check(&r);
 }

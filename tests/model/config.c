@@ -94,7 +94,7 @@ static const Case values_wrong[] = {
     {LLAMA, NULL, "'hidden_act': 'swish'", NULL},
     {LLAMA, "hidden_act", "", NULL},
     {LLAMA, NULL, "'model_type': 'mamba'", "mamba"},
-    {LLAMA, "model_type", "", "(missing)"},
+    {LLAMA, "model_type", "", "has no model_type"},
     {LLAMA, NULL, "'num_hidden_layers': 1e18", "num_hidden_layers: is 1e18, expected a whole"},
     {LLAMA, NULL, "'num_hidden_layers': -3", "num_hidden_layers: is -3"},
     {LLAMA, NULL, "'hidden_size': '48'", "hidden_size: is \"48\""},
