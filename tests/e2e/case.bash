@@ -12,6 +12,8 @@ export NO_COLOR=1
 # fail MESSAGE: says which expectation was not met. need_smollm2: skips the case where the default model is absent.
 fail() { echo "$NAME: $*" >&2; exit 1; }
 need_smollm2() { [ -e "$SMOLLM2" ] || { echo "# skipped: no-smollm2"; exit 77; }; }
+# need_native: skips it where programs run in an emulator, which a copy of the program would not.
+need_native() { [ -z "${LISAO_RUN-}" ] || { echo "# skipped: emulated"; exit 77; }; }
 # expect CODE COMMAND...: runs it, its output in $WORK/out and $WORK/err, and holds the exit code.
 expect() {
     local want=$1 got=0
