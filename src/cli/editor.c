@@ -3,8 +3,9 @@
  * Bytes come in bursts: a key is a burst of one or a few, a paste one of many. Two things are
  * decided when a burst is read, for a terminal that marks pastes and for one that does not: what is
  * a paste is put between two PASTE bytes, which libedit hands to paste_key; and a line break that
- * is not the last byte of its burst is text and no Enter. What came in is kept until libedit asks
- * for it. */
+ * is not the last byte of its burst is text and no Enter. It is Enter where the terminal marks its
+ * pastes and has not marked this one, and where nobody has looked for a while: then lines typed
+ * ahead have piled up. What came in is kept until libedit asks for it. */
 #include "cli/editor.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@
 #include <stdlib.h>
 
 enum { PASTE = 0x1f, BURST = 24, HISTORY = 1000 };
-static const double BURST_GAP = 0.02; /* seconds within which the rest of a paste comes */
+static const double BURST_GAP = 0.02, /* seconds within which the rest of a paste comes */
+    AHEAD = 0.1;                      /* what waited longer may have been typed ahead */
 
 struct Editor {
     EditLine *edit;
@@ -23,6 +25,8 @@ struct Editor {
     Buf typed; /* typed[at..n-1] is for libedit */
     int64_t at;
     bool pasting; /* between the marks of a paste */
+    bool marks;   /* the terminal has marked one */
+    double looked; /* when input was last looked for */
     bool ended;   /* the terminal is gone */
     int64_t columns;
     Buf text; /* of paste_key */
@@ -58,21 +62,21 @@ static void unmarked_paste_put(Editor *e, Str s) {
     if (eof) put(e, 4);
 }
 
-/* Keys, and pastes with their marks ESC [200~ and ESC [201~. */
-static void keys_put(Editor *e, Str s) {
+/* Keys, and pastes with their marks ESC [200~ and ESC [201~. enters: every line break is Enter. */
+static void keys_put(Editor *e, Str s, bool enters) {
     const Str begin = STR("\033[200~"), end = STR("\033[201~");
     for (int64_t i = 0; i < s.n; i++) {
         Str rest = {s.p + i, s.n - i};
         bool cr = i > 0 && s.p[i - 1] == '\r';
         if (!e->pasting && str_starts(rest, begin)) {
-            e->pasting = true, i += begin.n - 1;
+            e->pasting = e->marks = enters = true, i += begin.n - 1;
             put(e, PASTE);
         } else if (e->pasting && str_starts(rest, end)) {
             e->pasting = false, i += end.n - 1;
             put(e, PASTE);
         } else if (e->pasting) {
             paste_put(e, s.p[i], cr);
-        } else if ((s.p[i] == '\n' || s.p[i] == '\r') && i + 1 < s.n
+        } else if (!enters && (s.p[i] == '\n' || s.p[i] == '\r') && i + 1 < s.n
                    && !(i > 0 && s.p[i - 1] == 0x1b)) {
             put(e, PASTE), put(e, '\n'), put(e, PASTE);
         } else if (s.p[i] != PASTE) {
@@ -81,8 +85,8 @@ static void keys_put(Editor *e, Str s) {
     }
 }
 
-/* Reads what is there, and of a paste what follows at once. */
-static void burst_read(Editor *e) {
+/* Reads what is there, and of a paste what follows at once. ahead: it may have lain there. */
+static void burst_read(Editor *e, bool ahead) {
     Arena *a = arena_open("burst", ARENA_NO_LIMIT);
     Buf burst = {.a = a};
     char bytes[4096];
@@ -94,23 +98,31 @@ static void burst_read(Editor *e) {
     } while (burst.n > 1 && os_input_wait(BURST_GAP));
     Str s = buf_str(&burst);
     if (e->at == e->typed.n) e->at = e->typed.n = 0;
-    if (s.n > 0 && !e->pasting && is_paste(s))
+    bool enters = ahead || e->marks;
+    if (s.n > 0 && !e->pasting && !enters && is_paste(s))
         unmarked_paste_put(e, s);
     else
-        keys_put(e, s);
+        keys_put(e, s, enters);
     arena_close(a);
 }
 
+/* Takes what comes within these seconds; false if nothing does. */
+static bool input_take(Editor *e, double seconds) {
+    bool ahead = os_now() - e->looked > AHEAD, came = os_input_wait(seconds);
+    if (came) burst_read(e, ahead);
+    e->looked = os_now();
+    return came;
+}
+
 void editor_poll(Editor *e) {
-    while (!e->ended && os_input_wait(0)) burst_read(e);
+    while (!e->ended && input_take(e, 0)) continue;
 }
 
 /* ---- libedit's side -------------------------------------------------------------------------- */
 
 /* Waits until there is a byte; false at the end and at Ctrl-C. */
 static bool byte_wait(Editor *e) {
-    while (e->at == e->typed.n && !e->ended && !os_interrupted())
-        if (os_input_wait(1)) burst_read(e);
+    while (e->at == e->typed.n && !e->ended && !os_interrupted()) (void)input_take(e, 1);
     errno = os_interrupted() ? EINTR : 0;
     return e->at < e->typed.n && !os_interrupted();
 }
@@ -181,6 +193,14 @@ static void keys_bind(EditLine *edit) {
         el_set(edit, EL_BIND, bound[i][0], bound[i][1], NULL);
 }
 
+/* Asks the terminal to mark pastes, for as long as the chat lasts: they come at any time. */
+static void marks_ask(bool on) {
+    const char *term = os_env("TERM");
+    if (!term || !strcmp(term, "dumb")) return;
+    fputs(on ? "\033[?2004h" : "\033[?2004l", stdout);
+    fflush(stdout);
+}
+
 Editor *editor_open(Arena *a, const char *file) {
     HistEvent event;
     Editor *e = PUSH(a, Editor, 1);
@@ -201,6 +221,7 @@ Editor *editor_open(Arena *a, const char *file) {
     el_set(e->edit, EL_HIST, history, e->history);
     el_set(e->edit, EL_GETCFN, next_char);
     keys_bind(e->edit);
+    marks_ask(true);
     return e;
 }
 
@@ -209,13 +230,9 @@ void editor_close(Editor *e) {
     if (!e) return;
     if (e->history && e->file) history(e->history, &event, H_SAVE, e->file);
     if (e->history) history_end(e->history);
+    if (e->edit) marks_ask(false);
     if (e->edit) el_end(e->edit);
     os_typing_keep(false);
-}
-
-static bool marks_pastes(void) {
-    const char *term = os_env("TERM");
-    return term && strcmp(term, "dumb") != 0;
 }
 
 EditResult editor_read(Editor *e, const char *prompt, Str *line) {
@@ -223,10 +240,10 @@ EditResult editor_read(Editor *e, const char *prompt, Str *line) {
     HistEvent event;
     if (!e->edit) return EDIT_END;
     e->prompt = prompt;
+    editor_poll(e);
     el_resize(e->edit);
-    if (marks_pastes()) fputs("\033[?2004h", stdout);
+    marks_ask(true); /* it may have been suspended */
     const char *text = el_gets(e->edit, &n);
-    if (marks_pastes()) fputs("\033[?2004l", stdout);
     fflush(stdout);
     os_typing_keep(true);
     if (!text || n <= 0) return os_interrupted() ? EDIT_INTERRUPTED : EDIT_END;

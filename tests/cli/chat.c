@@ -111,6 +111,43 @@ static void a_paste_is_one_message(void **state) {
     leave(&t);
 }
 
+/* Lines typed while the model is loaded are a message or a command each: they lie there before
+ * the chat begins. */
+static void typed_while_loading(void **state) {
+    Room *r = *state;
+    Terminal t;
+    int32_t next[TABLE_V];
+    table_say(next, "Hi!");
+    const char *model = str_fmt(r->a, "%s/m", r->folder).p;
+    table_write(r->a, model, next, 20, false);
+    char *const argv[] = {"/bin/sh",           "-c", "read go; exec \"$0\" chat \"$1\" --threads 1",
+                          (char *)r->program, (char *)model, NULL};
+    terminal_open(&t, r->a, 80, NULL, NULL, argv);
+    terminal_type(&t, STR("go\rhello there\rhow are you\r/stats\r"));
+    int64_t at = terminal_wait(&t, 0, "Hi!");
+    at = terminal_wait(&t, at, "Hi!");
+    at = terminal_wait(&t, at, "last turn: ");
+    at = terminal_wait(&t, at, "> ");
+    leave(&t);
+}
+
+/* A terminal that has marked a paste marks all of them: other lines that come at once are keys. */
+static void lines_beside_marked_pastes(void **state) {
+    Terminal t;
+    int32_t next[TABLE_V];
+    table_say(next, "Hi!");
+    int64_t at = chat_open(*state, &t, 80, next, 20, NULL, NULL);
+    terminal_type(&t, STR("\033[200~one\rtwo\033[201~\rhow are you\r/stats\r"));
+    for (int i = 0; i < 2; i++) at = terminal_wait(&t, at, "Hi!");
+    at = terminal_wait(&t, at, "last turn: ");
+    at = terminal_wait(&t, at, "> ");
+    terminal_type(&t, STR("hello\rhello again\r/stats\r"));
+    for (int i = 0; i < 2; i++) at = terminal_wait(&t, at, "Hi!");
+    at = terminal_wait(&t, at, "last turn: ");
+    at = terminal_wait(&t, at, "> ");
+    leave(&t);
+}
+
 /* No byte of a long line is lost, typed or pasted, before the prompt or at it. */
 static void long_lines_arrive_whole(void **state) {
     Room *r = *state;
@@ -311,6 +348,8 @@ int test_chat(void) {
     const struct CMUnitTest tests[] = {
         CHAT_TEST(an_answer_and_the_next),
         CHAT_TEST(a_paste_is_one_message),
+        CHAT_TEST(typed_while_loading),
+        CHAT_TEST(lines_beside_marked_pastes),
         CHAT_TEST(long_lines_arrive_whole),
         CHAT_TEST(keys_edit_the_line),
         CHAT_TEST(typing_ahead_and_stopping),
