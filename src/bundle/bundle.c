@@ -3,6 +3,17 @@
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
+/* "; there are: A, B", or nothing. */
+static Str models_there(Arena *a, const char *begin) {
+    Err none = {0};
+    Str *model;
+    int64_t n = 0;
+    Buf list = {.a = a};
+    if (!models_list(a, &model, &n, &none)) n = 0;
+    for (int64_t i = 0; i < n; i++) buf_fmt(&list, "%s%.*s", i ? ", " : begin, STRF(model[i]));
+    return buf_str(&list);
+}
+
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
     const char *what = !parts || parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
@@ -19,9 +30,10 @@ static bool path_find(const char **path, Arena *a, const char *name, unsigned pa
     }
     return err_set(err, ERR_IO,
                    "opening the %s \"%s\": there is no such file or folder, and no model of that "
-                   "name in %s, where ./start keeps the default model%s%s%s",
+                   "name in %s, where ./start keeps the default model%s%s%s%.*s",
                    what, name, cache, near ? "; did you mean \"" : "", near ? near : "",
-                   near ? "\"?" : "");
+                   near ? "\"?" : "",
+                   STRF(models_there(a, near ? " There are: " : "; there are: ")));
 }
 
 /* A tokenizer by itself: a tokenizer.json, or a folder that has one. */

@@ -24,10 +24,10 @@ struct Editor {
     const char *file, *prompt;
     Buf typed; /* typed[at..n-1] is for libedit */
     int64_t at;
-    bool pasting; /* between the marks of a paste */
-    bool marks;   /* the terminal has marked one */
+    bool pasting;  /* between the marks of a paste */
+    bool marks;    /* the terminal has marked one */
     double looked; /* when input was last looked for */
-    bool ended;   /* the terminal is gone */
+    bool ended;    /* the terminal is gone */
     int64_t columns;
     Buf text; /* of paste_key */
 };

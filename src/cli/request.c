@@ -122,6 +122,13 @@ static bool wrong(Err *err, const char *key, const char *wanted) {
     return err_set(err, ERR_FORMAT, "\"%s\" must be %s", key, wanted);
 }
 
+static const char *json_spelling(Arena *a, const char *name) {
+    Str s = str_copy(a, str_of(name));
+    for (char *c = (char *)s.p; *c; c++)
+        if (*c == '-') *c = '_';
+    return s.p;
+}
+
 /* The row whose name with _ for - is the key. */
 static const Opt *row_named(const Opt *row, int64_t n, const char *key) {
     for (int64_t i = 0; i < n; i++) {
@@ -175,13 +182,38 @@ static bool setting_read(const Opt *row, Arena *a, const char *key, const json_t
                             ? (json_is_true(v) ? "on" : "off")
                             : NULL;
     if (!value) return wrong(err, key, row->kind == OPT_STR ? "a text" : "a number");
-    return opt_set(row, value, &why) || err_set(err, ERR_FORMAT, "\"%s\": %s", key, why.msg);
+    if (opt_set(row, value, &why)) return true;
+    const char *rest = strchr(why.msg, ' '); /* the message begins with the option's name */
+    return err_set(err, ERR_FORMAT, "\"%s\"%s", key, rest ? rest : "");
+}
+
+/* A template finds out only in its middle what a message lacks. An assistant that calls tools may
+ * have no content. */
+static bool messages_check(const json_t *messages, Err *err) {
+    if (!json_is_array(messages)) return wrong(err, "messages", "a list of messages");
+    if (json_array_size(messages) == 0) return err_set(err, ERR_FORMAT, "\"messages\" is empty");
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *m = json_array_get(messages, i), *content = json_object_get(m, "content");
+        const int number = (int)i + 1;
+        if (!json_is_object(m)) return err_set(err, ERR_FORMAT, "message %d is no object", number);
+        if (!json_is_string(json_object_get(m, "role")))
+            return err_set(err, ERR_FORMAT, "message %d has no \"role\"", number);
+        if (json_is_array(content))
+            return err_set(err, ERR_FORMAT,
+                           "message %d: \"content\" must be a text; a list of parts is not taken",
+                           number);
+        if (content && !json_is_string(content) && !json_is_null(content))
+            return err_set(err, ERR_FORMAT, "message %d: \"content\" must be a text", number);
+        if (!json_is_string(content) && !json_object_get(m, "tool_calls"))
+            return err_set(err, ERR_FORMAT, "message %d has no \"content\"", number);
+    }
+    return true;
 }
 
 bool conversation_request(Arena *a, Str *out, const json_t *line, Err *err) {
     const json_t *messages = json_object_get(line, "messages"),
                  *tools = json_object_get(line, "tools"), *more = json_object_get(line, "kwargs");
-    if (!json_is_array(messages)) return wrong(err, "messages", "a list of messages");
+    if (!messages_check(messages, err)) return false;
     if (more && !json_is_object(more)) return wrong(err, "kwargs", "an object");
     if (tools && !json_is_null(tools) && !json_is_array(tools))
         return wrong(err, "tools", "a list of tools");
@@ -220,7 +252,7 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
     if (messages) return conversation_request(a, &r->conversation, line, err);
     if (!json_is_string(prompt)) return wrong(err, "prompt", "a text");
     r->prompt = text_of(a, prompt);
-    return true;
+    return r->prompt.n > 0 || err_set(err, ERR_FORMAT, "the prompt is empty");
 }
 
 bool request_read(Request *r, Arena *a, const json_t *line, Err *err) {
@@ -230,7 +262,7 @@ bool request_read(Request *r, Arena *a, const json_t *line, Err *err) {
     int64_t n = request_opts(row, &r->opts);
     json_t *v;
     memcpy(names, own, sizeof own);
-    for (int64_t i = 0; i < n; i++) names[COUNT(own) + i] = row[i].name;
+    for (int64_t i = 0; i < n; i++) names[COUNT(own) + i] = json_spelling(a, row[i].name);
     json_object_foreach((json_t *)line, key, v) {
         bool known = false;
         for (int64_t i = 0; i < COUNT(own); i++) known |= !strcmp(key, own[i]);

@@ -33,6 +33,11 @@ bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
 
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
+    if (!os_exists(r->data.train))
+        return err_set(err, ERR_IO,
+                       "data.train is %s, which is not there: name your text with --set "
+                       "data.train=FILE",
+                       r->data.train);
     ShardSpec spec = {.text = r->data.train,
                       .separator = r->data.separator,
                       .folder =

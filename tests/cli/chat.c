@@ -120,8 +120,9 @@ static void typed_while_loading(void **state) {
     table_say(next, "Hi!");
     const char *model = str_fmt(r->a, "%s/m", r->folder).p;
     table_write(r->a, model, next, 20, false);
-    char *const argv[] = {"/bin/sh",           "-c", "read go; exec \"$0\" chat \"$1\" --threads 1",
-                          (char *)r->program, (char *)model, NULL};
+    char *const argv[] = {
+        "/bin/sh",          "-c",          "read go; exec \"$0\" chat \"$1\" --threads 1",
+        (char *)r->program, (char *)model, NULL};
     terminal_open(&t, r->a, 80, NULL, NULL, argv);
     terminal_type(&t, STR("go\rhello there\rhow are you\r/stats\r"));
     int64_t at = terminal_wait(&t, 0, "Hi!");
