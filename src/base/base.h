@@ -250,8 +250,8 @@ void log_at(LogLevel level, const char *fmt, ...) FORMAT(2, 3);
 typedef struct Progress {
     const char *what, *unit; /* "train", "step"; bytes have the unit "B" */
     double start, shown;
-    int64_t first, done, total; /* total 0: unknown; first: set it when resuming */
-    bool tty, on;               /* on: something is on the screen */
+    int64_t first, done, said, total; /* total 0: unknown; first: set it when resuming */
+    bool tty, on;                     /* on: something is on the screen */
 } Progress;
 void progress_start(Progress *p, const char *what, const char *unit, int64_t total);
 void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 3.21" or NULL */

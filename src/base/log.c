@@ -32,17 +32,18 @@ void log_at(LogLevel level, const char *fmt, ...) {
 enum { BAR = 20 };
 static const double QUIET = 1, REDRAW = 0.1, LINE_EVERY = 10; /* seconds */
 
-/* Three digits and the unit: "12.3 MB", "7.89k token", "7.89k"; counts may have four: "4321 step".
- */
+/* Three digits and the unit: "12.3 MB", "7.89k tokens", "1 step"; counts may have four:
+ * "4321 steps". */
 static void amount(char out[32], double v, const char *unit) {
     static const char *const prefixes[] = {"", "k", "M", "G", "T"};
-    bool bytes = !strcmp(unit, "B");
+    bool bytes = !strcmp(unit, "B"), many = *unit && !bytes && v != 1;
     int i = 0;
     if (v >= (bytes ? 1000 : 10000))
         for (; v >= 1000 && i < 4; i++) v /= 1000;
     int digits = v >= 100 || v == (double)(int64_t)v ? 0 : v >= 10 ? 1 : 2;
     const char *k = prefixes[i], *space = *unit ? " " : "";
-    snprintf(out, 32, "%.*f%s%s%s", digits, v, bytes ? space : k, bytes ? k : space, unit);
+    snprintf(out, 32, "%.*f%s%s%s%s", digits, v, bytes ? space : k, bytes ? k : space, unit,
+             many ? "s" : "");
 }
 
 static void clock_text(char out[32], double seconds) {
@@ -53,8 +54,8 @@ static void clock_text(char out[32], double seconds) {
         snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
-/* "train [=====>    ]  45% 123/456 step, 12.3 step/s, ETA 1:23, loss 3.21"; the bar on terminals
- * only. */
+/* "train [=====>    ]  45% 123 of 456 steps, 12.3 steps/s, ETA 1:23, loss 3.21"; the bar on
+ * terminals only. */
 static void progress_text(const Progress *p, char *out, size_t size, double now,
                           const char *extra) {
     char bar[BAR + 8] = "", count[96], rate[32], left[40] = "", a[32], b[32];
@@ -83,6 +84,7 @@ static void progress_show(Progress *p, double now, const char *extra) {
     char line[512];
     progress_text(p, line, sizeof line, now, extra);
     p->shown = now;
+    p->said = p->done;
     p->on = true;
     if (p->tty) {
         fprintf(stderr, "\r%.*s\x1b[K", (int)os_columns() - 1, line);
@@ -107,7 +109,7 @@ void progress_at(Progress *p, int64_t done, const char *extra) {
 
 void progress_end(Progress *p) {
     if (!p->on) return;
-    progress_show(p, os_now(), NULL);
+    if (p->tty || p->said != p->done) progress_show(p, os_now(), NULL);
     if (p->tty) fputc('\n', stderr);
     bar_shown = false;
     p->on = false;

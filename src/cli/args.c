@@ -80,9 +80,7 @@ static bool unknown(const Command *c, const char *given, Str name, Err *err) {
     const char *names[OPTS_MAX + 1] = {"help"};
     for (int64_t i = 0; i < c->n_opts; i++) names[i + 1] = c->opts[i].name;
     const char *near = str_nearest(name, names, c->n_opts + 1);
-    if (!near)
-        return err_set(err, ERR_USAGE, "%s has no option %s (see lisao %s --help)", c->name, given,
-                       c->name);
+    if (!near) return err_set(err, ERR_USAGE, "%s has no option %s", c->name, given);
     return err_set(err, ERR_USAGE, "%s has no option %s; is %s%s meant?", c->name, given,
                    near[1] ? "--" : "-", near);
 }

@@ -28,8 +28,10 @@ typedef struct ModelOpts {
 #define MLA_HELP                                                                                   \
     "How multi-head latent attention is computed, in DeepSeek models (default: as the "            \
     "checkpoint records, else absorbed)."
-#define KV_HELP      "Number format of the KV cache (default: bf16; f32 with --act f32)."
-#define CPU_HELP     "Highest instruction set (default: the best). Results are the same bits."
+#define KV_HELP "Number format of the KV cache (default: bf16; f32 with --act f32)."
+#define CPU_HELP                                                                                   \
+    "Highest instruction set (default: the best); amx-emu computes AMX's products with AVX-512. "  \
+    "Results are the same bits."
 #define THREADS_HELP "Number of threads; 0: one per CPU. Results are the same bits."
 #define LEVELS       "ref|avx2|avx512|amx-emu|amx"
 
@@ -60,6 +62,8 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
                Err *err) CHECKED;
 
 enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest conversation */
+/* The model's context, or what was wanted of it; warns where that was asked for and is more. */
+int64_t context_bounded(const Session *s, int64_t wanted);
 
 bool generation_void(Err *err); /* the error of FINISH_ERROR */
 /* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */

@@ -58,7 +58,7 @@ bool chat_open(Conversation *t, ChatSetup *o, const char *model, Err *err) {
         if (o->request.top_p < 0 && r->top_p < 0) o->request.top_p = 0.9;
     }
     if (o->request.max_tokens == 0) o->request.max_tokens = 1 << 20; /* what the context leaves */
-    t->context = MIN(o->context, t->s.bundle.model->cfg.max_positions);
+    t->context = context_bounded(&t->s, o->context);
     /* Two pages more: for the end of a conversation that another answer leaves. */
     EngineSpec e = {
         .seqs = 1, .queue = 1, .rows = RUN_ROWS, .pages = round_up(t->context, PAGE) / PAGE + 2};

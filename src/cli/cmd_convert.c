@@ -13,8 +13,7 @@ typedef struct Options {
 #define FORMAT_HELP                                                                                \
     "Format of the result (default: a GGUF file where OUT ends with .gguf, else a Hugging Face "   \
     "folder)."
-#define RULE_HELP                                                                                  \
-    "Type of the tensors whose names in the result REGEX finds; the last that fits counts."
+#define RULE_HELP "Type of the tensors whose output name matches REGEX; the last match wins."
 
 static ConvertSpec spec_of(const Options *o) {
     return (ConvertSpec){
@@ -68,7 +67,8 @@ int cmd_convert(int argc, char **argv) {
         "Writes the model IN (a GGUF file, a Hugging Face folder, a checkpoint) to OUT: a GGUF "
         "file "
         "as llama.cpp has it, or a Hugging Face folder, tokenizer and chat template included. "
-        "Layers that predict further tokens are left out. OUT appears when it is complete.",
+        "Layers that predict further tokens (multi-token prediction, MTP) are left out. OUT "
+        "appears when it is complete.",
         "lisao convert Qwen3-0.6B/ qwen3.gguf --type q4_k_m\n"
         "lisao convert model.gguf smaller.gguf --type q8_0 --tensor-type ffn_down=q6_k\n"
         "lisao convert model.gguf folder --type bf16\n",
@@ -105,7 +105,7 @@ int cmd_synth(int argc, char **argv) {
         "describes: matrices normal with a deviation of 0.02, norms 1, biases 0. It is written "
         "piece by piece, so that it may be larger than memory. For tests and measurements of "
         "speed; "
-        "it says nothing.",
+        "its text is meaningless.",
         "lisao synth config.json random.gguf --type q8_0\n"
         "lisao synth folder/ random --seed 7\n",
         opts,

@@ -17,7 +17,6 @@ static const char *act_why(const Model *m) {
 }
 
 static const char *mla_why(const Model *m) {
-    if (!m->cfg.mla) return "grouped-query attention has one form";
     return m->cfg.recorded_mla ? "recorded in the checkpoint"
                                : "the default where no checkpoint records one";
 }
@@ -52,9 +51,10 @@ static void model_text(const Session *s, const PlanSpec *p) {
         printf("experts      %lld routed, %lld a token, %lld shared\n", (long long)c->E,
                (long long)c->K, (long long)c->shared);
     printf("activations  %s (%s)\n", act_name(p->act), act_why(m));
-    printf("KV cache     %s (%s)\n", dtype_name(p->kv),
-           p->act == ACT_F32 ? "as under f32 activations" : "the default");
-    printf("attention    %s (%s)\n", mla_name(m, p), mla_why(m));
+    printf("KV cache     %s (%s), %lld tokens\n", dtype_name(p->kv),
+           p->act == ACT_F32 ? "as under f32 activations" : "the default",
+           (long long)(p->pages * PAGE));
+    if (c->mla) printf("attention    %s (%s)\n", mla_name(m, p), mla_why(m));
     if (*s->plan->fingerprint) printf("fingerprint  %s\n", s->plan->fingerprint);
     Buf plan = {.a = s->arena};
     plan_print(s->plan, &plan);
@@ -94,8 +94,8 @@ static bool info(const char *model, const ModelOpts *o, bool json, bool fingerpr
         Buf b = {.a = a};
         kern_print(&b);
         printf("%.*s", STRF(buf_str(&b)));
-        printf("machine        %lld CPUs, %.1f GiB of memory free\n", (long long)os_cpus(),
-               (double)os_memory_free() / (double)(1 << 30));
+        printf("machine      %lld CPUs, %.1f GB of memory free\n", (long long)os_cpus(),
+               (double)os_memory_free() / 1e9);
         if (model) model_text(&s, &p);
     }
     arena_close(a);
@@ -107,10 +107,12 @@ int cmd_info(int argc, char **argv) {
     ModelOpts model = {0};
     bool json = false;
     bool fingerprint = false;
-    const Opt opts[] = {FLAG_OPT("json", &json, "Print one JSON object."),
-                        FLAG_OPT("fingerprint", &fingerprint,
-                                 "Print the name of all that decides results; reads every weight."),
-                        MODEL_OPTS(model)};
+    const Opt opts[] = {
+        FLAG_OPT("json", &json, "Print one JSON object."),
+        FLAG_OPT("fingerprint", &fingerprint,
+                 "Print a SHA-256 of everything that the results depend on; reads every "
+                 "weight."),
+        MODEL_OPTS(model)};
     const Command c = {"info",
                        "[MODEL]",
                        "show this machine, and how a model would run on it",
@@ -123,7 +125,10 @@ int cmd_info(int argc, char **argv) {
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
-    if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, fingerprint, &err)) return 0;
+    if (argc == 1 && fingerprint)
+        err_set(&err, ERR_USAGE, "--fingerprint needs a MODEL");
+    else if (argc <= 2 && info(argc == 2 ? argv[1] : NULL, &model, json, fingerprint, &err))
+        return 0;
     if (argc > 2)
         err_set(&err, ERR_USAGE, "expected at most one MODEL, found %d arguments", argc - 1);
     return command_failed(&c, &err);

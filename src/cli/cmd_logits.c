@@ -122,7 +122,7 @@ static bool sequences_run(Session *s, const Options *o, Sequence *seq, int64_t n
     Step step = {.plan = s->plan, .valid = true};
     if (o->hidden) step.out.every_hidden = PUSH(a, float, (c->L + 2) * rows * c->C);
     Progress bar;
-    progress_start(&bar, "logits", "tokens", T);
+    progress_start(&bar, "logits", "token", T);
     while (seq[target].at < T && step.valid && !os_interrupted()) {
         int64_t at = seq[target].at;
         Batch *b = &step.batch;

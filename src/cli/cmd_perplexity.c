@@ -151,7 +151,7 @@ static bool text_score(Session *s, const Text *t, const Options *o, float *logpr
     Window *w = PUSH(a, Window, o->batch);
     Pages *pages = pages_new(a, &s->plan->kv, p->pages, o->batch, o->context);
     Progress bar;
-    progress_start(&bar, "perplexity", "tokens", N - first);
+    progress_start(&bar, "perplexity", "token", N - first);
     for (int64_t scored = first, begin = 0; scored < N;) {
         int64_t n = 0;
         for (; n < o->batch && scored < N; n++, begin += o->stride) {

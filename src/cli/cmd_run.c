@@ -16,13 +16,28 @@ typedef struct Options {
 
 /* ---- the prompt ------------------------------------------------------------------------------ */
 
+/* Text is what is wanted: UTF-8 without byte 0. A byte order mark is not part of it. */
+static bool text_check(Str *s, const char *from, Err *err) {
+    if (str_starts(*s, STR("\xef\xbb\xbf"))) s->p += 3, s->n -= 3;
+    for (int64_t at = 0; at < s->n;) {
+        int n = utf8_length((Str){s->p + at, s->n - at});
+        if (n == 0 || s->p[at] == 0)
+            return err_set(err, ERR_FORMAT, "reading the prompt from %s: byte %lld is %s", from,
+                           (long long)at + 1, n ? "0, which no text has" : "no UTF-8");
+        at += n;
+    }
+    return true;
+}
+
 /* From --prompt, --prompt-file, or standard input. A file's last line break is not part of it. */
 static bool prompt_take(const Options *o, Arena *a, Str *out, Err *err) {
     bool piped = !o->prompt && !o->prompt_file, dash = o->prompt && !strcmp(o->prompt, "-");
-    if (o->prompt && !dash) return *out = str_of(o->prompt), true;
+    if (o->prompt && !dash)
+        return *out = str_of(o->prompt), text_check(out, "the command line", err);
     if (o->prompt_file ? !os_read(a, out, o->prompt_file, PROMPT_BYTES, err)
                        : !os_read_stdin(a, out, PROMPT_BYTES, err))
         return false;
+    if (!text_check(out, o->prompt_file ? o->prompt_file : "standard input", err)) return false;
     if (str_ends(*out, STR("\n"))) out->n--;
     if (str_ends(*out, STR("\r"))) out->n--;
     if (out->n > 0) return true;
@@ -121,11 +136,17 @@ static bool run(const Options *o, const char *name, Err *err) {
 /* One prompt, from one place: MODEL PROMPT, --prompt, --prompt-file, --ids, or standard input. */
 static bool prompt_check(Options *o, int operands, char **operand, Err *err) {
     bool named = o->prompt || o->prompt_file || o->ids || o->jsonl;
-    if (operands < 1 || operands > 2 || (operands == 2 && named))
+    if (operands == 2 && named)
+        return err_set(err, ERR_USAGE, "give PROMPT or %s, not both",
+                       o->prompt        ? "--prompt"
+                       : o->prompt_file ? "--prompt-file"
+                       : o->ids         ? "--ids"
+                                        : "--jsonl");
+    if (operands < 1 || operands > 2)
         return err_set(err, ERR_USAGE,
-                       "expected one MODEL and one prompt, found %d arguments%s (a prompt of "
+                       "expected one MODEL and one prompt, found %d arguments (a prompt of "
                        "several words stands in quotes)",
-                       operands, named ? " beside a prompt" : "");
+                       operands);
     if (!!o->prompt + !!o->prompt_file + !!o->ids + o->jsonl > 1)
         return err_set(err, ERR_USAGE,
                        "give one of --prompt TEXT, --prompt-file FILE, --ids 1,2,3 "
@@ -134,8 +155,20 @@ static bool prompt_check(Options *o, int operands, char **operand, Err *err) {
     if (o->prompt && !*o->prompt) return err_set(err, ERR_USAGE, "the prompt is empty");
     if (!o->prompt && !named && os_is_tty(0))
         return err_set(err, ERR_USAGE,
-                       "there is no prompt: give PROMPT, --prompt-file FILE or "
-                       "--ids 1,2,3; for a conversation there is lisao chat");
+                       "there is no prompt: give PROMPT, --prompt-file FILE, --ids 1,2,3, or pipe "
+                       "one in; for a conversation there is lisao chat");
+    return true;
+}
+
+/* An option that would change nothing is a mistake. */
+static bool options_check(const Options *o, Err *err) {
+    if (o->ids && o->request.system)
+        return err_set(err, ERR_USAGE,
+                       "--system does not go with --ids: they are the whole prompt");
+    if (o->context != RUN_CONTEXT && !o->jsonl)
+        return err_set(err, ERR_USAGE, "--context goes with --jsonl");
+    if (o->request.top_logprobs && !o->json && !o->jsonl)
+        return err_set(err, ERR_USAGE, "--top-logprobs goes with --json or --jsonl");
     return true;
 }
 
@@ -165,7 +198,7 @@ int cmd_run(int argc, char **argv) {
     const Command c = {
         "run",
         "MODEL [PROMPT]",
-        "answer one prompt",
+        "answer a prompt, or many from lines of JSON",
         "Prints the model's answer as it is generated. PROMPT is the user's message, which the "
         "model sees in its chat format; without one it is read from standard input. MODEL is a "
         "GGUF file, a Hugging Face folder, a checkpoint folder, "
@@ -181,6 +214,8 @@ int cmd_run(int argc, char **argv) {
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};
     os_catch_interrupt();
-    if (prompt_check(&o, argc - 1, argv + 1, &err) && run(&o, argv[1], &err)) return 0;
+    if (prompt_check(&o, argc - 1, argv + 1, &err) && options_check(&o, &err)
+        && run(&o, argv[1], &err))
+        return 0;
     return command_failed(&c, &err);
 }

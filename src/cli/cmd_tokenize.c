@@ -114,6 +114,9 @@ static bool choice_check(const Job *job, int operands, Err *err) {
                        operands);
     if (!job->jsonl && !job->back && !job->text)
         return err_set(err, ERR_USAGE, "give --text TEXT, --jsonl or --detokenize");
+    if (job->text && (job->jsonl || job->back))
+        return err_set(err, ERR_USAGE, "give --text TEXT or %s, not both",
+                       job->jsonl ? "--jsonl" : "--detokenize");
     if (job->chat && (!job->jsonl || job->text || job->back || job->plain))
         return err_set(err, ERR_USAGE,
                        "--chat goes with --jsonl, and not with --text, --plain or "
@@ -140,11 +143,12 @@ int cmd_tokenize(int argc, char **argv) {
     const Opt opts[] = {
         FLAG_OPT("jsonl", &job.jsonl,
                  "Read lines {\"text\": ...} from standard input, print lines {\"ids\": [...]}."),
-        FLAG_OPT("chat", &job.chat,
-                 "With --jsonl: read conversations, lines {\"messages\": [...], \"tools\": [...], "
-                 "\"kwargs\": {...}} (kwargs: further variables of the chat template, like "
-                 "add_generation_prompt; these two may be left out), print lines {\"text\": ..., "
-                 "\"ids\": [...]}."),
+        FLAG_OPT(
+            "chat", &job.chat,
+            "With --jsonl: read conversations, lines {\"messages\": [...], \"tools\": [...], "
+            "\"kwargs\": {...}}, print lines {\"text\": ..., \"ids\": [...]}. tools and kwargs "
+            "may be left out; kwargs are further variables of the chat template, like "
+            "add_generation_prompt."),
         FLAG_OPT("plain", &job.plain, "Special tokens that are spelled in the text are text."),
         FLAG_OPT(
             "detokenize", &job.back,

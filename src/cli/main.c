@@ -10,7 +10,7 @@ static const struct {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "answer one prompt", cmd_run},
+    {"run", "answer a prompt, or many from lines of JSON", cmd_run},
     {"chat", "talk with a model in the terminal", cmd_chat},
     {"train", "train a model from a recipe", cmd_train},
     {"convert", "write a model in another format or other number types", cmd_convert},
@@ -91,16 +91,28 @@ static int man(void) {
     return 0;
 }
 
+static int unknown_command(const char *name) {
+    const char *names[COUNT(commands)];
+    for (int64_t i = 0; i < COUNT(commands); i++) names[i] = commands[i].name;
+    const char *near = str_nearest(str_of(name), names, COUNT(names));
+    fprintf(stderr, "lisao: there is no command \"%s\"%s%s%s; see `lisao --help`\n", name,
+            near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
+    return 2;
+}
+
 static int command(int argc, char **argv) {
     if (argc < 2) return usage(stderr), 2;
+    if (argc == 3 && !strcmp(argv[1], "help")) {
+        char help[] = "--help"; /* `lisao help run` is `lisao run --help` */
+        return command(3, (char *[]){argv[0], argv[2], help, NULL});
+    }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return usage(stdout), 0;
     if (!strcmp(argv[1], "--version")) return version();
     if (!strcmp(argv[1], "--man")) return man();
     for (int64_t i = 0; i < COUNT(commands); i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "lisao: there is no command \"%s\"; see `lisao --help`\n", argv[1]);
-    return 2;
+    return unknown_command(argv[1]);
 }
 
 /* What was printed counts only once it has arrived: a full disk behind stdout is a failure. */

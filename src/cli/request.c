@@ -35,7 +35,8 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
         NUMBER_OPT(OPT_F64, "presence-penalty", "X", &o->presence_penalty,
                    "Subtract X from the logits of tokens that the answer has already.", -100, 100),
         NUMBER_OPT(OPT_F64, "frequency-penalty", "X", &o->frequency_penalty,
-                   "Subtract X from their logits for each time.", -100, 100),
+                   "Subtract X from the logits of tokens for each time that the answer has them.",
+                   -100, 100),
         NUMBER_OPT(OPT_F64, "dry-multiplier", "X", &o->dry_multiplier,
                    "DRY: make tokens less likely that would go on with a repetition, by X times "
                    "dry-base to the power of its length beyond dry-allowed-length; 0: do not.",
@@ -44,7 +45,8 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
         NUMBER_OPT(OPT_I64, "dry-allowed-length", "N", &o->dry_allowed_length,
                    "See dry-multiplier; in tokens.", 1, 64),
         NUMBER_OPT(OPT_I64, "dry-penalty-last-n", "N", &o->dry_penalty_last_n,
-                   "DRY looks at the last N tokens; 0: at all.", 0, 1 << 24),
+                   "DRY looks for repetitions in the last N tokens; -1: in all, 0: in none.", -1,
+                   1 << 24),
         {OPT_LIST, "logit-bias", "ID=X", &o->logit_bias, "Add X to the logit of token ID.", 0, 0,
          NULL},
         NUMBER_OPT(OPT_I64, "seed", "S", &o->seed,
@@ -198,13 +200,10 @@ static bool messages_check(const json_t *messages, Err *err) {
         if (!json_is_object(m)) return err_set(err, ERR_FORMAT, "message %d is no object", number);
         if (!json_is_string(json_object_get(m, "role")))
             return err_set(err, ERR_FORMAT, "message %d has no \"role\"", number);
-        if (json_is_array(content))
-            return err_set(err, ERR_FORMAT,
-                           "message %d: \"content\" must be a text; a list of parts is not taken",
-                           number);
-        if (content && !json_is_string(content) && !json_is_null(content))
+        if (content && !json_is_string(content) && !json_is_null(content)
+            && !json_is_array(content)) /* parts, which some templates know */
             return err_set(err, ERR_FORMAT, "message %d: \"content\" must be a text", number);
-        if (!json_is_string(content) && !json_object_get(m, "tool_calls"))
+        if ((!content || json_is_null(content)) && !json_object_get(m, "tool_calls"))
             return err_set(err, ERR_FORMAT, "message %d has no \"content\"", number);
     }
     return true;
@@ -239,6 +238,13 @@ static bool ids_read(Ids *ids, const json_t *v, Err *err) {
     return ok || wrong(err, "ids", "a list of token ids");
 }
 
+static bool has_parts(const json_t *messages) {
+    bool parts = false;
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        parts |= json_is_array(json_object_get(json_array_get(messages, i), "content"));
+    return parts;
+}
+
 static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
     const json_t *prompt = json_object_get(line, "prompt"), *ids = json_object_get(line, "ids"),
                  *messages = json_object_get(line, "messages");
@@ -249,6 +255,7 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
     if (messages && json_object_get(line, "system"))
         return err_set(err, ERR_FORMAT, "\"messages\" have their own system message");
     r->tools_given = json_array_size(json_object_get(line, "tools")) > 0;
+    r->parts = has_parts(messages);
     if (messages) return conversation_request(a, &r->conversation, line, err);
     if (!json_is_string(prompt)) return wrong(err, "prompt", "a text");
     r->prompt = text_of(a, prompt);
@@ -304,7 +311,12 @@ static bool chat_text_encode(Request *r, const Bundle *b, Arena *scratch, Err *e
     r->in_thought = ok && chat_opens_thought(buf_str(&shown));
     r->tools = r->tools_given ? b->chat.tools : TOOLS_NONE;
     arena_close(a);
-    return ok;
+    if (ok || !r->parts) return ok;
+    Err why = *err;
+    *err = (Err){0};
+    return err_set(err, why.code,
+                   "%s (a \"content\" is a list of parts: templates of text models take texts)",
+                   why.msg);
 }
 
 static bool prompt_encode(Request *r, const Bundle *b, Err *err) {
@@ -344,5 +356,7 @@ bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Er
     if (!bias_set(r, err)) return false;
     Stops check;
     for (int64_t i = 0; i < MIN(o->stop.n, STOPS_MAX); i++) r->stop[i] = str_of(o->stop.v[i]);
+    for (int64_t i = 0; i < o->stop.n; i++)
+        if (!*o->stop.v[i]) return err_set(err, ERR_USAGE, "--stop must not be an empty text");
     return stops_init(&check, r->stop, o->stop.n, err);
 }

@@ -19,7 +19,8 @@ typedef struct RequestOpts {
 #define NOT_GIVEN (-1)
 #define REQUEST_NOT_GIVEN                                                                          \
     .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN, .min_p = NOT_GIVEN,          \
-    .repetition_penalty = NOT_GIVEN, .dry_base = 1.75, .dry_allowed_length = 2
+    .repetition_penalty = NOT_GIVEN, .dry_base = 1.75, .dry_allowed_length = 2,                    \
+    .dry_penalty_last_n = -1
 enum { REQUEST_OPTS = 20, TOP_LOGPROBS = 20, BIASES = 64 };
 enum { RUN_OPTS = 3 }; /* the last RUN_OPTS rows are not for a chat */
 /* Fills the rows of a command's table, pointing into *o; returns REQUEST_OPTS. */
@@ -28,6 +29,7 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o);
 /* What is to be answered: of prompt, messages, conversation and ids the one that is there. */
 typedef struct Request {
     RequestOpts opts;
+    bool parts; /* a message of the conversation is a list of parts */
     Str prompt; /* a user's message, or with opts.raw a text to continue */
     const Message *message;
     int64_t n_messages;

@@ -124,7 +124,7 @@ bool lines_run(Session *s, PlanSpec *plan, const RequestOpts *defaults, const Er
     Arena *a = arena_open("lines", ARENA_NO_LIMIT);
     LinesRun *r = PUSH(a, LinesRun, 1);
     *r = (LinesRun){.s = s, .defaults = defaults, .no_chat = no_chat};
-    r->positions = MIN(context, s->bundle.model->cfg.max_positions);
+    r->positions = context_bounded(s, context);
     lines_init(&r->lines, a);
     bool ok = lines_plan(r, plan, err);
     r->load_ms = (os_now() - start) * 1e3;

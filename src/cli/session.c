@@ -43,6 +43,14 @@ bool session_plan(Session *s, const PlanSpec *spec, Err *err) {
     return plan_new(&s->plan, s->arena, s->bundle.model, spec, 0, s->team, err);
 }
 
+int64_t context_bounded(const Session *s, int64_t wanted) {
+    const int64_t most = s->bundle.model->cfg.max_positions;
+    if (wanted > most && wanted != RUN_CONTEXT)
+        log_at(LOG_WARN, "--context %lld: the model's context is %lld", (long long)wanted,
+               (long long)most);
+    return MIN(wanted, most);
+}
+
 void session_close(Session *s) {
     bundle_close(&s->bundle);
     if (s->team) team_close(s->team);
@@ -59,7 +67,10 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     if (array.n == 0 || array.p[0] != '[') array = str_fmt(a, "[%.*s]", STRF(text));
     json_error_t at;
     json_t *json = json_loadb(array.p, (size_t)array.n, 0, &at);
-    if (!json) return err_set(err, ERR_USAGE, "reading token ids from %s: %s", what, at.text);
+    if (!json)
+        return err_set(err, ERR_USAGE,
+                       "reading token ids from %s: expected numbers like 1,2,3, found '%.*s'", what,
+                       (int)MIN(text.n, 40), text.p);
     *n = (int64_t)json_array_size(json);
     *ids = PUSH(a, int32_t, MAX(*n, 1));
     bool ok = json_is_array(json) && *n > 0;

@@ -176,7 +176,7 @@ static bool penalties_check(const Sampling *s, Err *err) {
     if (off) return true;
     if (!(s->dry_multiplier > 0 && s->dry_multiplier <= PENALTY_MAX)
         || !(s->dry_base >= 1 && s->dry_base <= PENALTY_MAX) || s->dry_allowed_length < 1
-        || s->dry_penalty_last_n < 0)
+        || s->dry_penalty_last_n < -1)
         return err_set(
             err, ERR_USAGE,
             "adding a request: dry_multiplier %g, dry_base %g, dry_allowed_length %lld, "

@@ -35,7 +35,7 @@ typedef struct Sampling {
     float dry_multiplier;                      /* 0: off, and the other three do not count */
     float dry_base;                            /* 1.75 is usual; */
     int64_t dry_allowed_length;                /* 2 is */
-    int64_t dry_penalty_last_n;                /* tokens that are looked at; 0: all */
+    int64_t dry_penalty_last_n;                /* tokens that are looked at; -1: all */
 } Sampling;
 typedef struct Bias {
     int32_t id;

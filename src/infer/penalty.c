@@ -61,7 +61,7 @@ static float dry_penalty(const Sampling *s, int64_t length) {
 
 /* longest (V): of each token, the longest piece that it would go on with; all 0 between calls. */
 static void dry_apply(float *z, int32_t *longest, const Sampling *s, const Draw *d) {
-    int64_t last = s->dry_penalty_last_n, first = last > 0 ? MAX(d->n - last, 0) : 0;
+    int64_t last = s->dry_penalty_last_n, first = last < 0 ? 0 : MAX(d->n - last, 0);
     for (int64_t i = first + 1; i < d->n; i++) {
         int32_t length = (int32_t)match_length(d, first, i), id = d->token[i];
         longest[id] = MAX(longest[id], length);

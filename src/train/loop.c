@@ -53,6 +53,8 @@ static bool steps_run(Trainer *t, Progress *bar, Err *err) {
     return true;
 }
 
+static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
+
 static void introduce(const Trainer *t) {
     const Recipe *r = t->recipe;
     Buf plan = {.a = t->scratch};
@@ -60,11 +62,11 @@ static void introduce(const Trainer *t) {
     plan_print(t->plan, &plan);
     log_at(LOG_INFO, "%.*s", STRF(buf_str(&plan)));
     log_at(LOG_INFO,
-           "%lld parameters; %lld tokens in %lld documents, %lld rows an epoch; %lld steps of %lld "
-           "tokens",
+           "%lld parameters; %lld tokens in %lld document%s, %lld row%s an epoch; %lld step%s of "
+           "%lld tokens",
            (long long)model_count(t->model), (long long)t->train.tokens, (long long)t->train.docs,
-           (long long)loader_rows(t->loader), (long long)r->optim.steps,
-           (long long)r->batch.tokens);
+           plural(t->train.docs), (long long)loader_rows(t->loader), plural(loader_rows(t->loader)),
+           (long long)r->optim.steps, plural(r->optim.steps), (long long)r->batch.tokens);
     if (t->step)
         log_at(LOG_INFO, "going on from step %lld in %s", (long long)t->step, r->checkpoint.folder);
     arena_pop(t->scratch, mark);

@@ -40,14 +40,32 @@ static void test_lines(void **state) {
     (void)state;
     char said[1000];
     assert_int_equal(child(progress, NULL, said, sizeof said), 0);
-    const char *first = "lisao: train  25% 50 of 200 step, 2.50 step/s, ETA 1:00, loss 3.21\n";
-    const char *last = "lisao: train 100% 200 of 200 step, ";
+    const char *first = "lisao: train  25% 50 of 200 steps, 2.50 steps/s, ETA 1:00, loss 3.21\n";
+    const char *last = "lisao: train 100% 200 of 200 steps, ";
     if (strncmp(said, first, strlen(first))) fail_msg("%s", said);
     if (strncmp(said + strlen(first), last, strlen(last))) fail_msg("%s", said);
     double rate =
         strtod(said + strlen(first) + strlen(last), NULL); /* 200 in 20 s, or a bit more */
     assert_true(rate > 5 && rate <= 10);
     assert_int_equal(said[strlen(said) - 1], '\n');
+}
+
+/* What was said last is not said again at the end. */
+static void finished(void *arg) {
+    Progress p;
+    (void)arg;
+    progress_start(&p, "run", "line", 1);
+    p.start -= 100;
+    p.shown -= 100;
+    progress_at(&p, 1, NULL);
+    progress_end(&p);
+}
+
+static void test_end(void **state) {
+    (void)state;
+    char said[1000];
+    assert_int_equal(child(finished, NULL, said, sizeof said), 0);
+    assert_string_equal(said, "lisao: run 100% 1 of 1 line, 0.01 lines/s\n");
 }
 
 static void bytes(void *arg) {
@@ -69,6 +87,6 @@ static void test_bytes(void **state) {
 
 int test_log(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_levels), cmocka_unit_test(test_lines),
-                                       cmocka_unit_test(test_bytes)};
+                                       cmocka_unit_test(test_bytes), cmocka_unit_test(test_end)};
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

@@ -80,7 +80,7 @@ static void test_refusals(void **state) {
         {"--thread 3", "no option --thread; is --threads meant?"},
         {"--jsno", "is --json meant?"},
         {"--hepl", "is --help meant?"},
-        {"--frobnicate", "see lisao run --help"},
+        {"--frobnicate", "run has no option --frobnicate"},
         {"-x", "no option -x"},
         {"-json", "is --json meant?"},
         {"--o x", "is -o meant?"},

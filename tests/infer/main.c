@@ -26,7 +26,8 @@ Sampling sampling_of(int64_t i) {
          .frequency_penalty = 0.2f,
          .dry_multiplier = 0.8f,
          .dry_base = 1.75f,
-         .dry_allowed_length = 1},
+         .dry_allowed_length = 1,
+         .dry_penalty_last_n = -1},
         {.top_p = 1, .repetition_penalty = 1.3f, .frequency_penalty = 0.5f},
     };
     return all[i % COUNT(all)];

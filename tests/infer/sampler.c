@@ -151,7 +151,8 @@ static bool dry_breaks_at(const Draw *d, int32_t id) {
 /* The longest piece of text that stands both at the end and somewhere before `id`. */
 static int64_t repeated(const Draw *d, const Sampling *s, int32_t id) {
     int64_t longest = 0, first = 0;
-    if (s->dry_penalty_last_n && d->n > s->dry_penalty_last_n) first = d->n - s->dry_penalty_last_n;
+    if (s->dry_penalty_last_n >= 0 && d->n > s->dry_penalty_last_n)
+        first = d->n - s->dry_penalty_last_n;
     for (int64_t at = first; at < d->n; at++)
         for (int64_t n = 1; d->token[at] == id && n <= MIN(at - first, 64); n++) {
             bool same = true;
@@ -212,7 +213,7 @@ static void penalties_are_the_contracts(void **state) {
                       .dry_multiplier = dry[dice(&d, COUNT(dry))],
                       .dry_base = 1.0f + dice_unit(&d),
                       .dry_allowed_length = 1 + dice(&d, 3),
-                      .dry_penalty_last_n = dice(&d, 3) ? 0 : 1 + dice(&d, 25)};
+                      .dry_penalty_last_n = dice(&d, 3) ? -1 : dice(&d, 26)};
         Draw at = {.n = n,
                    .token = said,
                    .n_prompt = dice(&d, n + 1),
