@@ -462,6 +462,9 @@ void os_catch_interrupt(void) {
     sigemptyset(&act.sa_mask);
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    struct sigaction hangup; /* under nohup it stays ignored */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_DFL)
+        sigaction(SIGHUP, &act, NULL);
 }
 
 bool os_interrupted(void) { return atomic_load(&interrupted); }

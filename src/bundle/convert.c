@@ -16,7 +16,7 @@ typedef struct Pump {
     const Export *e;
     int64_t row, n;
     uint8_t *raw, *out; /* (n) rows as export_rows gives them, and in the new type */
-    float *x;           /* (threads, cols) */
+    float *x;           /* (threads that get rows, cols); NULL where the type stays */
     bool misfit[64];    /* by thread: a number that the type cannot hold */
 } Pump;
 
@@ -28,13 +28,13 @@ static void rows_make(Thread th, void *arg) {
     if (n <= 0) return;
     int64_t from_bytes = dtype_bytes(e->from, e->cols), to_bytes = dtype_bytes(e->t.type, e->cols);
     uint8_t *out = p->out + r.lo * to_bytes;
-    float *x = p->x + th.i * e->cols;
     Weight w = {.type = e->from, .n = 1, .rows = n, .cols = e->cols};
     w.row = export_rows(e, p->row + r.lo, n, p->raw + r.lo * from_bytes);
     if (e->from == e->t.type) {
         memcpy(out, w.row, (size_t)(n * to_bytes));
         return;
     }
+    float *x = p->x + MIN(th.i, r.lo / e->step) * e->cols; /* of threads without rows none */
     for (int64_t i = 0; i < n && !p->misfit[th.i]; i++) {
         weight_row(x, &w, 0, i);
         p->misfit[th.i] = !numbers_write(out + i * to_bytes, e->t.type, x, e->cols);
@@ -72,15 +72,27 @@ static bool piece_write(Job *j, Pump *p) {
            || err_set(j->err, ERR_INTERRUPTED, "interrupted; nothing was written");
 }
 
+/* A row may be as long as the file says. */
+static bool rows_room(Job *j, Pump *p, int64_t rows) {
+    const Export *e = p->e;
+    int64_t threads = MIN(team_threads(j->team), (rows + e->step - 1) / e->step);
+    int64_t each = e->from == e->t.type ? 0 : e->cols * 4;
+    p->raw = arena_try(j->a, rows * dtype_bytes(e->from, e->cols));
+    p->out = p->raw ? arena_try(j->a, rows * dtype_bytes(e->t.type, e->cols)) : NULL;
+    if (p->out && each) p->x = arena_try(j->a, threads * each);
+    return (p->out && (p->x || !each))
+           || err_set(j->err, ERR_LIMIT,
+                      "no memory left to convert tensor %.*s, whose rows have %lld numbers: "
+                      "try fewer threads",
+                      STRF(e->t.name), (long long)e->cols);
+}
+
 static bool tensor_write(Job *j, const Export *e) {
     Mark mark = arena_mark(j->a);
     int64_t rows = MAX(PIECE_BYTES / (e->cols * 4) / e->step, 1) * e->step;
     rows = MIN(rows, e->rows);
     Pump p = {.e = e};
-    p.raw = arena_push(j->a, rows * dtype_bytes(e->from, e->cols));
-    p.out = arena_push(j->a, rows * dtype_bytes(e->t.type, e->cols));
-    p.x = PUSH(j->a, float, team_threads(j->team) * e->cols);
-    bool ok = true;
+    bool ok = rows_room(j, &p, rows);
     for (; p.row < e->rows && ok; p.row += p.n) {
         p.n = MIN(rows, e->rows - p.row);
         ok = piece_write(j, &p);
@@ -139,7 +151,11 @@ static bool layers_of(const Store *s, Arena *a, int64_t *layers, Err *err) {
     *layers = 0;
     if (!store_meta_str(s, "general.architecture", &arch, err)) return false;
     const char *key = str_fmt(a, "%.*s.block_count", STRF(arch)).p;
-    return store_meta_type(s, key) == META_ABSENT || store_meta_i64(s, key, layers, err);
+    if (store_meta_type(s, key) == META_ABSENT) return true;
+    if (!store_meta_i64(s, key, layers, err)) return false;
+    return (*layers >= 0 && *layers <= 1 << 20)
+           || err_set(err, ERR_FORMAT, "%s is %lld, which is no number of layers", key,
+                      (long long)*layers);
 }
 
 static bool copy_gguf(Job *j, const char *out, const TypeRules *r) {
@@ -308,11 +324,23 @@ static bool source_open(Bundle *b, Arena *a, const char *in, bool gguf, Err *err
     return ok;
 }
 
+/* What the result cannot be named, before anything is read. */
+static bool name_check(const char *out, bool gguf, Err *err) {
+    Str s = str_of(out);
+    while (s.n > 1 && s.p[s.n - 1] == '/') s.n--;
+    if (s.n == 0 || str_eq(s, STR("/")) || str_eq(s, STR(".")) || str_eq(s, STR(".."))
+        || str_ends(s, STR("/.")) || str_ends(s, STR("/..")))
+        return err_set(err, ERR_USAGE, "\"%s\" is no name of a result: give one", out);
+    return !gguf || !os_is_dir(out)
+           || err_set(err, ERR_USAGE, "%s is a folder: give the GGUF file a name in it", out);
+}
+
 bool bundle_convert(Arena *a, const char *in, const char *out, const ConvertSpec *s, Team *team,
                     Err *err) {
     Result r;
     Bundle b = {0};
-    bool ok = result_open(&r, a, out, s, err) && source_open(&b, a, in, r.gguf, err);
+    bool ok = result_open(&r, a, out, s, err) && name_check(out, r.gguf, err)
+              && source_open(&b, a, in, r.gguf, err);
     if (ok) ok = result_write(&r, a, &b, b.path, team, err);
     bundle_close(&b);
     types_close(r.rules);

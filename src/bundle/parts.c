@@ -286,6 +286,8 @@ static void recommended_of_json(Recommended *r, const json_t *o) {
         r->top_k = json_integer_value(k);
     if (json_is_true(sample) && r->temperature < 0) r->temperature = 1;
     if (json_is_false(sample)) r->temperature = 0;
+    /* No recommendation is one that the engine refuses: above 0 it takes 1e-4 and more. */
+    if (r->temperature > 0 && r->temperature < 1e-4f) r->temperature = -1;
 }
 
 static void recommended_of_gguf(Recommended *r, const Store *s) {

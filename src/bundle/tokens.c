@@ -119,6 +119,17 @@ static void nothing_keys(Writer *w, const Bundle *b) {
     end_keys(w, &s, b->model->cfg.V);
 }
 
+/* JSON and GGUF texts are UTF-8; without its template a chat model is none any more. */
+static bool template_check(const Bundle *b, Str text, Err *err) {
+    for (int n; text.n > 0; text.p += n, text.n -= n)
+        if ((n = utf8_length(text)) == 0)
+            return err_set(err, ERR_FORMAT,
+                           "%s: the chat template is not UTF-8, so it cannot be written: mend it "
+                           "in the model",
+                           b->path);
+    return true;
+}
+
 bool tokenizer_keys(Writer *w, Bundle *b, Err *err) {
     int64_t V = b->model->cfg.V;
     TokenizerParts p;
@@ -131,7 +142,8 @@ bool tokenizer_keys(Writer *w, Bundle *b, Err *err) {
                        b->path, (long long)tokenizer_size(b->tok), (long long)V);
     Arena *scratch = arena_open("tokenizer", ARENA_NO_LIMIT);
     bool ok = tokenizer_parts(&p, b->a, b->tok, scratch, err)
-              && (made(b) || template_find(b, &text, &bos, &eos, err));
+              && (made(b) || template_find(b, &text, &bos, &eos, err))
+              && template_check(b, text, err);
     arena_close(scratch);
     if (!ok) return false;
     Specials s = specials_find(b);
@@ -191,6 +203,7 @@ bool tokenizer_files(Arena *a, Bundle *b, Str *tokenizer, Str *config, Str *gene
         Buf json = {.a = a};
         s = specials_find(b);
         if (!made(b) && !template_find(b, &chat, &bos, &eos, err)) return false;
+        if (!template_check(b, chat, err)) return false;
         Arena *scratch = arena_open("tokenizer", ARENA_NO_LIMIT);
         bool ok = tokenizer_json(&json, b->tok, b->bos, scratch, err);
         arena_close(scratch);

@@ -12,7 +12,15 @@ typedef struct Job {
     int64_t number; /* of the line, for messages */
 } Job;
 
-static json_t *json_text(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
+/* Bytes that are not UTF-8, as a damaged template has them, become U+FFFD. */
+static json_t *json_text(Arena *a, Str s) {
+    Buf whole = {.a = a};
+    for (int n; s.n > 0; s.p += MAX(n, 1), s.n -= MAX(n, 1)) {
+        n = utf8_length(s);
+        buf_add(&whole, n > 0 ? (Str){s.p, n} : STR("\xef\xbf\xbd"));
+    }
+    return json_stringn(whole.p ? whole.p : "", (size_t)whole.n);
+}
 
 static void print_ids(const Ids *ids) {
     for (int64_t i = 0; i < ids->n; i++) printf(i ? ", %d" : "%d", ids->v[i]);
@@ -55,7 +63,7 @@ static bool decode_line(const Job *job, const json_t *object, Err *err) {
                        (long long)job->number, (long long)tokenizer_size(tok) - 1);
     Buf text = {.a = job->line};
     text_decode(&text, tok, ids, n, false);
-    object_print(json_pack("{s:o}", "text", json_text(buf_str(&text))));
+    object_print(json_pack("{s:o}", "text", json_text(job->line, buf_str(&text))));
     return true;
 }
 
@@ -68,7 +76,9 @@ static bool chat_line(const Job *job, const json_t *object, Err *err) {
     bool ok = conversation_request(job->line, &options.request, object, &why)
               && chat_encode(&ids, &text, &job->bundle->chat, NULL, 0, options, job->scratch, &why);
     for (int64_t i = 0; ok && i < ids.n; i++) json_array_append_new(list, json_integer(ids.v[i]));
-    if (ok) object_print(json_pack("{s:o, s:O}", "text", json_text(buf_str(&text)), "ids", list));
+    if (ok)
+        object_print(
+            json_pack("{s:o, s:O}", "text", json_text(job->line, buf_str(&text)), "ids", list));
     json_decref(list);
     return ok || err_set(err, why.code, "line %lld: %s", (long long)job->number, why.msg);
 }

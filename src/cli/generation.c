@@ -26,6 +26,17 @@ static void text_add(Generation *p, bool end) {
     show(p, (Str){p->text.p + answer, p->text.n - answer}, false);
 }
 
+/* Room for one more token: a request may ask for far more than it ever gets, so the lists grow with
+ * what comes, twice as long each time. */
+static void room_make(Generation *p) {
+    if (p->n < p->room) return;
+    int64_t room = MAX(2 * p->room, 64);
+    Token *token = PUSH(p->text.a, Token, room), *top = PUSH(p->text.a, Token, room * p->n_top);
+    if (p->n > 0) memcpy(token, p->token, (size_t)p->n * sizeof *token);
+    if (p->n * p->n_top > 0) memcpy(top, p->top, (size_t)(p->n * p->n_top) * sizeof *top);
+    p->token = token, p->top = top, p->room = room;
+}
+
 /* Special tokens are no text, but for those that the splitter waits for. */
 static void token_decode(Generation *p, int32_t id) {
     p->decoder.skip_special =
@@ -39,6 +50,7 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
     if (t.id >= 0) {
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
+        room_make(p);
         if (p->n_top)
             sampler_top(logits, p->bundle->model->cfg.V, p->n_top, p->top + p->n * p->n_top);
         p->token[p->n++] = t;
@@ -65,9 +77,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                       .calls.a = a,
                       .piece.a = a,
                       .passed.a = a,
-                      .token = PUSH(a, Token, r->opts.max_tokens),
                       .n_top = r->opts.top_logprobs,
-                      .top = PUSH(a, Token, r->opts.top_logprobs * r->opts.max_tokens),
                       .n_prompt = r->ids.n,
                       .start = os_now()};
     if (b->tok) decoder_init(&p->decoder, b->tok, true);

@@ -19,7 +19,7 @@ typedef struct Generation {
     Buf text, reasoning, calls; /* answer, thoughts and tool calls so far */
     Buf piece, passed;          /* of this token; of that, what stands before a stop string */
     Token *token, *top;         /* top: the n_top likeliest at each place */
-    int64_t n;                  /* generated, the end token included */
+    int64_t n, room;            /* generated, the end token included; the lists take so many */
     int64_t seq, n_prompt, n_top;
     Finish finish;             /* FINISH_NONE while it runs */
     double start, first, last; /* seconds: asked, first token, last token */

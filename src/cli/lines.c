@@ -47,7 +47,7 @@ LineResult line_next(Lines *l, bool wait, Str *line, Err *err) {
 }
 
 static bool is_blank(Str s) {
-    while (s.n > 0 && strchr(" \t\r", s.p[0])) s.p++, s.n--;
+    while (s.n > 0 && s.p[0] && strchr(" \t\r", s.p[0])) s.p++, s.n--;
     return s.n == 0;
 }
 
@@ -70,6 +70,7 @@ LineResult object_next(Lines *l, bool wait, json_t **object, Err *bad, Err *err)
 }
 
 void object_print(json_t *o) {
+    CHECK(o);
     json_dumpf(o, stdout, JSON_COMPACT);
     printf("\n");
     fflush(stdout);

@@ -116,6 +116,11 @@ static const uint64_t *dry_breaks(Arena *a, const Bundle *b) {
 
 /* ---- a line of JSON -------------------------------------------------------------------------- */
 
+/* Options are texts that end at their NUL: one within would cut them. */
+static bool has_nul(const json_t *v) {
+    return json_is_string(v) && json_string_length(v) != strlen(json_string_value(v));
+}
+
 static Str text_of(Arena *a, const json_t *v) {
     return str_copy(a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
 }
@@ -147,8 +152,8 @@ static bool list_read(OptList *l, Arena *a, const char *key, const json_t *v, Er
     l->n = 0;
     for (size_t i = 0; i < (list ? json_array_size(v) : 1); i++) {
         if (list) one = json_array_get(v, i);
-        if (!json_is_string(one) || l->n == COUNT(l->v))
-            return wrong(err, key, "a text, or a list of some");
+        if (!json_is_string(one) || has_nul(one) || l->n == COUNT(l->v))
+            return wrong(err, key, "a text without \\u0000, or a list of some");
         l->v[l->n++] = text_of(a, one).p;
     }
     return true;
@@ -177,6 +182,7 @@ static bool setting_read(const Opt *row, Arena *a, const char *key, const json_t
         *(bool *)row->to = json_is_true(v);
         return true;
     }
+    if (has_nul(v)) return wrong(err, key, "a text without \\u0000");
     const char *value = json_is_integer(v) ? str_fmt(a, "%lld", (long long)json_integer_value(v)).p
                         : json_is_real(v)  ? str_fmt(a, "%.17g", json_real_value(v)).p
                         : json_is_string(v) && row->kind == OPT_STR ? text_of(a, v).p
@@ -251,6 +257,11 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
     if (!!prompt + !!messages + !!ids != 1)
         return err_set(err, ERR_FORMAT, "expected one of \"prompt\", \"messages\" and \"ids\"");
     r->ids.a = a;
+    for (int64_t i = 0; i < 2 && !messages; i++) {
+        const json_t *v = json_object_get(line, i ? "kwargs" : "tools");
+        if (v && !json_is_null(v))
+            return err_set(err, ERR_FORMAT, "\"tools\" and \"kwargs\" go with \"messages\" only");
+    }
     if (ids) return ids_read(&r->ids, ids, err);
     if (messages && json_object_get(line, "system"))
         return err_set(err, ERR_FORMAT, "\"messages\" have their own system message");

@@ -135,9 +135,11 @@ static bool is_neutral(const char *key, const json_t *v) {
 
 /* A value as it stands in the file, for a message. */
 static Shown value_shown(const json_t *v) {
-    char text[64];
-    size_t n = json_dumpb(v, text, sizeof text, JSON_ENCODE_ANY | JSON_COMPACT);
-    return shown(text, MIN((int64_t)n, (int64_t)sizeof text));
+    char text[64] = "";
+    size_t n = json_dumpb(v, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_COMPACT);
+    /* What does not fit is counted, and not always written up to the end. */
+    if (n > strlen(text)) memcpy(text + MIN(strlen(text), sizeof text - 4), "...", 4);
+    return shown(text, (int64_t)strlen(text));
 }
 
 /* A key that nobody knows may be what makes this model different from those that are known. To

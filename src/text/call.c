@@ -11,8 +11,8 @@
 #include <jansson.h>
 
 static Str trimmed(Str s) {
-    while (s.n > 0 && strchr(" \t\r\n", s.p[0])) s.p++, s.n--;
-    while (s.n > 0 && strchr(" \t\r\n", s.p[s.n - 1])) s.n--;
+    while (s.n > 0 && s.p[0] && strchr(" \t\r\n", s.p[0])) s.p++, s.n--;
+    while (s.n > 0 && s.p[s.n - 1] && strchr(" \t\r\n", s.p[s.n - 1])) s.n--;
     return s;
 }
 
@@ -84,7 +84,8 @@ static json_t *function_call(Str s) {
         ok = cut(&s, STR("<parameter="), &gap) && cut(&s, STR(">"), &key)
              && cut(&s, STR("</parameter>"), &value);
         json_t *text = ok ? json_stringn(key.p, (size_t)key.n) : NULL;
-        ok = text && json_object_set_new(arguments, json_string_value(text), value_of(value)) == 0;
+        ok = text && !json_object_get(arguments, json_string_value(text))
+             && json_object_set_new(arguments, json_string_value(text), value_of(value)) == 0;
         json_decref(text);
     }
     ok = ok && str_eq(trimmed(s), STR("</function>"));
@@ -111,9 +112,13 @@ bool call_write(Buf *calls, int64_t from, ToolSyntax tools) {
     size_t n = json_dumpb(call, NULL, 0, JSON_COMPACT);
     char *line = arena_push(calls->a, (int64_t)n);
     json_dumpb(call, line, n, JSON_COMPACT);
+    json_decref(call);
+    /* Who reads the line has the same parser: what is too deep for it stays text. */
+    json_t *again = json_loadb(line, n, 0, NULL);
+    json_decref(again);
+    if (!again) return false;
     calls->n = from;
     buf_add(calls, (Str){line, (int64_t)n});
     buf_add(calls, STR("\n"));
-    json_decref(call);
     return true;
 }

@@ -225,6 +225,11 @@ static void test_err(void **state) {
     Err terminal = {0};
     err_set(&terminal, ERR_FORMAT, "tensor %s", "\033[2Jred\r\n\x7f\xc3\xa9");
     assert_string_equal(terminal.msg, "tensor ?[2Jred???\xc3\xa9");
+    Err steered = {0}; /* C1 controls and what turns the direction of writing; others stay */
+    err_set(&steered, ERR_FORMAT, "%s",
+            "\xc2\x9b"
+            "2J \xe2\x80\xae \xe2\x81\xa6 \xe2\x80\xa8, \xc2\xa0\xe2\x80\x93 \xe2\x80");
+    assert_string_equal(steered.msg, "??2J ??? ??? ???, \xc2\xa0\xe2\x80\x93 \xe2\x80");
 }
 
 static void test_reserved(void **state) {

@@ -138,6 +138,13 @@ static const struct {
      "{\"name\":\"f\",\"arguments\":{\"a\":\"`\"}}\n{\"name\":\"g\",\"arguments\":{}}\n"},
     {TOOLS_DEEPSEEK, "ok</think>" B C "f" S "{\"a\": 1}" D C "g" S "{}" D E, "", "ok</think>",
      "{\"name\":\"f\",\"arguments\":{\"a\":1}}\n{\"name\":\"g\",\"arguments\":{}}\n"},
+    {TOOLS_QWEN,
+     "<tool_call><function=f><parameter=a>1</parameter><parameter=a>2</parameter></function></"
+     "tool_call>",
+     "",
+     "<tool_call><function=f><parameter=a>1</parameter><parameter=a>2</parameter></function></"
+     "tool_call>",
+     ""},
     {TOOLS_DEEPSEEK, C "f" S "[1]" D, "", C "f" S "[1]" D, ""},
     /* without tools the tags are text */
     {TOOLS_NONE, "<tool_call>{\"name\": \"f\"}</tool_call>", "",
@@ -188,6 +195,26 @@ static void noise_is_no_call(void **state) {
     }
 }
 
+/* Arguments as deep as the JSON parser takes are too deep within the call: it is text, and is not
+ * lost. */
+static void deep_call(void **state) {
+    Bench *b = *state;
+    enum { DEPTH = 2047 };
+    Buf text = {.a = b->keep}, reasoning = {.a = b->keep}, answer = {.a = b->keep},
+        found = {.a = b->keep};
+    const SplitText to = {&reasoning, &answer, &found};
+    Splitter s;
+    buf_add(&text, STR("<tool_call><function=f><parameter=a>"));
+    for (int i = 0; i < DEPTH; i++) buf_add(&text, STR("["));
+    for (int i = 0; i < DEPTH; i++) buf_add(&text, STR("]"));
+    buf_add(&text, STR("</parameter></function></tool_call>"));
+    splitter_init(&s, false, TOOLS_QWEN);
+    splitter_push(&s, buf_str(&text), &to);
+    splitter_end(&s, &to);
+    assert_int_equal(found.n, 0);
+    same_str(buf_str(&answer), buf_str(&text));
+}
+
 static void special_tokens_for_the_splitter(void **state) {
     (void)state;
     Splitter s;
@@ -205,6 +232,7 @@ int split_tests(void) {
                                        TEXT_TEST(prompt),
                                        TEXT_TEST(tool_calls),
                                        TEXT_TEST(noise_is_no_call),
+                                       TEXT_TEST(deep_call),
                                        TEXT_TEST(special_tokens_for_the_splitter)};
     return cmocka_run_group_tests_name("thoughts", tests, NULL, NULL);
 }
