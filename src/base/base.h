@@ -87,6 +87,10 @@ static inline bool str_eq(Str a, Str b) {
 }
 bool str_starts(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
+/* Whether c is one of the characters of set; a byte 0 is in no set. */
+static inline bool char_in(char c, const char *set) { return c && strchr(set, c); }
+/* s without the characters of set at its ends. */
+Str str_trim(Str s, const char *set);
 Str str_copy(Arena *a, Str s); /* also NUL-terminated behind its end */
 Str str_fmt(Arena *a, const char *fmt, ...) FORMAT(2, 3);
 /* Strict numbers: the whole string, no white space, in range; false otherwise. */

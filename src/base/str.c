@@ -13,6 +13,12 @@ bool str_ends(Str s, Str suffix) {
     return s.n >= suffix.n && str_eq((Str){s.p + (s.n - suffix.n), suffix.n}, suffix);
 }
 
+Str str_trim(Str s, const char *set) {
+    while (s.n > 0 && char_in(s.p[0], set)) s.p++, s.n--;
+    while (s.n > 0 && char_in(s.p[s.n - 1], set)) s.n--;
+    return s;
+}
+
 Str str_copy(Arena *a, Str s) {
     char *p = PUSH(a, char, s.n + 1);
     if (s.n) memcpy(p, s.p, (size_t)s.n);

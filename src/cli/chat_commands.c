@@ -257,10 +257,8 @@ LineKind command_run(Conversation *t, Str line, Err *err) {
         {"/full", true, on_full},    {"/save", true, on_save},    {"/load", true, on_load},
     };
     int64_t n = 0;
-    while (n < line.n && !(line.p[n] && strchr(" \t\n", line.p[n]))) n++;
-    Str name = {line.p, n}, arg = {line.p + n, line.n - n};
-    while (arg.n > 0 && arg.p[0] && strchr(" \t\n", arg.p[0])) arg.p++, arg.n--;
-    while (arg.n > 0 && arg.p[arg.n - 1] && strchr(" \t\n", arg.p[arg.n - 1])) arg.n--;
+    while (n < line.n && !char_in(line.p[n], " \t\n")) n++;
+    Str name = {line.p, n}, arg = str_trim((Str){line.p + n, line.n - n}, " \t\n");
     for (int64_t i = 0; i < COUNT(commands); i++)
         if (str_eq(name, str_of(commands[i].name)) && (commands[i].takes || arg.n == 0))
             return commands[i].run(t, arg, err);

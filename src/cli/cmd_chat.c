@@ -81,8 +81,7 @@ void chat_close(Conversation *t) {
 /* A message, or a command. False at /exit. */
 static bool line_take(Conversation *t, Str line) {
     Err err = {0};
-    while (line.n > 0 && line.p[0] && strchr(" \t\r\n", line.p[0])) line.p++, line.n--;
-    while (line.n > 0 && line.p[line.n - 1] && strchr(" \t\r\n", line.p[line.n - 1])) line.n--;
+    line = str_trim(line, " \t\r\n");
     if (line.n == 0) return true;
     LineKind kind = command_run(t, line, &err);
     if (kind == LINE_EXIT) return false;

@@ -46,10 +46,7 @@ LineResult line_next(Lines *l, bool wait, Str *line, Err *err) {
     return LINE_END;
 }
 
-static bool is_blank(Str s) {
-    while (s.n > 0 && s.p[0] && strchr(" \t\r", s.p[0])) s.p++, s.n--;
-    return s.n == 0;
-}
+static bool is_blank(Str s) { return str_trim(s, " \t\r").n == 0; }
 
 LineResult object_next(Lines *l, bool wait, json_t **object, Err *bad, Err *err) {
     Str line;

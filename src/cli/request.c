@@ -109,7 +109,7 @@ static const uint64_t *dry_breaks(Arena *a, const Bundle *b) {
     for (int64_t id = 0; b->tok && id < V; id++) {
         Str s = token_bytes(b->tok, (int32_t)id);
         for (int64_t i = 0; i < s.n; i++)
-            if (s.p[i] && strchr("\n:\"*", s.p[i])) bits[id / 64] |= (uint64_t)1 << id % 64;
+            if (char_in(s.p[i], "\n:\"*")) bits[id / 64] |= (uint64_t)1 << id % 64;
     }
     return bits;
 }

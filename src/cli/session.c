@@ -60,10 +60,9 @@ void session_close(Session *s) {
 
 bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const char *what,
                Err *err) {
-    Str array = text;
     if (text.n && memchr(text.p, 0, (size_t)text.n))
         return err_set(err, ERR_USAGE, "reading token ids from %s: there is a byte 0 in it", what);
-    while (array.n > 0 && array.p[0] && strchr(" \t\r\n", array.p[0])) array.p++, array.n--;
+    Str array = str_trim(text, " \t\r\n");
     if (array.n == 0 || array.p[0] != '[') array = str_fmt(a, "[%.*s]", STRF(text));
     json_error_t at;
     json_t *json = json_loadb(array.p, (size_t)array.n, 0, &at);

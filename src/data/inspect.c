@@ -144,12 +144,6 @@ Inspector inspector_new(const ShardSpec *spec) {
                        .doc_empty = true};
 }
 
-static Str blanks_trimmed(Str s) {
-    while (s.n && strchr(" \t\r\n", s.p[0]) && s.p[0]) s.p++, s.n--;
-    while (s.n && strchr(" \t\r\n", s.p[s.n - 1]) && s.p[s.n - 1]) s.n--;
-    return s;
-}
-
 /* How often s contains `part`, which is not empty. */
 static int64_t occurrences(Str s, Str part) {
     int64_t n = 0;
@@ -165,7 +159,7 @@ static int64_t occurrences(Str s, Str part) {
 }
 
 static bool is_json_object(Str line) {
-    const Str s = blanks_trimmed(line);
+    const Str s = str_trim(line, " \t\r\n");
     return s.n > 2 && s.p[0] == '{' && s.p[s.n - 1] == '}';
 }
 
@@ -180,7 +174,7 @@ void inspect_line(Inspector *i, Str line) {
     }
     i->doc_empty &= breaks_trimmed(line).n == 0;
     c->json += is_json_object(line);
-    if (str_eq(blanks_trimmed(line), blanks_trimmed(i->separator)))
+    if (str_eq(str_trim(line, " \t\r\n"), str_trim(i->separator, " \t\r\n")))
         c->near++;
     else if (i->special)
         c->inner += occurrences(line, i->separator);

@@ -134,7 +134,7 @@ int64_t scan_int(Scan *s) {
            && !__builtin_add_overflow(v, *s->p - '0', &v))
         s->p++;
     bool whole = s->p > start && (*start != '0' || s->p == start + 1);
-    if (whole && (s->p == s->end || !(is_digit(s) || (*s->p && strchr(".eE", *s->p))))) return v;
+    if (whole && (s->p == s->end || !(is_digit(s) || char_in(*s->p, ".eE")))) return v;
     scan_fail(s, "a whole number from 0 to 9223372036854775807");
     return 0;
 }
@@ -145,7 +145,7 @@ static void skip_digits(Scan *s) {
 }
 
 static bool take(Scan *s, const char *any) {
-    bool is = !s->bad && s->p < s->end && *s->p && strchr(any, *s->p);
+    bool is = !s->bad && s->p < s->end && char_in(*s->p, any);
     s->p += is;
     return is;
 }

@@ -10,11 +10,7 @@
 
 #include <jansson.h>
 
-static Str trimmed(Str s) {
-    while (s.n > 0 && s.p[0] && strchr(" \t\r\n", s.p[0])) s.p++, s.n--;
-    while (s.n > 0 && s.p[s.n - 1] && strchr(" \t\r\n", s.p[s.n - 1])) s.n--;
-    return s;
-}
+static Str trimmed(Str s) { return str_trim(s, " \t\r\n"); }
 
 /* Where `part` begins in s, or -1. */
 static int64_t find(Str s, Str part) {

@@ -39,7 +39,7 @@ bool cursor_int(Cursor *s, int64_t *v) {
     int64_t n = 0;
     for (; p < s->end && *p >= '0' && *p <= '9' && n < (int64_t)1 << 53; p++)
         n = 10 * n + (*p - '0');
-    bool plain = p == s->end || !(*p && strchr("0123456789.eE", *p));
+    bool plain = p == s->end || !char_in(*p, "0123456789.eE");
     if (p == digits || !plain || (*digits == '0' && p > digits + 1)) return false;
     *v = minus ? -n : n;
     s->p = p;
@@ -68,7 +68,7 @@ bool cursor_skip(Cursor *s, int64_t *count) {
             continue;
         } else {
             do s->p++;
-            while (s->p < s->end && !(*s->p && strchr(",:]}[{\" \n\t\r", *s->p)));
+            while (s->p < s->end && !char_in(*s->p, ",:]}[{\" \n\t\r"));
         }
         ++*count;
     } while (depth > 0);

@@ -174,7 +174,7 @@ static void next(Parser *p) {
         int64_t n = 1;
         for (int i = 0; i < COUNT(ops); i++)
             if (starts(p, ops[i])) n = 2;
-        if (!(c && strchr("+-*/%~()[]{}.,:|=<>!", c)) || (c == '!' && n == 1)) {
+        if (!char_in(c, "+-*/%~()[]{}.,:|=<>!") || (c == '!' && n == 1)) {
             fail(p, "unexpected character '%c'", c);
             return;
         }

@@ -200,13 +200,24 @@ static void test_nearest(void **state) {
     assert_null(str_nearest((Str){text, sizeof text}, names, 5));
 }
 
+static void test_trim(void **state) {
+    (void)state;
+    assert_true(str_eq(str_trim(STR(" \t a b\n "), " \t\n"), STR("a b")));
+    assert_int_equal(str_trim(STR(" \n "), " \n").n, 0);
+    assert_int_equal(str_trim(STR(""), " ").n, 0);
+    /* A byte 0 is in no set, though strchr finds it at the end of each. */
+    assert_true(str_eq(str_trim(STR("\0 x \0"), " "), STR("\0 x \0")));
+    assert_false(char_in(0, " x"));
+    assert_true(char_in('x', " x"));
+}
+
 int test_str(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts),   cmocka_unit_test(test_buf),
         cmocka_unit_test(test_hash),    cmocka_unit_test(test_table),
         cmocka_unit_test(test_i64),     cmocka_unit_test(test_long_formats),
         cmocka_unit_test(test_f64),     cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_nearest), cmocka_unit_test(test_trim),
     };
     return cmocka_run_group_tests_name("str", tests, open_arena, close_arena);
 }
