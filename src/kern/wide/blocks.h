@@ -68,17 +68,6 @@ static inline void tile_part(const Blocks *b, float *c, Operands a, int64_t n, i
     }
 }
 
-INLINE void rows_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m,
-                      bool sum) {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < m; j += PANEL) {
-            In in = in_first(m - j);
-            Vec v = vec_load(in, from + i * ldf + j);
-            if (sum) v = vec_add(vec_load(in, to + i * ldt + j), v);
-            vec_store(to + i * ldt + j, in, v);
-        }
-}
-
 /* The whole product of one tile, n x m, from first part to store. What needs one slice only, and
  * fills its panels, goes straight to its place. */
 static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,

@@ -91,17 +91,6 @@ INLINE void tile_a8(int P, const Quant *t, float c[][QUANT_COLS], const A8 *x, i
         tile_many(P, t, c, x, i * blocks, n, w, blocks);
 }
 
-static void tile_store(float *y, int64_t ldy, float c[][QUANT_COLS], int64_t n, int64_t m,
-                       StoreMode mode) {
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t j = 0; j < m; j += PANEL) {
-            float *to = y + r * ldy + j;
-            In in = in_first(m - j);
-            Vec v = vec_load(in, c[r] + j);
-            vec_store(to, in, mode == STORE_ADD ? vec_add(vec_load(in, to), v) : v);
-        }
-}
-
 INLINE void gemm_a8(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t n, const uint8_t *w,
                     int64_t m, int64_t k, StoreMode mode) {
     _Alignas(64) float c[QUANT_ROWS][QUANT_COLS];
@@ -113,7 +102,8 @@ INLINE void gemm_a8(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t 
                 tile_a8(ROW_PANELS, t, c, x, i, rows, w, blocks);
             else
                 tile_a8(1, t, c, x, i, rows, w, blocks);
-            tile_store(y + i * ldy + j, ldy, c, rows, MIN(m - j, QUANT_COLS), mode);
+            rows_move(y + i * ldy + j, ldy, c[0], QUANT_COLS, rows, MIN(m - j, QUANT_COLS),
+                      mode == STORE_ADD);
         }
 }
 

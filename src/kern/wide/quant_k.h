@@ -113,12 +113,8 @@ INLINE void gemm_k(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t n
         for (int64_t i = 0, rows; i < n; i += rows) {
             rows = MIN(round_up(even_share(n - i, K_ROWS), K_STEP), n - i);
             tile_k(t, c, x, i, rows, w, blocks);
-            for (int64_t r = 0; r < rows; r++) {
-                In in = in_first(m - j);
-                float *to = y + (i + r) * ldy + j;
-                Vec v = vec_load(in, c[r]);
-                vec_store(to, in, mode == STORE_ADD ? vec_add(vec_load(in, to), v) : v);
-            }
+            rows_move(y + i * ldy + j, ldy, c[0], PANEL, rows, MIN(m - j, PANEL),
+                      mode == STORE_ADD);
         }
 }
 

@@ -26,6 +26,18 @@ INLINE int64_t even_share(int64_t left, int64_t most) {
     return (left + shares - 1) / shares;
 }
 
+/* n rows of m floats to their place, added to what stands there or not. */
+INLINE void rows_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m,
+                      bool sum) {
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j += PANEL) {
+            In in = in_first(m - j);
+            Vec v = vec_load(in, from + i * ldf + j);
+            if (sum) v = vec_add(vec_load(in, to + i * ldt + j), v);
+            vec_store(to + i * ldt + j, in, v);
+        }
+}
+
 /* exp_f32 of base. A NaN comes out of the polynomial as one. */
 INLINE Vec vec_exp(Vec x) {
     Vec n = vec_rint(vec_mul(x, vec_set(EXP_LOG2E)));
