@@ -14,9 +14,9 @@
 
 /* ---- the tables ------------------------------------------------------------------------------ */
 
-/* GLM-4-MoE-Lite's files name the architecture whose graph it shares. */
 const char *const mla_forms[2] = {"expanded", "absorbed"};
 
+/* GLM-4-MoE-Lite's files name the architecture whose graph it shares. */
 const FamilyNames family_names[FAMILY_N] = {
     [FAMILY_LLAMA] = {"llama", "LlamaForCausalLM", "llama"},
     [FAMILY_DEEPSEEK2] = {"deepseek_v2", "DeepseekV2ForCausalLM", "deepseek2"},
@@ -107,10 +107,11 @@ const Fields config_fields = {fields, COUNT(fields)};
 static const Field ropes[] = {
     {"rope_theta", "rope.freq_base", ROPES, KIND_F64, AT(rope.theta), 1.001, 1e12, DEFAULT(10000),
      false},
-    {"factor", "rope.scaling.factor", SCALED, KIND_F64, AT(rope.factor), 1, 1e6, NO_DEFAULT, false},
+    {"factor", "rope.scaling.factor", ROPE_SCALED, KIND_F64, AT(rope.factor), 1, 1e6, NO_DEFAULT,
+     false},
     /* GGUF: 0 stands for context_length. */
-    {"original_max_position_embeddings", "rope.scaling.original_context_length", SCALED, KIND_F64,
-     AT(rope.original), 1, 1 << 28, NEEDED, NEEDED, 0, false},
+    {"original_max_position_embeddings", "rope.scaling.original_context_length", ROPE_SCALED,
+     KIND_F64, AT(rope.original), 1, 1 << 28, NEEDED, NEEDED, 0, false},
     {"beta_fast", "rope.scaling.yarn_beta_fast", YARN, KIND_F64, AT(rope.beta_fast), 1e-6, 1e6,
      DEFAULT_NULL(32), false},
     {"beta_slow", "rope.scaling.yarn_beta_slow", YARN, KIND_F64, AT(rope.beta_slow), 1e-6, 1e6,

@@ -16,8 +16,8 @@ enum { QWEN2 = 1 << FAMILY_QWEN2, QWEN3 = 1 << FAMILY_QWEN3, QWEN3_MOE = 1 << FA
 enum { GLM4 = 1 << FAMILY_GLM4_MOE_LITE };
 enum { QWEN = QWEN2 | QWEN3 | QWEN3_MOE, GQA = LLAMA | QWEN, MLA = V2 | V3 | GLM4 };
 enum { ALL = GQA | MLA, MOE = MLA | QWEN3_MOE, SIGMOID = V3 | GLM4 };
-enum { YARN = 1 << ROPE_YARN, LLAMA3 = 1 << ROPE_LLAMA3, SCALED = YARN | LLAMA3 };
-enum { ROPES = 1 << ROPE_PLAIN | SCALED };
+enum { YARN = 1 << ROPE_YARN, LLAMA3 = 1 << ROPE_LLAMA3, ROPE_SCALED = YARN | LLAMA3 };
+enum { ROPES = 1 << ROPE_PLAIN | ROPE_SCALED };
 
 /* Instead of a default: the key must be there. */
 #define NEEDED (-1e300)

@@ -6,6 +6,7 @@
  * knows neither the pieces that the rows came in nor the threads that took them. Weights of a file
  * are summed while they are packed, when they are at hand anyway; masters change, and are summed
  * when the fingerprint is asked for. */
+#include "model/config.h"
 #include "model/layer.h"
 
 void rows_sum(Param *p, const void *rows, int64_t row, int64_t n) {
@@ -26,12 +27,11 @@ static void masters_thread(Thread th, void *arg) {
 }
 
 static void fingerprint_text(Buf *b, const Plan *p) {
-    static const char *const forms[] = {"expanded", "absorbed"};
     const Model *m = p->model;
     Config c = m->cfg;
     c.recorded_mla = NULL; /* a hint for the default form, which stands below */
     buf_fmt(b, "contract %d act %s mla %s kv %s\n", CONTRACT_VERSION, act_name(p->spec.act),
-            c.mla ? forms[p->spec.mla] : "none", dtype_name(p->spec.kv));
+            c.mla ? mla_forms[p->spec.mla] : "none", dtype_name(p->spec.kv));
     buf_add(b, config_json(b->a, &c));
     if (c.rope.factors)
         buf_fmt(b, "\nrope factors %016llx",
