@@ -19,10 +19,6 @@ typedef struct Place {
     char folder[64];
 } Place;
 
-static void must(bool ok, const Err *err) {
-    if (!ok) fail_msg("%s", err->msg);
-}
-
 static int place_open(void **state) {
     Place *p = calloc(1, sizeof *p);
     p->a = arena_open("test", ARENA_NO_LIMIT);
@@ -32,15 +28,6 @@ static int place_open(void **state) {
     snprintf(p->folder, sizeof p->folder, "%s/lisao-convert-XXXXXX", P_tmpdir);
     *state = p;
     return mkdtemp(p->folder) == NULL;
-}
-
-static void tree_remove(Arena *a, const char *path) {
-    Err err = {0};
-    Str *name;
-    int64_t n = 0;
-    if (os_is_dir(path)) must(os_list(a, &name, &n, path, &err), &err);
-    for (int64_t i = 0; i < n; i++) tree_remove(a, str_fmt(a, "%s/%.*s", path, STRF(name[i])).p);
-    must(os_remove(path, &err), &err);
 }
 
 static int place_close(void **state) {
