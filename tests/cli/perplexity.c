@@ -86,10 +86,12 @@ static void model_put(Bench *b, bool begins) {
 
 /* -log p of `target` by the logits. */
 static double loss_of(const float *logits, int target) {
-    double top = -INFINITY, sum = 0;
-    for (int i = 0; i < V; i++) top = fmax(top, logits[i]);
-    for (int i = 0; i < V; i++) sum += exp((double)logits[i] - top);
-    return top + log(sum) - (double)logits[target];
+    float top = logits[0];
+    for (int i = 1; i < V; i++)
+        if (logits[i] > top) top = logits[i];
+    double sum = 0;
+    for (int i = 0; i < V; i++) sum += exp((double)logits[i] - (double)top);
+    return (double)top + log(sum) - (double)logits[target];
 }
 
 /* The mean, by taking each token from the first window whose rows predict it. */
