@@ -1,4 +1,8 @@
-/* budget.c -- see budget.h. */
+/* budget.c -- see budget.h.
+ *
+ * Three sums are kept: `taken`, bytes since the last item was named; `pushed`, all that will stand
+ * in one arena, which must be reserved in one piece; `bytes`, all items, which is compared with the
+ * memory that is free. Pieces are rounded up to 64 bytes as the arena rounds them. */
 #include "model/budget.h"
 #include <stdio.h>
 
@@ -11,6 +15,8 @@ void *budget_take(Budget *r, int64_t bytes) {
     return r->big ? arena_push(r->big, bytes) : NULL;
 }
 
+/* Zeroed, so that every page is there from the start: a step then never meets a page fault, and the
+ * memory measured is the memory planned. */
 void *budget_touched(Budget *r, int64_t bytes) {
     void *p = budget_take(r, bytes);
     if (p) memset(p, 0, (size_t)bytes);
@@ -24,6 +30,7 @@ void budget_put(Budget *r, const char *what, int64_t bytes) {
     r->bytes += bytes;
 }
 
+/* Memory that somebody else takes later, from the same arena. */
 void budget_later(Budget *r, const char *what, int64_t bytes) {
     r->pushed += round_up(bytes, 64);
     budget_put(r, what, bytes);
@@ -64,6 +71,8 @@ static void largest_list(const Budget *r, char *list, size_t size) {
     }
 }
 
+/* limit 0: what is free now, and beside it what this process holds already, since the budget of a
+ * whole run counts that too. */
 bool budget_check(const Budget *r, int64_t limit, Err *err) {
     if (limit == 0) limit = os_memory_free() + (r->whole ? os_memory_now() : 0);
     if (r->bytes <= limit) return true;

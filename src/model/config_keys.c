@@ -17,7 +17,8 @@ static const char *key_of(Keys *k, const char *name) {
 
 static void put_i64(Keys *k, const char *name, int64_t v) { writer_u32(k->w, key_of(k, name), v); }
 
-/* The rows of a table that `set` has and GGUF names. */
+/* The rows of a table that `set` has and GGUF names. Keys about experts are left out of a dense
+ * model, and the number of key/value heads of latent attention, which put_mla writes. */
 static void put_fields(Keys *k, const Config *c, Fields f, unsigned set) {
     for (int64_t i = 0; i < f.n; i++) {
         const Field *row = &f.row[i];
@@ -55,6 +56,8 @@ static void put_mla(Keys *k, const Config *c) {
     if (c->recorded_mla) writer_str(k->w, GGUF_MLA_FORM, str_of(c->recorded_mla));
 }
 
+/* YaRN is the only scaling with keys of its own; llama3's goes as a tensor of factors
+ * (export.c). */
 static void put_rope(Keys *k, const Config *c) {
     const RopeConfig *r = &c->rope;
     unsigned set = 1u << (r->scaling == ROPE_YARN ? ROPE_YARN : ROPE_PLAIN);

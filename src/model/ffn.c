@@ -3,6 +3,7 @@
  * Derivation of the backward: docs/math/ffn.md. */
 #include "model/layer.h"
 
+/* mode: STORE_ADD onto the residual stream, or STORE_SET for the shared experts' own row. */
 void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn, float *y,
          StoreMode mode) {
     const Config *c = &p->model->cfg;
@@ -17,6 +18,7 @@ void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     project(th, y, c->C, down, &in, mode);
 }
 
+/* h = silu(g) u: dg = dh u silu'(g), du = dh silu(g) (kern's silu_mul_back). */
 void ffn_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Layer *w = &p->model->layer[layer];
     const Param *gate = w->gate ? w->gate : w->gate_s, *up = w->up ? w->up : w->up_s;

@@ -29,6 +29,8 @@ static void biases_and_norms(Thread th, const Plan *p, const Layer *w, int64_t n
     thread_sync(th);
 }
 
+/* k and v go into the pages first, then each row attends to all positions up to its own, those of
+ * the same batch included: prefill in pieces and decoding read the very same bytes. */
 void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *xn) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
@@ -49,6 +51,7 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     project(th, a->mid, c->C, w->o, &in, STORE_ADD);
 }
 
+/* In reverse. Rope is a rotation, so its backward is the rotation by the opposite angle. */
 void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];

@@ -1,5 +1,9 @@
 /* head.c -- for the rows that want logits: the final norm, then the product with the head, which is
- * the embedding when tied (docs/math/head.md). */
+ * the embedding when tied (docs/math/head.md):
+ *
+ *     hidden = norm(x);   logits = hidden W_head^T
+ *
+ * Only rows that are wanted are computed: a prefill of 512 tokens wants one. */
 #include "model/layer.h"
 
 enum { WANT_HEAD = WANT_LOGITS | WANT_HIDDEN };
@@ -82,6 +86,8 @@ int64_t head_rows(const Plan *p) {
     return rows;
 }
 
+/* Training computes logits of head_rows at a time, forms their gradient in place and goes on, so
+ * that N x V numbers never stand in memory. */
 void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t n) {
     const Config *c = &p->model->cfg;
     Input in = input_of(th, p, hidden, n, c->C, c->C);

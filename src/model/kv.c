@@ -1,4 +1,9 @@
-/* kv.c -- what a model's layers keep of a sequence, and where it stands in a page. */
+/* kv.c -- what a model's layers keep of a sequence, and where it stands in a page.
+ *
+ * A page holds PAGE positions of all layers (vLLM's PagedAttention, arXiv 2309.06180, with all
+ * layers in one page): a sequence of n positions owns ceil(n / PAGE) of them, wherever they are,
+ * and shared beginnings are shared pages. Streams stand one after another, each at a multiple of 64
+ * bytes. */
 #include "model/layer.h"
 
 KvLayout kv_layout(KvLayer *layer, int64_t n_layers) {

@@ -44,6 +44,7 @@ static Str spelled(Loader *o, const char *name) {
     return str_fmt(o->a, "%s%s%s", o->outer, o->inner, name + model.n);
 }
 
+/* The tensor that the file has under `name`, or under the other name of a tied matrix. */
 static const Tensor *find(Loader *o, const char *name) {
     const Tensor *t = store_find(o->store, spelled(o, name));
     const Param *embed = o->m->embed;
@@ -51,6 +52,7 @@ static const Tensor *find(Loader *o, const char *name) {
     return store_find(o->store, spelled(o, "lm_head.weight")); /* a tied head under its own name */
 }
 
+/* find, and the tensor counts as used (surplus_refuse). */
 static const Tensor *take(Loader *o, const char *name) {
     const Tensor *t = find(o, name);
     if (t) {
@@ -83,6 +85,8 @@ static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const 
 
 /* ---- one parameter --------------------------------------------------------------------------- */
 
+/* Rows that stand as they are read are pointed to; for the others a Source says where the parts are
+ * and how rows are made of them when they are packed (layer.h). */
 static void part_put(Source *s, const Tensor *t) {
     s->part[s->n_parts++] = (Part){t->data, t->bytes, t->type};
 }
@@ -135,6 +139,8 @@ static bool take_matrices(Loader *o, Param *p, const Tensor *first) {
     return true;
 }
 
+/* llama.cpp's newer files hold kv_b in two tensors, k_b with each head transposed, ready for the
+ * absorbed form. */
 static bool take_split_kv(Loader *o, Param *p, const char *prefix) {
     const Config *c = &o->m->cfg;
     const Tensor *k = take_shaped(o, str_fmt(o->a, "%sattn_k_b.weight", prefix).p, 3,
@@ -151,6 +157,7 @@ static bool take_split_kv(Loader *o, Param *p, const char *prefix) {
     return true;
 }
 
+/* Norms and biases are f32 in every format, whatever type the file has. */
 static void widen_vector(Loader *o, Param *p) {
     float *x = PUSH(o->a, float, p->w.cols);
     weight_row(x, &p->w, 0, 0);
@@ -159,6 +166,9 @@ static void widen_vector(Loader *o, Param *p) {
     p->store = NULL;
 }
 
+/* The ways in which a file may hold a parameter, the most special first: experts one by one or FP8
+ * with scales (folders), kv_b in halves, rows interleaved for the other form of rope, a plain
+ * tensor. */
 static bool param_load(Loader *o, Param *p) {
     p->store = o->store;
     Names names = param_names(o->m, p);
@@ -240,6 +250,8 @@ static bool left_out(Loader *o, const Tensor *t) {
     return copy || layer >= o->m->n_layers;
 }
 
+/* A bias or norm that is not in the family's table would change every answer if it were passed
+ * over. */
 static bool surplus_refuse(Loader *o) {
     qsort(o->taken, (size_t)o->n_taken, sizeof *o->taken, by_address);
     for (int64_t i = 0; i < store_count(o->store); i++) {
@@ -268,6 +280,7 @@ static DType main_type(const Model *m) {
     return best;
 }
 
+/* mtp: how many of the layers that predict further tokens are opened too (mtp.c). */
 bool model_open_mtp(Model **out, Arena *a, const Store *s, int64_t mtp, Err *err) {
     Model *m = PUSH(a, Model, 1);
     m->arena = a;

@@ -50,6 +50,7 @@ static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, Layer
          s->sin);
 }
 
+/* [K | V] = c W_KVb^T for the batch's own rows; what is cached are keys and values of all heads. */
 static void expanded(Thread th, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
                      LayerActs *a) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v);

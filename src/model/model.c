@@ -3,6 +3,8 @@
  * kept (model/acts.h). */
 #include "model/layer.h"
 
+/* Spans cover the rows without gaps and in order; wants are sorted by row. These are promises of
+ * the caller (model.h), so breaking one is a programmer's error. */
 static void batch_check(const Plan *p, const Batch *b, const Out *out) {
     const PlanSpec *s = &p->spec;
     CHECK(b->n >= 1 && b->n <= s->rows && b->n_spans <= s->spans);
@@ -58,6 +60,12 @@ void experts_keep(const Batch *b, Out *out, int64_t layer, int64_t layers, int64
     }
 }
 
+/* A pre-norm transformer layer (Xiong et al. 2020, arXiv 2002.04745) with RMSNorm (Zhang and
+ * Sennrich 2019, arXiv 1910.07467):
+ *
+ *     mid = x + attention(norm(x));   y = mid + FFN(norm(mid))
+ *
+ * The FFN is a dense one or a mixture of experts, as the layer's parameters say. */
 bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
@@ -75,6 +83,8 @@ bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs 
     return true;
 }
 
+/* Layer i reads acts->layer[i].x and writes the next one's. every_hidden (`logits --hidden`)
+ * gets the embedding, each layer's output, and last the normed output. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
@@ -127,6 +137,7 @@ void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *
     embed_back(th, p, b, g->dx);
 }
 
+/* Gradients are added to over the micro-batches of a step, so a step begins with zeros. */
 void model_zero_grad(Thread th, Model *m) {
     for (int64_t i = 0; i < m->n_params; i++) {
         if (!param_learns(&m->param[i])) continue;

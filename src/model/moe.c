@@ -24,6 +24,9 @@ static void slots_sort(LayerActs *a, int64_t n, const Router *r) {
     }
 }
 
+/* Each expert's rows are gathered by index while they are packed, so they are not copied before.
+ * With bf16 or int8 activations an expert's row is rounded to bf16 before it is weighted (contract
+ * 3). */
 bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn,
          float *y) {
     const Config *c = &p->model->cfg;
@@ -79,6 +82,8 @@ static void rows_pick(Thread th, float *to, const float *from, const int32_t *ro
     thread_sync(th);
 }
 
+/* The gradient of a chosen expert's weight is the product of dy with the expert's row; it goes on
+ * to the router's scores, and no gradient reaches experts that were not chosen. */
 void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];

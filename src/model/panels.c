@@ -1,5 +1,9 @@
 /* panels.c -- the weights of a model laid out for products: which parameters have panels, how large
- * they are, and the way of a file's rows into them. */
+ * they are, and the way of a file's rows into them.
+ *
+ * A panel is PANEL rows of a matrix side by side (kern/layout.c), so that one load brings the same
+ * column of many outputs. The file is read once, in order, while it is packed; its pages are given
+ * back behind, so a model never stands in memory twice. */
 #include "model/layer.h"
 
 enum { PIECE_BYTES = 256 << 10 }; /* of a file's rows that a thread packs at a time */
@@ -22,6 +26,8 @@ Layout panels_layout(const Model *m, Act act, const Param *w) {
     return layout_of(is_kv_b(m, w) && act == ACT_A8 ? ACT_A16 : act, w->w.type);
 }
 
+/* Memory for n matrices, in training also for their transposes, which dx = dy W is multiplied
+ * with. */
 static Weight weight_take(Budget *r, const PanelsSpec *spec, Layout layout, int64_t n, int64_t rows,
                           int64_t cols) {
     Weight w = {.type = DTYPE_F32, .n = n, .rows = rows, .cols = cols, .layout = layout};
@@ -32,6 +38,8 @@ static Weight weight_take(Budget *r, const PanelsSpec *spec, Layout layout, int6
     return w;
 }
 
+/* A parameter has its own panels, but for kv_b in absorbed MLA: there W_UK and W_UV are H matrices
+ * each, one a head, and W_UK stands transposed since it moves to the query's side. */
 static void weights_take(Budget *r, Panels *p) {
     const Model *m = p->model;
     const Config *c = &m->cfg;
@@ -66,6 +74,9 @@ typedef struct Packing {
     bool sums;       /* its rows are summed up on the way (fingerprint.c) */
 } Packing;
 
+/* Work is dealt out in pieces counted by `*piece` over the whole model, so that every thread has
+ * its share of small matrices too. A piece begins at a panel's border; a transpose is cut by
+ * matrices only, since each panel of it needs all rows. */
 static void packing_run(Thread th, const Packing *q, int64_t *piece, uint8_t *scratch) {
     int64_t bytes = param_row_bytes(q->from), cols = q->from->w.cols;
     int64_t step = q->transposed ? q->rows : MAX(PIECE_BYTES / bytes / PANEL, 1) * PANEL;
@@ -232,6 +243,7 @@ bool panels_new(Panels **out, Arena *a, Model *m, const PanelsSpec *spec, int64_
     return true;
 }
 
+/* After an optimiser step: masters stand in memory and in order, so nothing is gathered. */
 void panels_repack(Thread th, Panels *p) {
     CHECK(p->model->param[0].master);
     pack_all(th, p, NULL);

@@ -6,6 +6,10 @@
  * a plan on panels that are there counts what it adds. */
 #include "model/layer.h"
 
+/* Every buffer is taken at the size of the largest batch, so a step allocates nothing. Buffers that
+ * are dead when others are born share memory only where a name in acts.h says so; what is shared is
+ * decided here, once, by giving two names the same pointer. */
+
 /* ---- work memory ----------------------------------------------------------------------------- */
 
 /* Buffers of one layer for N rows. In training (keep) each value that the backward reads has its
@@ -28,6 +32,8 @@ static void attention_acts(Budget *r, LayerActs *a, bool keep) {
     a->kva = keep ? budget_f32(r, N, c->R + c->d_rope) : a->ck;
     a->cr = keep ? budget_f32(r, N, 1) : NULL;
     a->att = budget_f32(r, N, c->H * c->d_v);
+    /* The expanded form holds keys and values of all heads for the batch's own rows; the absorbed
+     * one its queries over the latent instead, R + r numbers a head (DeepSeek-V2, 2.1.2). */
     if (r->p->spec.mla == MLA_EXPANDED) {
         a->kvb = budget_f32(r, N, c->H * (c->d_nope + c->d_v));
         a->k = budget_f32(r, N, c->H * dq);
@@ -39,6 +45,8 @@ static void attention_acts(Budget *r, LayerActs *a, bool keep) {
     }
 }
 
+/* One buffer serves the dense FFN and the shared experts, of which no layer has both: F is the
+ * wider. */
 static void ffn_acts(Budget *r, LayerActs *a, bool keep, int64_t F) {
     int64_t N = r->p->spec.rows;
     a->g = budget_f32(r, N, F);
@@ -46,6 +54,9 @@ static void ffn_acts(Budget *r, LayerActs *a, bool keep, int64_t F) {
     a->h = keep ? budget_f32(r, N, F) : a->g;
 }
 
+/* S = N K slots: each row goes to K experts, and no expert is given more or fewer rows than chose
+ * it. So the buffers of the experts are exact, there is no capacity factor and no row is
+ * dropped. */
 static void moe_acts(Budget *r, LayerActs *a, bool keep) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, S = N * c->K;
@@ -63,6 +74,8 @@ static void moe_acts(Budget *r, LayerActs *a, bool keep) {
     a->y = budget_f32(r, N, c->C);
 }
 
+/* In inference the residual stream stays in one place through the layer (mid is x, and the next
+ * layer's x too), so a layer costs no copy of it. */
 static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, shared = moe ? c->shared * c->F_moe : 0;
@@ -78,6 +91,8 @@ static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe)
     if (moe) moe_acts(r, a, keep);
 }
 
+/* Inference: the buffers of layer 0, sized for the most that any layer asks for, serve all layers
+ * one after another. */
 static Acts *acts_build(Budget *r) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
@@ -112,6 +127,7 @@ static int64_t rows_most(const Plan *p, int64_t N) {
             most = MAX(most, rows_bytes(layout_form(panels_layout(p->model, p->spec.act, w)),
                                         w->w.n > 1 ? N * c->K : N, w->w.cols));
     }
+    /* Absorbed MLA also packs rows by head: q's part of n numbers, then attention's of R. */
     for (int64_t i = 0; c->mla && i < 2; i++)
         most = MAX(most, rows_bytes(p->spec.act == ACT_F32 ? FORM_F32 : FORM_BF16, N * c->H,
                                     i ? c->R : c->d_nope));
@@ -128,6 +144,8 @@ static int64_t attend_most(const Plan *p, int64_t (*bytes)(const Attend *, int64
     return most;
 }
 
+/* What every layer uses in turn and nothing reads after it: rope's table of the batch's positions,
+ * the packed input of the product at hand, and the scratch of attention. */
 static void work_build(Budget *r, PlanState *s, int64_t threads) {
     const Config *c = &r->p->model->cfg;
     const PlanSpec *spec = &r->p->spec;
@@ -153,6 +171,8 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
 
 /* ---- training -------------------------------------------------------------------------------- */
 
+/* A training step attends within its own batch only: whole sequences, each of which may leave a
+ * page half full. */
 static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAGE + s->spans : 0; }
 
 /* The widest packed gradient of a product's output, and the most that a weight gradient needs. The
@@ -176,6 +196,7 @@ static void back_products(Budget *r, Back *g) {
     g->head_part = p->spec.logit_rows > CUT_K ? budget_f32(r, 1, head) : NULL;
 }
 
+/* Gradients of the slots' rows. g->one is constant: it is filled when the memory is there. */
 static void back_experts(Budget *r, Back *g) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, S = N * c->K;
@@ -209,11 +230,14 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
     for (int i = 0; i < 3; i++) *gate[i] = budget_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
     back_products(r, g);
+    /* attend_back walks one sequence at a time, so its scratch need not hold the whole batch. */
     int64_t document = MIN(N, r->p->spec.positions);
     g->attend_work = budget_touched(r, threads * attend_most(r->p, attend_back_bytes, document));
     budget_item(r, "work memory of the backward");
 }
 
+/* Gradients and moments are f32 like the masters (contract 7), and have their rows in canonical
+ * order, so that a checkpoint is the arrays as they stand. */
 static void training_build(Budget *r, PlanState *s, int64_t threads) {
     const Plan *p = r->p;
     int64_t pages = own_pages(&p->spec);
@@ -234,6 +258,8 @@ static void training_build(Budget *r, PlanState *s, int64_t threads) {
     back_build(r, s, threads);
 }
 
+/* Pages are zeroed because the kernels read whole ones: what lies past a sequence's end is masked,
+ * but it must be a number. */
 void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans) {
     PlanState *s = p->state;
     int64_t pages = own_pages(&p->spec), wanted = 0, used = 0;
@@ -258,6 +284,9 @@ static PanelsSpec panels_of_plan(const PlanSpec *s) {
     return (PanelsSpec){.act = s->act, .mla = s->mla, .transposed = s->training};
 }
 
+/* The order is that of the memory's life: panels first, since packing needs the most beside them.
+ * What others allocate later on the plan's account (pages, logits, the engine's tables) is counted
+ * too, or a run would be let in that cannot go on. */
 static void plan_build(Budget *r, int64_t threads) {
     Plan *p = r->p;
     const PlanSpec *spec = &p->spec;
@@ -297,6 +326,8 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     return panels_check(m, &own, err);
 }
 
+/* Counts on a draft, compares with the memory there is, and only then builds: a run that does not
+ * fit is refused before it has taken anything. */
 bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) {
     if (!spec_check(m, spec, err)) return false;
@@ -334,6 +365,9 @@ bool plan_count(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t th
     return true;
 }
 
+/* What a file was made for: blocks of quantised numbers with int8 activations, 16-bit files with
+ * bf16 ones, f32 files with f32. The cache of keys and values has the activations' precision at
+ * best. */
 PlanSpec plan_defaults(const Model *m) {
     DType t = m->file_type;
     const char *form = m->cfg.recorded_mla;

@@ -41,11 +41,15 @@ const float *norm_rows(Thread th, const Plan *p, float *y, float *r, const float
     return y;
 }
 
+/* The layout of the weight decides which form of the rows is asked for (kern/layout.c). */
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode) {
     const Weight *panel = weight_of(x->p, w);
     linear(th, y, ldy, panel, 0, input_rows(x, layout_form(panel->layout)), mode);
 }
 
+/* q, k and v, or gate and up, are one product over the rows of several matrices: the threads join
+ * once instead of two or three times, and no sum changes. A file of mixed types may ask for
+ * different forms of the input; then they go one after another. */
 enum { SET_MOST = 4 };
 
 void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *const *w, int64_t n,
@@ -66,6 +70,8 @@ void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x,
     linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups);
 }
 
+/* SwiGLU's product follows in the same pass where both halves take the same form, while they are in
+ * the cache. */
 void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, const Param *up,
                    Input *x, const Group *group, int64_t n_groups) {
     const Weight *wg = weight_of(x->p, gate), *wu = weight_of(x->p, up);
@@ -91,6 +97,8 @@ void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds
     thread_sync(th);
 }
 
+/* y = x W^T has dW = dy^T x, a sum over rows (contract 6), and dx = dy W, a product with the panels
+ * of the transpose. */
 void project_back(Thread th, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
                   const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n) {
     const Back *g = p->state->back;
