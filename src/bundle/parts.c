@@ -221,6 +221,11 @@ bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
     return true;
 }
 
+bool bundle_template(Bundle *b, Str *text, Err *err) {
+    Str bos, eos;
+    return template_find(b, text, &bos, &eos, err);
+}
+
 bool chat_load(Bundle *b, Err *err) {
     Str text, bos, eos;
     if (!template_find(b, &text, &bos, &eos, err)) return false;
