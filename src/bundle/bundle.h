@@ -58,7 +58,8 @@ bool bundle_open(Bundle *b, Arena *a, const char *name, unsigned parts, Err *err
 /* Further parts of an open bundle; those that are loaded already stay. After a failure the bundle
  * is as before. A tokenizer with more tokens than the model is warned of once. */
 bool bundle_load(Bundle *b, unsigned parts, Err *err) CHECKED;
-/* The text of the chat template; empty where there is none. Needs the tokenizer. */
+/* The text of the chat template as the files have it; empty where there is none. No part need be
+ * loaded. */
 bool bundle_template(Bundle *b, Str *text, Err *err) CHECKED;
 void bundle_close(Bundle *b); /* one that was never opened is fine, zeroed */
 

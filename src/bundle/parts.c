@@ -201,20 +201,26 @@ static void bos_eos(const Bundle *b, int64_t *bos, int64_t *eos) {
     }
 }
 
-/* A folder has it in chat_template.jinja or in tokenizer_config.json. */
-bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
+/* A folder has it in chat_template.jinja or in tokenizer_config.json, which *config becomes: NULL
+ * where there is none, else the caller's. */
+static bool template_read(Bundle *b, Str *out, json_t **config, Err *err) {
     const char *path;
-    json_t *o;
-    int64_t begin, end;
-    *out = (Str){0};
-    bos_eos(b, &begin, &end);
-    *bos = token_bytes(b->tok, (int32_t)begin);
-    *eos = token_bytes(b->tok, (int32_t)end);
+    Str json = b->tok_config;
+    *out = (Str){0}, *config = NULL;
     if (is_gguf(b)) return meta_text(b->store, "tokenizer.chat_template", out, err);
     if (!file_read(b, "chat_template.jinja", out, &path, err)) return false;
+    if (json.n == 0 && !file_read(b, "tokenizer_config.json", &json, &path, err)) return false;
     path = str_fmt(b->a, "%s/tokenizer_config.json", b->store ? store_path(b->store) : b->path).p;
-    if (!object_parse(&o, b->tok_config, path, err)) return false;
-    if (out->n == 0) *out = template_of(b->a, json_object_get(o, "chat_template"));
+    if (!object_parse(config, json, path, err)) return false;
+    if (out->n == 0) *out = template_of(b->a, json_object_get(*config, "chat_template"));
+    return true;
+}
+
+bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
+    json_t *o;
+    int64_t begin, end;
+    bos_eos(b, &begin, &end);
+    if (!template_read(b, out, &o, err)) return false;
     *bos = token_text(b, json_object_get(o, "bos_token"), begin);
     *eos = token_text(b, json_object_get(o, "eos_token"), end);
     json_decref(o);
@@ -222,8 +228,10 @@ bool template_find(Bundle *b, Str *out, Str *bos, Str *eos, Err *err) {
 }
 
 bool bundle_template(Bundle *b, Str *text, Err *err) {
-    Str bos, eos;
-    return template_find(b, text, &bos, &eos, err);
+    json_t *o;
+    bool ok = template_read(b, text, &o, err);
+    json_decref(o);
+    return ok;
 }
 
 bool chat_load(Bundle *b, Err *err) {

@@ -72,6 +72,7 @@ bool output_failed(Err *err);
 /* For JSON, which is UTF-8, and the terminal: in what is none of it, and in place of control
  * characters, stand question marks. */
 const char *path_shown(Arena *a, const char *path);
+const char *text_shown(Arena *a, const char *text); /* the same, but line breaks and tabs stay */
 
 int cmd_run(int argc, char **argv);
 int cmd_chat(int argc, char **argv);

@@ -92,18 +92,29 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
-const char *path_shown(Arena *a, const char *path) {
-    Str rest = str_of(path);
-    char *shown = PUSH(a, char, rest.n + 1), *at = shown;
-    while (rest.n) {
-        const int n = utf8_length(rest);
-        const bool control = (unsigned char)*rest.p < ' ' || *rest.p == 0x7f;
-        memcpy(at, n && !control ? rest.p : "?", (size_t)MAX(n, 1));
-        at += MAX(n, 1);
-        rest.p += MAX(n, 1), rest.n -= MAX(n, 1);
-    }
-    return shown;
+/* A control character, of which terminals take commands: below the blank, and U+007F to U+009F. */
+static bool control(Str s, const char *kept) {
+    const unsigned char c = (unsigned char)*s.p;
+    if (c == 0xc2) return s.n > 1 && (unsigned char)s.p[1] < 0xa0;
+    return (c < ' ' || c == 0x7f) && !char_in(*s.p, kept);
 }
+
+static const char *shown(Arena *a, const char *text, const char *kept) {
+    Str rest = str_of(text);
+    char *out = PUSH(a, char, rest.n + 1), *at = out;
+    while (rest.n) {
+        const int n = MAX(utf8_length(rest), 1);
+        if (utf8_length(rest) && !control(rest, kept))
+            memcpy(at, rest.p, (size_t)n), at += n;
+        else
+            *at++ = '?';
+        rest.p += n, rest.n -= n;
+    }
+    return out;
+}
+
+const char *path_shown(Arena *a, const char *path) { return shown(a, path, ""); }
+const char *text_shown(Arena *a, const char *text) { return shown(a, text, "\n\t"); }
 
 bool output_failed(Err *err) {
     return err_set(err, ERR_IO,

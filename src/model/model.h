@@ -129,15 +129,12 @@ typedef struct Model {
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
 /* With `mtp` layers for model_mtp, which model_open leaves out. Its plans do not train. */
 bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) CHECKED;
-/* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
-int64_t config_count(const Config *c);
 /* Fresh f32 masters (contract 5); std as the config's initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
-/* Numbers that are learnt (a router's choice bias is none); equals the published totals. */
-int64_t model_count(const Model *m);
 #include "model/export.h" /* a model's tensors and keys, to be written in other formats */
+#include "model/size.h"   /* how many numbers, and how many of them a token needs */
 /* The masters by their Hugging Face names, and config.json, into a checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;
 

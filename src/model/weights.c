@@ -306,25 +306,6 @@ const char *moment_name(Optimiser o, int64_t i) {
     return names[o][i];
 }
 
-/* By building the parameters without data: the tables are the one source, so the number asked for
- * beforehand is the number that will be there. */
-int64_t config_count(const Config *c) {
-    Arena *a = arena_open("parameters", 1 << 28);
-    Model m = {.cfg = *c};
-    int64_t count = 0;
-    params_build(&m, a);
-    for (int64_t i = 0; i < m.n_params; i++) count += m.param[i].count;
-    arena_close(a);
-    return count;
-}
-
-int64_t model_count(const Model *m) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        count += param_learns(&m->param[i]) ? m->param[i].count : 0;
-    return count;
-}
-
 /* ---- initialisation -------------------------------------------------------------------------- */
 
 /* Box-Muller on Philox (contract 5): stream = layer and row of the table, position = element, of

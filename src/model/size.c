@@ -1,0 +1,42 @@
+/* size.c -- how large models are: numbers, and bytes that a step reads. */
+#include "model/layer.h"
+
+/* By building the parameters without data: the tables are the one source, so the number asked for
+ * beforehand is the number that will be there. */
+static Arena *shape_build(Model *m, const Config *c) {
+    Arena *a = arena_open("parameters", 1 << 28);
+    *m = (Model){.cfg = *c};
+    params_build(m, a);
+    return a;
+}
+
+int64_t config_count(const Config *c) {
+    Model m;
+    Arena *a = shape_build(&m, c);
+    int64_t count = 0;
+    for (int64_t i = 0; i < m.n_params; i++) count += m.param[i].count;
+    arena_close(a);
+    return count;
+}
+
+int64_t model_count(const Model *m) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        count += param_learns(&m->param[i]) ? m->param[i].count : 0;
+    return count;
+}
+
+ModelSize config_size(const Config *c) {
+    Model m;
+    Arena *a = shape_build(&m, c);
+    ModelSize s = {0};
+    for (int64_t i = 0; i < m.n_params; i++) {
+        const Param *p = &m.param[i];
+        if (!param_learns(p)) continue;
+        const int64_t active = p->w.n > 1 ? p->count / p->w.n * c->K : p->count;
+        s.total += p->count, s.active += active;
+        if (p != m.embed || p == m.head) s.read += active;
+    }
+    arena_close(a);
+    return s;
+}
