@@ -86,6 +86,7 @@ void engine_plan(PlanSpec *p, const Model *m, const EngineSpec *spec, int64_t po
     p->engine = engine_bytes(spec, p, m, team_threads(team));
 }
 
+/* What the caller's options say must make sense together before anything is allocated. */
 static bool spec_check(const EngineSpec *s, int64_t positions, Err *err) {
     if (s->seqs < 1 || s->queue < 1 || s->rows < s->seqs || s->chunk < 0 || s->drafts < 0)
         return err_set(
@@ -102,6 +103,8 @@ static bool spec_check(const EngineSpec *s, int64_t positions, Err *err) {
     return true;
 }
 
+/* The plan may be larger than this engine needs (several engines, one after another), never
+ * smaller. */
 static bool plan_check(const PlanSpec *p, const EngineSpec *s, int64_t bytes, Err *err) {
     if (p->rows < s->rows || p->logit_rows < wants_most(s) || p->spans < s->seqs
         || p->pages < s->pages)
@@ -119,6 +122,8 @@ static bool plan_check(const PlanSpec *p, const EngineSpec *s, int64_t bytes, Er
     return true;
 }
 
+/* The only place that allocates. Logits come last: they are the largest, and the plan counts them
+ * apart. */
 bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team *team, Err *err) {
     const PlanSpec *p = &plan->spec;
     EngineSpec whole = spec_whole(*spec, p->positions);
@@ -138,6 +143,7 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
 /* All that a request says is checked before anything is done, because it comes from outside: a
  * token id is an index, a count a size. What is refused leaves no trace. */
 
+/* A token id is an index into the embedding. */
 static bool tokens_check(const char *what, const int32_t *token, int64_t n, int64_t V, Err *err) {
     for (int64_t i = 0; i < n; i++)
         if (token[i] < 0 || token[i] >= V)
@@ -147,6 +153,7 @@ static bool tokens_check(const char *what, const int32_t *token, int64_t n, int6
     return true;
 }
 
+/* Biases are added to logits, so an infinity could make a NaN of an infinity. */
 static bool bias_check(const SeqReq *r, int64_t V, Err *err) {
     if (r->n_bias < 0 || r->n_bias > BIAS_MAX)
         return err_set(err, ERR_USAGE, "adding a request: %lld biases; at most %d are taken",
@@ -245,6 +252,8 @@ static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
     return true;
 }
 
+/* The prompt is copied into the queue's own store, so the caller's memory is free again at once.
+ * Ids count up and are never used twice. */
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
     CHECK(r->on_token);
     if (!size_check(e, r, err) || !sampling_check(&r->sampling, err) || !bias_check(r, e->V, err)
@@ -263,6 +272,7 @@ int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
     return s->id;
 }
 
+/* The next step takes it away: a cancel may come from inside on_token, in the middle of one. */
 void engine_cancel(Engine *e, int64_t id) {
     Seq *s = seq_find(e, id);
     if (s) s->cancelled = true;
@@ -270,6 +280,7 @@ void engine_cancel(Engine *e, int64_t id) {
 
 void engine_forget(Engine *e) { prefix_forget(e->prefix); }
 
+/* A page is free, or owned by a sequence, or kept by the prefix cache alone. */
 EngineStats engine_stats(const Engine *e) {
     EngineStats s = e->stats;
     s.active = e->active.n;

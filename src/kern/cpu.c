@@ -9,6 +9,7 @@ typedef struct Regs {
     uint32_t a, b, c, d;
 } Regs;
 
+/* All zero where the CPU has no such leaf. */
 static Regs cpuid(uint32_t leaf, uint32_t sub) {
     Regs r = {0, 0, 0, 0};
     if (!__get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d)) r = (Regs){0, 0, 0, 0};
@@ -25,6 +26,9 @@ static bool saves(uint32_t states) {
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return has(lo, states);
 }
+
+/* Each of these names the first thing that is missing. Bits as in Intel's manual, volume 2A,
+ * CPUID. */
 
 static const char *lacks_avx2(void) {
     Regs r1 = cpuid(1, 0), r7 = cpuid(7, 0);

@@ -1,5 +1,10 @@
 /* kv.c -- stores keys and values in their pages, rounded once, in the layout in which attention
- * multiplies them. */
+ * multiplies them.
+ *
+ * Keys are the outputs of q K^T, so 16 keys make a panel over the head's width; values are summed
+ * over in p V, so 16 numbers of the width make a panel over the keys. What is written into a page
+ * once is never written again but at its end, and reads as it was written: a hit in the prefix
+ * cache is the same bytes. */
 #include "kern/kv.h"
 
 int64_t kv_bytes(const KvStream *s) {
@@ -92,7 +97,7 @@ static void piece_put(const KvStream *s, const Span *span, const Piece *p, const
                                                  x + p->row * ldx + p->head * s->width, ldx);
 }
 
-/* The pieces of all spans are shared out. */
+/* The pieces of all spans are shared out. No two of them write the same chunk of a head. */
 static Range pieces_of(Thread th, int64_t heads, const Span *span, int64_t n_spans) {
     int64_t pieces = 0;
     for (int64_t i = 0; i < n_spans; i++) pieces += span_pieces(span + i, heads);
@@ -126,6 +131,8 @@ static void piece_rope(const Attend *a, const Piece *p, float *qkv, int64_t ld, 
     }
 }
 
+/* rope and both stores in one, since a key is read once then: in decoding each of the three alone
+ * would be shorter than the joining of the threads after it. */
 void kv_store_rope(Thread th, const Attend *a, const Span *span, int64_t n_spans, float *qkv,
                    int64_t ld, int64_t half, bool pairs, const float *cos, const float *sin) {
     const int64_t heads = a->k.heads;

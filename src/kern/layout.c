@@ -1,5 +1,8 @@
 /* layout.c -- the two tables on which products stand: weight layouts and activation forms. What a
- * number becomes is written in docs/contract.md 3, where it is put in kern/table.h. */
+ * number becomes is written in docs/contract.md 3, where it is put in kern/table.h.
+ *
+ * A layout says which form of the input its product reads. So a quantised type costs one line in
+ * QUANT_LIST (quant.h), and whoever multiplies asks for layout_form and never for a type. */
 #include "kern/layout.h"
 #include <math.h>
 
@@ -11,6 +14,7 @@ static void pack_f32(const Rows *r, int64_t i, const float *x) {
     memcpy((float *)r->p + i * r->k, x, (size_t)r->k * 4);
 }
 
+/* k is padded to whole tiles with zeros, in the order of words that the level's product reads. */
 static uint16_t *row_bf16(const Rows *r, int64_t i) {
     return (uint16_t *)r->p + i * round_up(r->k, TILE_K);
 }
@@ -111,6 +115,8 @@ const char *act_name(Act a) {
     return name[a];
 }
 
+/* Int8 activations go with quantised weights only: what a mixed file has in f32 or bf16 is
+ * multiplied as under a16. */
 Layout layout_of(Act act, DType type) {
     Layout own = act == ACT_A8 ? layout_of_type(type) : LAYOUT_NONE;
     return own ? own : act == ACT_F32 ? LAYOUT_F32 : LAYOUT_BF16;

@@ -21,6 +21,7 @@ static uint16_t u16_at(const uint8_t *p) {
     return v;
 }
 
+/* A quantised type's own function takes one block (quant.c). */
 static void widen_blocks(float *out, DType type, const uint8_t *p, int64_t n) {
     const LayoutRow *l = &layouts[layout_of_type(type)];
     int64_t step = dtype_block(type), bytes = dtype_bytes(type, step);
@@ -57,6 +58,7 @@ static void widen(float *out, const Weight *w, int64_t i, int64_t r, int64_t k0,
     }
 }
 
+/* For the embedding, vectors, and whoever wants a file's numbers as they are. */
 void weight_row(float *out, const Weight *w, int64_t i, int64_t r) {
     widen(out, w, i, r, 0, w->cols);
 }
@@ -65,11 +67,14 @@ void weight_row(float *out, const Weight *w, int64_t i, int64_t r) {
 
 enum { PIECE = 256 }; /* numbers of k at a time, so that all stays in L1 */
 
+/* Outputs past the end of a matrix: whole panels are multiplied, what comes out there is not
+ * stored. */
 static void zero_columns(uint32_t *panel, int64_t m, int64_t dwords) {
     for (int64_t d = 0; d < dwords && m < PANEL; d++)
         memset(panel + d * PANEL + m, 0, (size_t)(PANEL - m) * 4);
 }
 
+/* First way: the rows of x are outputs (a weight's rows). Squares are transposed. */
 void panel_transpose(uint8_t *panel, Layout layout, const float *x, int64_t ld, int64_t m,
                      int64_t k0, int64_t n) {
     _Alignas(64) uint16_t h[PANEL][PIECE];
@@ -88,6 +93,8 @@ void panel_transpose(uint8_t *panel, Layout layout, const float *x, int64_t ld, 
     }
 }
 
+/* Second way: the columns of x are outputs (a transpose, values in attention): rows go in as they
+ * are. */
 void panel_rows(uint8_t *panel, Layout layout, const float *x, int64_t ld, int64_t m, int64_t k0,
                 int64_t n) {
     if (layout == LAYOUT_BF16) {

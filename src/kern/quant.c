@@ -1,5 +1,9 @@
 /* quant.c -- blocks of quantised types: taken apart as files have them, put into panels, widened.
- * quant.h says what a block is; docs/formats.md shows those of files to the byte. */
+ * quant.h says what a block is; docs/formats.md shows those of files to the byte.
+ *
+ * Each type has a reader of its own, since files pack their bits in many ways, and one row of
+ * constants, from which everything else is derived: panels have one plan for all types. All is
+ * whole numbers up to the last step, so nothing here rounds but `widen`. */
 #include "kern/quant.h"
 #include <math.h>
 
@@ -24,6 +28,7 @@ static void fifth_bits(uint8_t *code, const uint8_t *p) {
     for (int k = 0; k < 32; k++) code[k] |= (uint8_t)((p[k / 8] >> k % 8 & 1) << 4);
 }
 
+/* x = d (code - 8); the 8 is in the row of constants, as every type's offset or table is. */
 static void read_q4_0(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     halves(b->code, p + 2, 16);
@@ -48,6 +53,7 @@ static void read_q5_1(QuantBlock *b, const uint8_t *p) {
     fifth_bits(b->code, p + 4);
 }
 
+/* Signed bytes become codes from 0 by turning the sign bit round. */
 static void read_q8_0(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     for (int k = 0; k < 32; k++) b->code[k] = p[2 + k] ^ 0x80;
@@ -87,6 +93,7 @@ static void scales_6(QuantBlock *b, const uint8_t *p) {
     }
 }
 
+/* x = d scale code - m min, 16 numbers a scale, both of 4 bits. */
 static void read_q2_k(QuantBlock *b, const uint8_t *p) {
     for (int j = 0; j < 16; j++) {
         b->scale[j] = p[j] & 15;
@@ -113,6 +120,7 @@ static void read_q3_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p + 108);
 }
 
+/* x = d scale code - m min, 32 numbers a scale. Every 32 bytes hold 64 numbers. */
 static void read_q4_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p);
     b->m = u16_at(p + 2);
@@ -128,6 +136,7 @@ static void read_q5_k(QuantBlock *b, const uint8_t *p) {
     bits(b->code, p + 16, 4);
 }
 
+/* x = d scale (code - 32), 16 numbers a scale of 8 bits. */
 static void read_q6_k(QuantBlock *b, const uint8_t *p) {
     for (int c = 0; c < 2; c++) {
         halves(b->code + 128 * c, p + 64 * c, 64);
@@ -137,6 +146,7 @@ static void read_q6_k(QuantBlock *b, const uint8_t *p) {
     b->d = u16_at(p + 208);
 }
 
+/* As IQ4_NL's values, 32 numbers a scale of 6 bits, 32 too large. */
 static void read_iq4_xs(QuantBlock *b, const uint8_t *p) {
     int top = u16_at(p + 2);
     b->d = u16_at(p);
@@ -189,6 +199,7 @@ static inline __attribute__((always_inline)) void put(const Quant *t, uint8_t *p
     }
 }
 
+/* put, backwards: for the reference product and the tests. */
 void quant_get(const Quant *t, QuantBlock *b, const uint8_t *panel, int64_t r) {
     memset(b->code, 0, sizeof b->code);
     for (int64_t word = 0; word < t->block * t->low / 32; word++)
@@ -216,6 +227,7 @@ void quant_get(const Quant *t, QuantBlock *b, const uint8_t *panel, int64_t r) {
 
 float quant_d(const Quant *t, uint16_t d) { return t->exponent ? f32_of_bf16(d) : f32_of_f16(d); }
 
+/* One rounding a number: d times a whole number below 2^24, with a minimum one fma. */
 static inline __attribute__((always_inline)) void widen(const Quant *t, float *out,
                                                         const QuantBlock *b) {
     float d = quant_d(t, b->d), m = t->min ? f32_of_f16(b->m) : 0;

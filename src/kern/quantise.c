@@ -15,6 +15,7 @@ enum { GROUP_MAX = 32, SUPER = 256 };
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
+/* To nearest even, with subnormals and infinities, in whole numbers: the same on every CPU. */
 uint16_t f16_of_f32(float f) {
     uint32_t u = bits_of_f32(f), sign = u >> 16 & 0x8000u, magnitude = u & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
@@ -142,6 +143,8 @@ static void put_fifths(uint8_t *to, const uint8_t *q) {
     memcpy(to, &high, 4);
 }
 
+/* Nothing to search: with 255 steps the largest number at the end of the range is as good as
+ * any. */
 static bool put_q8_0(uint8_t *to, const float *x) {
     uint8_t q[32];
     float d = stored(largest(x, 32) / 127, to);
@@ -167,6 +170,7 @@ static bool put_q5_0(uint8_t *to, const float *x) {
     return isfinite(d);
 }
 
+/* The stored d and m are rounded, so the codes are chosen by them and not by the fit's. */
 static bool put_affine(uint8_t *to, const float *x, float top, uint8_t *q) {
     Affine f = fit_affine(x, 32, top, false);
     float d = stored(f.d, to), m = stored(f.m, to + 2);
@@ -214,6 +218,8 @@ static void grid_group(Grid *r, const float *x, int g, Affine f, float top) {
         }
 }
 
+/* d and dmin hold the largest scale and minimum at 63; then each group takes its best whole
+ * numbers. */
 static bool grid_fit(Grid *r, uint8_t *to, const float *x, float top) {
     Affine f[8];
     float scale = 0, below = 0;

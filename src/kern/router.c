@@ -8,6 +8,7 @@
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
+/* What the router thinks of each expert: the chosen ones' scores become their weights. */
 static void scores(float *s, const float *z, const Router *r) {
     if (r->kind == ROUTER_SIGMOID) {
         for (int64_t e = 0; e < r->E; e++) s[e] = 1.0f / (1.0f + exp_f32(-z[e]));
@@ -27,6 +28,7 @@ static int64_t take_best(const float *v, bool *open, int64_t n) {
     return best;
 }
 
+/* A group is as good as its best expert (V2), or as the sum of its two best (V3). */
 static float group_score(const float *choice, int64_t n, RouterKind kind) {
     bool open[ROUTER_E];
     memset(open, true, (size_t)n);
@@ -34,7 +36,8 @@ static float group_score(const float *choice, int64_t n, RouterKind kind) {
     return kind == ROUTER_SOFTMAX || n == 1 ? first : first + choice[take_best(choice, open, n)];
 }
 
-/* Opens the experts of the best groups. */
+/* Opens the experts of the best groups. The papers limit a token to a few groups because each group
+ * stood on a machine of its own; here it is simply part of the model. */
 static void open_groups(bool *open, const float *choice, const Router *r) {
     int64_t size = r->E / r->groups;
     float value[ROUTER_E];
@@ -48,6 +51,7 @@ static void open_groups(bool *open, const float *choice, const Router *r) {
         memset(open + take_best(value, group, r->groups) * size, true, (size_t)size);
 }
 
+/* 1e-20 is the published code's, so that scores that are all zero give weights of zero. */
 static void weigh(float *weight, const int32_t *id, const float *s, const Router *r) {
     float sum = 0;
     for (int64_t k = 0; k < r->K; k++) sum = sum + s[id[k]];
@@ -88,6 +92,9 @@ bool route(Thread th, int32_t *id, float *weight, float *score, const float *z, 
     return fine;
 }
 
+/* The choice itself has no gradient. V3's bias enters the choice only, so it has none either: it is
+ * moved after a step by what the experts had to do (arXiv 2408.15664). */
+
 /* ---- backward -------------------------------------------------------------------------------- */
 
 /* ds (K) of the chosen scores. With norm w_i = scale s_i / T, T = sum s + 1e-20:
@@ -104,6 +111,8 @@ static void chosen_back(float *ds, const float *dw, const float *s, const int32_
         ds[k] = r->scale * (r->norm ? dw[k] / T - q / (T * T) : dw[k]);
 }
 
+/* Softmax: dz_e = s_e (ds_e - sum_j ds_j s_j) with ds = 0 for those not chosen; sigmoid: dz = ds s
+ * (1 - s). */
 static void route_row_back(float *dz, const float *dw, const float *s, const int32_t *id,
                            const Router *r) {
     float ds[ROUTER_E], q = 0;
@@ -128,6 +137,8 @@ void route_back(Thread th, float *dz, const float *dweight, const float *score, 
 
 /* ---- experts' rows --------------------------------------------------------------------------- */
 
+/* y = base + sum over k of weight_k times the row of slot k, k ascending: the router's order, which
+ * does not depend on how the slots were sorted. */
 void combine(Thread th, float *y, const float *base, const float *rows, int64_t ldr,
              const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
     Range range = thread_range(th, n);
@@ -143,6 +154,7 @@ void combine(Thread th, float *y, const float *base, const float *rows, int64_t 
     thread_sync(th);
 }
 
+/* A slot's row has dy times its weight, its weight the product of dy with the row. */
 void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
                   int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
                   int64_t C) {

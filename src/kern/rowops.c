@@ -7,6 +7,8 @@ enum { LINE = 16 }; /* floats of a cache line: borders between threads */
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
+/* y = w x r with r = 1 / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019, arXiv 1910.07467). The
+ * backward wants r, so training keeps it. */
 void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
              const float *w, int64_t n, int64_t C, float eps) {
     Range rows = thread_range(th, n);
@@ -38,6 +40,8 @@ static void columns_sum(Thread th, float *dw, const float *dy, int64_t lddy, con
     }
 }
 
+/* The gradient of w sums over rows and is dealt by columns, that of x by rows: so no sum is shared
+ * by two threads, and none depends on how many there are. */
 void rmsnorm_back(Thread th, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
                   int64_t lddy, const float *x, int64_t ldx, const float *r, const float *w,
                   int64_t n, int64_t C) {
@@ -51,6 +55,8 @@ void rmsnorm_back(Thread th, float *dx, int64_t lddx, StoreMode mode, float *dw,
 
 /* ---- rope ------------------------------------------------------------------------------------ */
 
+/* cos and sin of position times frequency (Su et al. 2021, arXiv 2104.09864), in f64 and rounded
+ * once: the angle of position 100,000 has no correct f32 sine if it is an f32 itself. */
 void rope_table(Thread th, float *cos, float *sin, const int64_t *pos, int64_t n,
                 const double *inv_freq, int64_t half, double factor) {
     Range rows = thread_range(th, n);
@@ -64,6 +70,8 @@ void rope_table(Thread th, float *cos, float *sin, const int64_t *pos, int64_t n
     thread_sync(th);
 }
 
+/* pairs: neighbours are rotated together (2j, 2j + 1), as DeepSeek's files have them; else the
+ * halves (j, j + half), as Hugging Face's have them. */
 void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
           bool pairs, bool back, const float *cos, const float *sin) {
     Range range = thread_range(th, n * heads);
@@ -75,6 +83,9 @@ void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t he
 }
 
 /* ---- by element ------------------------------------------------------------------------------ */
+
+/* These see rows as one long array and cut it at cache lines, so that no two threads write one
+ * line. */
 
 void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n) {
     Range r = thread_range_by(th, n, LINE);
@@ -101,6 +112,7 @@ void adamw(Thread th, float *w, const float *g, float *m, float *v, int64_t n, c
     thread_sync(th);
 }
 
+/* Linear layers of Qwen2 have a bias: y = x W^T + b, added after the product in f32. */
 void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m) {
     Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) kern.add(y + i * ldy, b, m);
@@ -112,6 +124,7 @@ void bias_back(Thread th, float *db, const float *dy, int64_t lddy, int64_t n, i
     thread_sync(th);
 }
 
+/* Through bf16 and back, where the contract rounds a value that stays f32 (contract 3). */
 void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k) {
     Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++)
@@ -123,15 +136,18 @@ void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k) {
 
 float row_max(const float *x, int64_t n) { return kern.max(x, n); }
 
+/* log sum exp, with the largest taken out so that no exponential overflows. */
 float row_lse(const float *x, int64_t n) {
     float m = kern.max(x, n);
     return m + log_f32(kern.sum_exp(x, m, n));
 }
 
+/* exp(x - m): the gradient's kernel computes just that. */
 void row_exp(float *y, const float *x, float m, int64_t n) {
     kern.cross_entropy_back(y, x, m, 1.0f, n);
 }
 
+/* The loss is lse - z_target, so dz = (softmax(z) - onehot(target)) scale. */
 void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale,
                         int64_t n) {
     CHECK(target >= 0 && target < n);

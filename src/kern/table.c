@@ -42,6 +42,7 @@ bool level_of_name(const char *name, Level *v) {
     return false;
 }
 
+/* The self-test runs under the float mode of kernels, whatever the caller's is. */
 static const char *why_not(Level v) {
     if (!level_row[v].fill) return "not built into this program";
     const char *lack = cpu_lacks(v);
@@ -56,6 +57,7 @@ static const char *why_not(Level v) {
  * name. */
 static bool below(Level v, Level top) { return v == top || (v < top && v != LEVEL_AMX_EMU); }
 
+/* The software tiles are slower than what they stand for, so they are never the best. */
 static Level best_level(void) {
     Level best = LEVEL_REF;
     for (Level v = LEVEL_REF; v < LEVEL_N; v++)
@@ -89,6 +91,8 @@ static Level winner(size_t at) {
     return won;
 }
 
+/* `lisao info`: what the CPU has, which level is used and why not a higher one, and where each
+ * kernel comes from. */
 void kern_print(Buf *out) {
     char name[64];
     cpu_name(name);

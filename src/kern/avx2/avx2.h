@@ -18,6 +18,7 @@ typedef int64_t In; /* how many lanes are in use; fewer than 16 only at a tail *
 
 INLINE In in_first(int64_t n) { return n; }
 
+/* Tails go through memory: a masked load of this level would cost more than it is used. */
 INLINE Vec vec_load(In in, const float *p) {
     if (in >= 16) return (Vec){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
     _Alignas(32) float part[16] = {0};
@@ -60,12 +61,15 @@ INLINE Vec vec_fma(Vec x, Vec y, Vec z) {
 }
 INLINE Vec vec_rint(Vec x) { return (Vec){_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
 
+/* half_X is X for 8 lanes. v where x < limit, else w. */
 INLINE __m256 half_below(__m256 x, __m256 limit, __m256 v, __m256 w) {
     return _mm256_blendv_ps(w, v, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
 }
 INLINE Vec vec_below(Vec x, Vec limit, Vec v, Vec w) {
     return (Vec){half_below(x.a, limit.a, v.a, w.a), half_below(x.b, limit.b, v.b, w.b)};
 }
+/* p 2^n by adding n to the exponent: exact, and for results that are normal numbers only
+ * (exp.h). */
 INLINE __m256 half_scale(__m256 p, __m256 n) {
     __m256i up = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), up));
@@ -90,6 +94,7 @@ INLINE Vec vec_round(Vec x) {
     return (Vec){_mm256_castsi256_ps(half_bf16(x.a)), _mm256_castsi256_ps(half_bf16(x.b))};
 }
 
+/* The bf16 words of dwords, widened: those in the upper halves, those in the lower. */
 INLINE __m256 half_upper(__m256 v) {
     return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
 }
@@ -103,6 +108,7 @@ INLINE Vec vec_lower(Vec v) { return (Vec){half_lower(v.a), half_lower(v.b)}; }
 INLINE __m256 middle(__m256 v) {
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
 }
+/* Lanes of even and odd number of 32, and back: neighbours that rope rotates. */
 INLINE Vec vec_even(Vec x, Vec y) {
     return (Vec){middle(_mm256_shuffle_ps(x.a, x.b, 0x88)),
                  middle(_mm256_shuffle_ps(y.a, y.b, 0x88))};
@@ -119,6 +125,7 @@ INLINE Vec half_zip(__m256 even, __m256 odd) {
 INLINE Vec vec_low(Vec even, Vec odd) { return half_zip(even.a, odd.a); }
 INLINE Vec vec_high(Vec even, Vec odd) { return half_zip(even.b, odd.b); }
 
+/* The end of the tree: lanes 8 apart, 4, 2, 1. */
 INLINE float vec_tree(Vec v) {
     __m256 a = _mm256_add_ps(v.a, v.b);
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

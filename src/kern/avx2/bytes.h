@@ -19,12 +19,14 @@ INLINE Bytes bytes_and(Bytes v, int mask) {
 INLINE Bytes bytes_or(Bytes v, Bytes w) {
     return (Bytes){{_mm256_or_si256(v.h[0], w.h[0]), _mm256_or_si256(v.h[1], w.h[1])}};
 }
+/* Shifts of 16-bit words: the bits that cross into the neighbouring byte are masked away after. */
 INLINE Bytes bytes_right(Bytes v, int n) {
     return (Bytes){{_mm256_srli_epi16(v.h[0], n), _mm256_srli_epi16(v.h[1], n)}};
 }
 INLINE Bytes bytes_left(Bytes v, int n) {
     return (Bytes){{_mm256_slli_epi16(v.h[0], n), _mm256_slli_epi16(v.h[1], n)}};
 }
+/* Codes that stand for the numbers of a table (IQ4, MXFP4), `add` above them. */
 INLINE Bytes bytes_lookup(Bytes v, const int8_t table[16], int add) {
     __m128i t = _mm_add_epi8(_mm_loadu_si128((const void *)table), _mm_set1_epi8((char)add));
     __m256i both = _mm256_broadcastsi128_si256(t);
@@ -48,6 +50,7 @@ INLINE Ints ints_sub(Ints v, Ints w) {
     return (Ints){{_mm256_sub_epi32(v.h[0], w.h[0]), _mm256_sub_epi32(v.h[1], w.h[1])}};
 }
 
+/* Bytes of two rows of sub-scales, interleaved as words, for a product by vpmaddwd. */
 INLINE Words words_pair(const uint8_t *p, const uint8_t *q, int up, int mask) {
     const __m128i all = _mm_set1_epi8((char)mask);
     __m128i a = _mm_and_si128(_mm_srli_epi16(_mm_load_si128((const void *)p), up), all);

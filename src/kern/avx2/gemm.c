@@ -5,6 +5,8 @@
 
 INLINE __m256 load8(const uint8_t *p) { return _mm256_load_ps((const float *)(const void *)p); }
 
+/* One chain an output, k ascending; the first part starts from zero, later ones from what c
+ * holds. */
 INLINE void block_f32(int R, float *c, int64_t ldc, const uint8_t *x, int64_t ldx, const uint8_t *w,
                       int64_t k, bool first) {
     __m256 sum[BLOCK_ROWS][2];

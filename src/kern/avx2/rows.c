@@ -51,6 +51,7 @@ INLINE void transpose8(__m256i r[8]) {
     EACH (j, 8) r[j] = t[j];
 }
 
+/* Edges are rare and small: they go the reference's way. */
 void NAME(transpose)(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
                      int64_t cols) {
     for (int64_t i = 0; i < rows; i += 8)

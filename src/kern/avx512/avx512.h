@@ -31,18 +31,23 @@ INLINE Vec vec_negate(Vec a) { return -a; }
 INLINE Vec vec_fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE Vec vec_rint(Vec a) { return _mm512_roundscale_ps(a, 8); }
 
+/* v where x < limit, else w. */
 INLINE Vec vec_below(Vec x, Vec limit, Vec v, Vec w) {
     return _mm512_mask_mov_ps(w, _mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), v);
 }
+/* p 2^n by adding n to the exponent: exact, and for results that are normal numbers only
+ * (exp.h). */
 INLINE Vec vec_scale(Vec p, Vec n) {
     __m512i up = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), up));
 }
+/* Through bf16 and back. */
 INLINE Vec vec_round(Vec x) {
     __m512i word = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
     return _mm512_castsi512_ps(_mm512_slli_epi32(word, 16));
 }
 
+/* The bf16 words of dwords, widened: those in the upper halves, those in the lower. */
 INLINE Vec vec_upper(Vec v) {
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
@@ -51,6 +56,7 @@ INLINE Vec vec_lower(Vec v) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16));
 }
 
+/* Lanes of even and odd number of 32, and back: neighbours that rope rotates. */
 INLINE Vec vec_even(Vec a, Vec b) {
     const __m512i at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_ps(a, at, b);
@@ -70,6 +76,7 @@ INLINE Vec vec_high(Vec even, Vec odd) {
 }
 
 INLINE float vec_top(Vec v) { return _mm512_reduce_max_ps(v); }
+/* The end of the tree: lanes 8 apart, 4, 2, 1. reduce_add would leave the order to the compiler. */
 INLINE float vec_tree(Vec v) {
     __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -60,6 +60,8 @@ INLINE void block_f32(int R, int P, float *c, int64_t ldc, const uint8_t *x, int
         EACH (p, P) _mm512_storeu_ps(c + r * ldc + p * PANEL, sum[r][p]);
 }
 
+/* A block for each number of rows and panels, so that all loops above are unrolled and sums stay in
+ * registers. 3 panels are taken as 2 and 1. */
 #define BLOCK(type, R, P)                                                                          \
     static void type##_##R##x##P(float *c, int64_t ldc, const uint8_t *x, int64_t ldx,             \
                                  const uint8_t *w, int64_t ldw, int64_t k, bool first) {           \
@@ -105,6 +107,8 @@ BLOCK_FMA(6, 2)
 BLOCK_FMA(7, 2)
 BLOCK_FMA(8, 2)
 
+/* The largest block of each table is the one that hides the latency of its instruction; the smaller
+ * ones are for what is left over. depth: of k in one go, so that a block's panels stay in L1. */
 static const Blocks blocks_bf16 = {{{bf16_1x1, bf16_1x2, NULL, bf16_1x4},
                                     {bf16_2x1, bf16_2x2, NULL, bf16_2x4},
                                     {bf16_3x1, bf16_3x2},

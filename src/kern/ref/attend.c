@@ -2,6 +2,8 @@
  * chunks: the online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; docs/math/gqa.md). */
 #include "kern/ref/ref.h"
 
+/* p = exp(s scale - m) with m the largest of the visible scores, and their sum; p is rounded before
+ * it is summed where it is multiplied rounded, so that the weights of a row add up to one. */
 float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, float scale,
                         bool round) {
     float z[CHUNK], lane[16] = {0};
@@ -15,6 +17,7 @@ float chunk_softmax_ref(float *p, float *m, const float *s, int64_t visible, flo
     return tree_end(lane);
 }
 
+/* With P = softmax(s scale) by its stored lse:  ds = P (dP - D) scale, D = sum(dO O). */
 void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, const float *lse,
                       const float *D, float scale, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
@@ -24,6 +27,7 @@ void softmax_back_ref(float *p, float *ds, const float *s, const float *dp, cons
     }
 }
 
+/* Two halves with largest m and mc: both are brought to the larger, a and b are their factors. */
 void rescale_ref(float *m, float *l, float *a, float *b, const float *mc, const float *lc,
                  int64_t n) {
     for (int64_t i = 0; i < n; i++) {

@@ -41,6 +41,7 @@ static void tile_bf16(float c[PANEL], const uint32_t *x, const uint32_t *w, int6
     }
 }
 
+/* The outputs past the end of a matrix are computed from the panel's zeros and not stored. */
 static void store_panel(float *y, const float *total, int64_t m, StoreMode mode) {
     for (int64_t j = 0; j < m; j++) y[j] = store(y[j], total[j], mode);
 }
@@ -54,6 +55,7 @@ static void part_end(float total[PANEL], const float acc[PANEL], bool first) {
     for (int j = 0; j < PANEL; j++) total[j] = first ? acc[j] : total[j] + acc[j];
 }
 
+/* The order of contract 2.1: parts of CUT_K, each a chain. */
 static void sum_f32(float total[PANEL], const float *x, const float *w, int64_t k, bool on) {
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += CUT_K) {
         float acc[PANEL];
@@ -63,6 +65,7 @@ static void sum_f32(float total[PANEL], const float *x, const float *w, int64_t 
     }
 }
 
+/* The same with TILE order inside a part. */
 static void sum_bf16(float total[PANEL], const uint16_t *x, const uint16_t *w, int64_t k, bool on) {
     const uint32_t *xd = (const uint32_t *)(const void *)x, *wd = (const uint32_t *)(const void *)w;
     for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += CUT_K) {

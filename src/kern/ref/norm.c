@@ -2,6 +2,8 @@
  * (docs/math/rope.md), and the adds. */
 #include "kern/ref/ref.h"
 
+/* The 16-lane tree (contract 2.2): lane i % 16 takes number i, then the lanes are added pairwise.
+ * 16 is a register of AVX-512, two of AVX2, four of NEON: all add in the same order. */
 float dot_ref(const float *x, const float *y, int64_t n) {
     float lane[16] = {0};
     for (int64_t i = 0; i < n; i++) lane[i % 16] = fmaf(x[i], y[i], lane[i % 16]);
@@ -49,6 +51,7 @@ void rmsnorm_back_ref(float *dx, const float *dy, const float *x, const float *w
         dx[i] = store(dx[i], fmaf(-x[i], c, r * (w ? dy[i] * w[i] : dy[i])), mode);
 }
 
+/* back: by the opposite angle. */
 void rope_ref(float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin) {
     for (int64_t j = 0; j < half; j++) {
         float *a = x + (pairs ? 2 * j : j), *b = a + (pairs ? 1 : half);

@@ -16,12 +16,15 @@ void panel_bf16_ref(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_
     }
 }
 
+/* Dwords, whatever they hold: floats or pairs of bf16. */
 void transpose_ref(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
                    int64_t cols) {
     for (int64_t j = 0; j < cols; j++)
         for (int64_t i = 0; i < rows; i++) y[j * ldy + i] = x[i * ldx + j];
 }
 
+/* Absorbed MLA has its values as the first dv numbers of each key: panels over the width become
+ * panels over the keys. */
 void v_of_k_ref(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     int64_t kp = round_up(dk, TILE_K);
     for (int64_t j = 0; j < round_up(dv, PANEL); j++)
@@ -42,7 +45,9 @@ static uint32_t largest_bits(const float *x, int64_t n) {
     return top;
 }
 
-/* A block of n numbers, a sum for every `sub` of them. */
+/* A block of n numbers, a sum for every `sub` of them: q = rint(x 127 / amax). Blocks of nothing
+ * are zero, one with an infinity or NaN has NaN as its scale, so that the fault shows in the
+ * output. */
 static void block_a8(int8_t *q, float *d, int32_t *sum, const float *x, int64_t n, int64_t sub) {
     uint32_t top = largest_bits(x, n);
     float amax = f32_of_bits(top), inv = 0;

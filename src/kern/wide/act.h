@@ -1,5 +1,6 @@
 /* act.h -- everything that takes exponentials: silu, softmax over a chunk of keys, log-sum-exp, and
- * their backwards. Included once by each level (wide.h). */
+ * their backwards. Included once by each level (wide.h). kern/ref has the formulas, exp.h the
+ * exponential, which is the same polynomial at every level. */
 #include "kern/wide/wide.h"
 
 /* 1 + exp(-g), the denominator of sigmoid and silu. */
@@ -43,6 +44,7 @@ float NAME(sum_exp)(const float *x, float m, int64_t n) {
     return vec_tree(lane);
 }
 
+/* The 64 scores of a chunk are four Vecs that never leave the registers. */
 INLINE float softmax_row(float *p, float *m, const float *s, int64_t visible, float scale,
                          bool round) {
     Vec z[4], top = vec_set(-__builtin_inff()), lane = vec_set(0.0f);
@@ -83,6 +85,7 @@ void NAME(softmax_back)(float *p, float *ds, const float *s, const float *dp, co
     }
 }
 
+/* For n rows at once, a lane each: decoding merges one chunk of many heads. */
 void NAME(rescale)(float *m, float *l, float *a, float *b, const float *mc, const float *lc,
                    int64_t n) {
     for (int64_t i = 0; i < n; i += 16) {

@@ -1,5 +1,9 @@
 /* norm.h -- sums on the tree, RMSNorm, rope, the adds and AdamW. Included once by each level
- * (wide.h). */
+ * (wide.h). kern/ref has the formulas.
+ *
+ * A Vec is the 16 lanes of the tree, in as many registers as the level needs, and `in` says which
+ * of them a tail uses: lanes that are out keep what they had, so a tail adds nothing, not even a
+ * zero (-0 + 0 is +0). */
 #include "kern/wide/wide.h"
 #include <math.h>
 
@@ -50,6 +54,7 @@ void NAME(div)(float *y, float d, int64_t n) {
     }
 }
 
+/* w NULL: the norm without weights. */
 float NAME(rmsnorm)(float *y, const float *x, const float *w, int64_t C, float eps) {
     float r = 1.0f / sqrtf(NAME(dot)(x, x, C) / (float)C + eps);
     for (int64_t i = 0; i < C; i += 16) {
@@ -60,6 +65,7 @@ float NAME(rmsnorm)(float *y, const float *x, const float *w, int64_t C, float e
     return r;
 }
 
+/* t = dy w, which both sweeps need; computing it twice is cheaper than keeping it. */
 INLINE Vec times_weight(In in, const float *dy, const float *w, int64_t i) {
     Vec t = vec_load(in, dy + i);
     return w ? vec_mul(t, vec_load(in, w + i)) : t;
@@ -115,6 +121,7 @@ void NAME(rope)(float *x, int64_t half, bool pairs, bool back, const float *cos,
     }
 }
 
+/* Memory bound: 4 streams in, 3 out. The divisions hide behind them. */
 void NAME(adamw)(float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
     const Vec b1 = vec_set(p->b1), a1 = vec_set(1.0f - p->b1), c1 = vec_set(p->c1);
     const Vec b2 = vec_set(p->b2), a2 = vec_set(1.0f - p->b2), c2 = vec_set(p->c2);
