@@ -78,7 +78,8 @@ help:
 	@echo 'make            builds $$B/lisao'
 	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
 	@echo 'make test-quick the same without the slow groups: under a minute'
-	@echo 'make test-peers runs Lisao beside transformers (some GB from the Python package index, the first time)'
+	@echo 'make test-peers runs Lisao beside transformers, tokenizers, jinja2 and llama.cpp (some GB from the Python'
+	@echo '                package index, the first time); ONLY="PART WORD": a part of it (tests/peers/run.sh)'
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
@@ -101,15 +102,9 @@ test: all $(TEST_BINS)
 test-quick: all $(TEST_BINS)
 	@tools/test.sh $B $(TEST_BINS) $(TEST_SH)
 
-# Beside other programs: tests/peers/*.py in a Python environment of their own, from the package index.
-PEERS = $B/peers
-$(PEERS)/installed: tests/peers/requirements.txt
-	python3 -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet -r $<
-	touch $@
-
-test-peers: all $(PEERS)/installed
-	@for t in $(wildcard tests/peers/*.py); do LISAO=$B/lisao $(PEERS)/bin/python $$t || exit 1; done
+# Beside other programs; ONLY="PART WORD": a part of it.
+test-peers: all
+	@tests/peers/run.sh $B $(ONLY)
 
 lint: all
 	@tools/lint.sh $B

@@ -10,7 +10,7 @@
 typedef struct Encode {
     const Tokenizer *t;
     TextMode mode;
-    const char *start; /* of the text that `by` belongs to */
+    const char *start; /* of the whole text, to which `by` belongs */
     const uint8_t *by; /* NULL: added tokens may stand anywhere */
     Ids *out;
     Bpe bpe;
@@ -29,27 +29,25 @@ static bool word_encode(void *arg, Str word) {
     return bpe_encode(e->out, e->t, &e->bpe, word, e->scratch) || memory_out(e, word.n);
 }
 
-static bool is_word(char c) {
-    return (uint8_t)c >= 0x80 || c == '_' || (c >= '0' && c <= '9')
-           || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-}
-
-static bool is_blank(char c) { return c == ' ' || (c >= 9 && c <= 13); }
-
 /* What the flags of the added token found at [*at, *end) make of its place: white space beside it
  * may belong to it, back to `from`. False: it must be a word by itself and is none. */
 static bool place_adjust(const Encode *e, Str text, int64_t from, int64_t *at, int64_t *end,
                          int32_t id) {
     unsigned flags = e->t->vocab.tokens[id].flags;
-    bool inside = (*at > 0 && is_word(text.p[*at - 1])) || (*end < text.n && is_word(text.p[*end]));
-    if (flags & TOKEN_SINGLE_WORD && inside) return false;
-    while (flags & TOKEN_LSTRIP && *at > from && is_blank(text.p[*at - 1])) --*at;
-    while (flags & TOKEN_RSTRIP && *end < text.n && is_blank(text.p[*end])) ++*end;
+    Str before = {text.p + from, MAX(*at - from, 0)}, after = {text.p + *end, text.n - *end};
+    if (flags & TOKEN_SINGLE_WORD && (word_last((Str){text.p, *at}) || word_first(after)))
+        return false;
+    for (int64_t k; flags & TOKEN_LSTRIP && (k = blank_last(before)) > 0; before.n -= k) *at -= k;
+    for (int64_t k; flags & TOKEN_RSTRIP && (k = blank_first(after)) > 0;
+         after.p += k, after.n -= k)
+        *end += k;
+    if (flags & TOKEN_LSTRIP) *at = MAX(*at, from);
     return true;
 }
 
 /* Calls `gap` for each text between the added tokens of a trie, in order, and appends the ids of
- * the tokens. */
+ * the tokens. As in Hugging Face a token is found even in the white space that the one before it
+ * has taken, unless it would take white space on its left and none is left for it. */
 static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Encode *e, Str text)) {
     int64_t from = 0, search = 0, at = 0, len = 0;
     int32_t id;
@@ -58,8 +56,9 @@ static bool added_encode(Encode *e, const Trie *trie, Str text, bool (*gap)(Enco
         int64_t end = search = at + len;
         if (!place_adjust(e, text, from, &at, &end, id)) continue;
         if (at > from && !gap(e, (Str){text.p + from, at - from})) return false;
-        if (!ids_add(e->out, id)) return memory_out(e, len);
-        from = search = end;
+        if (at < end && !ids_add(e->out, id)) return memory_out(e, len);
+        e->pretok.first = false;
+        from = end;
     }
     return from == text.n || gap(e, (Str){text.p + from, text.n - from});
 }
@@ -87,6 +86,7 @@ static bool any_encode(Encode *e, Str text) {
     for (bool valid = true; text.n > 0; valid = !valid) {
         Str run = {text.p, run_length(text, valid)};
         bool first = run.p == start;
+        e->pretok.first = run.p == e->start;
         if (run.n > 0 && !(valid ? valid_encode(e, run, first) : word_encode(e, run))) return false;
         text.p += run.n, text.n -= run.n;
     }
@@ -115,6 +115,7 @@ static bool encode(Encode *e, Str text) {
         return err_set(e->err, ERR_LIMIT, "encoding a text of %lld bytes: the limit is %d",
                        (long long)text.n, TEXT_BYTES_MAX);
     bool ok = pretok_init(&e->pretok, e->t, e->scratch, e->err);
+    e->start = text.p;
     e->pretok.word = word_encode;
     e->pretok.arg = e;
     ok = ok && added_encode(e, &e->t->raw, text, gap_encode);
@@ -130,12 +131,6 @@ bool text_encode(Ids *out, const Tokenizer *t, Str text, TextMode mode, Arena *s
 
 bool text_encode_by(Ids *out, const Tokenizer *t, Str text, const uint8_t *by, Arena *scratch,
                     Err *err) {
-    Encode e = {.t = t,
-                .mode = TEXT_PARSED,
-                .start = text.p,
-                .by = by,
-                .out = out,
-                .scratch = scratch,
-                .err = err};
+    Encode e = {.t = t, .mode = TEXT_PARSED, .by = by, .out = out, .scratch = scratch, .err = err};
     return encode(&e, text);
 }

@@ -321,7 +321,7 @@ static bool added_put(Load *l, json_t *o, const char *where) {
     v->tokens[id].flags |= flags & 127;
     bool normal = json_is_true(json_object_get(o, "normalized"));
     if (normal && !normalise(&content, l->t, content, false, l->a, l->err)) return false;
-    trie_put(normal ? &l->t->normal : &l->t->raw, content, (int32_t)id);
+    if (content.n > 0) trie_put(normal ? &l->t->normal : &l->t->raw, content, (int32_t)id);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* norm.c -- what is done to a text before it is cut into words: the steps of tokenizer.json's
  * normalizer, and those that a GGUF file implies. A text is a gap between added tokens. */
 #include "text/tokenizer.h"
+#include <utf8proc.h>
 
 bool norm_add(Tokenizer *t, const Norm *n, Err *err) {
     if (t->n_norms == NORMS_MAX)
@@ -49,13 +50,63 @@ static bool prepend(Str *out, Str s, Str prefix, Arena *a, Err *err) {
     return true;
 }
 
-static bool is_blank(char c) { return c == ' ' || (c >= 9 && c <= 13); }
-
 static Str strip(Str s, const Norm *n) {
-    while (n->left && s.n && is_blank(s.p[0])) s.p++, s.n--;
-    while (n->right && s.n && is_blank(s.p[s.n - 1])) s.n--;
+    for (int64_t k; n->left && (k = blank_first(s)) > 0;) s.p += k, s.n -= k;
+    for (int64_t k; n->right && (k = blank_last(s)) > 0;) s.n -= k;
     return s;
 }
+
+/* ---- kinds of characters --------------------------------------------------------------------- */
+
+/* The character that s begins with, 0 where it begins with none. */
+static int32_t char_first(Str s) {
+    int32_t c = 0;
+    return s.n > 0 && utf8proc_iterate((const uint8_t *)s.p, s.n, &c) > 0 ? c : 0;
+}
+
+/* From the last byte back to the first of its character. */
+static Str last_of(Str s) {
+    int64_t at = MAX(s.n - 1, 0);
+    while (at > 0 && at > s.n - 4 && ((uint8_t)s.p[at] & 0xc0) == 0x80) at--;
+    return (Str){s.p + at, s.n - at};
+}
+
+static bool is_blank(int32_t c) {
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680
+           || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f
+           || c == 0x205f || c == 0x3000;
+}
+
+/* Letters (symbols that are "alphabetic" are letters in circles and squares), marks, decimal and
+ * letter numbers, connectors and joiners (UTS 18, annex C). */
+static bool is_word(int32_t c) {
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default:
+        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9)
+               || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169)
+               || (c >= 0x1f170 && c <= 0x1f189);
+    }
+}
+
+int64_t blank_first(Str s) { return is_blank(char_first(s)) ? utf8_length(s) : 0; }
+
+int64_t blank_last(Str s) { return is_blank(char_first(last_of(s))) ? last_of(s).n : 0; }
+
+bool word_first(Str s) { return is_word(char_first(s)); }
+bool word_last(Str s) { return is_word(char_first(last_of(s))); }
+
+/* ---- all steps ------------------------------------------------------------------------------- */
 
 bool normalise(Str *out, const Tokenizer *t, Str text, bool first, Arena *scratch, Err *err) {
     bool ok = true;

@@ -249,7 +249,11 @@ static bool stage_run(Pretok *c, int k, Str text);
 
 static bool piece_out(Pretok *c, int k, Str text, Piece p) {
     const Stage *s = &c->t->stages[k];
-    if (p.lo == p.hi || (s->behavior == CUT_REMOVED && p.match)) return true;
+    if (p.lo == p.hi) return true;
+    if (s->behavior == CUT_REMOVED && p.match) {
+        c->first = false;
+        return true;
+    }
     return stage_run(c, k + 1, (Str){text.p + p.lo, p.hi - p.lo});
 }
 
@@ -277,7 +281,7 @@ static bool stage_run(Pretok *c, int k, Str text) {
     if (k == c->t->n_stages) return c->word(c->arg, text);
     const Stage *s = &c->t->stages[k];
     bool prefix = s->prefix_space && (!s->prefix_first || c->first);
-    c->first = false;
+    if (s->prefix_space) c->first = false;
     if (prefix && text.p[0] != ' ') {
         char *p = arena_try(c->scratch, text.n + 1);
         if (p == NULL) return err_set(c->err, ERR_LIMIT, "encoding a text: no scratch memory left");

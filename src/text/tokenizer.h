@@ -202,6 +202,13 @@ bool norm_add(Tokenizer *t, const Norm *n, Err *err) CHECKED;
 bool normalise(Str *out, const Tokenizer *t, Str text, bool first, Arena *scratch,
                Err *err) CHECKED;
 
+/* Characters as Hugging Face's \s and \w see them. The bytes of the white space that s begins or
+ * ends with; 0: none. Whether s begins or ends with a character of words. */
+int64_t blank_first(Str s);
+int64_t blank_last(Str s);
+bool word_first(Str s);
+bool word_last(Str s);
+
 /* ---- nfc.c ----------------------------------------------------------------------------------- */
 
 /* `text` (valid UTF-8) in Unicode's normalisation form C, or KC where `compatible`; *out is text

@@ -6,15 +6,11 @@
 2. Random models of width 256 in every type: gguf-py dequantises to the numbers that `lisao convert` to a folder gives; the squared
    error of each type is at most 1.05 times that of llama.cpp's own quantiser on the same numbers; llama.cpp runs each.
 
-    tests/peers/convert.py     LISAO names the program (build/lisao)
-
-`make test-peers` makes the Python environment that it needs."""
+    tests/peers/convert.py [WORD...]     only models whose name holds the words"""
 
 import ctypes
 import glob
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,25 +21,10 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import quants
 
-ROOT = Path(__file__).resolve().parents[2]
-LISAO = os.environ.get("LISAO", str(ROOT / "build/lisao"))
+from common import ROOT, check, chosen, finish, lisao, note
+
 NOISE = 1e-4  # of f32 logits of the golden models, whose deviation is about 1
 TYPES = ["q8_0", "q6_k", "q5_k", "q4_k", "q4_k_m", "q5_1", "q5_0", "q4_1", "q4_0", "bf16", "f16"]
-failed = []
-
-
-def check(ok, text):
-    print(("ok   " if ok else "FAIL ") + text, flush=True)
-    if not ok:
-        failed.append(text)
-
-
-def lisao(*args):
-    run = subprocess.run([LISAO, *map(str, args)], capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(f"lisao {' '.join(map(str, args))}: {run.stderr}")
-    return run.stdout
-
 
 # ---- the two programs -------------------------------------------------------------------------------------------------
 
@@ -156,7 +137,7 @@ def expected(folder):
 def golden(folder, temp):
     path = temp / "model.gguf"
     if "unshared" in folder.name:
-        return print(f"note {folder.name}: llama.cpp's deepseek2 loads no model without shared experts")
+        return note(f"{folder.name}: llama.cpp's deepseek2 loads no model without shared experts")
     lisao("convert", folder, path)
     got, want = tensors_of_gguf(path), expected(folder)
     frequencies = got.pop("rope_freqs.weight", None)
@@ -170,7 +151,7 @@ def golden(folder, temp):
     if theirs is None:
         return check(False, f"{folder.name}: llama.cpp does not load it")
     if "groups" in folder.name:  # group_limited_greedy takes a group's best expert, llama.cpp its two best, whatever the router
-        return print(f"note {folder.name}: llama.cpp's logits differ by {np.abs(theirs - ours).max():.1e}, it chooses other groups")
+        return note(f"{folder.name}: llama.cpp's logits differ by {np.abs(theirs - ours).max():.1e}, it chooses other groups")
     # llama.cpp rounds activations to bf16 where weights are.
     most = 0.1 if "bf16" in folder.name else NOISE
     error = np.abs(theirs - ours).max()
@@ -256,15 +237,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         temp = Path(name)
         for folder in sorted((ROOT / "tests/golden/models").iterdir()):
-            if (folder / "config.json").exists() and "dense-mini" not in folder.name:  # llama.cpp has no dense layers there
+            if (folder / "config.json").exists() and "dense-mini" not in folder.name and chosen(folder.name):  # llama.cpp has no dense layers there
                 golden(folder, temp)
         errors = {}
-        for arch in SHAPES:
+        for arch in filter(chosen, SHAPES):
             types(arch, temp, errors)
         for name, (ours, theirs, sum2) in errors.items():
             check(ours <= 1.05 * theirs, f"{name}: relative squared error {ours / sum2:.3e}, llama.cpp's quantiser {theirs / sum2:.3e}, ratio {ours / theirs:.3f}")
-    print(f"{len(failed)} failed")
-    return len(failed) != 0
+    return finish()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,9 @@ f32 by `lisao logits` against transformers in float64. Prints for each shape the
 far transformers itself is from that in float32; more than ten times the floor is a failure, and so are other logits
 from the other spelling of the configuration or from the other form of MLA beyond that.
 
-    tests/peers/families.py [WORD]     only shapes whose name holds WORD; LISAO names the program (build/lisao)
-
-`make test-peers` makes the Python environment that it needs."""
+    tests/peers/families.py [WORD...]     only shapes whose name holds the words"""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,12 +17,12 @@ import numpy as np
 import torch
 import transformers
 
-ROOT = Path(__file__).resolve().parents[2]
+from common import LISAO, ROOT, check, chosen, finish
+
 sys.path.insert(0, str(ROOT / "tests/golden/models"))
 import make  # noqa: E402  (it draws the models)
 from make import YARN, rope  # noqa: E402
 
-LISAO = os.environ.get("LISAO", str(ROOT / "build/lisao"))
 MOST = 10  # times the floor
 
 # Width 96, three heads, ffn 352: nothing is a power of two. Vocabulary 50,257 where that is the point.
@@ -128,27 +125,23 @@ def compare(family, name, changes, folder):
     return error, floor, wrong
 
 
-def main(word=""):
+def main():
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(2)
-    failed = count = 0
-    print(f"{'family':14} {'shape':28} {'largest error':>13} {'floor':>9} {'ratio':>6}")
     for family, shapes in SHAPES.items():
         for name, changes in shapes.items():
-            if word not in f"{family} {name}":
+            if not chosen(f"{family} {name}"):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 error, floor, wrong = compare(family, name, changes, Path(folder))
             if not error <= MOST * floor:
                 wrong.append(f"more than {MOST} times the floor")
-            failed += bool(wrong)
-            count += 1
-            print(f"{family:14} {name:28} {error:13.1e} {floor:9.1e} {error / floor:6.2f}  {'; '.join(wrong)}", flush=True)
-    print(f"{count - failed} passed, {failed} failed")
-    return failed != 0
+            said = "".join(f"; {w}" for w in wrong)
+            check(not wrong, f"{family}, {name}: largest error {error:.1e}, floor {floor:.1e}, ratio {error / floor:.2f}{said}")
+    return finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -208,6 +208,20 @@ static void special_made(void **state) {
     tokenizer_fails(b, json_text(b, file), ERR_FORMAT, "makes a special token");
 }
 
+/* An added token that the normaliser leaves nothing of is never found. */
+static void nothing_added(void **state) {
+    Bench *b = *state;
+    json_t *file = tiny_json(b), *list = json_object_get(file, "added_tokens");
+    json_object_set_new(
+        file, "normalizer",
+        json_pack("{s:s,s:b,s:b}", "type", "Strip", "strip_left", 1, "strip_right", 1));
+    json_array_append_new(list, json_pack("{s:i,s:s,s:b,s:b}", "id", 450, "content", " \n",
+                                          "normalized", 1, "special", 0));
+    Tokenizer *t = tokenizer_fine(b, json_text(b, file));
+    assert_int_equal(encode(b, t, STR("a \n"), TEXT_PARSED).n, 1);
+    tokenizer_close(t);
+}
+
 /* A table of merges costs more than its text only up to a limit. */
 static void many_merges(void **state) {
     Bench *b = *state;
@@ -385,9 +399,10 @@ static void doubles(void **state) {
 }
 
 int hostile_tests(void) {
-    const struct CMUnitTest tests[] = {
-        TEXT_TEST(fields),       TEXT_TEST(added_tokens), TEXT_TEST(syntax),
-        TEXT_TEST(special_made), TEXT_TEST(many_merges),  TEXT_TEST(damaged),
-        TEXT_TEST(parts),        TEXT_TEST(doubles),      TEXT_TEST(flooded)};
+    const struct CMUnitTest tests[] = {TEXT_TEST(fields),        TEXT_TEST(added_tokens),
+                                       TEXT_TEST(syntax),        TEXT_TEST(special_made),
+                                       TEXT_TEST(nothing_added), TEXT_TEST(many_merges),
+                                       TEXT_TEST(damaged),       TEXT_TEST(parts),
+                                       TEXT_TEST(doubles),       TEXT_TEST(flooded)};
     return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
 }
