@@ -79,7 +79,7 @@ help:
 	@echo 'make test       builds and runs every test; the last line is "N passed, N failed"'
 	@echo 'make test-quick the same without the slow groups: under a minute'
 	@echo 'make test-peers runs Lisao beside transformers, tokenizers, jinja2 and llama.cpp (some GB from the Python'
-	@echo '                package index, the first time); ONLY="PART WORD": a part of it (tests/peers/run.sh)'
+	@echo '                package index, the first time); ONLY="PART WORD": a part of it (tools/test-peers.sh)'
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
@@ -104,7 +104,7 @@ test-quick: all $(TEST_BINS)
 
 # Beside other programs; ONLY="PART WORD": a part of it.
 test-peers: all
-	@tests/peers/run.sh $B $(ONLY)
+	@tools/test-peers.sh $B $(ONLY)
 
 lint: all
 	@tools/lint.sh $B

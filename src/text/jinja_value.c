@@ -3,6 +3,7 @@
  *
  * Work that grows with a value is paid for (jinja_pay) before it is done. */
 #include "text/jinja.h"
+#include <utf8proc.h>
 #include <jansson.h>
 #include <stdio.h>
 
@@ -369,26 +370,34 @@ static bool int_put(TextBuf *b, int64_t i) {
     return put(b, s);
 }
 
+/* What Python's repr shows as it is: nothing that is unassigned, a control, format or private
+ * character, and no separator but the space. */
+static bool is_printable(int32_t c) {
+    utf8proc_category_t kind = utf8proc_category(c);
+    return c == ' ' || (kind > UTF8PROC_CATEGORY_CN && kind < UTF8PROC_CATEGORY_ZS);
+}
+
+/* How repr writes a character between these quotes; the number of bytes. */
+static int64_t char_repr(char out[12], int32_t c, char quote) {
+    const char *at = c ? strchr("\nn\rr\tt", c) : NULL;
+    if (at && c < 0x20) return snprintf(out, 12, "\\%c", at[1]);
+    if (c == '\\' || c == quote) return snprintf(out, 12, "\\%c", (char)c);
+    if (is_printable(c)) return utf8_put(out, c);
+    if (c < 0x100) return snprintf(out, 12, "\\x%02x", (unsigned)c);
+    return snprintf(out, 12, c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+}
+
 static bool str_repr(TextBuf *b, Text s) {
     bool single = memchr(s.p, '\'', (size_t)s.n) == NULL,
          twice = memchr(s.p, '"', (size_t)s.n) != NULL;
-    char quote = single || twice ? '\'' : '"';
+    char quote = single || twice ? '\'' : '"', out[12];
     bool ok = text_put(b, &quote, 1, BY_TEMPLATE);
-    for (int64_t i = 0; ok && i < s.n; i++) {
-        uint8_t c = (uint8_t)s.p[i];
-        char out[8] = {'\\', (char)c, 0};
-        int64_t n = 2;
-        if (c == '\n')
-            out[1] = 'n';
-        else if (c == '\r')
-            out[1] = 'r';
-        else if (c == '\t')
-            out[1] = 't';
-        else if (c < 0x20 || c == 0x7f)
-            n = snprintf(out, sizeof out, "\\x%02x", c);
-        else if (c != '\\' && c != (uint8_t)quote)
-            out[0] = (char)c, n = 1;
-        ok = text_put(b, out, n, s.by[i]);
+    for (int64_t i = 0, n; ok && i < s.n; i += n) {
+        int32_t c;
+        n = text_char(s, i);
+        ok = utf8proc_iterate((const uint8_t *)s.p + i, n, &c) == n
+                 ? text_put(b, out, char_repr(out, c, quote), s.by[i])
+                 : text_add(b, text_cut(s, i, i + n));
     }
     return ok && text_put(b, &quote, 1, BY_TEMPLATE);
 }

@@ -35,7 +35,8 @@ def log(level, text, data):
         sys.stderr.write(text.decode())
 
 
-def llama_logits(path, ids):
+def llama_logits(path, ids, kv=0):
+    """kv: the type of its cache, f32 by default."""
     params = llama_cpp.llama_model_default_params()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
     if not model:
@@ -43,7 +44,7 @@ def llama_logits(path, ids):
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = 256
     params.n_threads = params.n_threads_batch = 2
-    params.type_k = params.type_v = 0  # f32
+    params.type_k = params.type_v = kv
     params.flash_attn_type = 0
     context = llama_cpp.llama_init_from_model(model, params)
     batch = llama_cpp.llama_batch_init(len(ids), 0, 1)

@@ -1,14 +1,15 @@
 #!/bin/sh
-# tests/peers/run.sh BUILD [PART [WORD...]] -- Lisao beside other programs, on models, texts and conversations drawn anew. Not a
+# tools/test-peers.sh BUILD [PART [WORD...]] -- Lisao beside other programs, on models, texts and conversations drawn anew. Not a
 # part of ./check. Each PART is tests/peers/PART.py, run for the cases whose names hold the words; without one all run:
 #
 #   tokenizer    ids of random strings: Hugging Face tokenizers, tiktoken, llama.cpp
+#   templates    generated conversations: jinja2
 #   families     logits of models of every family, odd shapes: transformers
 #   convert      our GGUF files and quantisers: gguf-py, llama.cpp
 #
 # PEERS_VENV names a Python environment that has tests/peers/requirements.txt; else one is made in BUILD/peers, from the package index
 # (some GB; llama-cpp-python is compiled for this CPU, as bench/peers.sh does). The last line is "N passed, N failed".
-cd "$(dirname "$0")/../.." || exit 1
+cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
 env=${PEERS_VENV-}
@@ -19,7 +20,7 @@ if [ -z "$env" ]; then
         cp tests/peers/requirements.txt "$env/installed"
     fi
 fi
-parts="tokenizer families convert"
+parts="tokenizer templates families convert"
 [ $# -eq 0 ] || { parts=$1; shift; }
 export LISAO="${LISAO:-$build/lisao}" PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$build/logs"
