@@ -63,6 +63,7 @@ static void job_sizes(Job *j, const Attend *a, int64_t max_rows) {
     j->slots = MAX(SLOTS_BYTES / MAX(j->slot_bytes, 1), 1);
 }
 
+/* The most query vectors whose m and l a thread keeps. */
 static int64_t own_queries(const Job *j) { return MAX(FEW_TASKS * j->most, OWN_QUERIES); }
 
 /* Lays out a thread's scratch; returns its size. Fewer rows need no larger one. */
@@ -116,6 +117,7 @@ static bool task_next(const Job *j, Task *t) {
     return true;
 }
 
+/* Chunks that the task's last row sees; the first of them is chunk 0. */
 static int64_t task_chunks(const Task *t) { return (t->pos + t->n - 1) / CHUNK + 1; }
 static float *out_row(const Job *j, const Task *t, int64_t i) {
     return j->o + (t->row + i / j->group) * j->ldo
@@ -205,6 +207,7 @@ static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) 
 
 /* ---- many tasks: a thread does whole ones ---------------------------------------------------- */
 
+/* Flash attention (Dao et al. 2022, arXiv 2205.14135): no row of scores is ever whole. */
 static void task_run(const Job *j, const Scratch *d, const Task *t) {
     Part part = slot_part(j, d->thread, 0);
     int64_t n = t->n * j->group;
@@ -217,6 +220,8 @@ static void task_run(const Job *j, const Scratch *d, const Task *t) {
     for (int64_t i = 0; i < n; i++) query_end(j, t, i, d->m[i], d->l[i]);
 }
 
+/* A task costs as much as it has pairs of row and chunk; a thread does those that begin in its
+ * share. */
 static void tasks_run(Thread th, const Job *j, const Scratch *d, int64_t cost) {
     int64_t lo = cost * th.i / th.n, hi = cost * (th.i + 1) / th.n, start = 0;
     for (Task t = task_first(j); task_next(j, &t);) {
@@ -261,6 +266,8 @@ static void wave_merge(const Job *j, const Scratch *d, Range wave, int64_t per, 
     }
 }
 
+/* The order of the merges is that of the chunks, whoever computed them: so the bits are those of
+ * one thread. */
 static void pairs_run(Thread th, const Job *j, const Scratch *d, int64_t pairs, int64_t queries) {
     int64_t most = th.n * j->slots;
     for (int64_t lo = 0; lo < pairs; lo += most) {
@@ -272,6 +279,8 @@ static void pairs_run(Thread th, const Job *j, const Scratch *d, int64_t pairs, 
     }
 }
 
+/* Threads share pairs where whole tasks would leave some of them idle, and where the merging thread
+ * has room for its query vectors. Both ways give the same bits. */
 void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
             const Attend *a, const Span *span, int64_t n_spans, void *work) {
     int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;

@@ -12,6 +12,11 @@
 
 enum { SIDE = CHUNK }; /* keys and query rows of a tile */
 
+/* Which operand is rows and which is panels in each product:
+ *     S^T  = K (rows) Q (panels)        dP^T = V (rows) dO (panels)       over the head's width
+ *     dV   = P^T (rows) dO (panels_t)   dK   = dS^T (rows) Q (panels_t)   over the query rows
+ *     dQ^T = K^T (rows) dS (panels_t)                                     over the keys */
+
 /* One thread's work memory: a document in packed form, by chunks of 64 keys or blocks of 64 rows,
  * and the tile. */
 typedef struct Scratch {
@@ -37,6 +42,7 @@ typedef struct Job {
     float *dq, *dk, *dv;
 } Job;
 
+/* The last chunk, or block, of a document may be shorter than the others. */
 static int64_t sides_of(int64_t n) { return (n + SIDE - 1) / SIDE; }
 static int64_t side_length(const Job *j, int64_t c) { return MIN(j->T - c * SIDE, SIDE); }
 
@@ -147,6 +153,8 @@ static void keys_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *
                    (size_t)MIN(n - key, PANEL) * 4);
 }
 
+/* Keys and values come from the pages and not from the activations: the gradient is that of what
+ * the forward multiplied, rounded as it was. */
 static void document_load(const Job *j, const Scratch *d) {
     const KvStream *k = &j->a->k, *v = &j->a->v;
     for (int64_t c = 0; c < sides_of(j->T); c++) {
@@ -159,6 +167,8 @@ static void document_load(const Job *j, const Scratch *d) {
 
 /* ---- queries and output gradients of a head -------------------------------------------------- */
 
+/* D = sum of dO O over the head's width is the sum over keys of P dP (FlashAttention, arXiv
+ * 2205.14135, appendix B.4), so no row of P is needed whole. */
 static void head_load(const Job *j, const Scratch *d) {
     int64_t H = j->a->heads, dk = j->a->k.width, dv = j->a->v.width;
     for (int64_t b = 0; b < sides_of(j->T); b++) {
@@ -196,6 +206,8 @@ static void tile_softmax(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     }
 }
 
+/* The tile's shares of dV, dK and dQ. P and dS are rounded when they are packed, as p was in the
+ * forward. */
 static void tile_run(const Job *j, const Scratch *d, int64_t c, int64_t b) {
     int64_t dk = j->a->k.width, dv = j->a->v.width;
     int64_t keys = side_length(j, c), rows = side_length(j, b);
@@ -244,8 +256,11 @@ static void query_part_end(const Job *j, const Scratch *d, int64_t b0, int64_t b
     }
 }
 
+/* A sum over rows or keys is cut at every CUT_K of them, as all products' sums are (contract 2.1);
+ * the parts are added up in order. */
 enum { PART = CUT_K / SIDE }; /* tiles of a part */
 
+/* All blocks of rows that see chunk c: its own and those after it. */
 static void chunk_run(const Job *j, const Scratch *d, int64_t c) {
     int64_t G = j->a->k.heads, dk = j->a->k.width, dv = j->a->v.width;
     int64_t blocks = sides_of(j->T), keys = side_length(j, c), row = j->span->row + c * SIDE;
@@ -262,6 +277,8 @@ static void chunk_run(const Job *j, const Scratch *d, int64_t c) {
     rows_sum(j->dv + (row * G + j->kv_head) * dv, G * dv, d->dv, keys, dv, first_head);
 }
 
+/* dQ of all blocks is summed at once, since the loop goes by chunks; a part of it ends every PART
+ * chunks. */
 static void head_run(const Job *j, const Scratch *d) {
     int64_t n = sides_of(j->T);
     head_load(j, d);
@@ -286,6 +303,8 @@ static void kv_head_run(Job *j, const Scratch *d) {
     }
 }
 
+/* The cost of a document grows with the square of its length: a thread takes the heads of documents
+ * that begin within its share of the sum of all costs. */
 void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, const float *o,
                  const float *lse, const float *q, const Attend *a, const Span *span,
                  int64_t n_spans, void *work) {

@@ -14,6 +14,14 @@ fail() { echo "$NAME: $*" >&2; exit 1; }
 need_smollm2() { [ -e "$SMOLLM2" ] || { echo "# skipped: no-smollm2"; exit 77; }; }
 # need_native: skips it where programs run in an emulator, which a copy of the program would not.
 need_native() { [ -z "${LISAO_RUN-}" ] || { echo "# skipped: emulated"; exit 77; }; }
+# limited KB COMMAND...: in an address space of so many KB. need_own_memory: skips the case where a sanitizer's shadow or an
+# emulator's reserve is larger than any limit.
+limited() { (ulimit -v "$1" && shift && exec "$@"); }
+need_own_memory() {
+    [ -z "${LISAO_RUN-}" ] && limited 1000000 "$LISAO" --version >/dev/null 2>&1 && return
+    echo "# skipped: no-own-memory"
+    exit 77
+}
 # expect CODE COMMAND...: runs it, its output in $WORK/out and $WORK/err, and holds the exit code.
 expect() {
     local want=$1 got=0

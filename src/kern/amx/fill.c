@@ -1,6 +1,7 @@
 /* fill.c -- the AMX level: the bf16 product on the tile instructions, and their self-test. */
 #include "kern/amx/gemm.h"
 
+/* All that is not on tiles stays as the AVX-512 level filled it in. */
 void kern_fill_amx(Kern *k) { fill_tiles(k); }
 
 /* Words around 1, around the smallest normal, powers of two (ties, cancellation), and any bits

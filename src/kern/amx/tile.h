@@ -19,6 +19,8 @@ typedef struct Tiles {
     int rows[TILE_N];
 } Tiles;
 
+/* The model of tile_load, tile_store and tile_dp. The self-test of the AMX level holds the
+ * instructions to it (fill.c). */
 static void soft_load(Tiles *t, int i, const void *p, int64_t stride) {
     for (int r = 0; r < t->rows[i]; r++)
         memcpy(t->line[i][r], (const uint8_t *)p + r * stride, TILE_BYTES);
@@ -29,6 +31,7 @@ static void soft_store(const Tiles *t, int i, void *p, int64_t stride) {
         memcpy((uint8_t *)p + r * stride, t->line[i][r], TILE_BYTES);
 }
 
+/* The even chain takes the lower words, k = 2d, the odd chain the upper ones. */
 static void soft_dp(Tiles *t, int c, int a, int b) {
     const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
     for (int r = 0; r < t->rows[c]; r++) {

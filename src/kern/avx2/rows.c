@@ -32,7 +32,8 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
             pair_put(out + (i / 2 + odd) * 32, x, ld, m, i + odd, k);
 }
 
-/* Transposes an 8 x 8 square of dwords. */
+/* Transposes an 8 x 8 square of dwords: neighbours are interleaved as dwords, then as pairs of
+ * them, then halves of registers change places. */
 INLINE void transpose8(__m256i r[8]) {
     __m256i t[8];
     EACH_BY (i, 0, 8, 2) {
@@ -82,6 +83,7 @@ INLINE __m256i keys_of_column(const uint16_t *k, int64_t c) {
     return _mm256_shuffle_epi8(_mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8), cross);
 }
 
+/* 8 columns of K for 16 keys are one square to be transposed. */
 void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     int64_t kp = round_up(dk, TILE_K);
     for (int64_t j = 0; j < round_up(dv, PANEL); j += 8)
@@ -111,6 +113,7 @@ INLINE uint32_t largest_bits(const float *x, int64_t n) {
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
+/* The sum of all eight, exact. */
 INLINE int32_t sum_of(__m256i v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));

@@ -10,8 +10,10 @@ INLINE Bytes bytes_and(Bytes v, int mask) {
     return _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
 }
 INLINE Bytes bytes_or(Bytes v, Bytes w) { return _mm512_or_si512(v, w); }
+/* Shifts of 16-bit words: the bits that cross into the neighbouring byte are masked away after. */
 INLINE Bytes bytes_right(Bytes v, int n) { return _mm512_srli_epi16(v, (unsigned)n); }
 INLINE Bytes bytes_left(Bytes v, int n) { return _mm512_slli_epi16(v, (unsigned)n); }
+/* Codes that stand for the numbers of a table (IQ4, MXFP4), `add` above them. */
 INLINE Bytes bytes_lookup(Bytes v, const int8_t table[16], int add) {
     __m128i t = _mm_add_epi8(_mm_loadu_si128((const void *)table), _mm_set1_epi8((char)add));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), v);
@@ -23,6 +25,7 @@ INLINE void ints_store(int32_t *p, Ints v) { _mm512_store_si512(p, v); }
 INLINE Ints ints_add(Ints v, Ints w) { return _mm512_add_epi32(v, w); }
 INLINE Ints ints_sub(Ints v, Ints w) { return _mm512_sub_epi32(v, w); }
 
+/* Bytes of two rows of sub-scales, interleaved as words, for a product by vpmaddwd. */
 INLINE Words words_pair(const uint8_t *p, const uint8_t *q, int up, int mask) {
     const __m128i all = _mm_set1_epi8((char)mask);
     __m128i a = _mm_and_si128(_mm_srli_epi16(_mm_load_si128((const void *)p), up), all);

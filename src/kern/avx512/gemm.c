@@ -3,6 +3,7 @@
 #include "kern/avx512/avx512.h"
 #include "kern/wide/bf16.h"
 
+/* sum + x0 w0 + x1 w1, the upper words first (the self-test in fill.c). */
 INLINE __m512 dot_pair(__m512 sum, __m512i x, __m512i w) {
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
 }

@@ -25,6 +25,7 @@ INLINE __m512i column_bf16(const float *x, int64_t ld, int64_t i, int64_t k, In 
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(vec_load(in, x + i * ld)));
 }
 
+/* Dwords hold k and k + 2: the crossed order for four k at a time. */
 void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_t k) {
     In in = in_first(m);
     for (int64_t i = 0; i < round_up(k, TILE_K); i += 4)
@@ -36,7 +37,8 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
         }
 }
 
-/* Transposes a 16 x 16 square of dwords. */
+/* Transposes a 16 x 16 square of dwords: neighbours are interleaved as dwords, then as pairs of
+ * them, then blocks of 128 bits change places twice. */
 INLINE void transpose16(__m512i r[16]) {
     __m512i t[16];
     EACH_BY (i, 0, 16, 2) {
@@ -91,6 +93,7 @@ INLINE __m512i keys_of_column(const uint16_t *k, int64_t kp, int64_t c) {
     return cross_words(words);
 }
 
+/* 16 columns of K for 32 keys are one square to be transposed, twice a chunk. */
 void NAME(v_of_k)(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     int64_t kp = round_up(dk, TILE_K);
     for (int64_t j = 0; j < dv; j += PANEL, v += PANEL * CHUNK)

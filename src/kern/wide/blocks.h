@@ -31,6 +31,7 @@ typedef struct Operands {
     int64_t ldx, ldw; /* bytes from row to row, from panel to panel */
 } Operands;
 
+/* The most panels that a block of so many rows takes. */
 static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) {
     int64_t p = MIN(left, BLOCK_PANELS);
     while (!b->fn[rows - 1][p - 1]) p--;
@@ -88,6 +89,8 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
     rows_move(y, ldy, total, TILE_COLS, n, m, mode == STORE_ADD);
 }
 
+/* Rows are dealt to tiles evenly (65 rows are 33 and 32, not 64 and 1), since a tile of few rows
+ * loads as many weights as a full one. */
 static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
                                int64_t m, int64_t k, StoreMode mode) {
     for (int64_t i = 0, rows; i < n; i += rows) {

@@ -24,6 +24,9 @@ typedef struct Sums {
     _Alignas(64) int32_t q[K_ROWS][PANEL], min[K_ROWS][PANEL];
 } Sums;
 
+/* Half h of words C of a block's planes: 32 of k with their sub-scales, once for all rows. Codes
+ * are whole numbers from 0; what is subtracted from them (offset) is a power of two, so it goes
+ * into the sub-scales of `pair` by a shift. */
 INLINE void chunk_unpack(const Quant *t, Chunk *u, const uint8_t *w, int64_t C, int h) {
     int64_t c = 2 * C + h, j0 = t->sub == 16 ? 2 * c : c, j1 = t->sub == 16 ? j0 + 1 : c;
     const uint8_t *scale = w + quant_at_scale(t), *min = w + quant_at_min(t);
@@ -55,6 +58,7 @@ INLINE void rows_chunk(int R, const Quant *t, Sums *s, int64_t r0, const Chunk *
     }
 }
 
+/* n rows by fours, and what is left by two and one. */
 INLINE void rows_chunks(const Quant *t, Sums *s, int64_t n, const Chunk *u, const A8 *x, int64_t at,
                         int64_t step, int64_t c) {
     int64_t r = 0;
