@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { PATIENCE = 60000 }; /* ms */
+enum { PATIENCE = 300000 }; /* ms; an emulator on a busy machine is slow */
 
 void terminal_open(Terminal *t, Arena *a, int columns, void (*fn)(void *arg), void *arg,
                    char *const argv[]) {
@@ -46,7 +46,7 @@ static bool more(Terminal *t) {
     struct pollfd p = {.fd = t->fd, .events = POLLIN};
     if (poll(&p, 1, PATIENCE) == 0) {
         kill(t->pid, SIGKILL);
-        fail_msg("nothing came for a minute; so far: %s", t->said.p ? t->said.p : "");
+        fail_msg("nothing came for five minutes; so far: %s", t->said.p ? t->said.p : "");
     }
     ssize_t n = read(t->fd, bytes, sizeof bytes); /* EIO: the other side is closed */
     if (n <= 0) return false;
