@@ -21,38 +21,24 @@ typedef struct Decoding {
     Reading *reading;
     int64_t rounds, tokens;
     double first; /* when the round's first token came */
-    Bench time, read_time,
+    Times time, read_time,
         share;    /* of a token; of READ_BYTES; share: memory's time / token's time */
     double bytes; /* that a token reads */
 } Decoding;
-
-/* Panels that one row is multiplied with: all matrices, as many experts as a row takes. */
-static double weights_read(const Plan *p) {
-    const Model *m = p->model;
-    double bytes = 0;
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const Param *w = &m->param[i];
-        if (!w->decay || (w == m->embed && w != m->head)) continue;
-        Layout layout = w->f32 ? LAYOUT_F32 : layout_of(p->spec.act, w->w.type);
-        bytes +=
-            (double)panel_bytes(layout, w->w.rows, w->w.cols) * (double)(w->w.n > 1 ? m->cfg.K : 1);
-    }
-    return bytes;
-}
 
 static void token_seen(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Decoding *d = arg;
     (void)seq, (void)t, (void)logits;
     if (d->first == 0) d->first = os_now();
-    if (finish != FINISH_NONE) bench_add(&d->time, (os_now() - d->first) / (double)d->tokens);
+    if (finish != FINISH_NONE) times_add(&d->time, (os_now() - d->first) / (double)d->tokens);
 }
 
 static bool round_run(Decoding *d, Err *err) {
     const int32_t prompt = 1;
     SeqReq r = {.prompt = &prompt, .n_prompt = 1, .max_tokens = d->tokens + 1};
     r.on_token = token_seen, r.arg = d;
-    d->reading->time.n = d->time.n = 0;
-    reading_run(d->team, d->reading, 3);
+    d->read_time.n = d->time.n = 0;
+    reading_run(d->team, d->reading, 3, &d->read_time);
     d->first = 0;
     if (!engine_add(d->engine, &r, err)) return false;
     while (engine_step(d->engine)) {}
@@ -60,14 +46,14 @@ static bool round_run(Decoding *d, Err *err) {
 }
 
 static bool rounds_run(Decoding *d, Err *err) {
-    static Bench token, memory, share;
+    static Times token, memory, share;
     for (int64_t i = -1; i < d->rounds; i++) { /* the first one warms up */
         if (!round_run(d, err)) return false;
         if (i < 0) continue;
-        double each = bench_best(&d->time), read = bench_median(&d->reading->time);
-        bench_add(&token, each);
-        bench_add(&memory, read / READ_BYTES);
-        bench_add(&share, d->bytes * read / READ_BYTES / each);
+        double each = times_best(&d->time), read = times_median(&d->read_time);
+        times_add(&token, each);
+        times_add(&memory, read / READ_BYTES);
+        times_add(&share, d->bytes * read / READ_BYTES / each);
     }
     d->time = token, d->read_time = memory, d->share = share;
     return true;
@@ -76,8 +62,8 @@ static bool rounds_run(Decoding *d, Err *err) {
 static void rows_print(const Decoding *d) {
     const char *level = level_name(kern_level()), *act = act_name(d->plan->spec.act);
     int64_t n = team_threads(d->team);
-    const double best = bench_best(&d->time), median = bench_median(&d->time);
-    const double read = bench_best(&d->read_time), reads = bench_median(&d->read_time);
+    const double best = times_best(&d->time), median = times_median(&d->time);
+    const double read = times_best(&d->read_time), reads = times_median(&d->read_time);
     bench_row(level, n, "bytes of weights a token", act, d->bytes * 1e-6, "MB");
     bench_row(level, n, "decode best", act, 1 / best, "tokens/s");
     bench_row(level, n, "decode median", act, 1 / median, "tokens/s");
@@ -85,7 +71,7 @@ static void rows_print(const Decoding *d) {
     bench_row(level, n, "read median", "256 MiB", 1e-9 / reads, "GB/s");
     bench_row(level, n, "decode share of read best", act, 100 * d->bytes * read / best, "%");
     bench_row(level, n, "decode share of read median", act, 100 * d->bytes * reads / median, "%");
-    bench_row(level, n, "decode share of read pairwise", act, 100 * bench_median(&d->share), "%");
+    bench_row(level, n, "decode share of read pairwise", act, 100 * times_median(&d->share), "%");
 }
 
 static bool decoding_open(Decoding *d, Arena *a, const char *model, int64_t threads, Err *err) {
@@ -98,7 +84,7 @@ static bool decoding_open(Decoding *d, Arena *a, const char *model, int64_t thre
     if (!plan_new(&d->plan, a, d->bundle.model, &spec, 0, d->team, err)) return false;
     if (!engine_new(&d->engine, a, d->plan, &e, d->team, err)) return false;
     d->reading = reading_new(a, READ_BYTES);
-    d->bytes = weights_read(d->plan);
+    d->bytes = plan_read_bytes(d->plan, 1);
     return true;
 }
 
@@ -117,7 +103,7 @@ int main(int argc, char **argv) {
     Err err = {0};
     if (argc < 2) return failed("which model?");
     if (argc > 2 && !number(argv[2], 64, &threads)) return failed("THREADS is 1..64");
-    if (argc > 3 && !number(argv[3], BENCH_MAX, &d.rounds)) return failed("ROUNDS is 1..1000");
+    if (argc > 3 && !number(argv[3], TIMES_MAX, &d.rounds)) return failed("ROUNDS is 1..1000");
     if (argc > 4 && !number(argv[4], 1000, &d.tokens)) return failed("TOKENS is 1..1000");
     Arena *a = arena_open("bench", ARENA_NO_LIMIT);
     bool ok = decoding_open(&d, a, argv[1], threads, &err) && rounds_run(&d, &err);

@@ -24,13 +24,13 @@ static void csv(const char *what, const char *shape, double value, const char *u
 }
 
 /* Rows for best and median of `amount` in so many seconds. */
-static void csv_rates(const char *what, const char *shape, double amount, const Bench *b,
+static void csv_rates(const char *what, const char *shape, double amount, const Times *b,
                       const char *unit) {
     char name[96];
     snprintf(name, sizeof name, "%s best", what);
-    csv(name, shape, amount / bench_best(b), unit);
+    csv(name, shape, amount / times_best(b), unit);
     snprintf(name, sizeof name, "%s median", what);
-    csv(name, shape, amount / bench_median(b), unit);
+    csv(name, shape, amount / times_median(b), unit);
 }
 
 static float *noise(Arena *a, int64_t n, uint32_t stream) {
@@ -55,9 +55,9 @@ typedef struct Product {
     float *x, *y;
     void *mem;
     int64_t reps;
-    Bench time, probe_time;   /* of one product, of one turn of the probe */
-    Bench any_time, mix_time; /* of one turn */
-    Bench pair;               /* probe_time / time of the same round: clocks that move cancel */
+    Times time, probe_time;   /* of one product, of one turn of the probe */
+    Times any_time, mix_time; /* of one turn */
+    Times pair;               /* probe_time / time of the same round: clocks that move cancel */
 } Product;
 
 enum { PROBE_TURNS = 20000 };
@@ -87,11 +87,11 @@ static void product_round(Thread th, Product *b) {
     }
     if (th.i) return;
     double time = (os_now() - t) / (double)b->reps;
-    bench_add(&b->time, time);
-    bench_add(&b->any_time, any_time);
-    bench_add(&b->mix_time, mix_time);
-    bench_add(&b->probe_time, probe_time);
-    bench_add(&b->pair, probe_time / time);
+    times_add(&b->time, time);
+    times_add(&b->any_time, any_time);
+    times_add(&b->mix_time, mix_time);
+    times_add(&b->probe_time, probe_time);
+    times_add(&b->pair, probe_time / time);
 }
 
 static void product_thread(Thread th, void *arg) {
@@ -118,8 +118,8 @@ static void csv_share(const Product *b, const char *shape, double ops) {
     char what[96];
     snprintf(what, sizeof what, "probe %s", b->probe.name);
     csv_rates(what, shape, probe * 1e-9, &b->probe_time, "GOP/s");
-    double best = bench_best(&b->probe_time) / bench_best(&b->time);
-    double median = bench_median(&b->probe_time) / bench_median(&b->time);
+    double best = times_best(&b->probe_time) / times_best(&b->time);
+    double median = times_median(&b->probe_time) / times_median(&b->time);
     snprintf(what, sizeof what, "linear %s share of %s best", layout_name(b->c.layout),
              b->probe.name);
     csv(what, shape, 100 * ops / probe * best, "%");
@@ -128,7 +128,7 @@ static void csv_share(const Product *b, const char *shape, double ops) {
     csv(what, shape, 100 * ops / probe * median, "%");
     snprintf(what, sizeof what, "linear %s share of %s pairwise", layout_name(b->c.layout),
              b->probe.name);
-    csv(what, shape, 100 * ops / probe * bench_median(&b->pair), "%");
+    csv(what, shape, 100 * ops / probe * times_median(&b->pair), "%");
 }
 
 static double read_rate; /* bytes a second, the best */
@@ -139,8 +139,8 @@ static double bound_seconds(const Product *b, bool *reads) {
     const Case *c = &b->c;
     double tiles = (double)((c->n + TILE - 1) / TILE), n = (double)c->n;
     Counts i = counts_of(c->layout, c->n);
-    double any = bench_best(&b->any_time) / CHAIN_N,
-           multiply = bench_best(&b->probe_time) / CHAIN_N;
+    double any = times_best(&b->any_time) / CHAIN_N,
+           multiply = times_best(&b->probe_time) / CHAIN_N;
     double blocks = (double)(c->m / PANEL * (c->k / 32)) / (double)team_threads(team);
     double pipes = blocks
                    * MAX((i.all * n + i.tile_all * tiles) * any,
@@ -158,14 +158,14 @@ static void csv_bound(const Product *b, const char *shape, double ops) {
     snprintf(what, sizeof what, "linear %s bound by %s", name, reads ? "reading" : "pipes");
     csv(what, shape, ops / bound * 1e-9, "GOP/s");
     snprintf(what, sizeof what, "linear %s share of bound best", name);
-    csv(what, shape, 100 * bound / bench_best(&b->time), "%");
+    csv(what, shape, 100 * bound / times_best(&b->time), "%");
     if (reads) return;
     snprintf(what, sizeof what, "linear %s mix", name);
     csv_rates(what, shape, mix * 1e-9, &b->mix_time, "GOP/s");
     snprintf(what, sizeof what, "linear %s share of mix best", name);
-    csv(what, shape, 100 * ops / mix * bench_best(&b->mix_time) / bench_best(&b->time), "%");
+    csv(what, shape, 100 * ops / mix * times_best(&b->mix_time) / times_best(&b->time), "%");
     snprintf(what, sizeof what, "linear %s share of mix median", name);
-    csv(what, shape, 100 * ops / mix * bench_median(&b->mix_time) / bench_median(&b->time), "%");
+    csv(what, shape, 100 * ops / mix * times_median(&b->mix_time) / times_median(&b->time), "%");
 }
 
 static void product_csv(const Product *b) {
@@ -213,7 +213,7 @@ typedef struct Attention {
     float *q, *k, *v, *o;
     void *work;
     int64_t reps;
-    Bench time;
+    Times time;
 } Attention;
 
 static void attention_thread(Thread th, void *arg) {
@@ -226,7 +226,7 @@ static void attention_thread(Thread th, void *arg) {
         double t = os_now();
         for (int64_t r = 0; r < b->reps; r++)
             attend(th, b->o, Q_WIDE, NULL, b->q, Q_WIDE, &b->a, &b->span, 1, b->work);
-        if (th.i == 0) bench_add(&b->time, (os_now() - t) / (double)b->reps);
+        if (th.i == 0) times_add(&b->time, (os_now() - t) / (double)b->reps);
     }
 }
 
@@ -259,11 +259,12 @@ static void attention_run(Arena *a, DType type, int64_t past, int64_t n) {
 static void memory_run(Arena *a, int64_t bytes) {
     Mark mark = arena_mark(a);
     char shape[32];
-    Reading *b = reading_new(a, bytes);
-    reading_run(team, b, rounds);
+    static Times time;
+    time.n = 0;
+    reading_run(team, reading_new(a, bytes), rounds, &time);
     snprintf(shape, sizeof shape, "%d MiB", (int)(bytes >> 20));
-    csv_rates("read", shape, (double)bytes * 1e-9, &b->time, "GB/s");
-    read_rate = (double)bytes / bench_best(&b->time);
+    csv_rates("read", shape, (double)bytes * 1e-9, &time, "GB/s");
+    read_rate = (double)bytes / times_best(&time);
     arena_pop(a, mark);
 }
 
@@ -316,7 +317,7 @@ int main(int argc, char **argv) {
     int64_t threads = os_cpus();
     if (argc > 1 && !level_of_name(argv[1], &level)) return usage("no such level");
     if (argc > 2 && !number(argv[2], 64, &threads)) return usage("THREADS is 1..64");
-    if (argc > 3 && !number(argv[3], BENCH_MAX, &rounds)) return usage("ROUNDS is 1..1000");
+    if (argc > 3 && !number(argv[3], TIMES_MAX, &rounds)) return usage("ROUNDS is 1..1000");
     if (!kern_init(level, &err)) return usage(err.msg);
     Arena *a = arena_open("bench", (int64_t)2 << 30);
     team = team_open(threads);

@@ -30,17 +30,17 @@ static void parts(Thread th, void *arg) {
 static void measure(const char *what, const char *shape, Team *t, void (*fn)(Thread, void *),
                     double unit, const char *name) {
     static double sums[64 * 8];
-    static Bench b;
+    static Times b;
     char median[40];
     b.n = 0;
     for (int i = 0; i < TIMES; i++) {
         double start = os_now();
         team_run(t, fn, sums);
-        bench_add(&b, os_now() - start);
+        times_add(&b, os_now() - start);
     }
     snprintf(median, sizeof median, "%s median", shape);
-    bench_row("any", team_threads(t), what, shape, bench_best(&b) / unit, name);
-    bench_row("any", team_threads(t), what, median, bench_median(&b) / unit, name);
+    bench_row("any", team_threads(t), what, shape, times_best(&b) / unit, name);
+    bench_row("any", team_threads(t), what, median, times_median(&b) / unit, name);
 }
 
 int main(void) {

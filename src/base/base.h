@@ -260,3 +260,5 @@ typedef struct Progress {
 void progress_start(Progress *p, const char *what, const char *unit, int64_t total);
 void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 3.21" or NULL */
 void progress_end(Progress *p);
+
+#include "base/measure.h" /* times of repetitions, and how fast threads read memory */

@@ -86,6 +86,7 @@ int cmd_list(int argc, char **argv);
 int cmd_rm(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */

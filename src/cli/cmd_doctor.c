@@ -1,6 +1,6 @@
 /* cmd_doctor.c -- `lisao doctor`: whether this machine, and what it grants this process, is fit to
  * run models, and what to do where it is not. */
-#include "cli/cli.h"
+#include "cli/known.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -8,6 +8,8 @@
 /* The default model takes 250 MB with a short context, its file 100 MB; a model in parts and a
  * checkpoint have tens of files. */
 enum { MEMORY_LEAST = 300000000, DISK_LEAST = 200000000, FILES_LEAST = 64 };
+/* A block larger than most caches, read so often; less of it would measure caches. */
+enum { READ_BYTES = 256 << 20, READ_LEAST = 32 << 20, READ_TIMES = 3 };
 
 typedef struct Finding {
     const char *what, *remedy;
@@ -17,6 +19,7 @@ typedef struct Report {
     Arena *a;
     const char *cache;                   /* folder of models */
     int64_t memory, files, disk, models; /* disk -1: the folder is not there */
+    double rate; /* bytes/s at which all threads together read memory; 0: not measured */
     Finding found[64];
     int64_t n_found;
 } Report;
@@ -79,6 +82,72 @@ static void machine_look(Report *r) {
              "raise the limit: ulimit -n 1024");
 }
 
+/* What reads memory is the floor of decoding. A quarter of what is free is enough to give up. */
+static void rate_look(Report *r) {
+    const int64_t bytes = MIN(READ_BYTES, r->memory / 4) / 4096 * 4096;
+    Arena *a = arena_open("reading", ARENA_NO_LIMIT);
+    if (bytes >= READ_LEAST && arena_reserve(a, bytes + 4096)) {
+        Team *team = team_open(MIN(os_cpus(), 64));
+        Times t = {0};
+        reading_run(team, reading_new(a, bytes), READ_TIMES, &t);
+        r->rate = (double)bytes / times_best(&t);
+        team_close(team);
+    }
+    arena_close(a);
+}
+
+/* ---- what would run how fast ----------------------------------------------------------------- */
+
+static bool fits(const Report *r, const Known *k, KnownType t) {
+    return k->memory[t] <= (double)r->memory;
+}
+
+static void print_known(const Report *r) {
+    const double GiB = 1 << 30;
+    printf(
+        "\nWhat would run here, and how fast: estimates from the shapes of open models. Memory is "
+        "for the\nweights and a conversation of %d tokens. Tokens/s is the most that memory "
+        "allows one sequence:\nthe weights that a token reads, at %.1f GB/s, which is measured "
+        "now. Decoding reaches about half\nto three quarters of that. Models without a number "
+        "need more memory than is free.\n\n",
+        RUN_CONTEXT, r->rate / 1e9);
+    printf("%-28s %10s %8s %18s %18s\n", "", "parameters", "a token", "Q4_K_M", "Q8_0");
+    printf("%-28s %10s %8s %9s %8s %9s %8s\n", "", "B", "uses B", "GiB", "tokens/s", "GiB",
+           "tokens/s");
+    for (int64_t i = 0; i < known_count(); i++) {
+        const Known k = known_at(i);
+        printf("%-28s %10.1f %8.1f", k.name, (double)k.size.total / 1e9,
+               (double)k.size.active / 1e9);
+        for (KnownType t = 0; t < KNOWN_TYPES; t++) {
+            printf(" %9.1f", k.memory[t] / GiB);
+            if (fits(r, &k, t))
+                printf(" %8.1f", r->rate / k.read[t]);
+            else
+                printf(" %8s", "-");
+        }
+        printf("\n");
+    }
+}
+
+static json_t *known_json(const Report *r) {
+    json_t *all = json_array();
+    for (int64_t i = 0; i < known_count(); i++) {
+        const Known k = known_at(i);
+        json_t *one =
+            json_pack("{s:s, s:I, s:I}", "name", k.name, "parameters", (json_int_t)k.size.total,
+                      "active_parameters", (json_int_t)k.size.active);
+        for (KnownType t = 0; t < KNOWN_TYPES; t++)
+            json_object_set_new(one, known_type(t),
+                                json_pack("{s:I, s:b, s:f}", "memory", (json_int_t)k.memory[t],
+                                          "fits", fits(r, &k, t), "tokens_per_second_most",
+                                          r->rate / k.read[t]));
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
+/* ---- printing -------------------------------------------------------------------------------- */
+
 static void print_text(const Report *r) {
     printf("level        %s%s\n", level_name(kern_level()),
            kern_level() == LEVEL_REF ? ", which is slow: there are no kernels for this CPU" : "");
@@ -86,6 +155,7 @@ static void print_text(const Report *r) {
            (long long)MIN(os_cpus(), 64));
     printf("memory       %.1f GiB that this process may take\n",
            (double)r->memory / (double)(1 << 30));
+    if (r->rate > 0) printf("read rate    %.1f GB/s on all of these threads\n", r->rate / 1e9);
     printf("open files   %lld at most\n", (long long)r->files);
     printf("cache        %s, %lld models", path_shown(r->a, r->cache), (long long)r->models);
     if (r->disk >= 0) printf(", %.1f GiB free", (double)r->disk / (double)(1 << 30));
@@ -93,6 +163,7 @@ static void print_text(const Report *r) {
     for (int64_t i = 0; i < r->n_found; i++)
         printf("wrong: %s\n  to do: %s\n", r->found[i].what, r->found[i].remedy);
     if (!r->n_found) printf("Nothing is wrong.\n");
+    if (r->rate > 0) print_known(r);
 }
 
 static void print_json(const Report *r) {
@@ -106,6 +177,10 @@ static void print_json(const Report *r) {
                   "memory_free", (json_int_t)r->memory, "open_files", (json_int_t)r->files, "cache",
                   path_shown(r->a, r->cache), "models", (json_int_t)r->models, "wrong", wrong);
     if (r->disk >= 0) json_object_set_new(j, "disk_free", json_integer(r->disk));
+    if (r->rate > 0) {
+        json_object_set_new(j, "read_rate", json_real(r->rate));
+        json_object_set_new(j, "known_models", known_json(r));
+    }
     json_dumpf(j, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(j);
@@ -120,7 +195,9 @@ int cmd_doctor(int argc, char **argv) {
         "check whether this machine is fit, and say what to do",
         "Looks at the CPU, the memory and the number of open files that this process is granted, "
         "the folder of models and its free space, and whether each model in it opens (no weight is "
-        "read). Exit code 0 where nothing is wrong, else 1.",
+        "read). Then measures how fast memory is read, and estimates from it which open reasoning "
+        "models fit here and how fast they are at most. Exit code 0 where nothing is wrong, else "
+        "1.",
         "lisao doctor\nlisao doctor --json\n",
         opts,
         COUNT(opts)};
@@ -133,6 +210,7 @@ int cmd_doctor(int argc, char **argv) {
     Report *r = PUSH(a, Report, 1);
     r->a = a;
     machine_look(r);
+    rate_look(r);
     cache_look(r);
     models_look(r);
     if (json)

@@ -19,6 +19,7 @@ static const struct {
     {"list", "list the models in the cache folder", cmd_list},
     {"rm", "remove a model from the cache folder", cmd_rm},
     {"inspect", "show what the files of a model say", cmd_inspect},
+    {"bench", "measure how fast a model runs on this machine", cmd_bench},
     {"doctor", "check whether this machine is fit, and say what to do", cmd_doctor},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
     {"perplexity", "measure how well a model predicts a text", cmd_perplexity},

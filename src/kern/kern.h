@@ -33,6 +33,7 @@ bool kern_init(Level max, Err *err) CHECKED;
 Level kern_level(void);          /* the level in force */
 const char *level_name(Level v); /* "ref", "avx2", "avx512", "amx-emu", "amx" */
 bool level_of_name(const char *name, Level *v);
+void cpu_name(char name[64]); /* its brand, or "unknown CPU" */
 /* For `lisao info`: the CPU, the levels, which level supplies each kernel, what was left out and
  * why. */
 void kern_print(Buf *out);

@@ -134,7 +134,6 @@ void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed)
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
 #include "model/export.h" /* a model's tensors and keys, to be written in other formats */
-#include "model/size.h"   /* how many numbers, and how many of them a token needs */
 /* The masters by their Hugging Face names, and config.json, into a checkpoint. */
 bool model_save(const Model *m, Arena *scratch, CkptWriter *w, Err *err) CHECKED;
 
@@ -294,3 +293,5 @@ void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const f
                int64_t row, int64_t n);
 /* Behind the last of `rows` rows: the head's gradient is added to its Param.grad. */
 void head_back_end(Thread th, Plan *p, int64_t rows);
+
+#include "model/size.h" /* how many numbers a model has, and how many of them a token needs */

@@ -1,6 +1,5 @@
 /* size.h -- part of model.h: how large models are. */
 #pragma once
-#include "base/base.h"
 
 /* Numbers that are learnt. */
 typedef struct ModelSize {
@@ -12,7 +11,11 @@ typedef struct ModelSize {
 } ModelSize;
 
 /* Numbers that a model of this shape has: ask before model_init, which takes 4 bytes for each. */
-int64_t config_count(const struct Config *c);
-ModelSize config_size(const struct Config *c);
+int64_t config_count(const Config *c);
+ModelSize config_size(const Config *c);
 /* Numbers that are learnt (a router's choice bias is none); equals the published totals. */
-int64_t model_count(const struct Model *m);
+int64_t model_count(const Model *m);
+/* Bytes of packed weights that a step of so many rows reads: all that are multiplied, and as many
+ * experts as that many random choices of K meet on average (one row: K). The floor of a step's time
+ * is reading them. */
+double plan_read_bytes(const Plan *p, int64_t rows);

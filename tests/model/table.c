@@ -110,6 +110,9 @@ static void counts_exact(void **state) {
     Arena *a = arena_open("table", 1 << 26);
     for (int64_t i = 0; i < COUNT(exact); i++)
         assert_int_equal(model_count(built(a, exact[i].json)), exact[i].count);
+    /* Where the head is the embedding a token reads all of it. */
+    const ModelSize tied = config_size(&built(a, exact[0].json)->cfg);
+    assert_true(tied.total == tied.active && tied.total == tied.read);
     arena_close(a);
 }
 
@@ -135,6 +138,12 @@ static void counts(void **state) {
         Model *m = built(a, published[i].json);
         assert_int_equal(model_count(m), deepseek_count(&m->cfg));
         assert_true(fabs((double)model_count(m) / 1e9 - published[i].billions) < 0.0006);
+        const Config *c = &m->cfg;
+        const ModelSize size = config_size(c);
+        assert_int_equal(size.total, model_count(m));
+        assert_int_equal(size.total - size.active,
+                         (c->L - c->first_dense) * (c->E - c->K) * 3 * c->C * c->F_moe);
+        assert_int_equal(size.active - size.read, c->V * c->C);
         int64_t attention = 0;
         for (int64_t j = 0; j < m->n_params; j++)
             if (m->param[j].layer == 0 && strstr(m->param[j].name, "self_attn"))
