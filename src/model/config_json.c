@@ -587,7 +587,9 @@ bool config_parse(Config *c, Str json, const char *name, Err *err) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* The shortest digits that read back as the same number of its kind. */
+/* The shortest digits that read back as the same number of its kind. A float has a point or an
+ * exponent, since transformers takes no whole number for one; the original length is a whole one
+ * there. */
 static void put_number(Buf *b, const Field *f, double v) {
     char text[40];
     for (int digits = 6; digits <= 17; digits++) {
@@ -595,7 +597,8 @@ static void put_number(Buf *b, const Field *f, double v) {
         double back = strtod(text, NULL);
         if (f->kind == KIND_F32 ? (float)back == (float)v : back == v) break;
     }
-    buf_fmt(b, "%s", text);
+    bool whole = f->kind == KIND_I64 || f->at == offsetof(Config, rope.original);
+    buf_fmt(b, "%s%s", text, whole || strpbrk(text, ".e") ? "" : ".0");
 }
 
 /* Every number, also those that are defaults here: the classes that read it have their own. */

@@ -395,7 +395,12 @@ static void all_written(void **state) {
     json_decref(o);
     c = parsed(text_of(a, "deepseek-v3-tiny", "config.json"));
     c.router.norm = false, c.shared = 0, c.first_dense = 0, c.n_eos = 0, c.bos = -1;
+    c.router.scale = 1;
     o = json_loads(config_json(a, &c).p, 0, NULL);
+    assert_true(json_is_real(json_object_get(o, "routed_scaling_factor")));
+    assert_true(json_is_real(json_object_get(o, "rope_theta")));
+    assert_true(json_is_integer(
+        json_object_get(json_object_get(o, "rope_scaling"), "original_max_position_embeddings")));
     assert_true(json_is_false(json_object_get(o, "norm_topk_prob")));
     assert_true(json_is_integer(json_object_get(o, "n_shared_experts")));
     assert_true(json_is_integer(json_object_get(o, "first_k_dense_replace")));
