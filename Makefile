@@ -84,6 +84,7 @@ help:
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
 	@echo 'make mutations  inserts 30 defects, one at a time; the tests must find each (docs/mutations.md)'
+	@echo 'make valgrind   short runs under memcheck'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/); ONLY=NAME: of models so named'
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
@@ -114,6 +115,15 @@ bench: all $(BENCH_BINS)
 
 mutations:
 	@tools/mutations.sh
+
+# Short runs of every form of weights under memcheck, which knows no flush to zero: subnormals may give other bits.
+VALGRIND = valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite
+valgrind:
+	@$(MAKE) --no-print-directory B=$B/valgrind OPT='-O1 -DVALGRIND' all
+	@for m in models/llama-tiny models/deepseek-v3-tiny models/qwen3-moe-tiny $(patsubst tests/golden/%,%,$(wildcard tests/golden/gguf/*.gguf)); do \
+		echo "valgrind $$m"; \
+		$(VALGRIND) $B/valgrind/lisao logits tests/golden/$$m --ids 1,2,3,4,5,6,7,8,9 --threads 2 -o $B/valgrind/logits.npy || exit 1; \
+	done
 
 golden: $B/tests/prop
 	$B/tests/prop --golden $(ONLY)
@@ -229,7 +239,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick test-peers lint bench mutations golden format man install install-files uninstall clean \
+.PHONY: all help tests test test-quick test-peers lint bench mutations valgrind golden format man install install-files uninstall clean \
         fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
