@@ -20,6 +20,7 @@ typedef struct Load {
     int64_t n_vocab, n_merges, n_added; /* entries */
     int64_t n_ids;                      /* 1 + the largest id */
     int64_t vocab_bytes, added_bytes;   /* spellings together */
+    int64_t sought_bytes;               /* what added tokens are found by, together */
     bool byte_fallback;                 /* <0xNN> are bytes */
     int64_t longest;                    /* spelling */
     Err *err;
@@ -267,6 +268,24 @@ static Str string_of(const json_t *v) {
     return (Str){json_string_value(v), json_is_string(v) ? (int64_t)json_string_length(v) : 0};
 }
 
+/* What an added token is found by: one that is marked "normalized" is looked for in normalised
+ * text (without the prefix that a text gets, so that a chat template may write it anywhere). */
+static bool added_sought(Load *l, json_t *o, Str *content) {
+    *content = string_of(json_object_get(o, "content"));
+    return !json_is_true(json_object_get(o, "normalized"))
+           || normalise(content, l->t, *content, false, l->a, l->err);
+}
+
+static bool added_measure(Load *l, json_t *o, const char *where) {
+    Mark mark = arena_mark(l->a);
+    Str sought;
+    if (!added_sought(l, o, &sought)) return false;
+    arena_pop(l->a, mark);
+    l->sought_bytes += sought.n;
+    return sought.n <= ADDED_LENGTH_MAX
+           || fail(l, ERR_LIMIT, where, "content is longer than 256 bytes when it is normalised");
+}
+
 static bool added_check(Load *l, json_t *o, const char *where) {
     bool flag;
     const json_t *id = json_object_get(o, "id");
@@ -282,7 +301,7 @@ static bool added_check(Load *l, json_t *o, const char *where) {
            && get_bool(l, o, where, "rstrip", false, &flag)
            && get_bool(l, o, where, "normalized", REQUIRED, &flag)
            && get_bool(l, o, where, "special", REQUIRED, &flag)
-           && id_count(l, json_integer_value(id), where);
+           && id_count(l, json_integer_value(id), where) && added_measure(l, o, where);
 }
 
 static const char *added_name(char where[64], size_t i) {
@@ -304,7 +323,7 @@ static bool added_count(Load *l) {
 /* An added token may be in the vocabulary already, and then must have its id there. */
 static bool added_put(Load *l, json_t *o, const char *where) {
     Vocab *v = &l->t->vocab;
-    Str content = string_of(json_object_get(o, "content")), spelling = content;
+    Str content = string_of(json_object_get(o, "content")), spelling = content, sought;
     int64_t id = json_integer_value(json_object_get(o, "id"));
     char form[ADDED_LENGTH_MAX];
     bool literal;
@@ -320,8 +339,8 @@ static bool added_put(Load *l, json_t *o, const char *where) {
     if (json_is_true(json_object_get(o, "special"))) flags |= TOKEN_SPECIAL;
     v->tokens[id].flags |= flags & 127;
     bool normal = json_is_true(json_object_get(o, "normalized"));
-    if (normal && !normalise(&content, l->t, content, false, l->a, l->err)) return false;
-    if (content.n > 0) trie_put(normal ? &l->t->normal : &l->t->raw, content, (int32_t)id);
+    if (!added_sought(l, o, &sought)) return false;
+    if (sought.n > 0) trie_put(normal ? &l->t->normal : &l->t->raw, sought, (int32_t)id);
     return true;
 }
 
@@ -553,8 +572,8 @@ static bool tokens_fill(Load *l) {
                 && vocab_init(&l->t->vocab, l->a, l->n_ids, l->n_vocab + l->n_added,
                               l->vocab_bytes + l->added_bytes)
                 && merges_init(&l->t->merges, l->a, l->n_merges)
-                && trie_init(&l->t->raw, l->a, 3 * l->added_bytes)
-                && trie_init(&l->t->normal, l->a, 3 * l->added_bytes);
+                && trie_init(&l->t->raw, l->a, l->sought_bytes)
+                && trie_init(&l->t->normal, l->a, l->sought_bytes);
     if (!room) return fail(l, ERR_LIMIT, "the file", "no memory left for its tokens");
     if (!vocab_fill(l, form)) return false;
     json_array_foreach(json_object_get(l->root, "added_tokens"), i,

@@ -2,12 +2,14 @@
  *
  * A stage is a regular expression run by PCRE2. Expressions in tokenizer.json are written for
  * Oniguruma. The two languages agree on a large part, and pattern_write accepts only that part. One
- * thing in it differs and is rewritten: PCRE2's \s includes U+180E. The Unicode versions differ too
+ * thing in it differs and is rewritten: PCRE2's \s includes U+180E, and its \p{Han}, as any
+ * script's name, means the characters that are used with the script too. The Unicode versions differ too
  * (PCRE2: 14 in Debian 12), so newer characters may be cut differently.
  *
  * An expression does not look beyond the borders of its piece, as in Hugging Face. */
 #include "text/tokenizer.h"
 #include <ctype.h>
+#include <stdio.h>
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -27,6 +29,7 @@ typedef struct Rewrite {
     int64_t at;
     bool in_class;
     Buf *out;
+    pcre2_general_context *memory;
 } Rewrite;
 
 static Str rest(const Rewrite *r) { return (Str){r->in.p + r->at, r->in.n - r->at}; }
@@ -34,6 +37,15 @@ static Str rest(const Rewrite *r) { return (Str){r->in.p + r->at, r->in.n - r->a
 static void copy(Rewrite *r, int64_t n) {
     buf_add(r->out, (Str){r->in.p + r->at, n});
     r->at += n;
+}
+
+/* Whether a name between the braces of \p is a script's; those of categories are shorter. */
+static bool is_script(const Rewrite *r, Str name) {
+    char pattern[64];
+    PCRE2_SIZE at;
+    int code, n = snprintf(pattern, sizeof pattern, "\\p{sc:%.*s}", (int)MIN(name.n, 40), name.p);
+    pcre2_compile_context *c = name.n > 2 ? pcre2_compile_context_create(r->memory) : NULL;
+    return c && pcre2_compile((PCRE2_SPTR)pattern, (size_t)n, PCRE2_UTF, &code, &at, c);
 }
 
 /* An escape at r->at; false: not one of the common part. */
@@ -50,7 +62,13 @@ static bool escape_write(Rewrite *r) {
         int64_t n = 3;
         if (s.n < 4 || s.p[2] != '{') return false;
         while (n < s.n && s.p[n] != '}') n++;
-        copy(r, MIN(n + 1, s.n));
+        int64_t from = 3 + (s.p[3] == '^');
+        if (n < s.n && is_script(r, (Str){s.p + from, n - from})) {
+            copy(r, from);
+            buf_add(r->out, STR("sc:"));
+            n -= from;
+        }
+        copy(r, MIN(n + 1, rest(r).n));
         return true;
     }
     if (c == 0 || !(ispunct((unsigned char)c) || strchr("dDnrtf", c))) return false;
@@ -100,14 +118,14 @@ static bool construct_write(Rewrite *r) {
     return n > 0;
 }
 
-static bool pattern_write(Buf *out, Str pattern, const char *name, const char *where, Err *err) {
-    Rewrite r = {.in = pattern, .out = out};
+static bool pattern_write(Buf *out, const Tokenizer *t, Str pattern, const char *where, Err *err) {
+    Rewrite r = {.in = pattern, .out = out, .memory = t->memory};
     while (r.at < pattern.n)
         if (!construct_write(&r))
             return err_set(err, ERR_UNSUPPORTED,
                            "%s: %s: the regular expression has \"%.*s\" at byte %lld, which is not "
                            "supported",
-                           name, where, (int)MIN(4, pattern.n - r.at), pattern.p + r.at,
+                           t->name, where, (int)MIN(4, pattern.n - r.at), pattern.p + r.at,
                            (long long)r.at);
     return true;
 }
@@ -146,7 +164,7 @@ bool stage_add(Tokenizer *t, Arena *a, Str pattern, const Stage *like, Err *err)
             return err_set(err, ERR_LIMIT, "%s: %s: a pattern of %lld bytes, need 1 to %d", t->name,
                            s.where, (long long)pattern.n, PATTERN_MAX);
         Buf out = {.a = a};
-        if (!s.literal && !pattern_write(&out, pattern, t->name, s.where, err)) return false;
+        if (!s.literal && !pattern_write(&out, t, pattern, s.where, err)) return false;
         s.code = s.literal ? pattern_compile(t, pattern, LITERAL_OPTIONS, s.where, err)
                            : pattern_compile(t, buf_str(&out), REGEX_OPTIONS, s.where, err);
         if (s.code == NULL) return false;

@@ -167,14 +167,16 @@ static void small_arenas(void **state) {
     tokenizer_close(t);
 }
 
-static Str with_pattern(Bench *b, const char *regex) {
+static Str with_split(Bench *b, const char *regex, const char *behavior) {
     json_t *file = tiny_json(b), *bytes = json_object_get(file, "pre_tokenizer");
     json_object_set_new(file, "pre_tokenizer",
                         json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, O]}", "type", "Sequence",
                                   "pretokenizers", "type", "Split", "pattern", "Regex", regex,
-                                  "behavior", "Isolated", "invert", 0, bytes));
+                                  "behavior", behavior, "invert", 0, bytes));
     return json_text(b, file);
 }
+
+static Str with_pattern(Bench *b, const char *regex) { return with_split(b, regex, "Isolated"); }
 
 /* An expression that explodes gives up and says where; one that only needs much memory does not. */
 static void patterns_limits(void **state) {
@@ -202,6 +204,22 @@ static void patterns_refused(void **state) {
         tokenizer_fails(b, with_pattern(b, bad[i]), ERR_UNSUPPORTED, "pretokenizers[0]");
     tokenizer_fails(b, with_pattern(b, "(a"), ERR_FORMAT, "pretokenizers[0]");
     tokenizer_fails(b, with_pattern(b, ""), ERR_LIMIT, "pretokenizers[0]");
+}
+
+/* A script's name means its own characters, not those that are used with it as well: U+A706, a
+ * Chinese tone mark, is not Han. */
+static void patterns_scripts(void **state) {
+    Bench *b = *state;
+    static const struct {
+        const char *pattern;
+        bool stays;
+    } cases[] = {{"\\p{Han}", true},   {"\\P{Han}", false},    {"[\\p{Han}x]", true},
+                 {"\\p{^Han}", false}, {"\\p{Common}", false}, {"\\p{Sk}", false}};
+    for (int i = 0; i < COUNT(cases); i++) {
+        Tokenizer *t = tokenizer_fine(b, with_split(b, cases[i].pattern, "Removed"));
+        assert_int_equal(encode(b, t, STR("\xea\x9c\x86"), TEXT_PARSED).n > 0, cases[i].stays);
+        tokenizer_close(t);
+    }
 }
 
 /* Against utf8proc's own whole-string function, on assigned characters up to U+05FF, Hangul and
@@ -294,10 +312,11 @@ static void tiktoken(void **state) {
 }
 
 int encode_tests(void) {
-    const struct CMUnitTest tests[] = {
-        TEXT_TEST(tiktoken),     TEXT_TEST(merging_twin),    TEXT_TEST(round_trip),
-        TEXT_TEST(added),        TEXT_TEST(missing_byte),    TEXT_TEST(long_texts),
-        TEXT_TEST(small_arenas), TEXT_TEST(patterns_limits), TEXT_TEST(patterns_refused),
-        TEXT_TEST(nfc_twin),     TEXT_TEST(nfc_rows)};
+    const struct CMUnitTest tests[] = {TEXT_TEST(tiktoken),         TEXT_TEST(merging_twin),
+                                       TEXT_TEST(round_trip),       TEXT_TEST(added),
+                                       TEXT_TEST(missing_byte),     TEXT_TEST(long_texts),
+                                       TEXT_TEST(small_arenas),     TEXT_TEST(patterns_limits),
+                                       TEXT_TEST(patterns_refused), TEXT_TEST(patterns_scripts),
+                                       TEXT_TEST(nfc_twin),         TEXT_TEST(nfc_rows)};
     return cmocka_run_group_tests_name("encoding", tests, NULL, NULL);
 }

@@ -222,6 +222,29 @@ static void nothing_added(void **state) {
     tokenizer_close(t);
 }
 
+/* A normaliser that makes much of an added token: it is found by all of that, up to a limit. */
+static void added_grows(void **state) {
+    Bench *b = *state;
+    for (int n = 60; n < 600; n += 500) {
+        json_t *file = tiny_json(b), *list = json_object_get(file, "added_tokens");
+        Buf much = {.a = b->keep};
+        for (int i = 0; i < n; i++) buf_add(&much, STR("@"));
+        buf_add(&much, (Str){"", 1});
+        json_object_set_new(file, "normalizer",
+                            json_pack("{s:s,s:{s:s},s:s}", "type", "Replace", "pattern", "String",
+                                      "x", "content", much.p));
+        json_array_append_new(list, json_pack("{s:i,s:s,s:b,s:b}", "id", 425, "content", "xyx",
+                                              "normalized", 1, "special", 0));
+        if (n > 100) {
+            tokenizer_fails(b, json_text(b, file), ERR_LIMIT, "when it is normalised");
+        } else {
+            Tokenizer *t = tokenizer_fine(b, json_text(b, file));
+            assert_int_equal(encode(b, t, STR("xyx"), TEXT_PARSED).n, 1);
+            tokenizer_close(t);
+        }
+    }
+}
+
 /* A table of merges costs more than its text only up to a limit. */
 static void many_merges(void **state) {
     Bench *b = *state;
@@ -399,10 +422,10 @@ static void doubles(void **state) {
 }
 
 int hostile_tests(void) {
-    const struct CMUnitTest tests[] = {TEXT_TEST(fields),        TEXT_TEST(added_tokens),
-                                       TEXT_TEST(syntax),        TEXT_TEST(special_made),
-                                       TEXT_TEST(nothing_added), TEXT_TEST(many_merges),
-                                       TEXT_TEST(damaged),       TEXT_TEST(parts),
-                                       TEXT_TEST(doubles),       TEXT_TEST(flooded)};
+    const struct CMUnitTest tests[] = {
+        TEXT_TEST(fields),       TEXT_TEST(added_tokens),  TEXT_TEST(syntax),
+        TEXT_TEST(special_made), TEXT_TEST(nothing_added), TEXT_TEST(added_grows),
+        TEXT_TEST(many_merges),  TEXT_TEST(damaged),       TEXT_TEST(parts),
+        TEXT_TEST(doubles),      TEXT_TEST(flooded)};
     return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
 }
