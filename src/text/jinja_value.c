@@ -460,7 +460,7 @@ static bool json_str(TextBuf *b, Text s, bool ascii) {
         char out[16] = {(char)c};
         if (at) {
             out[0] = '\\', out[1] = is[at - from], n = 2;
-        } else if (c < 0x20) {
+        } else if (c < 0x20 || (c == 0x7f && ascii)) {
             n = snprintf(out, sizeof out, "\\u%04x", c);
         } else if (c >= 0x80 && ascii && length > 1) {
             static const uint8_t lead[] = {0, 0, 0x1f, 0xf, 7};

@@ -3,8 +3,8 @@
  * A stage is a regular expression run by PCRE2. Expressions in tokenizer.json are written for
  * Oniguruma. The two languages agree on a large part, and pattern_write accepts only that part. One
  * thing in it differs and is rewritten: PCRE2's \s includes U+180E, and its \p{Han}, as any
- * script's name, means the characters that are used with the script too. The Unicode versions differ too
- * (PCRE2: 14 in Debian 12), so newer characters may be cut differently.
+ * script's name, means the characters that are used with the script too. The Unicode versions
+ * differ too (PCRE2: 14 in Debian 12), so newer characters may be cut differently.
  *
  * An expression does not look beyond the borders of its piece, as in Hugging Face. */
 #include "text/tokenizer.h"

@@ -89,6 +89,7 @@ static const struct {
     {"{{ d | tojson(indent=2) }}", "{\n  \"b\": 1,\n  \"a\": [\n    true,\n    null\n  ]\n}"},
     {"{{ d | tojson(separators=(',', ':'), sort_keys=true) }}", "{\"a\":[true,null],\"b\":1}"},
     {"{{ u | tojson(ensure_ascii=true) }}", "\"\\u4f60\\u597d \\ud83d\\ude00\""},
+    {"{{ '\\x7f' | tojson(ensure_ascii=true) }} {{ '\\x7f' | tojson }}", "\"\\u007f\" \"\x7f\""},
     {"{{ u | length }}{{ l | length }}{{ d | length }}{{ missing | length }}", "4320"},
     {"{{ '  a ' | trim }}|{{ ' a '.lstrip() }}|{{ 'xxay'.strip('xy') }}|{{ '\xe3\x80\x80 "
      "a'.strip() }}",
