@@ -53,4 +53,5 @@ build() {
     exec 9>&-
 }
 
-BUILD_PACKAGES=(gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev libedit-dev)
+BUILD_PACKAGES=(gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev libedit-dev
+    libcurl4-openssl-dev ca-certificates)

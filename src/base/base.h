@@ -212,6 +212,8 @@ void os_remove_empty(const char *folder);           /* does nothing to a folder 
 /* Locks a folder against other callers of os_lock, until os_unlock or the end of the process; -1
  * with an Err when another holds it. Always succeeds on file systems without locks. */
 int os_lock(const char *folder, Err *err);
+/* The same, after the other's end; an interrupt ends the waiting. */
+int os_lock_wait(const char *folder, Err *err);
 void os_unlock(int lock);
 /* What tells a file from what it was, unread. Times, of its bytes and of its attributes, are in ns
  * since 1970. settled: both lie two seconds back, so that a later change has another. */
@@ -225,6 +227,7 @@ bool os_exists(const char *path), os_is_dir(const char *path);
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
 double os_now(void);                  /* monotonic seconds */
+void os_sleep(double seconds);        /* less where a signal comes */
 int64_t os_cpus(void), os_time(void); /* CPUs this process may use; seconds since 1970 */
 bool os_allow_amx(void);              /* asks the kernel for AMX tiles, per process */
 /* Bytes that this process may still take; has now, without mapped files; has had at most, with. */

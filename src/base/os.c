@@ -326,20 +326,40 @@ static bool is_named(int fd, const char *path) {
            && held.st_ino == named.st_ino;
 }
 
-/* A folder that another process removed between our open and our lock is looked for again. */
-int os_lock(const char *folder, Err *err) {
+/* The locked folder's number; -1 with an Err where there is no folder, without one where another
+ * holds the lock. A folder that another process removed between our open and our lock is looked for
+ * again. */
+static int lock_take(const char *folder, int how, Err *err) {
     for (;;) {
         int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0) return os_error(err, "open", folder), -1;
-        bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+        bool locked = flock(fd, how) == 0 || (errno != EWOULDBLOCK && errno != EINTR);
         if (locked && is_named(fd, folder)) return fd;
         close(fd);
-        if (!locked) break;
+        if (!locked) return -1;
     }
+}
+
+int os_lock(const char *folder, Err *err) {
+    Err why = {0};
+    int fd = lock_take(folder, LOCK_EX | LOCK_NB, &why);
+    if (fd >= 0) return fd;
+    if (why.code != ERR_NONE) return err_set(err, why.code, "%s", why.msg), -1;
     err_set(err, ERR_IO,
             "%s: another process is writing into this folder: wait for its end, or "
             "choose another folder",
             folder);
+    return -1;
+}
+
+int os_lock_wait(const char *folder, Err *err) {
+    while (!os_interrupted()) {
+        Err why = {0};
+        int fd = lock_take(folder, LOCK_EX, &why);
+        if (fd >= 0) return fd;
+        if (why.code != ERR_NONE) return err_set(err, why.code, "%s", why.msg), -1;
+    }
+    err_set(err, ERR_INTERRUPTED, "interrupted waiting for another process to leave %s", folder);
     return -1;
 }
 

@@ -24,6 +24,12 @@ double os_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+void os_sleep(double seconds) {
+    struct timespec t = {.tv_sec = (time_t)seconds};
+    t.tv_nsec = (long)(1e9 * (seconds - (double)t.tv_sec));
+    nanosleep(&t, NULL);
+}
+
 int64_t os_time(void) { return (int64_t)time(NULL); }
 
 /* ---- the kernel's files ---------------------------------------------------------------------- */

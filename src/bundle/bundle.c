@@ -14,6 +14,12 @@ static Str models_there(Arena *a, const char *begin) {
     return buf_str(&list);
 }
 
+/* OWNER/NAME, as repositories are called. */
+static bool named_like_repo(const char *name) {
+    const char *slash = strchr(name, '/');
+    return slash && slash > name && name[0] != '.' && slash[1] && !strchr(slash + 1, '/');
+}
+
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
     const char *what = !parts || parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
@@ -30,9 +36,11 @@ static bool path_find(const char **path, Arena *a, const char *name, unsigned pa
     }
     return err_set(err, ERR_IO,
                    "opening the %s \"%s\": there is no such file or folder, and no model of that "
-                   "name in %s, where ./start keeps the default model%s%s%s%.*s",
-                   what, name, cache, near ? "; did you mean \"" : "", near ? near : "",
-                   near ? "\"?" : "",
+                   "name in %s, where ./start keeps the default model%s%s%s%s%.*s",
+                   what, name, cache,
+                   near || !named_like_repo(name) ? ""
+                                                  : " (a repository is fetched as hf:OWNER/NAME)",
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "",
                    STRF(models_there(a, near ? " There are: " : "; there are: ")));
 }
 

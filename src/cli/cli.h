@@ -69,6 +69,10 @@ bool generation_void(Err *err); /* the error of FINISH_ERROR */
 /* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */
 bool output_failed(Err *err);
 
+/* The path of the model that "hf:REPO..." names, fetched unless it was before; another name stays
+ * as it is. */
+bool model_pulled(const char **path, Arena *a, const char *name, Err *err) CHECKED;
+
 /* For JSON, which is UTF-8, and the terminal: in what is none of it, and in place of control
  * characters, stand question marks. */
 const char *path_shown(Arena *a, const char *path);
@@ -88,6 +92,7 @@ int cmd_doctor(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);

@@ -201,6 +201,7 @@ int cmd_chat(int argc, char **argv) {
     bool ok =
         argc <= 2 || err_set(&err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
     ok = ok && chat_model(&model, a, argc == 2 ? argv[1] : NULL, &err);
+    ok = ok && model_pulled(&model, a, model, &err); /* before the editor has the terminal */
     ok = ok && chat_open(&t, &o, model, &err) && chat_run(&t, &err);
     chat_close(&t);
     arena_close(a);

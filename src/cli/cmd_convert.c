@@ -45,7 +45,8 @@ static int two_needed(const Command *c, int argc, const char *what) {
 
 static bool convert(Arena *a, const Options *o, char **argv, Team *team, Err *err) {
     ConvertSpec s = spec_of(o);
-    return bundle_convert(a, argv[1], argv[2], &s, team, err);
+    const char *in;
+    return model_pulled(&in, a, argv[1], err) && bundle_convert(a, in, argv[2], &s, team, err);
 }
 
 int cmd_convert(int argc, char **argv) {

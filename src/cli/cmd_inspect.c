@@ -227,8 +227,9 @@ static void print_text(Arena *a, const json_t *all) {
 
 static bool inspect(const char *name, bool json, Err *err) {
     Arena *a = arena_open("inspect", ARENA_NO_LIMIT);
-    Bundle b;
-    json_t *all = bundle_open(&b, a, name, 0, err) ? model_json(&b, a, err) : NULL;
+    Bundle b = {0};
+    bool open = model_pulled(&name, a, name, err) && bundle_open(&b, a, name, 0, err);
+    json_t *all = open ? model_json(&b, a, err) : NULL;
     if (all && json)
         json_dumpf(all, stdout, JSON_INDENT(2)), printf("\n");
     else if (all)

@@ -141,7 +141,7 @@ static bool tokenize(Job *job, const char *name, Err *err) {
     job->scratch = arena_open("encoding", ARENA_NO_LIMIT);
     job->bundle = &bundle;
     unsigned parts = BUNDLE_TOKENIZER | (job->chat ? BUNDLE_CHAT : 0);
-    bool ok = bundle_open(&bundle, a, name, parts, err)
+    bool ok = model_pulled(&name, a, name, err) && bundle_open(&bundle, a, name, parts, err)
               && (job->text ? one_text(job, err) : all_lines(job, err));
     bundle_close(&bundle);
     arena_close(job->scratch), arena_close(job->line), arena_close(a);

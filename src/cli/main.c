@@ -16,6 +16,7 @@ static const struct {
     {"convert", "write a model in another format or other number types", cmd_convert},
     {"synth", "write a model of random numbers", cmd_synth},
     {"info", "show this machine, and how a model would run on it", cmd_info},
+    {"pull", "fetch a model from the network into the cache folder", cmd_pull},
     {"list", "list the models in the cache folder", cmd_list},
     {"rm", "remove a model from the cache folder", cmd_rm},
     {"inspect", "show what the files of a model say", cmd_inspect},

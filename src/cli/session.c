@@ -35,7 +35,8 @@ static bool formats_set(PlanSpec *p, const Model *m, const ModelOpts *o, const c
 bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
                   Err *err) {
     s->arena = arena_open("session", ARENA_NO_LIMIT);
-    return bundle_open(&s->bundle, s->arena, name, parts, err) && machine_open(s, o, err)
+    return model_pulled(&name, s->arena, name, err)
+           && bundle_open(&s->bundle, s->arena, name, parts, err) && machine_open(s, o, err)
            && formats_set(spec, s->bundle.model, o, s->bundle.path, err);
 }
 

@@ -223,6 +223,36 @@ static void test_stamp(void **state) {
     assert_false(os_sync(p->file, &err));
 }
 
+/* In a process of its own: 0 once it has the lock, 130 when interrupted. */
+static pid_t lock_waiter(const char *folder, int held) {
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid > 0) return pid;
+    Err err = {0};
+    os_catch_interrupt();
+    os_unlock(held); /* its copy: the lock is the parent's */
+    _exit(os_lock_wait(folder, &err) >= 0 ? 0 : err_exit_code(&err));
+}
+
+static int waited(pid_t pid) {
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void lock_waits(const char *folder) {
+    Err err = {0};
+    int status, lock = os_lock(folder, &err);
+    assert_true(lock >= 0);
+    pid_t patient = lock_waiter(folder, lock), stopped = lock_waiter(folder, lock);
+    usleep(100000);
+    assert_int_equal(waitpid(patient, &status, WNOHANG), 0); /* it waits */
+    kill(stopped, SIGINT);
+    assert_int_equal(waited(stopped), 130);
+    os_unlock(lock);
+    assert_int_equal(waited(patient), 0);
+}
+
 static void test_lock(void **state) {
     Place *p = *state;
     Err first = {0}, second = {0}, third = {0}, absent = {0};
@@ -235,6 +265,9 @@ static void test_lock(void **state) {
     assert_true(lock >= 0);
     os_unlock(lock);
     assert_int_equal(os_lock(p->file, &absent), -1);
+    absent = (Err){0};
+    assert_int_equal(os_lock_wait(p->file, &absent), -1);
+    lock_waits(p->folder);
     const char *inner = str_fmt(p->a, "%s/inner", p->folder).p;
     assert_true(os_mkdir(inner, &third));
     os_remove_empty(p->folder); /* it is not: it stays */

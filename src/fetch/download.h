@@ -1,0 +1,24 @@
+/* download.h -- private to fetch/: one file, from where an earlier try left it. */
+#pragma once
+#include "fetch/http.h"
+
+typedef struct Wanted {
+    const char *url, *name; /* name: one part of a path */
+    int64_t size;           /* -1: the server says */
+    const char *sha256;     /* NULL: the server may say; afterwards what the file has */
+    bool checked;           /* it was given or said by the server, and not only computed */
+} Wanted;
+
+typedef struct Download {
+    Arena *a;
+    Http *http;
+    const char *folder; /* where the file stands once it is whole; NAME.part before */
+    const char *token;
+    const char *page; /* where licences are accepted; NULL */
+    Progress bar;
+    int64_t done, received, kept; /* bytes of all files; now, and from an earlier call */
+} Download;
+
+/* What an earlier try left of it. */
+int64_t download_kept(const Download *d, const Wanted *w);
+bool download_run(Download *d, Wanted *w, Err *err) CHECKED;

@@ -1,0 +1,38 @@
+/* fetch.h -- the public header of fetch/: models from the network, into a folder of this machine.
+ *
+ * Promises: a model appears under its name whole and checked, or not at all. What a cut line, an
+ * interrupt or a full disk leaves is kept beside the models, and the same call goes on from there;
+ * two calls at once, for the same model too, do not harm each other. Names, sizes and addresses
+ * that a server gives are data from outside: no file is written elsewhere, and nothing that a
+ * server sends is taken without a bound. The token goes to the endpoint and to no other host. Only
+ * https, unless the address that the caller gave says http or is this machine.
+ * Ownership: results live in the caller's arena. Threads: one at a time.
+ *
+ * The only user of libcurl (docs/decisions/009-libcurl.md). It knows no model format: what GGUF and
+ * Hugging Face call their files is all it goes by. */
+#pragma once
+#include "base/base.h"
+
+typedef struct FetchSpec {
+    /* OWNER/NAME[@REVISION][:FILE or :TYPE] of a model hub, with or without "hf:" before it, or the
+     * address of a GGUF file, or of a page of the hub. A type is a quantisation as files are named
+     * after it (Q4_K_M), without regard for case. Without either it is the whole folder
+     * (safetensors and what belongs to them), else the GGUF file that most machines run well. Of a
+     * split file all parts are fetched. */
+    const char *source;
+    const char *folder;   /* where models stand; made if it is missing */
+    const char *endpoint; /* the hub; NULL: https://huggingface.co */
+    const char *token;    /* NULL: none */
+    const char *sha256;   /* that an address's file must have; NULL: what the server says it has */
+    bool cached;          /* what is there from an earlier call is good as it is: no network */
+} FetchSpec;
+
+typedef struct Fetched {
+    const char *name, *path; /* in the folder; of a split file its first part */
+    int64_t files, bytes;    /* of the model */
+    int64_t received, kept;  /* bytes from the network now, and from an earlier call */
+    const char *sha256;      /* of a single file, as it was checked or found; else NULL */
+    bool checked;            /* there was a SHA-256 to hold it against */
+} Fetched;
+
+bool fetch_model(Fetched *out, Arena *a, const FetchSpec *spec, Err *err) CHECKED;
