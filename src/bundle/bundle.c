@@ -81,7 +81,7 @@ bool bundle_load(Bundle *b, unsigned parts, Err *err) {
     parts &= ~b->loaded;
     CHECK(b->store || !(parts & BUNDLE_MODEL));
     if (parts & BUNDLE_MODEL) {
-        if (!model_open(&b->model, b->a, b->store, err) || !ends_load(b, err))
+        if (!model_open_mtp(&b->model, b->a, b->store, b->mtp, err) || !ends_load(b, err))
             return b->model = NULL, false;
         b->loaded |= BUNDLE_MODEL;
     }

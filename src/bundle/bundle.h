@@ -40,6 +40,8 @@ typedef struct Bundle {
     Store *store;     /* its tensors and metadata; NULL: a tokenizer by itself */
     unsigned loaded;  /* BundleParts */
     Model *model;     /* NULL until loaded, as the others */
+    int64_t mtp;      /* layers for further tokens that loading opens (model_open_mtp): 0 unless the
+                       * caller sets it between bundle_open and bundle_load */
     Tokenizer *tok;
     Str tok_json, tok_config; /* bytes of tokenizer.json and tokenizer_config.json; empty in GGUF
                                * and where there is none */

@@ -48,6 +48,7 @@ typedef struct Job {
     Writer *w;
     const Store *store; /* of Exports without a parameter */
     const char *name;   /* of the model */
+    bool mtp;           /* layers that predict further tokens go along */
     Progress bar;
     int64_t done;
     Err *err;
@@ -146,6 +147,12 @@ static bool key_drops(Str key) {
     return drops;
 }
 
+static bool no_further(const Store *s, Err *err) {
+    return err_set(err, ERR_USAGE,
+                   "--mtp: %s has no layers that predict further tokens: leave the option out",
+                   store_path(s));
+}
+
 static bool layers_of(const Store *s, Arena *a, int64_t *layers, Err *err) {
     Str arch;
     *layers = 0;
@@ -158,17 +165,57 @@ static bool layers_of(const Store *s, Arena *a, int64_t *layers, Err *err) {
                       (long long)*layers);
 }
 
+/* Layers that predict further tokens, of any architecture: the file's last ones, from *first on.
+ * They may be counted in block_count or not, and be left out although a key names them. */
+typedef struct Further {
+    Str arch;
+    int64_t n, first; /* n 0: none are in the file */
+} Further;
+
+static bool further_of(Further *f, const Store *s, Arena *a, int64_t layers, Err *err) {
+    *f = (Further){.first = INT64_MAX};
+    if (!store_meta_str(s, "general.architecture", &f->arch, err)) return false;
+    const char *key = str_fmt(a, "%.*s.nextn_predict_layers", STRF(f->arch)).p;
+    if (store_meta_type(s, key) == META_ABSENT) return true;
+    if (!store_meta_i64(s, key, &f->n, err)) return false;
+    if (f->n < 0 || f->n > layers)
+        return err_set(err, ERR_FORMAT, "%s is %lld beside %lld layers", key, (long long)f->n,
+                       (long long)layers);
+    for (int64_t i = 0; i < store_count(s); i++) {
+        Str name = store_at(s, i)->name;
+        int64_t block = block_of(name);
+        if (block >= 0 && str_ends(name, STR(".nextn.eh_proj.weight")))
+            f->first = MIN(f->first, block);
+    }
+    if (f->first == INT64_MAX) f->n = 0;
+    return true;
+}
+
+static bool further_key(const Further *f, Str key) {
+    return str_starts(key, f->arch)
+           && (str_ends(key, STR(".nextn_predict_layers")) || str_ends(key, STR(".block_count")));
+}
+
 static bool copy_gguf(Job *j, const char *out, const TypeRules *r) {
     const Store *s = j->store;
-    int64_t n = store_count(s), layers;
-    Export *e = PUSH(j->a, Export, n + 1);
-    for (int64_t i = 0; i < n; i++) e[i] = export_of_tensor(store_at(s, i));
-    if (!layers_of(s, j->a, &layers, j->err) || !types_choose(r, e, n, layers, j->err))
+    int64_t n = 0, layers;
+    Further f;
+    Export *e = PUSH(j->a, Export, store_count(s) + 1);
+    if (!layers_of(s, j->a, &layers, j->err) || !further_of(&f, s, j->a, layers, j->err))
         return false;
+    if (j->mtp && f.n == 0) return no_further(j->store, j->err);
+    bool drop = f.n > 0 && !j->mtp;
+    for (int64_t i = 0; i < store_count(s); i++)
+        if (!drop || block_of(store_at(s, i)->name) < f.first)
+            e[n++] = export_of_tensor(store_at(s, i));
+    if (!types_choose(r, e, n, drop ? MIN(f.first, layers) : layers, j->err)) return false;
     j->w = writer_create(j->a, out, WRITE_GGUF, j->err);
     if (!j->w) return false;
     for (int64_t i = 0; i < store_meta_count(s); i++)
-        if (!key_drops(store_meta_key(s, i))) writer_copy(j->w, s, i);
+        if (!key_drops(store_meta_key(s, i)) && !(drop && further_key(&f, store_meta_key(s, i))))
+            writer_copy(j->w, s, i);
+    if (drop)
+        writer_u32(j->w, str_fmt(j->a, "%.*s.block_count", STRF(f.arch)).p, MIN(f.first, layers));
     file_keys(j->w, NULL, r, e, n);
     return tensors_write(j, e, n) && writer_commit(j->w, j->err);
 }
@@ -179,7 +226,9 @@ static bool model_gguf(Job *j, Bundle *b, const char *out, const TypeRules *r) {
     int64_t n = model_exports(&e, j->a, m, true);
     if (!types_choose(r, e, n, m->cfg.L, j->err)) return false;
     j->w = writer_create(j->a, out, WRITE_GGUF, j->err);
-    if (!j->w || !config_write_gguf(j->w, &m->cfg, j->err)) return false;
+    Config c = m->cfg;
+    c.mtp = m->n_layers - c.L; /* those that are written */
+    if (!j->w || !config_write_gguf(j->w, &c, j->err)) return false;
     file_keys(j->w, j->name, r, e, n);
     return tokenizer_keys(j->w, b, j->err) && tensors_write(j, e, n) && writer_commit(j->w, j->err);
 }
@@ -239,7 +288,7 @@ static DType main_type(const Export *e, int64_t n) {
 
 static bool folder_fill(Job *j, Bundle *b, const char *folder, const Export *e, int64_t n) {
     Config c = b->model->cfg;
-    c.mtp = 0; /* layers that predict further tokens are not kept: the config names none */
+    c.mtp = b->model->n_layers - c.L; /* those that are written */
     bool copied = b->store && store_kind(b->store) != STORE_GGUF;
     if (!file_put(j, folder, "config.json", config_json_of(j->a, &c, main_type(e, n)))
         || !(copied ? files_copy(j, b, folder) : files_make(j, b, folder)))
@@ -302,9 +351,9 @@ static bool result_open(Result *r, Arena *a, const char *path, const ConvertSpec
     return types_open(&r->rules, a, s, r->gguf, err);
 }
 
-static bool result_write(const Result *r, Arena *a, Bundle *b, const char *name, Team *team,
-                         Err *err) {
-    Job j = {.a = a, .team = team, .name = name, .err = err};
+static bool result_write(const Result *r, Arena *a, Bundle *b, const char *name, bool mtp,
+                         Team *team, Err *err) {
+    Job j = {.a = a, .team = team, .name = name, .mtp = mtp, .err = err};
     if (!b->model) j.store = b->store;
     bool ok = !b->model ? copy_gguf(&j, r->path, r->rules)
               : r->gguf ? model_gguf(&j, b, r->path, r->rules)
@@ -315,11 +364,15 @@ static bool result_write(const Result *r, Arena *a, Bundle *b, const char *name,
 
 /* The parts that the result needs: of GGUF to GGUF the file alone, else the model, and its
  * tokenizer if there is one. */
-static bool source_open(Bundle *b, Arena *a, const char *in, bool gguf, Err *err) {
+static bool source_open(Bundle *b, Arena *a, const char *in, bool gguf, bool mtp, Err *err) {
+    Config c = {0};
     if (!bundle_open(b, a, in, 0, err)) return false;
     if (gguf && store_kind(b->store) == STORE_GGUF) return true;
-    bool ok = bundle_load(b, BUNDLE_MODEL, err)
-              && (!tokenizer_there(b) || bundle_load(b, BUNDLE_TOKENIZER, err));
+    bool ok = !mtp || config_read(&c, b->store, err);
+    b->mtp = c.mtp;
+    if (ok && mtp && c.mtp == 0) ok = no_further(b->store, err);
+    ok = ok && bundle_load(b, BUNDLE_MODEL, err)
+         && (!tokenizer_there(b) || bundle_load(b, BUNDLE_TOKENIZER, err));
     if (!ok) bundle_close(b);
     return ok;
 }
@@ -340,8 +393,8 @@ bool bundle_convert(Arena *a, const char *in, const char *out, const ConvertSpec
     Result r;
     Bundle b = {0};
     bool ok = result_open(&r, a, out, s, err) && name_check(out, r.gguf, err)
-              && source_open(&b, a, in, r.gguf, err);
-    if (ok) ok = result_write(&r, a, &b, b.path, team, err);
+              && source_open(&b, a, in, r.gguf, s->mtp, err);
+    if (ok) ok = result_write(&r, a, &b, b.path, s->mtp, team, err);
     bundle_close(&b);
     types_close(r.rules);
     return ok;
@@ -373,7 +426,7 @@ bool bundle_synth(Arena *a, const char *config, const char *out, const SynthSpec
     Result r;
     Bundle b = {0};
     bool ok = result_open(&r, a, out, &s->convert, err) && synth_open(&b, a, config, s, err);
-    if (ok) ok = result_write(&r, a, &b, out, team, err);
+    if (ok) ok = result_write(&r, a, &b, out, false, team, err);
     bundle_close(&b);
     types_close(r.rules);
     return ok;

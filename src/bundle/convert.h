@@ -13,6 +13,7 @@ typedef struct ConvertSpec {
     const char *const *rule; /* (n_rules) "REGEX=TYPE": tensors of the result whose names it finds;
                                 the last that fits counts */
     int64_t n_rules;
+    bool mtp; /* layers that predict further tokens go along; a model without them is an error */
     const char
         *format; /* "gguf", "hf"; NULL: GGUF where the name of the result ends with ".gguf" */
 } ConvertSpec;

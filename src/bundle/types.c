@@ -100,13 +100,12 @@ static bool has(const Export *e, const char *part) {
     return false;
 }
 
-/* The layer of "blk.N.", or -1. */
-static int64_t layer_of(const Export *e) {
-    Str number = {e->t.name.p + 4, 0};
-    int64_t layer = -1;
-    if (!str_starts(e->t.name, STR("blk."))) return -1;
-    while (number.n < e->t.name.n - 4 && number.p[number.n] != '.') number.n++;
-    return str_i64(number, &layer) ? layer : -1;
+int64_t block_of(Str name) {
+    Str number = {name.p + 4, 0};
+    int64_t block = -1;
+    if (!str_starts(name, STR("blk."))) return -1;
+    while (number.n < name.n - 4 && number.p[number.n] != '.') number.n++;
+    return str_i64(number, &block) ? block : -1;
 }
 
 /* The first and last eighths of the layers, and each third between. */
@@ -137,7 +136,7 @@ static DType choose(const TypeRules *r, const Export *e, int64_t layers, bool ti
     if (logits)
         type = e->cols % dtype_block(type) || type == DTYPE_Q8_0 ? DTYPE_Q8_0 : DTYPE_Q6_K;
     else if (r->all->mixed && (has(e, "attn_v.weight") || has(e, "ffn_down"))
-             && more_bits(layer_of(e), layers))
+             && more_bits(block_of(e->t.name), layers))
         type = DTYPE_Q6_K;
     return fallback(type, e->cols);
 }

@@ -11,3 +11,5 @@ bool types_choose(const TypeRules *r, Export *e, int64_t n, int64_t layers, Err 
 /* llama.cpp's number for the whole file (general.file_type), from the type that most numbers
  * have. */
 int64_t types_file(const TypeRules *r, const Export *e, int64_t n);
+/* The layer of a tensor "blk.N.*" of GGUF, or -1. */
+int64_t block_of(Str name);

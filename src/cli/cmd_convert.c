@@ -8,6 +8,7 @@ typedef struct Options {
     const char *type, *format, *tokenizer;
     OptList rules;
     int64_t threads, seed;
+    bool mtp;
 } Options;
 
 #define FORMAT_HELP                                                                                \
@@ -16,8 +17,11 @@ typedef struct Options {
 #define RULE_HELP "Type of the tensors whose output name matches REGEX; the last match wins."
 
 static ConvertSpec spec_of(const Options *o) {
-    return (ConvertSpec){
-        .type = o->type, .rule = o->rules.v, .n_rules = o->rules.n, .format = o->format};
+    return (ConvertSpec){.type = o->type,
+                         .rule = o->rules.v,
+                         .n_rules = o->rules.n,
+                         .format = o->format,
+                         .mtp = o->mtp};
 }
 
 /* The kernels, the team and an arena for `work`; what there is to say at the end. */
@@ -59,6 +63,8 @@ int cmd_convert(int argc, char **argv) {
             "not divide get a similar type, all as in llama.cpp."),
         {OPT_LIST, "tensor-type", "REGEX=TYPE", &o.rules, RULE_HELP, 0, 0, NULL},
         TEXT_OPT("format", "gguf|hf", &o.format, FORMAT_HELP),
+        FLAG_OPT("mtp", &o.mtp,
+                 "Write the layers that predict further tokens (multi-token prediction), too."),
         THREADS_OPT(&o.threads),
     };
     const Command c = {
@@ -68,7 +74,7 @@ int cmd_convert(int argc, char **argv) {
         "Writes the model IN (a GGUF file, a Hugging Face folder, a checkpoint) to OUT: a GGUF "
         "file "
         "as llama.cpp has it, or a Hugging Face folder, tokenizer and chat template included. "
-        "Layers that predict further tokens (multi-token prediction, MTP) are left out. OUT "
+        "Layers that predict further tokens are left out unless --mtp is given. OUT "
         "appears when it is complete.",
         "lisao convert Qwen3-0.6B/ qwen3.gguf --type q4_k_m\n"
         "lisao convert model.gguf smaller.gguf --type q8_0 --tensor-type ffn_down=q6_k\n"

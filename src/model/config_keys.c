@@ -84,6 +84,9 @@ static const char *no_form(const Config *c) {
 }
 
 bool config_write_gguf(Writer *w, const Config *c, Err *err) {
+    Config counted =
+        *c; /* llama.cpp counts the layers that predict further tokens as layers, too */
+    counted.L += c->mtp;
     Keys k = {.w = w, .arch = family_names[c->family].arch};
     const char *what = no_form(c);
     if (what)
@@ -94,7 +97,8 @@ bool config_write_gguf(Writer *w, const Config *c, Err *err) {
             k.arch, what);
     writer_str(w, "general.architecture", str_of(k.arch));
     put_i64(&k, "vocab_size", c->V);
-    put_fields(&k, c, config_fields, family_set(c));
+    put_fields(&k, &counted, config_fields, family_set(c));
+    if (c->mtp) put_i64(&k, "nextn_predict_layers", c->mtp);
     if (c->mla)
         put_mla(&k, c);
     else

@@ -28,8 +28,9 @@ Export export_of_tensor(const Tensor *t);
 const void *export_rows(const Export *e, int64_t row, int64_t n, void *scratch);
 void export_drop(const Export *e); /* its bytes leave memory where they stand in a mapped file */
 
-/* The keys general.architecture and ARCH.*, as llama.cpp and config_read ask for them. Fails where
- * GGUF has no form of the model. */
+/* The keys general.architecture and ARCH.*, as llama.cpp and config_read ask for them; c->mtp is
+ * the number of layers for further tokens that are in the file. Fails where GGUF has no form of the
+ * model. */
 bool config_write_gguf(Writer *w, const struct Config *c, Err *err) CHECKED;
 
 /* A model that exists nowhere yet: its rows are the numbers that model_init would give it, computed

@@ -117,6 +117,79 @@ static void types(void **state) {
     type_is(p, "blk.0.ffn_up.weight", DTYPE_Q4_1);
 }
 
+/* ---- layers that predict further tokens ------------------------------------------------------ */
+
+static void converts(Place *p, const char *from, const char *to, bool mtp) {
+    Err err = {0};
+    ConvertSpec s = {.mtp = mtp};
+    must(bundle_convert(p->a, from, in(p, to), &s, p->team, &err), &err);
+}
+
+/* Every tensor of `want` but copies of embedding and head is in `path` with the same bytes. */
+static void holds_all(Place *p, const char *path, const char *want) {
+    Err err = {0};
+    Store *got, *from;
+    must(store_open(&got, p->a, path, &err) && store_open(&from, p->a, want, &err), &err);
+    for (int64_t i = 0; i < store_count(from); i++) {
+        const Tensor *t = store_at(from, i), *u = store_find(got, t->name);
+        if (str_ends(t->name, STR("layers.3.embed_tokens.weight"))
+            || str_ends(t->name, STR("shared_head.head.weight")))
+            continue;
+        if (!u || u->bytes != t->bytes || memcmp(u->data, t->data, (size_t)t->bytes) != 0)
+            fail_msg("%.*s is not in %s as it was", STRF(t->name), path);
+    }
+    store_close(got), store_close(from);
+}
+
+static void opens_with(Place *p, const char *path, int64_t mtp) {
+    Err err = {0}, more = {0};
+    Store *s;
+    Model *m;
+    must(store_open(&s, p->a, path, &err) && model_open_mtp(&m, p->a, s, mtp, &err), &err);
+    assert_int_equal(m->cfg.mtp, mtp);
+    assert_int_equal(m->n_layers, m->cfg.L + mtp);
+    assert_false(model_open_mtp(&m, p->a, s, mtp + 1, &more));
+    for (int64_t i = 0; i < store_count(s) && mtp == 0; i++) {
+        assert_false(
+            str_starts(store_at(s, i)->name, str_fmt(p->a, "blk.%lld.", (long long)m->cfg.L)));
+        assert_false(str_starts(store_at(s, i)->name,
+                                str_fmt(p->a, "model.layers.%lld.", (long long)m->cfg.L)));
+    }
+    store_close(s);
+}
+
+/* Only on request, in every direction, and then nothing of them is lost. */
+static void further_layers(void **state) {
+    Place *p = *state;
+    const char *from = need_reference(p->a, "models/deepseek-v3-mtp-tiny");
+    converts(p, from, "with.gguf", true);
+    converts(p, from, "without.gguf", false);
+    converts(p, in(p, "with.gguf"), "kept.gguf", true);
+    converts(p, in(p, "with.gguf"), "dropped.gguf", false);
+    converts(p, in(p, "kept.gguf"), "folder", true);
+    converts(p, in(p, "with.gguf"), "folder-without", false);
+    converts(p, from, "folder-to-folder", true);
+    opens_with(p, in(p, "with.gguf"), 1);
+    opens_with(p, in(p, "without.gguf"), 0);
+    opens_with(p, in(p, "kept.gguf"), 1);
+    opens_with(p, in(p, "dropped.gguf"), 0);
+    opens_with(p, in(p, "folder"), 1);
+    opens_with(p, in(p, "folder-without"), 0);
+    holds_all(p, in(p, "folder"), from);
+    holds_all(p, in(p, "folder-to-folder"), from);
+    holds_all(p, in(p, "with.gguf"), in(p, "without.gguf"));
+    holds_all(p, in(p, "dropped.gguf"), in(p, "without.gguf"));
+    /* What has none is not asked for them. */
+    static const char *const none[] = {"dropped.gguf", "folder-without"};
+    static const char *const to[] = {"no.gguf", "no"};
+    for (int i = 0; i < 4; i++) {
+        Err err = {0};
+        ConvertSpec s = {.mtp = true};
+        assert_false(bundle_convert(p->a, in(p, none[i / 2]), in(p, to[i % 2]), &s, p->team, &err));
+        assert_non_null(strstr(err.msg, "no layers that predict further tokens"));
+    }
+}
+
 /* ---- failures -------------------------------------------------------------------------------- */
 
 static void fails(Place *p, const char *from, const char *to, const char *type, const char *piece) {
@@ -191,6 +264,7 @@ static void faults(void **state) {
 int convert_tests(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(types, place_open, place_close),
+        cmocka_unit_test_setup_teardown(further_layers, place_open, place_close),
         cmocka_unit_test_setup_teardown(not_a_number, place_open, place_close),
         cmocka_unit_test_setup_teardown(faults, place_open, place_close)};
     return cmocka_run_group_tests_name("bundle convert", tests, NULL, NULL);
