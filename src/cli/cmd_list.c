@@ -80,7 +80,8 @@ static bool list(bool json, Err *err) {
         else
             print_text(a, row, n);
         if (!n && !json)
-            fprintf(stderr, "There is no model in %s; ./start fetches a small one.\n",
+            fprintf(stderr,
+                    "There is no model in %s; ./start fetches a small one, lisao pull any other.\n",
                     path_shown(a, os_cache_folder(a, "models")));
     }
     arena_close(a);

@@ -17,7 +17,7 @@ typedef struct Part {
     Wanted *w;
     const char *path, *etag_path; /* NAME.part, NAME.etag */
     int64_t have;                 /* bytes in the file and in the buffer, all of them hashed */
-    int64_t begun;                /* `have` at the start of the request */
+    int64_t most;                 /* the most that `have` was after any try */
     Sha256 sha;
     char *buffer; /* (BUFFER_BYTES) */
     int64_t n;
@@ -126,7 +126,6 @@ static bool reply_look(Part *p, const HttpReply *r, const void *bytes, int64_t n
                        "fetching %s: %s was asked for byte %lld and sends byte %lld", w->name, url,
                        (long long)p->have, (long long)r->range_first);
     if (!rest && !part_clear(p, err)) return false; /* all of it, from the start */
-    p->begun = p->have;
     if (p->have == 0 && is_page(r, bytes, n))
         return err_set(err, ERR_FORMAT,
                        "fetching %s: %s sends a web page and not the file: look at it in a browser "
@@ -176,7 +175,6 @@ static HttpEnd one_try(Part *p, HttpReply *r, Err *err) {
     const char *etag = p->w->sha256 ? NULL : etag_read(p);
     if (p->have > 0 && !p->w->sha256 && !etag && !part_clear(p, err)) return HTTP_FAILED;
     p->looked = false;
-    p->begun = p->have;
     HttpRequest q = {.url = p->w->url,
                      .token = p->d->token,
                      .from = p->have,
@@ -225,7 +223,7 @@ static bool all_there(Part *p, const HttpReply *r, HttpEnd *end, Err *why) {
                    url_shown(p->d->a, r->url), (long long)p->have);
 }
 
-/* Until all bytes are there. A try that brought some starts the count anew. */
+/* Until all bytes are there. A try that came farther than all before starts the count anew. */
 static bool bytes_fetch(Part *p, Err *err) {
     for (int64_t try = 0;; try++) {
         HttpReply r;
@@ -238,7 +236,8 @@ static bool bytes_fetch(Part *p, Err *err) {
         }
         if (end == HTTP_ANSWERED)
             http_refused(p->d->a, &r, p->w->name, p->d->page, p->d->token != NULL, &why);
-        if (p->have > p->begun) try = 0;
+        if (p->have > p->most) try = 0;
+        p->most = MAX(p->most, p->have);
         if (!worth_a_try(p, end, &r) || try == TRIES - 1) return stopped(p, &why, err);
         wait_before(try, &r);
         if (!os_interrupted()) continue;

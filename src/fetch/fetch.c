@@ -147,30 +147,37 @@ static const char *record_file(Fetch *f, const json_t *file) {
     return str_fmt(f->a, "%s/%.*s/%.*s", f->spec->folder, STRF(model), STRF(name)).p;
 }
 
-/* Whether what the record names is there, as long as it was. */
-static bool record_holds(Fetch *f) {
-    const json_t *files = json_object_get(f->record, "files"), *v;
-    size_t i;
-    if (!json_is_true(json_object_get(f->record, "whole")) || !json_array_size(files)) return false;
-    json_array_foreach(files, i, v) {
-        FileStamp stamp;
-        Err none = {0};
-        const char *path = record_file(f, v);
-        if (!path || !os_exists(path) || !os_stamp(&stamp, path, &none)
-            || stamp.size != json_integer_value(json_object_get(v, "size")))
-            return false;
-    }
-    return true;
+/* Whether a file that the record names is there, as long as it was. */
+static bool file_holds(Fetch *f, const json_t *file) {
+    FileStamp stamp;
+    Err none = {0};
+    const char *path = record_file(f, file);
+    return path && os_exists(path) && os_stamp(&stamp, path, &none)
+           && stamp.size == json_integer_value(json_object_get(file, "size"));
 }
 
-/* The record names the file or folder NAME of the models' folder. */
+static bool files_hold(Fetch *f) {
+    const json_t *files = json_object_get(f->record, "files"), *v;
+    size_t i;
+    json_array_foreach(files, i, v) {
+        if (!file_holds(f, v)) return false;
+    }
+    return json_array_size(files) > 0;
+}
+
+static bool record_holds(Fetch *f) {
+    return json_is_true(json_object_get(f->record, "whole")) && files_hold(f);
+}
+
+/* The file or folder NAME of the models' folder is what the record names: one that a user has put
+ * in its place since is not. */
 static bool record_names(Fetch *f, Str name) {
     const json_t *v;
     size_t i;
     if (json_is_true(json_object_get(f->record, "folder")))
-        return str_eq(record_text(f->record, "name"), name);
+        return str_eq(record_text(f->record, "name"), name) && files_hold(f);
     json_array_foreach(json_object_get(f->record, "files"), i, v) {
-        if (str_eq(record_text(v, "name"), name)) return true;
+        if (str_eq(record_text(v, "name"), name)) return file_holds(f, v);
     }
     return false;
 }
@@ -392,8 +399,7 @@ static void leftovers_remove(Fetch *f, json_t *before) {
     json_array_foreach(json_object_get(before, "files"), i, v) {
         Str name = record_text(v, "name");
         Err none = {0};
-        if (name_usable(name) && !record_names(f, name) && os_exists(in_models(f, name))
-            && !os_remove(in_models(f, name), &none))
+        if (file_holds(f, v) && !record_names(f, name) && !os_remove(in_models(f, name), &none))
             log_at(LOG_WARN, "%s", none.msg);
     }
 }

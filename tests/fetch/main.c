@@ -15,6 +15,7 @@
 #include "fetch/http.h"
 #include "fetch/repo.h"
 #include "support/httpd.h"
+#include "support/need.h"
 
 #define REPO      "some/model-GGUF"
 #define FILE_NAME "model-Q8_0.gguf"
@@ -248,6 +249,11 @@ static void names_taken(void **state) {
     f = fetches(p);
     assert_string_equal(f.name, FILE_NAME);
     assert_int_equal(f.received, 0);
+    /* What a user puts in the place of a fetched file is the user's. */
+    must(os_remove(in_models(p, FILE_NAME), &err), &err);
+    must(os_append(in_models(p, FILE_NAME), STR("mine"), &err), &err);
+    assert_string_equal(fetches(p).name, "some--" FILE_NAME);
+    holds(p, FILE_NAME, STR("mine"));
 }
 
 /* ---- cut lines ------------------------------------------------------------------------------- */
@@ -347,6 +353,18 @@ static void no_ranges(void **state) {
     Fetched f = fetches(p);
     assert_int_equal(f.received, p->bytes.n + 1000000);
     holds(p, FILE_NAME, p->bytes);
+}
+
+/* One that moreover always breaks at the same place is given up. */
+static void no_progress(void **state) {
+    Place *p = *state;
+    need_full(); /* six seconds of pauses */
+    hub_put(p);
+    httpd_serve(
+        p->h,
+        (Served){.path = served_path(p), .body = p->bytes, .cut_at = 1000000, .no_range = true});
+    refused(p, ERR_IO, "1.0 of 3.1 MB of " FILE_NAME " are kept");
+    assert_int_equal(httpd_asked(p->h, served_path(p)).n, 6);
 }
 
 /* Without a hash it is the ETag that tells whether the rest belongs to what is there. */
@@ -646,11 +664,12 @@ static void unreachable(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, place_open, place_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(one_file),      TEST(choices),         TEST(split),       TEST(folder),
-        TEST(names_taken),   TEST(cut_and_resumed), TEST(interrupted), TEST(no_ranges),
-        TEST(etags),         TEST(tried_again),     TEST(two_at_once), TEST(faults),
-        TEST(wrong_bytes),   TEST(refusals),        TEST(redirects),   TEST(linked),
-        TEST(hostile_lists), TEST(pages),           TEST(addresses),   TEST(unreachable),
+        TEST(one_file),    TEST(choices),         TEST(split),       TEST(folder),
+        TEST(names_taken), TEST(cut_and_resumed), TEST(interrupted), TEST(no_ranges),
+        TEST(no_progress), TEST(etags),           TEST(tried_again), TEST(two_at_once),
+        TEST(faults),      TEST(wrong_bytes),     TEST(refusals),    TEST(redirects),
+        TEST(linked),      TEST(hostile_lists),   TEST(pages),       TEST(addresses),
+        TEST(unreachable),
     };
     return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
 }
