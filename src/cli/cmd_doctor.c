@@ -9,7 +9,7 @@
  * checkpoint have tens of files. */
 enum { MEMORY_LEAST = 300000000, DISK_LEAST = 200000000, FILES_LEAST = 64 };
 /* A block larger than most caches, read so often; less of it would measure caches. */
-enum { READ_BYTES = 256 << 20, READ_LEAST = 32 << 20, READ_TIMES = 3 };
+enum { READ_BYTES = 256 << 20, READ_LEAST = 32 << 20, READ_TIMES = 8 };
 
 typedef struct Finding {
     const char *what, *remedy;
@@ -107,9 +107,9 @@ static void print_known(const Report *r) {
     printf(
         "\nWhat would run here, and how fast: estimates from the shapes of open models. Memory is "
         "for the\nweights and a conversation of %d tokens. Tokens/s is the most that memory "
-        "allows one sequence:\nthe weights that a token reads, at %.1f GB/s, which is measured "
-        "now. Decoding reaches about half\nto three quarters of that. Models without a number "
-        "need more memory than is free.\n\n",
+        "allows one sequence:\nthe weights that a token reads, at %.1f GB/s, which was measured "
+        "now, beside whatever else runs.\nDecoding reaches about half to three quarters of it. "
+        "Models without a number need more memory\nthan is free.\n\n",
         RUN_CONTEXT, r->rate / 1e9);
     printf("%-28s %10s %8s %18s %18s\n", "", "parameters", "a token", "Q4_K_M", "Q8_0");
     printf("%-28s %10s %8s %9s %8s %9s %8s\n", "", "B", "uses B", "GiB", "tokens/s", "GiB",
