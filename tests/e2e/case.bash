@@ -45,8 +45,12 @@ END
         --set batch.sequence=64 --set batch.tokens=128 --set optim.warmup=0"
     expect 0 "$LISAO" $TRAIN --set optim.steps=1 --set checkpoint.folder="$1"
 }
-# listens PID: waits until it catches SIGINT (the second bit of the mask), or is gone.
-listens() { until [ ! -e "/proc/$1" ] || grep -qs '^SigCgt:.*[2367abef]$' "/proc/$1/status"; do sleep 0.01; done; }
+# listens PID: waits until it is the program, no shell any more, and catches SIGINT (the second bit of the mask), or is gone.
+listens() {
+    until [ ! -e "/proc/$1" ] || { ! grep -qs '^bash$' "/proc/$1/comm" && grep -qs '^SigCgt:.*[2367abef]$' "/proc/$1/status"; }; do
+        sleep 0.01
+    done
+}
 
 NAME=$1
 . "$ROOT/tests/e2e/$NAME.case"
