@@ -192,5 +192,14 @@ void arena_pop(Arena *a, Mark m) {
     a->now = b;
 }
 
+void arena_large_pages(Arena *a, Mark from) {
+    CHECK(from.used >= 0 && from.used <= arena_used(a));
+    for (Block *b = a->now;; b = b->prev) {
+        int64_t lo = MAX(from.used - b->start, 0);
+        os_pages_large(b->base + lo, b->used - lo);
+        if (!b->prev || from.used > b->start) return;
+    }
+}
+
 int64_t arena_used(const Arena *a) { return a->now->start + a->now->used; }
 int64_t arena_peak(const Arena *a) { return a->peak; }

@@ -68,6 +68,9 @@ void *arena_try(Arena *a, int64_t bytes); /* NULL instead: for sizes from outsid
 /* Takes now what pushes of `bytes` together will need; false where the system has not got it. */
 bool arena_reserve(Arena *a, int64_t bytes) CHECKED;
 Mark arena_mark(const Arena *a);
+/* What was pushed since the mark will be written as a whole and read again and again: large pages
+ * may hold it. They spare the table walks that reading through memory is bound by. */
+void arena_large_pages(Arena *a, Mark from);
 void arena_pop(Arena *a, Mark m); /* releases all that was pushed after the mark */
 int64_t arena_used(const Arena *a);
 int64_t arena_peak(const Arena *a); /* high-water mark; unchanged = nothing allocated */

@@ -2,8 +2,11 @@
  * never rounded.
  *
  * A mapped row comes with its neighbours, 64 KB at a time. The pages leave memory again, so that a
- * long prompt does not bring the whole table in beside the head's panels. */
+ * long prompt or answer does not bring the whole table in beside the head's panels. That costs tens
+ * of microseconds, so DROP_ROWS of them go at a time, over the steps where these are short. */
 #include "model/layer.h"
+
+enum { DROP_ROWS = 16 };
 
 void embed(Thread th, Plan *p, const Batch *b, float *x) {
     const Weight *w = &p->model->embed->w;
@@ -11,10 +14,12 @@ void embed(Thread th, Plan *p, const Batch *b, float *x) {
     for (int64_t i = r.lo; i < r.hi; i++) {
         CHECK(b->token[i] >= 0 && b->token[i] < w->rows);
         weight_row(x + i * w->cols, w, 0, b->token[i]);
-        if ((i - r.lo) % 16 == 15) param_drop(p->model->embed);
+        if ((i - r.lo) % DROP_ROWS == DROP_ROWS - 1) param_drop(p->model->embed);
     }
-    param_drop(p->model->embed);
     thread_sync(th);
+    if (th.i > 0 || (p->state->embedded += b->n) < DROP_ROWS) return;
+    param_drop(p->model->embed);
+    p->state->embedded = 0;
 }
 
 /* A token may occur in many rows, so threads split the columns and each adds all rows,

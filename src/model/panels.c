@@ -190,7 +190,9 @@ Panels *panels_build(Budget *r, Model *m, const PanelsSpec *spec, int64_t thread
     Panels *p = PUSH(r->small, Panels, 1);
     *p = (Panels){.spec = *spec, .model = m};
     budget_model(r, m);
+    Mark mark = r->big ? arena_mark(r->big) : (Mark){0};
     weights_take(r, p);
+    if (r->big) arena_large_pages(r->big, mark);
     p->bytes = r->taken;
     budget_item(r, "weight panels");
     budget_put(r, "a tensor while it is packed", packing_excess(p) + threads * scratch_bytes(m));

@@ -127,6 +127,32 @@ static void test_lazy(void **state) {
     arena_close(a);
 }
 
+/* Large pages change neither what is in memory nor how much of it is resident: nothing before it is
+ * written, and nothing beside it then. The pushes lie in several blocks. */
+static void test_large_pages(void **state) {
+    (void)state;
+    need_own_memory();
+    enum { N = 40, SIZE = 1 << 20 };
+    uint8_t *p[N];
+    Arena *a = arena_open("large", ARENA_NO_LIMIT);
+    arena_push(a, 3 * SIZE);
+    Mark from = arena_mark(a);
+    for (int i = 0; i < N; i++) p[i] = arena_push(a, SIZE);
+    arena_push(a, 3 * SIZE);
+    arena_large_pages(a, arena_mark(a)); /* nothing */
+    arena_pop(a, (Mark){from.used + N * SIZE});
+    int64_t before = os_memory_now();
+    arena_large_pages(a, from);
+    assert_true(os_memory_now() - before < SIZE);
+    for (int i = 0; i < N; i++) {
+        assert_true(is_zero(p[i], SIZE));
+        memset(p[i], i + 1, SIZE);
+    }
+    assert_true(os_memory_now() - before < (N + 2) * SIZE);
+    for (int i = 0; i < N; i++) assert_true(p[i][0] == i + 1 && p[i][SIZE - 1] == i + 1);
+    arena_close(a);
+}
+
 static void push_too_much(void *arg) { arena_push(arg, 1 << 20); }
 static void pop_upwards(void *arg) { arena_pop(arg, (Mark){1 << 19}); }
 
@@ -253,6 +279,7 @@ int test_arena(void) {
         cmocka_unit_test(test_red_zones),
 #endif
         cmocka_unit_test(test_lazy),
+        cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_limited),
         cmocka_unit_test(test_reserved),
     };

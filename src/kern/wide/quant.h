@@ -20,10 +20,6 @@
 
 enum { QUANT_ROWS = 64, QUANT_STEP = 4, QUANT_COLS = ROW_PANELS * PANEL };
 
-INLINE void prefetch(const uint8_t *p, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
-}
-
 /* R rows by P panels, one block (docs/contract.md 3): c = fma(d dx, isum, c), then fma(m, s, c). */
 INLINE void rows_block(int R, int P, const Quant *t, bool ready, float c[][QUANT_COLS],
                        const Unpacked *u, const A8 *x, int64_t at, int64_t step) {
@@ -45,11 +41,10 @@ INLINE void block_unpack(const Quant *t, Unpacked *u, const uint8_t *w) {
     if (t->min) u->m = vec_f16(w + quant_at_m(t));
 }
 
-/* One block of P panels; the same block of the next P panels is prefetched: a single row then reads
- * at the speed of memory (without it, at 60 % of that). */
+/* One block of P panels. */
 INLINE void panels_unpack(int P, const Quant *t, Unpacked *u, const uint8_t *w, int64_t panel) {
     EACH (p, P) block_unpack(t, &u[p], w + p * panel);
-    EACH (p, P) prefetch(w + (P + p) * panel, quant_bytes(t));
+    EACH (p, P) prefetch(w + p * panel, quant_bytes(t));
 }
 
 /* 1 or 2 rows: a block is multiplied as it is unpacked, in registers. */

@@ -84,21 +84,18 @@ INLINE void rows_scale(const Quant *t, float c[][PANEL], const Sums *s, int64_t 
     }
 }
 
-/* Rows i.. (n <= K_ROWS) times one panel. With every chunk, an eighth of the same block of the next
- * panel is prefetched. */
+/* Rows i.. (n <= K_ROWS) times one panel. */
 INLINE void tile_k(const Quant *t, float c[][PANEL], const A8 *x, int64_t i, int64_t n,
                    const uint8_t *w, int64_t blocks) {
     Sums s;
     const int64_t bytes = quant_bytes(t);
     memset(c, 0, sizeof c[0] * (size_t)n);
     for (int64_t b = 0; b < blocks; b++, w += bytes) {
-        const uint8_t *next = w + blocks * bytes;
         int64_t at = i * blocks + b;
         memset(s.q, 0, sizeof s.q[0] * (size_t)n);
         if (t->min) memset(s.min, 0, sizeof s.min[0] * (size_t)n);
         for (int64_t C = 0; C < 4; C++) {
-            for (int64_t p = 0; p < bytes / 4; p += 64)
-                __builtin_prefetch(next + C * bytes / 4 + p);
+            prefetch(w + C * bytes / 4, bytes / 4);
             EACH (h, 2) {
                 Chunk u;
                 chunk_unpack(t, &u, w, C, h);
