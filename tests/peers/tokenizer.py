@@ -77,7 +77,7 @@ def files(temp):
     tiny = json.loads((golden / "tiny.json").read_text(encoding="utf-8"))
     for line in (golden / "stages.jsonl").read_text(encoding="utf-8").strip("\n").split("\n"):
         stage = json.loads(line)
-        changed = tiny | {k: stage[k] for k in ("normalizer", "pre_tokenizer")}
+        changed = tiny | {k: v for k, v in stage.items() if k not in ("name", "vectors")}
         against_hf(f"golden {stage['name']}", json.dumps(changed, ensure_ascii=False), temp)
 
 
@@ -282,14 +282,15 @@ def comparable(pre, text):
     """Where llama.cpp does what the models' own files say."""
     if pre in ("qwen2", "deepseek-r1-qwen"):  # it does not normalise
         return unicodedata.is_normalized("NFC", text)
-    if pre == "deepseek-llm":  # its expressions do not see blanks beyond ASCII as they are
+    if pre in ("deepseek-llm", "deepseek-coder"):  # its expressions do not see blanks beyond ASCII as they are
         return all(c.isascii() or not c.isspace() for c in text)
-    if pre == "kimi-k2":  # it takes words of small and capital letters as one; tiktoken above is the peer there
-        return text == text.lower()
+    if pre.startswith("SmolLM2"):  # it has no tokens for some control characters, and their neighbours do not meet there
+        return all(unicodedata.category(c) != "Cc" or c in "\t\n\r" for c in text)
     return True
 
 
-PRES = ["default", "gpt-2", "smollm", "qwen2", "deepseek-r1-qwen", "deepseek-v3", "deepseek-llm", "deepseek-coder", "llama-bpe", "glm4", "chatglm-bpe", "kimi-k2"]
+PRES = ["default", "gpt-2", "smollm", "qwen2", "deepseek-r1-qwen", "deepseek-v3", "deepseek-llm", "deepseek-coder", "llama-bpe", "glm4", "chatglm-bpe"]
+# Not kimi-k2, which llama.cpp cuts by a program that only resembles Kimi's pattern; tiktoken above is the peer there.
 
 
 def llama(pure, temp):
