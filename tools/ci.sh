@@ -31,6 +31,7 @@ tests() {
     "${TEST[@]}" "$to" "$@"
 }
 TEST=(tools/test.sh)
+export LISAO_TEST_TIMEOUT=2400 # seconds of a program: sanitizers and emulators are slow
 
 # left_out REASON: what the stage needs cannot be had here.
 left_out() {
