@@ -56,6 +56,8 @@ INLINE void block_fma(int R, int P, float *c, int64_t ldc, const uint8_t *x, int
     const In all = in_first(PANEL);
     for (; k > 0; k -= TILE_K, x += TILE_K * 4, w += TILE_K * PANEL * 2, first = false) {
         Vec even[BLOCK_ROWS][2], odd[BLOCK_ROWS][2];
+        if (R == 1)
+            EACH (p, P) prefetch(w + p * ldw, TILE_K * PANEL * 2);
         chain_fma(R, P, even, x, ldx, w, ldw, 0);
         chain_fma(R, P, odd, x, ldx, w, ldw, 1);
         EACH (r, R)

@@ -14,14 +14,6 @@
 #include "kern/quant.h"
 #include "kern/wide/wide.h"
 
-/* A single row is bound by reading the panels, so what is wanted AHEAD bytes later is brought into
- * L2: far enough for the memory to answer in time. Not into L1, which waits for fewer lines at a
- * time than memory can deliver: a row of Q8_0 read half as fast (docs/log.md). */
-enum { AHEAD = 16 << 10 };
-INLINE void prefetch(const uint8_t *now, int64_t bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(now + AHEAD + at, 0, 2);
-}
-
 /* What a byte of unpack_codes is too large by, and how many bits it has. Values of a table are made
  * positive, so that all types are multiplied alike. */
 INLINE int unpacked_offset(const Quant *t) {
