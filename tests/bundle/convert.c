@@ -145,7 +145,8 @@ static void opens_with(Place *p, const char *path, int64_t mtp) {
     Err err = {0}, more = {0};
     Store *s;
     Model *m;
-    must(store_open(&s, p->a, path, &err) && model_open_mtp(&m, p->a, s, mtp, &err), &err);
+    must(store_open(&s, p->a, path, &err), &err);
+    must(model_open_mtp(&m, p->a, s, mtp, &err), &err);
     assert_int_equal(m->cfg.mtp, mtp);
     assert_int_equal(m->n_layers, m->cfg.L + mtp);
     assert_false(model_open_mtp(&m, p->a, s, mtp + 1, &more));
