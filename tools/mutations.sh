@@ -37,7 +37,7 @@ mutation 'quantised types, wide: swapped nibbles' kern src/kern/wide/unpack.h \
 mutation 'product, wide: the sum goes on beyond CUT_K' kern src/kern/wide/blocks.h \
     's/tile_part(b, part, \(.*\), false);/{ tile_part(b, total, \1, true); continue; }/'
 mutation 'gradient of a norm'\''s weight: threads order the sum' kern src/kern/rowops.c \
-    '/^static void columns_sum/,/^}/s/i = 0; i < n; i++) {/a = 0; a < l.n; a++) for (int64_t i = a; i < n; i += l.n) {/'
+    '/^static void columns_sum/,/^}/s/i = 0; i < n; i++) {/a = 0; a < th.n; a++) for (int64_t i = a; i < n; i += th.n) {/'
 mutation 'attention: a query sees the key after its own' kern src/kern/attend.c \
     's/c \* CHUNK + 1, CHUNK)/c * CHUNK + 2, CHUNK)/'
 mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/attend.c \
@@ -164,7 +164,8 @@ for i in "${!names[@]}"; do
             caught=$((caught + 1))
         fi
     fi
-    [ ! -f "$scratch/kept" ] || mv "$scratch/kept" "${files[i]}"
+    # Written anew, so that make sees it: a file moved back is older than the object of the mutation.
+    [ ! -f "$scratch/kept" ] || { cat "$scratch/kept" > "${files[i]}" && rm "$scratch/kept"; }
 done
 echo "$caught caught, $failed not$([ $absent -eq 0 ] || echo ", $absent absent")"
 [ $failed -eq 0 ]
