@@ -90,6 +90,8 @@ static inline bool str_eq(Str a, Str b) {
 }
 bool str_starts(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
+/* Whether they differ in nothing but the case of ASCII's letters. */
+bool str_eq_caseless(Str a, Str b);
 /* Whether c is one of the characters of set; a byte 0 is in no set. */
 static inline bool char_in(char c, const char *set) { return c && strchr(set, c); }
 /* s without the characters of set at its ends. */
@@ -103,6 +105,9 @@ bool str_f64(Str s, double *out);
 const char *str_nearest(Str s, const char *const *names, int64_t n);
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
+/* Whether it is a control character, of which terminals take commands: below the blank, and U+007F
+ * to U+009F. */
+bool utf8_control(Str s);
 int utf8_put(char *to, int32_t c); /* writes c's 1..4 bytes; returns how many */
 /* The character of the JSON escape at s->p[0] (RFC 8259; a surrogate pair is one character); s
  * moves behind it. -1: it is no escape, and s does not move. */

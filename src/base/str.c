@@ -158,6 +158,19 @@ const char *str_nearest(Str s, const char *const *names, int64_t n) {
 
 /* RFC 3629: the second byte's range excludes overlong forms, surrogates and what is beyond
  * U+10FFFF. */
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
+
+bool str_eq_caseless(Str a, Str b) {
+    bool same = a.n == b.n;
+    for (int64_t i = 0; same && i < a.n; i++) same = lower(a.p[i]) == lower(b.p[i]);
+    return same;
+}
+
+bool utf8_control(Str s) {
+    const unsigned char c = s.n > 0 ? (unsigned char)*s.p : ' ';
+    return c < ' ' || c == 0x7f || (c == 0xc2 && s.n > 1 && (unsigned char)s.p[1] < 0xa0);
+}
+
 int utf8_length(Str s) {
     if (s.n < 1) return 0;
     const uint8_t *p = (const uint8_t *)s.p;

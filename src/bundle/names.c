@@ -25,15 +25,6 @@ static Str stem_of(Str name) {
     return name;
 }
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
-
-static bool caseless_eq(Str a, Str b) {
-    if (a.n != b.n) return false;
-    for (int64_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i])) return false;
-    return true;
-}
-
 /* ---- the folder ------------------------------------------------------------------------------ */
 
 static const char *cache_path(Arena *a, Str name) {
@@ -66,7 +57,8 @@ static int fit_of(Str name, Str model) {
     if (str_ends(file, STR(".gguf"))) file.n -= 5;
     if (str_eq(name, model)) return FIT_EXACT;
     if (str_eq(name, stem) || str_eq(name, file)) return FIT_STEM;
-    bool caseless = caseless_eq(name, model) || caseless_eq(name, stem) || caseless_eq(name, file);
+    bool caseless =
+        str_eq_caseless(name, model) || str_eq_caseless(name, stem) || str_eq_caseless(name, file);
     return caseless ? FIT_CASELESS : FIT_N;
 }
 

@@ -39,16 +39,9 @@ struct TypeRules {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static bool name_same(Str a, const char *b) {
-    bool same = a.n == (int64_t)strlen(b);
-    for (int64_t i = 0; same && i < a.n; i++)
-        same = (a.p[i] >= 'A' && a.p[i] <= 'Z' ? a.p[i] + 32 : a.p[i]) == b[i];
-    return same;
-}
-
 static const struct Named *named_find(Str name, bool gguf, DType *type, Err *err) {
     for (int64_t i = 0; i < COUNT(named); i++) {
-        if (!name_same(name, named[i].name)) continue;
+        if (!str_eq_caseless(name, str_of(named[i].name))) continue;
         *type = named[i].type;
         if (writer_has(gguf ? WRITE_GGUF : WRITE_SAFETENSORS, *type)) return &named[i];
         err_set(err, ERR_UNSUPPORTED,

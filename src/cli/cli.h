@@ -73,6 +73,8 @@ bool output_failed(Err *err);
  * as it is. */
 bool model_pulled(const char **path, Arena *a, const char *name, Err *err) CHECKED;
 
+struct json_t;
+void json_show(struct json_t *j); /* on standard output, indented; takes j over */
 /* For JSON, which is UTF-8, and the terminal: in what is none of it, and in place of control
  * characters, stand question marks. */
 const char *path_shown(Arena *a, const char *path);

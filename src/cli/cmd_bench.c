@@ -50,7 +50,7 @@ typedef struct Bench {
 /* ---- measuring ------------------------------------------------------------------------------- */
 
 static void token_came(void *arg, int64_t id, Token t, Finish finish, const float *logits) {
-    (void)id, (void)t, (void)logits;
+    (void)t, (void)logits;
     Bench *b = arg;
     if (finish == FINISH_ERROR) b->damaged = true;
     for (int64_t i = 0; i < b->o->batch; i++)
@@ -275,9 +275,7 @@ static void print_json(const Bench *b) {
     const Phase *phase[] = {&b->prefill, &b->decode, &b->batched};
     for (int i = 0; i < COUNT(phase); i++)
         json_object_set_new(j, phase[i]->key, phase_json(b, phase[i]));
-    json_dumpf(j, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(j);
+    json_show(j);
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */

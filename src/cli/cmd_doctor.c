@@ -181,9 +181,7 @@ static void print_json(const Report *r) {
         json_object_set_new(j, "read_rate", json_real(r->rate));
         json_object_set_new(j, "known_models", known_json(r));
     }
-    json_dumpf(j, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(j);
+    json_show(j);
 }
 
 int cmd_doctor(int argc, char **argv) {

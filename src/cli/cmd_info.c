@@ -87,9 +87,7 @@ static bool info(const char *model, const ModelOpts *o, bool json, bool fingerpr
         json_t *j = json_pack("{s:s, s:I, s:I}", "level", level_name(kern_level()), "cpus",
                               (json_int_t)os_cpus(), "memory_free", (json_int_t)os_memory_free());
         if (model) json_object_set_new(j, "model", model_json(&s, &p));
-        json_dumpf(j, stdout, JSON_INDENT(2));
-        printf("\n");
-        json_decref(j);
+        json_show(j);
     } else if (ok) {
         Buf b = {.a = a};
         kern_print(&b);

@@ -230,11 +230,11 @@ static bool inspect(const char *name, bool json, Err *err) {
     Bundle b = {0};
     bool open = model_pulled(&name, a, name, err) && bundle_open(&b, a, name, 0, err);
     json_t *all = open ? model_json(&b, a, err) : NULL;
+    if (all && !json) print_text(a, all);
     if (all && json)
-        json_dumpf(all, stdout, JSON_INDENT(2)), printf("\n");
-    else if (all)
-        print_text(a, all);
-    json_decref(all);
+        json_show(all);
+    else
+        json_decref(all);
     bundle_close(&b);
     arena_close(a);
     return err->code == ERR_NONE;

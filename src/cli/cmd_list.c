@@ -48,9 +48,7 @@ static void print_json(Arena *a, const Row *row, int64_t n) {
         json_array_append_new(models, j);
     }
     json_t *all = json_pack("{s:s, s:o}", "folder", path_shown(a, folder), "models", models);
-    json_dumpf(all, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(all);
+    json_show(all);
 }
 
 static void print_text(Arena *a, const Row *row, int64_t n) {

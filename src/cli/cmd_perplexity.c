@@ -205,9 +205,7 @@ static void print_score(const Session *s, const Text *t, const Options *o, const
                           (json_int_t)t->bytes, "nll", mean, "perplexity", ppl, "bits_per_byte",
                           bits, "context", (json_int_t)o->context, "stride", (json_int_t)o->stride,
                           "act", act_name(p->act), "kv", dtype_name(p->kv));
-    json_dumpf(j, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(j);
+    json_show(j);
 }
 
 static bool perplexity(Options *o, const char *model, const char *file, Err *err) {

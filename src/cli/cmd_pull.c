@@ -11,9 +11,7 @@ static void print_json(Arena *a, const Fetched *f) {
                           (json_int_t)f->bytes, "received", (json_int_t)f->received, "kept",
                           (json_int_t)f->kept);
     if (f->sha256) json_object_set_new(j, "sha256", json_string(f->sha256));
-    json_dumpf(j, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(j);
+    json_show(j);
 }
 
 /* What was fetched, and whether it runs here: opening it reads no weight. */

@@ -93,19 +93,12 @@ bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const c
     return ok;
 }
 
-/* A control character, of which terminals take commands: below the blank, and U+007F to U+009F. */
-static bool control(Str s, const char *kept) {
-    const unsigned char c = (unsigned char)*s.p;
-    if (c == 0xc2) return s.n > 1 && (unsigned char)s.p[1] < 0xa0;
-    return (c < ' ' || c == 0x7f) && !char_in(*s.p, kept);
-}
-
 static const char *shown(Arena *a, const char *text, const char *kept) {
     Str rest = str_of(text);
     char *out = PUSH(a, char, rest.n + 1), *at = out;
     while (rest.n) {
         const int n = MAX(utf8_length(rest), 1);
-        if (utf8_length(rest) && !control(rest, kept))
+        if (utf8_length(rest) && (!utf8_control(rest) || char_in(*rest.p, kept)))
             memcpy(at, rest.p, (size_t)n), at += n;
         else
             *at++ = '?';
@@ -116,6 +109,12 @@ static const char *shown(Arena *a, const char *text, const char *kept) {
 
 const char *path_shown(Arena *a, const char *path) { return shown(a, path, ""); }
 const char *text_shown(Arena *a, const char *text) { return shown(a, text, "\n\t"); }
+
+void json_show(json_t *j) {
+    json_dumpf(j, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(j);
+}
 
 bool output_failed(Err *err) {
     return err_set(err, ERR_IO,

@@ -96,13 +96,13 @@ static bool is_page(const HttpReply *r, const void *p, int64_t n) {
            || str_starts(begin, STR("<!doctype")) || str_starts(begin, STR("<html"));
 }
 
-static bool room_check(const Part *p, int64_t bytes, Err *err) {
-    int64_t room = os_disk_free(p->d->folder);
+bool room_check(const char *what, const char *folder, int64_t bytes, Err *err) {
+    int64_t room = os_disk_free(folder);
     if (room < 0 || bytes <= room) return true;
     return err_set(err, ERR_LIMIT,
                    "fetching %s: %.1f MB more are needed in %s and %.1f MB are free: make room "
                    "(lisao list, lisao rm) and start again",
-                   p->w->name, (double)bytes / 1e6, p->d->folder, (double)room / 1e6);
+                   what, (double)bytes / 1e6, folder, (double)room / 1e6);
 }
 
 /* The server's own word on the file, where nobody else's is known. */
@@ -145,7 +145,7 @@ static bool reply_look(Part *p, const HttpReply *r, const void *bytes, int64_t n
                        w->name, url);
     if (p->have == 0 && !etag_keep(p, r->etag, err)) return false;
     if (p->d->bar.total == 0 && w->size > 0) p->d->bar.total = w->size;
-    return room_check(p, w->size - p->have, err);
+    return room_check(w->name, p->d->folder, w->size - p->have, err);
 }
 
 static bool bytes_take(void *arg, const HttpReply *r, const void *bytes, int64_t n, Err *err) {

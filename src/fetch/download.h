@@ -21,4 +21,6 @@ typedef struct Download {
 
 /* What an earlier try left of it. */
 int64_t download_kept(const Download *d, const Wanted *w);
+/* Whether so many bytes more have room in the folder; `what` is being fetched. */
+bool room_check(const char *what, const char *folder, int64_t bytes, Err *err) CHECKED;
 bool download_run(Download *d, Wanted *w, Err *err) CHECKED;

@@ -445,15 +445,6 @@ static void versions_remove(Fetch *f) {
     }
 }
 
-static bool room_check(Fetch *f, int64_t bytes) {
-    int64_t room = os_disk_free(f->spec->folder);
-    return room < 0 || bytes <= room
-           || err_set(f->err, ERR_LIMIT,
-                      "fetching %s: %.1f MB more are needed in %s and %.1f MB are free: make room "
-                      "(lisao list, lisao rm) and start again",
-                      f->spec->source, (double)bytes / 1e6, f->spec->folder, (double)room / 1e6);
-}
-
 static bool files_fetch(Fetch *f) {
     Download *d = &f->d;
     int64_t total = 0;
@@ -466,7 +457,8 @@ static bool files_fetch(Fetch *f) {
         total += MAX(f->m.file[i].size, 0);
         d->kept += download_kept(d, &f->m.file[i]);
     }
-    if (known && !room_check(f, total - d->kept)) return false;
+    if (known && !room_check(f->spec->source, f->spec->folder, total - d->kept, f->err))
+        return false;
     progress_start(&d->bar, "pull", "B", known ? total : 0);
     bool fine = true;
     for (int64_t i = 0; i < f->m.n && fine; i++) fine = download_run(d, &f->m.file[i], f->err);

@@ -20,6 +20,8 @@ const char *url_shown(Arena *a, const char *url);
 Str url_path(Arena *a, const char *url);
 /* Bytes as a part of a path; '/' stays only where `slashes`. */
 Str url_encode(Arena *a, Str s, bool slashes);
+/* What s begins with is no character, or none that is seen as what it is. */
+bool text_hidden(Str s);
 /* Text from a server, for messages: one line of printable characters, cut at `most` bytes. */
 const char *text_line(Arena *a, Str s, int64_t most);
 

@@ -20,9 +20,7 @@ static Str base_of(Str path) {
 static bool printable(Str s) {
     while (s.n > 0) {
         int n = utf8_length(s);
-        unsigned char c = (unsigned char)*s.p, next = n > 1 ? (unsigned char)s.p[1] : 0;
-        if (n == 0 || c < ' ' || c == 0x7f || (c == 0xc2 && next < 0xa0)) return false;
-        if (c == 0xe2 && (next & 0xfe) == 0x80) return false; /* U+2000..207F: directions */
+        if (text_hidden(s)) return false;
         s.p += n, s.n -= n;
     }
     return true;
@@ -166,14 +164,6 @@ bool listing_add(Listing *l, Arena *a, Str json, const char *repo, Err *err) {
 
 /* ---- GGUF files ------------------------------------------------------------------------------ */
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
-
-static bool caseless_eq(Str a, Str b) {
-    bool same = a.n == b.n;
-    for (int64_t i = 0; same && i < a.n; i++) same = lower(a.p[i]) == lower(b.p[i]);
-    return same;
-}
-
 /* A model, or the first part of one: no projector of images, which has the same ending. */
 static bool is_gguf(const RepoFile *f) {
     int64_t parts;
@@ -186,7 +176,7 @@ static bool has_type(const RepoFile *f, Str type) {
     int64_t parts;
     Str stem = {f->base.p, f->base.n - (part_of_split(f->base, &parts) ? SPLIT_END : 5)};
     int64_t before = stem.n - type.n;
-    return before >= 0 && caseless_eq((Str){stem.p + before, type.n}, type)
+    return before >= 0 && str_eq_caseless((Str){stem.p + before, type.n}, type)
            && (before == 0 || char_in(stem.p[before - 1], "-._"));
 }
 
@@ -227,8 +217,7 @@ static Str ggufs_there(Arena *a, const Listing *l) {
 }
 
 /* The one of a type; NULL where there is none or, with an Err, several. */
-static const RepoFile *gguf_of_type(Arena *a, const Listing *l, Str type, const RepoSpec *s,
-                                    Err *err) {
+static const RepoFile *gguf_of_type(const Listing *l, Str type, const RepoSpec *s, Err *err) {
     const RepoFile *found = NULL;
     for (int64_t i = 0; i < l->n; i++) {
         if (!is_gguf(&l->file[i]) || !has_type(&l->file[i], type)) continue;
@@ -240,7 +229,6 @@ static const RepoFile *gguf_of_type(Arena *a, const Listing *l, Str type, const 
         }
         found = &l->file[i];
     }
-    (void)a;
     return found;
 }
 
@@ -257,21 +245,21 @@ static const RepoFile *gguf_named(Arena *a, const Listing *l, const RepoSpec *s,
         if (is_gguf(&l->file[i]) && str_eq(l->file[i].path, choice)) return &l->file[i];
     for (int64_t i = 0; i < l->n; i++)
         if (is_gguf(&l->file[i]) && str_eq(l->file[i].base, choice)) return &l->file[i];
-    return gguf_of_type(a, l, choice, s, err);
+    return gguf_of_type(l, choice, s, err);
 }
 
 /* What most machines run well, the best first. */
 static const char *const liked[] = {"Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "IQ4_XS", "Q4_1",
                                     "MXFP4",  "Q6_K",   "Q8_0", "BF16",   "F16",    "F32"};
 
-static const RepoFile *gguf_liked(Arena *a, const Listing *l, const RepoSpec *s, Err *err) {
+static const RepoFile *gguf_liked(const Listing *l, const RepoSpec *s, Err *err) {
     const RepoFile *only = NULL;
     int64_t n = 0;
     for (int64_t i = 0; i < l->n; i++)
         if (is_gguf(&l->file[i]) && n++ == 0) only = &l->file[i];
     if (n == 1) return only;
     for (int64_t i = 0; i < COUNT(liked) && err->code == ERR_NONE; i++) {
-        const RepoFile *f = gguf_of_type(a, l, str_of(liked[i]), s, err);
+        const RepoFile *f = gguf_of_type(l, str_of(liked[i]), s, err);
         if (f) return f;
     }
     return NULL;
@@ -337,7 +325,7 @@ bool listing_choose(Choice *c, Arena *a, const Listing *l, const RepoSpec *s, Er
     *c = (Choice){0};
     if (s->choice.n == 0) folder_take(c, a, l);
     if (c->folder) return true;
-    const RepoFile *f = s->choice.n ? gguf_named(a, l, s, err) : gguf_liked(a, l, s, err);
+    const RepoFile *f = s->choice.n ? gguf_named(a, l, s, err) : gguf_liked(l, s, err);
     if (f) return gguf_take(c, a, l, f, err);
     Str there = ggufs_there(a, l);
     if (s->choice.n)

@@ -128,14 +128,17 @@ Str url_encode(Arena *a, Str s, bool slashes) {
     return str_copy(a, buf_str(&b));
 }
 
+bool text_hidden(Str s) {
+    bool turns = utf8_length(s) == 3 && (unsigned char)s.p[0] == 0xe2
+                 && ((unsigned char)s.p[1] & 0xfe) == 0x80; /* U+2000 to U+207F: directions */
+    return utf8_length(s) == 0 || utf8_control(s) || turns;
+}
+
 const char *text_line(Arena *a, Str s, int64_t most) {
     Buf b = {.a = a};
     while (s.n > 0 && b.n < most) {
         int n = utf8_length(s);
-        unsigned char c = (unsigned char)*s.p;
-        bool control = n == 0 || c < ' ' || c == 0x7f || (c == 0xc2 && (unsigned char)s.p[1] < 0xa0)
-                       || (c == 0xe2 && ((unsigned char)s.p[1] & 0xfe) == 0x80);
-        buf_add(&b, control ? STR("?") : (Str){s.p, n});
+        buf_add(&b, text_hidden(s) ? STR("?") : (Str){s.p, n});
         s.p += MAX(n, 1), s.n -= MAX(n, 1);
     }
     if (s.n > 0) buf_add(&b, STR("..."));

@@ -1,5 +1,6 @@
 /* machine.c -- tests of what the machine grants, on made-up control groups and kernel files. */
 #include "tests.h"
+#include "support/must.h"
 #include "base/os_machine.h"
 #include <sys/resource.h>
 
@@ -16,18 +17,6 @@ static int place_open(void **state) {
     p.root = folder_new(p.a);
     *state = &p;
     return 0;
-}
-
-static void tree_remove(Arena *a, const char *path) {
-    Err err = {0};
-    Str *name;
-    int64_t n;
-    assert_true(os_list(a, &name, &n, path, &err));
-    for (int64_t i = 0; i < n; i++) {
-        const char *inner = str_fmt(a, "%s/%s", path, name[i].p).p;
-        if (os_is_dir(inner)) tree_remove(a, inner);
-    }
-    folder_remove(path);
 }
 
 static int place_close(void **state) {

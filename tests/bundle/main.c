@@ -21,19 +21,6 @@ typedef struct Scratch {
     char folder[64];
 } Scratch;
 
-void must(bool ok, const Err *err) {
-    if (!ok) fail_msg("%s", err->msg);
-}
-
-void tree_remove(Arena *a, const char *path) {
-    Err err = {0};
-    Str *name;
-    int64_t n = 0;
-    if (os_is_dir(path)) must(os_list(a, &name, &n, path, &err), &err);
-    for (int64_t i = 0; i < n; i++) tree_remove(a, str_fmt(a, "%s/%.*s", path, STRF(name[i])).p);
-    must(os_remove(path, &err), &err);
-}
-
 static char cache_before[512]; /* XDG_CACHE_HOME */
 
 static int scratch_open(void **state) {

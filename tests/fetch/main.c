@@ -15,6 +15,7 @@
 #include "fetch/http.h"
 #include "fetch/repo.h"
 #include "support/httpd.h"
+#include "support/must.h"
 #include "support/need.h"
 
 #define REPO      "some/model-GGUF"
@@ -27,10 +28,6 @@ typedef struct Place {
     FetchSpec spec;
     Str bytes; /* of the file that most tests fetch */
 } Place;
-
-static void must(bool ok, const Err *err) {
-    if (!ok) fail_msg("%s", err->msg);
-}
 
 static Str noise(Arena *a, int64_t n, uint64_t seed) {
     uint32_t *p = PUSH(a, uint32_t, n / 4 + 1);
@@ -50,15 +47,6 @@ static int place_open(void **state) {
     p->bytes = noise(p->a, 3 << 20, 1);
     *state = p;
     return 0;
-}
-
-static void tree_remove(Arena *a, const char *path) {
-    Err err = {0};
-    Str *name;
-    int64_t n = 0;
-    if (os_is_dir(path)) must(os_list(a, &name, &n, path, &err), &err);
-    for (int64_t i = 0; i < n; i++) tree_remove(a, str_fmt(a, "%s/%.*s", path, STRF(name[i])).p);
-    must(os_remove(path, &err), &err);
 }
 
 static int place_close(void **state) {

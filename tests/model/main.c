@@ -3,10 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 
-void must(bool ok, const Err *err) {
-    if (!ok) fail_msg("%s", err->msg);
-}
-
 json_t *json_of(Arena *a, const char *path) {
     Err err = {0};
     Str text;

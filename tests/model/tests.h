@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "model/model.h"
+#include "support/must.h"
 #include "support/need.h"
 
 int test_config(void);
@@ -39,7 +40,6 @@ int test_fingerprint(void);
 int peak_measure(const char *file, const char *act);
 /* The parsed file; the test fails when it cannot be read. */
 json_t *json_of(Arena *a, const char *path);
-void must(bool ok, const Err *err); /* fails the test with the error's message */
 
 typedef struct Opened {
     Arena *a;
