@@ -1,0 +1,40 @@
+/* parts.h -- private to tasks/: what the tasks share. */
+#pragma once
+#include "tasks/tasks.h"
+
+/* ---- random numbers of one problem (draw.c) -------------------------------------------------- */
+
+typedef struct Draws {
+    uint64_t seed;
+    int64_t index;    /* of the problem in its row: strata take turns by it */
+    uint32_t attempt; /* problems of the other range are thrown away */
+    uint32_t n;       /* words drawn */
+    bool canonical;   /* the first wording only */
+} Draws;
+/* 0 .. n-1, n > 0. */
+int64_t draw_below(Draws *d, int64_t n);
+/* A number of `digits` digits that does not begin with 0, but for 0 itself. */
+int64_t draw_digits(Draws *d, int digits);
+/* Two operands, of which one has `digits` digits and the other as many, or every other time fewer;
+ * in any order. */
+void draw_operands(Draws *d, int digits, int64_t *x, int64_t *y);
+/* One of n wordings: the first every other time, else one of all. */
+int64_t draw_wording(Draws *d, int64_t n);
+
+/* "NAME smaller larger". */
+Str canonical_pair(Arena *a, const char *name, int64_t x, int64_t y);
+
+/* ---- thoughts digit by digit (digits.c) ------------------------------------------------------ */
+
+/* x + y from the last digit on, "8+6=14 7+5+1=13 4+3+1=8": what is carried is added at the end. */
+void think_sum(Buf *b, int64_t x, int64_t y);
+/* x - y for x >= y, "14-6=8 7-5-1=1": ten is borrowed where it is needed, and taken back at the
+ * next digit. */
+void think_difference(Buf *b, int64_t x, int64_t y);
+/* x times the digit y, "7*6=42 4*6+4=28". */
+void think_digit_product(Buf *b, int64_t x, int64_t y);
+
+/* The answer that was expected, digit for digit. */
+bool check_same(const Problem *p, Str answer);
+
+extern const Task task_addition, task_subtraction;

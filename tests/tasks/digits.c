@@ -1,0 +1,91 @@
+/* digits.c -- sums, differences and products: operands of every length and order, and each step of
+ * each thought computed again by another way. */
+#include "tests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Reads one step "a+b+1=c" or "a-b-1=c" or "a*b+2=c", and computes its left side. */
+static long step_value(const char *z, long *said, const char **end) {
+    char *at;
+    long value = strtol(z, &at, 10);
+    while (*at != '=') {
+        const char sign = *at++;
+        const long x = strtol(at, &at, 10);
+        value = sign == '+' ? value + x : sign == '-' ? value - x : value * x;
+    }
+    *said = strtol(at + 1, &at, 10);
+    *end = at;
+    return value;
+}
+
+/* The thought's digits, joined, are the answer's: the last one is written whole. */
+static long long thought_value(const char *z) {
+    long long value = 0, place = 1;
+    const int sign = *z == '-' ? -1 : 1;
+    if (sign < 0) z += 2;
+    for (;; z++, place *= 10) {
+        long said;
+        const long step = step_value(z, &said, &z);
+        assert_int_equal(step, said);
+        if (!*z) return sign * (value + said * place);
+        assert_int_equal(*z, ' ');
+        value += said % 10 * place;
+    }
+}
+
+static void thoughts_lead_to_their_answers(void **state) {
+    Arena *a = *state;
+    static const char *const names[] = {"addition", "subtraction"};
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        const TaskStream s = task_stream(task_of(names[i]), 5, false);
+        for (int64_t k = 0; k < 2000; k++) {
+            Problem p;
+            const Mark mark = arena_mark(a);
+            task_problem(&p, a, &s, k);
+            assert_true(strtoll(p.answer.p, NULL, 10) == thought_value(p.thought.p));
+            arena_pop(a, mark);
+        }
+    }
+}
+
+/* Both signs, both orders, carries and borrows, equal operands and zero occur; the canonical form
+ * has the smaller operand first. */
+static void operands_are_of_all_kinds(void **state) {
+    Arena *a = *state;
+    TaskStream s = task_stream(task_of("subtraction"), 1, false);
+    s.easiest = s.hardest = 3, s.canonical = true;
+    int64_t below = 0, above = 0, shorter = 0, borrows = 0;
+    for (int64_t k = 0; k < 2000; k++) {
+        Problem p;
+        long long x, y, lo, hi;
+        task_problem(&p, a, &s, k);
+        assert_int_equal(sscanf(p.prompt.p, "%lld-%lld=", &x, &y), 2);
+        assert_int_equal(sscanf(p.canonical.p, "subtraction %lld %lld", &lo, &hi), 2);
+        assert_true(lo == MIN(x, y) && hi == MAX(x, y) && hi >= 100 && hi <= 999);
+        assert_true(strtoll(p.answer.p, NULL, 10) == x - y);
+        below += x<y, above += x> y, shorter += lo < 100;
+        borrows += strstr(p.thought.p, "-1=") != NULL;
+    }
+    assert_true(below > 700 && above > 700 && shorter > 400 && borrows > 300);
+}
+
+static void numbers_are_exact(void **state) {
+    (void)state;
+    const Task *t = task_of("addition");
+    const Problem p = {.answer = STR("834"), .canonical = STR("addition 356 478"), .stratum = ""};
+    static const char *const wrong[] = {"834.0",  "+834",  "0834",    "8 34",    "834=834",
+                                        "833",    "8340",  "834 834", "478+356", "0x342",
+                                        "８３４", "834\t", "eight"};
+    assert_true(takes(t, &p, "834") && takes(t, &p, "\n 834 \n"));
+    for (int64_t i = 0; i < COUNT(wrong); i++) assert_false(takes(t, &p, wrong[i]));
+}
+
+int digits_tests(void) {
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(thoughts_lead_to_their_answers),
+        ARENA_TEST(operands_are_of_all_kinds),
+        ARENA_TEST(numbers_are_exact),
+    };
+    return cmocka_run_group_tests_name("digits", tests, NULL, NULL);
+}
