@@ -26,15 +26,37 @@ Str canonical_pair(Arena *a, const char *name, int64_t x, int64_t y);
 
 /* ---- thoughts digit by digit (digits.c) ------------------------------------------------------ */
 
-/* x + y from the last digit on, "8+6=14 7+5+1=13 4+3+1=8": what is carried is added at the end. */
+/* x + y from the last digit on, "8+6+0=14 7+5+1=13 4+3+1=08": the third is what was carried. */
 void think_sum(Buf *b, int64_t x, int64_t y);
-/* x - y for x >= y, "14-6=8 7-5-1=1": ten is borrowed where it is needed, and taken back at the
- * next digit. */
+/* x - y for x >= y, "14-6-0=8 07-5-1=1": ten is lent to a digit that needs it, and taken from the
+ * next. */
 void think_difference(Buf *b, int64_t x, int64_t y);
-/* x times the digit y, "7*6=42 4*6+4=28". */
+/* x times the digit y, "7*6+0=42 4*6+4=28". */
 void think_digit_product(Buf *b, int64_t x, int64_t y);
 
 /* The answer that was expected, digit for digit. */
 bool check_same(const Problem *p, Str answer);
 
-extern const Task task_addition, task_subtraction;
+/* ---- expressions (expression.c) -------------------------------------------------------------- */
+
+/* Exact: n / d in lowest terms, d > 0. */
+typedef struct Rational {
+    int64_t n, d;
+} Rational;
+/* x op y for one of + - * /. false: a division by zero, or a number beyond 64 bits. */
+bool rational_apply(Rational *r, Rational x, char op, Rational y);
+/* Reads numbers from 1 to 99 without leading zeros, + - * /, brackets, and blanks between them; no
+ * sign in front of a number. false for anything else, for more than `most` numbers, and where the
+ * value is none. number (most) receives the numbers as they come. */
+bool expression_read(Str s, Rational *value, int64_t *number, int64_t most, int64_t *n);
+
+/* The sides of a + - * / tree, printed with no more brackets than its value needs. */
+typedef struct Term {
+    Rational value;
+    char op; /* 0: a number */
+    const struct Term *x, *y;
+} Term;
+void term_print(Buf *b, const Term *t);
+void rational_print(Buf *b, Rational r); /* "7" or "7/2" */
+
+extern const Task task_addition, task_countdown, task_multiplication, task_subtraction;

@@ -10,14 +10,15 @@ static Str worded(Arena *a, Draws *d, int64_t x, int64_t y) {
     return str_fmt(a, wording[which], (long long)x, (long long)y);
 }
 
-/* Where the difference is below zero, the thought begins by saying so, and takes the smaller from
- * the larger number. */
+/* The thought begins with the difference's sign, and then takes the smaller from the larger. */
 static void draw(Problem *p, Arena *a, Draws *d, int digits) {
     int64_t x, y;
     Buf thought = {.a = a};
     draw_operands(d, digits, &x, &y);
-    if (x < y) buf_fmt(&thought, "- ");
-    think_difference(&thought, MAX(x, y), MIN(x, y));
+    buf_add(&thought, x < y ? STR("- ") : STR("+ "));
+    Buf steps = {.a = a};
+    think_difference(&steps, MAX(x, y), MIN(x, y));
+    buf_add(&thought, buf_str(&steps));
     *p = (Problem){.prompt = worded(a, d, x, y),
                    .thought = buf_str(&thought),
                    .answer = str_fmt(a, "%lld", (long long)(x - y)),

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Reads one step "a+b+1=c" or "a-b-1=c" or "a*b+2=c", and computes its left side. */
+/* Reads one step, "8+6+1=15" or "14-6-1=7" or "7*6+4=46", and computes its left side. */
 static long step_value(const char *z, long *said, const char **end) {
     char *at;
     long value = strtol(z, &at, 10);
@@ -23,7 +23,7 @@ static long step_value(const char *z, long *said, const char **end) {
 static long long thought_value(const char *z) {
     long long value = 0, place = 1;
     const int sign = *z == '-' ? -1 : 1;
-    if (sign < 0) z += 2;
+    if (*z == '-' || *z == '+') z += 2;
     for (;; z++, place *= 10) {
         long said;
         const long step = step_value(z, &said, &z);
@@ -70,6 +70,40 @@ static void operands_are_of_all_kinds(void **state) {
     assert_true(below > 700 && above > 700 && shorter > 400 && borrows > 300);
 }
 
+/* Every step and every line of a product's thought, and that its last line is the answer. */
+static void products_are_worked_out(void **state) {
+    Arena *a = *state;
+    const TaskStream s = task_stream(task_of("multiplication"), 5, false);
+    for (int64_t k = 0; k < 500; k++) {
+        Problem p;
+        task_problem(&p, a, &s, k);
+        const char *z = p.thought.p;
+        for (;;) {
+            char *at;
+            long long x = strtoll(z, &at, 10), digit = 0, place = 1, line = 0, said;
+            const char op = *at++;
+            const long long y = strtoll(at, &at, 10);
+            const long long value = op == '*' ? x * y : x + y;
+            assert_true(*at == ':' && (op == '*' || op == '+'));
+            for (z = at + 2; strcspn(z, "=") < strcspn(z, ";"); z++, place *= 10) {
+                long step_said;
+                digit = step_value(z, &step_said, &z);
+                assert_int_equal(digit, step_said);
+                line += (strcspn(z + 1, "=") < strcspn(z + 1, ";") ? digit % 10 : digit) * place;
+            }
+            said = strtoll(z, &at, 10);
+            assert_true(said == value);
+            while (op == '*' && line < value) line *= 10; /* the zeros of the digit's place */
+            assert_true(line == value);
+            if (!*at) {
+                assert_true(said == strtoll(p.answer.p, NULL, 10));
+                break;
+            }
+            z = at + 2;
+        }
+    }
+}
+
 static void numbers_are_exact(void **state) {
     (void)state;
     const Task *t = task_of("addition");
@@ -85,6 +119,7 @@ int digits_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(thoughts_lead_to_their_answers),
         ARENA_TEST(operands_are_of_all_kinds),
+        ARENA_TEST(products_are_worked_out),
         ARENA_TEST(numbers_are_exact),
     };
     return cmocka_run_group_tests_name("digits", tests, NULL, NULL);
