@@ -1,8 +1,10 @@
-/* cmd_list.c -- `lisao list`: the models in the cache folder. */
+/* cmd_list.c -- `lisao list`: the models in the cache folder, and what pulls left unfinished. */
 #include "cli/cli.h"
 
 #include <jansson.h>
 #include <stdio.h>
+
+#include "fetch/fetch.h"
 
 /* What is shown of one model; opening it reads no weight. */
 typedef struct Row {
@@ -29,7 +31,17 @@ static void row_fill(Row *r, Arena *a, Str name) {
     arena_close(files);
 }
 
-static void print_json(Arena *a, const Row *row, int64_t n) {
+static json_t *unfinished_json(Arena *a, const Unfinished *u, int64_t n) {
+    json_t *all = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(all,
+                              json_pack("{s:s, s:s, s:I}", "source", path_shown(a, u[i].source),
+                                        "file", path_shown(a, u[i].file ? u[i].file : ""), "bytes",
+                                        (json_int_t)u[i].bytes));
+    return all;
+}
+
+static void print_json(Arena *a, const Row *row, int64_t n, json_t *unfinished) {
     json_t *models = json_array();
     const char *folder = os_cache_folder(a, "models");
     for (int64_t i = 0; i < n; i++) {
@@ -47,7 +59,8 @@ static void print_json(Arena *a, const Row *row, int64_t n) {
         }
         json_array_append_new(models, j);
     }
-    json_t *all = json_pack("{s:s, s:o}", "folder", path_shown(a, folder), "models", models);
+    json_t *all = json_pack("{s:s, s:o, s:o}", "folder", path_shown(a, folder), "models", models,
+                            "unfinished", unfinished);
     json_show(all);
 }
 
@@ -65,18 +78,29 @@ static void print_text(Arena *a, const Row *row, int64_t n) {
     }
 }
 
+static void print_unfinished(Arena *a, const Unfinished *u, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        printf("unfinished: %s of %s, %.1f MB are here; lisao pull goes on from there\n",
+               path_shown(a, u[i].file ? u[i].file : "a file"), path_shown(a, u[i].source),
+               (double)u[i].bytes / 1e6);
+}
+
 static bool list(bool json, Err *err) {
     Arena *a = arena_open("list", 1 << 26);
     Str *name;
-    int64_t n;
-    bool ok = models_list(a, &name, &n, err);
+    Unfinished *u = NULL;
+    int64_t n, n_u;
+    bool ok = models_list(a, &name, &n, err)
+              && fetch_unfinished(&u, &n_u, a, os_cache_folder(a, "models"), err);
     if (ok) {
         Row *row = PUSH(a, Row, n);
         for (int64_t i = 0; i < n; i++) row_fill(&row[i], a, name[i]);
         if (json)
-            print_json(a, row, n);
-        else
+            print_json(a, row, n, unfinished_json(a, u, n_u));
+        else {
             print_text(a, row, n);
+            print_unfinished(a, u, n_u);
+        }
         if (!n && !json)
             fprintf(stderr,
                     "There is no model in %s; ./start fetches a small one, lisao pull any other.\n",
@@ -96,7 +120,9 @@ int cmd_list(int argc, char **argv) {
         "Lists the GGUF files and Hugging Face folders in ~/.cache/lisao/models: size, number "
         "type, "
         "family and longest context. Every command takes their names, without regard for \".gguf\" "
-        "and the case of letters. What does not open is listed with the reason. No weight is read.",
+        "and the case of letters. What does not open is listed with the reason; what lisao pull "
+        "has "
+        "begun and not finished is named. No weight is read.",
         "lisao list\nlisao list --json\n",
         opts,
         COUNT(opts)};

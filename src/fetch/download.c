@@ -190,18 +190,9 @@ static HttpEnd one_try(Part *p, HttpReply *r, Err *err) {
     return end;
 }
 
-/* A cut line, and a server that is busy, are tried again. */
+/* Somebody was reached before: then the network may come back. */
 static bool worth_a_try(Part *p, HttpEnd end, const HttpReply *r) {
-    if (end == HTTP_UNREACHABLE) return p->d->received > 0;
-    if (end == HTTP_CUT) return true;
-    return end == HTTP_ANSWERED
-           && (r->status == 429 || (r->status >= 500 && r->status <= 504 && r->status != 501));
-}
-
-static void wait_before(int64_t try, const HttpReply *r) {
-    double seconds = 0.2 * (double)(1 << try); /* 0.2 .. 6.4 */
-    if (r->retry_after > 0) seconds = (double)MIN(r->retry_after, 30);
-    for (double until = os_now() + seconds; os_now() < until && !os_interrupted();) os_sleep(0.05);
+    return http_again(end, r) || (end == HTTP_UNREACHABLE && p->d->received > 0);
 }
 
 /* What is kept is said, so that nobody begins anew. */
@@ -239,7 +230,7 @@ static bool bytes_fetch(Part *p, Err *err) {
         if (p->have > p->most) try = 0;
         p->most = MAX(p->most, p->have);
         if (!worth_a_try(p, end, &r) || try == TRIES - 1) return stopped(p, &why, err);
-        wait_before(try, &r);
+        http_wait(try, &r);
         if (!os_interrupted()) continue;
         why = (Err){ERR_INTERRUPTED, "interrupted"};
         return stopped(p, &why, err);

@@ -7,6 +7,8 @@ typedef struct Wanted {
     int64_t size;           /* -1: the server says */
     const char *sha256;     /* NULL: the server may say; afterwards what the file has */
     bool checked;           /* it was given or said by the server, and not only computed */
+    FileStamp stamp;        /* where `looked`: of a file of this name, and whether it is the same */
+    bool looked, same;
 } Wanted;
 
 typedef struct Download {

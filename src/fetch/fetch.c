@@ -17,7 +17,13 @@
 #include "fetch/download.h"
 #include "fetch/repo.h"
 
-enum { LIST_BYTES = 32 << 20, LIST_PAGES = 100, LIST_SECONDS = 120, RECORD_BYTES = 16 << 20 };
+enum {
+    LIST_BYTES = 32 << 20,
+    LIST_PAGES = 100,
+    LIST_SECONDS = 120,
+    LIST_TRIES = 4,
+    RECORD_BYTES = 16 << 20
+};
 static const char HUB[] = "https://huggingface.co";
 
 /* What is to be there in the end. */
@@ -246,7 +252,16 @@ static bool page_fetch(Fetch *f, const char **url, Listing *l) {
     HttpReply r;
     HttpRequest q = {
         .url = *url, .token = f->token, .take = list_take, .arg = &page, .seconds = LIST_SECONDS};
-    if (http_get(f->http, f->a, &r, &q, f->err) != HTTP_ANSWERED) return false;
+    HttpEnd end;
+    for (int64_t try = 0;; try++) {
+        *f->err = (Err){0};
+        page.n = 0;
+        end = http_get(f->http, f->a, &r, &q, f->err);
+        if (!http_again(end, &r) || try == LIST_TRIES - 1) break;
+        http_wait(try, &r);
+        if (os_interrupted()) return *f->err = (Err){ERR_INTERRUPTED, "interrupted"}, false;
+    }
+    if (end != HTTP_ANSWERED) return false;
     if (r.status != 200) return http_refused(f->a, &r, repo, f->d.page, f->token != NULL, f->err);
     *url = list_next(f, &r);
     return listing_add(l, f->a, buf_str(&page), repo, f->err);
@@ -330,12 +345,12 @@ static bool address_choose(Fetch *f) {
 
 /* ---- names that are taken -------------------------------------------------------------------- */
 
-static bool file_same(const char *path, const Wanted *w) {
+static bool file_hashes(const char *path, const Wanted *w) {
     Sha256 sha;
     char hex[65];
     Map m;
     Err none = {0};
-    if (!w->sha256 || !w->checked || os_is_dir(path) || !os_map(&m, path, &none)) return false;
+    if (!os_map(&m, path, &none)) return false;
     sha256_init(&sha);
     for (int64_t at = 0, n; m.n == w->size && at < m.n; at += n) {
         n = MIN(m.n - at, 1 << 20);
@@ -346,6 +361,17 @@ static bool file_same(const char *path, const Wanted *w) {
     bool same = m.n == w->size && !strcmp(hex, w->sha256);
     os_unmap(&m);
     return same;
+}
+
+/* Whether a file that is there is the wanted one. It is looked at before the download and under the
+ * lock again: what has not changed in between is not hashed twice. */
+static bool file_same(const char *path, Wanted *w) {
+    FileStamp now;
+    Err none = {0};
+    if (!w->sha256 || !w->checked || os_is_dir(path) || !os_stamp(&now, path, &none)) return false;
+    if (!now.settled || !w->looked || !stamp_same(&now, &w->stamp)) w->same = file_hashes(path, w);
+    w->stamp = now, w->looked = true;
+    return w->same;
 }
 
 /* Whether the names can be ours: free, ours already, or of the very files. *all: of all of them. */

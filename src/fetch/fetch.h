@@ -36,3 +36,11 @@ typedef struct Fetched {
 } Fetched;
 
 bool fetch_model(Fetched *out, Arena *a, const FetchSpec *spec, Err *err) CHECKED;
+
+/* What earlier calls began in a folder and did not end: the same call goes on from there. */
+typedef struct Unfinished {
+    const char *source; /* OWNER/NAME, or "address" */
+    const char *file;   /* that was under way */
+    int64_t bytes;      /* kept, of all its files */
+} Unfinished;
+bool fetch_unfinished(Unfinished **out, int64_t *n, Arena *a, const char *folder, Err *err) CHECKED;

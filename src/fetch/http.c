@@ -268,3 +268,15 @@ bool http_refused(Arena *a, const HttpReply *r, const char *what, const char *pa
                    (long long)r->status,
                    r->status >= 500 ? ", a fault of the server: try again later" : "", begin, said);
 }
+
+bool http_again(HttpEnd end, const HttpReply *r) {
+    return end == HTTP_CUT
+           || (end == HTTP_ANSWERED
+               && (r->status == 429 || (r->status >= 500 && r->status <= 504 && r->status != 501)));
+}
+
+void http_wait(int64_t try, const HttpReply *r) {
+    double seconds = 0.2 * (double)(1 << try);
+    if (r->retry_after > 0) seconds = (double)MIN(r->retry_after, 30);
+    for (double until = os_now() + seconds; os_now() < until && !os_interrupted();) os_sleep(0.05);
+}

@@ -59,6 +59,10 @@ bool http_open(Http **h, Arena *a, Err *err) CHECKED;
 void http_close(Http *h); /* NULL is fine */
 /* Follows redirects. Anything but HTTP_ANSWERED comes with an Err. */
 HttpEnd http_get(Http *h, Arena *a, HttpReply *r, const HttpRequest *q, Err *err) CHECKED;
+/* Cut lines, and servers that are busy: worth another try after http_wait. */
+bool http_again(HttpEnd end, const HttpReply *r);
+/* Before try number `try` + 1: as long as the server says, or 0.2 .. 6.4 s; ends at Ctrl-C. */
+void http_wait(int64_t try, const HttpReply *r);
 /* What an answer of another status than 200 and 206 means: fails with an Err that says what helps.
  * `what`: what was asked for. page: where its licence would be accepted, or NULL. */
 bool http_refused(Arena *a, const HttpReply *r, const char *what, const char *page, bool token,

@@ -329,6 +329,26 @@ static void interrupted(void **state) {
     assert_int_equal(part_bytes(p), 0);
 }
 
+/* What is left of it is listed, with what is there of it, until it is whole. */
+static void unfinished(void **state) {
+    Place *p = *state;
+    Unfinished *u;
+    int64_t n = 9;
+    Err err = {0};
+    must(fetch_unfinished(&u, &n, p->a, p->spec.folder, &err), &err);
+    assert_int_equal(n, 0); /* no folder yet */
+    hub_put(p);
+    int64_t kept = fetch_interrupted(p, served_path(p), NULL);
+    must(fetch_unfinished(&u, &n, p->a, p->spec.folder, &err), &err);
+    assert_int_equal(n, 1);
+    assert_string_equal(u->source, REPO);
+    assert_string_equal(u->file, FILE_NAME);
+    assert_int_equal(u->bytes, kept);
+    fetches(p);
+    must(fetch_unfinished(&u, &n, p->a, p->spec.folder, &err), &err);
+    assert_int_equal(n, 0);
+}
+
 /* A server without ranges sends all of it again. */
 static void no_ranges(void **state) {
     Place *p = *state;
@@ -378,13 +398,18 @@ static void etags(void **state) {
     }
 }
 
-/* A busy server. */
+/* A busy server, asked for its list and for a file. */
 static void tried_again(void **state) {
     Place *p = *state;
+    const char *path = "/api/models/" REPO "/tree/main?recursive=true";
+    Str list = str_fmt(p->a, "[{\"path\": \"%s\", \"size\": %lld, \"oid\": \"1\"}]", FILE_NAME,
+                       (long long)p->bytes.n);
     hub_put(p);
+    httpd_serve(p->h, (Served){.path = path, .body = list, .status = 429, .faults = 2});
     httpd_serve(p->h,
                 (Served){.path = served_path(p), .body = p->bytes, .status = 503, .faults = 2});
     fetches(p);
+    assert_int_equal(httpd_asked(p->h, path).n, 3);
     assert_int_equal(httpd_asked(p->h, served_path(p)).n, 3);
     holds(p, FILE_NAME, p->bytes);
 }
@@ -461,8 +486,8 @@ static void refusals(void **state) {
         {403, "t",
          "the token in HF_TOKEN does not open it; a gated one wants its licence accepted at http"},
         {404, NULL, "answers 404, there is none"},
-        {429, NULL, "too many requests"},
-        {500, NULL, "a fault of the server"}};
+        {429, NULL, "too many requests"}, /* after some tries */
+        {501, NULL, "a fault of the server"}};
     Place *p = *state;
     for (int64_t i = 0; i < COUNT(cases); i++) {
         hub_put(p);
@@ -652,12 +677,12 @@ static void unreachable(void **state) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, place_open, place_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(one_file),    TEST(choices),         TEST(split),       TEST(folder),
-        TEST(names_taken), TEST(cut_and_resumed), TEST(interrupted), TEST(no_ranges),
-        TEST(no_progress), TEST(etags),           TEST(tried_again), TEST(two_at_once),
-        TEST(faults),      TEST(wrong_bytes),     TEST(refusals),    TEST(redirects),
-        TEST(linked),      TEST(hostile_lists),   TEST(pages),       TEST(addresses),
-        TEST(unreachable),
+        TEST(one_file),    TEST(choices),         TEST(split),         TEST(folder),
+        TEST(names_taken), TEST(cut_and_resumed), TEST(interrupted),   TEST(unfinished),
+        TEST(no_ranges),   TEST(no_progress),     TEST(etags),         TEST(tried_again),
+        TEST(two_at_once), TEST(faults),          TEST(wrong_bytes),   TEST(refusals),
+        TEST(redirects),   TEST(linked),          TEST(hostile_lists), TEST(pages),
+        TEST(addresses),   TEST(unreachable),
     };
     return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
 }
