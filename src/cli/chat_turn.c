@@ -159,7 +159,7 @@ static bool answer(Conversation *t, const Request *r, Arena *a, Err *err) {
                           .first = g->n ? g->first - g->start : 0,
                           .decode = g->n ? g->last - g->first : 0};
     if (ferror(stdout)) return output_failed(err);
-    return g->finish != FINISH_ERROR || generation_void(err);
+    return generation_fine(g, err);
 }
 
 bool turn_run(Conversation *t, Err *err) {

@@ -97,7 +97,7 @@ static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, do
         log_at(LOG_WARN, "the answer had not begun: all of it is reasoning (more --max-tokens, or "
                          "--think off, may help)");
     if (g.finish == FINISH_CANCEL) return err_set(err, ERR_INTERRUPTED, "interrupted");
-    return g.finish != FINISH_ERROR || generation_void(err);
+    return generation_fine(&g, err);
 }
 
 /* Ids need no tokenizer: without one there is just no text. Lines may be of every kind: a chat

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+enum { ROOM_FIRST = 64 };
+
 static void show(const Generation *p, Str s, bool thought) {
     if (p->show && s.n > 0) p->show(p->arg, s, thought);
 }
@@ -28,13 +30,23 @@ static void text_add(Generation *p, bool end) {
 
 /* Room for one more token: a request may ask for far more than it ever gets, so the lists grow with
  * what comes, twice as long each time. */
-static void room_make(Generation *p) {
-    if (p->n < p->room) return;
-    int64_t room = MAX(2 * p->room, 64);
-    Token *token = PUSH(p->text.a, Token, room), *top = PUSH(p->text.a, Token, room * p->n_top);
+static bool room_make(Generation *p) {
+    if (p->n < p->room) return true;
+    int64_t room = MAX(2 * p->room, ROOM_FIRST);
+    Token *token = arena_try(p->text.a, room * (1 + p->n_top) * (int64_t)sizeof *token),
+          *top = token + room;
+    if (!token) return false;
     if (p->n > 0) memcpy(token, p->token, (size_t)p->n * sizeof *token);
     if (p->n * p->n_top > 0) memcpy(top, p->top, (size_t)(p->n * p->n_top) * sizeof *top);
     p->token = token, p->top = top, p->room = room;
+    return true;
+}
+
+/* Lists that grow have their predecessors beside them, which together are no longer. */
+int64_t generation_bytes(int64_t tokens, int64_t n_top) {
+    int64_t room = ROOM_FIRST;
+    while (room < tokens) room *= 2;
+    return 2 * room * (1 + n_top) * (int64_t)sizeof(Token);
 }
 
 /* Special tokens are no text, but for those that the splitter waits for. */
@@ -47,10 +59,13 @@ static void token_decode(Generation *p, int32_t id) {
 static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
     Generation *p = arg;
     p->piece.n = 0;
-    if (t.id >= 0) {
+    if (t.id >= 0 && !room_make(p)) {
+        p->full = true;
+        if (finish == FINISH_NONE) engine_cancel(p->engine, seq);
+    }
+    if (t.id >= 0 && !p->full) {
         p->last = os_now();
         if (p->n == 0) p->first = p->last;
-        room_make(p);
         if (p->n_top)
             sampler_top(logits, p->bundle->model->cfg.V, p->n_top, p->top + p->n * p->n_top);
         p->token[p->n++] = t;
@@ -60,6 +75,7 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
     if (finish != FINISH_NONE && p->bundle->tok) decoder_end(&p->decoder, &p->piece);
     text_add(p, finish != FINISH_NONE);
     p->finish = p->stops.found && finish != FINISH_NONE ? FINISH_STOP : finish;
+    if (p->full && finish != FINISH_NONE) p->finish = FINISH_ERROR;
     p->looped |= p->guard && t.id >= 0 && guard_push(p->guard, t.id);
     if ((p->stops.found || p->looped) && finish == FINISH_NONE) engine_cancel(p->engine, seq);
 }
@@ -103,6 +119,15 @@ bool generation_run(Generation *p, Err *err) {
         if (os_interrupted() || ferror(stdout))
             engine_cancel(p->engine, p->seq); /* once is enough */
     return !ferror(stdout) || output_failed(err);
+}
+
+bool generation_fine(const Generation *p, Err *err) {
+    if (p->full)
+        return err_set(err, ERR_LIMIT,
+                       "no memory is left for more than %lld tokens of the answer, each with %lld "
+                       "likeliest ones: ask for fewer (max-tokens, top-logprobs)",
+                       (long long)p->n, (long long)p->n_top);
+    return p->finish != FINISH_ERROR || generation_void(err);
 }
 
 bool generation_void(Err *err) {

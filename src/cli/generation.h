@@ -20,6 +20,7 @@ typedef struct Generation {
     Buf piece, passed;          /* of this token; of that, what stands before a stop string */
     Token *token, *top;         /* top: the n_top likeliest at each place */
     int64_t n, room;            /* generated, the end token included; the lists take so many */
+    bool full;                  /* there was no memory for longer lists, and it was ended */
     int64_t seq, n_prompt, n_top;
     Finish finish;             /* FINISH_NONE while it runs */
     double start, first, last; /* seconds: asked, first token, last token */
@@ -28,6 +29,10 @@ typedef struct Generation {
  * `a`. p->show, p->arg and p->guard are the caller's, set before. */
 bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const Request *r,
                       Err *err) CHECKED;
+/* Fails where it has no answer: numbers that are none, or lists that had no room. */
+bool generation_fine(const Generation *p, Err *err) CHECKED;
+/* Bytes that the lists of so many tokens may take, the growing included. */
+int64_t generation_bytes(int64_t tokens, int64_t n_top);
 /* Steps until the end of all that is in the engine; Ctrl-C and a stdout that takes nothing cancel
  * p. */
 bool generation_run(Generation *p, Err *err) CHECKED;

@@ -30,7 +30,8 @@ typedef struct LinesRun {
     bool ended;
 } LinesRun;
 
-/* As many pages as the memory allows, at least for one sequence of the whole context. */
+/* As many pages as the memory allows, at least for one sequence of the whole context, and beside
+ * them the lists of the tokens that they hold. */
 static bool lines_plan(LinesRun *r, PlanSpec *plan, Err *err) {
     int64_t one = round_up(r->positions, PAGE) / PAGE;
     EngineSpec e = {.seqs = BATCH,
@@ -41,6 +42,7 @@ static bool lines_plan(LinesRun *r, PlanSpec *plan, Err *err) {
     for (;; e.pages = MAX(one, e.pages / 2)) {
         Err why = {0};
         engine_plan(plan, r->s->bundle.model, &e, r->positions, r->s->team);
+        plan->results = generation_bytes(e.pages * PAGE, TOP_LOGPROBS);
         if (session_plan(r->s, plan, &why)) break;
         if (e.pages == one) return *err = why, false;
     }
@@ -86,8 +88,7 @@ static void slots_print(LinesRun *r) {
     for (; r->head < r->tail; r->head++) {
         Slot *s = &r->slot[r->head % SLOTS];
         if (s->bad.code == ERR_NONE && s->g.finish == FINISH_NONE) return;
-        if (s->bad.code == ERR_NONE && s->g.finish == FINISH_ERROR) generation_void(&s->bad);
-        if (s->bad.code == ERR_NONE)
+        if (s->bad.code == ERR_NONE && generation_fine(&s->g, &s->bad))
             object_print(generation_json(&s->g, r->load_ms));
         else
             error_print(&r->lines, &s->bad);
