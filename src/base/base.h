@@ -232,6 +232,7 @@ typedef struct FileStamp {
 bool os_stamp(FileStamp *s, const char *path, Err *err) CHECKED;
 bool stamp_same(const FileStamp *a, const FileStamp *b);
 bool os_exists(const char *path), os_is_dir(const char *path);
+bool os_is_link(const char *path); /* a symbolic one, whatever it leads to */
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
 double os_now(void);                  /* monotonic seconds */

@@ -389,6 +389,11 @@ bool stamp_same(const FileStamp *a, const FileStamp *b) {
 
 bool os_exists(const char *path) { return access(path, F_OK) == 0; }
 
+bool os_is_link(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 bool os_is_dir(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);

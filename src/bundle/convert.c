@@ -384,8 +384,31 @@ static bool name_check(const char *out, bool gguf, Err *err) {
     if (s.n == 0 || str_eq(s, STR("/")) || str_eq(s, STR(".")) || str_eq(s, STR(".."))
         || str_ends(s, STR("/.")) || str_ends(s, STR("/..")))
         return err_set(err, ERR_USAGE, "\"%s\" is no name of a result: give one", out);
+    if (os_is_link(out))
+        return err_set(err, ERR_USAGE,
+                       "%s is a symbolic link, which the result would replace: remove it, or give "
+                       "the name that it leads to",
+                       out);
     return !gguf || !os_is_dir(out)
            || err_set(err, ERR_USAGE, "%s is a folder: give the GGUF file a name in it", out);
+}
+
+/* Whether the result would take the place of a file that it is made from. */
+static bool source_spared(const Store *s, const char *out, Err *err) {
+    FileStamp to, from;
+    Err none = {0};
+    const char *seen = NULL;
+    if (!os_exists(out) || !os_stamp(&to, out, &none)) return true;
+    for (int64_t i = 0; i < store_count(s); i++) {
+        const char *file = store_at(s, i)->file;
+        if (file == seen) continue;
+        seen = file;
+        if (os_stamp(&from, file, &none) && stamp_same(&from, &to))
+            return err_set(err, ERR_USAGE,
+                           "%s is a file of %s, which is read: give the result another name", out,
+                           store_path(s));
+    }
+    return true;
 }
 
 bool bundle_convert(Arena *a, const char *in, const char *out, const ConvertSpec *s, Team *team,
@@ -394,6 +417,7 @@ bool bundle_convert(Arena *a, const char *in, const char *out, const ConvertSpec
     Bundle b = {0};
     bool ok = result_open(&r, a, out, s, err) && name_check(out, r.gguf, err)
               && source_open(&b, a, in, r.gguf, s->mtp, err);
+    if (ok) ok = source_spared(b.store, out, err);
     if (ok) ok = result_write(&r, a, &b, b.path, s->mtp, team, err);
     bundle_close(&b);
     types_close(r.rules);

@@ -32,7 +32,7 @@ static bool object_parse(json_t **out, Str json, const char *path, Err *err) {
     if (json.n > JSON_BYTES)
         return err_set(err, ERR_LIMIT, "%s has %lld bytes: at most %d are read", path,
                        (long long)json.n, JSON_BYTES);
-    *out = json_loadb(json.p, (size_t)json.n, 0, &at);
+    *out = json_loadb(json.p, (size_t)json.n, JSON_REJECT_DUPLICATES, &at);
     if (!*out) return err_set(err, ERR_FORMAT, "reading %s: line %d: %s", path, at.line, at.text);
     if (json_is_object(*out)) return true;
     json_decref(*out);

@@ -380,6 +380,7 @@ static void ends(void **state) {
         {"{\"eos_token_id\": \"1\"}", 0, {0}, ERR_FORMAT, "generation_config.json: eos_token_id"},
         {"{\"eos_token_id\": [[1]]}", 0, {0}, ERR_FORMAT, "eos_token_id"},
         {"[1]", 0, {0}, ERR_FORMAT, "generation_config.json: is no JSON object"},
+        {"{\"eos_token_id\": 1, \"eos_token_id\": 2}", 0, {0}, ERR_FORMAT, "duplicate"},
         {"{\"eos_token_id\": 1", 0, {0}, ERR_FORMAT, "generation_config.json: line 1"},
     };
     Scratch *s = *state;
