@@ -1,9 +1,10 @@
-/* damage.c -- real models, cut at 200 places and changed at 1,000, mostly in what describes them,
- * and of small files each byte of the header: a message that names the file, or a model that runs.
- * No signal, no waiting, no memory that the file's size does not explain. tests/file does the same
- * with the formats alone, without a model. */
+/* damage.c -- real models, cut at 200 places, changed at 1,000, mostly in what describes them, and
+ * with 200 other lengths, and of small files each byte of the header: a message that names the
+ * file, or a model that runs. No signal, no waiting, no memory that the file's size does not
+ * explain. tests/file does the same with the formats alone, without a model. */
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 #include "tests.h"
 
@@ -77,6 +78,89 @@ static void cuts_run(Scratch *s, void *arg) {
     team_close(team);
 }
 
+/* ---- one length ------------------------------------------------------------------------------ */
+
+/* A number in what describes the file: digits in JSON, else 8 bytes. What is taken for one in
+ * binary need not be, but whatever counts, measures or places something is. */
+typedef struct Field {
+    int64_t at, bytes;
+    uint64_t value;
+    bool text;
+} Field;
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* JSON begins behind the first number of a safetensors file. */
+static int64_t fields_find(Field *f, const Victim *v) {
+    const char *p = v->whole.p;
+    int64_t n = 0, json = v->text ? 0 : 8, end;
+    if (str_ends(str_of(v->file), STR(".gguf"))) json = v->header;
+    for (int64_t at = 0; at < v->header - 8; at = end) {
+        Field one = {at, 8, 0, at >= json};
+        end = at + 1;
+        if (one.text) {
+            if (!is_digit(p[at])) continue;
+            while (end < v->header && is_digit(p[end])) end++;
+            one.bytes = end - at;
+            for (int64_t i = at; i < end; i++) one.value = 10 * one.value + (uint64_t)(p[i] - '0');
+        } else {
+            memcpy(&one.value, p + at, 8);
+            if (one.value == 0 || one.value > (uint64_t)v->whole.n) continue;
+        }
+        f[n++] = one;
+    }
+    return n;
+}
+
+/* A neighbour, a multiple, or what overflows when something is added to it or multiplied. */
+static uint64_t other_value(int64_t i, uint64_t was) {
+    const uint64_t to[] = {0,
+                           1,
+                           was + 1,
+                           was - 1,
+                           2 * was,
+                           was << 32 | was,
+                           was + ((uint64_t)1 << draw(i, 8, 64)),
+                           INT32_MAX,
+                           UINT32_MAX,
+                           INT64_MAX,
+                           (uint64_t)1 << 63,
+                           UINT64_MAX - 7};
+    return to[draw(i, 9, COUNT(to))];
+}
+
+static void bytes_put(int fd, const void *p, int64_t n, int64_t at) {
+    CHECK(pwrite(fd, p, (size_t)n, at) == n);
+}
+
+static void lengths_run(Scratch *s, void *arg) {
+    const Job *j = arg;
+    const Victim *v = j->v;
+    Team *team = team_open(1);
+    Field *field = PUSH(s->a, Field, v->header);
+    int64_t n = fields_find(field, v);
+    int fd = open(v->file, O_RDWR);
+    CHECK(fd >= 0 && n > 0);
+    for (int64_t i = j->from; i < j->to; i++) {
+        Err err = {0};
+        char digits[24];
+        Field f = field[draw(i, 7, n)];
+        uint64_t is = other_value(i, f.value);
+        int64_t after = f.at + f.bytes, rest = v->whole.n - after, wide = 8;
+        if (f.text) wide = snprintf(digits, sizeof digits, "%llu", (unsigned long long)is);
+        bytes_put(fd, f.text ? digits : (const char *)&is, wide, f.at);
+        bytes_put(fd, v->whole.p + after, rest, f.at + wide);
+        CHECK(ftruncate(fd, f.at + wide + rest) == 0);
+        note("%s: %llu at byte %lld is %llu", v->file, (unsigned long long)f.value, (long long)f.at,
+             (unsigned long long)is);
+        model_tried(s, v->open, v->whole.n, team, &err);
+        bytes_put(fd, v->whole.p + f.at, v->whole.n - f.at, f.at);
+        CHECK(ftruncate(fd, v->whole.n) == 0);
+    }
+    close(fd);
+    team_close(team);
+}
+
 /* ---- many ------------------------------------------------------------------------------------ */
 
 static void whole_run(Scratch *s, void *arg) {
@@ -107,6 +191,7 @@ static void damage(Scratch *s, const Victim *v, bool each_byte) {
     trial_run(s, whole_run, &whole, SECONDS);
     int64_t changes = each_byte ? 1000 + v->header : 1000;
     batches(s, v, changes_run, full_run() ? changes : BATCH);
+    batches(s, v, lengths_run, full_run() ? 200 : BATCH / 2);
     batches(s, v, cuts_run, full_run() ? 200 : BATCH / 2);
 }
 
