@@ -27,9 +27,10 @@ typedef struct Conversation {
     int64_t n, cap;
     int64_t seen_from; /* a full context has forgotten the messages before */
     int64_t context;
-    int64_t again; /* how often the last answer was asked for anew: another seed each time */
-    bool hide;     /* thoughts are folded */
-    bool tty;      /* a person sits at it: both ends are a terminal */
+    int64_t again;    /* how often the last answer was asked for anew: another seed each time */
+    bool hide;        /* thoughts are folded */
+    bool tty;         /* a person sits at it: both ends are a terminal */
+    const char *file; /* that was saved or loaded last; NULL: none */
     int64_t turns, failed; /* asked for so far; of these, those that gave no answer */
     Editor *editor;        /* NULL without a person */
     Screen screen;

@@ -42,7 +42,17 @@ static json_t *message_of(Role role, Str content, Str reasoning) {
     return m;
 }
 
+/* A file of another's is not written over: only one that this chat has saved or loaded. */
+static bool save_allowed(const Conversation *t, const char *path, Err *err) {
+    if (!os_exists(path) || (t->file && !strcmp(t->file, path))) return true;
+    return err_set(err, ERR_USAGE,
+                   "saving to %s: there is such a file, and this chat has neither saved nor loaded "
+                   "it: give another name, or remove it first",
+                   path);
+}
+
 static bool chat_save(const Conversation *t, const char *path, Err *err) {
+    if (!save_allowed(t, path, err)) return false;
     const char *system = t->setup->request.system;
     json_t *list = json_array();
     if (system) json_array_append_new(list, message_of(ROLE_SYSTEM, str_of(system), (Str){0}));
@@ -213,18 +223,24 @@ static LineKind on_full(Conversation *t, Str arg, Err *err) {
 }
 
 static LineKind on_save(Conversation *t, Str arg, Err *err) {
+    const char *path = str_copy(t->arena, arg).p;
     if (arg.n == 0)
         say(t, "Where to? /save FILE\n");
-    else if (chat_save(t, str_copy(t->arena, arg).p, err) && t->tty)
-        screen_note(&t->screen, "(%lld messages are in %.*s)", (long long)t->n, STRF(arg));
+    else if (chat_save(t, path, err)) {
+        t->file = path;
+        if (t->tty) screen_note(&t->screen, "(%lld messages are in %s)", (long long)t->n, path);
+    }
     return LINE_COMMAND;
 }
 
 static LineKind on_load(Conversation *t, Str arg, Err *err) {
+    const char *path = str_copy(t->arena, arg).p;
     if (arg.n == 0)
         say(t, "From where? /load FILE\n");
-    else if (chat_load_file(t, str_copy(t->arena, arg).p, err) && t->tty)
-        screen_note(&t->screen, "(a conversation of %lld messages)", (long long)t->n);
+    else if (chat_load_file(t, path, err)) {
+        t->file = path;
+        if (t->tty) screen_note(&t->screen, "(a conversation of %lld messages)", (long long)t->n);
+    }
     return LINE_COMMAND;
 }
 

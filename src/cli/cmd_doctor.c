@@ -108,7 +108,7 @@ static void print_known(const Report *r) {
         "\nWhat would run here, and how fast: estimates from the shapes of open models. Memory is "
         "for the\nweights and a conversation of %d tokens. Tokens/s is the most that memory "
         "allows one sequence:\nthe weights that a token reads, at %.1f GB/s, which was measured "
-        "now, beside whatever else runs.\nDecoding reaches about half to three quarters of it. "
+        "now, beside whatever else runs.\nDecoding reaches about 55 to 85 %% of it. "
         "Models without a number need more memory\nthan is free.\n\n",
         RUN_CONTEXT, r->rate / 1e9);
     printf("%-28s %10s %8s %18s %18s\n", "", "parameters", "a token", "Q4_K_M", "Q8_0");

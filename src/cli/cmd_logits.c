@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { BATCH_WITH_MAX = 256 };
+enum { BATCH_WITH_MAX = 256, CHUNK_USUAL = 512 }; /* so Ctrl-C need not wait for all tokens */
 
 typedef struct Options {
     ModelOpts model;
@@ -191,13 +191,13 @@ static bool logits(const Options *o, const char *path, Err *err) {
 }
 
 int cmd_logits(int argc, char **argv) {
-    Options o = {0};
+    Options o = {.chunk = CHUNK_USUAL};
     const Opt opts[] = {
         TEXT_OPT("ids", "IDS", &o.ids, "Token ids: 1,2,3 or a JSON array."),
         TEXT_OPT("ids-file", "FILE", &o.ids_file, "The same from a file."),
         TEXT_OPT("o", "FILE", &o.out, "Output file: float32 [T,V]."),
-        NUMBER_OPT(OPT_I64, "chunk", "N", &o.chunk, "Compute N tokens per step; 0: all at once.", 0,
-                   1 << 24),
+        NUMBER_OPT(OPT_I64, "chunk", "N", &o.chunk,
+                   "Compute N tokens a step (default 512); 0: all at once.", 0, 1 << 24),
         NUMBER_OPT(OPT_I64, "batch-with", "N", &o.batch_with,
                    "Run N random other sequences in the same steps.", 0, BATCH_WITH_MAX),
         FLAG_OPT("hidden", &o.hidden,

@@ -182,6 +182,17 @@ static void keys_edit_the_line(void **state) {
     terminal_type(&t, str_fmt(r->a, "/save %s\r", file));
     at = terminal_wait(&t, at, "2 messages are in");
     at = terminal_wait(&t, at, "> ");
+    /* Its own file is written again; one that was there is not. */
+    terminal_type(&t, str_fmt(r->a, "/save %s\r", file));
+    at = terminal_wait(&t, at, "2 messages are in");
+    at = terminal_wait(&t, at, "> ");
+    const char *other = str_fmt(r->a, "%s/other", r->folder).p;
+    assert_true(os_append(other, STR("a letter"), &err));
+    terminal_type(&t, str_fmt(r->a, "/save %s\r", other));
+    at = terminal_wait(&t, at, "there is such a file");
+    at = terminal_wait(&t, at, "> ");
+    assert_true(os_read(r->a, &saved, other, 1 << 20, &err) && str_eq(saved, STR("a letter")));
+    assert_true(os_remove(other, &err));
     assert_true(os_read(r->a, &saved, file, 1 << 20, &err) && os_remove(file, &err));
     assert_non_null(strstr(saved.p, "\"content\": \"hello\""));
     leave(&t);

@@ -11,6 +11,11 @@ export NO_COLOR=1
 
 # fail MESSAGE: says which expectation was not met. need_smollm2: skips the case where the default model is absent.
 fail() { echo "$NAME: $*" >&2; exit 1; }
+# need_reference NAME: the same for reference data, as REFERENCE.
+need_reference() {
+    REFERENCE=${LISAO_SHARED:-$ROOT/../shared}/oracles/$1
+    [ -e "$REFERENCE" ] || { echo "# skipped: no-reference"; exit 77; }
+}
 need_smollm2() { [ -e "$SMOLLM2" ] || { echo "# skipped: no-smollm2"; exit 77; }; }
 # need_native: skips it where programs run in an emulator, which a copy of the program would not.
 need_native() { [ -z "${LISAO_RUN-}" ] || { echo "# skipped: emulated"; exit 77; }; }
