@@ -81,6 +81,33 @@ mutation 'KV: a page given out is not zero' infer src/infer/page.c \
 mutation 'sampler: of equal probabilities the last' infer src/infer/sampler.c \
     '/other\[at\[/s/item\[i\]/item[n - 1 - i]/g'
 
+mutation 'K types, wide: sums of the minima from another block' kern src/kern/wide/quant_k.h \
+    's/x->sum + 16 \* (at + r \* step)/x->sum + 16 * at/'
+mutation 'IQ4: a value of the table' kern src/kern/quant.h \
+    's/-104, -83, -65, -49/-104, -83, -64, -49/'
+mutation 'FP8: scales by columns of another width' model src/model/weights.c \
+    's/scale\[k \/ s->block\[1\]\]/scale[k \/ (s->block[1] + 1)]/'
+mutation 'Qwen3: the norm of q for k' model src/model/gqa.c \
+    's/ki, D, w->k_norm->w\.row/ki, D, w->q_norm->w.row/'
+mutation 'rope, llama3: fast and slow waves blended the wrong way' model src/model/rope.c \
+    's/(1 - smooth) \* f\[j\] \/ r->factor + smooth \* f/smooth * f[j] \/ r->factor + (1 - smooth) * f/'
+mutation 'chat templates: what tojson writes counts as the template'\''s' text src/text/jinja_value.c \
+    's/ok = text_add(b, text_cut(s, i, i + length))/ok = text_put(b, s.p + i, length, BY_TEMPLATE)/'
+mutation 'splitter: line breaks behind a thought stay' text src/text/split.c \
+    's/s->newlines += s->state != SPLIT_GAP;/s->newlines++;/'
+mutation 'tool calls: a parameter given twice is taken' text src/text/call.c \
+    's/ok = text && !json_object_get(arguments, json_string_value(text))/ok = text/'
+mutation 'split GGUF: any part in any place' file src/file/gguf.c \
+    's/if (split\.no == i && split\.count == count)/if (split.count == count)/'
+mutation 'q4_k_m: the last layers get no more bits' bundle src/bundle/types.c \
+    's/ || layer >= 7 \* layers \/ 8//'
+mutation 'repetition penalty: negative logits grow' infer src/infer/penalty.c \
+    's/z\[i\] > 0 ? z\[i\] \/ repetition : z\[i\] \* repetition/z[i] \/ repetition/'
+mutation 'frequency penalty: the prompt counts, too' infer src/infer/penalty.c \
+    's/+= i >= d->n_prompt/+= 1/'
+mutation 'DRY: a repetition reaches across a break' infer src/infer/penalty.c \
+    's/&& !breaks(d, d->token\[d->n - 1 - n\])//'
+
 mutation 'packing: a target is its own input' data src/data/loader.c \
     's/shard_token(s, p\.start + i + 1)/shard_token(s, p.start + i)/'
 mutation 'resume: a row of the epoch skipped' train src/train/resume.c \
