@@ -104,11 +104,15 @@ def ours(binary, model, ids, threads, act):
     return len(ids) / r["timings"]["prefill_ms"] * 1e3, (n - 1) / r["timings"]["decode_ms"] * 1e3
 
 
-def rows_of(a, ids):
+def rows_of(a):
     """What is measured: the text of each row and a function for one round of it. Lisao's a8 comes first."""
     quiet = ll.llama_log_callback(lambda level, text, data: None)
     ll.llama_log_set(quiet, ctypes.c_void_p(0))
-    files = [model_open(a.model), model_open(requantised(a.model, "Q4_0", ll.LLAMA_FTYPE_MOSTLY_Q4_0))]
+    files = [model_open(a.model)]
+    if not a.same_file:
+        files.append(model_open(requantised(a.model, "Q4_0", ll.LLAMA_FTYPE_MOSTLY_Q4_0)))
+    known = ll.llama_n_vocab(ll.llama_model_get_vocab(files[0])) - 100
+    ids = [(i * 7919 + 13) % min(40000, known) + 100 for i in range(PREFILL)]
     rows = {}
     for threads in a.threads:
         for act, what in (("a8", "int8"), ("a16", "bf16")):
@@ -147,16 +151,16 @@ def main():
     p.add_argument("--lisao", default="build/lisao")
     p.add_argument("--rounds", type=int, default=10)
     p.add_argument("--threads", type=int, nargs="+", default=[1, len(os.sched_getaffinity(0))])
+    p.add_argument("--same-file", action="store_true", help="llama.cpp on this file only, not on one of Q4_0 too")
     p.add_argument("--save", help="a file that keeps what was measured, to be added to")
     a = p.parse_args()
-    ids = [(i * 7919 + 13) % 40000 + 100 for i in range(PREFILL)]
     commit = subprocess.run([a.lisao, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     results = {}
     if a.save and os.path.exists(a.save):
         with open(a.save) as f:
             results = json.load(f)
     if a.rounds:
-        rows, _keep = rows_of(a, ids)
+        rows, _keep = rows_of(a)
         for i in range(a.rounds + 1):               # the first round warms all up
             for name, measure in rows.items():
                 r = measure()
