@@ -94,3 +94,34 @@ INLINE __m256i sum_dwords(__m256i a, __m256i b) {
     __asm__("" : "+x"(a));
     return a;
 }
+
+/* pairs[r] = the sums in 16 bits of `span` dwords of unsigned codes by the numbers of row r at
+ * x + r step. */
+INLINE void pairs_sum(int R, int span, Words pairs[], const Bytes *code, const int8_t *x,
+                      int64_t step) {
+    EACH (g, span)
+        EACH (r, R) {
+            __m256i dword = row_dword(x + r * step + 4 * g);
+            EACH (h, 2) {
+                __m256i p = _mm256_maddubs_epi16(code[g].h[h], dword);
+                pairs[r].h[h] = g ? sum_words(pairs[r].h[h], p) : p;
+            }
+        }
+}
+
+/* Codes of 8 bits: the value w = code - 128 becomes a = |w|, in place of the code, and s = -1 where
+ * w < 0, else 0. With x^s = -x - 1 where w < 0,  sum w x = sum a (x^s) + sum of a over w < 0,  and
+ * the last term, which is returned in 16 bits, does not know the row. */
+INLINE Words bytes_split(int n, Bytes *code, Bytes *sign) {
+    const __m256i zero = _mm256_setzero_si256();
+    Words below = {{zero, zero}};
+    EACH (g, n)
+        EACH (h, 2) {
+            __m256i w = _mm256_xor_si256(code[g].h[h], _mm256_set1_epi8((char)0x80));
+            code[g].h[h] = _mm256_abs_epi8(w);
+            sign[g].h[h] = _mm256_cmpgt_epi8(zero, w);
+            below.h[h] =
+                _mm256_sub_epi16(below.h[h], _mm256_maddubs_epi16(code[g].h[h], sign[g].h[h]));
+        }
+    return below;
+}

@@ -2,10 +2,8 @@
  * sums pairs of products in 16 bits, saturating, so what may be summed there decides everything:
  *
  *   Codes of 4 bits: 8 pairs fit, all 32 of k (16 * 15 * 127 < 2^15); of 5 bits 4 pairs.
- *   Codes of 8 bits: the value w = code - 128 stands as a = |w| and s = -1 where w < 0, else 0.
- *   With x^s = -x - 1 where w < 0,  sum w x = sum a (x^s) + sum of a over w < 0,  and the last
- *   term does not know the row. One pair fits: -2 * 128 * 128 = -2^15. (VPSIGNB would do without
- *   the term, but stands in line for the multipliers on Zen.)
+ *   Codes of 8 bits, split as bytes_split says: one pair, -2 * 128 * 128 = -2^15. (VPSIGNB would
+ *   do without the split, but stands in line for the multipliers on Zen.)
  *
  * Vector instructions for one row, one block of 32 of k, 16 outputs (1,024 operations):
  *
@@ -31,34 +29,19 @@ typedef struct Unpacked {
 
 INLINE void block_ready(const Quant *t, Unpacked *u) {
     if (unpacked_bits(t) < 8) return;
-    __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    EACH (g, 8)
-        EACH (h, 2) {
-            __m256i w = _mm256_xor_si256(u->q[g].h[h], _mm256_set1_epi8((char)0x80));
-            __m256i a = _mm256_abs_epi8(w), s = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
-            pairs[h] = _mm256_add_epi16(pairs[h], _mm256_maddubs_epi16(a, s));
-            u->q[g].h[h] = a;
-            u->sign[g].h[h] = s;
-        }
-    EACH (h, 2) u->below.h[h] = _mm256_madd_epi16(pairs[h], _mm256_set1_epi16(-1));
+    Words pairs = bytes_split(8, u->q, u->sign);
+    EACH (h, 2) u->below.h[h] = _mm256_madd_epi16(pairs.h[h], _mm256_set1_epi16(1));
 }
 
 /* `span` dwords at a time are summed in 16 bits. */
 INLINE void sums_narrow(int R, int span, Ints sum[][ROW_PANELS], const Unpacked *u, const int8_t *q,
                         int64_t step) {
     EACH_BY (g0, 0, 8, span) {
-        __m256i pairs[4][2];
-        EACH_BY (g, g0, g0 + span, 1)
-            EACH (r, R) {
-                __m256i x = row_dword(q + r * step + 4 * g);
-                EACH (h, 2) {
-                    __m256i p = _mm256_maddubs_epi16(u->q[g].h[h], x);
-                    pairs[r][h] = g == g0 ? p : sum_words(pairs[r][h], p);
-                }
-            }
+        Words pairs[4];
+        pairs_sum(R, span, pairs, u->q + g0, q + 4 * g0, step);
         EACH (r, R)
             EACH (h, 2) {
-                __m256i s = _mm256_madd_epi16(pairs[r][h], _mm256_set1_epi16(1)),
+                __m256i s = _mm256_madd_epi16(pairs[r].h[h], _mm256_set1_epi16(1)),
                         *to = &sum[r][0].h[h];
                 *to = g0 ? _mm256_add_epi32(*to, s) : s;
             }

@@ -1,14 +1,13 @@
 /* quant_k.c -- the products with panels of K types. VPDPBUSD sums 4 products of unsigned by signed
  * bytes exactly in every 32-bit lane; half a chunk is 4 of them, which are then multiplied by their
- * sub-scale. Values of 8 bits are held 128 too large: 128 times the sum of the row's numbers goes
- * off before. */
+ * sub-scale; where the halves share it, all 8. Values of 8 bits are held 128 too large: 128 times
+ * the sum of the row's numbers goes off before. */
 #include "kern/avx512/bytes.h"
 #include "kern/wide/unpack.h"
 
 typedef struct Chunk {
     Bytes q[8];
     Ints scale[2]; /* of each half */
-    Words pair, min;
 } Chunk;
 
 INLINE void chunk_scales(Chunk *u, const uint8_t *p, const uint8_t *q, int mask) {
@@ -19,13 +18,14 @@ INLINE void chunk_scales(Chunk *u, const uint8_t *p, const uint8_t *q, int mask)
 
 INLINE void chunk_ready(const Quant *t, Chunk *u) { (void)t, (void)u; }
 
-INLINE void chunk_sums(int R, const Quant *t, Ints *sum, const Chunk *u, const int8_t *q,
-                       int64_t step) {
+INLINE void chunk_add(int R, const Quant *t, int32_t to[][PANEL], const Chunk *u, const int8_t *q,
+                      int64_t step) {
     const bool table = unpacked_bits(t) == 8;
-    EACH (r, R) {
-        EACH (half, 2) {
+    const int span = t->sub == 32 ? 8 : 4; /* dwords that share a sub-scale */
+    EACH (r, R)
+        EACH_BY (g0, 0, 8, span) {
             __m512i s = _mm512_setzero_si512(), over = s;
-            EACH_BY (g, 4 * half, 4 * half + 4, 1) {
+            EACH_BY (g, g0, g0 + span, 1) {
                 int32_t four;
                 memcpy(&four, q + r * step + 4 * g, 4);
                 __m512i x = _mm512_set1_epi32(four);
@@ -33,10 +33,9 @@ INLINE void chunk_sums(int R, const Quant *t, Ints *sum, const Chunk *u, const i
                 if (table) over = dot_bytes(over, _mm512_set1_epi8((char)0x80), x);
             }
             if (table) s = _mm512_sub_epi32(s, over);
-            s = _mm512_mullo_epi32(s, u->scale[half]);
-            sum[r] = half ? _mm512_add_epi32(sum[r], s) : s;
+            s = _mm512_mullo_epi32(s, u->scale[g0 / 4]);
+            ints_store(to[r], ints_add(ints_load(to[r]), s));
         }
-    }
 }
 
 #include "kern/wide/quant_k.h"

@@ -2,84 +2,89 @@
  * sub-scales. Included once by each level, after its header, kern/wide/unpack.h and these of its
  * own:
  *
- *   Chunk              32 of k of a panel: { Bytes q[8]; Words pair, min; and what else the level
- *                      keeps }
+ *   Chunk              32 of k of a panel: { Bytes q[8]; and what else the level keeps }
  *   chunk_scales(u, p, q, mask)   takes the sub-scales p[r] & mask of the first 16 of k and
  *                      q[r] & mask of the others
  *   chunk_ready(t, u)  brings q, as unpack_codes left it, into the level's form
- *   chunk_sums(R, t, sum, u, q, step)   sum[r] = over the two halves, sub-scale times the exact sum
+ *   chunk_add(R, t, to, u, q, step)   to[r] += over the two halves, sub-scale times the exact sum
  *                      of the codes by the numbers of row r at q + r step; of values of a table,
  *                      by the values
  *
  * A block goes by in 8 chunks. Each is unpacked once and then used for up to K_ROWS rows, whose
- * integer sums stay in L1 until the block is through; then they are scaled. Sums over the minima,
- * and over the offset of codes, are products of sub-scales with the sums of each 16 that rows
- * carry: one instruction a chunk. */
+ * integer sums stay in L1 until the block is through; then they are scaled. What the minima take
+ * off, or the offset of codes, is a product of sub-scales with the sums of each 16 that rows carry,
+ * so it is made once a block. */
 #include "kern/wide/unpack.h"
 
 enum { K_ROWS = 48, K_STEP = 4 };
 
-/* The integers of one block so far, for the rows at work. */
-typedef struct Sums {
-    _Alignas(64) int32_t q[K_ROWS][PANEL], min[K_ROWS][PANEL];
-} Sums;
-
-/* Half h of words C of a block's planes: 32 of k with their sub-scales, once for all rows. Codes
- * are whole numbers from 0; what is subtracted from them (offset) is a power of two, so it goes
- * into the sub-scales of `pair` by a shift. */
+/* Half h of words C of a block's planes: 32 of k with their sub-scales, once for all rows. */
 INLINE void chunk_unpack(const Quant *t, Chunk *u, const uint8_t *w, int64_t C, int h) {
     int64_t c = 2 * C + h, j0 = t->sub == 16 ? 2 * c : c, j1 = t->sub == 16 ? j0 + 1 : c;
-    const uint8_t *scale = w + quant_at_scale(t), *min = w + quant_at_min(t);
-    const int mask = t->halves ? 15 : 255;
+    const uint8_t *scale = w + quant_at_scale(t);
     unpack_codes(t, u->q, w, C, h);
-    chunk_scales(u, scale + 16 * j0, scale + 16 * j1, mask);
-    if (t->offset) {
-        Words pair = words_pair(scale + 16 * j0, scale + 16 * j1, 0, mask);
-        u->pair = words_left(pair, __builtin_ctz((unsigned)t->offset));
-    }
-    if (t->min)
-        u->min = t->halves ? words_pair(scale + 16 * j0, scale + 16 * j1, 4, 15)
-                           : words_pair(min + 16 * j0, min + 16 * j1, 0, 255);
+    chunk_scales(u, scale + 16 * j0, scale + 16 * j1, t->halves ? 15 : 255);
     chunk_ready(t, u);
 }
 
-/* R rows, one chunk: the sums of their block number `at`, + step for the next row, go on. */
-INLINE void rows_chunk(int R, const Quant *t, Sums *s, int64_t r0, const Chunk *u, const A8 *x,
-                       int64_t at, int64_t step, int64_t c) {
-    Ints sum[K_STEP];
-    chunk_sums(R, t, sum, u, x->q + 256 * at + 32 * c, 256 * step);
-    EACH (r, R) {
-        const int32_t *two = x->sum + 16 * (at + r * step) + 2 * c;
-        int32_t pair = (int32_t)((uint32_t)two[0] & 0xffff) | (int32_t)((uint32_t)two[1] << 16);
-        int32_t *q = s->q[r0 + r], *min = s->min[r0 + r];
-        if (t->offset) sum[r] = ints_sub(sum[r], words_dot(u->pair, pair));
-        ints_store(q, ints_add(ints_load(q), sum[r]));
-        if (t->min) ints_store(min, ints_add(ints_load(min), words_dot(u->min, pair)));
-    }
-}
-
 /* n rows by fours, and what is left by two and one. */
-INLINE void rows_chunks(const Quant *t, Sums *s, int64_t n, const Chunk *u, const A8 *x, int64_t at,
-                        int64_t step, int64_t c) {
+INLINE void rows_chunk(const Quant *t, int32_t sum[][PANEL], int64_t n, const Chunk *u,
+                       const int8_t *q, int64_t step) {
     int64_t r = 0;
-    for (; r + 4 <= n; r += 4) rows_chunk(4, t, s, r, u, x, at + r * step, step, c);
+    for (; r + 4 <= n; r += 4) chunk_add(4, t, sum + r, u, q + r * step, step);
     if (n - r >= 2) {
-        rows_chunk(2, t, s, r, u, x, at + r * step, step, c);
+        chunk_add(2, t, sum + r, u, q + r * step, step);
         r += 2;
     }
-    if (r < n) rows_chunk(1, t, s, r, u, x, at + r * step, step, c);
+    if (r < n) chunk_add(1, t, sum + r, u, q + r * step, step);
 }
 
-/* c = fma(d dx, sum, c), then fma(-(m dx), sum of minima, c). */
-INLINE void rows_scale(const Quant *t, float c[][PANEL], const Sums *s, int64_t n, const uint8_t *w,
-                       const A8 *x, int64_t at, int64_t step) {
+/* What follows the integer sums of a block: its scales, and the sub-scales of offset or minimum
+ * that meet the sums of rows, those of 2 j and 2 j + 1 in pair[j]. */
+typedef struct Ending {
+    Words pair[QUANT_SUBS / 2];
+    Vec d, m;
+} Ending;
+
+/* Codes are whole numbers from 0; what is subtracted from them (offset) is a power of two, so it
+ * goes into the sub-scales by a shift. */
+INLINE Words ending_pair(const Quant *t, const uint8_t *w, int j) {
+    const uint8_t *scale = w + quant_at_scale(t) + 32 * j, *min = w + quant_at_min(t) + 32 * j;
+    if (t->offset)
+        return words_left(words_pair(scale, scale + 16, 0, 255),
+                          __builtin_ctz((unsigned)t->offset));
+    return t->halves ? words_pair(scale, scale + 16, 4, 15) : words_pair(min, min + 16, 0, 255);
+}
+
+INLINE void ending_unpack(const Quant *t, Ending *e, const uint8_t *w) {
+    e->d = vec_f16(w + quant_at_d(t));
+    if (t->min) e->m = vec_f16(w + quant_at_m(t));
+    if (t->offset || t->min)
+        EACH (j, (int)quant_subs(t) / 2) e->pair[j] = ending_pair(t, w, j);
+}
+
+/* A row's sums over the k of sub-scales 2 j and 2 j + 1 as two int16, from its sums of each 16. */
+INLINE int32_t sums_pair(const Quant *t, const int32_t *sum, int j) {
+    const int32_t *s = sum + (t->sub == 16 ? 2 : 4) * j;
+    int32_t a = t->sub == 16 ? s[0] : s[0] + s[1], b = t->sub == 16 ? s[1] : s[2] + s[3];
+    return (int32_t)((uint32_t)a & 0xffff) | (int32_t)((uint32_t)b << 16);
+}
+
+/* c = fma(d dx, sum, c), then fma(-(m dx), sum of minima, c), for block number `at` of the rows. */
+INLINE void rows_scale(const Quant *t, float c[][PANEL], int32_t sum[][PANEL], int64_t n,
+                       const Ending *e, const A8 *x, int64_t at, int64_t step) {
     In all = in_first(PANEL);
-    Vec d = vec_f16(w + quant_at_d(t)), m = d;
-    if (t->min) m = vec_f16(w + quant_at_m(t));
-    for (int64_t r = 0; r < n; r++) {
-        Vec dx = vec_set(x->d[at + r * step]);
-        Vec acc = vec_fma(vec_mul(d, dx), ints_vec(ints_load(s->q[r])), vec_load(all, c[r]));
-        if (t->min) acc = vec_fma(vec_negate(vec_mul(m, dx)), ints_vec(ints_load(s->min[r])), acc);
+    for (int64_t r = 0; r < n; r++, at += step) {
+        Ints q = ints_load(sum[r]), off = q;
+        if (t->offset || t->min)
+            EACH (j, (int)quant_subs(t) / 2) {
+                Ints p = words_dot(e->pair[j], sums_pair(t, x->sum + 16 * at, j));
+                off = j ? ints_add(off, p) : p;
+            }
+        if (t->offset) q = ints_sub(q, off);
+        Vec dx = vec_set(x->d[at]);
+        Vec acc = vec_fma(vec_mul(e->d, dx), ints_vec(q), vec_load(all, c[r]));
+        if (t->min) acc = vec_fma(vec_negate(vec_mul(e->m, dx)), ints_vec(off), acc);
         vec_store(c[r], all, acc);
     }
 }
@@ -87,22 +92,23 @@ INLINE void rows_scale(const Quant *t, float c[][PANEL], const Sums *s, int64_t 
 /* Rows i.. (n <= K_ROWS) times one panel. */
 INLINE void tile_k(const Quant *t, float c[][PANEL], const A8 *x, int64_t i, int64_t n,
                    const uint8_t *w, int64_t blocks) {
-    Sums s;
+    _Alignas(64) int32_t sum[K_ROWS][PANEL];
     const int64_t bytes = quant_bytes(t);
     memset(c, 0, sizeof c[0] * (size_t)n);
     for (int64_t b = 0; b < blocks; b++, w += bytes) {
-        int64_t at = i * blocks + b;
-        memset(s.q, 0, sizeof s.q[0] * (size_t)n);
-        if (t->min) memset(s.min, 0, sizeof s.min[0] * (size_t)n);
+        const int64_t at = i * blocks + b;
+        Ending e;
+        memset(sum, 0, sizeof sum[0] * (size_t)n);
         for (int64_t C = 0; C < 4; C++) {
             prefetch(w + C * bytes / 4, bytes / 4);
             EACH (h, 2) {
                 Chunk u;
                 chunk_unpack(t, &u, w, C, h);
-                rows_chunks(t, &s, n, &u, x, at, blocks, 2 * C + h);
+                rows_chunk(t, sum, n, &u, x->q + 256 * at + 64 * C + 32 * h, 256 * blocks);
             }
         }
-        rows_scale(t, c, &s, n, w, x, at, blocks);
+        ending_unpack(t, &e, w);
+        rows_scale(t, c, sum, n, &e, x, at, blocks);
     }
 }
 
@@ -113,7 +119,10 @@ INLINE void gemm_k(const Quant *t, float *y, int64_t ldy, const A8 *x, int64_t n
     for (int64_t j = 0; j < m; j += PANEL, w += blocks * quant_bytes(t))
         for (int64_t i = 0, rows; i < n; i += rows) {
             rows = MIN(round_up(even_share(n - i, K_ROWS), K_STEP), n - i);
-            tile_k(t, c, x, i, rows, w, blocks);
+            if (rows == 1) /* decoding: known here, so that what is unpacked stays in registers */
+                tile_k(t, c, x, i, 1, w, blocks);
+            else
+                tile_k(t, c, x, i, rows, w, blocks);
             rows_move(y + i * ldy + j, ldy, c[0], PANEL, rows, MIN(m - j, PANEL),
                       mode == STORE_ADD);
         }
