@@ -12,7 +12,9 @@ typedef struct LayerActs {
     float *xn, *xr; /* (N, C) its norm, (N) 1/rms */
 
     /* GQA */
-    float *qkv; /* (N, (H + 2G) D): q and k after rope, v */
+    float *qkv;       /* (N, (H + 2G) D): q and k after rope, v */
+    float *qx, *kx;   /* training, where heads have norms: (N, H D), (N, G D) q and k before them */
+    float *qxr, *kxr; /* (N, H), (N, G) 1/rms of each head */
 
     /* MLA. The latent c and the rope key stand side by side: they are one key of the absorbed
      * form. */

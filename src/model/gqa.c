@@ -8,6 +8,13 @@
  * Sums and roundings: docs/contract.md 5; derivation of the backward: docs/math/gqa.md. */
 #include "model/layer.h"
 
+/* Row i's heads, in place; in training they are kept as they were, in x, and 1/rms in r. */
+static void heads_norm(Thread th, float *head, float *x, float *r, const Param *w, int64_t i,
+                       int64_t heads, int64_t D, float eps) {
+    if (x) memcpy(x + i * heads * D, head, (size_t)(heads * D) * sizeof *x);
+    rmsnorm(thread_alone(th), head, D, r ? r + i * heads : NULL, head, D, w->w.row, heads, D, eps);
+}
+
 /* a->qkv after its products: what stands between them and rope. A thread takes whole rows. */
 static void biases_and_norms(Thread th, const Plan *p, const Layer *w, int64_t n, LayerActs *a) {
     const Config *c = &p->model->cfg;
@@ -19,12 +26,10 @@ static void biases_and_norms(Thread th, const Plan *p, const Layer *w, int64_t n
         bias_add(th, v, ld, w->v_bias->w.row, n, c->G * D);
     }
     if (!w->q_norm) return;
-    Thread alone = thread_alone(th);
     Range rows = thread_range(th, n);
     for (int64_t i = rows.lo; i < rows.hi; i++) {
-        float *qi = q + i * ld, *ki = k + i * ld;
-        rmsnorm(alone, qi, D, NULL, qi, D, w->q_norm->w.row, c->H, D, c->eps);
-        rmsnorm(alone, ki, D, NULL, ki, D, w->k_norm->w.row, c->G, D, c->eps);
+        heads_norm(th, q + i * ld, a->qx, a->qxr, w->q_norm, i, c->H, D, c->eps);
+        heads_norm(th, k + i * ld, a->kx, a->kxr, w->k_norm, i, c->G, D, c->eps);
     }
     thread_sync(th);
 }
@@ -51,6 +56,15 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     project(th, a->mid, c->C, w->o, &in, STORE_ADD);
 }
 
+/* The gradients of q or k (N, heads D) behind norm and bias become those of their product, in
+ * place; to a norm's weight every head of every row is a row. */
+static void heads_back(Thread th, float *dy, const float *x, const float *r, const Param *norm,
+                       const Param *bias, int64_t n, int64_t heads, int64_t D) {
+    if (norm)
+        rmsnorm_back(th, dy, D, STORE_SET, norm->grad, dy, D, x, D, r, norm->w.row, n * heads, D);
+    if (bias) bias_back(th, bias->grad, dy, heads * D, n, heads * D);
+}
+
 /* In reverse. Rope is a rotation, so its backward is the rotation by the opposite angle. */
 void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Config *c = &p->model->cfg;
@@ -65,6 +79,9 @@ void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
                 g->attend_work);
     rope(th, g->dq, ldq, D, n, c->H, D / 2, c->rope.pairs, true, s->cos, s->sin);
     rope(th, g->dk, ldk, D, n, c->G, D / 2, c->rope.pairs, true, s->cos, s->sin);
+    heads_back(th, g->dq, a->qx, a->qxr, w->q_norm, w->q_bias, n, c->H, D);
+    heads_back(th, g->dk, a->kx, a->kxr, w->k_norm, w->k_bias, n, c->G, D);
+    if (w->v_bias) bias_back(th, w->v_bias->grad, g->dv, ldk, n, ldk);
     project_back(th, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);
     project_back(th, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, n);
     project_back(th, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, n);

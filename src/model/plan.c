@@ -18,8 +18,13 @@ static void attention_acts(Budget *r, LayerActs *a, bool keep) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, dq = c->d_nope + c->d_rope;
     if (!c->mla) {
+        const bool norms = keep && r->p->model->layer[0].q_norm;
         a->qkv = budget_f32(r, N, (c->H + 2 * c->G) * c->D);
         a->att = budget_f32(r, N, c->H * c->D);
+        a->qx = norms ? budget_f32(r, N, c->H * c->D) : NULL;
+        a->kx = norms ? budget_f32(r, N, c->G * c->D) : NULL;
+        a->qxr = norms ? budget_f32(r, N, c->H) : NULL;
+        a->kxr = norms ? budget_f32(r, N, c->G) : NULL;
         return;
     }
     if (c->Q) {
@@ -318,11 +323,6 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     if (s->training && m->n_layers > m->cfg.L)
         return err_set(err, ERR_UNSUPPORTED,
                        "layers that predict further tokens cannot be trained yet");
-    if (s->training && (m->layer[0].q_bias || m->layer[0].q_norm))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "a %s model cannot be trained yet: the %s of its attention have no backward",
-                       family_name(m->cfg.family),
-                       m->layer[0].q_bias ? "biases" : "norms of q and k");
     return panels_check(m, &own, err);
 }
 

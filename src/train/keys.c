@@ -26,7 +26,7 @@
 
 const Key recipe_keys[] = {
     {"model.family", KEY_CHOICE, FATE_FIXED, TO(model.family), "", 0, 0,
-     "llama|deepseek_v2|deepseek_v3"},
+     "llama|qwen2|qwen3|qwen3_moe|deepseek_v2|deepseek_v3|glm4_moe_lite"},
     {"model.initializer_range", KEY_NUMBER, FATE_FREE, TO(model.initializer_range), "0.02", 0, 10,
      NULL},
     COUNT_("model.vocab_size", FATE_FIXED, model.vocab_size, "0", 0, 1 << 24),
@@ -46,6 +46,7 @@ const Key recipe_keys[] = {
     SIZE("qk_rope_head_dim"),
     SIZE("v_head_dim"),
     SIZE("n_routed_experts"),
+    SIZE("num_experts"),
     SIZE("num_experts_per_tok"),
     SIZE("n_shared_experts"),
     SIZE("moe_intermediate_size"),

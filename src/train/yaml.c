@@ -209,8 +209,8 @@ static bool model_check(const Recipe *r, Err *err) {
     const bool fresh = !r->init_from[0];
     if (fresh && !r->model.family[0])
         return err_set(err, ERR_USAGE,
-                       "%s: model.family is missing (llama, deepseek_v2 or deepseek_v3), or "
-                       "init_from, the model to start from",
+                       "%s: model.family is missing (llama, qwen3, deepseek_v3, ...: "
+                       "docs/training.md), or init_from, the model to start from",
                        r->path);
     return fresh || (!r->model.json.n && !r->model.family[0])
            || err_set(err, ERR_USAGE,

@@ -71,25 +71,6 @@ static void refused(void **state) {
     closed(&o);
 }
 
-/* What has no backward is refused, and named. */
-static void untrainable(void **state) {
-    (void)state;
-    static const char *const models[][2] = {
-        {"qwen2-mini", "biases"}, {"qwen3-mini", "norms"}, {"qwen3-moe-mini", "norms"}};
-    for (int64_t i = 0; i < COUNT(models); i++) {
-        Opened o;
-        opened_golden(&o, models[i][0], 1);
-        model_train(o.model, o.a);
-        PlanSpec s = {.act = ACT_F32, .kv = DTYPE_F32, .training = true};
-        s.rows = s.spans = 1, s.positions = 64;
-        Err err = {0};
-        assert_false(plan_new(&o.plan, o.a, o.model, &s, 0, o.team, &err));
-        assert_int_equal(err.code, ERR_UNSUPPORTED);
-        assert_non_null(strstr(err.msg, models[i][1]));
-        closed(&o);
-    }
-}
-
 /* ---- rows that know nothing of each other ---------------------------------------------------- */
 
 enum { T = 60, PARTS = 3 };
@@ -236,7 +217,6 @@ int test_plan(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budget),
         cmocka_unit_test(refused),
-        cmocka_unit_test(untrainable),
         {"same bits, llama-tiny", same_bits, NULL, NULL, (void *)(uintptr_t) "llama-tiny"},
         {"same bits, deepseek-v3-tiny", same_bits, NULL, NULL,
          (void *)(uintptr_t) "deepseek-v3-tiny"},

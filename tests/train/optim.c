@@ -251,12 +251,15 @@ static void check_reference(Arena *a, const char *name, int64_t threads) {
 }
 
 static void test_llama(void **state) { check_reference(*state, "llama-tiny", 2); }
+static void test_qwen3(void **state) { check_reference(*state, "qwen3-tiny", 2); }
+static void test_glm4(void **state) { check_reference(*state, "glm4-moe-lite-tiny", 2); }
 static void test_deepseek_v2(void **state) { check_reference(*state, "deepseek-v2-lite-tiny", 2); }
 static void test_deepseek_v3(void **state) { check_reference(*state, "deepseek-v3-tiny", 3); }
 
 int optim_tests(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate), cmocka_unit_test(test_adamw),
-                                       ARENA_TEST(test_llama), ARENA_TEST(test_deepseek_v2),
+                                       ARENA_TEST(test_llama),      ARENA_TEST(test_qwen3),
+                                       ARENA_TEST(test_glm4),       ARENA_TEST(test_deepseek_v2),
                                        ARENA_TEST(test_deepseek_v3)};
     return cmocka_run_group_tests_name("optim", tests, NULL, NULL);
 }

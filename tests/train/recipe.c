@@ -213,7 +213,7 @@ static void test_refused(void **state) {
         {"[0.9, 0.99]", "0.9", "SEQUENCE"},
         {"[0.9, 0.99]", "[0.9, 1]", "optim.betas is 1, expected 0 to 0.999999"},
         {"true", "yes", "model.tie_word_embeddings is \"yes\", expected true or false"},
-        {"llama", "gpt", "model.family is \"gpt\", expected llama|deepseek_v2|deepseek_v3"},
+        {"llama", "gpt", "model.family is \"gpt\", expected llama|qwen2|qwen3|qwen3_moe|"},
         {"family: llama, ", "", "model.family is missing"},
         {"tokens: 128", "tokens: 100",
          "batch.tokens (100) is not a multiple of batch.sequence (64)"},

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""make.py [FOLDER] -- writes the models of tests/golden/models whose names end in -mini: random weights, a few thousand
+"""make.py [--gradients] [FOLDER] -- writes the models of tests/golden/models whose names end in -mini: random weights, a few thousand
 numbers each, of the families and shapes that the other models leave out, with the answers of transformers in float64.
 Needs torch and transformers 5.24 (`make test-peers` has both); tests/peers/families.py takes its models from here too.
+Then their gradients, and those of llama3-tiny; with --gradients these alone, of the models that are there.
 
 The weights are functions of seed and name alone. The seed goes up until no two experts between which a choice falls are
 closer than GAP, so that float32 must choose the same."""
@@ -220,7 +221,64 @@ def golden(folder, name):
     print(f"{name}: seed {seed}, {count} numbers, noise {noise['logits']:.1e}, {size / 1e3:.0f} kB")
 
 
+# ---- gradients --------------------------------------------------------------------------------------------------
+
+TRAINING_GAP = 2e-5
+
+
+def of_released_names(model):
+    """Gradients by the names of the files, where experts stand one by one and gate and up apart."""
+    for name, p in model.named_parameters():
+        if not p.numel():
+            continue
+        g = (p.grad if p.grad is not None else torch.zeros_like(p)).detach()
+        if ".mlp.experts." not in name:
+            yield name, g
+            continue
+        at, kind = name.rsplit(".", 1)
+        for e in range(g.shape[0]):
+            if kind == "gate_up_proj":
+                yield f"{at}.{e}.gate_proj.weight", g[e].chunk(2, 0)[0]
+                yield f"{at}.{e}.up_proj.weight", g[e].chunk(2, 0)[1]
+            else:
+                yield f"{at}.{e}.{kind}.weight", g[e]
+
+
+def loss_back(model, batch, doubled):
+    """The mean cross-entropy over two rows, each by itself, and its gradients."""
+    model.zero_grad()
+    with (double() if doubled else contextlib.nullcontext()):
+        z = model(torch.tensor(batch[:, :-1]), use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(z.flatten(0, 1), torch.tensor(batch[:, 1:]).flatten().long())
+        loss.backward()
+    return loss.item(), dict(of_released_names(model))
+
+
+def gradients(folder, name):
+    """train.safetensors of a model that is there: one batch, its loss, and all gradients."""
+    at = Path(folder) / name
+    model = transformers.AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32, attn_implementation="eager",
+                                                             experts_implementation="eager").eval()
+    twin = in_double(model.config, model)
+    for seed in range(1, 1000):
+        batch = np.array(tokens(seed, 66, model.config.vocab_size)).reshape(2, 33)
+        if min(gap(twin, run(twin, row[:-1].tolist(), True)[2]) for row in batch) > TRAINING_GAP:
+            break
+    loss, exact = loss_back(twin, batch, True)
+    _, single = loss_back(model, batch, False)
+    noise = max((exact[k] - single[k]).abs().max().item() for k in exact)
+    out = {"batch.0": batch.astype(np.int32), "loss": np.array(loss, np.float32)}
+    out |= {f"grad.{k}": g.numpy().astype(np.float32) for k, g in exact.items()}
+    save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, at / "train.safetensors")
+    print(f"{name}: seed {seed}, loss {loss:.4f}, noise of gradients {noise:.1e}")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    only_gradients = "--gradients" in sys.argv[1:]
+    where = [a for a in sys.argv[1:] if not a.startswith("-")] or [Path(__file__).parent]
     for model_name in GOLDEN:
-        golden(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent, model_name)
+        if not only_gradients:
+            golden(where[0], model_name)
+    for model_name in (*GOLDEN, "llama3-tiny"):
+        gradients(where[0], model_name)
