@@ -88,7 +88,7 @@ mutation 'IQ4: a value of the table' kern src/kern/quant.h \
 mutation 'FP8: scales by columns of another width' model src/model/weights.c \
     's/scale\[k \/ s->block\[1\]\]/scale[k \/ (s->block[1] + 1)]/'
 mutation 'Qwen3: the norm of q for k' model src/model/gqa.c \
-    's/ki, D, w->k_norm->w\.row/ki, D, w->q_norm->w.row/'
+    's/a->kxr, w->k_norm, i/a->kxr, w->q_norm, i/'
 mutation 'rope, llama3: fast and slow waves blended the wrong way' model src/model/rope.c \
     's/(1 - smooth) \* f\[j\] \/ r->factor + smooth \* f/smooth * f[j] \/ r->factor + (1 - smooth) * f/'
 mutation 'chat templates: what tojson writes counts as the template'\''s' text src/text/jinja_value.c \
