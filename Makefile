@@ -204,6 +204,12 @@ $B/obj/bench/%.o: bench/%.c $B/flags
 	@echo 'cc  $<'
 	$Q$(COMPILE) -c -o $@ $<
 
+# The page of `lisao report` as a string of C.
+$B/include/gen/report.h: src/cli/report.html
+	@mkdir -p $(@D)
+	$Qsed 's/\\/\\\\/g; s/"/\\"/g; s/.*/"&\\n"/' $< > $@.new && mv $@.new $@
+$B/obj/src/cli/report_page.o: $B/include/gen/report.h
+
 # A library is made anew so that no object of a file that is gone stays in it.
 define module_rule
 $B/lib$1.a: $(call objects,$(call sources,$1))

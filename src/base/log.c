@@ -7,6 +7,7 @@
 
 static LogLevel log_level = LOG_INFO;
 static bool bar_shown;
+static char bar_extra[160]; /* the figures of the bar's caller, as they were last */
 
 static void bar_clear(void) {
     if (bar_shown) fputs("\r\x1b[K", stderr);
@@ -54,40 +55,55 @@ static void clock_text(char out[32], double seconds) {
         snprintf(out, 32, "%d:%02d", (int)(s / 60), (int)(s % 60));
 }
 
-/* "train [=====>    ]  45% 123 of 456 steps, 12.3 steps/s, ETA 1:23, loss 3.21"; the bar on
- * terminals only. */
-static void progress_text(const Progress *p, char *out, size_t size, double now,
-                          const char *extra) {
-    char bar[BAR + 8] = "", count[96], rate[32], left[40] = "", a[32], b[32];
-    double speed = (double)(p->done - p->first) / MAX(now - p->start, 1e-9);
-    bool bytes = !strcmp(p->unit, "B");
+/* The parts of the line: "train ", "[=====>    ] ", " 45% 123 of 456 steps", ", 12.3 steps/s",
+ * ", ETA 1:23"; the bar on terminals only. */
+typedef struct Parts {
+    char bar[BAR + 8], count[96], rate[40], left[40];
+} Parts;
+
+static Parts progress_parts(const Progress *p, double now) {
+    Parts t = {0};
+    char a[32], b[32];
+    const double speed = (double)(p->done - p->first) / MAX(now - p->start, 1e-9);
+    const bool bytes = !strcmp(p->unit, "B");
     amount(a, (double)p->done, p->total > 0 && !bytes ? "" : p->unit);
-    amount(rate, speed, p->unit);
-    if (p->total > 0) {
-        double part = MIN(1.0, (double)p->done / (double)p->total);
-        amount(b, (double)p->total, p->unit);
-        snprintf(count, sizeof count, "%3d%% %s of %s", (int)(100 * part), a, b);
-        int fill = (int)(BAR * part);
-        if (p->tty)
-            snprintf(bar, sizeof bar, "[%.*s%*s] ", fill, "====================", BAR - fill, "");
-        if (speed > 0 && p->done < p->total) {
-            clock_text(a, (double)(p->total - p->done) / speed);
-            snprintf(left, sizeof left, ", ETA %s", a);
-        }
-    } else
-        snprintf(count, sizeof count, "%s", a);
-    snprintf(out, size, "%s %s%s, %s/s%s%s%s", p->what, bar, count, rate, left, extra ? ", " : "",
-             extra ? extra : "");
+    snprintf(t.count, sizeof t.count, "%s", a);
+    amount(b, speed, p->unit);
+    snprintf(t.rate, sizeof t.rate, ", %s/s", b);
+    if (p->total <= 0) return t;
+    const double part = MIN(1.0, (double)p->done / (double)p->total);
+    const int fill = (int)(BAR * part);
+    amount(b, (double)p->total, p->unit);
+    snprintf(t.count, sizeof t.count, "%3d%% %s of %s", (int)(100 * part), a, b);
+    if (p->tty)
+        snprintf(t.bar, sizeof t.bar, "[%.*s%*s] ", fill, "====================", BAR - fill, "");
+    if (speed <= 0 || p->done >= p->total) return t;
+    clock_text(a, (double)(p->total - p->done) / speed);
+    snprintf(t.left, sizeof t.left, ", ETA %s", a);
+    return t;
 }
 
-static void progress_show(Progress *p, double now, const char *extra) {
+/* "train [=====>    ]  45% 123 of 456 steps, 12.3 steps/s, ETA 1:23, loss 3.21". What is wider than
+ * `width` does without the bar, then without the rate, then without whole figures from its end. */
+static void progress_text(const Progress *p, char *out, size_t size, int64_t width, double now) {
+    const Parts t = progress_parts(p, now);
+    for (int less = 0; less < 3; less++) {
+        snprintf(out, size, "%s %s%s%s%s%s%s", p->what, less < 1 ? t.bar : "", t.count,
+                 less < 2 ? t.rate : "", t.left, *bar_extra ? ", " : "", bar_extra);
+        if ((int64_t)strlen(out) <= width) return;
+    }
+    for (char *cut; (int64_t)strlen(out) > width && (cut = strrchr(out, ',')); *cut = 0) continue;
+}
+
+static void progress_show(Progress *p, double now) {
     char line[512];
-    progress_text(p, line, sizeof line, now, extra);
+    const int64_t width = p->tty ? os_columns() - 1 : (int64_t)sizeof line;
+    progress_text(p, line, sizeof line, width, now);
     p->shown = now;
     p->said = p->done;
     p->on = true;
     if (p->tty) {
-        fprintf(stderr, "\r%.*s\x1b[K", (int)os_columns() - 1, line);
+        fprintf(stderr, "\r%.*s\x1b[K", (int)width, line);
         fflush(stderr);
         bar_shown = true;
     } else
@@ -98,18 +114,20 @@ void progress_start(Progress *p, const char *what, const char *unit, int64_t tot
     double now = os_now();
     *p = (Progress){.what = what, .unit = unit, .start = now, .shown = now, .total = total};
     p->tty = os_is_tty(2);
+    *bar_extra = 0;
 }
 
 void progress_at(Progress *p, int64_t done, const char *extra) {
     double now = os_now();
     p->done = done;
+    snprintf(bar_extra, sizeof bar_extra, "%s", extra ? extra : "");
     if (log_level < LOG_INFO || now - p->start < QUIET) return;
-    if (now - p->shown >= (p->tty ? REDRAW : LINE_EVERY)) progress_show(p, now, extra);
+    if (now - p->shown >= (p->tty ? REDRAW : LINE_EVERY)) progress_show(p, now);
 }
 
 void progress_end(Progress *p) {
     if (!p->on) return;
-    if (p->tty || p->said != p->done) progress_show(p, os_now(), NULL);
+    if (p->tty || p->said != p->done) progress_show(p, os_now());
     if (p->tty) fputc('\n', stderr);
     bar_shown = false;
     p->on = false;

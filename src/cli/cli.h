@@ -95,6 +95,10 @@ int cmd_inspect(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
+int cmd_init(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);

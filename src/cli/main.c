@@ -12,7 +12,11 @@ static const struct {
 } commands[] = {
     {"run", "answer a prompt, or many from lines of JSON", cmd_run},
     {"chat", "talk with a model in the terminal", cmd_chat},
+    {"init", "write a commented recipe to start from", cmd_init},
     {"train", "train a model from a recipe", cmd_train},
+    {"report", "draw the curves of training runs into one HTML file", cmd_report},
+    {"eval", "measure models on a text and on tasks, side by side", cmd_eval},
+    {"export", "write a trained model for other programs", cmd_export},
     {"convert", "write a model in another format or other number types", cmd_convert},
     {"synth", "write a model of random numbers", cmd_synth},
     {"info", "show this machine, and how a model would run on it", cmd_info},

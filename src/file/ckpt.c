@@ -272,7 +272,7 @@ const Format format_checkpoints = {STORE_CHECKPOINT, checkpoints_is, checkpoints
 struct CkptWriter {
     Arena *a;
     const char *folder, *tmp, *path; /* tmp becomes path */
-    int64_t step;
+    int64_t step, stays;             /* stays: the step of ckpt_keep */
     Str file[FILES_MAX];
     int64_t bytes[FILES_MAX], n;
 };
@@ -309,6 +309,7 @@ CkptWriter *ckpt_create(Arena *a, const char *folder, int64_t step, Err *err) {
     CkptWriter *w = arena_push(a, sizeof *w);
     w->a = a;
     w->step = step;
+    w->stays = -1;
     w->folder = str_copy(a, str_of(folder)).p;
     w->path = ckpt_path(a, folder, step).p;
     w->tmp = str_fmt(a, "%s/.tmp-%lld", folder, (long long)step).p;
@@ -352,7 +353,10 @@ static bool list_write(CkptWriter *w, Err *err) {
     return text_write(w->a, path_join(w->a, w->tmp, CKPT_LIST), buf_str(&b), err);
 }
 
-/* Removes all but the newest `keep`, oldest first. What cannot be removed does no harm. */
+void ckpt_keep(CkptWriter *w, int64_t step) { w->stays = step; }
+
+/* Removes all but the newest `keep`, oldest first; one that stays counts only when it is among
+ * these. What cannot be removed does no harm. */
 static void old_remove(CkptWriter *w, int64_t keep) {
     Err err = {0};
     Str *name;
@@ -361,10 +365,11 @@ static void old_remove(CkptWriter *w, int64_t keep) {
     for (int64_t i = 0; ok && i < n; i++) steps += step_of(name[i]) >= 0;
     for (int64_t i = 0; ok && i < n && steps > keep; i++) {
         if (step_of(name[i]) < 0) continue;
+        steps--;
+        if (step_of(name[i]) == w->stays) continue;
         const char *path = str_fmt(w->a, "%s/%.*s", w->folder, STRF(name[i])).p;
         const char *tmp = str_fmt(w->a, "%s/.tmp-old-%.*s", w->folder, STRF(name[i])).p;
         ok = os_rename(path, tmp, &err) && os_remove(tmp, &err);
-        steps--;
     }
     if (!ok) log_at(LOG_WARN, "%s: an old checkpoint was not removed: %s", w->folder, err.msg);
 }

@@ -132,7 +132,10 @@ CkptWriter *ckpt_create(Arena *a, const char *folder, int64_t step, Err *err);
 bool ckpt_put_json(CkptWriter *w, const char *name, Str json, Err *err) CHECKED;
 bool ckpt_put_tensors(CkptWriter *w, const char *name, const Tensor *t, int64_t n,
                       Err *err) CHECKED;
-/* True: the checkpoint is durable, all but the newest `keep` (>= 1) are removed, w is used up. */
+/* The checkpoint of `step`, when there is one, stays beside the newest (-1: none). */
+void ckpt_keep(CkptWriter *w, int64_t step);
+/* True: the checkpoint is durable, all but the newest `keep` (>= 1) and that of ckpt_keep are
+ * removed, w is used up. */
 bool ckpt_commit(CkptWriter *w, int64_t keep, Err *err) CHECKED;
 void ckpt_abandon(CkptWriter *w); /* after any failure; NULL is fine */
 

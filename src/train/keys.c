@@ -89,6 +89,10 @@ const Key recipe_keys[] = {
     COUNT_("eval.every", FATE_FREE, eval.every, "0", 0, INT32_MAX),
     COUNT_("eval.tokens", FATE_FREE, eval.tokens, "0", 0, 9007199254740992.0),
     COUNT_("log.every", FATE_FREE, log.every, "1", 1, INT32_MAX),
+    COUNT_("sample.every", FATE_FREE, sample.every, "0", 0, INT32_MAX),
+    TEXT("sample.prompt", FATE_FREE, sample.prompt, "The "),
+    COUNT_("sample.tokens", FATE_FREE, sample.tokens, "60", 1, 1 << 16),
+    {"sample.temperature", KEY_NUMBER, FATE_FREE, TO(sample.temperature), "0.8", 0, 100, NULL},
 };
 const int64_t recipe_n_keys = COUNT(recipe_keys);
 

@@ -1,34 +1,45 @@
 /* loop.c -- a whole run: steps, the progress line, validation, checkpoints, and the end by Ctrl-C.
  *
- * The order after a step is fixed: log, validate, save. So a checkpoint of step n always comes
- * after the log's lines of step n, and a run that continues from it misses none. */
+ * The order after a step is fixed: log, sample, validate, save. So a checkpoint of step n always
+ * comes after the log's lines of step n, and a run that continues from it misses none. */
 #include "train/trainer.h"
 
 #include <stdio.h>
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-static bool validate(Trainer *t, Err *err) {
+static bool validate(Trainer *t, bool *best, Err *err) {
     double loss;
     if (!trainer_eval(t, &loss, err) || !metrics_valid(t, loss, err)) return false;
-    log_at(LOG_INFO, "step %lld: loss %.4f on %s", (long long)t->step, loss, t->recipe->data.valid);
+    *best = t->best.step == 0 || loss < t->best.loss;
+    if (*best) t->best = (Best){t->step, loss};
+    log_at(LOG_INFO, "step %lld: loss %.4f, %.4f bits per byte on %s%s", (long long)t->step, loss,
+           t->valid_bits, t->recipe->data.valid, *best ? ", the best so far" : "");
     return true;
 }
 
 /* What is written after a step. The last step of a run, by its number or by Ctrl-C (stop), is
- * always saved. */
+ * always saved, and so is one with the best validation so far: that checkpoint stays. */
 static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop, Err *err) {
     const Recipe *r = t->recipe;
     const bool last = t->step >= r->optim.steps;
+    bool best = false;
     if ((last || due(t->step, r->log.every)) && !metrics_step(t, s, seconds, err)) return false;
-    if (t->valid_loader && (last || due(t->step, r->eval.every)) && !validate(t, err)) return false;
-    return !(last || due(t->step, r->checkpoint.every) || stop) || trainer_save(t, err);
+    if (t->sampler && (last || due(t->step, r->sample.every)) && !sample_write(t, err))
+        return false;
+    if (t->valid_loader && (last || due(t->step, r->eval.every)) && !validate(t, &best, err))
+        return false;
+    return !(last || due(t->step, r->checkpoint.every) || stop || best) || trainer_save(t, err);
 }
 
-static void show(Progress *bar, const StepStats *s, double seconds) {
-    char extra[96];
-    snprintf(extra, sizeof extra, "loss %.4f, %.0f tokens/s", s->loss,
-             (double)s->targets / MAX(seconds, 1e-9));
+/* The figures of a step, the more important ones first: a narrow terminal shows those. */
+static void show(Progress *bar, const Trainer *t, const StepStats *s, double seconds) {
+    const int64_t every = t->recipe->checkpoint.every, steps = t->recipe->optim.steps;
+    const int64_t next = every ? MIN(steps, s->step + every - s->step % every) : steps;
+    char extra[160];
+    snprintf(extra, sizeof extra, "loss %.4f, %.0f tokens/s, gradient %.3g, checkpoint in %lld",
+             s->loss, (double)s->targets / MAX(seconds, 1e-9), s->grad_norm,
+             (long long)(next - s->step));
     progress_at(bar, s->step, extra);
 }
 
@@ -45,7 +56,7 @@ static bool steps_run(Trainer *t, Progress *bar, Err *err) {
         const double start = os_now();
         if (!trainer_step(t, &s, err)) return false;
         const double seconds = os_now() - start;
-        show(bar, &s, seconds);
+        show(bar, t, &s, seconds);
         const bool stop = os_interrupted();
         if (!after_step(t, &s, seconds, stop, err)) return false;
         if (stop && t->step < t->recipe->optim.steps) return interrupted(t, err);
@@ -67,6 +78,8 @@ static void introduce(const Trainer *t) {
            (long long)model_count(t->model), (long long)t->train.tokens, (long long)t->train.docs,
            plural(t->train.docs), (long long)loader_rows(t->loader), plural(loader_rows(t->loader)),
            (long long)r->optim.steps, plural(r->optim.steps), (long long)r->batch.tokens);
+    if (t->sampler)
+        log_at(LOG_INFO, "samples: %.1f MB more", 1e-6 * (double)sampler_bytes_held(t->sampler));
     if (t->step)
         log_at(LOG_INFO, "going on from step %lld in %s", (long long)t->step, r->checkpoint.folder);
     arena_pop(t->scratch, mark);
@@ -76,7 +89,7 @@ static bool run(Trainer *t, Err *err) {
     Progress bar;
     if (!metrics_open(t, err)) return false;
     introduce(t);
-    progress_start(&bar, "training", "step", t->recipe->optim.steps);
+    progress_start(&bar, "train", "step", t->recipe->optim.steps);
     bar.first = t->step;
     const bool ok = steps_run(t, &bar, err);
     progress_end(&bar);
@@ -86,6 +99,10 @@ static bool run(Trainer *t, Err *err) {
                "       lisao run %s --raw --prompt \"The \" --max-tokens 60",
                (long long)t->step, (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder,
                t->recipe->checkpoint.folder);
+    if (ok && t->best.step && t->best.step != t->step)
+        log_at(LOG_INFO, "the lowest loss on %s, %.4f, is that of %s/step-%09lld",
+               t->recipe->data.valid, t->best.loss, t->recipe->checkpoint.folder,
+               (long long)t->best.step);
     return ok;
 }
 

@@ -9,6 +9,7 @@
 #include "train/trainer.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 enum { METRICS_BYTES = 1 << 30 };
 
@@ -115,8 +116,24 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
 bool metrics_valid(Trainer *t, double loss, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     Str line =
-        str_fmt(t->scratch, "{\"step\": %lld, \"valid_loss\": %.17g}\n", (long long)t->step, loss);
+        str_fmt(t->scratch, "{\"step\": %lld, \"valid_loss\": %.17g, \"bits_per_byte\": %.17g}\n",
+                (long long)t->step, loss, t->valid_bits);
     const bool ok = append(t, line, err);
     arena_pop(t->scratch, mark);
+    return ok;
+}
+
+bool metrics_sample(Trainer *t, Str text, bool ended, Err *err) {
+    json_t *o = json_pack("{s:I, s:s, s:s%, s:b}", "step", (json_int_t)t->step, "prompt",
+                          t->recipe->sample.prompt, "sample", text.n ? text.p : "", (size_t)text.n,
+                          "ended", (int)ended);
+    CHECK(o); /* both are UTF-8 */
+    char *z = json_dumps(o, 0);
+    json_decref(o);
+    CHECK(z);
+    const Mark mark = arena_mark(t->scratch);
+    const bool ok = append(t, str_fmt(t->scratch, "%s\n", z), err);
+    arena_pop(t->scratch, mark);
+    free(z);
     return ok;
 }

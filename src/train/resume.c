@@ -5,7 +5,8 @@
  * optimizer.safetensors, AdamW's m and v of every tensor, and state.json:
  *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key,
  *    "fingerprint": the plan's with the weights as they are saved,
- *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "recipe": {"optim.lr": "0.001", ...}}
+ *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "best": {"step": 80, "loss": 2.5},
+ *    "recipe": {"optim.lr": "0.001", ...}}
  * A run that continues from it has the bits of one that was never stopped, because it holds
  * everything that a step depends on. Differences in the recipe are refused or reported as the table
  * of keys (keys.c) says. */
@@ -36,6 +37,10 @@ static Str state_text(Arena *a, const Trainer *t) {
                   "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch, "row",
                   (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
+    if (t->best.step)
+        json_object_set_new(
+            o, "best",
+            json_pack("{s:I, s:f}", "step", (json_int_t)t->best.step, "loss", t->best.loss));
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     CHECK(z);
@@ -69,6 +74,7 @@ static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
            && ckpt_put_json(w, "tokenizer.json", t->text.bundle.tok_json, err)
            && (!t->text.bundle.tok_config.n
                || ckpt_put_json(w, "tokenizer_config.json", t->text.bundle.tok_config, err))
+           && (!t->text.chat.n || ckpt_put_json(w, "chat_template.jinja", t->text.chat, err))
            && ckpt_put_tensors(w, "optimizer.safetensors", moment, n, err)
            && ckpt_put_json(w, "state.json", state_text(a, t), err);
 }
@@ -78,6 +84,7 @@ bool trainer_save(Trainer *t, Err *err) {
     if (!metrics_sync(t, err)) return false;
     const Mark mark = arena_mark(t->scratch);
     CkptWriter *w = ckpt_create(t->scratch, t->recipe->checkpoint.folder, t->step, err);
+    if (w && t->best.step) ckpt_keep(w, t->best.step);
     bool ok = w && put_files(t, w, err) && ckpt_commit(w, t->recipe->checkpoint.keep, err);
     if (!ok)
         ckpt_abandon(w);
@@ -126,6 +133,15 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
     return true;
 }
 
+/* A run that had no validation yet has none, nor has one of an older version. */
+static bool best_read(Best *best, const json_t *o, const char *file, Err *err) {
+    const json_t *b = json_object_get(o, "best"), *step = json_object_get(b, "step"),
+                 *loss = json_object_get(b, "loss");
+    *best = (Best){.step = json_integer_value(step), .loss = json_number_value(loss)};
+    return !b || (best->step > 0 && json_is_number(loss))
+           || err_set(err, ERR_FORMAT, "%s: \"best\" is no step with its loss", file);
+}
+
 static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     json_t *recipe;
     json_int_t step, targets, logged = 0, seed, epoch, row;
@@ -140,7 +156,7 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     if (format != STATE_FORMAT) return unfit(file, "another version of the program wrote it", err);
     if (step < 0 || targets < 0 || logged < 0)
         return unfit(file, "its numbers are below zero", err);
-    if (!recipe_fits(t, recipe, file, err)) return false;
+    if (!recipe_fits(t, recipe, file, err) || !best_read(&t->best, o, file, err)) return false;
     t->start = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
     t->step = t->saved = step;
     t->targets = targets;
@@ -150,19 +166,56 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     return true;
 }
 
-bool resume_state(Trainer *t, Err *err) {
-    if (!bundle_open(&t->source, t->model_arena, t->recipe->checkpoint.folder, 0, err))
-        return false;
-    const char *file = str_fmt(t->arena, "%s/state.json", store_path(t->source.store)).p;
+/* state.json of an open checkpoint; NULL on error. The caller's to end. */
+static json_t *state_open(Arena *a, const Store *s, const char **file, Err *err) {
     Str text;
     json_error_t e;
-    if (!os_read(t->arena, &text, file, STATE_BYTES, err)) return false;
+    *file = str_fmt(a, "%s/state.json", store_path(s)).p;
+    if (!os_read(a, &text, *file, STATE_BYTES, err)) return NULL;
     json_t *o = json_loadb(text.p, (size_t)text.n, JSON_REJECT_DUPLICATES, &e);
-    const bool ok = o ? state_read(t, o, file, err) : unfit(file, e.text, err);
+    if (!o) (void)unfit(*file, e.text, err);
+    return o;
+}
+
+bool resume_state(Trainer *t, Err *err) {
+    const char *file;
+    if (!bundle_open(&t->source, t->model_arena, t->recipe->checkpoint.folder, 0, err))
+        return false;
+    json_t *o = state_open(t->arena, t->source.store, &file, err);
+    const bool ok = o && state_read(t, o, file, err);
     json_decref(o);
     if (ok && t->step != store_step(t->source.store))
         return unfit(file, "it belongs to another step", err);
     return ok;
+}
+
+/* The step of the best validation, as the checkpoint of an open store has it. */
+static bool best_of(Best *best, Arena *a, const Store *s, Err *err) {
+    const char *file;
+    json_t *o = state_open(a, s, &file, err);
+    bool ok = o && best_read(best, o, file, err);
+    json_decref(o);
+    if (ok && best->step == 0)
+        ok = err_set(err, ERR_USAGE,
+                     "%s: no validation is noted here, so no checkpoint is the best: train with "
+                     "data.valid, or take the newest",
+                     file);
+    return ok;
+}
+
+bool run_best(const char **path, Arena *a, const char *run, Err *err) {
+    Store *s;
+    Best best;
+    if (!store_open(&s, a, run, err)) return false;
+    const bool ok = best_of(&best, a, s, err);
+    const char *newest = str_copy(a, str_of(store_path(s))).p, *slash = strrchr(newest, '/');
+    store_close(s);
+    if (!ok) return false;
+    *path = str_fmt(a, "%.*sstep-%09lld", (int)(slash ? slash + 1 - newest : 0), newest,
+                    (long long)best.step)
+                .p;
+    return os_is_dir(*path)
+           || err_set(err, ERR_IO, "%s, which had the lowest loss, is no longer there", *path);
 }
 
 bool resume_fits(const Trainer *t, Err *err) {

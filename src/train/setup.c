@@ -26,7 +26,7 @@ bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
     sha256_init(&h);
     sha256_add(&h, json.p, json.n);
     sha256_hex(&h, w->id);
-    return end_token(w, r, err);
+    return bundle_template(&w->bundle, &w->chat, err) && end_token(w, r, err);
 }
 
 /* ---- shards ---------------------------------------------------------------------------------- */
@@ -205,7 +205,7 @@ static bool trainer_build(Trainer *t, Err *err) {
         return false;
     rows_warn(t);
     rows_new(t);
-    return plan_start(t, err) && (!resumed || resume_moments(t, err));
+    return plan_start(t, err) && (!resumed || resume_moments(t, err)) && sampler_open(t, err);
 }
 
 bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {

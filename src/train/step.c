@@ -108,6 +108,15 @@ static void check_threads(Thread th, void *arg) {
     if (valid) hidden_logprobs(th, t->plan, t->logprob, t->hidden, b->target, b->n, t->logits);
 }
 
+/* -log p of the targets that are text, and its bytes: an end token stands for none. */
+static void text_sums(const Trainer *t, const Packed *b, double *nll, int64_t *bytes) {
+    for (int64_t i = 0; i < b->n; i++) {
+        if (b->target[i] == t->text.end) continue;
+        *nll -= (double)t->logprob[i];
+        *bytes += token_bytes(t->text.bundle.tok, b->target[i]).n;
+    }
+}
+
 static bool eval_failed(const Trainer *t, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT,
                    "measuring the loss on %s after step %lld: %s. The checkpoint of step %lld is "
@@ -121,8 +130,8 @@ bool trainer_eval(Trainer *t, double *loss, Err *err) {
         return err_set(err, ERR_USAGE, "%s: data.valid names no text to validate on", r->path);
     const int64_t most = r->eval.tokens ? r->eval.tokens : INT64_MAX,
                   step = r->batch.micro / r->batch.sequence;
-    int64_t targets = 0;
-    double sum = 0;
+    int64_t targets = 0, bytes = 0;
+    double sum = 0, nll = 0;
     loader_rewind(t->valid_loader);
     for (int64_t left = loader_rows(t->valid_loader); left > 0 && targets < most; left -= step) {
         Packed *b = &t->micro[0];
@@ -130,9 +139,13 @@ bool trainer_eval(Trainer *t, double *loss, Err *err) {
         team_run(t->team, check_threads, t);
         if (!t->step_valid) return eval_failed(t, "a router met a value that is not a number", err);
         sum -= tree_f64(t->logprob, b->n);
+        text_sums(t, b, &nll, &bytes);
         targets += b->n;
     }
     if (!isfinite(sum)) return eval_failed(t, "the loss is not finite", err);
     *loss = sum / (double)targets;
+    t->valid_bits = nll / log_f64(2) / (double)MAX(bytes, 1);
     return true;
 }
+
+double trainer_bits(const Trainer *t) { return t->valid_bits; }

@@ -66,7 +66,12 @@ typedef struct Recipe {
     } eval; /* every 0: at the end only; tokens 0: all */
     struct {
         int64_t every;
-    } log;     /* steps a line of <folder>/metrics.jsonl */
+    } log; /* steps a line of <folder>/metrics.jsonl */
+    struct {
+        int64_t every, tokens; /* every 0: none */
+        double temperature;    /* 0: greedy */
+        const char *prompt;
+    } sample;  /* texts that the model in training writes */
     Str *text; /* private: every key's value, as recipe_print writes it */
 } Recipe;
 
@@ -111,12 +116,18 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
 /* Mean loss over eval.tokens of data.valid, rows in their own order. ERR_USAGE without
  * data.valid. */
 bool trainer_eval(Trainer *t, double *loss, Err *err) CHECKED;
-/* Writes the checkpoint of the step just done: weights, config.json, tokenizer.json, moments and
- * state.json. */
+/* Bits per byte of what the last trainer_eval measured: of the text alone, end tokens left out. */
+double trainer_bits(const Trainer *t);
+/* Writes the checkpoint of the step just done: weights, config.json, tokenizer and chat template,
+ * moments and state.json. The newest checkpoint.keep stay, and that with the best validation. */
 bool trainer_save(Trainer *t, Err *err) CHECKED;
 int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
+
+/* The checkpoint of a run with the lowest loss on data.valid. `run`: its checkpoint.folder, or a
+ * checkpoint there; *path may be `run` before. */
+bool run_best(const char **path, Arena *a, const char *run, Err *err) CHECKED;
 
 /* ---- loss (also what a rollout is held against) ---------------------------------------------- */
 

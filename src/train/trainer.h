@@ -9,9 +9,18 @@
 /* The tokenizer; its files travel with every checkpoint. */
 typedef struct TextSetup {
     Bundle bundle; /* the tokenizer and its bytes */
+    Str chat;      /* its chat template; empty: none */
     char id[65];   /* SHA-256 of tokenizer.json */
     int32_t end;   /* the token behind each document */
 } TextSetup;
+
+typedef struct Sampler Sampler; /* sample.c */
+
+/* The step whose validation had the lowest loss so far; 0: there was none yet. */
+typedef struct Best {
+    int64_t step;
+    double loss;
+} Best;
 
 struct Trainer {
     const Recipe *recipe;
@@ -29,6 +38,7 @@ struct Trainer {
     Loader *loader, *valid_loader; /* of train; of valid */
     LoaderState start;             /* of the loader when the run was opened */
     Str fingerprint, shard;        /* the plan's, and data.train's, as a checkpoint has them */
+    Sampler *sampler;              /* NULL: no samples are written */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;
@@ -45,8 +55,16 @@ struct Trainer {
     int64_t step, saved; /* steps done; step of the newest checkpoint */
     int64_t logged;      /* step of the newest line of metrics.jsonl */
     int64_t targets;     /* tokens predicted so far in the run */
+    double valid_bits;   /* bits per byte of the last validation */
+    Best best;           /* of all validations so far */
     StepStats stats;     /* of the step under way, written by thread 0 */
 };
+
+/* sample.c: an engine on the trainer's panels, where the recipe wants samples; and one of them, to
+ * the log and to metrics.jsonl. */
+bool sampler_open(Trainer *t, Err *err) CHECKED;
+int64_t sampler_bytes_held(const Sampler *s); /* what its plan adds to the trainer's; NULL: 0 */
+bool sample_write(Trainer *t, Err *err) CHECKED;
 
 /* resume.c: the newest checkpoint of the folder, when there is one. Its store and state first
  * (step, start, targets); whether the text is its text, when that has been read; moments when the
@@ -61,4 +79,5 @@ bool resume_moments(Trainer *t, Err *err) CHECKED;
 bool metrics_open(const Trainer *t, Err *err) CHECKED;
 bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
 bool metrics_valid(Trainer *t, double loss, Err *err) CHECKED;
+bool metrics_sample(Trainer *t, Str text, bool ended, Err *err) CHECKED;
 bool metrics_sync(const Trainer *t, Err *err) CHECKED;

@@ -1,6 +1,7 @@
 /* log.c -- tests of log lines and progress, as a child process says them to a pipe (no
  * terminal). */
 #include "tests.h"
+#include "support/terminal.h"
 
 static void say_levels(void *arg) {
     (void)arg;
@@ -85,8 +86,51 @@ static void test_bytes(void **state) {
     assert_string_equal(said, "lisao: load 2.35 GB, 23.4 MB/s\n");
 }
 
+/* A line that is wider than the terminal loses its bar, then its rate, then whole figures; the last
+ * line still has the figures of the last step. */
+static void wide(void *arg) {
+    Progress p;
+    (void)arg;
+    progress_start(&p, "train", "step", 2000);
+    p.start -= 199900; /* some seconds more or less would show nowhere */
+    p.shown -= 100;
+    progress_at(&p, 1999, "loss 3.2145, 5210 tokens/s, gradient 0.52");
+    progress_end(&p);
+}
+
+static void test_width(void **state) {
+    (void)state;
+    static const struct {
+        int columns;
+        const char *line;
+    } cases[] = {
+        {130,
+         "\rtrain [=================== ]  99% 1999 of 2000 steps, 0.01 steps/s, ETA 1:40, loss "
+         "3.2145, 5210 tokens/s, gradient 0.52\x1b[K"},
+        {110,
+         "\rtrain  99% 1999 of 2000 steps, 0.01 steps/s, ETA 1:40, loss 3.2145, 5210 tokens/s, "
+         "gradient 0.52\x1b[K"},
+        {90, "\rtrain  99% 1999 of 2000 steps, ETA 1:40, loss 3.2145, 5210 tokens/s, gradient "
+             "0.52\x1b[K"},
+        {80, "\rtrain  99% 1999 of 2000 steps, ETA 1:40, loss 3.2145, 5210 tokens/s\x1b[K"},
+        {40, "\rtrain  99% 1999 of 2000 steps, ETA 1:40\x1b[K"},
+        {39, "\rtrain  99% 1999 of 2000 steps\x1b[K"},
+        {24, "\rtrain  99% 1999 of 2000\x1b[K"},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        Arena *a = arena_open("terminal", 1 << 20);
+        Terminal t;
+        terminal_open(&t, a, cases[i].columns, wide, NULL, NULL);
+        assert_int_equal(terminal_close(&t), 0);
+        if (!strstr(t.said.p, cases[i].line))
+            fail_msg("%d columns: %.*s", cases[i].columns, STRF(buf_str(&t.said)));
+        arena_close(a);
+    }
+}
+
 int test_log(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_levels), cmocka_unit_test(test_lines),
-                                       cmocka_unit_test(test_bytes), cmocka_unit_test(test_end)};
+                                       cmocka_unit_test(test_bytes), cmocka_unit_test(test_end),
+                                       cmocka_unit_test(test_width)};
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

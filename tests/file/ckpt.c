@@ -35,9 +35,12 @@ static bool step_put(CkptWriter *w, Arena *a, int64_t step, Err *err) {
            && ckpt_put_tensors(w, "optimizer.safetensors", state, COUNT(state), err);
 }
 
+static int64_t stays = -1; /* of every write that follows */
+
 static bool step_write(Arena *a, const char *folder, int64_t step, int64_t keep, Err *err) {
     Mark mark = arena_mark(a);
     CkptWriter *w = ckpt_create(a, folder, step, err);
+    if (w) ckpt_keep(w, stays);
     bool ok = w && step_put(w, a, step, err) && ckpt_commit(w, keep, err);
     if (!ok) ckpt_abandon(w);
     arena_pop(a, mark);
@@ -104,6 +107,24 @@ static void test_write_and_read(void **state) {
     assert_string_equal(listing(s, run), "step-999999999");
     assert_string_equal(listing(s, path_join(s->a, run, "step-999999999")),
                         "checkpoint.json config.json model.safetensors optimizer.safetensors");
+}
+
+/* One that is named stays beside the newest, and counts when it is among these. */
+static void test_one_stays(void **state) {
+    Scratch *s = *state;
+    const char *run = scratch_path(s, "runs/best");
+    step_fine(s, run, 1, 2);
+    stays = 2;
+    for (int64_t step = 2; step <= 3; step++) step_fine(s, run, step, 2);
+    assert_string_equal(listing(s, run), "step-000000002 step-000000003");
+    for (int64_t step = 4; step <= 6; step++) step_fine(s, run, step, 2);
+    assert_string_equal(listing(s, run), "step-000000002 step-000000005 step-000000006");
+    stays = 6;
+    step_fine(s, run, 7, 1);
+    assert_string_equal(listing(s, run), "step-000000006 step-000000007");
+    stays = -1;
+    step_fine(s, run, 8, 1);
+    assert_string_equal(listing(s, run), "step-000000008");
 }
 
 static void test_steps_go_up(void **state) {
@@ -314,6 +335,7 @@ static void test_reader_beside_fast_writer(void **state) {
 int ckpt_tests(void) {
     const struct CMUnitTest tests[] = {
         FILE_TEST(test_write_and_read),
+        FILE_TEST(test_one_stays),
         FILE_TEST(test_steps_go_up),
         FILE_TEST(test_leftovers),
         FILE_TEST(test_damaged),

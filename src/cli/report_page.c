@@ -1,0 +1,200 @@
+/* report_page.c -- `lisao report` as one HTML file: report.html with the runs' numbers in it.
+ *
+ * The page is given columns of numbers and texts as JSON inside of a script element that is data.
+ * Every < > and & of it is written as an escape, so nothing that a run wrote can end the element;
+ * the page's own script, which may be the only one to run (its SHA-256 stands in the policy), makes
+ * text of texts. A long run is thinned to as many points as can be told apart. */
+#include "cli/report.h"
+
+#include <stdlib.h>
+
+enum { POINTS = 1500, SNAPSHOTS = 120, SNAPSHOT_NUMBERS = 400000, SAMPLES = 300 };
+
+static const char page[] =
+#include "gen/report.h"
+    ;
+
+/* ---- columns --------------------------------------------------------------------------------- */
+
+/* What a curve shows of a value: a number itself; of a list, one per layer, the mean, and of
+ * max_vio the largest. */
+static bool curve_value(const json_t *v, const char *key, double *out) {
+    *out = json_number_value(v);
+    if (!json_is_array(v)) return json_is_number(v);
+    const size_t n = json_array_size(v);
+    double sum = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(v, i);
+        if (!json_is_number(one)) return false;
+        sum += json_number_value(one);
+        most = i ? MAX(most, json_number_value(one)) : json_number_value(one);
+    }
+    *out = strcmp(key, "max_vio") ? sum / (double)MAX(n, 1) : most;
+    return n > 0;
+}
+
+/* Rows that become one point: the mean of those that have the key; of what only grows, the last. */
+static json_t *point(const json_t *rows, size_t from, size_t to, const char *key) {
+    const bool grows = !strcmp(key, "step") || !strcmp(key, "targets") || !strcmp(key, "elapsed");
+    double sum = 0, one, last = 0;
+    int64_t n = 0;
+    for (size_t i = from; i < to; i++)
+        if (curve_value(json_object_get(json_array_get(rows, i), key), key, &one))
+            sum += one, last = one, n++;
+    if (n == 0) return json_null();
+    return !strcmp(key, "step") ? json_integer((json_int_t)last)
+                                : json_real(grows ? last : sum / (double)n);
+}
+
+static json_t *column(const json_t *rows, const char *key) {
+    const size_t n = json_array_size(rows), each = (n + POINTS - 1) / POINTS;
+    json_t *out = json_array();
+    for (size_t i = 0; i < n; i += each)
+        json_array_append_new(out, point(rows, i, MIN(n, i + each), key));
+    return out;
+}
+
+static json_t *columns(const json_t *rows) {
+    json_t *out = json_object(), *row, *v;
+    const char *key;
+    size_t i;
+    double ignored;
+    json_array_foreach(rows, i, row) json_object_foreach(row, key, v) {
+        if (!json_object_get(out, key) && curve_value(v, key, &ignored))
+            json_object_set_new(out, key, column(rows, key));
+    }
+    return out;
+}
+
+/* ---- experts and samples --------------------------------------------------------------------- */
+
+/* [[per expert] per layer] of numbers that are not negative; how many there are, 0: it is none. */
+static int64_t load_numbers(const json_t *load) {
+    int64_t numbers = 0;
+    size_t i, k;
+    json_t *layer, *v;
+    json_array_foreach(load, i, layer) {
+        if (!json_is_array(layer) || json_array_size(layer) == 0) return 0;
+        json_array_foreach(layer, k, v) {
+            if (!json_is_number(v) || json_number_value(v) < 0) return 0;
+            numbers++;
+        }
+    }
+    return numbers;
+}
+
+/* At most `most` of a list, evenly, the last one among them. Takes the list over. */
+static json_t *thinned(json_t *all, size_t most) {
+    const size_t n = json_array_size(all);
+    if (n <= most) return all;
+    json_t *out = json_array();
+    for (size_t i = 1; i <= most; i++)
+        json_array_append(out, json_array_get(all, i * n / most - 1));
+    json_decref(all);
+    return out;
+}
+
+static json_t *loads(const json_t *rows) {
+    json_t *out = json_array(), *row;
+    int64_t most = 1;
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        json_t *load = json_object_get(row, "expert_load");
+        const int64_t numbers = load_numbers(load);
+        if (numbers == 0) continue;
+        most = MAX(most, numbers);
+        json_array_append_new(out, json_pack("[O, O]", json_object_get(row, "step"), load));
+    }
+    return thinned(out, (size_t)MAX(1, MIN(SNAPSHOTS, SNAPSHOT_NUMBERS / most)));
+}
+
+static json_t *samples(const json_t *rows) {
+    json_t *out = json_array(), *row;
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        json_t *text = json_object_get(row, "sample"), *prompt = json_object_get(row, "prompt");
+        if (!json_is_string(text)) continue;
+        json_array_append_new(
+            out, json_pack("[O, o, O, b]", json_object_get(row, "step"),
+                           json_is_string(prompt) ? json_incref(prompt) : json_string(""), text,
+                           json_is_true(json_object_get(row, "ended"))));
+    }
+    return thinned(out, SAMPLES);
+}
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
+static void buf_escaped(Buf *out, Str json) {
+    for (int64_t i = 0; i < json.n; i++) {
+        const char c = json.p[i];
+        if (c == '<' || c == '>' || c == '&')
+            buf_fmt(out, "\\u%04x", (unsigned)c);
+        else
+            buf_add(out, (Str){json.p + i, 1});
+    }
+}
+
+static json_t *report_json(const RunMetrics *run, int64_t n) {
+    json_t *runs = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(runs, json_pack("{s:s, s:o, s:o, s:o}", "name", run[i].name,
+                                              "columns", columns(run[i].row), "load",
+                                              loads(run[i].row), "samples", samples(run[i].row)));
+    return json_pack("{s:s, s:o}", "about", n == 1 ? run[0].name : "several runs, one colour each",
+                     "runs", runs);
+}
+
+static void base64(Buf *out, const uint8_t *p, int64_t n) {
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (int64_t i = 0; i < n; i += 3) {
+        const int64_t left = MIN(3, n - i);
+        const uint32_t w = (uint32_t)p[i] << 16 | (uint32_t)(left > 1 ? p[i + 1] : 0) << 8
+                           | (left > 2 ? p[i + 2] : 0);
+        for (int k = 0; k < 4; k++)
+            buf_add(out, k <= left ? (Str){&digit[w >> (18 - 6 * k) & 63], 1} : STR("="));
+    }
+}
+
+/* "sha256-..." of the page's script, as its policy names it. */
+static void script_hash(Buf *out, Str script) {
+    Sha256 h;
+    char hex[65];
+    uint8_t bytes[32];
+    sha256_init(&h);
+    sha256_add(&h, script.p, script.n);
+    sha256_hex(&h, hex);
+    for (int i = 0; i < 32; i++) {
+        const char pair[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    buf_add(out, STR("sha256-"));
+    base64(out, bytes, 32);
+}
+
+/* The page up to `mark`, which it has; *rest is what stands behind. */
+static Str page_until(const char *mark, const char **rest) {
+    const char *from = *rest, *at = strstr(from, mark);
+    CHECK(at);
+    *rest = at + strlen(mark);
+    return (Str){from, at - from};
+}
+
+bool report_html(Buf *out, const RunMetrics *run, int64_t n, Err *err) {
+    json_t *o = report_json(run, n);
+    char *z = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
+    json_decref(o);
+    if (!z)
+        return err_set(err, ERR_FORMAT,
+                       "writing the report: the metrics have a value that JSON "
+                       "cannot hold");
+    const char *rest = page, *script = page;
+    (void)page_until("<script>", &script);
+    const Str code = page_until("</script>", &script);
+    buf_add(out, page_until("@HASH@", &rest));
+    script_hash(out, code);
+    buf_add(out, page_until("@DATA@", &rest));
+    buf_escaped(out, str_of(z));
+    buf_add(out, str_of(rest));
+    free(z);
+    return true;
+}
