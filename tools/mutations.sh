@@ -113,7 +113,7 @@ mutation 'packing: a target is its own input' data src/data/loader.c \
 mutation 'resume: a row of the epoch skipped' train src/train/resume.c \
     's/\.row = row}/.row = row + 1}/'
 mutation 'AdamW: decay of vectors too' train src/train/optim.c \
-    's/o\.wd = p->decay ? \(.*\) : 0;/o.wd = \1;/'
+    's/w\.wd = p->decay ? \(.*\) : 0;/w.wd = \1;/'
 mutation 'loss: mean of a micro-batch, not of the step' train src/train/step.c \
     's/(double)t->stats\.targets);/(double)b->n);/'
 

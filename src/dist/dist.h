@@ -11,4 +11,5 @@ int64_t dist_rank(void);
 int64_t dist_ranks(void);
 void dist_all_reduce(float *x, int64_t n); /* x = sum over ranks, ascending */
 void dist_all_reduce_f64(double *x, int64_t n);
+void dist_all_reduce_i64(int64_t *x, int64_t n);
 void dist_barrier(void);

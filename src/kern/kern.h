@@ -287,10 +287,6 @@ void combine_back(Thread th, float *drows, float *dweight, const float *dy, cons
                   int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
                   int64_t C);
 
-/* ---- optimiser ------------------------------------------------------------------------------- */
+#include "kern/balance.h" /* the sequence-wise loss on scores */
 
-/* c = 1 - b^t, rounded from f64. */
-typedef struct AdamW {
-    float lr, b1, b2, eps, wd, c1, c2;
-} AdamW;
-void adamw(Thread th, float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p);
+#include "kern/adamw.h" /* the optimiser's step */

@@ -112,6 +112,23 @@ void adamw(Thread th, float *w, const float *g, float *m, float *v, int64_t n, c
     thread_sync(th);
 }
 
+/* Pieces that stay in L1 are widened for the same kernel and rounded back. */
+void adamw_bf16(Thread th, float *w, const float *g, uint16_t *m, uint16_t *v, int64_t n,
+                const AdamW *p) {
+    enum { PIECE = 512 };
+    const Range r = thread_range_by(th, n, 2 * LINE);
+    for (int64_t i = r.lo; i < r.hi; i += PIECE) {
+        _Alignas(64) float wide[2][PIECE];
+        const int64_t k = MIN(r.hi - i, PIECE);
+        for (int64_t j = 0; j < k; j++) wide[0][j] = f32_of_bf16(m[i + j]);
+        for (int64_t j = 0; j < k; j++) wide[1][j] = f32_of_bf16(v[i + j]);
+        kern.adamw(w + i, g + i, wide[0], wide[1], k, p);
+        for (int64_t j = 0; j < k; j++) m[i + j] = bf16_of_f32(wide[0][j]);
+        for (int64_t j = 0; j < k; j++) v[i + j] = bf16_of_f32(wide[1][j]);
+    }
+    thread_sync(th);
+}
+
 /* Linear layers of Qwen2 have a bias: y = x W^T + b, added after the product in f32. */
 void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m) {
     Range rows = thread_range(th, n);

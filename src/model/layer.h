@@ -80,6 +80,7 @@ typedef struct PlanState {
     double *inv_freq, rope_factor; /* (rope.dim / 2) */
     float attend_scale;            /* on the scores of attention */
     int64_t *pos;                  /* (N) positions of the batch's rows */
+    int64_t lost;                  /* the layer whose router met NaN */
     int64_t embedded;              /* rows of the embedding whose pages are still there */
     float *cos, *sin;              /* (N, rope.dim / 2) */
     int32_t *by_head;              /* (H N) absorbed MLA: row i*H + h stands at h*n + i */

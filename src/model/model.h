@@ -20,6 +20,7 @@
 #include "base/base.h"
 #include "file/file.h"
 #include "kern/kern.h"
+#include "model/optimiser.h"
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
@@ -79,13 +80,6 @@ float attention_scale(const Config *c);
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* What moves a tensor, and so what is kept beside it: AdamW its two moments, m and v. NONE: it has
- * no gradient (e_score_correction_bias). */
-typedef enum Optimiser { OPTIMISER_NONE, OPTIMISER_ADAMW, OPTIMISER_N } Optimiser;
-enum { MOMENTS = 2 };                            /* most that any optimiser keeps */
-int64_t moment_count(Optimiser o);               /* how many it keeps */
-const char *moment_name(Optimiser o, int64_t i); /* "m", "v" */
-
 /* How ranks share a tensor. WHOLE: each holds all of it, and gradients are summed over the ranks.
  * EXPERTS: each holds its share of the experts and sees all rows that are theirs, so that their
  * gradients are whole where they are. */
@@ -107,9 +101,11 @@ typedef struct Param {
     int32_t row;                 /* private: its row of the table */
     int64_t count;               /* numbers: n * rows * cols */
     /* (count) each, f32; NULL unless training, and but the master where nothing is learnt. */
-    float *master, *grad, *moment[MOMENTS];
-    uint64_t sum; /* private: checksum of all rows (fingerprint.c) */
-    bool summed;  /* private: it is that of the file's rows, for good */
+    float *master, *grad;
+    void *moment[MOMENTS]; /* of moment_type */
+    DType moment_type;     /* F32, BF16 */
+    uint64_t sum;          /* private: checksum of all rows (fingerprint.c) */
+    bool summed;           /* private: it is that of the file's rows, for good */
 } Param;
 static inline bool param_learns(const Param *p) { return p->optimiser != OPTIMISER_NONE; }
 
@@ -247,6 +243,7 @@ typedef struct Batch {
     int64_t n_spans; /* cover rows 0..n-1 in order */
     const Want *want;
     int64_t n_want; /* rows ascending, each once; several of one sequence if need be */
+    float balance;  /* backward: weight of the sequence-wise loss of a row (kern/balance.h); 0 */
 } Batch;
 int64_t batch_wants(const Batch *b, int32_t what); /* how many rows want any of these */
 
@@ -294,4 +291,5 @@ void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const f
 /* Behind the last of `rows` rows: the head's gradient is added to its Param.grad. */
 void head_back_end(Thread th, Plan *p, int64_t rows);
 
-#include "model/size.h" /* how many numbers a model has, and how many of them a token needs */
+#include "model/routing.h" /* what the routers did, and the balance of experts */
+#include "model/size.h"    /* how many numbers a model has, and how many of them a token needs */

@@ -37,7 +37,10 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
 
     Input in = input_of(th, p, fn, n, c->C, c->C);
     project(th, a->z, c->E, w->router, &in, STORE_SET);
-    if (!route(th, a->id, a->weight, a->score, a->z, n, &r)) return false;
+    if (!route(th, a->id, a->weight, a->score, a->z, n, &r)) {
+        if (th.i == 0) p->state->lost = layer;
+        return false;
+    }
     if (th.i == 0) slots_sort(a, n, &r);
     thread_sync(th);
 
@@ -104,5 +107,7 @@ void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     combine(th, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
 
     route_back(th, g->dz, g->dweight, a->score, a->id, n, &r);
+    if (b->balance != 0)
+        route_balance_back(th, g->dz, a->score, b->span, b->n_spans, b->balance, &r);
     project_back(th, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, n);
 }

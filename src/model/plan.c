@@ -241,8 +241,8 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
     budget_item(r, "work memory of the backward");
 }
 
-/* Gradients and moments are f32 like the masters (contract 7), and have their rows in canonical
- * order, so that a checkpoint is the arrays as they stand. */
+/* Gradients are f32 like the masters, moments too unless the model was given bf16 ones (contract
+ * 7); all have their rows in canonical order, so that a checkpoint is the arrays as they stand. */
 static void training_build(Budget *r, PlanState *s, int64_t threads) {
     const Plan *p = r->p;
     int64_t pages = own_pages(&p->spec);
@@ -252,7 +252,7 @@ static void training_build(Budget *r, PlanState *s, int64_t threads) {
         float *grad = budget_f32(r, 1, w->count);
         if (r->big) w->grad = grad;
         for (int64_t k = 0; k < moment_count(w->optimiser); k++) {
-            float *moment = budget_f32(r, 1, w->count);
+            void *moment = budget_touched(r, dtype_bytes(w->moment_type, w->count));
             if (r->big) w->moment[k] = moment;
         }
     }

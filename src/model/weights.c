@@ -297,13 +297,28 @@ const char *param_name(Arena *a, const Param *p, int64_t i) {
 }
 
 /* AdamW keeps the running means of the gradient and of its square (Loshchilov and Hutter, arXiv
- * 1711.05101). */
-int64_t moment_count(Optimiser o) { return o == OPTIMISER_ADAMW ? 2 : 0; }
+ * 1711.05101), Muon a running sum of the gradient. */
+static const struct {
+    int64_t n;
+    const char *name[MOMENTS];
+} kept[OPTIMISER_N] = {[OPTIMISER_ADAMW] = {2, {"m", "v"}}, [OPTIMISER_MUON] = {1, {"momentum"}}};
+
+int64_t moment_count(Optimiser o) { return kept[o].n; }
 
 const char *moment_name(Optimiser o, int64_t i) {
-    static const char *const names[OPTIMISER_N][MOMENTS] = {[OPTIMISER_ADAMW] = {"m", "v"}};
     CHECK(i >= 0 && i < moment_count(o));
-    return names[o][i];
+    return kept[o].name[i];
+}
+
+/* Embedding and head are no maps between hidden states, and the router is kept in f32: theirs is
+ * AdamW. */
+void model_optimise(Model *m, Optimiser matrices, DType moments) {
+    for (int64_t i = 0; i < m->n_params; i++) {
+        Param *p = &m->param[i];
+        const Row *r = &tables[m->cfg.family].row[p->row];
+        if (r->kind == MATRIX && r->scope != MODEL) p->optimiser = matrices;
+        p->moment_type = moments;
+    }
 }
 
 /* ---- initialisation -------------------------------------------------------------------------- */

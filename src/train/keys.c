@@ -77,8 +77,17 @@ const Key recipe_keys[] = {
     NUMBER("optim.clip", optim.clip, "1", 0, 1e9),
     COUNT_("optim.warmup", FATE_WARN, optim.warmup, "0", 0, INT32_MAX),
     {"optim.schedule", KEY_CHOICE, FATE_WARN, TO(optim.schedule), "cosine", 0, 0,
-     "constant|cosine"},
+     "constant|cosine|wsd"},
+    NUMBER("optim.decay_steps", optim.decay_steps, "0.2", 0, INT32_MAX),
+    {"optim.optimiser", KEY_CHOICE, FATE_FIXED, TO(optim.optimiser), "adamw", 0, 0, "adamw|muon"},
+    {"optim.moments", KEY_CHOICE, FATE_FIXED, TO(optim.moments), "f32", 0, 0, "f32|bf16"},
+    NUMBER("optim.momentum", optim.momentum, "0.95", 0, 0.999999),
+    COUNT_("optim.muon_steps", FATE_WARN, optim.muon_steps, "10", 5, 10),
     COUNT_("optim.steps", FATE_WARN, optim.steps, NULL, 1, INT32_MAX),
+
+    NUMBER("balance.rate", balance.rate, "0.001", 0, 1),
+    NUMBER("balance.decay", balance.decay, "0.1", 0, 1),
+    NUMBER("balance.sequence_loss", balance.sequence_loss, "0.0001", 0, 100),
 
     {"act", KEY_CHOICE, FATE_FIXED, TO(act), "a16", 0, 0, "f32|a16"},
     COUNT_("seed", FATE_FIXED, seed, "1", 0, 9007199254740992.0),
@@ -89,6 +98,7 @@ const Key recipe_keys[] = {
     COUNT_("eval.every", FATE_FREE, eval.every, "0", 0, INT32_MAX),
     COUNT_("eval.tokens", FATE_FREE, eval.tokens, "0", 0, 9007199254740992.0),
     COUNT_("log.every", FATE_FREE, log.every, "1", 1, INT32_MAX),
+    COUNT_("log.load_every", FATE_FREE, log.load_every, "10", 0, INT32_MAX),
     COUNT_("sample.every", FATE_FREE, sample.every, "0", 0, INT32_MAX),
     TEXT("sample.prompt", FATE_FREE, sample.prompt, "The "),
     COUNT_("sample.tokens", FATE_FREE, sample.tokens, "60", 1, 1 << 16),
@@ -228,6 +238,10 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
         *text = str_copy(a, value);
         if (k->to == TO(act))
             *(Act *)to = str_eq(value, STR("f32")) ? ACT_F32 : ACT_A16;
+        else if (k->to == TO(optim.optimiser))
+            *(Optimiser *)to = str_eq(value, STR("muon")) ? OPTIMISER_MUON : OPTIMISER_ADAMW;
+        else if (k->to == TO(optim.moments))
+            *(DType *)to = str_eq(value, STR("f32")) ? DTYPE_F32 : DTYPE_BF16;
         else
             *(const char **)to = text->p;
         return true;

@@ -100,15 +100,44 @@ static bool append(Trainer *t, Str line, Err *err) {
     return os_append(metrics_path(t).p, line, err);
 }
 
+static void put_loads(Buf *b, const Routing *r) {
+    buf_fmt(b, ", \"expert_load\": [");
+    for (int64_t i = 0; i < r->layers; i++) {
+        buf_fmt(b, "%s[", i ? ", " : "");
+        for (int64_t e = 0; e < r->E; e++)
+            buf_fmt(b, "%s%lld", e ? ", " : "", (long long)r->load[i * r->E + e]);
+        buf_fmt(b, "]");
+    }
+    buf_fmt(b, "]");
+}
+
+/* What the routers did, a number for each layer with experts. */
+static void put_routing(Buf *b, const Trainer *t, const StepStats *s) {
+    const Routing *r = &t->routing;
+    const Recipe *recipe = t->recipe;
+    if (r->layers == 0) return;
+    buf_fmt(b, ", \"max_vio\": [");
+    for (int64_t i = 0; i < r->layers; i++)
+        buf_fmt(b, "%s%.6g", i ? ", " : "", routing_violation(r, i));
+    buf_fmt(b, "], \"router_entropy\": [");
+    for (int64_t i = 0; i < r->layers; i++)
+        buf_fmt(b, "%s%.6g", i ? ", " : "", r->entropy[i] / (double)MAX(r->looked[i], 1));
+    buf_fmt(b, "], \"dead_experts\": %lld, \"balance_loss\": %.17g", (long long)s->dead_experts,
+            s->balance_loss);
+    if (recipe->log.load_every && s->step % recipe->log.load_every == 0) put_loads(b, r);
+}
+
 bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
     const Mark mark = arena_mark(t->scratch);
-    Str line = str_fmt(
-        t->scratch,
-        "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g, "
-        "\"seconds\": %.3f, \"tokens_per_s\": %.1f}\n",
-        (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr, seconds,
-        (double)s->targets / MAX(seconds, 1e-9));
-    const bool ok = append(t, line, err);
+    Buf line = {.a = t->scratch};
+    buf_fmt(
+        &line,
+        "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g",
+        (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr);
+    put_routing(&line, t, s);
+    buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f}\n", seconds,
+            (double)s->targets / MAX(seconds, 1e-9));
+    const bool ok = append(t, buf_str(&line), err);
     arena_pop(t->scratch, mark);
     return ok;
 }

@@ -2,7 +2,7 @@
  * the check whether recipe and checkpoint fit.
  *
  * A checkpoint is a complete model folder (weights, config.json, tokenizer.json) with
- * optimizer.safetensors, AdamW's m and v of every tensor, and state.json:
+ * optimizer.safetensors, the moments of every tensor, and state.json:
  *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key,
  *    "fingerprint": the plan's with the weights as they are saved,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "best": {"step": 80, "loss": 2.5},
@@ -49,26 +49,34 @@ static Str state_text(Arena *a, const Trainer *t) {
     return s;
 }
 
-/* m.NAME and v.NAME of every tensor that AdamW moves; stacked experts as one tensor of three
- * dimensions. `out` has room for MOMENTS of each parameter. */
-static int64_t moment_tensors(Tensor *out, Arena *a, const Model *m) {
+/* m.NAME and v.NAME of every tensor that AdamW moves, momentum.NAME of Muon's, stacked experts as
+ * one tensor of three dimensions; and for how long each expert has had no token. `out` has room for
+ * MOMENTS of each parameter and one more. */
+static int64_t moment_tensors(Tensor *out, Arena *a, const Trainer *t) {
+    const Model *m = t->model;
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
         for (int64_t k = 0; k < moment_count(p->optimiser); k++)
             out[n++] = (Tensor){.name = str_fmt(a, "%s.%s", moment_name(p->optimiser, k), p->name),
-                                .type = DTYPE_F32,
+                                .type = p->moment_type,
                                 .n_dims = 3,
                                 .dim = {p->w.n, p->w.rows, p->w.cols},
                                 .data = p->moment[k]};
     }
+    if (t->routing.layers)
+        out[n++] = (Tensor){.name = STR("experts.idle"),
+                            .type = DTYPE_I64,
+                            .n_dims = 2,
+                            .dim = {t->routing.layers, t->routing.E},
+                            .data = t->idle};
     return n;
 }
 
 static bool put_files(Trainer *t, CkptWriter *w, Err *err) {
     Arena *a = t->scratch;
-    Tensor *moment = PUSH(a, Tensor, MOMENTS * t->model->n_params);
-    const int64_t n = moment_tensors(moment, a, t->model);
+    Tensor *moment = PUSH(a, Tensor, MOMENTS * t->model->n_params + 1);
+    const int64_t n = moment_tensors(moment, a, t);
     plan_fingerprint(t->plan, t->team);
     return model_save(t->model, a, w, err)
            && ckpt_put_json(w, "tokenizer.json", t->text.bundle.tok_json, err)
@@ -238,11 +246,12 @@ static void tensor_copy(void *to, const Tensor *t, const Store *s) {
 }
 
 static bool moments_read(Trainer *t, const Store *s, Err *err) {
-    Tensor *want = PUSH(t->scratch, Tensor, MOMENTS * t->model->n_params);
-    const int64_t n = moment_tensors(want, t->scratch, t->model);
+    Tensor *want = PUSH(t->scratch, Tensor, MOMENTS * t->model->n_params + 1);
+    const int64_t n = moment_tensors(want, t->scratch, t);
     for (int64_t i = 0; i < n; i++) {
         const Tensor *have = store_find(s, want[i].name);
-        if (!have || have->type != DTYPE_F32 || tensor_elements(have) != tensor_elements(&want[i]))
+        if (!have || have->type != want[i].type
+            || tensor_elements(have) != tensor_elements(&want[i]))
             return err_set(err, ERR_FORMAT,
                            "%s: %.*s is missing or has another shape than the model's",
                            store_path(s), STRF(want[i].name));

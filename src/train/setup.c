@@ -60,14 +60,15 @@ static bool shards_open(Trainer *t, Err *err) {
 /* ---- model ----------------------------------------------------------------------------------- */
 
 /* Asked before masters are made, which the plan counts only when they are there. A number has a
- * master, a gradient and two moments. */
-static bool masters_fit(const Config *c, Err *err) {
-    const int64_t count = config_count(c), free = os_memory_free();
-    return count <= free / 16
+ * master, a gradient and its optimiser's moments. */
+static bool masters_fit(const Config *c, const Recipe *r, Err *err) {
+    const int64_t bytes = config_training_bytes(c, r->optim.optimiser, r->optim.moments),
+                  free = os_memory_free();
+    return bytes <= free
            || err_set(err, ERR_LIMIT,
                       "a model of these sizes has %lld numbers, %.0f MB in training, and %.0f MB "
                       "are free: make it smaller",
-                      (long long)count, 16e-6 * (double)count, 1e-6 * (double)free);
+                      (long long)config_count(c), 1e-6 * (double)bytes, 1e-6 * (double)free);
 }
 
 static bool fresh_config(Config *c, const Trainer *t, Err *err) {
@@ -108,19 +109,20 @@ static bool config_check(const Config *c, const Trainer *t, Err *err) {
                        of, (long long)c->V, r->tokenizer, (long long)tokens,
                        t->source.store ? "take the tokenizer that the model was made with"
                                        : "set model.vocab_size to that at least, or leave it out");
-    return masters_fit(c, err);
+    return masters_fit(c, r, err);
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
 static bool model_start(Trainer *t, const Config *c, Err *err) {
+    const Recipe *r = t->recipe;
     if (!t->source.store) {
-        const Recipe *r = t->recipe;
         model_init(&t->model, t->model_arena, c, r->model.initializer_range, r->seed);
-        return true;
+    } else {
+        if (!bundle_load(&t->source, BUNDLE_MODEL, err)) return false;
+        t->model = t->source.model;
+        model_train(t->model, t->model_arena);
     }
-    if (!bundle_load(&t->source, BUNDLE_MODEL, err)) return false;
-    t->model = t->source.model;
-    model_train(t->model, t->model_arena);
+    model_optimise(t->model, r->optim.optimiser, r->optim.moments);
     return true;
 }
 
@@ -148,6 +150,17 @@ static void rows_warn(const Trainer *t) {
             (double)step / (double)rows);
 }
 
+/* A bias is there with sigmoid scores only. */
+static void balance_warn(const Trainer *t) {
+    const Recipe *r = t->recipe;
+    if (t->routing.layers && r->balance.sequence_loss == 0
+        && (r->balance.rate == 0 || !routing_has_bias(t->model)))
+        log_at(LOG_WARN,
+               "nothing keeps the experts of this model in balance: %s, and balance.sequence_loss "
+               "is 0",
+               routing_has_bias(t->model) ? "balance.rate is 0" : "its routers have no bias");
+}
+
 static int64_t most_spans(const Recipe *r) {
     return r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
 }
@@ -163,6 +176,9 @@ static void rows_new(Trainer *t) {
     for (int64_t i = 0; i < N; i++) t->want[i] = (Want){(int32_t)i, WANT_HIDDEN};
     t->logprob = PUSH(a, float, N);
     t->square = PUSH(a, double, t->model->n_params);
+    t->routing = routing_new(a, t->model);
+    t->idle = PUSH(a, int64_t, t->routing.layers * t->routing.E);
+    t->optim = optim_new(a, t->model, t->recipe, team_threads(t->team));
 }
 
 /* Last, so that the budget holds what is there already. */
@@ -205,6 +221,7 @@ static bool trainer_build(Trainer *t, Err *err) {
         return false;
     rows_warn(t);
     rows_new(t);
+    balance_warn(t);
     return plan_start(t, err) && (!resumed || resume_moments(t, err)) && sampler_open(t, err);
 }
 

@@ -7,17 +7,20 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static void batch_begin(Thread th, Trainer *t, const Packed *b) {
     if (th.i == 0) {
         for (int64_t i = 0; i < b->n_pieces; i++)
             t->span[i] = (Span){.row = b->at[i], .n = b->len[i], .seq = i};
-        t->batch = (Batch){.n = b->n,
-                           .token = b->token,
-                           .span = t->span,
-                           .n_spans = b->n_pieces,
-                           .want = t->want,
-                           .n_want = b->n};
+        t->batch = (Batch){
+            .n = b->n,
+            .token = b->token,
+            .span = t->span,
+            .n_spans = b->n_pieces,
+            .want = t->want,
+            .n_want = b->n,
+            .balance = (float)(t->recipe->balance.sequence_loss / (double)t->stats.targets)};
         t->out = (Out){.hidden = t->hidden};
     }
     thread_sync(th);
@@ -28,12 +31,13 @@ static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
     batch_begin(th, t, b);
     if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))) {
-        if (th.i == 0) t->stats.loss = NAN; /* the step is void */
+        if (th.i == 0) t->stats.loss = NAN, t->step_valid = false; /* the step is void */
         return;
     }
     hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
     if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
     model_back(th, t->plan, &t->batch, t->hidden, plan_acts(t->plan));
+    routing_add(th, t->plan, &t->batch, t->recipe->balance.sequence_loss > 0, &t->routing);
 }
 
 static float clip_scale(const Recipe *r, double norm) {
@@ -50,36 +54,83 @@ static void ranks_join(Thread th, Trainer *t) {
             if (param_learns(p) && p->shard == SHARD_WHOLE) dist_all_reduce(p->grad, p->count);
         }
         dist_all_reduce_f64(&t->stats.loss, 1);
+        dist_all_reduce_i64(t->routing.load, t->routing.layers * t->routing.E);
     }
     thread_sync(th);
 }
 
 static void step_threads(Thread th, void *arg) {
     Trainer *t = arg;
+    if (th.i == 0) routing_clear(&t->routing);
     model_zero_grad(th, t->model);
     for (int64_t i = 0; i < t->n_micro; i++) micro_batch(th, t, &t->micro[i]);
     ranks_join(th, t);
     const double norm = grad_norm(th, t->model, t->square);
     if (th.i == 0) t->stats.grad_norm = norm;
     if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
-    optim_step(th, t->model, t->recipe, t->stats.step, clip_scale(t->recipe, norm));
+    if (th.i == 0) t->moved = true;
+    optim_step(th, t->optim, t->stats.step, clip_scale(t->recipe, norm));
+    routing_step(th, t);
     panels_repack(th, t->plan->panels);
 }
 
-/* The step is void; names the first tensor that is not finite. */
+/* ---- what is not finite ---------------------------------------------------------------------- */
+
+enum { NAME_BYTES = 240 };
+
+static void name_put(char *out, const char *what, const Param *p, int64_t matrix) {
+    const char *number = strstr(p->name, "%d");
+    if (number)
+        snprintf(out, NAME_BYTES, "%s %.*s%lld%s", what, (int)(number - p->name), p->name,
+                 (long long)matrix, number + 2);
+    else
+        snprintf(out, NAME_BYTES, "%s %s", what, p->name);
+}
+
+/* The first number of x that is not finite decides which of p's matrices it is. */
+static bool array_lost(char *out, const char *what, const Param *p, const float *x) {
+    for (int64_t i = 0; i < p->count; i++)
+        if (!isfinite(x[i])) return name_put(out, what, p, i / (p->count / p->w.n)), true;
+    return false;
+}
+
+/* In the order in which values are made. A gradient that is not finite spreads to all layers below,
+ * so the last tensor is where it began. */
+static void lost_name(char *out, const Trainer *t) {
+    const Model *m = t->model;
+    const Param *p;
+    int64_t matrix;
+    if (t->moved && optim_lost(t->optim, &p, &matrix))
+        return name_put(out, "the momentum of", p, matrix);
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (array_lost(out, "the weight", &m->param[i], m->param[i].master)) return;
+    snprintf(out, NAME_BYTES, "the loss");
+    if (!t->step_valid)
+        snprintf(out, NAME_BYTES, "what the router of layer %lld saw",
+                 (long long)routing_lost(t->plan));
+    for (int64_t i = m->n_params - 1; i >= 0 && isfinite(t->stats.loss); i--)
+        if (param_learns(&m->param[i])
+            && array_lost(out, "the gradient of", &m->param[i], m->param[i].grad))
+            return;
+}
+
+/* The step is void; names where it was lost. */
 static bool step_failed(const Trainer *t, Err *err) {
-    const char *name = "the loss";
-    for (int64_t i = t->model->n_params - 1; i >= 0; i--)
-        if (!isfinite(t->square[i])) name = t->model->param[i].name;
+    char name[NAME_BYTES];
     const StepStats *s = &t->stats;
+    lost_name(name, t);
     return err_set(err, ERR_FORMAT,
                    "step %lld: loss %g, gradient norm %g: %s is not finite. The checkpoint of step "
                    "%lld is intact; a smaller optim.lr or a longer optim.warmup usually helps",
                    (long long)s->step, s->loss, s->grad_norm, name, (long long)t->saved);
 }
 
+/* ---- a step ---------------------------------------------------------------------------------- */
+
 bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     const Recipe *r = t->recipe;
+    const Param *lost;
+    int64_t matrix;
     t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(r, t->step + 1)};
     for (int64_t i = 0; i < t->n_micro; i++) {
         loader_next(t->loader, &t->micro[i], r->batch.micro / r->batch.sequence);
@@ -88,9 +139,10 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     double targets = (double)t->stats.targets;
     dist_all_reduce_f64(&targets, 1);
     t->stats.targets = (int64_t)targets;
+    t->step_valid = true, t->moved = false;
     team_run(t->team, step_threads, t);
     t->stats.loss /= (double)t->stats.targets;
-    if (!isfinite(t->stats.loss) || !isfinite(t->stats.grad_norm)) return step_failed(t, err);
+    if (!t->moved || optim_lost(t->optim, &lost, &matrix)) return step_failed(t, err);
     t->step++;
     t->targets += t->stats.targets;
     *s = t->stats;

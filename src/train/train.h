@@ -13,8 +13,8 @@
  * trainer_close it is locked.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
- * add up -> norm, clipping -> AdamW -> panels packed again. docs/contract.md 6 and 7 give every
- * order. */
+ * add up -> norm, clipping -> AdamW or Muon, biases of routers -> panels packed again.
+ * docs/contract.md 6 and 7 give every order. */
 #pragma once
 #include "base/base.h"
 #include "data/data.h"
@@ -53,8 +53,18 @@ typedef struct Recipe {
         double betas[2], eps, weight_decay;
         double clip; /* norm above which gradients are scaled down; 0: never */
         int64_t warmup, steps;
-        const char *schedule; /* constant, cosine */
+        const char *schedule; /* constant, cosine, wsd */
+        double decay_steps;   /* of wsd; below 1 a part of steps */
+        Optimiser optimiser;  /* of the layers' matrices: adamw, muon */
+        DType moments;        /* F32, BF16: how moments are kept */
+        double momentum;      /* Muon's */
+        int64_t muon_steps;   /* 10 or 5 */
     } optim;
+    struct {
+        double rate,
+            decay; /* of the routers' biases; the part of the steps in which it goes to 0 */
+        double sequence_loss; /* weight of the sequence-wise loss */
+    } balance;
     Act act; /* f32, a16 */
     uint64_t seed;
     struct {
@@ -65,8 +75,9 @@ typedef struct Recipe {
         int64_t every, tokens;
     } eval; /* every 0: at the end only; tokens 0: all */
     struct {
-        int64_t every;
-    } log; /* steps a line of <folder>/metrics.jsonl */
+        int64_t every;      /* steps a line of <folder>/metrics.jsonl */
+        int64_t load_every; /* steps a line with the load of every expert; 0: none */
+    } log;
     struct {
         int64_t every, tokens; /* every 0: none */
         double temperature;    /* 0: greedy */
@@ -103,15 +114,22 @@ typedef struct StepStats {
     int64_t targets;      /* tokens that were predicted in it */
     double loss;          /* mean, natural log, before the step */
     double grad_norm, lr; /* norm before clipping */
+    /* With experts: the largest MaxVio of a layer, experts that have had no token in DEAD_STEPS
+     * steps, the mean entropy of the scores of a token and layer, and what the sequence-wise loss
+     * adds to the loss. */
+    double max_vio, router_entropy, balance_loss;
+    int64_t dead_experts;
 } StepStats;
+enum { DEAD_STEPS = 20 };
 
 /* Builds everything a run needs. When checkpoint.folder has a checkpoint the run continues from the
  * newest; whatever in the recipe, the text or the tokenizer does not fit it is named, and nothing
  * is changed. */
 bool trainer_open(Trainer **t, const Recipe *r, int64_t threads, Err *err) CHECKED;
 void trainer_close(Trainer *t); /* NULL is fine */
-/* One optimiser step. A loss or gradient that is not finite is an error naming step and tensor;
- * weights are then as before the step. */
+/* One optimiser step. A weight, router, loss or gradient that is not finite is an error naming step
+ * and tensor; weights are then as before the step. After the same error of a momentum the trainer
+ * is void and must not be saved. */
 bool trainer_step(Trainer *t, StepStats *s, Err *err) CHECKED;
 /* Mean loss over eval.tokens of data.valid, rows in their own order. ERR_USAGE without
  * data.valid. */
@@ -147,11 +165,20 @@ void hidden_loss_back(Thread th, Plan *p, float *hidden, float *logprob, const i
 /* ---- optimiser ------------------------------------------------------------------------------- */
 
 /* The rate of step 1, 2, ..: linear warm-up over optim.warmup steps, then constant, or half a
- * cosine down to lr_min. */
+ * cosine down to lr_min, or constant and in the last decay_steps a line down to lr_min (wsd). */
 double rate_at(const Recipe *r, int64_t step);
+int64_t decay_steps(const Recipe *r);
+/* How far a step moves the routers' biases: balance.rate, and in the last part of the steps a line
+ * to 0. */
+double balance_rate_at(const Recipe *r, int64_t step);
 /* sqrt of the sum of squares of all gradients (frozen tensors have none), the same for any number
  * of threads. square (m->n_params) is shared by the threads and receives each tensor's sum. */
 double grad_norm(Thread th, const Model *m, double *square);
-/* AdamW step number `step` on every tensor; gradients are multiplied by `scale` first. Decay on
- * matrices only. */
-void optim_step(Thread th, Model *m, const Recipe *r, int64_t step, float scale);
+/* The optimisers of a model's parameters (Param.optimiser), with the memory that Muon works in. */
+typedef struct Optim Optim;
+Optim *optim_new(Arena *a, Model *m, const Recipe *r, int64_t threads);
+/* Step number `step` on every tensor; gradients are multiplied by `scale` first, and are void after
+ * it. Decay on matrices only. */
+void optim_step(Thread th, Optim *o, int64_t step, float scale);
+/* A matrix whose momentum was not finite in the last step, and which was therefore not moved. */
+bool optim_lost(const Optim *o, const Param **p, int64_t *matrix);

@@ -35,6 +35,7 @@ struct Trainer {
     Bundle source;      /* where the first weights come from; store NULL: fresh */
     Model *model;
     Plan *plan;
+    Optim *optim;
     Loader *loader, *valid_loader; /* of train; of valid */
     LoaderState start;             /* of the loader when the run was opened */
     Str fingerprint, shard;        /* the plan's, and data.train's, as a checkpoint has them */
@@ -48,9 +49,12 @@ struct Trainer {
     float *hidden;           /* (N, C), then their gradients */
     float *logits, *logprob; /* (head_rows, V), (N) */
     double *square;          /* (n_params) */
+    Routing routing;         /* of the step under way */
+    int64_t *idle;           /* (routing.layers, E) steps since the expert had a token */
     Batch batch;
     Out out;         /* of the micro-batch under way, for all threads */
     bool step_valid; /* no router met NaN in it */
+    bool moved;      /* the optimiser has made its step */
 
     int64_t step, saved; /* steps done; step of the newest checkpoint */
     int64_t logged;      /* step of the newest line of metrics.jsonl */
@@ -77,6 +81,9 @@ bool resume_moments(Trainer *t, Err *err) CHECKED;
 /* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
  * the run goes on from are taken out. metrics_sync makes all lines durable: before a checkpoint. */
 bool metrics_open(const Trainer *t, Err *err) CHECKED;
+/* routing.c: what the routers did in a step whose gradient is whole becomes numbers of its stats,
+ * and moves their biases. */
+void routing_step(Thread th, Trainer *t);
 bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) CHECKED;
 bool metrics_valid(Trainer *t, double loss, Err *err) CHECKED;
 bool metrics_sample(Trainer *t, Str text, bool ended, Err *err) CHECKED;

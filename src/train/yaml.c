@@ -205,6 +205,30 @@ static bool batch_check(Recipe *r, Err *err) {
                       (long long)r->batch.tokens, (long long)r->batch.micro);
 }
 
+static bool optim_check(const Recipe *r, Err *err) {
+    const double decay = r->optim.decay_steps;
+    if (r->optim.muon_steps != 5 && r->optim.muon_steps != 10)
+        return err_set(err, ERR_USAGE, "%s: optim.muon_steps is %lld, expected 10 or 5", r->path,
+                       (long long)r->optim.muon_steps);
+    if (r->optim.moments == DTYPE_BF16 && r->optim.betas[1] > 0.95)
+        return err_set(err, ERR_USAGE,
+                       "%s: optim.moments is bf16 and the second of optim.betas %.10g: above 0.95 "
+                       "what a step adds to a moment is lost in its rounding. Take 0.95, or "
+                       "moments f32",
+                       r->path, r->optim.betas[1]);
+    if (decay >= 1 && decay != (double)(int64_t)decay)
+        return err_set(err, ERR_USAGE,
+                       "%s: optim.decay_steps is %.10g, expected a whole number, or a part of "
+                       "optim.steps below 1",
+                       r->path, decay);
+    return strcmp(r->optim.schedule, "wsd") || r->optim.warmup + decay_steps(r) <= r->optim.steps
+           || err_set(err, ERR_USAGE,
+                      "%s: optim.warmup (%lld) and optim.decay_steps (%lld) are more than the "
+                      "%lld of optim.steps",
+                      r->path, (long long)r->optim.warmup, (long long)decay_steps(r),
+                      (long long)r->optim.steps);
+}
+
 static bool model_check(const Recipe *r, Err *err) {
     const bool fresh = !r->init_from[0];
     if (fresh && !r->model.family[0])
@@ -228,5 +252,5 @@ bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, 
         if (!override(value, schema, set[i], err)) return false;
     if (!values_set(r, a, value, err)) return false;
     r->model.json = model_json(a, r);
-    return model_check(r, err) && batch_check(r, err);
+    return model_check(r, err) && batch_check(r, err) && optim_check(r, err);
 }

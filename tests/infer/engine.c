@@ -196,7 +196,7 @@ static void forward(const Rig *r, Pages *pages, KvSeq *s, const int32_t *token, 
     int64_t rows = n - s->length;
     Span span = {.n = rows, .pos = s->length, .pages = s->page};
     Want want = {(int32_t)rows - 1, WANT_LOGITS};
-    Forward f = {r->plan, {rows, token + s->length, &span, 1, &want, 1}, {.logits = logits}};
+    Forward f = {r->plan, {rows, token + s->length, &span, 1, &want, 1, 0}, {.logits = logits}};
     team_run(r->team, forward_threads, &f);
     s->length = n;
 }

@@ -372,14 +372,15 @@ static void route_thread(Thread th, void *arg) {
     route_back(th, t->dz, t->dweight, t->score, t->id, t->n, &t->r);
 }
 
+static const Router routers[] = {
+    {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL},
+    {ROUTER_SOFTMAX, 12, 4, 3, 2, true, 16.0f, NULL},
+    {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL},
+    {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
+};
+
 static void router_goes_back(void **state) {
     (void)state;
-    static const Router routers[] = {
-        {ROUTER_SOFTMAX, 8, 3, 1, 1, false, 1.5f, NULL},
-        {ROUTER_SOFTMAX, 12, 4, 3, 2, true, 16.0f, NULL},
-        {ROUTER_SIGMOID, 16, 4, 4, 2, true, 2.5f, NULL},
-        {ROUTER_SIGMOID, 9, 2, 1, 1, false, 1.0f, NULL},
-    };
     for (int64_t i = 0; i < COUNT(routers); i++) {
         enum { N = 6 };
         Router r = routers[i];
@@ -396,6 +397,103 @@ static void router_goes_back(void **state) {
         on_threads(2, route_thread, &run);
         RouteTwin t = {&r, run.id, c, N};
         check_slopes(run.dz, z, N * r.E, route_of_z, &t, 5e-6, "router dz");
+        guard_reset();
+    }
+}
+
+/* The sequence-wise loss by its formulas (V3, eq. 17 to 20), each sequence times its rows; f is
+ * that of the given scores, which the slopes do not move. */
+typedef struct BalanceTwin {
+    const Router *r;
+    const double *f; /* (spans, E) */
+    const Span *span;
+    int64_t n_spans;
+    double scale;
+} BalanceTwin;
+
+static void twin_shares(double *f, const double *z, int64_t n, const Router *r) {
+    double score[ROUTER_E];
+    for (int64_t e = 0; e < r->E; e++) f[e] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        twin_scores(score, z + i * r->E, r);
+        for (int64_t e = 0; e < r->E; e++) {
+            int64_t better = 0;
+            for (int64_t j = 0; j < r->E; j++) better += score[j] > score[e];
+            if (better < r->K) f[e] += (double)r->E / (double)(r->K * n);
+        }
+    }
+}
+
+static double twin_balance(const double *z, const double *f, int64_t n, const Router *r) {
+    double score[ROUTER_E], loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        twin_scores(score, z + i * r->E, r);
+        for (int64_t e = 0; e < r->E; e++) sum += score[e];
+        for (int64_t e = 0; e < r->E; e++) loss += f[e] * score[e] / sum / (double)n;
+    }
+    return loss;
+}
+
+static double balance_of_z(const double *z, const void *arg) {
+    const BalanceTwin *t = arg;
+    double sum = 0;
+    for (int64_t i = 0; i < t->n_spans; i++)
+        sum += t->scale * (double)t->span[i].n
+               * twin_balance(z + t->span[i].row * t->r->E, t->f + i * t->r->E, t->span[i].n, t->r);
+    return sum;
+}
+
+typedef struct BalanceRun {
+    const Router *r;
+    float *dz;
+    const float *score;
+    const Span *span;
+    int64_t n_spans;
+    float scale;
+} BalanceRun;
+
+static void balance_thread(Thread th, void *arg) {
+    const BalanceRun *t = arg;
+    route_balance_back(th, t->dz, t->score, t->span, t->n_spans, t->scale, t->r);
+}
+
+static void balance_goes_back(void **state) {
+    (void)state;
+    enum { N = 11, THREE = 3 };
+    static const Span span[THREE] = {{.row = 0, .n = 6}, {.row = 6, .n = 1}, {.row = 7, .n = 4}};
+    for (int64_t i = 0; i < COUNT(routers); i++) {
+        const Router *r = &routers[i];
+        double *z = draws(N * r->E), f[THREE * 16];
+        float *score = NEW(float, N * r->E), *dz = NEW(float, N * r->E), own[16], size = 0;
+        for (int64_t j = 0; j < N * r->E; j++) z[j] = (double)(float)(3 * z[j]);
+        RouteRun run = {*r,
+                        N,
+                        NEW(int32_t, N * r->K),
+                        NEW(float, N * r->K),
+                        score,
+                        narrowed(z, N * r->E),
+                        NEW(float, N * r->E),
+                        NEW(float, N * r->K)};
+        on_threads(1, route_thread, &run);
+        for (int64_t s = 0; s < THREE; s++) {
+            const int64_t at = span[s].row * r->E;
+            twin_shares(f + s * r->E, z + at, span[s].n, r);
+            const double loss = route_balance(own, score + at, span[s].n, r);
+            near_double(loss, twin_balance(z + at, f + s * r->E, span[s].n, r), 1, 1e-6,
+                        "balance, router %lld", (long long)i);
+            for (int64_t e = 0; e < r->E; e++)
+                near_double((double)own[e], f[s * r->E + e], 1, 1e-6, "f");
+        }
+        for (int64_t n = 0; n < COUNT(thread_counts); n++) {
+            memset(dz, 0, (size_t)(N * r->E) * sizeof *dz);
+            BalanceRun b = {r, dz, score, span, THREE, 0.7f};
+            on_threads(thread_counts[n], balance_thread, &b);
+            BalanceTwin t = {r, f, span, THREE, (double)0.7f};
+            check_slopes(dz, z, N * r->E, balance_of_z, &t, 5e-6, "balance dz");
+        }
+        for (int64_t j = 0; j < N * r->E; j++) size += dz[j] * dz[j];
+        assert_true(size > 1e-3f); /* it acts */
         guard_reset();
     }
 }
@@ -522,10 +620,11 @@ static void cross_entropy_goes_back(void **state) {
 int test_back(void) {
     Err err = {0};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_goes_back),    cmocka_unit_test(norm_goes_back),
-        cmocka_unit_test(rope_goes_back),      cmocka_unit_test(silu_goes_back),
-        cmocka_unit_test(router_goes_back),    cmocka_unit_test(experts_go_back),
-        cmocka_unit_test(attention_goes_back), cmocka_unit_test(cross_entropy_goes_back),
+        cmocka_unit_test(linear_goes_back),        cmocka_unit_test(norm_goes_back),
+        cmocka_unit_test(rope_goes_back),          cmocka_unit_test(silu_goes_back),
+        cmocka_unit_test(router_goes_back),        cmocka_unit_test(balance_goes_back),
+        cmocka_unit_test(experts_go_back),         cmocka_unit_test(attention_goes_back),
+        cmocka_unit_test(cross_entropy_goes_back),
     };
     CHECK(kern_init(LEVEL_N, &err));
     return cmocka_run_group_tests_name("back", tests, NULL, NULL);

@@ -288,8 +288,9 @@ static void adamw_contract(float *w, const float *g, float *m, float *v, int64_t
                            const AdamW *p) {
     float decay = p->lr * p->wd;
     for (int64_t i = 0; i < n; i++) {
-        m[i] = fmaf(p->b1, m[i], (1 - p->b1) * g[i]);
-        v[i] = fmaf(p->b2, v[i], ((1 - p->b2) * g[i]) * g[i]);
+        float own = g[i] * p->scale;
+        m[i] = fmaf(p->b1, m[i], (1 - p->b1) * own);
+        v[i] = fmaf(p->b2, v[i], ((1 - p->b2) * own) * own);
         float step = (m[i] / p->c1) / (sqrtf(v[i] / p->c2) + p->eps);
         w[i] = fmaf(-p->lr, step, w[i] * (1 - decay));
     }

@@ -368,10 +368,11 @@ static void adamw_is_right(void **state) {
     for (int step = 1; step <= 5; step++) {
         double c1 = 1 - pow(b1, step), c2 = 1 - pow(b2, step);
         t.g = new_floats(N, MILD);
-        t.p = (AdamW){(float)lr, (float)b1, (float)b2, (float)eps, (float)wd, (float)c1, (float)c2};
+        t.p = (AdamW){(float)lr, (float)b1, (float)b2, (float)eps,
+                      (float)wd, (float)c1, (float)c2, 0.5f};
         on_threads(3, step_thread, &t);
         for (int64_t i = 0; i < N; i++) {
-            double g = (double)t.g[i];
+            double g = 0.5 * (double)t.g[i];
             m[i] = b1 * m[i] + (1 - b1) * g;
             v[i] = b2 * v[i] + (1 - b2) * g * g;
             w[i] = w[i] * (1 - lr * wd) - lr * (m[i] / c1) / (sqrt(v[i] / c2) + eps);
@@ -381,6 +382,43 @@ static void adamw_is_right(void **state) {
         }
     }
     guard_reset();
+}
+
+typedef struct HalfRun {
+    StepRun f;
+    uint16_t *m, *v;
+} HalfRun;
+
+static void half_thread(Thread th, void *arg) {
+    const HalfRun *t = arg;
+    adamw_bf16(th, t->f.w, t->f.g, t->m, t->v, t->f.n, &t->f.p);
+}
+
+/* Moments in bf16 are those of the f32 step from the same moments, rounded; the weights are the
+ * same to the bit. */
+static void adamw_bf16_rounds_moments(void **state) {
+    (void)state;
+    for (int64_t k = 0; k < COUNT(thread_counts); k++)
+        for (int64_t n = 1; n < 3000; n += 1 + n) {
+            const AdamW p = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 0.7f};
+            StepRun a = {
+                new_floats(n, MILD), new_floats(n, MILD), NEW(float, n), NEW(float, n), n, p};
+            HalfRun b = {
+                {NEW(float, n), a.g, NULL, NULL, n, p}, NEW(uint16_t, n), NEW(uint16_t, n)};
+            for (int64_t i = 0; i < n; i++) {
+                b.f.w[i] = a.w[i];
+                b.m[i] = bf16_of_f32(draw_float(MILD)), a.m[i] = f32_of_bf16(b.m[i]);
+                b.v[i] = bf16_of_f32(fabsf(draw_float(MILD))), a.v[i] = f32_of_bf16(b.v[i]);
+            }
+            on_threads(1, step_thread, &a);
+            on_threads(thread_counts[k], half_thread, &b);
+            same_floats(b.f.w, a.w, n, "adamw_bf16 w");
+            for (int64_t i = 0; i < n; i++) {
+                assert_true(f32_of_bf16(b.m[i]) == round_bf16(a.m[i]));
+                assert_true(f32_of_bf16(b.v[i]) == round_bf16(a.v[i]));
+            }
+            guard_reset();
+        }
 }
 
 int test_forward(void) {
@@ -395,6 +433,7 @@ int test_forward(void) {
         cmocka_unit_test(combine_is_right),
         cmocka_unit_test(sums_are_right),
         cmocka_unit_test(adamw_is_right),
+        cmocka_unit_test(adamw_bf16_rounds_moments),
         cmocka_unit_test(linear_is_right),
         cmocka_unit_test(attention_is_right),
     };

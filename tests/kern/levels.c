@@ -438,7 +438,7 @@ EACH_SIZE(cross_entropy_back) {
 
 EACH_SIZE(adamw) {
     (void)over;
-    AdamW p = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f};
+    AdamW p = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 0.7f};
     const float *w = new_floats(n, fill), *g = new_floats(n, fill), *m = new_floats(n, fill);
     float *v = new_floats(n, fill), *aw = copy(w, n), *am = copy(m, n), *bw = copy(w, n),
           *bm = copy(m, n);

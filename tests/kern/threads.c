@@ -301,7 +301,8 @@ static void every_thread(Thread th, void *arg) {
     combine_back(th, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS,
                  COLS);
     linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, LAYOUT_BF16, t->work);
-    adamw(th, o->w, t->x, o->m, o->v, ALL, &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f});
+    adamw(th, o->w, t->x, o->m, o->v, ALL,
+          &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 0.7f});
 }
 
 static void rows_do_not_see_threads(void **state) {

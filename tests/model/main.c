@@ -68,7 +68,7 @@ Result ran(Opened *o, const int32_t *ids, int64_t T, int64_t chunk, bool hidden)
         int64_t n = MIN(chunk, T - at), choices = at * c->L * c->K;
         Span span = {0, n, at, page, 1};
         Step s = {o->plan,
-                  {n, ids + at, &span, 1, want, n},
+                  {n, ids + at, &span, 1, want, n, 0},
                   {.logits = r.logits + at * c->V,
                    .expert = r.expert + choices,
                    .expert_weight = r.expert_weight + choices,

@@ -110,7 +110,7 @@ static void with_neighbours(Opened *o, const int32_t *ids, float *logits) {
             n += rows;
         }
         Step s = {o->plan,
-                  {n, token, span, n_spans, want, n_want},
+                  {n, token, span, n_spans, want, n_want, 0},
                   {.logits = logits + at[0] * V},
                   {false}};
         team_run(o->team, forward, &s);
@@ -169,7 +169,7 @@ static void wants(void **state) {
         }
         Span span = {0, T, 0, page, 0};
         Step s = {o.plan,
-                  {T, ids, &span, 1, want, n},
+                  {T, ids, &span, 1, want, n, 0},
                   {.logits = PUSH(o.a, float, T *V),
                    .hidden = PUSH(o.a, float, T *C),
                    .expert = PUSH(o.a, int32_t, T * choices + 1),
@@ -207,7 +207,7 @@ static void nan_says_so(void **state) {
     void *page[1] = {arena_push(o.a, o.plan->kv.page_bytes)};
     int32_t token[2] = {1, 2};
     Span span = {0, 2, 0, page, 0};
-    Step s = {o.plan, {2, token, &span, 1, NULL, 0}, {0}, {true, true}};
+    Step s = {o.plan, {2, token, &span, 1, NULL, 0, 0}, {0}, {true, true}};
     team_run(o.team, forward, &s);
     assert_false(s.valid[0] || s.valid[1]);
     closed(&o);

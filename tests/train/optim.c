@@ -23,6 +23,18 @@ static void test_rate(void **state) {
     assert_true(near(rate_at(&r, 500), 1e-4, 1e-18));
     r.optim.schedule = "constant";
     assert_true(rate_at(&r, 5) == 5e-4 && rate_at(&r, 99) == 1e-3);
+    r.optim.schedule = "wsd";
+    for (int i = 0; i < 2; i++) {
+        r.optim.decay_steps = i ? 55 : 0.5;
+        assert_int_equal(decay_steps(&r), 55);
+        assert_true(rate_at(&r, 5) == 5e-4 && rate_at(&r, 11) == 1e-3 && rate_at(&r, 55) == 1e-3);
+        for (int64_t step = 55; step <= 110; step++)
+            assert_true(near(rate_at(&r, step), 1e-4 + 9e-4 * (double)(110 - step) / 55, 1e-18));
+        assert_true(rate_at(&r, 110) == 1e-4 && rate_at(&r, 111) == 1e-4);
+    }
+    r.optim.decay_steps = 0;
+    assert_true(rate_at(&r, 109) == 1e-3 && rate_at(&r, 110) == 1e-4);
+    r.optim.schedule = "constant";
     r.optim.warmup = 0;
     assert_true(rate_at(&r, 1) == 1e-3);
 }
@@ -57,7 +69,7 @@ static void two_fill(Two *t) {
 
 typedef struct Job {
     Two *t;
-    const Recipe *r;
+    Optim *o;
     double norm;
 } Job;
 
@@ -67,12 +79,11 @@ static void step_thread(Thread th, void *arg) {
     for (int64_t step = 1; step <= 3; step++) {
         double norm = grad_norm(th, &j->t->m, square);
         if (th.i == 0) j->norm = norm;
-        optim_step(th, &j->t->m, j->r, step, 1);
+        optim_step(th, j->o, step, 1);
     }
 }
 
 static void test_adamw(void **state) {
-    (void)state;
     static Two t, u;
     Recipe r = {.optim = {.lr = 1e-2,
                           .betas = {0.9, 0.95},
@@ -88,7 +99,7 @@ static void test_adamw(void **state) {
             t.p[i].master = t.x[i][0], t.p[i].grad = t.x[i][1], t.p[i].moment[0] = t.x[i][2],
             t.p[i].moment[1] = t.x[i][3];
         t.m.param = t.p;
-        Job job = {&t, &r, 0};
+        Job job = {&t, optim_new(*state, &t.m, &r, threads), 0};
         Team *team = team_open(threads);
         team_run(team, step_thread, &job);
         team_close(team);
@@ -118,6 +129,7 @@ static void test_adamw(void **state) {
 typedef struct Run {
     Model *m;
     Plan *plan;
+    Optim *o;
     Recipe r;
     const int32_t *rows; /* (2, 33) of the step */
     float *hidden, *logits, logprob[64];
@@ -189,7 +201,7 @@ static void reference_step(Thread th, void *arg) {
     model_back(th, u->plan, &b, u->hidden, plan_acts(u->plan));
     if (th.i == 0 && u->step == 1) noise_settle(u->a, u->oracle, u->m);
     thread_sync(th);
-    optim_step(th, u->m, &u->r, u->step, 1);
+    optim_step(th, u->o, u->step, 1);
     panels_repack(th, u->plan->panels);
 }
 
@@ -235,6 +247,7 @@ static void check_reference(Arena *a, const char *name, int64_t threads) {
                      .positions = T,
                      .training = true};
     assert_true(plan_new(&u.plan, a, u.m, &spec, 0, team, &err));
+    u.o = optim_new(a, u.m, &u.r, threads);
     u.hidden = PUSH(a, float, 2 * T * u.m->cfg.C);
     u.logits = PUSH(a, float, 2 * T * u.m->cfg.V);
     const float *losses = store_find(o, STR("losses"))->data;
@@ -257,7 +270,7 @@ static void test_deepseek_v2(void **state) { check_reference(*state, "deepseek-v
 static void test_deepseek_v3(void **state) { check_reference(*state, "deepseek-v3-tiny", 3); }
 
 int optim_tests(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate), cmocka_unit_test(test_adamw),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate), ARENA_TEST(test_adamw),
                                        ARENA_TEST(test_llama),      ARENA_TEST(test_qwen3),
                                        ARENA_TEST(test_glm4),       ARENA_TEST(test_deepseek_v2),
                                        ARENA_TEST(test_deepseek_v3)};

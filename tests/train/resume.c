@@ -100,7 +100,9 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
                          "log.every=3",
                          str_fmt(a, "data.valid=%s/text", folder).p,
                          "eval.every=15",
-                         "eval.tokens=200"};
+                         "eval.tokens=200",
+                         strcmp(family, "llama") ? "optim.optimiser=muon"
+                                                 : "optim.optimiser=adamw"};
     return tiny_recipe(a, family, set, COUNT(set));
 }
 
@@ -171,6 +173,7 @@ static void test_unfit(void **state) {
         {"model.hidden_size=48", "model.hidden_size was"},
         {"act=f32", "act was \"a16\""},
         {"seed=9", "seed was \"1\""},
+        {"optim.optimiser=muon", "optim.optimiser was \"adamw\""},
     };
     Err err = {0};
     const char *short_run = "optim.steps=4";

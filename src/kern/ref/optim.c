@@ -6,8 +6,9 @@
 void adamw_ref(float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
     float keep = 1.0f - p->lr * p->wd;
     for (int64_t i = 0; i < n; i++) {
-        m[i] = fmaf(p->b1, m[i], (1.0f - p->b1) * g[i]);
-        v[i] = fmaf(p->b2, v[i], ((1.0f - p->b2) * g[i]) * g[i]);
+        float gi = p->scale * g[i];
+        m[i] = fmaf(p->b1, m[i], (1.0f - p->b1) * gi);
+        v[i] = fmaf(p->b2, v[i], ((1.0f - p->b2) * gi) * gi);
         w[i] = fmaf(-p->lr, (m[i] / p->c1) / (sqrtf(v[i] / p->c2) + p->eps), w[i] * keep);
     }
 }

@@ -125,10 +125,11 @@ void NAME(rope)(float *x, int64_t half, bool pairs, bool back, const float *cos,
 void NAME(adamw)(float *w, const float *g, float *m, float *v, int64_t n, const AdamW *p) {
     const Vec b1 = vec_set(p->b1), a1 = vec_set(1.0f - p->b1), c1 = vec_set(p->c1);
     const Vec b2 = vec_set(p->b2), a2 = vec_set(1.0f - p->b2), c2 = vec_set(p->c2);
+    const Vec scale = vec_set(p->scale);
     const Vec eps = vec_set(p->eps), back = vec_set(-p->lr), keep = vec_set(1.0f - p->lr * p->wd);
     for (int64_t i = 0; i < n; i += 16) {
         In in = in_first(n - i);
-        Vec gv = vec_load(in, g + i);
+        Vec gv = vec_mul(scale, vec_load(in, g + i));
         Vec mv = vec_fma(b1, vec_load(in, m + i), vec_mul(a1, gv));
         Vec vv = vec_fma(b2, vec_load(in, v + i), vec_mul(vec_mul(a2, gv), gv));
         Vec root = vec_add(vec_sqrt(vec_div(vv, c2)), eps);
