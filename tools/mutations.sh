@@ -42,6 +42,8 @@ mutation 'attention: a query sees the key after its own' kern src/kern/attend.c 
     's/c \* CHUNK + 1, CHUNK)/c * CHUNK + 2, CHUNK)/'
 mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/attend.c \
     's/d->a\[i - i0\], part->o + i \* dv, d->b\[i - i0\]/d->b[i - i0], part->o + i * dv, d->a[i - i0]/'
+mutation 'attention, fewer pairs than threads: the last query vector is nobody'\''s' kern src/kern/attend.c \
+    's/MIN(mine.hi - first, t.n/MIN(mine.hi - 1 - first, t.n/'
 mutation 'router: of equal experts the last' kern src/kern/router.c \
     's/v\[i\] > v\[best\]/v[i] >= v[best]/'
 mutation 'combine: does not start from its base' kern src/kern/router.c \

@@ -4,7 +4,9 @@
  * * group query vectors meet each chunk of 64 keys in two products, and the chunk's (m, l, o) is
  * merged into the task's. Where there are many tasks a thread does whole tasks. Where there are few
  * (decoding few sequences) threads share the pairs (task, chunk): chunks are independent until they
- * are merged, left to right, by the thread that owns the query vector. */
+ * are merged, left to right, by the thread that owns the query vector. Where there are fewer pairs
+ * than threads (the first positions of one sequence in absorbed MLA, which has one kv head) each
+ * thread meets all chunks with its own query vectors. */
 #include "kern/kv.h"
 
 /* Query vectors of a task: enough for the products to run well, few enough to stay in L2 beside K
@@ -127,10 +129,10 @@ static float *out_row(const Job *j, const Task *t, int64_t i) {
 /* ---- one chunk ------------------------------------------------------------------------------- */
 
 /* Query vector i of a task: row i / group, head i % group of the kv head's. */
-static void queries_pack(const Job *j, const Scratch *d, const Task *t) {
+static void queries_pack(const Job *j, const Scratch *d, const Task *t, Range own) {
     int64_t dk = j->a->k.width;
     Layout layout = stream_layout(&j->a->k);
-    for (int64_t i = 0; i < t->n * j->group; i++) {
+    for (int64_t i = own.lo; i < own.hi; i++) {
         int64_t row = t->row + i / j->group, head = t->head * j->group + i % j->group;
         row_put(d->q + i * row_bytes(layout, dk), layout, j->q + row * j->ldq + head * dk, dk);
     }
@@ -159,13 +161,15 @@ static int64_t first_query(const Job *j, const Task *t, int64_t c) {
     return MAX(c * CHUNK - t->pos, 0) * j->group;
 }
 
-/* Scores, softmax and values of chunk c for the query vectors from first_query on: part->m, l, o of
- * these. */
-static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, const Part *part) {
+/* Scores, softmax and values of chunk c for those of the query vectors `own` that see some of it:
+ * part->m, l, o of these. */
+static void chunk_run(const Job *j, const Scratch *d, const Task *t, int64_t c, Range own,
+                      const Part *part) {
     int64_t dk = j->a->k.width, dv = j->a->v.width;
     Layout layout = stream_layout(&j->a->k);
     bool round = layout == LAYOUT_BF16;
-    int64_t i0 = first_query(j, t, c), n = t->n * j->group - i0;
+    int64_t i0 = MAX(first_query(j, t, c), own.lo), n = own.hi - i0;
+    if (n <= 0) return;
     int64_t keys = MIN(round_up(t->pos + t->n - c * CHUNK, PANEL), CHUNK); /* more see none */
     const uint8_t *k = chunk_at(&j->a->k, t->span, c * CHUNK, t->head);
     gemm(layout, d->s, CHUNK, d->q + i0 * row_bytes(layout, dk), n, k, keys, dk, STORE_SET);
@@ -207,17 +211,19 @@ static void query_end(const Job *j, const Task *t, int64_t i, float m, float l) 
 
 /* ---- many tasks: a thread does whole ones ---------------------------------------------------- */
 
+static Range task_queries(const Job *j, const Task *t) { return (Range){0, t->n * j->group}; }
+
 /* Flash attention (Dao et al. 2022, arXiv 2205.14135): no row of scores is ever whole. */
-static void task_run(const Job *j, const Scratch *d, const Task *t) {
+static void task_run(const Job *j, const Scratch *d, const Task *t, Range own) {
     Part part = slot_part(j, d->thread, 0);
-    int64_t n = t->n * j->group;
-    queries_pack(j, d, t);
+    queries_pack(j, d, t, own);
     for (int64_t c = 0; c < task_chunks(t); c++) {
-        int64_t i0 = first_query(j, t, c);
-        chunk_run(j, d, t, c, &part);
-        chunk_merge(j, d, t, c, &part, i0, n, d->m + i0, d->l + i0);
+        int64_t i0 = MAX(first_query(j, t, c), own.lo);
+        if (i0 >= own.hi) break; /* and none of them sees a later one */
+        chunk_run(j, d, t, c, own, &part);
+        chunk_merge(j, d, t, c, &part, i0, own.hi, d->m + i0, d->l + i0);
     }
-    for (int64_t i = 0; i < n; i++) query_end(j, t, i, d->m[i], d->l[i]);
+    for (int64_t i = own.lo; i < own.hi; i++) query_end(j, t, i, d->m[i], d->l[i]);
 }
 
 /* A task costs as much as it has pairs of row and chunk; a thread does those that begin in its
@@ -225,7 +231,7 @@ static void task_run(const Job *j, const Scratch *d, const Task *t) {
 static void tasks_run(Thread th, const Job *j, const Scratch *d, int64_t cost) {
     int64_t lo = cost * th.i / th.n, hi = cost * (th.i + 1) / th.n, start = 0;
     for (Task t = task_first(j); task_next(j, &t);) {
-        if (start >= lo && start < hi) task_run(j, d, &t);
+        if (start >= lo && start < hi) task_run(j, d, &t, task_queries(j, &t));
         start += t.n * task_chunks(&t);
     }
 }
@@ -238,10 +244,10 @@ static void wave_compute(const Job *j, const Scratch *d, Range mine) {
     int64_t start = 0;
     for (Task t = task_first(j); start < mine.hi && task_next(j, &t); start += task_chunks(&t)) {
         int64_t lo = MAX(mine.lo, start), hi = MIN(mine.hi, start + task_chunks(&t));
-        if (lo < hi) queries_pack(j, d, &t);
+        if (lo < hi) queries_pack(j, d, &t, task_queries(j, &t));
         for (int64_t at = lo; at < hi; at++) {
             Part part = slot_part(j, d->thread, at - mine.lo);
-            chunk_run(j, d, &t, at - start, &part);
+            chunk_run(j, d, &t, at - start, task_queries(j, &t), &part);
         }
     }
 }
@@ -279,8 +285,18 @@ static void pairs_run(Thread th, const Job *j, const Scratch *d, int64_t pairs, 
     }
 }
 
-/* Threads share pairs where whole tasks would leave some of them idle, and where the merging thread
- * has room for its query vectors. Both ways give the same bits. */
+/* Fewer pairs still: a thread does its share of the query vectors, of each task those that lie in
+ * it. */
+static void queries_run(const Job *j, const Scratch *d, Range mine) {
+    int64_t first = 0;
+    for (Task t = task_first(j); task_next(j, &t); first += t.n * j->group) {
+        Range own = {MAX(mine.lo - first, 0), MIN(mine.hi - first, t.n * j->group)};
+        if (own.lo < own.hi) task_run(j, d, &t, own);
+    }
+}
+
+/* Threads share pairs, or query vectors, where whole tasks would leave some of them idle, and where
+ * the merging thread has room for its query vectors. All ways give the same bits. */
 void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
             const Attend *a, const Span *span, int64_t n_spans, void *work) {
     int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;
@@ -300,7 +316,9 @@ void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_
     j.scratch_bytes = scratch_make(&d, &j, NULL);
     scratch_make(&d, &j, j.work + th.i * j.scratch_bytes);
     bool uneven = tasks < FEW_TASKS * th.n || longest * FEW_TASKS * th.n > cost;
-    if (uneven && th.n > 1 && rows * a->heads <= own_queries(&j) * th.n)
+    if (2 * pairs <= th.n)
+        queries_run(&j, &d, thread_range(th, rows * a->heads));
+    else if (uneven && th.n > 1 && rows * a->heads <= own_queries(&j) * th.n)
         pairs_run(th, &j, &d, pairs, rows * a->heads);
     else
         tasks_run(th, &j, &d, cost);

@@ -175,11 +175,11 @@ static void attention_level(void) {
             same_attention(&t, o, lse, "threads", thread_counts[k]);
         }
         for (int64_t k = 0; k < COUNT(steps); k++) {
-            memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.v.width) * 4);
-            attention_steps(&t, steps[k], k % 2, thread_counts[k]);
-            same_attention(&t, o, lse, "steps of", steps[k]);
-            attention_steps(&t, steps[k], !(k % 2), 2);
-            same_attention(&t, o, lse, "steps of", steps[k]);
+            for (int64_t other = 0; other < 2; other++) {
+                memset(t.o, 0x55, (size_t)(t.rows * t.a.heads * t.a.v.width) * 4);
+                attention_steps(&t, steps[k], (k + other) % 2, other ? 2 : thread_counts[k]);
+                same_attention(&t, o, lse, "steps of", steps[k]);
+            }
         }
         guard_reset();
     }
