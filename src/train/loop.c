@@ -32,15 +32,24 @@ static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop
     return !(last || due(t->step, r->checkpoint.every) || stop || best) || trainer_save(t, err);
 }
 
+/* The line of progress, and the tokens a second that the machine would make at its peak. */
+typedef struct Live {
+    Progress bar;
+    double peak;
+} Live;
+
 /* The figures of a step, the more important ones first: a narrow terminal shows those. */
-static void show(Progress *bar, const Trainer *t, const StepStats *s, double seconds) {
+static void show(Live *live, const Trainer *t, const StepStats *s, double seconds) {
     const int64_t every = t->recipe->checkpoint.every, steps = t->recipe->optim.steps;
     const int64_t next = every ? MIN(steps, s->step + every - s->step % every) : steps;
-    char extra[160];
-    snprintf(extra, sizeof extra, "loss %.4f, %.0f tokens/s, gradient %.3g, checkpoint in %lld",
-             s->loss, (double)s->targets / MAX(seconds, 1e-9), s->grad_norm,
-             (long long)(next - s->step));
-    progress_at(bar, s->step, extra);
+    const double speed = (double)s->targets / MAX(seconds, 1e-9);
+    char balance[40] = "", extra[160];
+    if (t->model->cfg.E > 0) snprintf(balance, sizeof balance, ", MaxVio %.2f", s->max_vio);
+    snprintf(extra, sizeof extra,
+             "loss %.4f, %.0f tokens/s, gradient %.3g%s, checkpoint in %lld, %.0f %% of peak",
+             s->loss, speed, s->grad_norm, balance, (long long)(next - s->step),
+             100 * speed / live->peak);
+    progress_at(&live->bar, s->step, extra);
 }
 
 static bool interrupted(const Trainer *t, Err *err) {
@@ -50,13 +59,13 @@ static bool interrupted(const Trainer *t, Err *err) {
                    (long long)t->step, (long long)t->recipe->optim.steps);
 }
 
-static bool steps_run(Trainer *t, Progress *bar, Err *err) {
+static bool steps_run(Trainer *t, Live *live, Err *err) {
     while (t->step < t->recipe->optim.steps) {
         StepStats s;
         const double start = os_now();
         if (!trainer_step(t, &s, err)) return false;
         const double seconds = os_now() - start;
-        show(bar, t, &s, seconds);
+        show(live, t, &s, seconds);
         const bool stop = os_interrupted();
         if (!after_step(t, &s, seconds, stop, err)) return false;
         if (stop && t->step < t->recipe->optim.steps) return interrupted(t, err);
@@ -86,13 +95,13 @@ static void introduce(const Trainer *t) {
 }
 
 static bool run(Trainer *t, Err *err) {
-    Progress bar;
+    Live live = {.peak = machine_flops(t) / token_flops(t)};
     if (!metrics_open(t, err)) return false;
     introduce(t);
-    progress_start(&bar, "train", "step", t->recipe->optim.steps);
-    bar.first = t->step;
-    const bool ok = steps_run(t, &bar, err);
-    progress_end(&bar);
+    progress_start(&live.bar, "train", "step", t->recipe->optim.steps);
+    live.bar.first = t->step;
+    const bool ok = steps_run(t, &live, err);
+    progress_end(&live.bar);
     if (ok)
         log_at(LOG_INFO,
                "step %lld of %lld is done; the model is in %s. Try it with\n"

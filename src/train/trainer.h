@@ -70,6 +70,11 @@ bool sampler_open(Trainer *t, Err *err) CHECKED;
 int64_t sampler_bytes_held(const Sampler *s); /* what its plan adds to the trainer's; NULL: 0 */
 bool sample_write(Trainer *t, Err *err) CHECKED;
 
+/* peak.c: operations a second that the trainer's threads reach in a product in the caches, which
+ * takes some ten milliseconds to measure; operations that a token is counted with. */
+double machine_flops(const Trainer *t);
+double token_flops(const Trainer *t);
+
 /* resume.c: the newest checkpoint of the folder, when there is one. Its store and state first
  * (step, start, targets); whether the text is its text, when that has been read; moments when the
  * plan has their memory. */

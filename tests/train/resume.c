@@ -100,6 +100,8 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
                          "log.every=3",
                          str_fmt(a, "data.valid=%s/text", folder).p,
                          "eval.every=15",
+                         "sample.every=10",
+                         "sample.tokens=5",
                          "eval.tokens=200",
                          strcmp(family, "llama") ? "optim.optimiser=muon"
                                                  : "optim.optimiser=adamw"};
