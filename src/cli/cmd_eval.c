@@ -25,7 +25,7 @@ typedef struct Row {
 
 static bool measure(Row *row, Arena *a, const Options *o, const char *model, Err *err) {
     Session s = {0};
-    PlanSpec spec;
+    PlanSpec spec = {0};
     Windows w = o->windows;
     const unsigned parts = BUNDLE_MODEL | BUNDLE_TOKENIZER;
     bool ok = session_open(&s, model, parts, &o->model, &spec, err);

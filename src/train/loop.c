@@ -8,11 +8,17 @@
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+static Best best_now(const Trainer *t, double loss) {
+    Best b = {.step = t->step, .loss = loss};
+    memcpy(b.valid, t->valid.key, sizeof b.valid);
+    return b;
+}
+
 static bool validate(Trainer *t, bool *best, Err *err) {
     double loss;
     if (!trainer_eval(t, &loss, err) || !metrics_valid(t, loss, err)) return false;
     *best = t->best.step == 0 || loss < t->best.loss;
-    if (*best) t->best = (Best){t->step, loss};
+    if (*best) t->best = best_now(t, loss);
     log_at(LOG_INFO, "step %lld: loss %.4f, %.4f bits per byte on %s%s", (long long)t->step, loss,
            t->valid_bits, t->recipe->data.valid, *best ? ", the best so far" : "");
     return true;

@@ -5,7 +5,8 @@
  * optimizer.safetensors, the moments of every tensor, and state.json:
  *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key,
  *    "fingerprint": the plan's with the weights as they are saved,
- *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "best": {"step": 80, "loss": 2.5},
+ *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "best": {"step": 80, "loss": 2.5,
+ *    "valid": key},
  *    "recipe": {"optim.lr": "0.001", ...}}
  * A run that continues from it has the bits of one that was never stopped, because it holds
  * everything that a step depends on. Differences in the recipe are refused or reported as the table
@@ -13,6 +14,7 @@
 #include "train/trainer.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { STATE_FORMAT = 1, STATE_BYTES = 1 << 20, COPY_BYTES = 4 << 20 };
@@ -38,9 +40,9 @@ static Str state_text(Arena *a, const Trainer *t) {
                   (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
     if (t->best.step)
-        json_object_set_new(
-            o, "best",
-            json_pack("{s:I, s:f}", "step", (json_int_t)t->best.step, "loss", t->best.loss));
+        json_object_set_new(o, "best",
+                            json_pack("{s:I, s:f, s:s}", "step", (json_int_t)t->best.step, "loss",
+                                      t->best.loss, "valid", t->best.valid));
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     CHECK(z);
@@ -145,9 +147,11 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
 static bool best_read(Best *best, const json_t *o, const char *file, Err *err) {
     const json_t *b = json_object_get(o, "best"), *step = json_object_get(b, "step"),
                  *loss = json_object_get(b, "loss");
+    const char *valid = json_string_value(json_object_get(b, "valid"));
     *best = (Best){.step = json_integer_value(step), .loss = json_number_value(loss)};
-    return !b || (best->step > 0 && json_is_number(loss))
-           || err_set(err, ERR_FORMAT, "%s: \"best\" is no step with its loss", file);
+    if (valid) snprintf(best->valid, sizeof best->valid, "%s", valid);
+    return !b || (best->step > 0 && json_is_number(loss) && valid)
+           || err_set(err, ERR_FORMAT, "%s: \"best\" is no step with its loss and text", file);
 }
 
 static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
@@ -224,6 +228,14 @@ bool run_best(const char **path, Arena *a, const char *run, Err *err) {
                 .p;
     return os_is_dir(*path)
            || err_set(err, ERR_IO, "%s, which had the lowest loss, is no longer there", *path);
+}
+
+void resume_best(Trainer *t) {
+    if (t->valid.tokens && t->best.step && strcmp(t->best.valid, t->valid.key)) {
+        log_at(LOG_WARN,
+               "data.valid is another text than before: the best checkpoint is looked for anew");
+        t->best = (Best){0};
+    }
 }
 
 bool resume_fits(const Trainer *t, Err *err) {

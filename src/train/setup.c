@@ -219,6 +219,7 @@ static bool trainer_build(Trainer *t, Err *err) {
         || !config_check(&c, t, err) || !shards_open(t, err) || (resumed && !resume_fits(t, err))
         || !model_start(t, &c, err) || !loaders_new(t, err))
         return false;
+    resume_best(t);
     rows_warn(t);
     rows_new(t);
     balance_warn(t);

@@ -16,10 +16,12 @@ typedef struct TextSetup {
 
 typedef struct Sampler Sampler; /* sample.c */
 
-/* The step whose validation had the lowest loss so far; 0: there was none yet. */
+/* The step whose validation had the lowest loss so far; 0: there was none yet. A loss compares with
+ * those on the same text only. */
 typedef struct Best {
     int64_t step;
     double loss;
+    char valid[65]; /* the text: its shard's key */
 } Best;
 
 struct Trainer {
@@ -82,6 +84,8 @@ bool resume_find(bool *found, const Trainer *t, Err *err) CHECKED;
 bool resume_state(Trainer *t, Err *err) CHECKED;
 bool resume_fits(const Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
+/* Without a best validation, where it was one of another text. */
+void resume_best(Trainer *t);
 
 /* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
  * the run goes on from are taken out. metrics_sync makes all lines durable: before a checkpoint. */

@@ -164,6 +164,15 @@ static void test_best(void **state) {
     assert_true(os_rename(best, str_fmt(a, "%s/moved", folder).p, &err));
     assert_false(run_best(&best, a, newest, &err));
     assert_non_null(strstr(err.msg, "no longer there"));
+
+    /* A loss on another text is no worse and no better: the best is looked for anew. */
+    const char *other[COUNT(worse)];
+    memcpy(other, worse, sizeof worse);
+    other[0] = str_fmt(a, "data.valid=%s", file_write(a, "other", STR("Quite another text.\n"))).p;
+    other[COUNT(set) - 1] = "optim.steps=24";
+    r = tiny_recipe(a, "llama", other, COUNT(other));
+    run(&r);
+    assert_true(run_best(&best, a, newest, &err) && strstr(best, "/step-000000024"));
 }
 
 static void test_no_best(void **state) {
