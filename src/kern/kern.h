@@ -94,6 +94,9 @@ int64_t panel_bytes(Layout layout, int64_t rows, int64_t cols);
  * matrices, panel_bytes apart. */
 void weight_pack(Thread th, void *tile, Layout layout, const Weight *w, int64_t lo, int64_t hi);
 void weight_pack_t(Thread th, void *tile_t, Layout layout, const Weight *w, int64_t lo, int64_t hi);
+/* Rows row.. (a multiple of TILE_K) of matrix i of f32 rows into w->tile and, where it is there,
+ * w->tile_t; the rest of the panels stays. One thread's work. */
+void weight_pack_rows(const Weight *w, int64_t i, int64_t row, int64_t n);
 /* The transposed view: rows and cols, tile and tile_t swapped. */
 Weight weight_t(const Weight *w);
 /* Row r of matrix i as f32: out[cols] (embedding). */

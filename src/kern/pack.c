@@ -171,6 +171,20 @@ void weight_pack_t(Thread th, void *tile_t, Layout layout, const Weight *w, int6
     thread_sync(th);
 }
 
+/* Both ways at once, while the rows are in the cache. */
+void weight_pack_rows(const Weight *w, int64_t i, int64_t row, int64_t n) {
+    const int64_t stride = panel_stride(w->layout, w->cols), panels = panels_of(w->rows);
+    const float *x = (const float *)w->row + (i * w->rows + row) * w->cols;
+    CHECK(w->type == DTYPE_F32 && row % TILE_K == 0 && row + n <= w->rows);
+    for (int64_t r = row; r < row + n; r += PANEL)
+        panel_of_rows((uint8_t *)w->tile + (i * panels + r / PANEL) * stride, w->layout, w, i, r);
+    if (!w->tile_t) return;
+    const int64_t stride_t = panel_stride(w->layout_t, w->rows), panels_t = panels_of(w->cols);
+    for (int64_t c = 0; c < w->cols; c += PANEL)
+        panel_rows((uint8_t *)w->tile_t + (i * panels_t + c / PANEL) * stride_t, w->layout_t, x + c,
+                   w->cols, MIN(w->cols - c, PANEL), row, n);
+}
+
 Weight weight_t(const Weight *w) {
     Weight t = *w;
     t.row = NULL;

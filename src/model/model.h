@@ -152,6 +152,9 @@ bool panels_new(Panels **p, Arena *a, Model *m, const PanelsSpec *spec, int64_t 
 /* Anew from the masters, after an optimiser step; no plan on these panels steps meanwhile. What was
  * computed with the old weights (KV pages, prefix caches) is stale after it. */
 void panels_repack(Thread th, Panels *p);
+/* The same of rows row.. (a multiple of TILE_K) of matrix i of one parameter only, right after its
+ * optimiser has moved them. One thread's work; nothing where p has no panels. Expanded MLA. */
+void panels_put(const Panels *p, const Param *w, int64_t i, int64_t row, int64_t n);
 int64_t panels_bytes(const Panels *p);
 PanelsSpec panels_spec(const Panels *p);
 

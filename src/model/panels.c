@@ -251,5 +251,12 @@ void panels_repack(Thread th, Panels *p) {
     pack_all(th, p, NULL);
 }
 
+void panels_put(const Panels *p, const Param *w, int64_t i, int64_t row, int64_t n) {
+    Weight to = p->weight[w - p->model->param];
+    CHECK(!p->uk);
+    to.row = w->master;
+    if (to.tile) weight_pack_rows(&to, i, row, n);
+}
+
 int64_t panels_bytes(const Panels *p) { return p->bytes; }
 PanelsSpec panels_spec(const Panels *p) { return p->spec; }

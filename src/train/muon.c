@@ -150,7 +150,7 @@ static void move(Thread th, float *weight, const float *y, int64_t m, int64_t n,
 }
 
 /* An expert that has had no rows yet has a momentum of zeros: it is only decayed. */
-static void matrix_step(Thread th, MuonWork *w, Matrix *x, const MuonStep *s) {
+static void matrix_step(Thread th, const Optim *o, MuonWork *w, Matrix *x, const MuonStep *s) {
     const int64_t m = x->p->w.rows, n = x->p->w.cols, at = x->i * m * n;
     float *g = x->p->grad + at;
     if (x->p->moment_type == DTYPE_BF16)
@@ -166,6 +166,9 @@ static void matrix_step(Thread th, MuonWork *w, Matrix *x, const MuonStep *s) {
     const float inverse = w->square > 0 ? (float)(1 / sqrt(w->square)) : 0;
     muon_orthogonalise(th, w, g, m, n, inverse, s->steps);
     move(th, x->p->master + at, w->y, m, n, s);
+    const Range rows = thread_range_by(th, m, TILE_K);
+    if (o->panels && rows.lo < rows.hi)
+        panels_put(o->panels, x->p, x->i, rows.lo, rows.hi - rows.lo);
 }
 
 void muon_step(Thread th, Optim *o, const MuonStep *s) {
@@ -173,9 +176,9 @@ void muon_step(Thread th, Optim *o, const MuonStep *s) {
     if (th.i == 0) o->next = 0;
     thread_sync(th);
     for (int64_t i; (i = __atomic_fetch_add(&o->next, 1, __ATOMIC_RELAXED)) < o->n_alone;)
-        matrix_step(alone, &o->own[th.i], &o->matrix[i], s);
+        matrix_step(alone, o, &o->own[th.i], &o->matrix[i], s);
     thread_sync(th);
     for (int64_t i = o->n_alone; i < o->n_matrices; i++)
-        matrix_step(th, &o->shared, &o->matrix[i], s);
+        matrix_step(th, o, &o->shared, &o->matrix[i], s);
     thread_sync(th);
 }

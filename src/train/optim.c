@@ -98,17 +98,41 @@ bool optim_lost(const Optim *o, const Param **p, int64_t *matrix) {
     return false;
 }
 
-void optim_step(Thread th, Optim *o, int64_t step, float scale) {
-    AdamW w = adamw_of(o->r, step, scale);
-    const MuonStep s = muon_of(o->r, step, scale);
+void optim_packs(Optim *o, const Panels *p) { o->panels = p; }
+
+static void adamw_piece(Thread alone, Param *p, int64_t at, int64_t n, const AdamW *w) {
+    float *x = p->master + at, *g = p->grad + at;
+    if (p->moment_type == DTYPE_BF16)
+        adamw_bf16(alone, x, g, (uint16_t *)p->moment[0] + at, (uint16_t *)p->moment[1] + at, n, w);
+    else
+        adamw(alone, x, g, (float *)p->moment[0] + at, (float *)p->moment[1] + at, n, w);
+}
+
+enum { PIECE = 16 << 10 }; /* numbers of a piece: with gradient and moments it stays in L2 */
+
+/* Pieces of whole rows are moved and packed, and are dealt to the threads over all tensors. */
+static void adamw_step(Thread th, Optim *o, AdamW w) {
+    const Thread alone = thread_alone(th);
+    int64_t piece = 0;
     for (int64_t i = 0; i < o->m->n_params; i++) {
         Param *p = &o->m->param[i];
+        const int64_t rows = p->w.rows, cols = p->w.cols,
+                      step = MAX(PIECE / cols / TILE_K, 1) * TILE_K,
+                      pieces = (rows + step - 1) / step;
         if (p->optimiser != OPTIMISER_ADAMW) continue;
         w.wd = p->decay ? (float)o->r->optim.weight_decay : 0;
-        if (p->moment_type == DTYPE_BF16)
-            adamw_bf16(th, p->master, p->grad, p->moment[0], p->moment[1], p->count, &w);
-        else
-            adamw(th, p->master, p->grad, p->moment[0], p->moment[1], p->count, &w);
+        for (int64_t k = 0; k < p->w.n * pieces; k++) {
+            if (piece++ % th.n != th.i) continue;
+            const int64_t matrix = k / pieces, row = k % pieces * step, n = MIN(step, rows - row);
+            adamw_piece(alone, p, (matrix * rows + row) * cols, n * cols, &w);
+            if (o->panels) panels_put(o->panels, p, matrix, row, n);
+        }
     }
+    thread_sync(th);
+}
+
+void optim_step(Thread th, Optim *o, int64_t step, float scale) {
+    const MuonStep s = muon_of(o->r, step, scale);
+    adamw_step(th, o, adamw_of(o->r, step, scale));
     muon_step(th, o, &s);
 }

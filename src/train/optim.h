@@ -21,7 +21,8 @@ typedef struct MuonWork {
 struct Optim {
     Model *m;
     const Recipe *r;
-    Matrix *matrix; /* those that one thread moves alone, then those that all share */
+    const Panels *panels; /* NULL, or where moved rows are packed at once */
+    Matrix *matrix;       /* those that one thread moves alone, then those that all share */
     int64_t n_alone, n_matrices;
     int64_t next;    /* the first of them that no thread has taken yet */
     MuonWork *own;   /* for each thread */

@@ -195,6 +195,7 @@ static bool plan_start(Trainer *t, Err *err) {
     const int64_t hidden = s.rows * t->model->cfg.C;
     s.results = arena_used(t->arena) + hidden * (int64_t)sizeof(float);
     if (!plan_new(&t->plan, t->model_arena, t->model, &s, 0, t->team, err)) return false;
+    optim_packs(t->optim, t->plan->panels);
     t->hidden = PUSH(t->model_arena, float, hidden);
     t->logits = PUSH(t->model_arena, float, MIN(s.rows, head_rows(t->plan)) * t->model->cfg.V);
     return true;

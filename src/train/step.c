@@ -71,7 +71,6 @@ static void step_threads(Thread th, void *arg) {
     if (th.i == 0) t->moved = true;
     optim_step(th, t->optim, t->stats.step, clip_scale(t->recipe, norm));
     routing_step(th, t);
-    panels_repack(th, t->plan->panels);
 }
 
 /* ---- what is not finite ---------------------------------------------------------------------- */

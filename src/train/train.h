@@ -13,7 +13,7 @@
  * trainer_close it is locked.
  *
  * One step: rows of the loader in micro-batches -> model_forward -> loss -> model_back, gradients
- * add up -> norm, clipping -> AdamW or Muon, biases of routers -> panels packed again.
+ * add up -> norm, clipping -> AdamW or Muon, which also pack the panels again -> biases of routers.
  * docs/contract.md 6 and 7 give every order. */
 #pragma once
 #include "base/base.h"
@@ -177,6 +177,8 @@ double grad_norm(Thread th, const Model *m, double *square);
 /* The optimisers of a model's parameters (Param.optimiser), with the memory that Muon works in. */
 typedef struct Optim Optim;
 Optim *optim_new(Arena *a, Model *m, const Recipe *r, int64_t threads);
+/* From here on a step also packs what it moves into these panels: no panels_repack after it. */
+void optim_packs(Optim *o, const Panels *p);
 /* Step number `step` on every tensor; gradients are multiplied by `scale` first, and are void after
  * it. Decay on matrices only. */
 void optim_step(Thread th, Optim *o, int64_t step, float scale);

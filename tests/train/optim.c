@@ -55,6 +55,7 @@ static void two_fill(Two *t) {
         t->p[i] = (Param){.name = "x",
                           .decay = i == 0,
                           .optimiser = i == 2 ? OPTIMISER_NONE : OPTIMISER_ADAMW,
+                          .w = {.n = 1, .rows = i ? 1 : ROWS, .cols = i ? BIAS : COLS},
                           .count = i ? BIAS : ROWS * COLS,
                           .master = t->x[i][0],
                           .grad = t->x[i][1],

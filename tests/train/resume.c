@@ -103,8 +103,7 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
                          "sample.every=10",
                          "sample.tokens=5",
                          "eval.tokens=200",
-                         strcmp(family, "llama") ? "optim.optimiser=muon"
-                                                 : "optim.optimiser=adamw"};
+                         strcmp(family, "llama") ? "optim.optimiser=muon" : "optim.moments=bf16"};
     return tiny_recipe(a, family, set, COUNT(set));
 }
 

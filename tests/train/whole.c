@@ -63,7 +63,8 @@ static void test_levels(void **state) {
 /* The same with Muon and a schedule of three parts. */
 static void test_threads_muon(void **state) {
     static const char *const set[] = {"optim.optimiser=muon", "optim.schedule=wsd",
-                                      "optim.decay_steps=3", "optim.steps=6", "optim.warmup=1"};
+                                      "optim.decay_steps=3",  "optim.steps=6",
+                                      "optim.warmup=1",       "optim.moments=bf16"};
     const Recipe r = tiny_recipe(*state, "deepseek_v3", set, COUNT(set));
     const Hex one = steps(&r, 1, 4, NULL);
     for (int64_t threads = 2; threads <= 4; threads++)
@@ -126,13 +127,18 @@ static void test_learns(void **state) {
                       mean(loss[0] + 90, 10), loss[1][0], mean(loss[1] + 90, 10));
         assert_true(mean(loss[0] + 90, 10) < 2.2);
         assert_true(fabs(mean(loss[0] + 90, 10) - mean(loss[1] + 90, 10)) < 0.1);
-        const double adamw = mean(loss[1] + 40, 10);
+        const double adamw = mean(loss[1] + 40, 10), full = mean(loss[1] + 90, 10);
         const char *muon[] = {"optim.optimiser=muon", "optim.steps=100"};
         r = tiny_recipe(*state, families[f], muon, 2);
         steps(&r, 1, 50, loss[1]);
         print_message("%s after 50 steps: loss %.3f (adamw), %.3f (muon)\n", families[f], adamw,
                       mean(loss[1] + 40, 10));
         assert_true(mean(loss[1] + 40, 10) < adamw);
+        const char *half[] = {"optim.moments=bf16", "optim.steps=100"};
+        r = tiny_recipe(*state, families[f], half, 2);
+        steps(&r, 1, 100, loss[1]);
+        print_message("%s: loss %.3f with moments in bf16\n", families[f], mean(loss[1] + 90, 10));
+        assert_true(fabs(mean(loss[1] + 90, 10) - full) < 0.05);
     }
 }
 
@@ -161,6 +167,40 @@ static void team_run_repack(Plan *p) {
     Team *team = team_open(1);
     team_run(team, repack, p->panels);
     team_close(team);
+}
+
+static void same_panels(Arena *a, const char *const set[2]) {
+    const Recipe r = tiny_recipe(a, "deepseek_v3", set, 2);
+    Trainer *t = open_trainer(&r, 3);
+    const Model *m = trainer_model(t);
+    StepStats s;
+    uint8_t **was = PUSH(a, uint8_t *, 2 * m->n_params);
+    assert_true(trainer_step(t, &s, &(Err){0}) && trainer_step(t, &s, &(Err){0}));
+    for (int after = 0; after < 2; after++) {
+        for (int64_t i = 0; i < 2 * m->n_params; i++) {
+            const Weight *w = weight_of(trainer_plan(t), &m->param[i / 2]);
+            const void *tile = i % 2 ? w->tile_t : w->tile;
+            if (!tile) continue;
+            const int64_t bytes = w->n
+                                  * (i % 2 ? panel_bytes(w->layout_t, w->cols, w->rows)
+                                           : panel_bytes(w->layout, w->rows, w->cols));
+            if (after) assert_memory_equal(tile, was[i], (size_t)bytes);
+            was[i] = arena_push(a, bytes);
+            memcpy(was[i], tile, (size_t)bytes);
+        }
+        team_run_repack(trainer_plan(t));
+    }
+    trainer_close(t);
+}
+
+/* What a step packs piece by piece is what packing everything anew gives. */
+static void test_panels(void **state) {
+    static const char *const set[][2] = {
+        {"act=a16", "optim.optimiser=adamw"},
+        {"act=f32", "optim.optimiser=adamw"},
+        {"act=a16", "optim.optimiser=muon"},
+        {"model.moe_intermediate_size=70", "model.hidden_size=1030"}};
+    for (int64_t i = 0; i < COUNT(set); i++) same_panels(*state, set[i]);
 }
 
 /* A weight that is not finite stops the run at its step; what can still be saved is as it was
@@ -408,6 +448,7 @@ int whole_tests(void) {
                                        ARENA_TEST(test_not_finite),
                                        ARENA_TEST(test_not_finite_logits),
                                        ARENA_TEST(test_not_finite_gradient),
+                                       ARENA_TEST(test_panels),
                                        ARENA_TEST(test_run),
                                        ARENA_TEST(test_init_from),
                                        ARENA_TEST(test_refused),
