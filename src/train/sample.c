@@ -29,8 +29,7 @@ static bool prompt_encode(Trainer *t, Sampler *s, Err *err) {
     const bool ok = text_encode(&ids, t->text.bundle.tok, text, TEXT_PARSED, scratch, err);
     arena_close(scratch);
     if (!ok) return false;
-    if (ids.n == 0) /* an empty prompt: a document begins behind the end of another */
-        ids = (Ids){.v = &t->text.end, .n = 1};
+    if (ids.n == 0) return err_set(err, ERR_USAGE, "%s: sample.prompt has no tokens", r->path);
     s->prompt = ids.v, s->n_prompt = ids.n;
     return ids.n + r->sample.tokens <= c->max_positions
            || err_set(err, ERR_USAGE,
