@@ -24,6 +24,7 @@
  * Places that stay empty are not computed, since a row is only the list of its pieces. */
 #pragma once
 #include "base/base.h"
+#include "data/source.h" /* documents that are made, not read */
 #include "text/text.h"
 
 /* ---- shards: one text file as tokens --------------------------------------------------------- */
