@@ -17,6 +17,7 @@ static const struct {
     {"report", "draw the curves of training runs into one HTML file", cmd_report},
     {"eval", "measure models on a text and on tasks, side by side", cmd_eval},
     {"export", "write a trained model for other programs", cmd_export},
+    {"demo", "watch a small model learn to calculate, and talk with it", cmd_demo},
     {"convert", "write a model in another format or other number types", cmd_convert},
     {"synth", "write a model of random numbers", cmd_synth},
     {"info", "show this machine, and how a model would run on it", cmd_info},

@@ -56,7 +56,9 @@ typedef struct Shard {
     const int64_t *border; /* (docs + 1) */
     const void *token;     /* (tokens), u16 or u32 */
     int64_t width;         /* 2 or 4: bytes of one */
-    Map map;
+    const int32_t *read;   /* (docs) so many of a document's tokens are read and not learned: a
+                            * question; NULL: all are learned */
+    Map map;               /* empty: it is in memory only */
 } Shard;
 
 typedef struct ShardSpec {
@@ -77,6 +79,17 @@ bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err)
 /* Opens a shard file by its path and checks all of it. */
 bool shard_read(Shard *s, Arena *a, const char *path, Err *err) CHECKED;
 void shard_close(Shard *s);
+
+/* The first `docs` documents of a source as a shard in memory, which `a` owns; nothing is written.
+ * A conversation is as `chat` writes it; all of it before the last answer is read only. */
+typedef struct MadeSpec {
+    const Source *source;
+    int64_t docs;
+    const Tokenizer *tok;
+    const Chat *chat; /* may be NULL for a source of texts */
+    int32_t end;      /* the token put behind a text; a conversation has its own */
+} MadeSpec;
+bool shard_of_source(Shard *s, Arena *a, const MadeSpec *spec, Err *err) CHECKED;
 static inline int32_t shard_token(const Shard *s, int64_t i) {
     if (s->width == 2) return ((const uint16_t *)s->token)[i];
     return (int32_t)((const uint32_t *)s->token)[i];
@@ -84,16 +97,19 @@ static inline int32_t shard_token(const Shard *s, int64_t i) {
 
 /* ---- rows and batches ------------------------------------------------------------------------ */
 
-/* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further. */
+/* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further, of
+ * which the first `read` are not learned. */
 typedef struct Piece {
-    int64_t start, n;
+    int64_t start, n, read;
 } Piece;
 
-/* Pieces of whole rows, for one forward pass: place i holds token[i] and is to predict target[i].
+/* Pieces of whole rows, for one forward pass: place i holds token[i] and is to predict target[i],
+ * or nothing where that is -1.
  * Piece p covers places at[p] .. at[p]+len[p]-1, which are positions 0..len[p]-1 of a sequence of
  * its own. */
 typedef struct Packed {
     int64_t n, n_pieces;
+    int64_t targets;         /* places that predict something */
     int32_t *token, *target; /* (cap) each */
     int64_t *at, *len;       /* (cap) each: a piece has at least one place */
     int64_t cap;

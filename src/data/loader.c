@@ -30,7 +30,12 @@ bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool s
 
 LoaderState loader_state(const Loader *l) { return l->at; }
 int64_t loader_rows(const Loader *l) { return l->packing.n_rows; }
-int64_t loader_targets(const Loader *l) { return l->shard->tokens - l->shard->docs; }
+int64_t loader_targets(const Loader *l) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < l->packing.n_pieces; i++)
+        n += l->packing.piece[i].n - l->packing.piece[i].read;
+    return n;
+}
 
 Packed packed_new(Arena *a, int64_t cap) {
     return (Packed){.token = PUSH(a, int32_t, cap),
@@ -46,8 +51,9 @@ static void add_piece(Packed *b, const Shard *s, Piece p) {
     b->len[b->n_pieces++] = p.n;
     for (int64_t i = 0; i < p.n; i++, b->n++) {
         b->token[b->n] = shard_token(s, p.start + i);
-        b->target[b->n] = shard_token(s, p.start + i + 1);
+        b->target[b->n] = i < p.read ? -1 : shard_token(s, p.start + i + 1);
     }
+    b->targets += p.n - p.read;
 }
 
 static void epoch_begin(Loader *l, int64_t epoch) {
@@ -67,6 +73,6 @@ static void add_row(Packed *b, Loader *l) {
 }
 
 void loader_next(Loader *l, Packed *b, int64_t rows) {
-    b->n = b->n_pieces = 0;
+    b->n = b->n_pieces = b->targets = 0;
     for (int64_t i = 0; i < rows; i++) add_row(b, l);
 }

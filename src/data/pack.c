@@ -28,8 +28,12 @@ static void cut_documents(Packing *p, const Shard *s) {
     int64_t n = 0;
     for (int64_t d = 0; d < s->docs; d++) {
         const int64_t last = s->border[d + 1] - 1;
-        for (int64_t at = s->border[d]; at < last; at += p->sequence)
-            p->piece[n++] = (Piece){at, MIN(p->sequence, last - at)};
+        /* A target is one token further than its place. */
+        const int64_t learned = s->border[d] + (s->read ? MAX(s->read[d] - 1, 0) : 0);
+        for (int64_t at = s->border[d]; at < last; at += p->sequence) {
+            const int64_t places = MIN(p->sequence, last - at);
+            p->piece[n++] = (Piece){at, places, MAX(0, MIN(places, learned - at))};
+        }
     }
     CHECK(n == p->n_pieces);
 }

@@ -36,7 +36,7 @@ typedef struct Part {
     int64_t bytes;
     DType type;
 } Part;
-typedef struct Source {
+typedef struct RowSource {
     Transform transform;
     Part *part;
     int64_t n_parts; /* SAME: a part a matrix; PERMUTED: 1; SPLIT_KV: k_b, v_b; SCALED: codes and
@@ -46,7 +46,7 @@ typedef struct Source {
     double std;               /* IMAGINED, as the next two */
     uint64_t seed;
     int kind;
-} Source;
+} RowSource;
 
 /* A GGUF's factors that are llama3's scaling become it, which is exact where the factors are
  * rounded: then the file computes what the model's config.json says, to the bit. Others stay. */

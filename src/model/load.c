@@ -85,14 +85,14 @@ static const Tensor *take_shaped(Loader *o, const char *name, int n_dims, const 
 
 /* ---- one parameter --------------------------------------------------------------------------- */
 
-/* Rows that stand as they are read are pointed to; for the others a Source says where the parts are
- * and how rows are made of them when they are packed (layer.h). */
-static void part_put(Source *s, const Tensor *t) {
+/* Rows that stand as they are read are pointed to; for the others a RowSource says where the parts
+ * are and how rows are made of them when they are packed (layer.h). */
+static void part_put(RowSource *s, const Tensor *t) {
     s->part[s->n_parts++] = (Part){t->data, t->bytes, t->type};
 }
 
-static Source *source_push(Loader *o, Param *p, Transform transform, int64_t parts) {
-    Source *s = PUSH(o->a, Source, 1);
+static RowSource *source_push(Loader *o, Param *p, Transform transform, int64_t parts) {
+    RowSource *s = PUSH(o->a, RowSource, 1);
     s->transform = transform;
     s->part = PUSH(o->a, Part, parts);
     p->source = s;
@@ -123,7 +123,7 @@ static bool is_scaled(const Loader *o, const Tensor *t) {
 /* One matrix or, in Hugging Face's files, experts one by one. */
 static bool take_matrices(Loader *o, Param *p, const Tensor *first) {
     bool scaled = is_scaled(o, first);
-    Source *s = source_push(o, p, scaled ? SCALED : SAME, p->w.n * (scaled ? 2 : 1));
+    RowSource *s = source_push(o, p, scaled ? SCALED : SAME, p->w.n * (scaled ? 2 : 1));
     s->block[0] = o->m->cfg.fp8_rows, s->block[1] = o->m->cfg.fp8_cols;
     for (int64_t i = 0; i < p->w.n; i++) {
         const char *name = param_name(o->a, p, i);
@@ -149,7 +149,7 @@ static bool take_split_kv(Loader *o, Param *p, const char *prefix) {
     const Tensor *v = take_shaped(o, str_fmt(o->a, "%sattn_v_b.weight", prefix).p, 3,
                                   (int64_t[]){c->H, c->d_v, c->R});
     if (!v) return false;
-    Source *s = source_push(o, p, SPLIT_KV, 2);
+    RowSource *s = source_push(o, p, SPLIT_KV, 2);
     s->head = c->d_nope + c->d_v, s->nope = c->d_nope, s->rank = c->R;
     part_put(s, k);
     part_put(s, v);
@@ -191,7 +191,7 @@ static bool param_load(Loader *o, Param *p) {
     if (!t) return false;
     p->w.type = t->type;
     if (names.transform == PERMUTED && o->gguf) {
-        Source *s = source_push(o, p, PERMUTED, 1);
+        RowSource *s = source_push(o, p, PERMUTED, 1);
         s->head = o->m->cfg.D;
         part_put(s, t);
         return true;

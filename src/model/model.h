@@ -94,12 +94,12 @@ typedef struct Param {
     bool decay;       /* weight decay: matrices yes, vectors no */
     Optimiser optimiser;
     ShardRule shard;
-    bool f32;                    /* never rounded: router, norms, biases */
-    Weight w;                    /* shape and type; row: all in canonical order, or NULL */
-    const Store *store;          /* whose file holds its rows; NULL: they stand in an arena */
-    const struct Source *source; /* private: where its rows stand in the files */
-    int32_t row;                 /* private: its row of the table */
-    int64_t count;               /* numbers: n * rows * cols */
+    bool f32;                       /* never rounded: router, norms, biases */
+    Weight w;                       /* shape and type; row: all in canonical order, or NULL */
+    const Store *store;             /* whose file holds its rows; NULL: they stand in an arena */
+    const struct RowSource *source; /* private: where its rows stand in the files */
+    int32_t row;                    /* private: its row of the table */
+    int64_t count;                  /* numbers: n * rows * cols */
     /* (count) each, f32; NULL unless training, and but the master where nothing is learnt. */
     float *master, *grad;
     void *moment[MOMENTS]; /* of moment_type */

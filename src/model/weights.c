@@ -358,7 +358,7 @@ static void gather_permuted(uint8_t *out, const Param *p, int64_t row, int64_t n
 }
 
 /* Rows j0..j1-1 of head h of W_UK (n, R), whose transpose stands in the file. */
-static void gather_k(float *out, const Source *s, int64_t h, int64_t j0, int64_t j1) {
+static void gather_k(float *out, const RowSource *s, int64_t h, int64_t j0, int64_t j1) {
     float column[1024];
     Weight k_b = {.type = s->part[0].type, .n = 1, .cols = s->nope, .row = s->part[0].p};
     CHECK(s->nope <= COUNT(column));
@@ -371,7 +371,7 @@ static void gather_k(float *out, const Source *s, int64_t h, int64_t j0, int64_t
 /* Rows of kv_b, which the file has as two tensors. Of each head the first n rows are W_UK's, and
  * the next v rows W_UV's; the latter stand in order. */
 static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
-    const Source *s = p->source;
+    const RowSource *s = p->source;
     int64_t value = s->head - s->nope;
     Weight v_b = {.type = s->part[1].type, .n = 1, .cols = s->rank, .row = s->part[1].p};
     for (int64_t end = row + n, step; row < end; row += step, out += step * s->rank) {
@@ -387,7 +387,7 @@ static void gather_kv(float *out, const Param *p, int64_t row, int64_t n) {
 
 /* contract 3: rn(w * scale), the scales (rows/block, cols/block) rounded up. */
 static void gather_scaled(float *out, const Param *p, int64_t row, int64_t n) {
-    const Source *s = p->source;
+    const RowSource *s = p->source;
     int64_t i = row / p->w.rows, cols = p->w.cols, across = (cols + s->block[1] - 1) / s->block[1];
     Weight codes = {.type = s->part[2 * i].type, .n = 1, .cols = cols, .row = s->part[2 * i].p};
     for (int64_t r = row % p->w.rows; n > 0; r++, n--, out += cols) {
@@ -405,7 +405,7 @@ int64_t param_file_bytes(const Param *p) {
 }
 
 static void imagine_rows(float *out, const Param *p, int64_t row, int64_t n) {
-    const Source *s = p->source;
+    const RowSource *s = p->source;
     uint32_t before = float_mode_enter();
     fresh_fill(out, p, (TensorKind)s->kind, row * p->w.cols, n * p->w.cols, s->std, s->seed);
     float_mode_leave(before);
@@ -470,8 +470,8 @@ void model_imagine(Model **out, Arena *a, const Config *c, double std, uint64_t 
     *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
     params_build(m, a);
     for (int64_t i = 0; i < m->n_params; i++) {
-        Source *s = PUSH(a, Source, 1);
-        *s = (Source){.transform = IMAGINED, .std = std, .seed = seed};
+        RowSource *s = PUSH(a, RowSource, 1);
+        *s = (RowSource){.transform = IMAGINED, .std = std, .seed = seed};
         s->kind = tables[c->family].row[m->param[i].row].kind;
         m->param[i].source = s;
         m->param[i].w.type = DTYPE_F32;

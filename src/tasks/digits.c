@@ -1,7 +1,5 @@
 /* digits.c -- sums, differences and products written down digit by digit, the last digit first: so
- * each step needs the step before it and two digits, and no number is needed before it is known.
- * Steps have one width, so that what a step needs stands at fixed distances: small models learn
- * that several times faster (docs/experiments.md). */
+ * each step needs the step before it and two digits, and no number is needed before it is known. */
 #include "tasks/parts.h"
 
 /* What separates two steps. */
@@ -14,7 +12,7 @@ void think_sum(Buf *b, int64_t x, int64_t y) {
     for (int64_t carry = 0; x || y || b->n == first; x /= 10, y /= 10) {
         const int64_t sum = x % 10 + y % 10 + carry;
         step_begin(b, first);
-        buf_fmt(b, "%d+%d+%d=%02d", (int)(x % 10), (int)(y % 10), (int)carry, (int)sum);
+        buf_fmt(b, "%d+%d%s=%d", (int)(x % 10), (int)(y % 10), carry ? "+1" : "", (int)sum);
         carry = sum / 10;
     }
 }
@@ -25,7 +23,7 @@ void think_difference(Buf *b, int64_t x, int64_t y) {
     for (int64_t borrow = 0; x || y || b->n == first; x /= 10, y /= 10) {
         const int64_t taken = y % 10 + borrow, lent = x % 10 < taken ? 10 : 0;
         step_begin(b, first);
-        buf_fmt(b, "%02d-%d-%d=%d", (int)(x % 10 + lent), (int)(y % 10), (int)borrow,
+        buf_fmt(b, "%d-%d%s=%d", (int)(x % 10 + lent), (int)(y % 10), borrow ? "-1" : "",
                 (int)(x % 10 + lent - taken));
         borrow = lent > 0;
     }
@@ -37,7 +35,9 @@ void think_digit_product(Buf *b, int64_t x, int64_t y) {
     for (int64_t carry = 0; x || b->n == first; x /= 10) {
         const int64_t product = x % 10 * y + carry;
         step_begin(b, first);
-        buf_fmt(b, "%d*%d+%d=%02d", (int)(x % 10), (int)y, (int)carry, (int)product);
+        buf_fmt(b, "%d*%d", (int)(x % 10), (int)y);
+        if (carry) buf_fmt(b, "+%d", (int)carry);
+        buf_fmt(b, "=%d", (int)product);
         carry = product / 10;
     }
 }

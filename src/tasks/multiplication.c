@@ -1,8 +1,8 @@
 /* multiplication.c -- products of two numbers of up to four digits, as they are worked out on
  * paper: a line for each digit of the second number, and the lines added one after the other.
  *
- * 47*36:  "47*6: 7*6+0=42 4*6+4=28 282; 47*30: 7*3+0=21 4*3+2=14 1410; 282+1410: 2+0+0=02
- * 8+1+0=09 2+4+0=06 0+1+0=01 1692" */
+ * 47*36:  "47*6: 7*6=42 4*6+4=28 282; 47*30: 7*3=21 4*3+2=14 1410; 282+1410: 2+0=2 8+1=9 2+4=6
+ * 0+1=1 1692" */
 #include "tasks/parts.h"
 
 static Str worded(Arena *a, Draws *d, int64_t x, int64_t y) {

@@ -26,12 +26,12 @@ Str canonical_pair(Arena *a, const char *name, int64_t x, int64_t y);
 
 /* ---- thoughts digit by digit (digits.c) ------------------------------------------------------ */
 
-/* x + y from the last digit on, "8+6+0=14 7+5+1=13 4+3+1=08": the third is what was carried. */
+/* x + y from the last digit on, "8+6=14 7+5+1=13 4+3+1=8": what is carried comes third. */
 void think_sum(Buf *b, int64_t x, int64_t y);
-/* x - y for x >= y, "14-6-0=8 07-5-1=1": ten is lent to a digit that needs it, and taken from the
- * next. */
+/* x - y for x >= y, "14-6=8 7-5-1=1": ten is lent to a digit that needs it, and taken from the next
+ * one. */
 void think_difference(Buf *b, int64_t x, int64_t y);
-/* x times the digit y, "7*6+0=42 4*6+4=28". */
+/* x times the digit y, "7*6=42 4*6+4=28". */
 void think_digit_product(Buf *b, int64_t x, int64_t y);
 
 /* The answer that was expected, digit for digit. */

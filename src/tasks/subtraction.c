@@ -10,12 +10,13 @@ static Str worded(Arena *a, Draws *d, int64_t x, int64_t y) {
     return str_fmt(a, wording[which], (long long)x, (long long)y);
 }
 
-/* The thought begins with the difference's sign, and then takes the smaller from the larger. */
+/* The thought begins with the sign of a difference below zero, and takes the smaller from the
+ * larger number. */
 static void draw(Problem *p, Arena *a, Draws *d, int digits) {
     int64_t x, y;
     Buf thought = {.a = a};
     draw_operands(d, digits, &x, &y);
-    buf_add(&thought, x < y ? STR("- ") : STR("+ "));
+    if (x < y) buf_add(&thought, STR("- "));
     Buf steps = {.a = a};
     think_difference(&steps, MAX(x, y), MIN(x, y));
     buf_add(&thought, buf_str(&steps));

@@ -84,6 +84,10 @@ int32_t token_named(const Tokenizer *t, Str content);
  * files. text_encode never does. */
 int32_t token_begin(const Tokenizer *t);
 
+/* The tokenizer.json and tokenizer_config.json of a tokenizer that is always there: a token for
+ * each byte, and <|user|>, <|assistant|>, <|end|>, <think>, </think>, <|endoftext|>. */
+Str byte_tokenizer_json(Arena *a), byte_tokenizer_config(Arena *a);
+
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 
 typedef enum TextMode {

@@ -9,7 +9,7 @@ void token_logprobs(Thread th, float *logprob, const float *logits, const int32_
     Range r = thread_range(th, n);
     for (int64_t i = r.lo; i < r.hi; i++) {
         const float *z = logits + i * V;
-        logprob[i] = z[target[i]] - row_lse(z, V);
+        logprob[i] = target[i] < 0 ? 0 : z[target[i]] - row_lse(z, V);
     }
     thread_sync(th);
 }
@@ -19,6 +19,11 @@ void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, 
     Range r = thread_range(th, n);
     for (int64_t i = r.lo; i < r.hi; i++) {
         float *z = logits + i * V;
+        if (target[i] < 0) { /* read, not learned */
+            logprob[i] = 0;
+            memset(z, 0, (size_t)V * sizeof *z);
+            continue;
+        }
         const float lse = row_lse(z, V);
         logprob[i] = z[target[i]] - lse;
         cross_entropy_back(z, z, lse, target[i], scale, V);

@@ -13,9 +13,28 @@ static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
                       r->tokenizer, name);
 }
 
+static bool file_put(Arena *a, const char *folder, const char *name, Str bytes, Err *err) {
+    OutFile *o = os_create(a, str_fmt(a, "%s/%s", folder, name).p, err);
+    if (!o) return false;
+    if (os_write(o, bytes.p, bytes.n, err)) return os_commit(o, err);
+    os_abandon(o);
+    return false;
+}
+
+/* The tokenizer that is always there becomes files of the run's folder, as any other is. */
+static bool byte_tokenizer_put(const char **path, Arena *a, const Recipe *r, Err *err) {
+    const char *folder = str_fmt(a, "%s/tokenizer", r->checkpoint.folder).p;
+    *path = folder;
+    return os_mkdir(folder, err)
+           && file_put(a, folder, "tokenizer.json", byte_tokenizer_json(a), err)
+           && file_put(a, folder, "tokenizer_config.json", byte_tokenizer_config(a), err);
+}
+
 bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
     Sha256 h;
-    if (!bundle_open(&w->bundle, a, r->tokenizer, BUNDLE_TOKENIZER, err)) return false;
+    const char *path = r->tokenizer;
+    if (!strcmp(path, "bytes") && !byte_tokenizer_put(&path, a, r, err)) return false;
+    if (!bundle_open(&w->bundle, a, path, BUNDLE_TOKENIZER, err)) return false;
     Str json = w->bundle.tok_json;
     if (json.n == 0)
         return err_set(
@@ -31,9 +50,31 @@ bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
+/* Problems to learn from, or to measure the loss on: those are held out, and fewer do. */
+static bool task_shard(Shard *s, Trainer *t, const char *name, bool held_out, Err *err) {
+    enum { VALID_DOCUMENTS = 1000 };
+    const Recipe *r = t->recipe;
+    const int64_t most = held_out ? VALID_DOCUMENTS : INT64_MAX;
+    Source source;
+    if (!task_source(&source, t->arena, name, r->seed, held_out, err)
+        || !bundle_load(&t->text.bundle, BUNDLE_CHAT, err))
+        return false;
+    const MadeSpec spec = {.source = &source,
+                           .docs = MIN(r->data.documents, most),
+                           .tok = t->text.bundle.tok,
+                           .chat = &t->text.bundle.chat,
+                           .end = t->text.end};
+    return shard_of_source(s, t->arena, &spec, err);
+}
+
+static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_out, Err *err) {
+    if (names_tasks(spec->text)) return task_shard(s, t, spec->text, held_out, err);
+    return shard_open(s, t->arena, spec, t->team, err);
+}
+
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (!os_exists(r->data.train))
+    if (!names_tasks(r->data.train) && !os_exists(r->data.train))
         return err_set(err, ERR_IO,
                        "data.train is %s, which is not there: name your text with --set "
                        "data.train=FILE",
@@ -45,10 +86,10 @@ static bool shards_open(Trainer *t, Err *err) {
                       .tok = t->text.bundle.tok,
                       .tok_id = t->text.id,
                       .end = t->text.end};
-    if (!shard_open(&t->train, t->arena, &spec, t->team, err)) return false;
+    if (!text_shard(&t->train, t, &spec, false, err)) return false;
     spec.text = r->data.valid;
     if (!spec.text[0]) return true;
-    if (!shard_open(&t->valid, t->arena, &spec, t->team, err)) return false;
+    if (!text_shard(&t->valid, t, &spec, true, err)) return false;
     if (!strcmp(t->train.key, t->valid.key))
         log_at(LOG_WARN,
                "data.valid (%s) is the same text as data.train: its loss will say nothing about "
@@ -258,3 +299,5 @@ void trainer_close(Trainer *t) {
 int64_t trainer_steps(const Trainer *t) { return t->step; }
 Model *trainer_model(Trainer *t) { return t->model; }
 Plan *trainer_plan(Trainer *t) { return t->plan; }
+Team *trainer_team(Trainer *t) { return t->team; }
+const Bundle *trainer_text(const Trainer *t) { return &t->text.bundle; }

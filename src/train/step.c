@@ -133,11 +133,11 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(r, t->step + 1)};
     for (int64_t i = 0; i < t->n_micro; i++) {
         loader_next(t->loader, &t->micro[i], r->batch.micro / r->batch.sequence);
-        t->stats.targets += t->micro[i].n;
+        t->stats.targets += t->micro[i].targets;
     }
     double targets = (double)t->stats.targets;
     dist_all_reduce_f64(&targets, 1);
-    t->stats.targets = (int64_t)targets;
+    t->stats.targets = MAX((int64_t)targets, 1); /* none: the rows were all read only */
     t->step_valid = true, t->moved = false;
     team_run(t->team, step_threads, t);
     t->stats.loss /= (double)t->stats.targets;
@@ -162,7 +162,7 @@ static void check_threads(Thread th, void *arg) {
 /* -log p of the targets that are text, and its bytes: an end token stands for none. */
 static void text_sums(const Trainer *t, const Packed *b, double *nll, int64_t *bytes) {
     for (int64_t i = 0; i < b->n; i++) {
-        if (b->target[i] == t->text.end) continue;
+        if (b->target[i] < 0 || b->target[i] == t->text.end) continue;
         *nll -= (double)t->logprob[i];
         *bytes += token_bytes(t->text.bundle.tok, b->target[i]).n;
     }
@@ -191,7 +191,7 @@ bool trainer_eval(Trainer *t, double *loss, Err *err) {
         if (!t->step_valid) return eval_failed(t, "a router met a value that is not a number", err);
         sum -= tree_f64(t->logprob, b->n);
         text_sums(t, b, &nll, &bytes);
-        targets += b->n;
+        targets += b->targets;
     }
     if (!isfinite(sum)) return eval_failed(t, "the loss is not finite", err);
     *loss = sum / (double)targets;

@@ -17,6 +17,7 @@
  * docs/contract.md 6 and 7 give every order. */
 #pragma once
 #include "base/base.h"
+#include "bundle/bundle.h"
 #include "data/data.h"
 #include "model/model.h"
 
@@ -36,9 +37,11 @@ typedef struct Recipe {
         Str json;                 /* the section as members of a config.json */
     } model;
     const char *init_from; /* start from the weights of this folder or file; "": fresh */
-    const char *tokenizer; /* a tokenizer.json, or its folder; goes along into checkpoints */
+    const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; goes along into
+                            * checkpoints */
     struct {
-        const char *train, *valid; /* text files; valid may be "" */
+        const char *train, *valid; /* text files, or "task:..."; valid may be "" */
+        int64_t documents;         /* made of each task:... */
         const char *separator;     /* the line between documents */
         const char *end;           /* the token behind a document; "": separator's */
         const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
@@ -142,14 +145,27 @@ bool trainer_save(Trainer *t, Err *err) CHECKED;
 int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
+Team *trainer_team(Trainer *t);
+const Bundle *trainer_text(const Trainer *t); /* its tokenizer; with tasks its chat encoding, too */
 
 /* The checkpoint of a run with the lowest loss on data.valid. `run`: its checkpoint.folder, or a
  * checkpoint there; *path may be `run` before. */
 bool run_best(const char **path, Arena *a, const char *run, Err *err) CHECKED;
 
+/* ---- tasks as text to train on --------------------------------------------------------------- */
+
+/* Problems of tasks that take turns, as conversations: "task:addition:1-3+subtraction:2" (a task
+ * without a range has its whole one; "addition:1-3:canonical" has the first wording alone). Held
+ * out: those that no training document has. */
+bool task_source(Source *s, Arena *a, const char *name, uint64_t seed, bool held_out,
+                 Err *err) CHECKED;
+/* Whether data.train or data.valid names tasks and no file. */
+bool names_tasks(const char *data);
+
 /* ---- loss (also what a rollout is held against) ---------------------------------------------- */
 
-/* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]), the sampler's formula; (n, V). */
+/* logprob[i] = logits[i][target[i]] - log-sum-exp(logits[i]), the sampler's formula; (n, V). Where
+ * a target is -1 it is 0, and the row has no gradient. */
 void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,
                     int64_t n, int64_t V);
 /* logits become, in place, their gradients of scale * sum of -log p(target); logprob as above. */
