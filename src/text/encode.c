@@ -70,8 +70,7 @@ static bool valid_encode(Encode *e, Str text, bool first) {
     return added_encode(e, &e->t->normal, text, words_encode);
 }
 
-/* The number of bytes at the start of s that are valid UTF-8, or that are not. */
-static int64_t run_length(Str s, bool valid) {
+int64_t utf8_run(Str s, bool valid) {
     int64_t i = 0;
     while (i < s.n) {
         int n = (uint8_t)s.p[i] < 0x80 ? 1 : utf8_length((Str){s.p + i, s.n - i});
@@ -84,7 +83,7 @@ static int64_t run_length(Str s, bool valid) {
 static bool any_encode(Encode *e, Str text) {
     const char *start = text.p;
     for (bool valid = true; text.n > 0; valid = !valid) {
-        Str run = {text.p, run_length(text, valid)};
+        Str run = {text.p, utf8_run(text, valid)};
         bool first = run.p == start;
         e->pretok.first = run.p == e->start;
         if (run.n > 0 && !(valid ? valid_encode(e, run, first) : word_encode(e, run))) return false;

@@ -75,13 +75,6 @@ static const char *pre_find(const Tokenizer *t, Arena *scratch, Err *err) {
 
 /* ---- spellings ------------------------------------------------------------------------------- */
 
-/* The character that byte-level BPE writes for a byte (tokenizer.h). */
-static int32_t byte_char(int b) {
-    if (b <= 32) return 0x100 + b;
-    if (b >= 127 && b <= 160) return 0x100 + 33 + b - 127;
-    return b == 173 ? 0x100 + 67 : b;
-}
-
 static Str spelling(Arena *a, const Tokenizer *t, Str bytes, bool literal) {
     char *to = arena_push(a, MAX(3 * bytes.n, 1));
     int64_t n = 0;

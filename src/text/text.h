@@ -88,6 +88,32 @@ int32_t token_begin(const Tokenizer *t);
  * each byte, and <|user|>, <|assistant|>, <|end|>, <think>, </think>, <|endoftext|>. */
 Str byte_tokenizer_json(Arena *a), byte_tokenizer_config(Arena *a);
 
+/* ---- training a tokenizer -------------------------------------------------------------------- */
+
+/* Learns the merges of a byte-level BPE from texts that are added one after the other. Words are cut
+ * as DeepSeek-V3's tokenizer cuts them. The result depends on the texts alone, neither on threads
+ * nor on how texts are handed over. In a file of its own ids begin with the special tokens of
+ * conversations, thoughts and tool calls, which bpe_chat_config writes conversations with. Memory:
+ * about 1.5 GB at most, whatever the texts' length; words that no longer fit are left out, those
+ * that were seen least. */
+typedef struct BpeTrainer BpeTrainer;
+enum { BPE_VOCAB_MAX = 65534 };
+typedef struct BpeSpec {
+    int64_t vocab;                  /* tokens in all */
+    bool single_digits;             /* no token has two of 0-9 */
+    int64_t most_bytes, most_notes; /* tests: limits of words, and of memory for merges; 0: usual */
+} BpeSpec;
+int64_t bpe_vocab_least(void); /* the special tokens and the bytes */
+bool bpe_trainer_open(BpeTrainer **t, const BpeSpec *spec, Team *team, Err *err) CHECKED;
+/* Some MB at a time; words do not reach from one text into another. Nothing of them is kept. */
+bool bpe_trainer_add(BpeTrainer *t, const Str *text, int64_t n, Err *err) CHECKED;
+/* Once, at the end. Has fewer tokens than wanted where the texts have no more pairs. */
+bool bpe_trainer_learn(BpeTrainer *t, Tokenizer **out, Arena *a, Err *err) CHECKED;
+void bpe_trainer_close(BpeTrainer *t); /* NULL is fine; what was learnt stays */
+int64_t bpe_trainer_forgotten(const BpeTrainer *t); /* different words that did not fit */
+/* The tokenizer_config.json beside it: chat template, end token. */
+Str bpe_chat_config(Arena *a);
+
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 
 typedef enum TextMode {

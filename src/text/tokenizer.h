@@ -63,6 +63,7 @@ Str vocab_bytes(const Vocab *v, int32_t id);
  * no byte. `plain`: a spelling is the text itself, with U+2581 for a space, as SentencePiece has
  * it; nothing is literal then. */
 int64_t form_bytes(char *dst, Str *s, bool escaped, bool until_space, bool plain, bool *literal);
+int32_t byte_char(int b); /* the character of the alphabet that a byte is written as */
 
 /* ---- bpe.c ----------------------------------------------------------------------------------- */
 
@@ -134,6 +135,8 @@ bool trie_find(const Trie *t, Str text, const uint8_t *by, int64_t from, int64_t
  * bytes. */
 bool text_encode_by(Ids *out, const Tokenizer *t, Str text, const uint8_t *by, Arena *scratch,
                     Err *err) CHECKED;
+/* The number of bytes at the start of s that are valid UTF-8, or that are not. */
+int64_t utf8_run(Str s, bool valid);
 
 /* ---- pretok.c -------------------------------------------------------------------------------- */
 

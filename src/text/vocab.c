@@ -55,6 +55,12 @@ static int alphabet_byte(int32_t c) {
     return n <= 32 ? n : n <= 66 ? n - 33 + 127 : n == 67 ? 173 : -1;
 }
 
+int32_t byte_char(int b) {
+    if (b <= 32) return 0x100 + b;
+    if (b >= 127 && b <= 160) return 0x100 + 33 + b - 127;
+    return b == 173 ? 0x100 + 67 : b;
+}
+
 static int32_t char_next(Str *s, bool escaped) {
     const uint8_t *p = (const uint8_t *)s->p;
     if (escaped && (*p == '\\' || *p < 32)) return *p == '\\' ? json_escape(s) : -1;
