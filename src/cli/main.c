@@ -28,6 +28,7 @@ static const struct {
     {"bench", "measure how fast a model runs on this machine", cmd_bench},
     {"doctor", "check whether this machine is fit, and say what to do", cmd_doctor},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
+    {"tokenizer", "learn a tokenizer from texts", cmd_tokenizer},
     {"perplexity", "measure how well a model predicts a text", cmd_perplexity},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };

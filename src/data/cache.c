@@ -42,15 +42,48 @@ static const char *note_path(Arena *a, const ShardSpec *spec) {
     return str_fmt(a, "%s/%.32s.text", spec->folder, hex).p;
 }
 
-/* All of a note but the key at its end. */
-static Str note_text(Arena *a, const ShardSpec *spec, const FileStamp *s) {
-    return str_fmt(a, "text %s\nsize %lld\nmodified %lld\nchanged %lld\ninode %lld\nshard ",
-                   spec->text, (long long)s->size, (long long)s->modified, (long long)s->changed,
+/* The files of a text, and what the file system says of them. */
+typedef struct TextFiles {
+    const char **path;
+    FileStamp *stamp;
+    int64_t n;
+} TextFiles;
+
+static bool files_stamp(TextFiles *f, Arena *a, const char *name, Err *err) {
+    if (!files_find(a, &f->path, &f->n, name, err)) return false;
+    f->stamp = PUSH(a, FileStamp, f->n);
+    for (int64_t i = 0; i < f->n; i++)
+        if (!os_stamp(&f->stamp[i], f->path[i], err)) return false;
+    return true;
+}
+
+static bool files_same(const TextFiles *x, const TextFiles *y) {
+    bool same = x->n == y->n;
+    for (int64_t i = 0; same && i < x->n; i++)
+        same = !strcmp(x->path[i], y->path[i]) && stamp_same(&x->stamp[i], &y->stamp[i]);
+    return same;
+}
+
+static Str stamp_text(Arena *a, const char *path, const FileStamp *s) {
+    return str_fmt(a, "text %s\nsize %lld\nmodified %lld\nchanged %lld\ninode %lld\n", path,
+                   (long long)s->size, (long long)s->modified, (long long)s->changed,
                    (long long)s->inode);
 }
 
+/* All of a note but the key at its end; of several files a hash of what there is of each. */
+static Str note_text(Arena *a, const ShardSpec *spec, const TextFiles *f) {
+    if (f->n == 1 && !strcmp(f->path[0], spec->text))
+        return str_fmt(a, "%sshard ", stamp_text(a, f->path[0], &f->stamp[0]).p);
+    Sha256 h;
+    char hex[65];
+    sha256_init(&h);
+    for (int64_t i = 0; i < f->n; i++) hash_str(&h, stamp_text(a, f->path[i], &f->stamp[i]));
+    sha256_hex(&h, hex);
+    return str_fmt(a, "text %s\nfiles %lld\nstamps %s\nshard ", spec->text, (long long)f->n, hex);
+}
+
 /* The key that was noted for the text as it is now. */
-static bool note_find(char key[65], Arena *a, const ShardSpec *spec, const FileStamp *now) {
+static bool note_find(char key[65], Arena *a, const ShardSpec *spec, const TextFiles *now) {
     Err err = {0};
     Str note;
     const char *path = note_path(a, spec);
@@ -63,11 +96,13 @@ static bool note_find(char key[65], Arena *a, const ShardSpec *spec, const FileS
 }
 
 /* A note that cannot be written costs the next start some time and nothing else. */
-static void note_write(Arena *a, const ShardSpec *spec, const FileStamp *s, const char *key) {
+static void note_write(Arena *a, const ShardSpec *spec, const TextFiles *f, const char *key) {
     Err err = {0};
-    OutFile *o = s->settled ? os_create(a, note_path(a, spec), &err) : NULL;
+    bool settled = true;
+    for (int64_t i = 0; i < f->n; i++) settled &= f->stamp[i].settled;
+    OutFile *o = settled ? os_create(a, note_path(a, spec), &err) : NULL;
     if (!o) return;
-    const Str text = str_fmt(a, "%s%s\n", note_text(a, spec, s).p, key);
+    const Str text = str_fmt(a, "%s%s\n", note_text(a, spec, f).p, key);
     if (!os_write(o, text.p, text.n, &err))
         os_abandon(o);
     else if (!os_commit(o, &err))
@@ -76,35 +111,88 @@ static void note_write(Arena *a, const ShardSpec *spec, const FileStamp *s, cons
 
 /* ---- reading the text ------------------------------------------------------------------------ */
 
-/* Its key and its counts, in one pass. */
-static bool text_read(char key[65], TextCounts *counts, const Map *map, const ShardSpec *spec,
-                      Err *err) {
-    const Str all = {(const char *)map->p, map->n};
-    if (!text_kind_check(spec->text, all, err)) return false;
-    Inspector inspector = inspector_new(spec);
+typedef struct Reading {
+    const ShardSpec *spec;
+    Inspector inspector;
     Sha256 h;
-    hash_begin(&h, spec);
-    sha256_add(&h, &all.n, 8);
-    sha256_add(&h, all.p, all.n - text_begin(all).n);
+    Arena *copies;
     Progress bar;
-    progress_start(&bar, "reading", "B", all.n);
-    int64_t shown = 0;
-    for (Str rest = text_begin(all), line; rest.n; rest = (Str){rest.p + line.n, rest.n - line.n}) {
-        line = line_of(rest);
-        sha256_add(&h, line.p, line.n);
-        inspect_line(&inspector, line);
-        if (all.n - rest.n - shown < PIECE_BYTES) continue;
-        shown = all.n - rest.n;
-        os_drop(map, 0, shown); /* it need not stay in memory */
-        progress_at(&bar, shown, NULL);
-        if (os_interrupted()) break;
+    int64_t before, line; /* bytes of the files before; lines of JSON in this one */
+} Reading;
+
+/* The lines of a window that are whole; returns their bytes, or -1. */
+static int64_t lines_read(Reading *x, const Reader *r, bool json, Err *err) {
+    Str rest = r->window;
+    while (rest.n) {
+        const Str line = line_of(rest);
+        if (!r->end && line.p[line.n - 1] != '\n') break;
+        sha256_add(&x->h, line.p, line.n);
+        if (json) {
+            const Mark mark = arena_mark(x->copies);
+            Str text;
+            if (!json_text(&text, x->copies, line, field_of(x->spec), r->path, ++x->line, err))
+                return -1;
+            inspect_json(&x->inspector, line, text);
+            arena_pop(x->copies, mark);
+        } else
+            inspect_line(&x->inspector, line);
+        rest = (Str){rest.p + line.n, rest.n - line.n};
+        if (r->unpack || r->window.n - rest.n < PIECE_BYTES) continue;
+        break; /* of a file as it is, one piece after the other */
     }
-    progress_end(&bar);
-    if (os_interrupted())
-        return err_set(err, ERR_INTERRUPTED, "interrupted while reading %s", spec->text);
-    sha256_hex(&h, key);
-    *counts = inspector.counts;
-    return inspect_end(&inspector, spec->text, err);
+    return r->window.n - rest.n;
+}
+
+static bool interrupted(const ShardSpec *spec, Err *err) {
+    return err_set(err, ERR_INTERRUPTED, "interrupted while reading %s", spec->text);
+}
+
+/* A text that is packed is hashed as it is unpacked; what it is called does not count. */
+static bool file_read(Reading *x, const char *path, bool only, Err *err) {
+    Reader r;
+    if (!reader_open(&r, path, err)) return false;
+    const bool json = file_is_json(path), packed = r.unpack != NULL;
+    const Str mark = {r.window.p, r.window.n - text_begin(r.window).n};
+    int64_t bytes = r.map.n;
+    bool ok = r.window.n == 0 && !only ? true : text_kind_check(path, r.window, err);
+    if (json) hash_str(&x->h, STR("jsonl")), hash_str(&x->h, str_of(field_of(x->spec)));
+    if (packed) hash_str(&x->h, STR("packed"));
+    if (!packed) sha256_add(&x->h, &bytes, 8);
+    sha256_add(&x->h, mark.p, mark.n);
+    r.window = text_begin(r.window);
+    bytes = mark.n;
+    x->line = 0;
+    while (ok && r.window.n) {
+        const int64_t used = lines_read(x, &r, json, err);
+        ok = used >= 0 && reader_more(&r, used, json ? LINE_MOST : DOCUMENT_MOST, err);
+        bytes += MAX(used, 0);
+        progress_at(&x->bar, x->before + reader_at(&r), NULL);
+        if (ok && os_interrupted()) ok = interrupted(x->spec, err);
+        if (r.end && !used) break;
+    }
+    if (packed) sha256_add(&x->h, &bytes, 8);
+    x->before += r.map.n;
+    reader_close(&r);
+    return ok;
+}
+
+/* The key of a text and its counts, in one pass. */
+static bool text_read(char key[65], TextCounts *counts, const TextFiles *f, const ShardSpec *spec,
+                      Err *err) {
+    Reading x = {.spec = spec,
+                 .inspector = inspector_new(spec),
+                 .copies = arena_open("texts", ARENA_NO_LIMIT)};
+    int64_t total = 0;
+    for (int64_t i = 0; i < f->n; i++) total += f->stamp[i].size;
+    hash_begin(&x.h, spec);
+    progress_start(&x.bar, "reading", "B", total);
+    bool ok = true;
+    for (int64_t i = 0; i < f->n && ok; i++) ok = file_read(&x, f->path[i], f->n == 1, err);
+    progress_end(&x.bar);
+    arena_close(x.copies);
+    sha256_hex(&x.h, key);
+    *counts = x.inspector.counts;
+    return ok && inspect_end(&x.inspector, spec->text, err);
 }
 
 /* ---- shards ---------------------------------------------------------------------------------- */
@@ -124,23 +212,22 @@ static bool open_cached(Shard *s, Arena *a, const ShardSpec *spec, const char *k
     return false;
 }
 
-static bool make(Shard *s, Arena *a, const ShardSpec *spec, const Map *map, const char *key,
+static bool make(Shard *s, Arena *a, const ShardSpec *spec, const char *key,
                  const TextCounts *counts, Team *team, Err *err) {
     const Str path = shard_path(a, spec, key);
-    return os_mkdir(spec->folder, err) && shard_make(path.p, key, map, counts, spec, team, err)
+    return os_mkdir(spec->folder, err) && shard_make(path.p, key, counts, spec, team, err)
            && shard_read(s, a, path.p, err);
 }
 
 /* By the content of the text, of which `before` was known when it was opened. */
-static bool open_or_make(Shard *s, Arena *a, const ShardSpec *spec, const Map *map,
-                         const FileStamp *before, Team *team, Err *err) {
+static bool open_or_make(Shard *s, Arena *a, const ShardSpec *spec, const TextFiles *before,
+                         Team *team, Err *err) {
     char key[65];
     TextCounts counts;
-    FileStamp after;
-    if (!text_read(key, &counts, map, spec, err)) return false;
-    if (!open_cached(s, a, spec, key) && !make(s, a, spec, map, key, &counts, team, err))
-        return false;
-    if (!os_stamp(&after, spec->text, err) || !stamp_same(before, &after)) {
+    TextFiles after;
+    if (!text_read(key, &counts, before, spec, err)) return false;
+    if (!open_cached(s, a, spec, key) && !make(s, a, spec, key, &counts, team, err)) return false;
+    if (!files_stamp(&after, a, spec->text, err) || !files_same(before, &after)) {
         shard_close(s);
         return err_set(err, ERR_IO, "%s was changed while it was read: start again", spec->text);
     }
@@ -152,15 +239,11 @@ bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err)
     CHECK(strlen(spec->tok_id) == 64);
     *s = (Shard){0};
     char key[65];
-    FileStamp now;
-    if (!os_stamp(&now, spec->text, err)) return false;
-    if (!note_find(key, a, spec, &now) || !open_cached(s, a, spec, key)) {
-        Map map;
-        if (!os_map(&map, spec->text, err)) return false;
-        const bool ok = open_or_make(s, a, spec, &map, &now, team, err);
-        os_unmap(&map);
-        if (!ok) return false;
-    }
+    TextFiles now;
+    if (!files_stamp(&now, a, spec->text, err)) return false;
+    if ((!note_find(key, a, spec, &now) || !open_cached(s, a, spec, key))
+        && !open_or_make(s, a, spec, &now, team, err))
+        return false;
     counts_warn(&s->text, s->docs, spec->text, spec->separator);
     return true;
 }

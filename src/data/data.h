@@ -27,7 +27,27 @@
 #include "data/source.h" /* documents that are made, not read */
 #include "text/text.h"
 
-/* ---- shards: one text file as tokens --------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+/* The documents of files. `name`: a file, a folder, of which all files that end in .txt, .md or
+ * .jsonl count, or a pattern with * ? [ for files. Documents of a text are what stands between two
+ * lines `separator`; of a .jsonl each line's string `field` is one. What gzip, xz or zstd packed is
+ * unpacked on the way. */
+typedef struct Texts Texts;
+/* One document, or a part of one longer than 1 MiB. */
+typedef struct TextUnit {
+    Str text;
+    bool ends; /* it is the last part of its document */
+} TextUnit;
+bool texts_open(Texts **t, Arena *a, const char *name, const char *separator, const char *field,
+                Err *err) CHECKED;
+/* The next units, at most `most` and about `bytes` of them; they are valid until the next call. 0 at
+ * the end, -1 with an Err. */
+int64_t texts_next(Texts *t, TextUnit *unit, int64_t most, int64_t bytes, Err *err) CHECKED;
+int64_t texts_at(const Texts *t), texts_total(const Texts *t); /* bytes of files, for progress */
+void texts_close(Texts *t);                                    /* NULL is fine */
+
+/* ---- shards: texts as tokens ----------------------------------------------------------------- */
 
 /* What was counted in a text before it became tokens. */
 typedef struct TextCounts {
@@ -62,8 +82,9 @@ typedef struct Shard {
 } Shard;
 
 typedef struct ShardSpec {
-    const char *text;      /* path of a UTF-8 text file */
+    const char *text;      /* name of files, as texts_open reads it */
     const char *separator; /* the line between documents, "<|endoftext|>" */
+    const char *field;     /* of .jsonl; NULL: "text" */
     const char *folder;    /* where shards are kept; created when missing */
     const Tokenizer *tok;
     const char *tok_id; /* identifies the tokenizer: a SHA-256 */

@@ -1,6 +1,8 @@
 /* documents.c -- where documents begin and end, and where long ones are cut. */
 #include "data/documents.h"
 
+#include <jansson.h>
+
 static bool is_break(char c) { return c == '\n' || c == '\r'; }
 
 Str text_begin(Str text) {
@@ -24,22 +26,62 @@ bool is_separator(Str line, Str separator) {
     return str_eq(line, separator);
 }
 
-/* The next document that is not empty; n = 0 at the end of the text. */
-static Str next_document(Walk *w) {
-    while (w->rest.n) {
-        Str doc = {w->rest.p, 0};
-        bool ended = false;
-        while (w->rest.n && !ended) {
-            Str line = line_of(w->rest);
-            w->rest = (Str){w->rest.p + line.n, w->rest.n - line.n};
-            ended = is_separator(line, w->separator);
-            if (!ended) doc.n += line.n;
+/* Takes the next document of a text, which may be empty; false where its end is not in sight. */
+static bool take_text(Str *doc, Walk *w) {
+    Str rest = w->rest;
+    *doc = (Str){rest.p, 0};
+    while (rest.n) {
+        const Str line = line_of(rest);
+        const bool whole = w->end || line.p[line.n - 1] == '\n';
+        if (!whole) return false;
+        rest = (Str){rest.p + line.n, rest.n - line.n};
+        if (is_separator(line, w->separator)) {
+            w->rest = rest;
+            return true;
         }
-        doc = breaks_trimmed(doc);
-        if (doc.n) return doc;
+        doc->n += line.n;
     }
-    return (Str){0};
+    if (w->end) w->rest = rest;
+    return w->end;
 }
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static bool line_failed(const char *path, int64_t number, const char *what, Err *err) {
+    return err_set(err, ERR_FORMAT, "%s, line %lld: %s", path, (long long)number, what);
+}
+
+bool json_text(Str *text, Arena *a, Str line, const char *field, const char *path, int64_t number,
+               Err *err) {
+    json_error_t e;
+    *text = (Str){0};
+    if (str_trim(line, " \t\r\n").n == 0) return true;
+    if (line.n > LINE_MOST)
+        return line_failed(path, number, "a line of more than 64 MB is no document", err);
+    json_t *o = json_loadb(line.p, (size_t)line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (!o) return line_failed(path, number, e.text, err);
+    const json_t *v = json_object_get(o, field);
+    const bool ok = json_is_string(v);
+    if (ok) *text = str_copy(a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+    json_decref(o);
+    return ok
+           || err_set(
+               err, ERR_FORMAT,
+               "%s, line %lld: there is no string \"%s\" in it. Name the member that has the "
+               "text in data.field",
+               path, (long long)number, field);
+}
+
+static Next take_json(Str *doc, Walk *w, Err *err) {
+    if (!w->rest.n) return NEXT_MORE;
+    const Str line = line_of(w->rest);
+    if (!w->end && line.p[line.n - 1] != '\n') return NEXT_MORE;
+    w->rest = (Str){w->rest.p + line.n, w->rest.n - line.n};
+    return json_text(doc, w->copies, line, w->field, w->path, ++w->line, err) ? NEXT_UNIT
+                                                                              : NEXT_FAILED;
+}
+
+/* ---- units ----------------------------------------------------------------------------------- */
 
 /* The length of the first part of a document longer than a unit: it ends after a line break, else
  * between characters. */
@@ -51,11 +93,25 @@ static int64_t cut_at(Str doc) {
     return i;
 }
 
-bool next_unit(Walk *w, Unit *u) {
-    if (!w->doc.n) w->doc = next_document(w);
-    if (!w->doc.n) return false;
-    int64_t n = w->doc.n <= UNIT_BYTES ? w->doc.n : cut_at(w->doc);
-    *u = (Unit){.text = {w->doc.p, n}, .ends = n == w->doc.n};
+/* The next document that is not empty. */
+static Next next_document(Walk *w, Err *err) {
+    while (!w->doc.n) {
+        if (w->end && !w->rest.n) return NEXT_MORE;
+        Str doc;
+        const Next next = w->field             ? take_json(&doc, w, err)
+                          : take_text(&doc, w) ? NEXT_UNIT
+                                               : NEXT_MORE;
+        if (next != NEXT_UNIT) return next;
+        w->doc = breaks_trimmed(doc);
+    }
+    return NEXT_UNIT;
+}
+
+Next next_unit(Walk *w, TextUnit *u, Err *err) {
+    const Next next = next_document(w, err);
+    if (next != NEXT_UNIT) return next;
+    const int64_t n = w->doc.n <= UNIT_BYTES ? w->doc.n : cut_at(w->doc);
+    *u = (TextUnit){.text = {w->doc.p, n}, .ends = n == w->doc.n};
     w->doc = (Str){w->doc.p + n, w->doc.n - n};
-    return true;
+    return NEXT_UNIT;
 }

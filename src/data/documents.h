@@ -1,7 +1,8 @@
 /* documents.h -- private to data/: a text as documents, and documents as units that are encoded one
  * by one. */
 #pragma once
-#include "base/base.h"
+#include "data/data.h"
+#include "data/reader.h"
 
 /* The text without a byte order mark at its beginning. */
 Str text_begin(Str text);
@@ -12,17 +13,27 @@ Str breaks_trimmed(Str s);
 /* Whether the line is the separator and its line break. */
 bool is_separator(Str line, Str separator);
 
-/* One document, or a part of a long one; where a document is cut depends on its bytes alone. */
-typedef struct Unit {
-    Str text;
-    bool ends; /* it is the last part of its document */
-} Unit;
+/* Where a document is cut into units depends on its bytes alone. */
 enum { UNIT_BYTES = 1 << 20 };
+/* Of a packed file: what is in memory at once of one document, of one line of JSON. */
+#define DOCUMENT_MOST ((int64_t)1 << 30)
+#define LINE_MOST     ((int64_t)64 << 20)
 
-/* A position in a text: `rest` is what follows, `doc` what is left of a long document. It begins as
- * {text_begin(text), {0}, separator}. */
+/* The text in a line of JSON: that of its member `field`, into `a`; empty for a blank line. */
+bool json_text(Str *text, Arena *a, Str line, const char *field, const char *path, int64_t number,
+               Err *err) CHECKED;
+
+/* A position in a window: `rest` is what follows, `doc` what is left of a long document. It begins
+ * as {.rest = text_begin(window)}. */
 typedef struct Walk {
-    Str rest, doc, separator;
+    Str rest, doc;
+    Str separator;     /* of text; of JSON: */
+    const char *field; /* NULL: it is no JSON */
+    Arena *copies;     /* of texts that stand in JSON */
+    const char *path;
+    int64_t line; /* lines of JSON so far */
+    bool end;     /* nothing follows the window */
 } Walk;
-/* false at the end of the text. Empty documents are left out. */
-bool next_unit(Walk *w, Unit *u);
+typedef enum Next { NEXT_UNIT, NEXT_MORE, NEXT_FAILED } Next;
+/* NEXT_MORE: the window has no further whole document. Empty documents are left out. */
+Next next_unit(Walk *w, TextUnit *u, Err *err) CHECKED;

@@ -50,11 +50,7 @@ typedef struct FileKind {
     { magic, (int64_t)sizeof magic - 1, at, name, help }
 
 static const FileKind kinds[] = {
-    KIND("\x1f\x8b", 0, "a gzip file", "unpack it first (gunzip -k FILE)"),
-    KIND("\x28\xb5\x2f\xfd", 0, "a zstd file", "unpack it first (zstd -d FILE)"),
-    KIND("\xfd"
-         "7zXZ",
-         0, "an xz file", "unpack it first (unxz -k FILE)"),
+    KIND("\x1f\x8b", 0, "a gzip file inside another", "unpack it first (gunzip -k FILE)"),
     KIND("BZh", 0, "a bzip2 file", "unpack it first (bunzip2 -k FILE)"),
     KIND("\x04\x22\x4d\x18", 0, "an lz4 file", "unpack it first (lz4 -d FILE)"),
     KIND("PK\x03\x04", 0, "a zip file, or a document that is one inside",
@@ -178,6 +174,20 @@ void inspect_line(Inspector *i, Str line) {
         c->near++;
     else if (i->special)
         c->inner += occurrences(line, i->separator);
+}
+
+void inspect_json(Inspector *i, Str line, Str text) {
+    TextCounts *c = &i->counts;
+    const int64_t lines = c->lines;
+    if (str_trim(line, " \t\r\n").n == 0) {
+        c->lines++, c->bytes += line.n;
+        return;
+    }
+    bytes_count(c, text);
+    c->lines = lines + 1;
+    c->separators++; /* each line is a document */
+    c->empty += breaks_trimmed(text).n == 0;
+    if (i->special) c->inner += occurrences(text, i->separator);
 }
 
 bool inspect_end(const Inspector *i, const char *path, Err *err) {

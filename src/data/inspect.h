@@ -13,6 +13,8 @@ Inspector inspector_new(const ShardSpec *spec);
 bool text_kind_check(const char *path, Str text, Err *err) CHECKED;
 /* Takes one line after the other, line breaks included. */
 void inspect_line(Inspector *i, Str line);
+/* A line of JSON, and the text that was in it. */
+void inspect_json(Inspector *i, Str line, Str text);
 /* After the last line: false where the text is clearly not the intended one. */
 bool inspect_end(const Inspector *i, const char *path, Err *err) CHECKED;
 /* A warning for everything that is unusual about the text. */

@@ -30,6 +30,10 @@ _Static_assert(sizeof(ShardHeader) == 64 && sizeof(ShardTrailer) == 136, "the la
 void hex_to_bytes(uint8_t out[32], const char *hex);
 void bytes_to_hex(char hex[65], const uint8_t *in);
 
-/* Writes the shard of `text` to `path`, on all threads of the team (tokenise.c). */
-bool shard_make(const char *path, const char *key, const Map *text, const TextCounts *counts,
-                const ShardSpec *spec, Team *team, Err *err) CHECKED;
+static inline const char *field_of(const ShardSpec *spec) {
+    return spec->field && spec->field[0] ? spec->field : "text";
+}
+
+/* Writes the shard of the spec's texts to `path`, on all threads of the team (tokenise.c). */
+bool shard_make(const char *path, const char *key, const TextCounts *counts, const ShardSpec *spec,
+                Team *team, Err *err) CHECKED;

@@ -22,7 +22,7 @@ typedef struct Maker {
     Arena *arena;
     ThreadWork thread[THREADS_MAX];
     int64_t threads;
-    Unit *unit;
+    TextUnit *unit;
     int64_t n_units; /* of the wave */
     int64_t *count;  /* (WAVE_UNITS) tokens of each unit */
     OutFile *out;
@@ -42,14 +42,6 @@ static void encode_units(Thread th, void *arg) {
         m->count[i] = w->ids.n - before;
     }
     thread_sync(th);
-}
-
-static int64_t fill_wave(Maker *m, Walk *w) {
-    int64_t bytes = 0;
-    m->n_units = 0;
-    while (m->n_units < WAVE_UNITS && bytes < WAVE_BYTES && next_unit(w, &m->unit[m->n_units]))
-        bytes += m->unit[m->n_units++].text.n;
-    return m->n_units;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -97,13 +89,11 @@ static bool write_wave(Maker *m, Team *team, Err *err) {
     return true;
 }
 
-static bool write_waves(Maker *m, const Map *map, Team *team, Err *err) {
-    const Str text = {(const char *)map->p, map->n};
-    Walk walk = {.rest = text_begin(text), .separator = str_of(m->spec->separator)};
+static bool write_waves(Maker *m, Texts *texts, Team *team, Err *err) {
     Progress bar;
-    progress_start(&bar, "tokenising", "B", text.n);
+    progress_start(&bar, "tokenising", "B", texts_total(texts));
     bool ok = true;
-    while (ok && fill_wave(m, &walk)) {
+    while (ok && (m->n_units = texts_next(texts, m->unit, WAVE_UNITS, WAVE_BYTES, err)) > 0) {
         Mark mark[THREADS_MAX];
         for (int64_t i = 0; i < m->threads; i++) {
             mark[i] = arena_mark(m->thread[i].ids_arena);
@@ -112,14 +102,13 @@ static bool write_waves(Maker *m, const Map *map, Team *team, Err *err) {
         team_run(team, encode_units, m);
         ok = write_wave(m, team, err);
         for (int64_t i = 0; i < m->threads; i++) arena_pop(m->thread[i].ids_arena, mark[i]);
-        os_drop(map, 0, text.n - walk.rest.n - walk.doc.n); /* the text need not stay in memory */
-        progress_at(&bar, text.n - walk.rest.n, NULL);
+        progress_at(&bar, texts_at(texts), NULL);
         if (ok && os_interrupted())
             ok = err_set(err, ERR_INTERRUPTED, "interrupted while tokenising %s; nothing was kept",
                          m->spec->text);
     }
     progress_end(&bar);
-    return ok;
+    return ok && m->n_units == 0;
 }
 
 static bool write_header(Maker *m, const char *key, Err *err) {
@@ -147,27 +136,30 @@ static bool write_trailer(Maker *m, const TextCounts *counts, Err *err) {
     return os_write(m->out, t.sum, sizeof t.sum, err);
 }
 
-static bool write_shard(Maker *m, const char *path, const char *key, const Map *text,
-                        const TextCounts *counts, Team *team, Err *err) {
+static bool write_shard(Maker *m, const char *path, const char *key, const TextCounts *counts,
+                        Team *team, Err *err) {
+    Texts *texts = NULL;
     m->out = os_create(m->arena, path, err);
     if (!m->out) return false;
-    if (!write_header(m, key, err) || !write_waves(m, text, team, err)
-        || !write_trailer(m, counts, err)) {
-        os_abandon(m->out);
-        return false;
-    }
-    return os_commit(m->out, err);
+    const bool ok =
+        texts_open(&texts, m->arena, m->spec->text, m->spec->separator, field_of(m->spec), err)
+        && write_header(m, key, err) && write_waves(m, texts, team, err)
+        && write_trailer(m, counts, err);
+    texts_close(texts);
+    if (ok) return os_commit(m->out, err);
+    os_abandon(m->out);
+    return false;
 }
 
-bool shard_make(const char *path, const char *key, const Map *text, const TextCounts *counts,
-                const ShardSpec *spec, Team *team, Err *err) {
+bool shard_make(const char *path, const char *key, const TextCounts *counts, const ShardSpec *spec,
+                Team *team, Err *err) {
     CHECK(spec->end >= 0 && spec->end < tokenizer_size(spec->tok));
     Arena *a = arena_open("tokenising", ARENA_NO_LIMIT);
     Maker *m = PUSH(a, Maker, 1);
     *m = (Maker){.spec = spec,
                  .arena = a,
                  .threads = team_threads(team),
-                 .unit = PUSH(a, Unit, WAVE_UNITS),
+                 .unit = PUSH(a, TextUnit, WAVE_UNITS),
                  .count = PUSH(a, int64_t, WAVE_UNITS),
                  .width = tokenizer_size(spec->tok) <= 65536 ? 2 : 4,
                  .border = {.a = arena_open("shard borders", ARENA_NO_LIMIT)}};
@@ -178,7 +170,7 @@ bool shard_make(const char *path, const char *key, const Map *text, const TextCo
         m->thread[i].ids_arena = arena_open("tokens of a wave", ARENA_NO_LIMIT);
         m->thread[i].scratch = arena_open("tokeniser's scratch", ARENA_NO_LIMIT);
     }
-    bool ok = write_shard(m, path, key, text, counts, team, err);
+    bool ok = write_shard(m, path, key, counts, team, err);
     for (int64_t i = 0; i < m->threads; i++) {
         arena_close(m->thread[i].ids_arena);
         arena_close(m->thread[i].scratch);

@@ -286,15 +286,20 @@ static bool same_spelling(const void *of, int64_t i, Str s) {
 }
 
 /* The tokens by their spelling; of two that are spelled alike the first, since JSON has one. An
- * added token's text may spell another's bytes, so it stands in added_tokens alone. */
+ * added token's text may spell another's bytes: then it stands in added_tokens alone. Else it is
+ * here, too, because Hugging Face gives an added token that the vocabulary lacks the next free id,
+ * whatever id it names. */
 static bool put_vocab(Buf *b, const Tokenizer *t, const TokenizerParts *p, Arena *a) {
     bool ok = true, first = true;
     HashTable seen;
     if (!table_init(&seen, a, p->n_tokens)) return false;
     buf_fmt(b, "    \"vocab\": {");
+    for (int added = 0; added < 2; added++)
+        for (int64_t i = 0; i < p->n_tokens; i++)
+            if ((added == 1) == (is_added(p->types[i]) && t->vocab.tokens[i].flags & TOKEN_LITERAL))
+                table_put(&seen, p->tokens[i], i, same_spelling, p->tokens);
     for (int64_t i = 0; i < p->n_tokens && ok; i++) {
-        if (is_added(p->types[i]) && t->vocab.tokens[i].flags & TOKEN_LITERAL) continue;
-        if (table_put(&seen, p->tokens[i], i, same_spelling, p->tokens) != i) continue;
+        if (table_find(&seen, p->tokens[i], same_spelling, p->tokens) != i) continue;
         buf_fmt(b, "%s\n      ", first ? "" : ",");
         ok = put_string(b, p->tokens[i]);
         buf_fmt(b, ": %lld", (long long)i);

@@ -148,9 +148,9 @@ static bool tokenizer_make(Tokenizer **out, Arena *a, const MergeJob *j, Arena *
     for (int64_t i = 0; i < j->tokens; i++) {
         const bool special = i < learnt_special_n;
         token[i] = special ? str_of(learnt_special[i].text) : form_of(scratch, j->bytes[i]);
-        type[i] = !special                      ? TYPE_NORMAL
+        type[i] = !special                    ? TYPE_NORMAL
                   : learnt_special[i].visible ? TYPE_USER_DEFINED
-                                                : TYPE_CONTROL;
+                                              : TYPE_CONTROL;
     }
     for (int64_t i = 0; i < j->n_merges; i++)
         merge[i] = str_fmt(scratch, "%.*s %.*s", STRF(token[j->merge[i].left]),

@@ -87,9 +87,9 @@ typedef struct MergeJob {
     int64_t vocab, tokens;
     const int32_t *first; /* (256) */
     Str *bytes;           /* (vocab) of each token, filled from `tokens` on */
-    Learnt *merge; /* (most_merges) */
+    Learnt *merge;        /* (most_merges) */
     int64_t n_merges, most_merges;
     int64_t most_notes; /* words noted at once: 4 bytes each */
-    Arena *arena; /* of the new tokens' bytes */
+    Arena *arena;       /* of the new tokens' bytes */
 } MergeJob;
 bool merges_learn(MergeJob *j, Err *err) CHECKED;

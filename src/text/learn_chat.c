@@ -85,11 +85,11 @@ static const char chat_template[] =
     "{%- endif -%}\n";
 
 Str bpe_chat_config(Arena *a) {
-    json_t *o = json_pack(
-        "{s:s, s:b, s:b, s:n, s:s, s:s, s:n, s:b, s:s}", "tokenizer_class",
-        "PreTrainedTokenizerFast", "add_bos_token", 0, "add_eos_token", 0, "bos_token", "eos_token",
-        learnt_special[1].text, "pad_token", learnt_special[2].text, "unk_token",
-        "clean_up_tokenization_spaces", 0, "chat_template", chat_template);
+    json_t *o =
+        json_pack("{s:s, s:b, s:b, s:n, s:s, s:s, s:n, s:b, s:s}", "tokenizer_class",
+                  "PreTrainedTokenizerFast", "add_bos_token", 0, "add_eos_token", 0, "bos_token",
+                  "eos_token", learnt_special[1].text, "pad_token", learnt_special[2].text,
+                  "unk_token", "clean_up_tokenization_spaces", 0, "chat_template", chat_template);
     CHECK(o);
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);

@@ -24,9 +24,9 @@ enum { BUCKETS = 64 * 8 }; /* of counts: eight to a power of two */
 
 typedef struct Pair {
     int64_t count;
-    uint32_t key;      /* left << 16 | right */
-    uint32_t n;        /* words noted; while pairs are counted: how often it stands in words */
-    int64_t at;        /* where in the notes */
+    uint32_t key; /* left << 16 | right */
+    uint32_t n;   /* words noted; while pairs are counted: how often it stands in words */
+    int64_t at;   /* where in the notes */
 } Pair;
 typedef struct PairTable { /* by open addressing; count 0: a free slot, -1: a pair that is gone */
     Arena *arena;

@@ -50,8 +50,8 @@ static void list_push(WordList *l, const WordFound *f) {
     if (l->n == l->cap) {
         const int64_t cap = MAX(2 * l->cap, LIST_FIRST);
         CHECK(cap < INT32_MAX);
-        l->found = array_grow(&l->arena, l->found, l->n * (int64_t)sizeof *f,
-                              cap * (int64_t)sizeof *f);
+        l->found =
+            array_grow(&l->arena, l->found, l->n * (int64_t)sizeof *f, cap * (int64_t)sizeof *f);
         l->cap = cap;
     }
     const int64_t part = f->hash % WORD_PARTS;
@@ -140,10 +140,8 @@ static void word_put(WordPart *p, const WordFound *f) {
         return;
     }
     memcpy(p->pool + p->bytes, f->p, f->len);
-    p->entry[p->n++] = (WordEntry){.at = (uint32_t)p->bytes,
-                                   .hash = f->hash,
-                                   .len = f->len,
-                                   .count = f->count};
+    p->entry[p->n++] =
+        (WordEntry){.at = (uint32_t)p->bytes, .hash = f->hash, .len = f->len, .count = f->count};
     p->bytes += f->len;
     *slot = (uint32_t)p->n;
 }

@@ -109,7 +109,7 @@ bool bpe_trainer_open(BpeTrainer **t, const BpeSpec *spec, Team *team, Err *err)
 bool bpe_trainer_add(BpeTrainer *t, const Str *text, int64_t n, Err *err) CHECKED;
 /* Once, at the end. Has fewer tokens than wanted where the texts have no more pairs. */
 bool bpe_trainer_learn(BpeTrainer *t, Tokenizer **out, Arena *a, Err *err) CHECKED;
-void bpe_trainer_close(BpeTrainer *t); /* NULL is fine; what was learnt stays */
+void bpe_trainer_close(BpeTrainer *t);              /* NULL is fine; what was learnt stays */
 int64_t bpe_trainer_forgotten(const BpeTrainer *t); /* different words that did not fit */
 /* The tokenizer_config.json beside it: chat template, end token. */
 Str bpe_chat_config(Arena *a);

@@ -6,6 +6,7 @@
 3. tiktoken.model as Kimi has it, beside tiktoken.
 4. The names of tokenizer.ggml.pre, the vocabulary files of the reference data, and real tokenizers as `lisao` converts them, beside
    llama.cpp.
+5. What `lisao tokenizer train` learns, beside the package's own trainer.
 
     tests/peers/tokenizer.py [WORD...]     only tokenizers whose name holds the words; PEERS_STRINGS: how many strings (100,000;
                                            a tenth for each of the small ones of 2. and the golden stages, of which there are over a hundred)"""
@@ -325,6 +326,34 @@ def converted(temp):
         against_llama(name, model, "qwen2" if "qwen" in name else "", added)
 
 
+# ---- 5. what `lisao tokenizer train` learns ------------------------------------------------------------------------
+
+
+def learnt(temp):
+    """The merges of Hugging Face's own trainer on the same text, and its ids for random strings."""
+    for digits in "3", "1":
+        name = f"learnt with {digits} digits"
+        if not chosen(name):
+            continue
+        docs = [p.read_text(encoding="utf-8").strip("\n") for p in sorted((ROOT / "docs").glob("*.md"))] + [(ROOT / "README.zh.md").read_text(encoding="utf-8").strip("\n")]
+        text, folder = temp / "learn.txt", temp / f"learnt{digits}"
+        text.write_text("\n<|endoftext|>\n".join(docs), encoding="utf-8", newline="")
+        lisao("tokenizer", "train", text, "--vocab", "4000", "--digits", digits, "-o", folder)
+        ours = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        patterns = [p["pattern"]["Regex"] for p in ours["pre_tokenizer"]["pretokenizers"] if p["type"] == "Split"]
+        if digits == "1":
+            patterns[0] = r"\p{N}"
+        peer = Tokenizer(models.BPE())
+        peer.pre_tokenizer = pre_tokenizers.Sequence([*(pre_tokenizers.Split(Regex(p), "isolated") for p in patterns),
+                                                      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        peer.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=4000, special_tokens=[t["content"] for t in ours["added_tokens"]],
+                                                           initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+        theirs = [m if isinstance(m, list) else m.split(" ") for m in json.loads(peer.to_str())["model"]["merges"]]
+        same = next((i for i, (a, b) in enumerate(zip(ours["model"]["merges"], theirs)) if a != b), len(theirs))
+        check(ours["model"]["merges"] == theirs, f"{name}: the first {same} of {len(theirs)} merges equal")
+        against_hf(name, (folder / "tokenizer.json").read_text(encoding="utf-8"), temp)
+
+
 @llama_cpp.llama_log_callback
 def quiet(level, text, data):
     if level >= 4 and len(text) > 1:
@@ -339,6 +368,7 @@ def main():
         kimi(pure, temp)
         llama(pure, temp)
         converted(temp)
+        learnt(temp)
     return finish()
 
 

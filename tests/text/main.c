@@ -131,6 +131,7 @@ Str draw_bytes(Bench *b, uint64_t seed, int64_t n) {
 
 int main(void) {
     return (vector_tests() + encode_tests() + decode_tests() + chat_tests() + split_tests()
-            + stop_tests() + hostile_tests() + jinja_tests() + export_tests() + bytes_tests())
+            + stop_tests() + hostile_tests() + jinja_tests() + export_tests() + learn_tests()
+            + bytes_tests())
            != 0;
 }
