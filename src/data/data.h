@@ -41,8 +41,8 @@ typedef struct TextUnit {
 } TextUnit;
 bool texts_open(Texts **t, Arena *a, const char *name, const char *separator, const char *field,
                 Err *err) CHECKED;
-/* The next units, at most `most` and about `bytes` of them; they are valid until the next call. 0 at
- * the end, -1 with an Err. */
+/* The next units, at most `most` and about `bytes` of them; they are valid until the next call. 0
+ * at the end, -1 with an Err. */
 int64_t texts_next(Texts *t, TextUnit *unit, int64_t most, int64_t bytes, Err *err) CHECKED;
 int64_t texts_at(const Texts *t), texts_total(const Texts *t); /* bytes of files, for progress */
 void texts_close(Texts *t);                                    /* NULL is fine */

@@ -285,18 +285,24 @@ static bool same_spelling(const void *of, int64_t i, Str s) {
     return str_eq(((const Str *)of)[i], s);
 }
 
+static bool stands_alone(const Tokenizer *t, const TokenizerParts *p, int64_t i) {
+    return is_added(p->types[i]) && t->vocab.tokens[i].flags & TOKEN_LITERAL;
+}
+
 /* The tokens by their spelling; of two that are spelled alike the first, since JSON has one. An
- * added token's text may spell another's bytes: then it stands in added_tokens alone. Else it is
- * here, too, because Hugging Face gives an added token that the vocabulary lacks the next free id,
- * whatever id it names. */
+ * added token's text may spell a byte, so it stands in added_tokens alone. Before others it is
+ * here, too, because Hugging Face gives an added token that the vocabulary lacks the next id behind
+ * all, whatever id it names. */
 static bool put_vocab(Buf *b, const Tokenizer *t, const TokenizerParts *p, Arena *a) {
     bool ok = true, first = true;
     HashTable seen;
     if (!table_init(&seen, a, p->n_tokens)) return false;
     buf_fmt(b, "    \"vocab\": {");
+    int64_t last = p->n_tokens - 1; /* of those that merge */
+    while (last > 0 && p->types[last] != TYPE_NORMAL) last--;
     for (int added = 0; added < 2; added++)
-        for (int64_t i = 0; i < p->n_tokens; i++)
-            if ((added == 1) == (is_added(p->types[i]) && t->vocab.tokens[i].flags & TOKEN_LITERAL))
+        for (int64_t i = 0; i < (added ? last : p->n_tokens); i++)
+            if (stands_alone(t, p, i) == (added == 1))
                 table_put(&seen, p->tokens[i], i, same_spelling, p->tokens);
     for (int64_t i = 0; i < p->n_tokens && ok; i++) {
         if (table_find(&seen, p->tokens[i], same_spelling, p->tokens) != i) continue;

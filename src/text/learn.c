@@ -5,8 +5,8 @@
 enum { THREADS_MAX = 64, SET_BYTES = 256 << 20, SET_WORDS = 16 << 20, NOTES_MOST = 64 << 20 };
 
 /* What cuts words, in the file and here. Digits stand alone by --digits 1: no merge then has two of
- * them, so a file that cuts rows of three gives one token for each all the same, and GGUF has a name
- * for it. */
+ * them, so a file that cuts rows of three gives one token for each all the same, and GGUF has a
+ * name for it. */
 #define PRE "deepseek-v3"
 
 typedef struct Cutter {

@@ -15,7 +15,8 @@
 enum { WORD_BYTES = 1024 };
 
 /* One of the parts that the set of words is divided into by their hash. A part is one thread's at a
- * time. Words are entry[0..n-1], found through `slot` (index + 1; 0: free), their bytes in `pool`. */
+ * time. Words are entry[0..n-1], found through `slot` (index + 1; 0: free), their bytes in
+ * `pool`. */
 typedef struct WordEntry {
     uint32_t at, hash;
     uint32_t len;

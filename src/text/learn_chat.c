@@ -3,8 +3,8 @@
  * They are spelled as DeepSeek-R1's, so that whatever reads its calls and thoughts reads these. A
  * conversation is written as R1's template writes it, with three differences: nothing stands in
  * front, because no text that is trained on here begins with such a token; an answer begins with a
- * thought where the model or enable_thinking says so; and after a tool's output the assistant's turn
- * is opened anew. What the assistant thought is left out of later turns. */
+ * thought where the model or enable_thinking says so; and after a tool's output the assistant's
+ * turn is opened anew. What the assistant thought is left out of later turns. */
 #include "text/learn.h"
 
 #include <jansson.h>

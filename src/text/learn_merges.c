@@ -1,8 +1,9 @@
 /* learn_merges.c -- the merges of a byte-level BPE, from words and their counts.
  *
- * In each step the pair of neighbouring tokens that occurs most becomes a token; of pairs that occur
- * equally often the one with the smaller left id, then the smaller right id, as in Hugging Face's
- * trainer. Counts are exact, so the merges do not depend on threads or on the order of words.
+ * In each step the pair of neighbouring tokens that occurs most becomes a token; of pairs that
+ * occur equally often the one with the smaller left id, then the smaller right id, as in Hugging
+ * Face's trainer. Counts are exact, so the merges do not depend on threads or on the order of
+ * words.
  *
  * For a merge only the words that have the pair are visited. Which words have it is noted for pairs
  * that occur at least `least` times, because a pair's count only falls once it is there, and most

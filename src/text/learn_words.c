@@ -9,7 +9,7 @@
 
 enum { SLOTS_FIRST = 1 << 10, RECENT = 1 << 12, LIST_FIRST = 1 << 14 };
 
-/* An array in an arena of its own becomes larger: what is in it is copied and the old arena goes. */
+/* An array in an arena of its own becomes larger: it is copied, and the old arena goes. */
 static void *array_grow(Arena **a, const void *old, int64_t used, int64_t bytes) {
     Arena *to = arena_open("words", ARENA_NO_LIMIT);
     void *p = arena_push(to, bytes);

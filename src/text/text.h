@@ -90,12 +90,12 @@ Str byte_tokenizer_json(Arena *a), byte_tokenizer_config(Arena *a);
 
 /* ---- training a tokenizer -------------------------------------------------------------------- */
 
-/* Learns the merges of a byte-level BPE from texts that are added one after the other. Words are cut
- * as DeepSeek-V3's tokenizer cuts them. The result depends on the texts alone, neither on threads
- * nor on how texts are handed over. In a file of its own ids begin with the special tokens of
- * conversations, thoughts and tool calls, which bpe_chat_config writes conversations with. Memory:
- * about 1.5 GB at most, whatever the texts' length; words that no longer fit are left out, those
- * that were seen least. */
+/* Learns the merges of a byte-level BPE from texts that are added one after the other. Words are
+ * cut as DeepSeek-V3's tokenizer cuts them. The result does not depend on threads, and on how the
+ * texts are handed over only where words do not fit into memory. Ids begin with the special tokens
+ * of conversations, thoughts and tool calls, which bpe_chat_config writes conversations with.
+ * Memory: about 1.5 GB at most, whatever the texts' length; words that no longer fit are left out,
+ * those that were seen least. */
 typedef struct BpeTrainer BpeTrainer;
 enum { BPE_VOCAB_MAX = 65534 };
 typedef struct BpeSpec {

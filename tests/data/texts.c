@@ -70,7 +70,7 @@ static void assert_says(const char *said, const char *piece) {
     if (!strstr(said, piece)) fail_msg("\"%s\" is not in: %.300s", piece, said);
 }
 
-/* The same documents, packed or not, in text or in JSON, whatever the file's name says of packing. */
+/* The same documents, packed or not, in text or in JSON. */
 static void test_kinds(void **state) {
     Arena *a = *state;
     const Str text = STR("one\ntwo\n--\n\n--\nthree\n--\n"),

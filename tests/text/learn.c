@@ -58,8 +58,9 @@ static const char *merge_of(Bench *b, json_t *o, size_t i) {
         .p;
 }
 
-/* Words: "abc" once, " abc" and " ab" twice, " bc" once. "a b" stands 5 times; then " ab" 4, " ab c"
- * 2; of what stands once, the pair of the smallest left id, and " " has a larger one than "b". */
+/* Words: "abc" once, " abc" and " ab" twice, " bc" once. "a b" stands 5 times, " ab" then 4 and
+ * " ab c" 2; of pairs that stand once the smallest left id counts, and " " has a larger one than
+ * "b". */
 static void test_by_hand(void **state) {
     Bench *b = *state;
     const Str json = learnt(b, STR("abc abc abc ab ab bc\n"), bpe_vocab_least() + 6,
