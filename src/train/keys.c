@@ -63,6 +63,7 @@ const Key recipe_keys[] = {
     PATH("data.valid", data.valid, ""),
     COUNT_("data.documents", FATE_FREE, data.documents, "50000", 1, 1 << 28),
     TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
+    TEXT("data.field", FATE_FIXED, data.field, "text"),
     TEXT("data.end", FATE_FIXED, data.end, ""),
     PATH("data.cache", data.cache, ""),
 

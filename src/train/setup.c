@@ -1,11 +1,25 @@
 /* setup.c -- opens everything that a recipe names: tokenizer, shards, model, plan, loader. */
 #include "train/trainer.h"
 
+#include <jansson.h>
+
 /* ---- tokenizer ------------------------------------------------------------------------------- */
+
+/* What tokenizer_config.json calls eos_token, a string or an object with one; -1: none. */
+static int32_t eos_token(const Bundle *b) {
+    json_t *o = json_loadb(b->tok_config.p, (size_t)b->tok_config.n, 0, NULL);
+    const json_t *eos = json_object_get(o, "eos_token");
+    if (json_is_object(eos)) eos = json_object_get(eos, "content");
+    const char *name = json_string_value(eos);
+    const int32_t id = name ? token_named(b->tok, str_of(name)) : -1;
+    json_decref(o);
+    return id;
+}
 
 static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
     const char *name = r->data.end[0] ? r->data.end : r->data.separator;
     w->end = token_named(w->bundle.tok, str_of(name));
+    if (w->end < 0 && !r->data.end[0] && w->bundle.tok_config.n) w->end = eos_token(&w->bundle);
     return w->end >= 0
            || err_set(err, ERR_USAGE,
                       "%s has no token \"%s\" to end documents with: name one of its special "
@@ -74,13 +88,15 @@ static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_ou
 
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (!names_tasks(r->data.train) && !os_exists(r->data.train))
+    if (!names_tasks(r->data.train) && !os_exists(r->data.train)
+        && !strpbrk(r->data.train, "*?["))
         return err_set(err, ERR_IO,
                        "data.train is %s, which is not there: name your text with --set "
                        "data.train=FILE",
                        r->data.train);
     ShardSpec spec = {.text = r->data.train,
                       .separator = r->data.separator,
+                      .field = r->data.field,
                       .folder =
                           r->data.cache[0] ? r->data.cache : os_cache_folder(t->arena, "tokens"),
                       .tok = t->text.bundle.tok,

@@ -40,10 +40,13 @@ typedef struct Recipe {
     const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; goes along into
                             * checkpoints */
     struct {
-        const char *train, *valid; /* text files, or "task:..."; valid may be "" */
+        /* Texts, as texts_open names them, or "task:..."; valid may be "". */
+        const char *train, *valid;
         int64_t documents;         /* made of each task:... */
         const char *separator;     /* the line between documents */
-        const char *end;           /* the token behind a document; "": separator's */
+        const char *field;         /* the member of a .jsonl's lines that has the text */
+        const char *end;           /* the token behind a document; "": the separator's, or the
+                                      tokenizer's eos_token */
         const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
