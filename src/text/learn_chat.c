@@ -4,7 +4,8 @@
  * conversation is written as R1's template writes it, with three differences: nothing stands in
  * front, because no text that is trained on here begins with such a token; an answer begins with a
  * thought where the model or enable_thinking says so; and after a tool's output the assistant's
- * turn is opened anew. What the assistant thought is left out of later turns. */
+ * turn is opened anew. What the assistant thought is left out of later turns;
+ * behind the last question it stands as a model is to write it, to be learned. */
 #include "text/learn.h"
 
 #include <jansson.h>
@@ -33,7 +34,9 @@ const int64_t learnt_special_n = COUNT(learnt_special);
 int64_t bpe_vocab_least(void) { return learnt_special_n + 256; }
 
 static const char chat_template[] =
-    "{%- set ns = namespace(system='') -%}\n"
+    "{%- set ns = namespace(system='', asked=-1) -%}\n"
+    "{%- for m in messages if m.role == 'user' -%}{%- set ns.asked = ns.asked + 1 -%}{%- endfor "
+    "-%}\n"
     "{%- for m in messages if m.role == 'system' -%}\n"
     "  {%- set ns.system = ns.system + ('\\n\\n' if ns.system else '') + m.content -%}\n"
     "{%- endfor -%}\n"
@@ -48,13 +51,18 @@ static const char chat_template[] =
     "{{- ns.system -}}\n"
     "{%- for m in messages -%}\n"
     "  {%- if m.role == 'user' -%}\n"
+    "    {%- set ns.asked = ns.asked - 1 -%}\n"
     "    {{- '<｜User｜>' -}}{{- m.content -}}\n"
     "  {%- elif m.role == 'assistant' -%}\n"
     "    {%- set said = m.content or '' -%}\n"
     "    {%- if '</think>' in said -%}\n"
     "      {%- set said = said.split('</think>')[-1].lstrip('\\n') -%}\n"
     "    {%- endif -%}\n"
-    "    {{- '<｜Assistant｜>' -}}{{- said -}}\n"
+    "    {{- '<｜Assistant｜>' -}}\n"
+    "    {%- if m.reasoning_content and ns.asked < 0 -%}\n"
+    "      {{- '<think>\\n' -}}{{- m.reasoning_content -}}{{- '\\n</think>\\n\\n' -}}\n"
+    "    {%- endif -%}\n"
+    "    {{- said -}}\n"
     "    {%- if m.tool_calls -%}\n"
     "      {{- '<｜tool▁calls▁begin｜>' -}}\n"
     "      {%- for call in m.tool_calls -%}\n"

@@ -172,6 +172,15 @@ static void test_chat(void **state) {
     assert_string_equal(rendered(b, &c, turns, THINK_ON), str_fmt(b->keep, "%s<think>\n", want).p);
     assert_string_equal(rendered(b, &c, turns, THINK_OFF),
                         str_fmt(b->keep, "%s<think>\n\n</think>\n\n", want).p);
+    const Message last[] = {{ROLE_USER, STR("1+1?"), {0}},
+                            {ROLE_ASSISTANT, STR("2"), STR("one and one")},
+                            {ROLE_USER, STR("2+2?"), {0}},
+                            {ROLE_ASSISTANT, STR("4"), STR("two and two")}};
+    Buf text = {.a = b->keep};
+    assert_true(chat_encode(NULL, &text, &c, last, 4, (ChatOptions){0}, b->scratch, &b->err));
+    same_str(buf_str(&text),
+             STR("<｜User｜>1+1?<｜Assistant｜>2<｜end▁of▁sentence｜><｜User｜>2+2?<｜Assistant｜>"
+                 "<think>\ntwo and two\n</think>\n\n4<｜end▁of▁sentence｜>"));
     const char *called =
         "{\"messages\": [{\"role\": \"user\", \"content\": \"Rain?\"}, {\"role\": \"assistant\", "
         "\"content\": null, \"tool_calls\": [{\"type\": \"function\", \"function\": {\"name\": "
