@@ -13,7 +13,7 @@ static const int64_t SIZE_MOST = (int64_t)1 << 50;
 static Str base_of(Str path) {
     int64_t at = path.n;
     while (at > 0 && path.p[at - 1] != '/') at--;
-    return (Str){path.p + at, path.n - at};
+    return path.n ? (Str){path.p + at, path.n - at} : path;
 }
 
 /* Characters that are seen as what they are. */
@@ -47,9 +47,9 @@ static bool path_usable(Str path) {
 
 int64_t part_of_split(Str name, int64_t *parts) {
     int64_t part;
+    if (name.n <= SPLIT_END || !str_ends(name, STR(".gguf"))) return 0;
     const char *p = name.p + name.n - SPLIT_END;
-    if (name.n <= SPLIT_END || !str_ends(name, STR(".gguf")) || p[0] != '-'
-        || memcmp(p + 6, "-of-", 4) != 0 || !str_i64((Str){p + 1, 5}, &part)
+    if (p[0] != '-' || memcmp(p + 6, "-of-", 4) != 0 || !str_i64((Str){p + 1, 5}, &part)
         || !str_i64((Str){p + 10, 5}, parts))
         return 0;
     return part >= 1 && part <= *parts ? part : 0;
