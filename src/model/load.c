@@ -209,6 +209,9 @@ static int by_address(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Positions are below 2^28, and sines are known below 2^30. */
+static const float ROPE_FACTOR_MIN = 0.25f;
+
 /* The frequencies that a GGUF file of Llama 3 brings along. */
 static bool take_rope_factors(Loader *o) {
     RopeConfig *r = &o->m->cfg.rope;
@@ -222,7 +225,8 @@ static bool take_rope_factors(Loader *o) {
     Weight w = {.type = t->type, .n = 1, .rows = 1, .cols = r->dim / 2, .row = t->data};
     weight_row(x, &w, 0, 0);
     for (int64_t j = 0; j < r->dim / 2; j++)
-        if (!(x[j] > 0 && x[j] < 1e6f)) return wrong(o, name, "holds what is no factor");
+        if (!(x[j] >= ROPE_FACTOR_MIN && x[j] < 1e6f))
+            return wrong(o, name, "holds what is no factor");
     r->factors = x;
     rope_recognise(r);
     return true;
