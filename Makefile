@@ -83,7 +83,7 @@ help:
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
-	@echo 'make mutations  inserts 30 defects, one at a time; the tests must find each (docs/mutations.md)'
+	@echo 'make mutations  inserts 43 defects, one at a time; the tests must find each (docs/mutations.md)'
 	@echo 'make valgrind   short runs under memcheck'
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/); ONLY=NAME: of models so named'
 	@echo 'make format     lays all code out by clang-format 14'

@@ -96,7 +96,7 @@ mutation 'rope, llama3: fast and slow waves blended the wrong way' model src/mod
 mutation 'chat templates: what tojson writes counts as the template'\''s' text src/text/jinja_value.c \
     's/ok = text_add(b, text_cut(s, i, i + length))/ok = text_put(b, s.p + i, length, BY_TEMPLATE)/'
 mutation 'splitter: line breaks behind a thought stay' text src/text/split.c \
-    's/s->newlines += s->state != SPLIT_GAP;/s->newlines++;/'
+    's/bool keep = s->state == SPLIT_START/bool keep = s->state == SPLIT_GAP || s->state == SPLIT_START/'
 mutation 'tool calls: a parameter given twice is taken' text src/text/call.c \
     's/ok = text && !json_object_get(arguments, json_string_value(text))/ok = text/'
 mutation 'split GGUF: any part in any place' file src/file/gguf.c \
@@ -185,8 +185,10 @@ for i in "${!names[@]}"; do
     elif ! build "${modules[i]}"; then failure "BROKEN   $what: does not compile"
     else
         run "${modules[i]}"
-        mapfile -t red < <(red_tests $?)
-        if [ ${#red[@]} -eq 0 ]; then failure "SURVIVED $what: no test of ${modules[i]} is red"
+        status=$?
+        mapfile -t red < <(red_tests $status)
+        if [ $status -eq 124 ]; then failure "SLOW     $what: the tests of ${modules[i]} did not end within 600 s"
+        elif [ ${#red[@]} -eq 0 ]; then failure "SURVIVED $what: no test of ${modules[i]} is red"
         else
             more=$((${#red[@]} - 1))
             echo "red      $what: ${modules[i]}: ${red[0]}$([ $more -eq 0 ] || echo " and $more more")"

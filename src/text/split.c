@@ -129,7 +129,7 @@ static void char_push(Splitter *s, char c, const SplitText *to) {
     }
     bool waits = s->state != SPLIT_ANSWER || s->tools;
     if (c == '\n' && waits) {
-        s->newlines += s->state != SPLIT_GAP;
+        s->newlines++;
         return;
     }
     held_out(s, to);

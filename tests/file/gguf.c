@@ -404,6 +404,11 @@ static void test_parts_refused(void **state) {
     assert_non_null(strstr(err.msg, "m-00002-of-00002.gguf: split.no and split.count say part 2 "
                                     "of 3, its name part 2 of 2"));
     open_fails(s, second, ERR_FORMAT, "its name must end in -00002-of-00003.gguf");
+    part_file(s, "m-00002-of-00002.gguf", 0, 2, 4, 2, 2);
+    err = (Err){0};
+    assert_false(store_open(&st, s->a, scratch_path(s, "m-00001-of-00002.gguf"), &err));
+    assert_non_null(strstr(err.msg, "m-00002-of-00002.gguf: split.no and split.count say part 1 "
+                                    "of 2, its name part 2 of 2"));
     scratch_file(s, "m-00002-of-00002.gguf", STR("GGUF\3\0\0\0"));
     open_fails(s, second, ERR_FORMAT, "header: needs 8 bytes");
     open_fails(s, part_file(s, "m.gguf", 0, 2, 4, 0, 2), ERR_FORMAT,
