@@ -49,9 +49,24 @@ typedef struct LayerActs {
     float *y;            /* (N, C) shared experts' row, then the layer's sum */
 } LayerActs;
 
-typedef struct Acts {
-    LayerActs *layer; /* (L); inference: all the same pointers */
-    float *last;      /* (N, C) residual stream after the last layer */
-    /* The head's rows: those that want logits, then those that want only their hidden state. */
+/* Of the head: x (N, C) is the residual stream after the last layer. Its rows: those that want
+ * logits, then those that want only their hidden state. */
+typedef struct HeadActs {
+    float *x;
     float *wx, *wn, *wr; /* (rows, C), (rows, C) their norm, (rows) 1/rms */
+} HeadActs;
+
+/* What a layer that predicts a further token has beside its LayerActs. Inference: e is the layer's
+ * x, head is the model's. */
+typedef struct FurtherActs {
+    float *e, *er; /* (N, C) rows of the embedding, (N) 1/rms */
+    float *hr;     /* (N) 1/rms of the hidden states; the backward is given these again */
+    float *pair;   /* (N, 2C) both, normed */
+    HeadActs head;
+} FurtherActs;
+
+typedef struct Acts {
+    LayerActs *layer; /* (n_layers); inference: all the same pointers */
+    HeadActs head;
+    FurtherActs *further; /* (n_layers - L) */
 } Acts;

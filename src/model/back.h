@@ -21,6 +21,7 @@ typedef struct Back {
                                second input; inputs */
     float *dweight, *one;        /* (N, K); ones */
     float *dz;                   /* (N, E) */
+    float *dpair;                /* (N, 2C): a layer that predicts a further token */
     float *head_sum, *head_part; /* (V, C) each: the head's gradient, all rows; the part of CUT_K
                                rows under way; NULL where there is one part only */
     void *rows;                  /* dy packed for a product */
@@ -38,5 +39,8 @@ void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
 /* dn = FFN's, dense or shared experts'. */
 void ffn_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);
 void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);
-void hidden_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dhidden,
-                 Back *g);
+/* g->dx from dhidden, that of the hidden states which `norm` gave. */
+void hidden_back(Thread th, Plan *p, const Batch *b, const HeadActs *a, const Param *norm,
+                 const float *dhidden, Back *g);
+/* g->dx through a whole layer. */
+void layer_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);

@@ -35,34 +35,33 @@ static Walk walk_first(const Batch *b) {
     return (Walk){.b = b, .rest = batch_wants(b, WANT_LOGITS)};
 }
 
-void head(Thread th, Plan *p, const Batch *b, Acts *acts, const Param *norm, Out *out) {
+void head(Thread th, Plan *p, const Batch *b, const HeadActs *a, const Param *norm, Out *out) {
     const Model *m = p->model;
     int64_t C = m->cfg.C, n = batch_wants(b, WANT_HEAD), n_logits = batch_wants(b, WANT_LOGITS);
     size_t row = (size_t)C * sizeof(float);
     Range mine = thread_range(th, n);
     for (Walk w = walk_first(b); walk_next(&w);)
         if (w.place >= mine.lo && w.place < mine.hi)
-            memcpy(acts->wx + w.place * C, acts->last + b->want[w.i - 1].row * C, row);
-    rmsnorm(th, acts->wn, C, acts->wr, acts->wx, C, norm->w.row, n, C, m->cfg.eps);
+            memcpy(a->wx + w.place * C, a->x + b->want[w.i - 1].row * C, row);
+    rmsnorm(th, a->wn, C, a->wr, a->wx, C, norm->w.row, n, C, m->cfg.eps);
     for (Walk w = walk_first(b); walk_next(&w);)
         if (w.hidden >= 0 && w.place >= mine.lo && w.place < mine.hi)
-            memcpy(out->hidden + w.hidden * C, acts->wn + w.place * C, row);
+            memcpy(out->hidden + w.hidden * C, a->wn + w.place * C, row);
     if (n_logits == 0) {
         thread_sync(th);
         return;
     }
-    Input in = input_of(th, p, acts->wn, n_logits, C, C);
+    Input in = input_of(th, p, a->wn, n_logits, C, C);
     project(th, out->logits, m->cfg.V, m->head, &in, STORE_SET);
 }
 
 /* g->dx (N, C) from dhidden; rows whose hidden state was not wanted have none. */
-void hidden_back(Thread th, Plan *p, const Batch *b, const Acts *acts, const float *dhidden,
-                 Back *g) {
-    const Model *m = p->model;
-    int64_t C = m->cfg.C, n = batch_wants(b, WANT_HIDDEN);
+void hidden_back(Thread th, Plan *p, const Batch *b, const HeadActs *a, const Param *norm,
+                 const float *dhidden, Back *g) {
+    int64_t C = p->model->cfg.C, n = batch_wants(b, WANT_HIDDEN);
     CHECK(batch_wants(b, WANT_LOGITS) == 0);
-    rmsnorm_back(th, g->dn, C, STORE_SET, m->norm->grad, dhidden, C, acts->wx, C, acts->wr,
-                 m->norm->w.row, n, C);
+    rmsnorm_back(th, g->dn, C, STORE_SET, norm->grad, dhidden, C, a->wx, C, a->wr, norm->w.row, n,
+                 C);
     Range r = thread_range(th, b->n);
     memset(g->dx + r.lo * C, 0, (size_t)((r.hi - r.lo) * C) * sizeof(float));
     thread_sync(th);

@@ -81,6 +81,7 @@ typedef struct PlanState {
     float attend_scale;            /* on the scores of attention */
     int64_t *pos;                  /* (N) positions of the batch's rows */
     int64_t lost;                  /* the layer whose router met NaN */
+    int64_t begun;                 /* whose rows these are: 0 the model's, i + 1 model_mtp's of i */
     int64_t embedded;              /* rows of the embedding whose pages are still there */
     float *cos, *sin;              /* (N, rope.dim / 2) */
     int32_t *by_head;              /* (H N) absorbed MLA: row i*H + h stands at h*n + i */
@@ -89,7 +90,6 @@ typedef struct PlanState {
     uint8_t *own; /* for each thread: own_bytes for a single row, packed, and its norm before */
     int64_t own_bytes, own_norm; /* where in them the norm stands */
     void *attend_work;           /* for each thread */
-    float *pair;                 /* (N, 2C) model_mtp: embedding and hidden state, normed */
     Acts *acts;                  /* inference: one layer's buffers for all; training: all layers' */
     Back *back;                  /* training: the backward's work memory */
     uint8_t **page, *page_memory; /* training: the pages that plan_pages gives */
@@ -155,12 +155,14 @@ void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
 /* false where a router met NaN. */
 bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const float *fn,
          float *y);
-/* The rows that are wanted, from acts->last: norm, then the product with the model's head. */
-void head(Thread th, Plan *p, const Batch *b, Acts *acts, const Param *norm, Out *out);
+/* The rows that are wanted, from a->x: norm, then the product with the model's head. */
+void head(Thread th, Plan *p, const Batch *b, const HeadActs *a, const Param *norm, Out *out);
 
 /* ---- shared with mtp.c (model.c) ------------------------------------------------------------- */
 
-void step_begin(Thread th, Plan *p, const Batch *b, const Out *out);
+/* begun: see PlanState. back_begin: the same for a backward, where another batch came between. */
+void step_begin(Thread th, Plan *p, const Batch *b, const Out *out, int64_t begun);
+void back_begin(Thread th, Plan *p, const Batch *b, int64_t begun);
 /* y = the residual stream after the layer, from a->x. false where a router met NaN. */
 bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, float *y);
 /* The experts of the rows that want them, as layer `layer` of `layers`. */

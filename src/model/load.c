@@ -284,6 +284,19 @@ static DType main_type(const Model *m) {
     return best;
 }
 
+int64_t model_mtp_held(const Store *s, const Config *c) {
+    if (!c->mtp) return 0;
+    Arena *a = arena_open("names", 1 << 20);
+    Loader o = {.a = a, .store = s, .gguf = store_kind(s) == STORE_GGUF};
+    spelling_find(&o);
+    Str name = str_fmt(a, "blk.%lld.nextn.eh_proj.weight", (long long)c->L);
+    if (!o.gguf)
+        name = spelled(&o, str_fmt(a, "model.layers.%lld.eh_proj.weight", (long long)c->L).p);
+    const bool held = store_find(s, name);
+    arena_close(a);
+    return held ? c->mtp : 0;
+}
+
 /* mtp: how many of the layers that predict further tokens are opened too (mtp.c). */
 bool model_open_mtp(Model **out, Arena *a, const Store *s, int64_t mtp, Err *err) {
     Model *m = PUSH(a, Model, 1);

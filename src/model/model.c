@@ -22,24 +22,38 @@ static void batch_check(const Plan *p, const Batch *b, const Out *out) {
     CHECK((out->expert && out->expert_weight) || batch_wants(b, WANT_EXPERTS) == 0);
 }
 
-/* What all layers share: positions, their rope table, and absorbed MLA's order of rows by head. */
-void step_begin(Thread th, Plan *p, const Batch *b, const Out *out) {
+/* Positions of the rows, and their rope table. */
+static void positions_begin(Thread th, Plan *p, const Batch *b, int64_t begun) {
     PlanState *s = p->state;
-    const Config *c = &p->model->cfg;
-    CHECK(th.n <= s->threads);
     if (th.i == 0) {
-        batch_check(p, b, out);
+        s->begun = begun;
         for (int64_t i = 0; i < b->n_spans; i++)
             for (int64_t j = 0; j < b->span[i].n; j++)
                 s->pos[b->span[i].row + j] = b->span[i].pos + j;
     }
+    thread_sync(th);
+    rope_table(th, s->cos, s->sin, s->pos, b->n, s->inv_freq, p->model->cfg.rope.dim / 2,
+               s->rope_factor);
+}
+
+void back_begin(Thread th, Plan *p, const Batch *b, int64_t begun) {
+    const bool other = p->state->begun != begun;
+    thread_sync(th); /* all have seen it before it changes */
+    if (other) positions_begin(th, p, b, begun);
+}
+
+/* What all layers share: positions, their rope table, and absorbed MLA's order of rows by head. */
+void step_begin(Thread th, Plan *p, const Batch *b, const Out *out, int64_t begun) {
+    PlanState *s = p->state;
+    const Config *c = &p->model->cfg;
+    CHECK(th.n <= s->threads);
+    if (th.i == 0) batch_check(p, b, out);
     Range r = thread_range(th, s->heads ? c->H : 0);
     for (int64_t h = r.lo; h < r.hi; h++) {
         s->heads[h] = (Group){h, h * b->n, b->n};
         for (int64_t i = 0; i < b->n; i++) s->by_head[h * b->n + i] = (int32_t)(i * c->H + h);
     }
-    thread_sync(th);
-    rope_table(th, s->cos, s->sin, s->pos, b->n, s->inv_freq, c->rope.dim / 2, s->rope_factor);
+    positions_begin(th, p, b, begun);
 }
 
 static void every_hidden_keep(Thread th, const Plan *p, const Batch *b, Out *out, int64_t i,
@@ -90,50 +104,50 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Config *c = &m->cfg;
     int64_t n = b->n, C = c->C;
     if (!acts) acts = p->state->acts;
-    step_begin(th, p, b, out);
+    step_begin(th, p, b, out, 0);
     embed(th, p, b, acts->layer[0].x);
     every_hidden_keep(th, p, b, out, 0, acts->layer[0].x);
 
     for (int64_t i = 0; i < c->L; i++) {
         LayerActs *a = &acts->layer[i];
-        float *y = i + 1 < c->L ? acts->layer[i + 1].x : acts->last;
+        float *y = i + 1 < c->L ? acts->layer[i + 1].x : acts->head.x;
         if (!layer_forward(th, p, b, i, a, y)) return false;
         if (m->layer[i].router && th.i == 0) experts_keep(b, out, i, c->L, c->K, a);
         every_hidden_keep(th, p, b, out, i + 1, y);
     }
     if (out->every_hidden)
-        rmsnorm(th, out->every_hidden + (c->L + 1) * n * C, C, NULL, acts->last, C, m->norm->w.row,
-                n, C, c->eps);
-    if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, acts, m->norm, out);
+        rmsnorm(th, out->every_hidden + (c->L + 1) * n * C, C, NULL, acts->head.x, C,
+                m->norm->w.row, n, C, c->eps);
+    if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, &acts->head, m->norm, out);
     return true;
 }
 
-/* The same list in reverse. g->dx is the gradient of the residual stream throughout; a layer puts
+/* The same list in reverse. g->dx is the gradient of the residual stream throughout; each half puts
  * the gradient of its normed input into g->dn, and the norm adds its share to g->dx. */
+void layer_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
+    const Layer *w = &p->model->layer[layer];
+    int64_t n = b->n, C = p->model->cfg.C;
+    if (w->router)
+        moe_back(th, p, b, layer, a, g);
+    else
+        ffn_back(th, p, b, layer, a, g);
+    rmsnorm_back(th, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr,
+                 w->ffn_norm->w.row, n, C);
+
+    if (p->model->cfg.mla)
+        mla_back(th, p, b, layer, a, g);
+    else
+        gqa_back(th, p, b, layer, a, g);
+    rmsnorm_back(th, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr,
+                 w->attn_norm->w.row, n, C);
+}
+
 void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *acts) {
     const Model *m = p->model;
-    const Config *c = &m->cfg;
     Back *g = p->state->back;
-    int64_t n = b->n, C = c->C;
-    hidden_back(th, p, b, acts, dhidden, g);
-    for (int64_t i = c->L - 1; i >= 0; i--) {
-        const Layer *w = &m->layer[i];
-        const LayerActs *a = &acts->layer[i];
-
-        if (w->router)
-            moe_back(th, p, b, i, a, g);
-        else
-            ffn_back(th, p, b, i, a, g);
-        rmsnorm_back(th, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr,
-                     w->ffn_norm->w.row, n, C);
-
-        if (c->mla)
-            mla_back(th, p, b, i, a, g);
-        else
-            gqa_back(th, p, b, i, a, g);
-        rmsnorm_back(th, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr,
-                     w->attn_norm->w.row, n, C);
-    }
+    back_begin(th, p, b, 0);
+    hidden_back(th, p, b, &acts->head, m->norm, dhidden, g);
+    for (int64_t i = m->cfg.L - 1; i >= 0; i--) layer_back(th, p, b, i, &acts->layer[i], g);
     embed_back(th, p, b, g->dx);
 }
 

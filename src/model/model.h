@@ -123,9 +123,8 @@ typedef struct Model {
 
 /* Weights stay mapped. Missing, surplus or misshapen tensors are errors naming them. */
 bool model_open(Model **m, Arena *a, const Store *s, Err *err) CHECKED;
-/* With `mtp` layers for model_mtp, which model_open leaves out. Its plans do not train. */
-bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) CHECKED;
-/* Fresh f32 masters (contract 5); std as the config's initializer_range (0.02). */
+/* Fresh f32 masters (contract 5), of c->mtp further layers too; std as the config's
+ * initializer_range (0.02). */
 void model_init(Model **m, Arena *a, const Config *c, double std, uint64_t seed);
 /* f32 masters of an opened model, widened or dequantised, so that it can be trained. */
 void model_train(Model *m, Arena *a);
@@ -267,11 +266,6 @@ Acts *plan_acts(Plan *p); /* NULL unless training */
 
 /* false, for every thread, when a router met NaN: the step and what is in `out` are void. */
 bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) CHECKED;
-/* Layer L + i predicts a further token: of a row at position pos, b has the token at pos + 1,
- * hidden (n, C) is Out.hidden of model_forward there, or of model_mtp of i - 1, and logits are of
- * the token at pos + 2; of experts there is one layer. Its keys and values are in the pages. */
-bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
-               Out *out) CHECKED;
 /* Gradients of the parameters except the head from dhidden, that of Out.hidden, added to
  * Param.grad. The same batch as the forward; its rows want WANT_HIDDEN and no logits. */
 void model_back(Thread th, Plan *p, const Batch *b, const float *dhidden, Acts *acts);
@@ -294,5 +288,6 @@ void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const f
 /* Behind the last of `rows` rows: the head's gradient is added to its Param.grad. */
 void head_back_end(Thread th, Plan *p, int64_t rows);
 
+#include "model/mtp.h"     /* layers that predict further tokens */
 #include "model/routing.h" /* what the routers did, and the balance of experts */
 #include "model/size.h"    /* how many numbers a model has, and how many of them a token needs */

@@ -96,6 +96,30 @@ static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe)
     if (moe) moe_acts(r, a, keep);
 }
 
+static void head_acts(Budget *r, HeadActs *h, float *x) {
+    const int64_t C = r->p->model->cfg.C, rows = r->p->spec.logit_rows;
+    h->x = x;
+    h->wx = budget_f32(r, rows, C);
+    h->wn = budget_f32(r, rows, C);
+    h->wr = budget_f32(r, rows, 1);
+}
+
+/* Layers that predict further tokens, where the model has any. */
+static void further_acts(Budget *r, Acts *s, int64_t n, bool keep) {
+    const int64_t N = r->p->spec.rows, C = r->p->model->cfg.C, L = r->p->model->cfg.L;
+    s->further = PUSH(r->small, FurtherActs, n);
+    for (int64_t i = 0; i < n; i++) {
+        FurtherActs *f = &s->further[i];
+        f->pair = keep || i == 0 ? budget_f32(r, N, 2 * C) : s->further[0].pair;
+        f->e = keep ? budget_f32(r, N, C) : s->layer[L + i].x;
+        f->head = s->head;
+        if (!keep) continue;
+        f->er = budget_f32(r, N, 1);
+        f->hr = budget_f32(r, N, 1);
+        head_acts(r, &f->head, budget_f32(r, N, C));
+    }
+}
+
 /* Inference: the buffers of layer 0, sized for the most that any layer asks for, serve all layers
  * one after another. */
 static Acts *acts_build(Budget *r) {
@@ -106,7 +130,7 @@ static Acts *acts_build(Budget *r) {
     s->layer = PUSH(r->small, LayerActs, layers);
     bool keep = spec->training;
     for (int64_t i = 0; i < layers; i++) {
-        bool moe = i >= c->first_dense;
+        bool moe = c->E && i >= c->first_dense;
         if (keep)
             layer_acts(r, &s->layer[i], true, !moe, moe);
         else if (i == 0)
@@ -114,10 +138,8 @@ static Acts *acts_build(Budget *r) {
         else
             s->layer[i] = s->layer[0];
     }
-    s->last = keep ? budget_f32(r, spec->rows, c->C) : s->layer[0].x;
-    s->wx = budget_f32(r, spec->logit_rows, c->C);
-    s->wn = budget_f32(r, spec->logit_rows, c->C);
-    s->wr = budget_f32(r, spec->logit_rows, 1);
+    head_acts(r, &s->head, keep ? budget_f32(r, spec->rows, c->C) : s->layer[0].x);
+    further_acts(r, s, layers - c->L, keep);
     budget_item(r, keep ? "activations kept for the backward" : "activations");
     return s;
 }
@@ -164,7 +186,6 @@ static void work_build(Budget *r, PlanState *s, int64_t threads) {
         s->by_head = budget_i32(r, N, c->H);
         s->heads = budget_touched(r, c->H * (int64_t)sizeof(Group));
     }
-    if (r->p->model->n_layers > c->L) s->pair = budget_f32(r, N, 2 * c->C);
     s->rows = budget_touched(r, rows_most(r->p, N));
     s->own_norm = round_up(rows_most(r->p, 1), 64);
     s->own_bytes = round_up(s->own_norm + c->C * (int64_t)sizeof(float), 64);
@@ -221,6 +242,7 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
     Back *g = s->back = PUSH(r->small, Back, 1);
     g->dx = budget_f32(r, N, c->C);
     g->dn = budget_f32(r, N, c->C);
+    if (r->p->model->n_layers > c->L) g->dpair = budget_f32(r, N, 2 * c->C);
     g->datt = budget_f32(r, N, c->H * kv.v.width);
     g->q = c->mla ? NULL : budget_f32(r, N, c->H * kv.k.width);
     g->dq = budget_f32(r, N, c->H * kv.k.width);
@@ -320,9 +342,6 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
     CHECK(!s->training || m->param[0].master);
-    if (s->training && m->n_layers > m->cfg.L)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "layers that predict further tokens cannot be trained yet");
     return panels_check(m, &own, err);
 }
 

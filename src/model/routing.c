@@ -59,11 +59,12 @@ static void layer_add(Routing *r, int64_t layer, const LayerActs *a, const Batch
             * route_balance(f, a->score + b->span[i].row * r->E, b->span[i].n, router);
 }
 
-void routing_add(Thread th, Plan *p, const Batch *b, bool losses, Routing *r) {
+void routing_add(Thread th, Plan *p, int64_t lo, int64_t hi, const Batch *b, bool losses,
+                 Routing *r) {
     const Model *m = p->model;
     for (int64_t i = 0, layer = 0; i < m->n_layers; i++) {
         if (!m->layer[i].router) continue;
-        if (layer % th.n == th.i)
+        if (layer % th.n == th.i && i >= lo && i < hi)
             layer_add(r, layer, &p->state->acts->layer[i], b, losses, &m->cfg.router);
         layer++;
     }

@@ -14,8 +14,10 @@ typedef struct Routing {
 enum { ROUTING_STEP = 8 };
 Routing routing_new(Arena *a, const Model *m); /* layers 0 without experts */
 void routing_clear(Routing *r);
-/* Adds what the forward of b left in the plan's Acts; `losses`: the sequence-wise loss, too. */
-void routing_add(Thread th, Plan *p, const Batch *b, bool losses, Routing *r);
+/* Adds what the forward of b left in the plan's Acts in layers lo..hi-1; `losses`: the
+ * sequence-wise loss, too. */
+void routing_add(Thread th, Plan *p, int64_t lo, int64_t hi, const Batch *b, bool losses,
+                 Routing *r);
 /* max load / mean load - 1: 0 where every expert has as much (MaxVio, arXiv 2408.15664). */
 double routing_violation(const Routing *r, int64_t layer);
 /* Loss-free balancing (same paper; V3): every choice bias goes up by `rate` where its expert's load

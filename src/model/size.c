@@ -3,16 +3,16 @@
 
 /* By building the parameters without data: the tables are the one source, so the number asked for
  * beforehand is the number that will be there. */
-static Arena *shape_build(Model *m, const Config *c) {
+static Arena *shape_build(Model *m, const Config *c, int64_t further) {
     Arena *a = arena_open("parameters", 1 << 28);
-    *m = (Model){.cfg = *c};
+    *m = (Model){.cfg = *c, .n_layers = c->L + further};
     params_build(m, a);
     return a;
 }
 
 int64_t config_count(const Config *c) {
     Model m;
-    Arena *a = shape_build(&m, c);
+    Arena *a = shape_build(&m, c, c->mtp);
     int64_t count = 0;
     for (int64_t i = 0; i < m.n_params; i++) count += m.param[i].count;
     arena_close(a);
@@ -21,7 +21,7 @@ int64_t config_count(const Config *c) {
 
 int64_t config_training_bytes(const Config *c, Optimiser matrices, DType moments) {
     Model m;
-    Arena *a = shape_build(&m, c);
+    Arena *a = shape_build(&m, c, c->mtp);
     int64_t bytes = 0;
     model_optimise(&m, matrices, moments);
     for (int64_t i = 0; i < m.n_params; i++) {
@@ -42,7 +42,7 @@ int64_t model_count(const Model *m) {
 
 ModelSize config_size(const Config *c) {
     Model m;
-    Arena *a = shape_build(&m, c);
+    Arena *a = shape_build(&m, c, 0);
     ModelSize s = {0};
     for (int64_t i = 0; i < m.n_params; i++) {
         const Param *p = &m.param[i];

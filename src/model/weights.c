@@ -453,7 +453,7 @@ static void master_push(Param *p, Arena *a) {
  * threads in which tensors are filled do not matter. */
 void model_init(Model **out, Arena *a, const Config *c, double std, uint64_t seed) {
     Model *m = *out = PUSH(a, Model, 1);
-    *m = (Model){.cfg = *c, .arena = a, .file_type = DTYPE_F32};
+    *m = (Model){.cfg = *c, .n_layers = c->L + c->mtp, .arena = a, .file_type = DTYPE_F32};
     params_build(m, a);
     uint32_t before = float_mode_enter();
     for (int64_t i = 0; i < m->n_params; i++) {

@@ -55,6 +55,11 @@ const Key recipe_keys[] = {
     SIZE("topk_group"),
     REAL("routed_scaling_factor"),
     FLAG("norm_topk_prob"),
+    SIZE("num_nextn_predict_layers"),
+
+    NUMBER("mtp.weight", mtp.weight, "0.3", 0, 10),
+    NUMBER("mtp.weight_late", mtp.weight_late, "0.1", 0, 10),
+    NUMBER("mtp.late_from", mtp.late_from, "0.67", 0, 1),
 
     PATH("init_from", init_from, ""),
     PATH("tokenizer", tokenizer, NULL),

@@ -134,6 +134,7 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
         &line,
         "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g",
         (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr);
+    if (t->n_further) buf_fmt(&line, ", \"mtp_loss\": %.17g", s->mtp_loss);
     put_routing(&line, t, s);
     buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f}\n", seconds,
             (double)s->targets / MAX(seconds, 1e-9));

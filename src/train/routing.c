@@ -14,6 +14,7 @@ static void stats_fill(Trainer *t) {
             t->recipe->balance.sequence_loss * (r->loss[i] / (double)MAX(r->rows[i], 1));
     }
     for (int64_t i = 0; i < r->layers * r->E; i++) {
+        if (r->rows[i / r->E] == 0) continue; /* the layer was not computed */
         t->idle[i] = r->load[i] ? 0 : t->idle[i] + 1;
         s->dead_experts += t->idle[i] >= DEAD_STEPS;
     }

@@ -175,6 +175,8 @@ static bool model_start(Trainer *t, const Config *c, Err *err) {
     if (!t->source.store) {
         model_init(&t->model, t->model_arena, c, r->model.initializer_range, r->seed);
     } else {
+        /* Layers that predict further tokens: a run that goes on has those that it had. */
+        if (t->step || r->mtp.weight > 0) t->source.mtp = model_mtp_held(t->source.store, c);
         if (!bundle_load(&t->source, BUNDLE_MODEL, err)) return false;
         t->model = t->source.model;
         model_train(t->model, t->model_arena);
@@ -236,6 +238,7 @@ static void rows_new(Trainer *t) {
     t->routing = routing_new(a, t->model);
     t->idle = PUSH(a, int64_t, t->routing.layers * t->routing.E);
     t->optim = optim_new(a, t->model, t->recipe, team_threads(t->team));
+    further_new(t);
 }
 
 /* Last, so that the budget holds what is there already. */

@@ -30,14 +30,17 @@ static void batch_begin(Thread th, Trainer *t, const Packed *b) {
 static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
     batch_begin(th, t, b);
-    if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))) {
+    if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))
+        || !further_forward(th, t, b)) {
         if (th.i == 0) t->stats.loss = NAN, t->step_valid = false; /* the step is void */
         return;
     }
     hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
     if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
+    further_back(th, t);
     model_back(th, t->plan, &t->batch, t->hidden, plan_acts(t->plan));
-    routing_add(th, t->plan, &t->batch, t->recipe->balance.sequence_loss > 0, &t->routing);
+    routing_add(th, t->plan, 0, t->model->cfg.L, &t->batch, t->recipe->balance.sequence_loss > 0,
+                &t->routing);
 }
 
 static float clip_scale(const Recipe *r, double norm) {
@@ -55,6 +58,7 @@ static void ranks_join(Thread th, Trainer *t) {
         }
         dist_all_reduce_f64(&t->stats.loss, 1);
         dist_all_reduce_i64(t->routing.load, t->routing.layers * t->routing.E);
+        for (int64_t i = 0; i < t->n_further; i++) dist_all_reduce_f64(&t->further[i].loss, 1);
     }
     thread_sync(th);
 }
@@ -138,9 +142,11 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     double targets = (double)t->stats.targets;
     dist_all_reduce_f64(&targets, 1);
     t->stats.targets = MAX((int64_t)targets, 1); /* none: the rows were all read only */
+    further_count(t);
     t->step_valid = true, t->moved = false;
     team_run(t->team, step_threads, t);
     t->stats.loss /= (double)t->stats.targets;
+    t->stats.mtp_loss = further_loss(t);
     if (!t->moved || optim_lost(t->optim, &lost, &matrix)) return step_failed(t, err);
     t->step++;
     t->targets += t->stats.targets;

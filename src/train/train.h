@@ -31,11 +31,14 @@
 typedef struct Recipe {
     const char *path; /* the file, for messages */
     struct {
-        const char *family;       /* llama, deepseek_v2, deepseek_v3; "" with init_from */
+        const char *family;       /* llama, qwen3, deepseek_v3, ..; "" with init_from */
         int64_t vocab_size;       /* 0: the tokenizer's */
         double initializer_range; /* standard deviation of fresh matrices */
         Str json;                 /* the section as members of a config.json */
     } model;
+    struct {
+        double weight, weight_late, late_from; /* weight_late from that part of optim.steps on */
+    } mtp;                                     /* loss of layers that predict further tokens */
     const char *init_from; /* start from the weights of this folder or file; "": fresh */
     const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; goes along into
                             * checkpoints */
@@ -118,7 +121,8 @@ typedef struct Trainer Trainer;
 typedef struct StepStats {
     int64_t step;         /* 1 for the first */
     int64_t targets;      /* tokens that were predicted in it */
-    double loss;          /* mean, natural log, before the step */
+    double loss;          /* mean, natural log, before the step; of the next token */
+    double mtp_loss;      /* the same of further tokens, the mean over their layers; 0: none */
     double grad_norm, lr; /* norm before clipping */
     /* With experts: the largest MaxVio of a layer, experts that have had no token in DEAD_STEPS
      * steps, the mean entropy of the scores of a token and layer, and what the sequence-wise loss
@@ -190,6 +194,8 @@ int64_t decay_steps(const Recipe *r);
 /* How far a step moves the routers' biases: balance.rate, and in the last part of the steps a line
  * to 0. */
 double balance_rate_at(const Recipe *r, int64_t step);
+/* The weight of mtp_loss in a step. */
+double mtp_weight_at(const Recipe *r, int64_t step);
 /* sqrt of the sum of squares of all gradients (frozen tensors have none), the same for any number
  * of threads. square (m->n_params) is shared by the threads and receives each tensor's sum. */
 double grad_norm(Thread th, const Model *m, double *square);

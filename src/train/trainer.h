@@ -23,6 +23,20 @@ typedef struct Best {
     double loss;
     char valid[65]; /* the text: its shard's key */
 } Best;
+/* A layer that predicts a further token (further.c): the rows of the micro-batch under way that
+ * have such a target, one less of each piece than the layer before. */
+typedef struct Further {
+    int64_t n, n_spans;
+    int32_t *token, *target; /* (N) */
+    int32_t *before;         /* (N) each row's row in the layer before, or in the model's */
+    Span *span;
+    Batch batch;
+    Out out;
+    float *from, *hidden; /* (N, C) hidden states of the layer before; its own, then their
+                             gradients */
+    int64_t targets;      /* in the step */
+    double loss;          /* their sum */
+} Further;
 
 struct Trainer {
     const Recipe *recipe;
@@ -53,6 +67,9 @@ struct Trainer {
     double *square;          /* (n_params) */
     Routing routing;         /* of the step under way */
     int64_t *idle;           /* (routing.layers, E) steps since the expert had a token */
+    Further *further;        /* (n_further) */
+    int64_t n_further;
+    float *dfrom; /* (N, C) gradients of a layer's `from` */
     Batch batch;
     Out out;         /* of the micro-batch under way, for all threads */
     bool step_valid; /* no router met NaN in it */
@@ -86,6 +103,15 @@ bool resume_fits(const Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
 /* Without a best validation, where it was one of another text. */
 void resume_best(Trainer *t);
+
+/* further.c: what a step predicts beyond the next token. Called for each of the threads but
+ * further_new and further_count (of the step's rows). further_forward follows the model's forward
+ * and is false where a router met NaN; further_back adds to t->hidden, which holds gradients. */
+void further_new(Trainer *t);
+void further_count(Trainer *t);
+bool further_forward(Thread th, Trainer *t, const Packed *b) CHECKED;
+void further_back(Thread th, Trainer *t);
+double further_loss(const Trainer *t); /* mean over the step's targets, then over the layers */
 
 /* metrics.c: <folder>/metrics.jsonl, one line a logged step. On opening, lines behind the step that
  * the run goes on from are taken out. metrics_sync makes all lines durable: before a checkpoint. */

@@ -100,7 +100,8 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     int failed = test_config() + test_config_gguf() + test_rope() + test_table() + test_gguf()
                  + test_plan() + test_oracles() + test_quantised() + test_types() + test_folders()
-                 + test_back() + test_head() + test_shifted() + test_mtp() + test_fingerprint();
+                 + test_back() + test_packed() + test_head() + test_shifted() + test_mtp()
+                 + test_fingerprint();
     if (full_run()) failed += test_peak() + test_smollm2(); /* some 10 s */
     return failed;
 }

@@ -24,6 +24,7 @@ int test_mtp(void);
 int test_gguf(void);
 int test_plan(void);
 int test_back(void);
+int test_packed(void);
 int test_head(void);
 int test_smollm2(void);
 /* What no model has as a size, and sums of which overflow. */
