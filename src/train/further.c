@@ -32,31 +32,40 @@ void further_new(Trainer *t) {
 /* Rows of layer k in a piece of so many places. */
 static int64_t rows_of(int64_t places, int64_t k) { return MAX(places - 1 - k, 0); }
 
+/* Those of them in piece j of b whose target is learned, not only read. */
+static int64_t targets_of(const Packed *b, int64_t j, int64_t k) {
+    const int32_t *target = b->target + b->at[j] + k + 1;
+    int64_t n = 0;
+    for (int64_t i = 0; i < rows_of(b->len[j], k); i++) n += target[i] >= 0;
+    return n;
+}
+
 void further_count(Trainer *t) {
     for (int64_t k = 0; k < t->n_further; k++) {
         t->further[k].targets = 0;
         t->further[k].loss = 0;
         for (int64_t i = 0; i < t->n_micro; i++)
             for (int64_t j = 0; j < t->micro[i].n_pieces; j++)
-                t->further[k].targets += rows_of(t->micro[i].len[j], k);
+                t->further[k].targets += targets_of(&t->micro[i], j, k);
         double targets = (double)t->further[k].targets;
         dist_all_reduce_f64(&targets, 1);
-        t->further[k].targets = (int64_t)targets;
+        t->further[k].targets = MAX((int64_t)targets, 1); /* none: all were only read */
     }
 }
 
-/* Place i of a piece has target[i] as its next token. The piece's pages serve all layers. */
+/* Place i of a piece has the token at place i + 1 as its next one, and target[i], which may be -1,
+ * as what is learned there. The piece's pages serve all layers. */
 static void rows_take(Further *f, const Trainer *t, const Packed *b, int64_t k) {
     int64_t before = 0;
     f->n = f->n_spans = 0;
     for (int64_t j = 0; j < b->n_pieces; j++) {
         const int64_t rows = rows_of(b->len[j], k);
-        const int32_t *next = b->target + b->at[j] + k;
+        const int64_t next = b->at[j] + k + 1;
         if (rows)
             f->span[f->n_spans++] =
                 (Span){.row = f->n, .n = rows, .pages = t->span[j].pages, .seq = j};
         for (int64_t i = 0; i < rows; i++, f->n++) {
-            f->token[f->n] = next[i], f->target[f->n] = next[i + 1];
+            f->token[f->n] = b->token[next + i], f->target[f->n] = b->target[next + i];
             f->before[f->n] = (int32_t)(before + i);
         }
         before += rows_of(b->len[j], k - 1);
