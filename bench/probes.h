@@ -81,7 +81,7 @@ PROBE(mix_q8_0_zmm, EIGHT(DOT, "zmm") EACH_SUM(SCALE, "zmm"))
 #endif
 
 /* The instruction that a layout's products rest on at this level. */
-static Probe probe_of(Layout layout) {
+static inline Probe probe_of(Layout layout) {
 #if defined(__x86_64__)
     bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) >= FORM_INT8;
     if (wide && layout == LAYOUT_BF16)
@@ -97,7 +97,7 @@ static Probe probe_of(Layout layout) {
 }
 
 /* An instruction that every vector pipe takes. */
-static Probe any_of(void) {
+static inline Probe any_of(void) {
 #if defined(__x86_64__)
     if (kern_level() >= LEVEL_AVX512) return (Probe){"vpaddd zmm", probe_add_zmm, CHAIN_N};
     return (Probe){"vpaddd ymm", probe_add_ymm, CHAIN_N};
@@ -106,7 +106,7 @@ static Probe any_of(void) {
 #endif
 }
 
-static Probe mix_of(Layout layout) {
+static inline Probe mix_of(Layout layout) {
 #if defined(__x86_64__)
     bool wide = kern_level() >= LEVEL_AVX512;
     if (layout == LAYOUT_Q4_1)
@@ -119,7 +119,7 @@ static Probe mix_of(Layout layout) {
 }
 
 /* rows: 1 and 2 rows are multiplied by Q8_0 blocks in another way at level avx2. */
-static Counts counts_of(Layout layout, int64_t rows) {
+static inline Counts counts_of(Layout layout, int64_t rows) {
     bool wide = kern_level() >= LEVEL_AVX512;
     if (layout == LAYOUT_Q4_1) return wide ? (Counts){12, 11, 14, 0} : (Counts){40, 24, 28, 0};
     if (wide) return (Counts){11.5, 10, 1, 0};

@@ -162,7 +162,10 @@ static void barrier(Team *t, Asleep *a) {
 }
 
 void thread_sync(Thread th) {
-    if (th.n > 1 && th.team) barrier(th.team, &th.team->asleep[th.i]);
+    if (th.n == 1 || !th.team) return;
+    const char *now = phase("waiting");
+    barrier(th.team, &th.team->asleep[th.i]);
+    phase(now);
 }
 
 /* ---- a CPU for each worker ------------------------------------------------------------------- */
@@ -187,7 +190,10 @@ static void worker_place(const Team *t, int64_t i) {
 
 static void thread_run(Team *t, int64_t i) {
     CHECK((mode_get() & MODE_MASK) == MODE);
+    if (profile_on) profile_thread(i);
+    phase("other");
     t->fn((Thread){i, t->n, t}, t->arg);
+    phase(NULL);
     CHECK((mode_get() & MODE_MASK) == MODE); /* what fn has called has not changed it */
 }
 

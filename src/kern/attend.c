@@ -300,6 +300,7 @@ static void queries_run(const Job *j, const Scratch *d, Range mine) {
 void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_t ldq,
             const Attend *a, const Span *span, int64_t n_spans, void *work) {
     int64_t max_rows = 0, cost = 0, longest = 0, tasks = 0, pairs = 0, rows = 0;
+    const char *outer = phase("attention core, forward");
     for (int64_t i = 0; i < n_spans; i++) {
         max_rows = MAX(max_rows, span[i].n);
         rows += span[i].n;
@@ -323,4 +324,5 @@ void attend(Thread th, float *o, int64_t ldo, float *lse, const float *q, int64_
     else
         tasks_run(th, &j, &d, cost);
     thread_sync(th);
+    phase(outer);
 }

@@ -309,6 +309,7 @@ void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, c
                  const float *lse, const float *q, const Attend *a, const Span *span,
                  int64_t n_spans, void *work) {
     int64_t longest = 0, cost = 0, start = 0;
+    const char *outer = phase("attention core, backward");
     attend_check(a);
     CHECK(a->v.form == KV_VALUES);
     for (int64_t i = 0; i < n_spans; i++) {
@@ -335,4 +336,5 @@ void attend_back(Thread th, float *dq, float *dk, float *dv, const float *do_, c
             kv_head_run(&j, &d);
         }
     thread_sync(th);
+    phase(outer);
 }

@@ -131,30 +131,19 @@ void linear_set(Thread th, float *const *y, const int64_t *ldy, const Weight *co
                 const Rows *x);
 
 /* Products of several row blocks at once, one for each expert. Group g multiplies rows
- * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y. Threads share all panels of
- * all groups evenly. */
+ * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y, or adds to them. Threads
+ * share all panels of all groups evenly. */
 typedef struct Group {
     int64_t matrix, row0, n;
 } Group;
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups);
+                   int64_t n_groups, StoreMode mode);
 /* h = silu(g) * u of two such products g and u, of one shape and form; h may be g, all are ld
  * apart. group NULL: all rows with matrix 0. A thread gates what it has multiplied. */
 void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
                   const Weight *up, const Rows *x, const Group *group, int64_t n_groups);
 
-/* dw (rows, cols) += dy^T x over n rows, rows ascending, cut at CUT_K rows, one add at the end; no
- * rows, no add. dy (n, rows; lddy), x (n, cols; ldx) are f32 and are rounded as `layout` (F32
- * or BF16) has them. `work`: linear_dw_bytes, shared by the threads. */
-int64_t linear_dw_bytes(Layout layout, int64_t n, int64_t rows, int64_t cols);
-void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work);
-/* One part of that sum, CUT_K rows or the last ones, whose rows come in pieces: the first piece
- * sets `sum` (rows, cols), each further one continues it. All pieces but the last have a multiple
- * of TILE_K rows. */
-void linear_dw_piece(Thread th, float *sum, bool first, const float *dy, int64_t lddy,
-                     const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
-                     Layout layout, void *work);
+#include "kern/linear_back.h" /* gradients of weights */
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
 

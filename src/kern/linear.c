@@ -136,10 +136,10 @@ static Range deal_next(Deal *d, const Group *g) {
 static Range group_rows(const Group *g) { return (Range){g->row0, g->row0 + g->n}; }
 
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups) {
+                   int64_t n_groups, StoreMode mode) {
     Deal d = deal_of(th, panels_of(w->rows), g, n_groups);
     for (int64_t i = 0; i < n_groups; i++) {
-        Product t = product_of(y, ldy, w, g[i].matrix, x, STORE_SET);
+        Product t = product_of(y, ldy, w, g[i].matrix, x, mode);
         rect_run(&t, group_rows(&g[i]), deal_next(&d, &g[i]));
     }
     thread_sync(th);
@@ -204,24 +204,29 @@ static void columns_transpose(uint8_t *out, Layout layout, int64_t k, const floa
     }
 }
 
-/* Columns of x (n, ld) as rows of a product (transposed) or as its panels. */
+/* Rows r0..r0+n_r-1, of n, and columns c0..end-1 of what becomes rows of a product (transposed) or
+ * its panels; x: the first of these rows. */
+static void piece_pack(uint8_t *out, bool transposed, Layout layout, const float *x, int64_t ld,
+                       int64_t n, int64_t r0, int64_t n_r, Range columns) {
+    for (int64_t c = columns.lo; c < columns.hi; c += PANEL) {
+        int64_t m = MIN(columns.hi - c, PANEL);
+        uint8_t *to = out + c / PANEL * panel_stride(layout, n); /* 16 rows: as long as a panel */
+        if (transposed)
+            columns_transpose(to, layout, n, x + c, ld, m, r0, n_r);
+        else
+            panel_rows(to, layout, x + c, ld, m, r0, n_r);
+    }
+}
+
+/* Columns of x (n, ld). */
 static void columns_pack(Thread th, uint8_t *out, bool transposed, Layout layout, const float *x,
                          int64_t ld, int64_t n, int64_t cols) {
     int64_t across = (cols + SIDE - 1) / SIDE, down = (n + SIDE - 1) / SIDE;
     Range range = thread_range(th, down * across);
     for (int64_t at = range.lo; at < range.hi; at++) {
-        int64_t r0 = at / across * SIDE, n_r = MIN(n - r0, SIDE),
-                end = MIN((at % across + 1) * SIDE, cols);
-        for (int64_t c = at % across * SIDE; c < end; c += PANEL) {
-            const float *from = x + r0 * ld + c;
-            int64_t m = MIN(end - c, PANEL);
-            uint8_t *to =
-                out + c / PANEL * panel_stride(layout, n); /* 16 rows are as long as a panel */
-            if (transposed)
-                columns_transpose(to, layout, n, from, ld, m, r0, n_r);
-            else
-                panel_rows(to, layout, from, ld, m, r0, n_r);
-        }
+        int64_t r0 = at / across * SIDE, c0 = at % across * SIDE;
+        piece_pack(out, transposed, layout, x + r0 * ld, ld, n, r0, MIN(n - r0, SIDE),
+                   (Range){c0, MIN(c0 + SIDE, cols)});
     }
 }
 
@@ -231,9 +236,11 @@ static void dw_run(Thread th, float *dw, StoreMode mode, const float *dy, int64_
     CHECK(layout == LAYOUT_F32 || layout == LAYOUT_BF16);
     Rows r = {layout_form(layout), rows, n, n, work, work};
     uint8_t *tile = (uint8_t *)work + rows_bytes(layout_form(layout), rows, n);
+    const char *outer = phase("packing");
     columns_pack(th, work, true, layout, dy, lddy, n, rows);
     columns_pack(th, tile, false, layout, x, ldx, n, cols);
     thread_sync(th);
+    phase(outer);
     Product t = {dw, cols, &r, layout, tile, cols, mode};
     products_run(th, &t, 1);
     thread_sync(th);
@@ -250,4 +257,69 @@ void linear_dw_piece(Thread th, float *sum, bool first, const float *dy, int64_t
     CHECK(n >= 1 && n <= CUT_K);
     dw_run(th, sum, first ? STORE_SET : STORE_CONTINUE, dy, lddy, x, ldx, n, rows, cols, layout,
            work);
+}
+
+/* ---- the same for experts -------------------------------------------------------------------- */
+
+/* A thread's work memory: gathered rows of x, then x of one group as panels, then dy of one of its
+ * products transposed. */
+int64_t linear_dw_groups_bytes(Layout layout, int64_t most, int64_t rows, int64_t cols) {
+    return round_up(SIDE * cols * (int64_t)sizeof(float), 64) + panel_bytes(layout, cols, most)
+           + rows_bytes(layout_form(layout), rows, most);
+}
+
+/* All columns of a group's rows of x as panels. */
+static void group_inputs(const GroupsDw *t, const Group *g, uint8_t *panels, float *gathered) {
+    for (int64_t r0 = 0; r0 < g->n; r0 += SIDE) {
+        int64_t n = MIN(g->n - r0, SIDE), ld = t->index ? t->cols : t->ldx;
+        const float *x = t->x + (g->row0 + r0) * t->ldx;
+        for (int64_t i = 0; t->index && i < n; i++)
+            memcpy(gathered + i * t->cols, t->x + t->index[g->row0 + r0 + i] * t->ldx,
+                   (size_t)t->cols * sizeof *gathered);
+        piece_pack(panels, false, t->layout, t->index ? gathered : x, ld, g->n, r0, n,
+                   (Range){0, t->cols});
+    }
+}
+
+/* Rows `own` of product i of one group. */
+static void group_product(const GroupsDw *t, int64_t i, const Group *g, Range own,
+                          const uint8_t *panels, uint8_t *packed) {
+    const Rows r = {layout_form(t->layout),        t->rows, g->n, g->n,
+                    (const float *)(void *)packed, packed};
+    float *dw = t->dw[i] + g->matrix * t->rows * t->cols;
+    const Product p = {dw, t->cols, &r, t->layout, panels, t->cols, STORE_ADD};
+    const char *outer = phase("packing");
+    for (int64_t r0 = 0; r0 < g->n; r0 += SIDE)
+        piece_pack(packed, true, t->layout, t->dy[i] + (g->row0 + r0) * t->rows, t->rows, g->n, r0,
+                   MIN(g->n - r0, SIDE), own);
+    phase(outer);
+    rect_run(&p, own, (Range){0, panels_of(t->cols)});
+}
+
+/* The products of a group stand one behind the other, 16 rows of one being what a thread takes at
+ * least: so a thread has whole groups but for the first and the last, and no barriers between
+ * them. */
+void linear_dw_groups(Thread th, const GroupsDw *t, const Group *g, int64_t n_groups, void *work) {
+    int64_t panels = panels_of(t->rows);
+    CHECK(t->layout == LAYOUT_F32 || t->layout == LAYOUT_BF16);
+    float *gathered =
+        (float *)(void *)((uint8_t *)work
+                          + th.i * linear_dw_groups_bytes(t->layout, t->most, t->rows, t->cols));
+    uint8_t *inputs = (uint8_t *)gathered + round_up(SIDE * t->cols * (int64_t)sizeof(float), 64);
+    uint8_t *packed = inputs + panel_bytes(t->layout, t->cols, t->most);
+    Deal d = deal_of(th, t->n_dw * panels, g, n_groups);
+    for (int64_t i = 0; i < n_groups; i++) {
+        Range own = deal_next(&d, &g[i]);
+        CHECK(g[i].n <= t->most);
+        if (own.lo >= own.hi) continue;
+        const char *outer = phase("packing");
+        group_inputs(t, &g[i], inputs, gathered);
+        phase(outer);
+        for (int64_t j = 0; j < t->n_dw; j++) {
+            Range part = part_of(own, j * panels, panels);
+            Range rows = {part.lo * PANEL, MIN(part.hi * PANEL, t->rows)};
+            if (rows.lo < rows.hi) group_product(t, j, &g[i], rows, inputs, packed);
+        }
+    }
+    thread_sync(th);
 }

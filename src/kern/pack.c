@@ -205,10 +205,12 @@ void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t
                  int64_t k, int64_t ld, void *mem) {
     const FormRow *f = &forms[form];
     CHECK(f->pack && (!f->block || k % f->block == 0));
+    const char *outer = phase("packing");
     *r = (Rows){form, n, k, k, mem, mem};
     Range range = thread_range(th, n);
     for (int64_t i = range.lo; i < range.hi; i++) f->pack(r, i, x + (index ? index[i] : i) * ld);
     thread_sync(th);
+    phase(outer);
 }
 
 void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int64_t k, int64_t ld,

@@ -17,15 +17,14 @@ typedef struct Back {
     float *dkvb, *dkva;          /* (N, H (n+v)), (N, R + r): MLA */
     float *dqa;                  /* (N, Q): MLA with q rank */
     float *dg, *du, *dh;         /* (N, F), or (S, F_moe) */
-    float *dyx, *dxx, *xg;       /* (S, C) rows of experts: gradient of output, then of input; of a
-                               second input; inputs */
+    float *dyx;                  /* (S, C) rows of experts: gradient of output, then of input */
     float *dweight, *one;        /* (N, K); ones */
     float *dz;                   /* (N, E) */
     float *dpair;                /* (N, 2C): a layer that predicts a further token */
     float *head_sum, *head_part; /* (V, C) each: the head's gradient, all rows; the part of CUT_K
                                rows under way; NULL where there is one part only */
     void *rows;                  /* dy packed for a product */
-    void *dw_work;               /* linear_dw's */
+    void *dw_work;               /* linear_dw's and linear_dw_groups' */
     void *attend_work;           /* attend_back's, for each thread */
 } Back;
 

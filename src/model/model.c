@@ -84,14 +84,18 @@ bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs 
     const Config *c = &p->model->cfg;
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, C = c->C;
+    phase("norms");
     const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false);
+    phase("attention projections, forward");
     if (c->mla)
         mla(th, p, b, layer, a, xn);
     else
         gqa(th, p, b, layer, a, xn);
 
+    phase("norms");
     const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
     rows_copy(th, y, C, a->mid, C, n, C);
+    phase("dense and shared FFN, forward");
     if (w->router) return moe(th, p, b, layer, a, fn, y);
     ffn(th, p, b, layer, a, fn, y, STORE_ADD);
     return true;
@@ -104,6 +108,7 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     const Config *c = &m->cfg;
     int64_t n = b->n, C = c->C;
     if (!acts) acts = p->state->acts;
+    phase("embedding");
     step_begin(th, p, b, out, 0);
     embed(th, p, b, acts->layer[0].x);
     every_hidden_keep(th, p, b, out, 0, acts->layer[0].x);
@@ -118,6 +123,7 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
     if (out->every_hidden)
         rmsnorm(th, out->every_hidden + (c->L + 1) * n * C, C, NULL, acts->head.x, C,
                 m->norm->w.row, n, C, c->eps);
+    phase("head and loss");
     if (batch_wants(b, WANT_LOGITS | WANT_HIDDEN)) head(th, p, b, &acts->head, m->norm, out);
     return true;
 }
@@ -127,17 +133,21 @@ bool model_forward(Thread th, Plan *p, const Batch *b, Out *out, Acts *acts) {
 void layer_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g) {
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, C = p->model->cfg.C;
+    phase("dense and shared FFN, backward");
     if (w->router)
         moe_back(th, p, b, layer, a, g);
     else
         ffn_back(th, p, b, layer, a, g);
+    phase("norms");
     rmsnorm_back(th, g->dx, C, STORE_ADD, w->ffn_norm->grad, g->dn, C, a->mid, C, a->fr,
                  w->ffn_norm->w.row, n, C);
 
+    phase("attention projections, backward");
     if (p->model->cfg.mla)
         mla_back(th, p, b, layer, a, g);
     else
         gqa_back(th, p, b, layer, a, g);
+    phase("norms");
     rmsnorm_back(th, g->dx, C, STORE_ADD, w->attn_norm->grad, g->dn, C, a->x, C, a->xr,
                  w->attn_norm->w.row, n, C);
 }

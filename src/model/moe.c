@@ -35,6 +35,7 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     Router r = c->router;
     r.bias = w->bias ? w->bias->w.row : NULL;
 
+    phase("router and sorting");
     Input in = input_of(th, p, fn, n, c->C, c->C);
     project(th, a->z, c->E, w->router, &in, STORE_SET);
     if (!route(th, a->id, a->weight, a->score, a->z, n, &r)) {
@@ -44,6 +45,7 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     if (th.i == 0) slots_sort(a, n, &r);
     thread_sync(th);
 
+    phase("experts, forward");
     in = input_gathered(th, p, fn, a->row, slots, c->C, c->C);
     project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups);
     in = input_of(th, p, a->hx, slots, F, F);
@@ -52,7 +54,9 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     if (p->spec.act != ACT_F32)
         round_rows(w->gate_s ? thread_nosync(th) : th, a->yx, c->C, slots, c->C);
 
+    phase("dense and shared FFN, forward");
     if (w->gate_s) ffn(th, p, b, layer, a, fn, a->y, STORE_SET);
+    phase("combining experts");
     const Range rows = thread_range(th, n); /* of the combine too */
     combine(thread_nosync(th), a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n,
             c->K, c->C);
@@ -61,28 +65,34 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     return true;
 }
 
-/* dx (slots, in) = dy (slots, out) times each expert's matrix, and the gradients of the matrices
- * from the input x. */
-static void experts_back(Thread th, Plan *p, const Param *w, float *dx, const float *dy,
-                         const float *x, int64_t slots, const LayerActs *a, Back *g) {
-    const Weight *panel = weight_of(p, w), t = weight_t(panel);
-    int64_t out = w->w.rows, in = w->w.cols;
-    for (int64_t i = 0; i < a->n_groups; i++) {
-        const Group *e = &a->group[i];
-        linear_dw(th, w->grad + e->matrix * out * in, dy + e->row0 * out, out, x + e->row0 * in, in,
-                  e->n, out, in, panel->layout_t, g->dw_work);
-    }
-    Rows rows = {0};
-    rows_pack(th, &rows, layout_form(panel->layout_t), dy, slots, out, out, g->rows);
-    linear_groups(th, dx, in, &t, &rows, a->group, a->n_groups);
+/* Gradients of the matrices of one or two parameters, from the gradients dy of their products of
+ * the same input x (n, in), of which `row` picks rows, or not. */
+static void experts_dw(Thread th, const Plan *p, const Param *const *w, const float *const *dy,
+                       int64_t n_w, const float *x, const int32_t *row, const LayerActs *a,
+                       const Back *g) {
+    float *const dw[] = {w[0]->grad, w[n_w - 1]->grad};
+    const GroupsDw t = {.dw = dw,
+                        .dy = dy,
+                        .n_dw = n_w,
+                        .rows = w[0]->w.rows,
+                        .cols = w[0]->w.cols,
+                        .x = x,
+                        .index = row,
+                        .ldx = w[0]->w.cols,
+                        .layout = weight_of(p, w[0])->layout_t,
+                        .most = p->spec.rows};
+    phase("experts, dW");
+    linear_dw_groups(th, &t, a->group, a->n_groups, g->dw_work);
 }
 
-static void rows_pick(Thread th, float *to, const float *from, const int32_t *row, int64_t n,
-                      int64_t k) {
-    Range r = thread_range(th, n);
-    for (int64_t i = r.lo; i < r.hi; i++)
-        memcpy(to + i * k, from + row[i] * k, (size_t)k * sizeof *to);
-    thread_sync(th);
+/* dx (slots, in) = or += dy (slots, out) times each expert's matrix. */
+static void experts_dx(Thread th, const Plan *p, const Param *w, float *dx, StoreMode mode,
+                       const float *dy, int64_t slots, const LayerActs *a, const Back *g) {
+    const Weight *panel = weight_of(p, w), t = weight_t(panel);
+    Rows rows = {0};
+    phase("experts, dX");
+    rows_pack(th, &rows, layout_form(panel->layout_t), dy, slots, w->w.rows, w->w.rows, g->rows);
+    linear_groups(th, dx, w->w.cols, &t, &rows, a->group, a->n_groups, mode);
 }
 
 /* The gradient of a chosen expert's weight is the product of dy with the expert's row; it goes on
@@ -93,19 +103,26 @@ void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     int64_t n = b->n, C = c->C, F = c->F_moe, slots = n * c->K;
     Router r = c->router;
 
+    phase("combining experts");
     combine_back(th, g->dyx, g->dweight, g->dx, a->yx, C, a->at, a->weight, n, c->K, C);
+    phase("dense and shared FFN, backward");
     if (w->gate_s) ffn_back(th, p, b, layer, a, g);
 
-    experts_back(th, p, w->down_x, g->dh, g->dyx, a->hx, slots, a, g);
+    experts_dw(th, p, (const Param *[]){w->down_x}, (const float *[]){g->dyx}, 1, a->hx, NULL, a,
+               g);
+    experts_dx(th, p, w->down_x, g->dh, STORE_SET, g->dyx, slots, a, g);
+    phase("experts, SwiGLU backward");
     silu_mul_back(th, g->dg, g->du, g->dh, a->gx, a->ux, slots * F);
-    rows_pick(th, g->xg, a->fn, a->row, slots, C);
-    experts_back(th, p, w->gate_x, g->dyx, g->dg, g->xg, slots, a, g);
-    experts_back(th, p, w->up_x, g->dxx, g->du, g->xg, slots, a, g);
-    add(th, g->dyx, g->dxx, slots * C);
+    experts_dw(th, p, (const Param *[]){w->gate_x, w->up_x}, (const float *[]){g->dg, g->du}, 2,
+               a->fn, a->row, a, g);
+    experts_dx(th, p, w->gate_x, g->dyx, STORE_SET, g->dg, slots, a, g);
+    experts_dx(th, p, w->up_x, g->dyx, STORE_ADD, g->du, slots, a, g);
+    phase("combining experts");
     /* A sum of the slots' rows in the router's order: the combine with weights of one, where an
      * fma is an add. */
     combine(th, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
 
+    phase("router and sorting");
     route_back(th, g->dz, g->dweight, a->score, a->id, n, &r);
     if (b->balance != 0)
         route_balance_back(th, g->dz, a->score, b->span, b->n_spans, b->balance, &r);

@@ -203,7 +203,7 @@ static int64_t own_pages(const PlanSpec *s) { return s->training ? s->rows / PAG
 
 /* The widest packed gradient of a product's output, and the most that a weight gradient needs. The
  * head has some rows at a time. */
-static void back_products(Budget *r, Back *g) {
+static void back_products(Budget *r, Back *g, int64_t threads) {
     const Plan *p = r->p;
     int64_t rows = 0, work = 0;
     for (int64_t i = 0; i < p->model->n_params; i++) {
@@ -213,7 +213,9 @@ static void back_products(Budget *r, Back *g) {
         int64_t N = w == p->model->head ? MIN(p->spec.rows, head_rows(p)) : p->spec.rows;
         rows = MAX(
             rows, rows_bytes(layout_form(layout), w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
-        work = MAX(work, linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
+        work =
+            MAX(work, w->w.n > 1 ? threads * linear_dw_groups_bytes(layout, N, w->w.rows, w->w.cols)
+                                 : linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
     }
     g->rows = budget_touched(r, rows);
     g->dw_work = budget_touched(r, work);
@@ -227,8 +229,6 @@ static void back_experts(Budget *r, Back *g) {
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, S = N * c->K;
     g->dyx = budget_f32(r, S, c->C);
-    g->dxx = budget_f32(r, S, c->C);
-    g->xg = budget_f32(r, S, c->C);
     g->dweight = budget_f32(r, N, c->K);
     g->one = budget_f32(r, N, c->K);
     g->dz = budget_f32(r, N, c->E);
@@ -256,7 +256,7 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
     float **gate[] = {&g->dg, &g->du, &g->dh};
     for (int i = 0; i < 3; i++) *gate[i] = budget_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
-    back_products(r, g);
+    back_products(r, g, threads);
     /* attend_back walks one sequence at a time, so its scratch need not hold the whole batch. */
     int64_t document = MIN(N, r->p->spec.positions);
     g->attend_work = budget_touched(r, threads * attend_most(r->p, attend_back_bytes, document));

@@ -67,7 +67,7 @@ void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *co
 
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups) {
-    linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups);
+    linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups, STORE_SET);
 }
 
 /* SwiGLU's product follows in the same pass where both halves take the same form, while they are in

@@ -35,6 +35,7 @@ static void micro_batch(Thread th, Trainer *t, const Packed *b) {
         if (th.i == 0) t->stats.loss = NAN, t->step_valid = false; /* the step is void */
         return;
     }
+    phase("head and loss");
     hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
     if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
     further_back(th, t);
@@ -66,13 +67,16 @@ static void ranks_join(Thread th, Trainer *t) {
 static void step_threads(Thread th, void *arg) {
     Trainer *t = arg;
     if (th.i == 0) routing_clear(&t->routing);
+    phase("zeroing gradients");
     model_zero_grad(th, t->model);
     for (int64_t i = 0; i < t->n_micro; i++) micro_batch(th, t, &t->micro[i]);
     ranks_join(th, t);
+    phase("gradient norm");
     const double norm = grad_norm(th, t->model, t->square);
     if (th.i == 0) t->stats.grad_norm = norm;
     if (!isfinite(norm) || !isfinite(t->stats.loss)) return;
     if (th.i == 0) t->moved = true;
+    phase("optimiser");
     optim_step(th, t->optim, t->stats.step, clip_scale(t->recipe, norm));
     routing_step(th, t);
 }

@@ -540,7 +540,7 @@ static void expert_thread(Thread th, void *arg) {
     ExpertRun *t = arg;
     Rows r;
     rows_gather(th, &r, FORM_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
-    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS);
+    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS, STORE_SET);
     combine(th, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
     combine_back(th, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
                  WIDTH);
@@ -551,7 +551,7 @@ static void expert_thread(Thread th, void *arg) {
                   t->work);
     }
     rows_pack(th, &r, FORM_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
-    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS);
+    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS, STORE_SET);
     combine(th, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
 }
 

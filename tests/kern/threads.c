@@ -80,7 +80,7 @@ static void group_thread(Thread th, void *arg) {
     const GroupRun *t = arg;
     Rows x;
     rows_pack(th, &x, layout_form(t->w->layout), t->x, t->n, t->w->cols, t->w->cols, t->mem);
-    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS);
+    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS, STORE_SET);
 }
 
 static void group_level(void) {
@@ -110,6 +110,78 @@ static void group_level(void) {
 static void groups_are_products(void **state) {
     (void)state;
     on_levels(group_level);
+}
+
+typedef struct GroupDwRun {
+    GroupsDw t;
+    const Group *g;
+    void *work;
+} GroupDwRun;
+
+static void group_dw_thread(Thread th, void *arg) {
+    const GroupDwRun *r = arg;
+    linear_dw_groups(th, &r->t, r->g, EXPERTS, r->work);
+}
+
+typedef struct DwRun {
+    float *dw;
+    const float *dy, *x;
+    int64_t n, rows, cols;
+    Layout layout;
+    void *work;
+} DwRun;
+
+static void dw_thread(Thread th, void *arg) {
+    const DwRun *r = arg;
+    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->layout, r->work);
+}
+
+/* Two gradients of one input, whose rows are picked or stand in order, are those that each expert
+ * gives by itself; an expert without rows keeps what it has. */
+static void group_dw_layout(Layout layout, bool picked) {
+    enum { DW = 2, R = 37, K = 83 };
+    static const int64_t counts[EXPERTS] = {3, 0, 140, 1, 77};
+    Group g[EXPERTS];
+    int64_t n = 0;
+    for (int64_t e = 0; e < EXPERTS; n += counts[e++])
+        g[e] = (Group){EXPERTS - 1 - e, n, counts[e]};
+    const int64_t all = EXPERTS * R * K;
+    const float *dy[DW] = {new_floats(n * R, MILD), new_floats(n * R, MILD)};
+    float *x = new_floats(n * K, MILD), *rows = NEW(float, n *K);
+    float *start = new_floats(all, MILD), *want[DW], *dw[DW];
+    int32_t *index = NEW(int32_t, n);
+    for (int64_t i = 0; i < n; i++) {
+        index[i] = (int32_t)(i * 7 % n);
+        memcpy(rows + i * K, x + (picked ? index[i] : i) * K, K * sizeof *x);
+    }
+    DwRun one = {.rows = R, .cols = K, .layout = layout};
+    one.work = guard_new(linear_dw_bytes(layout, n, R, K), 64, AT_END);
+    for (int64_t i = 0; i < DW; i++) {
+        want[i] = copy(start, all);
+        for (int64_t e = 0; e < EXPERTS; e++) {
+            one.dw = want[i] + g[e].matrix * R * K, one.n = g[e].n;
+            one.dy = dy[i] + g[e].row0 * R, one.x = rows + g[e].row0 * K;
+            on_threads(1, dw_thread, &one);
+        }
+    }
+    for (int64_t k = 0; k < COUNT(thread_counts); k++) {
+        GroupDwRun r = {{dw, dy, DW, R, K, x, picked ? index : NULL, K, layout, 140}, g, NULL};
+        const int64_t bytes = linear_dw_groups_bytes(layout, r.t.most, R, K);
+        r.work = guard_new(thread_counts[k] * bytes, 64, AT_END);
+        for (int64_t i = 0; i < DW; i++) dw[i] = copy(start, all);
+        on_threads(thread_counts[k], group_dw_thread, &r);
+        for (int64_t i = 0; i < DW; i++)
+            same_floats(dw[i], want[i], all, "%s: gradients of experts on %lld threads", level_now,
+                        (long long)thread_counts[k]);
+    }
+    guard_reset();
+}
+static void group_dw_level(void) {
+    for (int i = 0; i < 4; i++) group_dw_layout(i & 1 ? LAYOUT_F32 : LAYOUT_BF16, i >= 2);
+}
+static void gradients_of_groups_are_those_of_experts(void **state) {
+    (void)state;
+    on_levels(group_dw_level);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -336,6 +408,7 @@ int test_threads(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_do_not_see_neighbours),
         cmocka_unit_test(groups_are_products),
+        cmocka_unit_test(gradients_of_groups_are_those_of_experts),
         cmocka_unit_test(attention_does_not_see_neighbours),
         cmocka_unit_test(long_sequences_come_in_waves),
         cmocka_unit_test(attention_back_does_not_see_threads),

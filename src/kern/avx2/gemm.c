@@ -1,5 +1,6 @@
-/* gemm.c -- the float products: register blocks of up to 4 rows by one panel for
- * kern/wide/blocks.h. 8 chains hide the 4 cycles of an fma at two a cycle. */
+/* gemm.c -- the float products: register blocks of up to 6 rows by one panel for
+ * kern/wide/blocks.h. 8 chains would do to hide the 4 cycles of an fma at two a cycle, if nothing
+ * ever came late; 12 leave four registers for the operands. */
 #include "kern/avx2/avx2.h"
 #include "kern/wide/bf16.h"
 
@@ -34,19 +35,27 @@ BLOCK_F32(1)
 BLOCK_F32(2)
 BLOCK_F32(3)
 BLOCK_F32(4)
+BLOCK_F32(5)
+BLOCK_F32(6)
 BLOCK_FMA(1, 1)
 BLOCK_FMA(2, 1)
 BLOCK_FMA(3, 1)
 BLOCK_FMA(4, 1)
+BLOCK_FMA(5, 1)
+BLOCK_FMA(6, 1)
 
-static const Blocks blocks_bf16 = {{{fma_1x1}, {fma_2x1}, {fma_3x1}, {fma_4x1}},
-                                   .rows = 4,
-                                   .x_bytes = 2,
-                                   .w_bytes = 32,
-                                   .depth = WIDEN_DEPTH,
-                                   .widen = rows_widen};
-static const Blocks blocks_f32 = {
-    {{f32_1}, {f32_2}, {f32_3}, {f32_4}}, .rows = 4, .x_bytes = 4, .w_bytes = 64, .depth = 256};
+static const Blocks blocks_bf16 = {
+    {{fma_1x1}, {fma_2x1}, {fma_3x1}, {fma_4x1}, {fma_5x1}, {fma_6x1}},
+    .rows = 6,
+    .x_bytes = 2,
+    .w_bytes = 32,
+    .depth = WIDEN_DEPTH,
+    .widen = rows_widen};
+static const Blocks blocks_f32 = {{{f32_1}, {f32_2}, {f32_3}, {f32_4}, {f32_5}, {f32_6}},
+                                  .rows = 6,
+                                  .x_bytes = 4,
+                                  .w_bytes = 64,
+                                  .depth = 256};
 
 void NAME(gemm_bf16)(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
                      int64_t m, int64_t k, StoreMode mode) {

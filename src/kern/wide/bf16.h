@@ -29,22 +29,29 @@ INLINE Vec vec_every(const uint8_t *x) {
     return vec_set(v);
 }
 
+/* 16 dwords of a panel. The compiler does not see that they are loaded twice: kept in between they
+ * would take the registers of sums. */
+INLINE Vec dwords_load(const uint8_t *w) {
+    __asm__ volatile("" : "+r"(w));
+    return vec_load(in_first(PANEL), (const float *)(const void *)w);
+}
+
 /* One chain of 32 k from +0: dwords `odd`, odd + 2, .., the upper word of each first. */
 INLINE void chain_fma(int R, int P, Vec sum[][2], const uint8_t *x, int64_t ldx, const uint8_t *w,
                       int64_t ldw, int odd) {
     EACH (r, R)
         EACH (p, P) sum[r][p] = vec_set(0.0f);
     EACH_BY (d, odd, 16, 2) {
-        Vec upper[2], lower[2];
-        EACH (p, P) {
-            const void *dwords = w + p * ldw + 64 * d;
-            Vec v = vec_load(in_first(PANEL), dwords);
-            upper[p] = vec_upper(v);
-            lower[p] = vec_lower(v);
-        }
+        Vec word[2];
+        EACH (p, P) word[p] = vec_upper(dwords_load(w + p * ldw + 64 * d));
         EACH (r, R) {
-            Vec x0 = vec_every(x + r * ldx + 8 * d), x1 = vec_every(x + r * ldx + 8 * d + 4);
-            EACH (p, P) sum[r][p] = vec_fma(x1, lower[p], vec_fma(x0, upper[p], sum[r][p]));
+            Vec x0 = vec_every(x + r * ldx + 8 * d);
+            EACH (p, P) sum[r][p] = vec_fma(x0, word[p], sum[r][p]);
+        }
+        EACH (p, P) word[p] = vec_lower(dwords_load(w + p * ldw + 64 * d));
+        EACH (r, R) {
+            Vec x1 = vec_every(x + r * ldx + 8 * d + 4);
+            EACH (p, P) sum[r][p] = vec_fma(x1, word[p], sum[r][p]);
         }
     }
 }

@@ -90,11 +90,12 @@ static inline void tile_product(const Blocks *b, float *y, int64_t ldy, Operands
 }
 
 /* Rows are dealt to tiles evenly (65 rows are 33 and 32, not 64 and 1), since a tile of few rows
- * loads as many weights as a full one. */
+ * loads as many weights as a full one. A tile is whole blocks high. */
 static inline void gemm_blocks(const Blocks *b, float *y, int64_t ldy, Operands a, int64_t n,
                                int64_t m, int64_t k, StoreMode mode) {
+    const int64_t most = TILE_ROWS / b->rows * b->rows;
     for (int64_t i = 0, rows; i < n; i += rows) {
-        rows = MIN(round_up(even_share(n - i, TILE_ROWS), b->rows), n - i);
+        rows = MIN(round_up(even_share(n - i, most), b->rows), n - i);
         for (int64_t j = 0; j < m; j += TILE_COLS) {
             Operands at = {a.x + i * a.ldx, a.w + j / PANEL * a.ldw, a.ldx, a.ldw};
             tile_product(b, y + i * ldy + j, ldy, at, rows, MIN(m - j, TILE_COLS), k, mode);
