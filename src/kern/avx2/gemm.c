@@ -43,6 +43,12 @@ BLOCK_FMA(3, 1)
 BLOCK_FMA(4, 1)
 BLOCK_FMA(5, 1)
 BLOCK_FMA(6, 1)
+BLOCK_WIDE(1)
+BLOCK_WIDE(2)
+BLOCK_WIDE(3)
+BLOCK_WIDE(4)
+BLOCK_WIDE(5)
+BLOCK_WIDE(6)
 
 static const Blocks blocks_bf16 = {
     {{fma_1x1}, {fma_2x1}, {fma_3x1}, {fma_4x1}, {fma_5x1}, {fma_6x1}},
@@ -50,7 +56,8 @@ static const Blocks blocks_bf16 = {
     .x_bytes = 2,
     .w_bytes = 32,
     .depth = WIDEN_DEPTH,
-    .widen = rows_widen};
+    .widen = rows_widen,
+    .wide = {wide_1, wide_2, wide_3, wide_4, wide_5, wide_6}};
 static const Blocks blocks_f32 = {{{f32_1}, {f32_2}, {f32_3}, {f32_4}, {f32_5}, {f32_6}},
                                   .rows = 6,
                                   .x_bytes = 4,

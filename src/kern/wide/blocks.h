@@ -24,6 +24,7 @@ typedef struct Blocks {
     /* NULL, or how n rows of a slice become the (n, k) f32 that the blocks take; depth is then
      * WIDEN_DEPTH at most. */
     void (*widen)(float *out, const uint8_t *x, int64_t ldx, int64_t n, int64_t k);
+    BlockFn *wide[BLOCK_ROWS]; /* or NULL: for one panel that is widened as a row of 16 k */
 } Blocks;
 
 typedef struct Operands {
@@ -38,11 +39,15 @@ static inline int64_t block_panels(const Blocks *b, int64_t rows, int64_t left) 
     return p;
 }
 
+/* Panels are widened where they then serve so many blocks. */
+enum { WIDE_BLOCKS = 3 };
+
 /* One slice of k: every block of the tile. (Prefetching the next panels or rows by hand was tried
  * and lost 2 to 8 %.) */
 static inline void tile_slice(const Blocks *b, float *c, int64_t ldc, Operands a, int64_t n,
                               int64_t panels, int64_t k, bool first) {
-    _Alignas(64) float wide[TILE_ROWS * WIDEN_DEPTH];
+    _Alignas(64) float wide[TILE_ROWS * WIDEN_DEPTH], panel[WIDEN_DEPTH * PANEL];
+    const bool widened = b->wide[0] && n >= WIDE_BLOCKS * b->rows;
     if (b->widen) {
         b->widen(wide, a.x, a.ldx, n, k);
         a.x = (const uint8_t *)wide;
@@ -50,10 +55,15 @@ static inline void tile_slice(const Blocks *b, float *c, int64_t ldc, Operands a
     }
     for (int64_t j = 0, p; j < panels; j += p) {
         p = block_panels(b, even_share(n, b->rows), panels - j);
+        const uint8_t *w = a.w + j * a.ldw;
+        if (widened) {
+            b->widen(panel, w, 0, 1, k * PANEL);
+            w = (const uint8_t *)panel;
+        }
         for (int64_t i = 0, r; i < n; i += r) {
             r = even_share(n - i, b->rows);
-            b->fn[r - 1][p - 1](c + i * ldc + j * PANEL, ldc, a.x + i * a.ldx, a.ldx,
-                                a.w + j * a.ldw, a.ldw, k, first);
+            BlockFn *run = widened ? b->wide[r - 1] : b->fn[r - 1][p - 1];
+            run(c + i * ldc + j * PANEL, ldc, a.x + i * a.ldx, a.ldx, w, a.ldw, k, first);
         }
     }
 }
