@@ -1,8 +1,8 @@
 /* step.c -- whole steps of the trainer, and where their time goes:
  *
- *     step RECIPE [THREADS [STEPS [LEVEL [KEY=VALUE...]]]]
+ *     step [RECIPE [THREADS [STEPS [LEVEL [KEY=VALUE...]]]]]
  *
- * RECIPE is one of bench/recipes. Its text is random: a tokenizer of two-letter words is made for
+ * RECIPE is one of bench/recipes (moe-s.yaml). Its text is random: a tokenizer of two-letter words is made for
  * it, and batches are full rows. Each step is timed between two probes, the instructions that the
  * products rest on, on registers only, by all threads; the faster of them is the peak. The work of
  * a step is 6 operations for each number that multiplies a token, and attention's products over the
@@ -208,7 +208,8 @@ static bool bench_open(Bench *b, const char *recipe, const char *const *set, int
 }
 
 static int failed(const char *why) {
-    fprintf(stderr, "step: %s\nusage: step RECIPE [THREADS [STEPS [LEVEL [KEY=VALUE...]]]]\n", why);
+    fprintf(stderr, "step: %s\nusage: step [RECIPE [THREADS [STEPS [LEVEL [KEY=VALUE...]]]]]\n",
+            why);
     return 2;
 }
 
@@ -222,7 +223,7 @@ int main(int argc, char **argv) {
     Err err = {0};
     b.threads = os_cpus();
     log_set(LOG_ERROR);
-    if (argc < 2) return failed("which recipe?");
+    const char *recipe = argc > 1 ? argv[1] : "bench/recipes/moe-s.yaml";
     if (argc > 2 && !number(argv[2], 64, &b.threads)) return failed("THREADS is 1..64");
     if (argc > 3 && !number(argv[3], TIMES_MAX, &b.steps)) return failed("STEPS is 1..1000");
     if (argc > 4 && strcmp(argv[4], "best") != 0 && !level_of_name(argv[4], &level))
@@ -233,9 +234,9 @@ int main(int argc, char **argv) {
     b.team = team_open(b.threads);
     const int64_t n_set = MAX(argc - 5, 0);
     const bool ok =
-        bench_open(&b, argv[1], (const char *const *)argv + 5, n_set, &err) && steps_run(&b, &err);
-    const char *slash = strrchr(argv[1], '/');
-    if (ok) rows_print(&b, slash ? slash + 1 : argv[1]);
+        bench_open(&b, recipe, (const char *const *)argv + 5, n_set, &err) && steps_run(&b, &err);
+    const char *slash = strrchr(recipe, '/');
+    if (ok) rows_print(&b, slash ? slash + 1 : recipe);
     trainer_close(b.trainer);
     team_close(b.team);
     folder_remove(&b);
