@@ -2,12 +2,11 @@
  *
  *     step [RECIPE [THREADS [STEPS [LEVEL [KEY=VALUE...]]]]]
  *
- * RECIPE is one of bench/recipes (moe-s.yaml). Its text is random: a tokenizer of two-letter words is made for
- * it, and batches are full rows. Each step is timed between two probes, the instructions that the
- * products rest on, on registers only, by all threads; the faster of them is the peak. The work of
- * a step is 6 operations for each number that multiplies a token, and attention's products over the
- * places that are seen. Two steps warm up. Then half of the steps are timed, and the others
- * profiled: the table of phases is the share of all threads' time and adds up to 100 %. */
+ * RECIPE is one of bench/recipes (moe-s.yaml). Its text is random: a tokenizer of two-letter words
+ * is made for it, and batches are full rows. Each step is timed behind two probes, the instructions
+ * that the products rest on, on registers only, by all threads; the faster of them is the peak. Two
+ * steps warm up. Then half of the steps are timed, and the others profiled: the table of phases is
+ * the share of all threads' time and adds up to 100 %. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "probes.h"
@@ -20,8 +19,8 @@ enum { WARM_UP = 2, LETTERS = 26, TURNS = 400000 };
 
 /* ---- a text of random words ------------------------------------------------------------------ */
 
-/* A byte-level BPE whose merges are all pairs of a small and a large letter. In a text of such pairs
- * each is a token, as is a line break. */
+/* A byte-level BPE whose merges are all pairs of a small and a large letter. In a text of such
+ * pairs each is a token, as is a line break. */
 static void tokenizer_write(Buf *b) {
     const char *comma = "";
     buf_fmt(b, "{\"added_tokens\": [{\"id\": 0, \"content\": \"<|endoftext|>\", \"special\": true, "

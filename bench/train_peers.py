@@ -3,7 +3,7 @@
     bench/train_peers.sh moe-s dense-twin gpt2-size [--rounds 3] [--threads 2] [--modes f32,f32-compiled,bf16,...]
 
 For each shape of bench/recipes every round runs one block of steps of Lisao (bench/step) and then one of each mode of torch, on
-batches of the same size: transformers' model of the same config (DeepseekV3 with experts="grouped_mm", Llama, GPT-2), mean
+batches of the same size: transformers' model of the same config (DeepseekV3 with grouped_mm experts, Llama, GPT-2), mean
 cross-entropy, backward, clipping to 1, fused AdamW. Modes: f32 or bf16 (autocast over f32 weights), eager or compiled
 (torch.compile; left out where it fails, saying so). The ids are random on both sides. Best and median tokens/s of all steps but
 the first two of a block; x: Lisao's in multiples of the row's.
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 
+FLOATS = ["routed_scaling_factor", "rms_norm_eps", "rope_theta"]  # transformers checks types
 MODES = ["f32", "f32-compiled", "bf16", "bf16-compiled"]
 
 
@@ -38,22 +39,21 @@ def recipe_read(path):
 
 
 def number(text):
-    return {"true": True, "false": False}[text] if text in ("true", "false") else float(text) if "." in text or "e" in text else int(text)
+    return text == "true" if text in ("true", "false") else int(text)
 
 
 def model_new(recipe, gpt2):
     import transformers as tf
     keys = dict(recipe["model"])
     family = keys.pop("family")
-    keys = {k: number(v) for k, v in keys.items()}
+    keys = {k: float(v) if k in FLOATS else number(v) for k, v in keys.items()}
     if gpt2:
         config = tf.GPT2Config(vocab_size=keys["vocab_size"], n_positions=keys["max_position_embeddings"], n_embd=keys["hidden_size"],
                                n_layer=keys["num_hidden_layers"], n_head=keys["num_attention_heads"], resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
         return tf.GPT2LMHeadModel(config)
     if family == "llama":
         return tf.LlamaForCausalLM(tf.LlamaConfig(**keys))
-    config = tf.DeepseekV3Config(**keys, num_key_value_heads=keys["num_attention_heads"])
-    config._experts_implementation = "grouped_mm"
+    config = tf.DeepseekV3Config(**keys, num_key_value_heads=keys["num_attention_heads"], experts_implementation="grouped_mm")
     return tf.DeepseekV3ForCausalLM(config)
 
 

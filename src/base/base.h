@@ -274,3 +274,4 @@ void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 
 void progress_end(Progress *p);
 
 #include "base/measure.h" /* times of repetitions, and how fast threads read memory */
+#include "base/profile.h" /* where threads spend their time */

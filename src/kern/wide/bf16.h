@@ -4,20 +4,20 @@
  *
  * Nothing is widened where it is used. The rows of a slice of k are widened once, by rows_widen,
  * and then serve all panels of the tile; a block widens each dword of its panels once for all its
- * rows. Where a tile has many rows and the level asks for it (AVX2), panels are widened once for the
- * tile, too: ands and shifts do take pipes from the multipliers.
+ * rows. Where a tile has many rows and the level asks for it (AVX2), panels are widened once for
+ * the tile, too: ands and shifts do take pipes from the multipliers.
  * A block of R rows by P panels executes, for 32 of k, 32 R P fma, 32 P ands and shifts and 2 R P
  * adds: with 8 x 2 and two pipes for everything (AVX-512 on Golden Cove) 512/608 = 84 % of the fma
  * rate. */
 #include "kern/wide/blocks.h"
 
-/* Where the words of dword d of 32 k stand when they are widened, in numbers: 16 upper ones, then 16
- * lower ones. */
+/* Where the words of dword d of 32 k stand when they are widened, in numbers: 16 upper ones, then
+ * 16 lower ones. */
 #define UPPER_AT(d) (d)
 #define LOWER_AT(d) (PANEL + (d))
 
-/* n rows of k (a multiple of TILE_K) as f32. A panel of k by 16 is a row of 16 k, whose pieces of 32
- * are the dwords of two k. */
+/* n rows of k (a multiple of TILE_K) as f32. A panel of k by 16 is a row of 16 k, whose pieces of
+ * 32 are the dwords of two k. */
 static void rows_widen(float *out, const uint8_t *x, int64_t ldx, int64_t n, int64_t k) {
     const In all = in_first(PANEL);
     for (int64_t r = 0; r < n; r++)
