@@ -88,8 +88,7 @@ static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_ou
 
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (!names_tasks(r->data.train) && !os_exists(r->data.train)
-        && !strpbrk(r->data.train, "*?["))
+    if (!names_tasks(r->data.train) && !os_exists(r->data.train) && !strpbrk(r->data.train, "*?["))
         return err_set(err, ERR_IO,
                        "data.train is %s, which is not there: name your text with --set "
                        "data.train=FILE",

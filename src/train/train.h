@@ -45,12 +45,12 @@ typedef struct Recipe {
     struct {
         /* Texts, as texts_open names them, or "task:..."; valid may be "". */
         const char *train, *valid;
-        int64_t documents;         /* made of each task:... */
-        const char *separator;     /* the line between documents */
-        const char *field;         /* the member of a .jsonl's lines that has the text */
-        const char *end;           /* the token behind a document; "": the separator's, or the
+        int64_t documents;     /* made of each task:... */
+        const char *separator; /* the line between documents */
+        const char *field;     /* the member of a .jsonl's lines that has the text */
+        const char *end;       /* the token behind a document; "": the separator's, or the
                                       tokenizer's eos_token */
-        const char *cache;         /* folder of token shards; "": under $XDG_CACHE_HOME */
+        const char *cache;     /* folder of token shards; "": under $XDG_CACHE_HOME */
     } data;
     struct {
         int64_t sequence; /* places in a row */
