@@ -5,11 +5,11 @@
 #include "cli/chat.h"
 #include "cli/demo.h"
 
-enum { LOOKS = 12, LOOK_PROBLEMS = 64, DIGITS = 3, FINAL_PROBLEMS = 1000 };
+enum { LOOKS = 12, LOOK_PROBLEMS = 64, DIGITS = 3 };
 
 typedef struct Options {
     const char *folder, *cpu;
-    int64_t seed, threads;
+    int64_t seed, threads, problems;
     bool no_chat, json;
 } Options;
 
@@ -20,7 +20,7 @@ typedef struct Demo {
     Trainer *trainer;
     Quiz quiz;
     DemoView view;
-    int64_t right[DEMO_TASKS]; /* of FINAL_PROBLEMS each */
+    int64_t right[DEMO_TASKS]; /* of o->problems each */
     int64_t parameters;
     double seconds;
 } Demo;
@@ -55,10 +55,11 @@ static void sample_take(Demo *d) {
 }
 
 static bool look(Demo *d, int64_t number, Err *err) {
+    const int64_t n = MIN(LOOK_PROBLEMS, d->o->problems);
     for (int64_t i = 0; i < DEMO_TASKS; i++) {
         int64_t right;
-        if (!measure(d, i, number * LOOK_PROBLEMS, LOOK_PROBLEMS, &right, err)) return false;
-        d->view.accuracy[i] = (double)right / LOOK_PROBLEMS;
+        if (!measure(d, i, number * LOOK_PROBLEMS, n, &right, err)) return false;
+        d->view.accuracy[i] = (double)right / (double)n;
         if (i == number % DEMO_TASKS) sample_take(d);
     }
     if (!quiz_experts(&d->quiz, &d->view.experts, err)) return false;
@@ -68,9 +69,9 @@ static bool look(Demo *d, int64_t number, Err *err) {
 
 static bool final_exam(Demo *d, Err *err) {
     for (int64_t i = 0; i < DEMO_TASKS; i++) {
-        if (!measure(d, i, (LOOKS + 1) * LOOK_PROBLEMS, FINAL_PROBLEMS, &d->right[i], err))
+        if (!measure(d, i, (LOOKS + 1) * LOOK_PROBLEMS, d->o->problems, &d->right[i], err))
             return false;
-        d->view.accuracy[i] = (double)d->right[i] / FINAL_PROBLEMS;
+        d->view.accuracy[i] = (double)d->right[i] / (double)d->o->problems;
     }
     demo_view_measured(&d->view);
     return true;
@@ -145,9 +146,9 @@ static bool train(Demo *d, Err *err) {
 /* ---- afterwards ------------------------------------------------------------------------------ */
 
 static double worst(const Demo *d) {
-    int64_t least = FINAL_PROBLEMS;
+    int64_t least = d->o->problems;
     for (int64_t i = 0; i < DEMO_TASKS; i++) least = MIN(least, d->right[i]);
-    return (double)least / FINAL_PROBLEMS;
+    return (double)least / (double)d->o->problems;
 }
 
 static void result_print(const Demo *d) {
@@ -155,18 +156,19 @@ static void result_print(const Demo *d) {
         json_t *held_out = json_object();
         for (int64_t i = 0; i < DEMO_TASKS; i++)
             json_object_set_new(held_out, asked[i].task,
-                                json_pack("{s:i, s:I}", "problems", FINAL_PROBLEMS, "right",
-                                          (json_int_t)d->right[i]));
+                                json_pack("{s:I, s:I}", "problems", (json_int_t)d->o->problems,
+                                          "right", (json_int_t)d->right[i]));
         return json_show(json_pack("{s:I, s:f, s:I, s:f, s:o}", "seed", (json_int_t)d->o->seed,
                                    "seconds", d->seconds, "parameters", (json_int_t)d->parameters,
                                    "accuracy", worst(d), "held_out", held_out));
     }
-    log_at(LOG_INFO,
-           "%.0f seconds. Of %d sums of three digits that it has never seen it gets %lld right, of "
-           "as many differences %lld. The model is in %s:\n"
-           "       lisao run %s '478+356='",
-           d->seconds, FINAL_PROBLEMS, (long long)d->right[0], (long long)d->right[1],
-           d->recipe.checkpoint.folder, d->recipe.checkpoint.folder);
+    log_at(
+        LOG_INFO,
+        "%.0f seconds. Of %lld sums of three digits that it has never seen it gets %lld right, of "
+        "as many differences %lld. The model is in %s:\n"
+        "       lisao run %s '478+356='",
+        d->seconds, (long long)d->o->problems, (long long)d->right[0], (long long)d->right[1],
+        d->recipe.checkpoint.folder, d->recipe.checkpoint.folder);
 }
 
 static bool talk(const Demo *d, Err *err) {
@@ -192,13 +194,16 @@ static bool demo(Demo *d, Err *err) {
 }
 
 int cmd_demo(int argc, char **argv) {
-    Options o = {.seed = 1};
+    Options o = {.seed = 1, .problems = 1000};
     const Opt opts[] = {
         NUMBER_OPT(OPT_I64, "seed", "N", &o.seed,
                    "Of the first weights, the problems and their order (default: 1).", 0,
                    (double)((int64_t)1 << 53)),
         TEXT_OPT("folder", "DIR", &o.folder,
                  "Where the model is written (default: runs/demo). It must not have one yet."),
+        NUMBER_OPT(OPT_I64, "problems", "N", &o.problems,
+                   "So many sums and as many differences are asked at the end (default: 1000).", 1,
+                   1000000),
         FLAG_OPT("no-chat", &o.no_chat, "End when the model has learned."),
         FLAG_OPT("json", &o.json,
                  "Print {seed, seconds, parameters, accuracy, held_out} and end: accuracy is the "
