@@ -77,8 +77,8 @@ static Out further(Case *c, int64_t chunk) {
         n = MIN(chunk, T - at);
         Span span = {0, n, at, page, 1};
         Pass s = {.plan = c->o.plan,
-                  .batch = {n, c->ids + at, &span, 1, want, n},
-                  .shifted = {n, c->ids + at + 1, &span, 1, more, n},
+                  .batch = {n, c->ids + at, &span, 1, want, n, 0},
+                  .shifted = {n, c->ids + at + 1, &span, 1, more, n, 0},
                   .main = {.logits = logits, .hidden = hidden},
                   .further = {.logits = all.logits + at * cfg->V,
                               .hidden = all.hidden + at * cfg->C,

@@ -91,9 +91,22 @@ static void test_jacobi(void **state) {
     assert_true(fabs(range[0] - 0.5) < 1e-6 && fabs(range[1] - 3) < 1e-6);
 }
 
-/* 20 random shapes, every fourth square. */
+/* The smallest singular value of s.u over its norm. */
+static double least_singular(const Sample *s, Arena *a, int64_t m, int64_t n) {
+    const int64_t r = MIN(m, n), c = MAX(m, n);
+    float *u = PUSH(a, float, r *c);
+    double range[2];
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) u[m > n ? j * m + i : i * n + j] = s->u[i * n + j];
+    singular(range, a, u, r, c);
+    return range[0] / sqrt(tree_sq_f64(u, r * c));
+}
+
+/* 20 random shapes, every fourth square. Eight steps lift a small singular value by 3.4445 each, so
+ * one below 2.5e-5 of the norm, which large square matrices have now and then, stays below 1. */
 static void test_singular_values(void **state) {
     double least = INFINITY, most = 0;
+    int64_t beyond = 0;
     const bool full = full_run();
     for (int i = 0; i < 20; i++) {
         const int64_t size = full ? 300 : 70, m = 1 + dice(size), n = i % 4 ? 1 + dice(size) : m;
@@ -102,6 +115,11 @@ static void test_singular_values(void **state) {
         double range[2];
         orthogonalise(&s, *state, 1 + i % 3);
         singular(range, *state, s.y, MIN(m, n), MAX(m, n));
+        if (range[0] < 0.97 && least_singular(&s, *state, m, n) < 2.5e-5) {
+            print_message("(%lld, %lld) is nearly singular: %.4f\n", (long long)m, (long long)n,
+                          range[0]);
+            beyond++, range[0] = 1;
+        }
         if (range[0] < 0.97 || range[1] > 1.03)
             fail_msg("(%lld, %lld): singular values from %.4f to %.4f", (long long)m, (long long)n,
                      range[0], range[1]);
@@ -109,6 +127,7 @@ static void test_singular_values(void **state) {
         arena_pop(*state, mark);
     }
     print_message("singular values of 20 shapes: %.4f to %.4f\n", least, most);
+    assert_in_range(beyond, 0, 2);
 }
 
 /* ---- a twin in double ------------------------------------------------------------------------ */
@@ -146,7 +165,8 @@ static double *twin(Arena *a, const double *u, int64_t m, int64_t n, int64_t ste
 }
 
 /* Shapes whose singular values lie within a factor of a few: there bf16 and double end in the same
- * orthogonal matrix. Five steps end somewhere between 0.7 and 1.2, which amplifies rounding. */
+ * orthogonal matrix. Five steps end somewhere between 0.7 and 1.2: each rounds three times to 2^-9,
+ * and their slopes there, up to 1.3 a step, carry that on: up to 15 * 2^-9 * 1.3^4 = 0.08. */
 static void test_twin(void **state) {
     static const int64_t shape[][2] = {{16, 64}, {64, 16}, {33, 130}, {1, 40}, {40, 1}, {70, 21}};
     for (int64_t i = 0; i < 2 * COUNT(shape); i++) {
@@ -162,7 +182,7 @@ static void test_twin(void **state) {
             size += y[j] * y[j];
         }
         const double error = sqrt(off / size);
-        if (!(error < (i % 2 ? 0.05 : 0.02)))
+        if (!(error < (i % 2 ? 0.08 : 0.02)))
             fail_msg("(%lld, %lld), %lld steps: %.4f off", (long long)m, (long long)n,
                      (long long)s.steps, error);
     }
