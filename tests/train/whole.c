@@ -65,6 +65,7 @@ static void test_threads_muon(void **state) {
     static const char *const set[] = {"optim.optimiser=muon", "optim.schedule=wsd",
                                       "optim.decay_steps=3",  "optim.steps=6",
                                       "optim.warmup=1",       "optim.moments=bf16"};
+    need_native();
     const Recipe r = tiny_recipe(*state, "deepseek_v3", set, COUNT(set));
     const Hex one = steps(&r, 1, 4, NULL);
     for (int64_t threads = 2; threads <= 4; threads++)
