@@ -191,8 +191,8 @@ static int bucket_of(int64_t count) {
     return 8 * log + (int)(log >= 3 ? count >> (log - 3) & 7 : 0);
 }
 
-/* The least count of a bucket and those above. Below 8 all counts of a power of two are in its first
- * bucket, and the other seven hold nothing. */
+/* The least count of a bucket and those above. Below 8 all counts of a power of two are in its
+ * first bucket, and the other seven hold nothing. */
 static int64_t bucket_least(int b) {
     const int log = b / 8;
     return log >= 3 ? (int64_t)(8 + b % 8) << (log - 3) : (int64_t)1 << (log + (b % 8 != 0));
