@@ -105,6 +105,7 @@ bool str_f64(Str s, double *out);
 const char *str_nearest(Str s, const char *const *names, int64_t n);
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */
 int utf8_length(Str s);
+bool utf8_valid(Str s); /* all of it */
 /* Whether it is a control character, of which terminals take commands: below the blank, and U+007F
  * to U+009F. */
 bool utf8_control(Str s);
@@ -210,6 +211,8 @@ OutFile *os_create(Arena *a, const char *path, Err *err); /* NULL on error */
 bool os_write(OutFile *o, const void *p, int64_t n, Err *err) CHECKED;
 bool os_commit(OutFile *o, Err *err) CHECKED; /* gives the file its name, complete and durable */
 void os_abandon(OutFile *o);                  /* discards it; also after a failed commit */
+/* All of this in one: a file of these bytes. */
+bool os_put(Arena *a, const char *path, Str bytes, Err *err) CHECKED;
 /* The exception, for logs: appends to a file, which is created if missing. Not durable. */
 bool os_append(const char *path, Str bytes, Err *err) CHECKED;
 bool os_sync(const char *path, Err *err) CHECKED;  /* makes what was appended durable */

@@ -276,6 +276,13 @@ void os_abandon(OutFile *o) {
     o->fd = -1;
 }
 
+bool os_put(Arena *a, const char *path, Str bytes, Err *err) {
+    OutFile *o = os_create(a, path, err);
+    const bool fine = o && os_write(o, bytes.p, bytes.n, err) && os_commit(o, err);
+    if (!fine) os_abandon(o);
+    return fine;
+}
+
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static bool make_one(const char *path, Err *err) {

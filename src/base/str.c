@@ -171,6 +171,12 @@ bool utf8_control(Str s) {
     return c < ' ' || c == 0x7f || (c == 0xc2 && s.n > 1 && (unsigned char)s.p[1] < 0xa0);
 }
 
+bool utf8_valid(Str s) {
+    for (int n; s.n > 0; s.p += n, s.n -= n)
+        if ((n = utf8_length(s)) == 0) return false;
+    return true;
+}
+
 int utf8_length(Str s) {
     if (s.n < 1) return 0;
     const uint8_t *p = (const uint8_t *)s.p;

@@ -247,10 +247,7 @@ static Export *by_width(Arena *a, const Export *e, int64_t n) {
 }
 
 static bool file_put(Job *j, const char *folder, const char *name, Str text) {
-    OutFile *o = os_create(j->a, str_fmt(j->a, "%s/%s", folder, name).p, j->err);
-    bool ok = o && os_write(o, text.p, text.n, j->err) && os_commit(o, j->err);
-    if (o && !ok) os_abandon(o);
-    return ok;
+    return os_put(j->a, str_fmt(j->a, "%s/%s", folder, name).p, text, j->err);
 }
 
 /* Files beside the tensors, from a folder as they are. */

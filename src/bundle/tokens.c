@@ -121,13 +121,11 @@ static void nothing_keys(Writer *w, const Bundle *b) {
 
 /* JSON and GGUF texts are UTF-8; without its template a chat model is none any more. */
 static bool template_check(const Bundle *b, Str text, Err *err) {
-    for (int n; text.n > 0; text.p += n, text.n -= n)
-        if ((n = utf8_length(text)) == 0)
-            return err_set(err, ERR_FORMAT,
-                           "%s: the chat template is not UTF-8, so it cannot be written: mend it "
-                           "in the model",
-                           b->path);
-    return true;
+    return utf8_valid(text)
+           || err_set(err, ERR_FORMAT,
+                      "%s: the chat template is not UTF-8, so it cannot be written: mend it in the "
+                      "model",
+                      b->path);
 }
 
 bool tokenizer_keys(Writer *w, Bundle *b, Err *err) {

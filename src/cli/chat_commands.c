@@ -66,9 +66,7 @@ static bool chat_save(const Conversation *t, const char *path, Err *err) {
     char *p = arena_push(a, (int64_t)n + 1);
     json_dumpb(o, p, n, JSON_INDENT(1));
     p[n] = '\n';
-    OutFile *f = os_create(a, path, err);
-    bool ok = f && os_write(f, p, (int64_t)n + 1, err) && os_commit(f, err);
-    if (f && !ok) os_abandon(f);
+    const bool ok = os_put(a, path, (Str){p, (int64_t)n + 1}, err);
     json_decref(o);
     arena_close(a);
     return ok;

@@ -19,6 +19,9 @@ typedef struct ModelOpts {
     { OPT_FLAG, name, NULL, to, help, 0, 0, NULL }
 #define NUMBER_OPT(kind, name, arg, to, help, lo, hi)                                              \
     { kind, name, arg, to, help, lo, hi, NULL }
+#define MTP_OPT(to)                                                                                \
+    FLAG_OPT("mtp", to,                                                                            \
+             "Write the layers that predict further tokens (multi-token prediction), too.")
 #define THREADS_OPT(to)                                                                            \
     { OPT_I64, "threads", "N", to, THREADS_HELP, 0, 64, "t" }
 

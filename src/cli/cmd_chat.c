@@ -13,9 +13,8 @@ static void last_keep(Arena *a, const char *path) {
     const char *folder = os_env("PWD"), *file = last_file(a);
     Err none = {0};
     Str whole = path[0] == '/' || !folder ? str_of(path) : str_fmt(a, "%s/%s", folder, path);
-    if (!os_mkdir(os_cache_folder(a, "models"), &none)) return;
-    OutFile *f = os_create(a, file, &none);
-    if (f && !(os_write(f, whole.p, whole.n, &none) && os_commit(f, &none))) os_abandon(f);
+    if (!os_mkdir(os_cache_folder(a, "models"), &none) || !os_put(a, file, whole, &none))
+        log_at(LOG_DEBUG, "%s", none.msg);
 }
 
 bool chat_model(const char **name, Arena *a, const char *given, Err *err) {

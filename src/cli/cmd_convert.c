@@ -63,8 +63,7 @@ int cmd_convert(int argc, char **argv) {
             "not divide get a similar type, all as in llama.cpp."),
         {OPT_LIST, "tensor-type", "REGEX=TYPE", &o.rules, RULE_HELP, 0, 0, NULL},
         TEXT_OPT("format", "gguf|hf", &o.format, FORMAT_HELP),
-        FLAG_OPT("mtp", &o.mtp,
-                 "Write the layers that predict further tokens (multi-token prediction), too."),
+        MTP_OPT(&o.mtp),
         THREADS_OPT(&o.threads),
     };
     const Command c = {

@@ -44,8 +44,7 @@ int cmd_export(int argc, char **argv) {
                  "Take the checkpoint with the lowest loss on data.valid (default: the newest)."),
         TEXT_OPT("type", CONVERT_TYPES, &o.type,
                  "Type of the matrices, as in lisao convert (default: f32, as they are)."),
-        FLAG_OPT("mtp", &o.mtp,
-                 "Write the layers that predict further tokens (multi-token prediction), too."),
+        MTP_OPT(&o.mtp),
         THREADS_OPT(&o.threads),
     };
     const Command c = {

@@ -54,10 +54,7 @@ static bool file_new(Arena *a, const char *to, Str text, Err *err) {
     if (os_exists(to))
         return err_set(err, ERR_USAGE,
                        "%s is there already and stays as it is: give a path of another name", to);
-    OutFile *o = os_create(a, to, err);
-    if (o && os_write(o, text.p, text.n, err) && os_commit(o, err)) return true;
-    if (o) os_abandon(o);
-    return false;
+    return os_put(a, to, text, err);
 }
 
 static bool init(Arena *a, const char *given, Err *err) {

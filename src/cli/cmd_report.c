@@ -16,13 +16,9 @@ static bool write_out(Arena *a, const char *path, Str text, Err *err) {
         fwrite(text.p, 1, (size_t)text.n, stdout);
         return true;
     }
-    OutFile *o = os_create(a, path, err);
-    if (o && os_write(o, text.p, text.n, err) && os_commit(o, err)) {
-        fprintf(stderr, "wrote %s\n", path);
-        return true;
-    }
-    if (o) os_abandon(o);
-    return false;
+    if (!os_put(a, path, text, err)) return false;
+    fprintf(stderr, "wrote %s\n", path);
+    return true;
 }
 
 /* Runs of one name ("step-..." of two folders) are told apart by their paths. */

@@ -49,19 +49,13 @@ static bool texts_add(Job *j, const char *name, Err *err) {
     return ok && n == 0;
 }
 
-static bool file_put(Arena *a, const char *folder, const char *name, Str bytes, Err *err) {
-    OutFile *f = os_create(a, str_fmt(a, "%s/%s", folder, name).p, err);
-    if (!f) return false;
-    if (os_write(f, bytes.p, bytes.n, err)) return os_commit(f, err);
-    os_abandon(f);
-    return false;
-}
-
 static bool files_put(Job *j, const Tokenizer *tok, Arena *scratch, Err *err) {
-    Buf json = {.a = j->arena};
+    Arena *a = j->arena;
+    Buf json = {.a = a};
     return tokenizer_json(&json, tok, -1, scratch, err) && os_mkdir(j->o->out, err)
-           && file_put(j->arena, j->o->out, "tokenizer_config.json", bpe_chat_config(j->arena), err)
-           && file_put(j->arena, j->o->out, "tokenizer.json", buf_str(&json), err);
+           && os_put(a, str_fmt(a, "%s/tokenizer_config.json", j->o->out).p, bpe_chat_config(a),
+                     err)
+           && os_put(a, str_fmt(a, "%s/tokenizer.json", j->o->out).p, buf_str(&json), err);
 }
 
 static bool result_say(const Job *j, const Tokenizer *tok, Arena *scratch, Err *err) {

@@ -12,13 +12,9 @@ typedef struct Asked {
 } Asked;
 
 bool quiz_open(Quiz *q, Trainer *t, Err *err) {
-    const Plan *training = trainer_plan(t);
     const EngineSpec e = {
         .seqs = QUIZ_TOGETHER, .queue = QUIZ_TOGETHER, .rows = 512, .no_prefix = true};
-    PlanSpec p = {.act = training->spec.act,
-                  .mla = training->spec.mla,
-                  .kv = training->spec.kv,
-                  .panels = training->panels};
+    PlanSpec p = trainer_spec(t);
     Plan *plan;
     *q = (Quiz){.arena = arena_open("quiz", ARENA_NO_LIMIT),
                 .asked = arena_open("questions", ARENA_NO_LIMIT),

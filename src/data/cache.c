@@ -100,13 +100,9 @@ static void note_write(Arena *a, const ShardSpec *spec, const TextFiles *f, cons
     Err err = {0};
     bool settled = true;
     for (int64_t i = 0; i < f->n; i++) settled &= f->stamp[i].settled;
-    OutFile *o = settled ? os_create(a, note_path(a, spec), &err) : NULL;
-    if (!o) return;
+    if (!settled) return;
     const Str text = str_fmt(a, "%s%s\n", note_text(a, spec, f).p, key);
-    if (!os_write(o, text.p, text.n, &err))
-        os_abandon(o);
-    else if (!os_commit(o, &err))
-        log_at(LOG_DEBUG, "%s", err.msg);
+    if (!os_put(a, note_path(a, spec), text, &err)) log_at(LOG_DEBUG, "%s", err.msg);
 }
 
 /* ---- reading the text ------------------------------------------------------------------------ */

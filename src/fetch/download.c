@@ -82,10 +82,7 @@ static const char *etag_read(Part *p) {
 /* Weak ones ("W/...") do not tell bytes apart. */
 static bool etag_keep(Part *p, Str etag, Err *err) {
     if (p->w->sha256 || !str_starts(etag, STR("\""))) return true;
-    OutFile *f = os_create(p->d->a, p->etag_path, err);
-    bool fine = f && os_write(f, etag.p, etag.n, err) && os_commit(f, err);
-    if (!fine) os_abandon(f);
-    return fine;
+    return os_put(p->d->a, p->etag_path, etag, err);
 }
 
 /* ---- an answer ------------------------------------------------------------------------------- */

@@ -214,9 +214,7 @@ static bool record_write(Fetch *f, bool taken, bool whole) {
     char *text = json_dumps(o, JSON_INDENT(2));
     json_decref(o);
     CHECK(text); /* jansson has no memory for some kilobytes */
-    OutFile *out = os_create(f->a, record_path(f), f->err);
-    bool fine = out && os_write(out, text, (int64_t)strlen(text), f->err) && os_commit(out, f->err);
-    if (!fine) os_abandon(out);
+    const bool fine = os_put(f->a, record_path(f), str_of(text), f->err);
     free(text);
     record_read(f);
     return fine;

@@ -325,17 +325,10 @@ static const char *file_add(CkptWriter *w, const char *name) {
     return path_join(w->a, w->tmp, name);
 }
 
-static bool text_write(Arena *a, const char *path, Str text, Err *err) {
-    OutFile *o = os_create(a, path, err);
-    bool ok = o && os_write(o, text.p, text.n, err) && os_commit(o, err);
-    if (o && !ok) os_abandon(o);
-    return ok;
-}
-
 bool ckpt_put_json(CkptWriter *w, const char *name, Str json, Err *err) {
     const char *path = file_add(w, name);
     w->bytes[w->n - 1] = json.n;
-    return text_write(w->a, path, json, err);
+    return os_put(w->a, path, json, err);
 }
 
 bool ckpt_put_tensors(CkptWriter *w, const char *name, const Tensor *t, int64_t n, Err *err) {
@@ -350,7 +343,7 @@ static bool list_write(CkptWriter *w, Err *err) {
         buf_fmt(&b, "%s\"%.*s\":%lld", i ? "," : "", STRF(w->file[i]), (long long)w->bytes[i]);
     }
     buf_fmt(&b, "}}\n");
-    return text_write(w->a, path_join(w->a, w->tmp, CKPT_LIST), buf_str(&b), err);
+    return os_put(w->a, path_join(w->a, w->tmp, CKPT_LIST), buf_str(&b), err);
 }
 
 void ckpt_keep(CkptWriter *w, int64_t step) { w->stays = step; }

@@ -65,14 +65,6 @@ static void losses_say(const Trainer *t, const char *path, const Kept *k) {
                path, (long long)k->step, (long long)t->step, (long long)t->logged);
 }
 
-static bool rewrite(const Trainer *t, const char *path, Str lines, Err *err) {
-    OutFile *o = os_create(t->scratch, path, err);
-    if (!o) return false;
-    if (os_write(o, lines.p, lines.n, err)) return os_commit(o, err);
-    os_abandon(o);
-    return false;
-}
-
 bool metrics_open(const Trainer *t, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     const char *path = metrics_path(t).p;
@@ -81,7 +73,7 @@ bool metrics_open(const Trainer *t, Err *err) {
     if (ok) {
         const Kept k = lines_kept(t->scratch, all, t->step);
         losses_say(t, path, &k);
-        ok = k.lines.n == all.n || rewrite(t, path, buf_str(&k.lines), err);
+        ok = k.lines.n == all.n || os_put(t->scratch, path, buf_str(&k.lines), err);
     }
     arena_pop(t->scratch, mark);
     return ok;

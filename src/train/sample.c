@@ -17,14 +17,20 @@ struct Sampler {
     Buf text; /* the last sample */
 };
 
+PlanSpec trainer_spec(const Trainer *t) {
+    PlanSpec s = plan_defaults(t->model);
+    s.act = t->plan->spec.act, s.kv = t->plan->spec.kv, s.mla = t->plan->spec.mla;
+    s.panels = t->plan->panels;
+    return s;
+}
+
 static bool prompt_encode(Trainer *t, Sampler *s, Err *err) {
     const Recipe *r = t->recipe;
     const Config *c = &t->model->cfg;
     Ids ids = {.a = t->arena};
     Str text = str_of(r->sample.prompt);
-    for (Str rest = text; rest.n; rest.p += utf8_length(rest), rest.n -= utf8_length(rest))
-        if (!utf8_length(rest))
-            return err_set(err, ERR_USAGE, "%s: sample.prompt is not UTF-8", r->path);
+    if (!utf8_valid(text))
+        return err_set(err, ERR_USAGE, "%s: sample.prompt is not UTF-8", r->path);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
     const bool ok = text_encode(&ids, t->text.bundle.tok, text, TEXT_PARSED, scratch, err);
     arena_close(scratch);
@@ -44,10 +50,8 @@ bool sampler_open(Trainer *t, Err *err) {
     if (r->sample.every == 0) return true;
     Sampler *s = PUSH(t->arena, Sampler, 1);
     const EngineSpec spec = {.seqs = 1, .queue = 1, .rows = SAMPLE_ROWS, .no_prefix = true};
-    PlanSpec p = plan_defaults(t->model);
+    PlanSpec p = trainer_spec(t);
     if (!prompt_encode(t, s, err)) return false;
-    p.act = t->plan->spec.act, p.kv = t->plan->spec.kv, p.mla = t->plan->spec.mla;
-    p.panels = t->plan->panels;
     engine_plan(&p, t->model, &spec, s->n_prompt + r->sample.tokens, t->team);
     s->out = PUSH(t->arena, int32_t, r->sample.tokens);
     s->text.a = t->scratch;

@@ -27,21 +27,14 @@ static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
                       r->tokenizer, name);
 }
 
-static bool file_put(Arena *a, const char *folder, const char *name, Str bytes, Err *err) {
-    OutFile *o = os_create(a, str_fmt(a, "%s/%s", folder, name).p, err);
-    if (!o) return false;
-    if (os_write(o, bytes.p, bytes.n, err)) return os_commit(o, err);
-    os_abandon(o);
-    return false;
-}
-
 /* The tokenizer that is always there becomes files of the run's folder, as any other is. */
 static bool byte_tokenizer_put(const char **path, Arena *a, const Recipe *r, Err *err) {
     const char *folder = str_fmt(a, "%s/tokenizer", r->checkpoint.folder).p;
     *path = folder;
     return os_mkdir(folder, err)
-           && file_put(a, folder, "tokenizer.json", byte_tokenizer_json(a), err)
-           && file_put(a, folder, "tokenizer_config.json", byte_tokenizer_config(a), err);
+           && os_put(a, str_fmt(a, "%s/tokenizer.json", folder).p, byte_tokenizer_json(a), err)
+           && os_put(a, str_fmt(a, "%s/tokenizer_config.json", folder).p, byte_tokenizer_config(a),
+                     err);
 }
 
 bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {

@@ -152,6 +152,9 @@ bool trainer_save(Trainer *t, Err *err) CHECKED;
 int64_t trainer_steps(const Trainer *t); /* steps done, those before a resume included */
 Model *trainer_model(Trainer *t);
 Plan *trainer_plan(Trainer *t);
+/* For a plan beside it on the same panels, to run the model as it is now: sizes are left for the
+ * caller. */
+PlanSpec trainer_spec(const Trainer *t);
 Team *trainer_team(Trainer *t);
 const Bundle *trainer_text(const Trainer *t); /* its tokenizer; with tasks its chat encoding, too */
 

@@ -1,21 +1,9 @@
 /* tiktoken.c -- fuzz target: the bytes of a tiktoken.model, and behind the first byte 0 those of
  * the tokenizer_config.json beside it. What loads encodes any text, or gives up with an Err, and
  * what comes out decodes to valid UTF-8. */
-#include "text/text.h"
+#include "encode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void text_try(const Tokenizer *t, Str text, Arena *out, Arena *scratch) {
-    Err err = {0};
-    Ids ids = {.a = out};
-    Buf back = {.a = out};
-    bool ok = text_encode(&ids, t, text, TEXT_PARSED, scratch, &err);
-    CHECK(ok == (err.code == ERR_NONE) && (ok || ids.n == 0));
-    for (int64_t i = 0; i < ids.n; i++) CHECK(ids.v[i] >= 0 && ids.v[i] < tokenizer_size(t));
-    text_decode(&back, t, ids.v, ids.n, false);
-    for (int64_t i = 0, n; i < back.n; i += n)
-        CHECK((n = utf8_length((Str){back.p + i, back.n - i})) > 0);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static Arena *a, *out, *scratch;
@@ -34,9 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     CHECK(ok == (err.code == ERR_NONE));
     CHECK(ok || strstr(err.msg, "input") || strstr(err.msg, "tokenizer_config.json"));
     if (ok) {
-        text_try(t, STR("the 1234 was\n\n h\xc3\xa9 it's\xf0\x9f\x98\x80 \xe4\xbd\xa0 [BOS]"), out,
-                 scratch);
-        text_try(t, (Str){model.p, MIN(model.n, 200)}, out, scratch);
+        text_try(t, STR("the 1234 was\n\n h\xc3\xa9 it's\xf0\x9f\x98\x80 \xe4\xbd\xa0 [BOS]"),
+                 TEXT_PARSED, out, scratch);
+        text_try(t, (Str){model.p, MIN(model.n, 200)}, TEXT_PARSED, out, scratch);
         tokenizer_close(t);
     }
     arena_pop(a, marks[0]);

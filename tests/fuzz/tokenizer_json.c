@@ -1,20 +1,8 @@
 /* tokenizer_json.c -- fuzz target: the bytes of a tokenizer.json. What loads must encode any text,
  * and what comes out must decode to valid UTF-8. Expressions may give up, with an Err. */
-#include "text/text.h"
+#include "encode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void text_try(const Tokenizer *t, Str text, TextMode mode, Arena *out, Arena *scratch) {
-    Err err = {0};
-    Ids ids = {.a = out};
-    Buf back = {.a = out};
-    bool ok = text_encode(&ids, t, text, mode, scratch, &err);
-    CHECK(ok == (err.code == ERR_NONE) && (ok || ids.n == 0));
-    for (int64_t i = 0; i < ids.n; i++) CHECK(ids.v[i] >= 0 && ids.v[i] < tokenizer_size(t));
-    text_decode(&back, t, ids.v, ids.n, false);
-    for (int64_t i = 0, n; i < back.n; i += n)
-        CHECK((n = utf8_length((Str){back.p + i, back.n - i})) > 0);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static Arena *a, *out, *scratch;

@@ -75,19 +75,6 @@ static double linear_of_w(const double *w, const void *arg) {
     return linear_loss(&t);
 }
 
-typedef struct DwRun {
-    float *dw;
-    const float *dy, *x;
-    int64_t n, rows, cols;
-    Layout layout;
-    void *work;
-} DwRun;
-
-static void dw_thread(Thread th, void *arg) {
-    const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->layout, r->work);
-}
-
 static void one_linear(Layout layout, int64_t n, int64_t rows, int64_t cols) {
     double tol = layout == LAYOUT_F32 ? 1e-6 : 2e-2;
     Weight w = weight_new(DTYPE_F32, 1, rows, cols);
@@ -100,12 +87,14 @@ static void one_linear(Layout layout, int64_t n, int64_t rows, int64_t cols) {
     DwRun r = {dw,
                dy,
                narrowed(x, n * cols),
+               rows,
+               cols,
                n,
                rows,
                cols,
                layout,
                guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
-    on_threads(2, dw_thread, &r);
+    run_dw(&r, 2);
     check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
     check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
     guard_reset();

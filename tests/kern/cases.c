@@ -261,6 +261,16 @@ void run_linear(const LinearRun *r, int64_t threads) {
     on_threads(threads, linear_thread, &t);
 }
 
+static void dw_thread(Thread th, void *arg) {
+    const DwRun *r = arg;
+    linear_dw(th, r->dw, r->dy, r->ldy, r->x, r->ldx, r->n, r->rows, r->cols, r->layout, r->work);
+}
+
+void run_dw(const DwRun *r, int64_t threads) {
+    DwRun run = *r;
+    on_threads(threads, dw_thread, &run);
+}
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 static float *floats_within(int64_t n, float size) {

@@ -51,6 +51,15 @@ typedef struct LinearRun {
 } LinearRun;
 void run_linear(const LinearRun *r, int64_t threads); /* packs the rows, then the product */
 
+typedef struct DwRun {
+    float *dw;
+    const float *dy, *x;
+    int64_t ldy, ldx, n, rows, cols;
+    Layout layout;
+    void *work;
+} DwRun;
+void run_dw(const DwRun *r, int64_t threads); /* linear_dw */
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 enum { SPANS = 8, PAGES = 64 };

@@ -116,27 +116,19 @@ static void linear_has_the_order(void **state) {
 
 /* ---- gradients of weights -------------------------------------------------------------------- */
 
-typedef struct DwRun {
-    float *dw;
-    float *sum; /* the same, from +0, in pieces of `piece` rows */
-    const float *dy, *x;
-    int64_t n, rows, cols, piece;
-    Layout layout;
-    void *work;
-} DwRun;
-
-static void dw_thread(Thread th, void *arg) {
-    const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->rows + 1, r->x, r->cols + 5, r->n, r->rows, r->cols, r->layout,
-              r->work);
-}
+/* The same, from +0, in pieces of so many rows. */
+typedef struct DwPieces {
+    const DwRun *r;
+    float *sum;
+    int64_t piece;
+} DwPieces;
 
 static void dw_piece_thread(Thread th, void *arg) {
-    const DwRun *r = arg;
-    for (int64_t at = 0; at < r->n; at += r->piece)
-        linear_dw_piece(th, r->sum, at == 0, r->dy + at * (r->rows + 1), r->rows + 1,
-                        r->x + at * (r->cols + 5), r->cols + 5, MIN(r->piece, r->n - at), r->rows,
-                        r->cols, r->layout, r->work);
+    const DwPieces *p = arg;
+    const DwRun *r = p->r;
+    for (int64_t at = 0; at < r->n; at += p->piece)
+        linear_dw_piece(th, p->sum, at == 0, r->dy + at * r->ldy, r->ldy, r->x + at * r->ldx,
+                        r->ldx, MIN(p->piece, r->n - at), r->rows, r->cols, r->layout, r->work);
 }
 
 static void dw_level(void) {
@@ -145,20 +137,21 @@ static void dw_level(void) {
         Layout layout = i % 2 ? LAYOUT_F32 : LAYOUT_BF16;
         int64_t n = counts[i / 2], rows = draw_to(1, 70), cols = draw_to(1, 140);
         DwRun r = {NULL,
-                   guard_new(rows * cols * 4, 4, AT_END),
                    new_floats(n * (rows + 1), SPREAD),
                    new_floats(n * (cols + 5), SPREAD),
+                   rows + 1,
+                   cols + 5,
                    n,
                    rows,
                    cols,
-                   TILE_K * draw_to(1, 8),
                    layout,
                    guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
+        DwPieces p = {&r, guard_new(rows * cols * 4, 4, AT_END), TILE_K * draw_to(1, 8)};
         float *was = new_floats(rows * cols, MILD), a[2081], b[2081];
         r.dw = guard_new(rows * cols * 4, 4, AT_END);
         memcpy(r.dw, was, (size_t)(rows * cols) * 4);
-        on_threads(2, dw_thread, &r);
-        if (n <= CUT_K) on_threads(2, dw_piece_thread, &r);
+        run_dw(&r, 2);
+        if (n <= CUT_K) on_threads(2, dw_piece_thread, &p);
         for (int64_t j = 0; j < rows; j += 1 + rows / 8)
             for (int64_t k = 0; k < cols; k += 1 + cols / 8) {
                 for (int64_t row = 0; row < n; row++) {
@@ -171,8 +164,8 @@ static void dw_level(void) {
                 same_floats(r.dw + j * cols + k, &want, 1, "%s: dw of %lld rows", level_now,
                             (long long)n);
                 if (n > 0 && n <= CUT_K)
-                    same_floats(r.sum + j * cols + k, &sum, 1, "%s: dw of %lld rows, %lld a piece",
-                                level_now, (long long)n, (long long)r.piece);
+                    same_floats(p.sum + j * cols + k, &sum, 1, "%s: dw of %lld rows, %lld a piece",
+                                level_now, (long long)n, (long long)p.piece);
             }
         guard_reset();
     }

@@ -123,19 +123,6 @@ static void group_dw_thread(Thread th, void *arg) {
     linear_dw_groups(th, &r->t, r->g, EXPERTS, r->work);
 }
 
-typedef struct DwRun {
-    float *dw;
-    const float *dy, *x;
-    int64_t n, rows, cols;
-    Layout layout;
-    void *work;
-} DwRun;
-
-static void dw_thread(Thread th, void *arg) {
-    const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->rows, r->x, r->cols, r->n, r->rows, r->cols, r->layout, r->work);
-}
-
 /* Two gradients of one input, whose rows are picked or stand in order, are those that each expert
  * gives by itself; an expert without rows keeps what it has. */
 static void group_dw_layout(Layout layout, bool picked) {
@@ -154,14 +141,14 @@ static void group_dw_layout(Layout layout, bool picked) {
         index[i] = (int32_t)(i * 7 % n);
         memcpy(rows + i * K, x + (picked ? index[i] : i) * K, K * sizeof *x);
     }
-    DwRun one = {.rows = R, .cols = K, .layout = layout};
+    DwRun one = {.ldy = R, .ldx = K, .rows = R, .cols = K, .layout = layout};
     one.work = guard_new(linear_dw_bytes(layout, n, R, K), 64, AT_END);
     for (int64_t i = 0; i < DW; i++) {
         want[i] = copy(start, all);
         for (int64_t e = 0; e < EXPERTS; e++) {
             one.dw = want[i] + g[e].matrix * R * K, one.n = g[e].n;
             one.dy = dy[i] + g[e].row0 * R, one.x = rows + g[e].row0 * K;
-            on_threads(1, dw_thread, &one);
+            run_dw(&one, 1);
         }
     }
     for (int64_t k = 0; k < COUNT(thread_counts); k++) {
