@@ -74,6 +74,8 @@ arm64_libraries() {
     "${apt[@]}" install -y --no-install-recommends --download-only libjansson-dev libpcre2-dev libutf8proc-dev \
         libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libcmocka-dev || return 1
     for p in "$root"/cache/archives/*.deb; do dpkg-deb -x "$p" "$root" || return 1; done
+    # A linker looks behind absolute links (libm.so) on this system, and without them takes the static library.
+    find "$root" -lname '/*' | while read -r l; do ln -sfn "$root$(readlink "$l")" "$l"; done
     : >"$root/whole"
 }
 

@@ -28,6 +28,7 @@ holds() {
         no-smollm2) [ ! -e "${LISAO_MODEL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/lisao/models/SmolLM2-135M-Instruct.Q4_1.gguf}" ] ;;
         emulated) [ -n "${LISAO_RUN-}" ] ;;
         no-own-memory) [ -n "${LISAO_RUN-}" ] || grep -q '__[at]san_init' "$LISAO_BIN" ;;
+        no-own-speed) [ -n "${LISAO_RUN-}" ] || grep -q '__tsan_init' "$LISAO_BIN" ;;
         no-avx2) cpu_lacks avx2 fma f16c bmi2 ;;
         no-avx512) cpu_lacks avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 ;;
         no-amx) cpu_lacks amx_tile amx_bf16 amx_int8 ;;

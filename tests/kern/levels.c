@@ -504,6 +504,7 @@ static void walk(Level level, void (*fill)(Kern *k)) {
     Kern against;
     fill(&against);
     if (!level_use(level)) skip_for(level_missing(level));
+    if (level != LEVEL_REF) need_own_speed();
     assert_int_equal(kern_level(), level);
     ref = &against, fast = &kern;
     int64_t compared = 0;

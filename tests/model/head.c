@@ -132,14 +132,14 @@ static void check_pieces(bool tied, Act act) {
 
 static void pieces_f32(void **state) {
     (void)state;
-    need_native();
+    need_own_speed();
     check_pieces(true, ACT_F32);
     check_pieces(false, ACT_F32);
 }
 
 static void pieces_a16(void **state) {
     (void)state;
-    need_native();
+    need_own_speed();
     check_pieces(true, ACT_A16);
     check_pieces(false, ACT_A16);
 }

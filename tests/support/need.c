@@ -25,6 +25,10 @@ void need_native(void) {
     if (emulated()) skip_for("emulated");
 }
 
+void need_own_speed(void) {
+    if (UNDER_TSAN || emulated()) skip_for("no-own-speed");
+}
+
 bool memory_is_own(void) { return !UNDER_ASAN && !UNDER_TSAN && !emulated(); }
 
 void need_own_memory(void) {

@@ -16,6 +16,10 @@ void need_full(void);
  * the machine's own architecture. The golden hashes are compared in both. */
 void need_native(void);
 
+/* The programs run in an emulator or under the thread sanitizer: a test of the trainer that makes
+ * hundreds of steps is left to the other builds, which take a second for it. */
+void need_own_speed(void);
+
 #if defined(__SANITIZE_ADDRESS__)
 #define UNDER_ASAN 1
 #elif defined(__has_feature)

@@ -72,6 +72,7 @@ static double biased_run(Arena *a, const char *more, int64_t n) {
 }
 
 static void test_bias(void **state) {
+    need_own_speed();
     const double with = biased_run(*state, "balance.rate=0.01", 60),
                  without = biased_run(*state, "balance.rate=0", 60);
     print_message("MaxVio %.2f with the bias moved, %.2f without\n", with, without);
@@ -131,6 +132,7 @@ static double skewed_run(Arena *a, const char *more, int64_t n) {
 }
 
 static void test_sequence_loss(void **state) {
+    need_own_speed();
     const double with = skewed_run(*state, "balance.sequence_loss=0.3", 40),
                  without = skewed_run(*state, "balance.sequence_loss=0", 40);
     print_message("MaxVio %.2f with the sequence-wise loss, %.2f without\n", with, without);

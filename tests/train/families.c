@@ -71,7 +71,7 @@ static Recipe recipe_of(Arena *a, const char *name, const char *model) {
     "12, first_k_dense_replace: 1, n_group: 1, topk_group: 1, routed_scaling_factor: 1.5"
 
 static void test_fresh(void **state) {
-    need_native();
+    need_own_speed();
     static const char *const models[][2] = {
         {"qwen2", "num_key_value_heads: 1, tie_word_embeddings: true, " SIZES},
         {"qwen3", "num_key_value_heads: 1, head_dim: 12, " SIZES},
@@ -89,7 +89,7 @@ static void test_fresh(void **state) {
 }
 
 static void test_init_from(void **state) {
-    need_native();
+    need_own_speed();
     static const char *const models[] = {"llama-tiny",
                                          "llama3-tiny",
                                          "qwen3-tiny",
@@ -109,7 +109,7 @@ static void test_init_from(void **state) {
 
 /* Quantised files are widened. */
 static void test_init_from_gguf(void **state) {
-    need_native();
+    need_own_speed();
     Arena *a = *state;
     static const char *const files[] = {"llama-q8_0",    "llama-k",          "qwen2-q4_1",
                                         "qwen3moe-q8_0", "deepseek-v2-q4_1", "deepseek-v3-mixed"};

@@ -121,7 +121,7 @@ static void leg_kill(Arena *a, const Recipe *r, int64_t threads, bool inside) {
 }
 
 static void check_kills(Arena *a, const char *family, int64_t kills) {
-    need_native();
+    need_own_speed();
     static const int64_t threads[] = {2, 1, 3, 5};
     Recipe r = run_recipe(a, family, "whole");
     assert_int_equal(leg_end(leg(&r, 2)), 0);
@@ -147,7 +147,7 @@ static void test_killed_llama(void **state) { check_kills(*state, "llama", full_
 
 /* Ctrl-C ends the step, writes a checkpoint and exits with 130; the same command goes on. */
 static void test_interrupted(void **state) {
-    need_native();
+    need_own_speed();
     Arena *a = *state;
     Recipe r = run_recipe(a, "deepseek_v3", "whole");
     assert_int_equal(leg_end(leg(&r, 2)), 0);

@@ -69,6 +69,7 @@ static Str greedy(Arena *a, const char *checkpoint, const char *prompt, int64_t 
 
 /* A sample is what the checkpoint of its step writes, and changes nothing of the run. */
 static void test_samples(void **state) {
+    need_own_speed();
     Arena *a = *state;
     const char *set[] = {"sample.every=10", "sample.prompt=the fox", "sample.temperature=0",
                          "sample.tokens=20", "optim.steps=20"};
@@ -135,6 +136,7 @@ static void test_bits(void **state) {
 /* The checkpoint of the best validation stays, is named, and is still known after a resume. The
  * learning rate is so high in the end that the loss rises again. */
 static void test_best(void **state) {
+    need_own_speed();
     Arena *a = *state;
     Err err = {0};
     const char *set[] = {str_fmt(a, "data.valid=%s/text", folder).p,

@@ -113,7 +113,7 @@ static double mean(const double *x, int64_t n) {
 /* From nearly the entropy of 272 equal tokens, 5.6, down to words that can be guessed; a16 on the
  * heels of f32. */
 static void test_learns(void **state) {
-    need_native();
+    need_own_speed();
     const char *const families[] = {"llama", "deepseek_v3"};
     for (int64_t f = 0; f < COUNT(families); f++) {
         double loss[2][100];
