@@ -175,6 +175,7 @@ static void shared_panels(Arena *a, Trainer *t, Act act, Team *team) {
 }
 
 static void check(Arena *a, const char *family, const char *act) {
+    need_native();
     const char *set[] = {str_fmt(a, "act=%s", act).p, "batch.sequence=128", "batch.tokens=512",
                          "batch.micro=512", "optim.steps=40"};
     const Recipe r = tiny_recipe(a, family, set, COUNT(set));
@@ -212,14 +213,8 @@ static void check(Arena *a, const char *family, const char *act) {
 }
 
 static void test_llama_f32(void **state) { check(*state, "llama", "f32"); }
-static void test_llama_a16(void **state) {
-    need_native();
-    check(*state, "llama", "a16");
-}
-static void test_deepseek_f32(void **state) {
-    need_native();
-    check(*state, "deepseek_v3", "f32");
-}
+static void test_llama_a16(void **state) { check(*state, "llama", "a16"); }
+static void test_deepseek_f32(void **state) { check(*state, "deepseek_v3", "f32"); }
 static void test_deepseek_a16(void **state) { check(*state, "deepseek_v3", "a16"); }
 
 int rollout_tests(void) {

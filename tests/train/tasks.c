@@ -65,6 +65,7 @@ static Recipe task_recipe(Arena *a, const char *const *set, int64_t n) {
 /* Six steps in one go and in two legs end in the same weights; the loss falls on problems that are
  * held out, and counts the answers alone. */
 static void runs_on_tasks_go_on(void **state) {
+    need_native();
     Arena *a = *state;
     Hex hash[2];
     for (int legs = 1; legs <= 2; legs++) {

@@ -157,6 +157,7 @@ static void check_no_allocation(Arena *a, const char *optimiser) {
 }
 
 static void test_no_allocation(void **state) {
+    need_native();
     check_no_allocation(*state, "optim.optimiser=adamw");
     check_no_allocation(*state, "optim.optimiser=muon");
 }
@@ -196,6 +197,7 @@ static void same_panels(Arena *a, const char *const set[2]) {
 
 /* What a step packs piece by piece is what packing everything anew gives. */
 static void test_panels(void **state) {
+    need_native();
     static const char *const set[][2] = {
         {"act=a16", "optim.optimiser=adamw"},
         {"act=f32", "optim.optimiser=adamw"},
@@ -302,6 +304,7 @@ static void test_not_finite_logits(void **state) {
 /* A run from its recipe to a folder that opens as a model, with its log and its loss on held-out
  * text. */
 static void test_run(void **state) {
+    need_native();
     Arena *a = *state;
     Err err = {0};
     const char *set[] = {"checkpoint.keep=3", NULL, "eval.every=10", "eval.tokens=500"};
