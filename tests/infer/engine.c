@@ -319,6 +319,9 @@ static void thousands_of_requests_with_cancels(void **state) {
         assert_int_equal(mallinfo2().uordblks, heap);
         assert_true(w->cancelled > total / 10 && engine_stats(r.engine).evicted > total / 100);
         pages_are_back(&r);
+        print_message("# %s: %d requests, %d cancels, %d evictions; all pages are back\n",
+                      MODELS[m], (int)w->asked, (int)w->cancelled,
+                      (int)engine_stats(r.engine).evicted);
         rig_close(&r);
     }
 }

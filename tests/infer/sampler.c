@@ -277,7 +277,8 @@ static void twin(double *p, const float *x, const Sampling *s) {
     for (int i = 0; i < WORDS; i++) p[i] /= kept;
 }
 
-/* Pearson's chi-square over the words that can come; the bound is mean + 6 standard deviations. */
+/* Pearson's chi-square over the words that can come; the bound is mean + 6 standard deviations.
+ * What cannot come never does. */
 static void frequencies_are_right(void **state) {
     static const Sampling cases[] = {{.temperature = 1, .top_p = 1, .seed = 1},
                                      {.temperature = 0.6f, .top_p = 1, .seed = 2},
@@ -326,6 +327,8 @@ static void frequencies_are_right(void **state) {
         double degrees = (double)words - 1;
         if (chi > degrees + 6 * sqrt(2 * degrees))
             fail_msg("case %d: chi-square %g of %g", (int)c, chi, degrees);
+        print_message("# case %d: %d draws, chi-square %.1f of %.0f degrees\n", (int)c, (int)draws,
+                      chi, degrees);
     }
 }
 
