@@ -1,6 +1,6 @@
 #!/bin/bash
-# tools/mutations.sh [WORD] -- do the tests find defects? Puts one small defect at a time into a copy of the sources
-# and demands that the tests of a module find it. With WORD: only mutations whose name or file contains it.
+# tools/mutations.sh [WORD...] -- do the tests find defects? Puts one small defect at a time into a copy of the sources
+# and demands that the tests of a module find it. With words: only mutations whose name or file contains one of them.
 #
 # A mutation is a sed expression that must change exactly one line, so one that no longer fits the source is
 # noticed. The copy, of the tracked files as they stand, and what is built from it lie in a folder of mktemp.
@@ -15,11 +15,15 @@ cd "$(dirname "$0")/.." || exit 1
 names=() modules=() files=() changes=()
 # mutation NAME MODULE FILE SED: tests/MODULE must notice that FILE was changed by SED.
 mutation() {
-    case "$1 $3" in *"$only"*) names+=("$1") modules+=("$2") files+=("$3") changes+=("$4") ;; esac
+    local word
+    for word in "${words[@]}"; do
+        [[ "$1 $3" != *"$word"* ]] || { names+=("$1") modules+=("$2") files+=("$3") changes+=("$4"); break; }
+    done
 }
 check=
 [ "${1-}" != --check ] || { check=yes; shift; }
-only=${1-}
+[ $# -gt 0 ] || set -- ''
+words=("$@")
 
 # ---- the table ------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ if [ -n "$check" ]; then
     done
     exit 0
 fi
-[ ${#names[@]} -gt 0 ] || { echo "no mutation is named like \"$only\"" >&2; exit 1; }
+[ ${#names[@]} -gt 0 ] || { echo "no mutation is named like ${words[*]@Q}" >&2; exit 1; }
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 tree=$scratch/tree B=$scratch/build log=$scratch/log
