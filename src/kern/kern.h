@@ -117,6 +117,9 @@ void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int6
 /* The same, row i taken from x row index[i] (experts): index is (n) or NULL. */
 void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem);
+/* Panels of the matrix whose rows r are, bf16: those that weight_pack makes of them, with nothing
+ * rounded again. `tile`: panel_bytes(LAYOUT_BF16, r->n, r->k). */
+void rows_panels(Thread th, void *tile, const Rows *r);
 
 /* ---- products -------------------------------------------------------------------------------- */
 

@@ -220,3 +220,18 @@ void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int6
     else
         rows_gather(th, r, form, x, NULL, n, k, ld, mem);
 }
+
+void rows_panels(Thread th, void *tile, const Rows *r) {
+    const int64_t dwords = round_up(r->k, TILE_K) / 2;
+    const Range range = thread_range(th, panels_of(r->n));
+    CHECK(r->form == FORM_BF16);
+    const char *outer = phase("packing");
+    for (int64_t p = range.lo; p < range.hi; p++) {
+        const int64_t m = MIN(r->n - p * PANEL, PANEL);
+        uint32_t *out = (uint32_t *)tile + p * PANEL * dwords;
+        kern.transpose(out, PANEL, (const uint32_t *)r->p + p * PANEL * dwords, dwords, m, dwords);
+        zero_columns(out, m, dwords);
+    }
+    thread_sync(th);
+    phase(outer);
+}

@@ -64,6 +64,15 @@ static void start(Thread th, float *y, const float *u, int64_t m, int64_t n, flo
     thread_sync(th);
 }
 
+static void scale(float *x, float s, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = s * x[i];
+}
+
+/* x = s x + t y */
+static void sum_of(float *restrict x, float s, const float *restrict y, float t, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = t * y[i] + s * x[i];
+}
+
 /* Y = k0 Y + (k1 A + k2 A A) Y with A = Y Y^T. What stands in f32 is rounded to bf16 where it
  * enters a product; k0 Y is not, so small singular values grow undisturbed. */
 static void iterate(Thread th, const MuonWork *w, int64_t r, int64_t c, const float k[3]) {
@@ -81,21 +90,20 @@ static void iterate(Thread th, const MuonWork *w, int64_t r, int64_t c, const fl
                       .n = 1,
                       .rows = r,
                       .cols = r,
-                      .row = w->a,
                       .layout = bf16,
                       .tile = w->tile},
                  y_t = weight_t(&y);
     Rows rows;
-    weight_pack(thread_nosync(th), w->tile, bf16, &y, 0, 1);
     weight_pack_t(thread_nosync(th), w->tile_t, bf16, &y, 0, 1);
     rows_pack(th, &rows, FORM_BF16, w->y, r, c, c, w->rows);
+    rows_panels(th, w->tile, &rows);
     linear(th, w->a, r, &y, 0, &rows, STORE_SET);
-    weight_pack(thread_nosync(th), w->tile, bf16, &a, 0, 1);
     rows_pack(th, &rows, FORM_BF16, w->a, r, r, r, w->rows);
+    rows_panels(th, w->tile, &rows);
     linear(th, w->b, r, &a, 0, &rows, STORE_SET);
     const Range squares = thread_range(th, r * r), all = thread_range(th, r * c);
-    for (int64_t i = squares.lo; i < squares.hi; i++) w->b[i] = k[1] * w->a[i] + k[2] * w->b[i];
-    for (int64_t i = all.lo; i < all.hi; i++) w->y[i] = k[0] * w->y[i];
+    sum_of(w->b + squares.lo, k[2], w->a + squares.lo, k[1], squares.hi - squares.lo);
+    scale(w->y + all.lo, k[0], all.hi - all.lo);
     thread_sync(th);
     rows_pack(th, &rows, FORM_BF16, w->b, r, r, r, w->rows);
     linear(th, w->y, c, &y_t, 0, &rows, STORE_ADD);
