@@ -17,15 +17,26 @@ void think_sum(Buf *b, int64_t x, int64_t y) {
     }
 }
 
+void think_order(Buf *b, int64_t x, int64_t y) {
+    const int64_t first = b->n;
+    int64_t place = 1;
+    while (MAX(x, y) / place >= 10) place *= 10;
+    for (char sign = '='; sign == '=' && place; place /= 10) {
+        const int64_t i = x / place % 10, j = y / place % 10;
+        sign = i < j ? '<' : i > j ? '>' : '=';
+        step_begin(b, first);
+        buf_fmt(b, "%d%c%d", (int)i, sign, (int)j);
+    }
+}
+
 void think_difference(Buf *b, int64_t x, int64_t y) {
     CHECK(x >= y && y >= 0);
     const int64_t first = b->n;
     for (int64_t borrow = 0; x || y || b->n == first; x /= 10, y /= 10) {
-        const int64_t taken = y % 10 + borrow, lent = x % 10 < taken ? 10 : 0;
+        const int64_t lent = 10 + x % 10, left = lent - y % 10 - borrow;
         step_begin(b, first);
-        buf_fmt(b, "%d-%d%s=%d", (int)(x % 10 + lent), (int)(y % 10), borrow ? "-1" : "",
-                (int)(x % 10 + lent - taken));
-        borrow = lent > 0;
+        buf_fmt(b, "%d-%d%s=%d", (int)lent, (int)(y % 10), borrow ? "-1" : "", (int)left);
+        borrow = left < 10;
     }
 }
 

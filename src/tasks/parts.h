@@ -28,8 +28,10 @@ Str canonical_pair(Arena *a, const char *name, int64_t x, int64_t y);
 
 /* x + y from the last digit on, "8+6=14 7+5+1=13 4+3+1=8": what is carried comes third. */
 void think_sum(Buf *b, int64_t x, int64_t y);
-/* x - y for x >= y, "14-6=8 7-5-1=1": ten is lent to a digit that needs it, and taken from the next
- * one. */
+/* Which is larger, from the first digit on as far as they are the same, "3=3 7<8". */
+void think_order(Buf *b, int64_t x, int64_t y);
+/* x - y for x >= y, "14-6=8 17-5-1=11": ten is lent to every digit, and where it is used up the
+ * next one has to give it back. */
 void think_difference(Buf *b, int64_t x, int64_t y);
 /* x times the digit y, "7*6=42 4*6+4=28". */
 void think_digit_product(Buf *b, int64_t x, int64_t y);

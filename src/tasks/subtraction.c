@@ -10,16 +10,15 @@ static Str worded(Arena *a, Draws *d, int64_t x, int64_t y) {
     return str_fmt(a, wording[which], (long long)x, (long long)y);
 }
 
-/* The thought begins with the sign of a difference below zero, and takes the smaller from the
- * larger number. */
+/* The thought compares the numbers first, whose outcome is the sign, and takes the smaller from the
+ * larger one. */
 static void draw(Problem *p, Arena *a, Draws *d, int digits) {
     int64_t x, y;
-    Buf thought = {.a = a};
+    Buf thought = {.a = a}, steps = {.a = a};
     draw_operands(d, digits, &x, &y);
-    if (x < y) buf_add(&thought, STR("- "));
-    Buf steps = {.a = a};
+    think_order(&thought, x, y);
     think_difference(&steps, MAX(x, y), MIN(x, y));
-    buf_add(&thought, buf_str(&steps));
+    buf_fmt(&thought, " %.*s", STRF(buf_str(&steps)));
     *p = (Problem){.prompt = worded(a, d, x, y),
                    .thought = buf_str(&thought),
                    .answer = str_fmt(a, "%lld", (long long)(x - y)),

@@ -19,18 +19,30 @@ static long step_value(const char *z, long *said, const char **end) {
     return value;
 }
 
-/* The thought's digits, joined, are the answer's: the last one is written whole. */
-static long long thought_value(const char *z) {
+/* Reads comparisons, "3=3 7<8 ", as far as there are any: -1 where the first number is smaller. */
+static int order_said(const char **z) {
+    int sign = 1;
+    for (const char *at = *z; at[1] && strchr("<=>", at[1]); *z = at += 4) {
+        assert_int_equal(at[1], at[0] < at[2] ? '<' : at[0] > at[2] ? '>' : '=');
+        if (at[1] == '<') sign = -1;
+    }
+    return sign;
+}
+
+/* The digits of a thought's steps, joined, are the answer's. The last step of a sum is written
+ * whole; that of a difference has its lent ten left. */
+static long long thought_value(const char *z, bool difference) {
     long long value = 0, place = 1;
-    const int sign = *z == '-' ? -1 : 1;
-    if (*z == '-' || *z == '+') z += 2;
+    const int sign = order_said(&z);
     for (;; z++, place *= 10) {
         long said;
+        assert_true(!difference || (z[0] == '1' && z[1] >= '0' && z[1] <= '9'));
         const long step = step_value(z, &said, &z);
         assert_int_equal(step, said);
-        if (!*z) return sign * (value + said * place);
-        assert_int_equal(*z, ' ');
-        value += said % 10 * place;
+        value += (*z || difference ? said % 10 : said) * place;
+        if (*z == ' ') continue;
+        assert_true(!*z && (!difference || said >= 10));
+        return sign * value;
     }
 }
 
@@ -43,10 +55,26 @@ static void thoughts_lead_to_their_answers(void **state) {
             Problem p;
             const Mark mark = arena_mark(a);
             task_problem(&p, a, &s, k);
-            assert_true(strtoll(p.answer.p, NULL, 10) == thought_value(p.thought.p));
+            assert_true(strtoll(p.answer.p, NULL, 10) == thought_value(p.thought.p, i == 1));
             arena_pop(a, mark);
         }
     }
+}
+
+/* What a difference's thought begins with: the digits of both numbers, written with the same width,
+ * from the first one to the first that differ. */
+static void order_is_compared(const char *thought, long long x, long long y) {
+    char a[8], b[8], expected[32] = "";
+    const int width = snprintf(a, sizeof a, "%lld", MAX(x, y));
+    snprintf(a, sizeof a, "%0*lld", width, x);
+    snprintf(b, sizeof b, "%0*lld", width, y);
+    for (int i = 0, n = 0, same = 1; i < width && same; i++) {
+        same = a[i] == b[i];
+        const char sign = same ? '=' : strcmp(a, b) < 0 ? '<' : '>';
+        n += snprintf(expected + n, sizeof expected - (size_t)n, "%c%c%c ", a[i], sign, b[i]);
+    }
+    assert_int_equal(strncmp(thought, expected, strlen(expected)), 0);
+    assert_null(strpbrk(thought + strlen(expected), "<>"));
 }
 
 /* Both signs, both orders, carries and borrows, equal operands and zero occur; the canonical form
@@ -64,6 +92,7 @@ static void operands_are_of_all_kinds(void **state) {
         assert_int_equal(sscanf(p.canonical.p, "subtraction %lld %lld", &lo, &hi), 2);
         assert_true(lo == MIN(x, y) && hi == MAX(x, y) && hi >= 100 && hi <= 999);
         assert_true(strtoll(p.answer.p, NULL, 10) == x - y);
+        order_is_compared(p.thought.p, x, y);
         below += x<y, above += x> y, shorter += lo < 100;
         borrows += strstr(p.thought.p, "-1=") != NULL;
     }
