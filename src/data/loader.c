@@ -16,6 +16,7 @@ bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool s
     Loader *l = PUSH(a, Loader, 1);
     *l = (Loader){.shard = s, .shuffle = shuffle, .at = at};
     if (!packing_new(&l->packing, a, s, sequence, err)) return false;
+    os_drop(&s->map, 0, s->map.n); /* the borders were read */
     bool fits = at.epoch >= 0 && at.epoch < INT32_MAX;
     if (fits) packing_epoch(&l->packing, shuffle, at.seed, at.epoch);
     if (!fits || at.row < 0 || at.row > l->packing.n_rows)
@@ -72,7 +73,10 @@ static void add_row(Packed *b, Loader *l) {
     l->at.row++;
 }
 
+/* The pages of the shard's file leave memory again: a run holds as much of a large text as of a
+ * small one. */
 void loader_next(Loader *l, Packed *b, int64_t rows) {
     b->n = b->n_pieces = b->targets = 0;
     for (int64_t i = 0; i < rows; i++) add_row(b, l);
+    os_drop(&l->shard->map, 0, l->shard->map.n);
 }

@@ -41,34 +41,38 @@ void budget_item(Budget *r, const char *what) {
     r->taken = 0;
 }
 
-/* Of a model that is or was trained; they stand in its arena. */
+/* Of a model that is or was trained; they stand in its arena, or will. */
 static int64_t masters_bytes(const Model *m) {
     int64_t bytes = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        bytes += m->param[i].master ? m->param[i].count * 4 : 0;
+        bytes += m->shape || m->param[i].master ? m->param[i].count * 4 : 0;
     return bytes;
 }
 
 void budget_model(Budget *r, const Model *m) {
-    int64_t model = arena_used(m->arena), masters = masters_bytes(m);
+    int64_t masters = masters_bytes(m), model = arena_used(m->arena) + (m->shape ? masters : 0);
     r->whole = true;
     budget_put(r, "program", PROGRAM_BYTES);
     budget_put(r, "masters", MIN(masters, model));
     budget_put(r, "names and vectors of the model", model - MIN(masters, model));
 }
 
-/* "weight panels 96.4 MB, ...": the largest three. */
-static void largest_list(const Budget *r, char *list, size_t size) {
-    bool named[BUDGET_ITEMS] = {false};
-    for (int k = 0; k < 3 && k < r->n_items; k++) {
-        int64_t best = -1;
-        for (int64_t i = 0; i < r->n_items; i++)
-            if (!named[i] && (best < 0 || r->item[i].bytes > r->item[best].bytes)) best = i;
-        named[best] = true;
-        size_t at = strlen(list);
-        snprintf(list + at, size - at, "%s%s %.1f MB", k ? ", " : "", r->item[best].what,
-                 (double)r->item[best].bytes / 1e6);
+Largest budget_largest(const BudgetItem *item, int64_t n) {
+    Largest l = {0};
+    const BudgetItem *last = NULL;
+    for (int k = 0; k < 3 && k < n; k++) {
+        const BudgetItem *best = NULL;
+        for (const BudgetItem *i = item; i < item + n; i++) {
+            const bool behind =
+                !last || i->bytes < last->bytes || (i->bytes == last->bytes && i > last);
+            if (behind && (!best || i->bytes > best->bytes)) best = i;
+        }
+        const size_t at = strlen(l.list);
+        snprintf(l.list + at, sizeof l.list - at, "%s%s %.1f MB", k ? ", " : "", best->what,
+                 (double)best->bytes / 1e6);
+        last = best;
     }
+    return l;
 }
 
 /* limit 0: what is free now, and beside it what this process holds already, since the budget of a
@@ -76,13 +80,11 @@ static void largest_list(const Budget *r, char *list, size_t size) {
 bool budget_check(const Budget *r, int64_t limit, Err *err) {
     if (limit == 0) limit = os_memory_free() + (r->whole ? os_memory_now() : 0);
     if (r->bytes <= limit) return true;
-    char list[256] = "";
-    largest_list(r, list, sizeof list);
     return err_set(
         err, ERR_LIMIT,
         "this run needs %.1f MB and %.1f MB are free; the largest parts: %s. Ask for fewer rows "
         "or positions, or take a smaller model",
-        (double)r->bytes / 1e6, (double)limit / 1e6, list);
+        (double)r->bytes / 1e6, (double)limit / 1e6, budget_largest(r->item, r->n_items).list);
 }
 
 /* An address space may be limited more narrowly than memory, and be in pieces. */

@@ -119,6 +119,7 @@ typedef struct Model {
     int64_t n_layers;           /* L and the further ones that model_open_mtp opened */
     Arena *arena;
     DType file_type; /* of most matrices: decides the default formats */
+    bool shape;      /* it has no weights (model_shape) */
 } Model;
 
 /* Weights stay mapped. Missing, surplus or misshapen tensors are errors naming them. */

@@ -10,10 +10,7 @@ int64_t moment_count(Optimiser o);               /* how many it keeps */
 const char *moment_name(Optimiser o, int64_t i); /* "m", "v"; "momentum" */
 
 struct Model;
-struct Config;
 /* Gives the matrices of the layers, but not the routers, to an optimiser; all else stays with
  * AdamW. `moments`: the type of all moments, F32 or BF16. Before a plan for training is made, which
  * allocates them; without this call all is AdamW's, with f32 moments. */
 void model_optimise(struct Model *m, Optimiser matrices, DType moments);
-/* Bytes of all masters, gradients and moments of such a model. */
-int64_t config_training_bytes(const struct Config *c, Optimiser matrices, DType moments);

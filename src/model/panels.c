@@ -162,7 +162,7 @@ static int64_t scratch_bytes(const Model *m) {
     int64_t most = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
-        if (!w->w.row && w->source->transform != SAME)
+        if (!m->shape && !w->w.row && w->source->transform != SAME)
             most = MAX(most, MAX(PIECE_BYTES, m->cfg.d_nope * param_row_bytes(w))
                                  + PANEL * param_row_bytes(w));
     }
@@ -177,7 +177,7 @@ static int64_t packing_excess(const Panels *p) {
     for (int64_t i = m->n_params - 1; i >= 0; i--) {
         const Param *w = &m->param[nth_packed(m, i)];
         Packing q[2];
-        if (packings_of(q, p, w - m->param) == 0 || w->master) continue;
+        if (packings_of(q, p, w - m->param) == 0 || w->master || m->shape) continue;
         most = MAX(most, param_file_bytes(w) - later);
         later += w->w.n * panel_bytes(panels_layout(m, p->spec.act, w), w->w.rows, w->w.cols);
     }

@@ -273,12 +273,16 @@ static void training_build(Budget *r, PlanState *s, int64_t threads) {
         if (!param_learns(w)) continue;
         float *grad = budget_f32(r, 1, w->count);
         if (r->big) w->grad = grad;
+    }
+    budget_item(r, "gradients");
+    for (int64_t i = 0; i < p->model->n_params; i++) {
+        Param *w = &p->model->param[i];
         for (int64_t k = 0; k < moment_count(w->optimiser); k++) {
             void *moment = budget_touched(r, dtype_bytes(w->moment_type, w->count));
             if (r->big) w->moment[k] = moment;
         }
     }
-    budget_item(r, "gradients and moments");
+    budget_item(r, "moments");
     s->page = budget_touched(r, pages * (int64_t)sizeof *s->page);
     s->page_memory = budget_touched(r, pages * p->kv.page_bytes);
     budget_item(r, "KV pages of a step");
@@ -341,7 +345,7 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
     }
     if (s->kv != DTYPE_F32 && s->kv != DTYPE_BF16)
         return err_set(err, ERR_USAGE, "the KV type is F32 or BF16");
-    CHECK(!s->training || m->param[0].master);
+    CHECK(!s->training || m->shape || m->param[0].master);
     return panels_check(m, &own, err);
 }
 
@@ -349,6 +353,7 @@ static bool spec_check(const Model *m, const PlanSpec *s, Err *err) {
  * fit is refused before it has taken anything. */
 bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limit, Team *team,
               Err *err) {
+    CHECK(!m->shape);
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
     Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, m, spec)};

@@ -19,20 +19,6 @@ int64_t config_count(const Config *c) {
     return count;
 }
 
-int64_t config_training_bytes(const Config *c, Optimiser matrices, DType moments) {
-    Model m;
-    Arena *a = shape_build(&m, c, c->mtp);
-    int64_t bytes = 0;
-    model_optimise(&m, matrices, moments);
-    for (int64_t i = 0; i < m.n_params; i++) {
-        const Param *p = &m.param[i];
-        bytes += p->count * (int64_t)sizeof(float) * (1 + param_learns(p))
-                 + moment_count(p->optimiser) * dtype_bytes(moments, p->count);
-    }
-    arena_close(a);
-    return bytes;
-}
-
 int64_t model_count(const Model *m) {
     int64_t count = 0;
     for (int64_t i = 0; i < m->n_params; i++)

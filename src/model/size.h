@@ -1,6 +1,10 @@
 /* size.h -- part of model.h: how large models are. */
 #pragma once
 
+/* The shape of a model that is to be trained, with `further` layers for further tokens, and no
+ * weights: plan_count and what only counts may have it. */
+void model_shape(Model **m, Arena *a, const Config *c, int64_t further);
+
 /* Numbers that are learnt. */
 typedef struct ModelSize {
     int64_t total;
@@ -19,3 +23,9 @@ int64_t model_count(const Model *m);
  * experts as that many random choices of K meet on average (one row: K). The floor of a step's time
  * is reading them. */
 double plan_read_bytes(const Plan *p, int64_t rows);
+
+/* "weight panels 96.4 MB, ...": the largest three of n. */
+typedef struct Largest {
+    char list[256];
+} Largest;
+Largest budget_largest(const BudgetItem *item, int64_t n);

@@ -478,6 +478,14 @@ void model_imagine(Model **out, Arena *a, const Config *c, double std, uint64_t 
     }
 }
 
+void model_shape(Model **out, Arena *a, const Config *c, int64_t further) {
+    Model *m = *out = PUSH(a, Model, 1);
+    *m = (Model){
+        .cfg = *c, .n_layers = c->L + further, .arena = a, .file_type = DTYPE_F32, .shape = true};
+    params_build(m, a);
+    for (int64_t i = 0; i < m->n_params; i++) m->param[i].w.type = DTYPE_F32;
+}
+
 /* One tensor at a time, and its file's pages go before the next is widened: the peak is the masters
  * and one tensor. */
 void model_train(Model *m, Arena *a) {

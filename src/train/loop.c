@@ -101,7 +101,7 @@ static void introduce(const Trainer *t) {
 }
 
 static bool run(Trainer *t, Err *err) {
-    Live live = {.peak = machine_flops(t) / token_flops(t)};
+    Live live = {.peak = machine_flops(t->team, t->recipe->act) / token_flops(&t->model->cfg)};
     if (!metrics_open(t, err)) return false;
     introduce(t);
     progress_start(&live.bar, "train", "step", t->recipe->optim.steps);

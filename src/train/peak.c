@@ -29,22 +29,21 @@ static void peak_threads(Thread th, void *arg) {
     }
 }
 
-double machine_flops(const Trainer *t) {
+double machine_flops(Team *team, Act act) {
     Arena *a = arena_open("peak", (int64_t)1 << 26);
-    const Layout layout = layout_of(t->recipe->act, DTYPE_F32);
+    const Layout layout = layout_of(act, DTYPE_F32);
     Peak p = {.x = PUSH(a, float, SIDE *SIDE), .y = PUSH(a, float, SIDE *SIDE)};
     for (int64_t i = 0; i < SIDE * SIDE; i++) p.x[i] = (float)(i % 7) - 3;
     p.w = (Weight){.type = DTYPE_F32, .n = 1, .rows = SIDE, .cols = SIDE, .row = p.x};
     p.w.layout = layout;
     p.w.tile = arena_push(a, panel_bytes(layout, SIDE, SIDE));
     p.mem = arena_push(a, rows_bytes(layout_form(layout), SIDE, SIDE));
-    team_run(t->team, peak_threads, &p);
+    team_run(team, peak_threads, &p);
     arena_close(a);
     return 2.0 * SIDE * SIDE * SIDE / MAX(p.best, 1e-9);
 }
 
-double token_flops(const Trainer *t) {
-    const Config *c = &t->model->cfg;
-    const double looked_up = t->model->head == t->model->embed ? 0 : (double)(c->V * c->C);
+double token_flops(const Config *c) {
+    const double looked_up = c->tied ? 0 : (double)(c->V * c->C);
     return 6 * ((double)config_size(c).active - looked_up);
 }

@@ -45,19 +45,26 @@ static bool prompt_encode(Trainer *t, Sampler *s, Err *err) {
                       (long long)c->max_positions);
 }
 
-bool sampler_open(Trainer *t, Err *err) {
+static const EngineSpec engine_spec = {
+    .seqs = 1, .queue = 1, .rows = SAMPLE_ROWS, .no_prefix = true};
+
+bool sampler_spec(PlanSpec *p, Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (r->sample.every == 0) return true;
-    Sampler *s = PUSH(t->arena, Sampler, 1);
-    const EngineSpec spec = {.seqs = 1, .queue = 1, .rows = SAMPLE_ROWS, .no_prefix = true};
-    PlanSpec p = trainer_spec(t);
+    Sampler *s = t->sampler = PUSH(t->arena, Sampler, 1);
     if (!prompt_encode(t, s, err)) return false;
-    engine_plan(&p, t->model, &spec, s->n_prompt + r->sample.tokens, t->team);
+    engine_plan(p, t->model, &engine_spec, s->n_prompt + r->sample.tokens, t->team);
     s->out = PUSH(t->arena, int32_t, r->sample.tokens);
     s->text.a = t->scratch;
-    t->sampler = s;
+    return true;
+}
+
+bool sampler_open(Trainer *t, Err *err) {
+    if (t->recipe->sample.every == 0) return true;
+    PlanSpec p = trainer_spec(t);
+    if (!sampler_spec(&p, t, err)) return false;
+    Sampler *s = t->sampler;
     return plan_new(&s->plan, t->model_arena, t->model, &p, 0, t->team, err)
-           && engine_new(&s->engine, t->model_arena, s->plan, &spec, t->team, err);
+           && engine_new(&s->engine, t->model_arena, s->plan, &engine_spec, t->team, err);
 }
 
 int64_t sampler_bytes_held(const Sampler *s) { return s ? s->plan->bytes : 0; }

@@ -27,9 +27,18 @@ static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
                       r->tokenizer, name);
 }
 
-/* The tokenizer that is always there becomes files of the run's folder, as any other is. */
-static bool byte_tokenizer_put(const char **path, Arena *a, const Recipe *r, Err *err) {
-    const char *folder = str_fmt(a, "%s/tokenizer", r->checkpoint.folder).p;
+static const char *cache_folder(Arena *a, const Recipe *r) {
+    return r->data.cache[0] ? r->data.cache : os_cache_folder(a, "tokens");
+}
+
+/* The tokenizer that is always there becomes files, as any other is: in the run's folder, or, for
+ * who only plans and has locked none, in the cache. */
+static bool byte_tokenizer_put(const char **path, Trainer *t, Err *err) {
+    Arena *a = t->arena;
+    const char *folder =
+        str_fmt(a, "%s/tokenizer",
+                t->lock >= 0 ? t->recipe->checkpoint.folder : cache_folder(a, t->recipe))
+            .p;
     *path = folder;
     return os_mkdir(folder, err)
            && os_put(a, str_fmt(a, "%s/tokenizer.json", folder).p, byte_tokenizer_json(a), err)
@@ -37,11 +46,13 @@ static bool byte_tokenizer_put(const char **path, Arena *a, const Recipe *r, Err
                      err);
 }
 
-bool text_setup_open(TextSetup *w, Arena *a, const Recipe *r, Err *err) {
+static bool tokenizer_open(Trainer *t, Err *err) {
     Sha256 h;
+    const Recipe *r = t->recipe;
+    TextSetup *w = &t->text;
     const char *path = r->tokenizer;
-    if (!strcmp(path, "bytes") && !byte_tokenizer_put(&path, a, r, err)) return false;
-    if (!bundle_open(&w->bundle, a, path, BUNDLE_TOKENIZER, err)) return false;
+    if (!strcmp(path, "bytes") && !byte_tokenizer_put(&path, t, err)) return false;
+    if (!bundle_open(&w->bundle, t->arena, path, BUNDLE_TOKENIZER, err)) return false;
     Str json = w->bundle.tok_json;
     if (json.n == 0)
         return err_set(
@@ -79,9 +90,13 @@ static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_ou
     return shard_open(s, t->arena, spec, t->team, err);
 }
 
+static bool text_is_there(const char *text) {
+    return names_tasks(text) || os_exists(text) || strpbrk(text, "*?[");
+}
+
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (!names_tasks(r->data.train) && !os_exists(r->data.train) && !strpbrk(r->data.train, "*?["))
+    if (!text_is_there(r->data.train))
         return err_set(err, ERR_IO,
                        "data.train is %s, which is not there: name your text with --set "
                        "data.train=FILE",
@@ -89,8 +104,7 @@ static bool shards_open(Trainer *t, Err *err) {
     ShardSpec spec = {.text = r->data.train,
                       .separator = r->data.separator,
                       .field = r->data.field,
-                      .folder =
-                          r->data.cache[0] ? r->data.cache : os_cache_folder(t->arena, "tokens"),
+                      .folder = cache_folder(t->arena, r),
                       .tok = t->text.bundle.tok,
                       .tok_id = t->text.id,
                       .end = t->text.end};
@@ -108,18 +122,6 @@ static bool shards_open(Trainer *t, Err *err) {
 
 /* ---- model ----------------------------------------------------------------------------------- */
 
-/* Asked before masters are made, which the plan counts only when they are there. A number has a
- * master, a gradient and its optimiser's moments. */
-static bool masters_fit(const Config *c, const Recipe *r, Err *err) {
-    const int64_t bytes = config_training_bytes(c, r->optim.optimiser, r->optim.moments),
-                  free = os_memory_free();
-    return bytes <= free
-           || err_set(err, ERR_LIMIT,
-                      "a model of these sizes has %lld numbers, %.0f MB in training, and %.0f MB "
-                      "are free: make it smaller",
-                      (long long)config_count(c), 1e-6 * (double)bytes, 1e-6 * (double)free);
-}
-
 static bool fresh_config(Config *c, const Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     const int64_t V =
@@ -130,14 +132,18 @@ static bool fresh_config(Config *c, const Trainer *t, Err *err) {
     return config_parse(c, json, r->path, err);
 }
 
-/* Shape and vocabulary of the model to train: the checkpoint's, init_from's or the recipe's. */
-static bool config_find(Config *c, Trainer *t, bool resumed, Err *err) {
+/* Shape and vocabulary of the model to train: the checkpoint's, init_from's or the recipe's. Of
+ * layers that predict further tokens, a run that goes on has those that it had. */
+static bool config_find(Config *c, int64_t *further, Trainer *t, bool resumed, Err *err) {
     const Recipe *r = t->recipe;
     if (resumed && !resume_state(t, err)) return false;
     if (!resumed && r->init_from[0]
         && !bundle_open(&t->source, t->model_arena, r->init_from, 0, err))
         return false;
-    return t->source.store ? config_read(c, t->source.store, err) : fresh_config(c, t, err);
+    const Store *s = t->source.store;
+    if (!(s ? config_read(c, s, err) : fresh_config(c, t, err))) return false;
+    *further = !s ? c->mtp : resumed || r->mtp.weight > 0 ? model_mtp_held(s, c) : 0;
+    return true;
 }
 
 static bool config_check(const Config *c, const Trainer *t, Err *err) {
@@ -158,17 +164,21 @@ static bool config_check(const Config *c, const Trainer *t, Err *err) {
                        of, (long long)c->V, r->tokenizer, (long long)tokens,
                        t->source.store ? "take the tokenizer that the model was made with"
                                        : "set model.vocab_size to that at least, or leave it out");
-    return masters_fit(c, r, err);
+    return true;
+}
+
+static bool shape_open(Config *c, int64_t *further, Trainer *t, bool resumed, Err *err) {
+    return tokenizer_open(t, err) && config_find(c, further, t, resumed, err)
+           && config_check(c, t, err);
 }
 
 /* The weights of the checkpoint, or of init_from, become masters. */
-static bool model_start(Trainer *t, const Config *c, Err *err) {
+static bool model_start(Trainer *t, const Config *c, int64_t further, Err *err) {
     const Recipe *r = t->recipe;
     if (!t->source.store) {
         model_init(&t->model, t->model_arena, c, r->model.initializer_range, r->seed);
     } else {
-        /* Layers that predict further tokens: a run that goes on has those that it had. */
-        if (t->step || r->mtp.weight > 0) t->source.mtp = model_mtp_held(t->source.store, c);
+        t->source.mtp = further;
         if (!bundle_load(&t->source, BUNDLE_MODEL, err)) return false;
         t->model = t->source.model;
         model_train(t->model, t->model_arena);
@@ -212,43 +222,12 @@ static void balance_warn(const Trainer *t) {
                routing_has_bias(t->model) ? "balance.rate is 0" : "its routers have no bias");
 }
 
-static int64_t most_spans(const Recipe *r) {
-    return r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
-}
-
-static void rows_new(Trainer *t) {
-    const int64_t N = t->recipe->batch.micro;
-    Arena *a = t->arena;
-    t->n_micro = t->recipe->batch.tokens / N;
-    t->micro = PUSH(a, Packed, t->n_micro);
-    for (int64_t i = 0; i < t->n_micro; i++) t->micro[i] = packed_new(a, N);
-    t->span = PUSH(a, Span, most_spans(t->recipe));
-    t->want = PUSH(a, Want, N);
-    for (int64_t i = 0; i < N; i++) t->want[i] = (Want){(int32_t)i, WANT_HIDDEN};
-    t->logprob = PUSH(a, float, N);
-    t->square = PUSH(a, double, t->model->n_params);
-    t->routing = routing_new(a, t->model);
-    t->idle = PUSH(a, int64_t, t->routing.layers * t->routing.E);
-    t->optim = optim_new(a, t->model, t->recipe, team_threads(t->team));
-    further_new(t);
-}
-
 /* Last, so that the budget holds what is there already. */
 static bool plan_start(Trainer *t, Err *err) {
-    const Recipe *r = t->recipe;
-    PlanSpec s = plan_defaults(t->model);
-    s.act = r->act;
-    s.kv = r->act == ACT_F32 ? DTYPE_F32 : DTYPE_BF16;
-    s.mla = MLA_EXPANDED;
-    s.rows = s.logit_rows = r->batch.micro;
-    s.spans = most_spans(r);
-    s.positions = r->batch.sequence;
-    s.training = true;
-    const int64_t hidden = s.rows * t->model->cfg.C;
-    s.results = arena_used(t->arena) + hidden * (int64_t)sizeof(float);
+    const PlanSpec s = step_spec(t, t->model, arena_used(t->arena));
     if (!plan_new(&t->plan, t->model_arena, t->model, &s, 0, t->team, err)) return false;
     optim_packs(t->optim, t->plan->panels);
-    t->hidden = PUSH(t->model_arena, float, hidden);
+    t->hidden = PUSH(t->model_arena, float, s.rows * t->model->cfg.C);
     t->logits = PUSH(t->model_arena, float, MIN(s.rows, head_rows(t->plan)) * t->model->cfg.V);
     return true;
 }
@@ -263,35 +242,72 @@ static bool folder_lock(Trainer *t, Err *err) {
     return t->lock >= 0;
 }
 
+static bool data_open(Trainer *t, bool resumed, Err *err) {
+    return shards_open(t, err) && (!resumed || resume_fits(t, err)) && loaders_new(t, err);
+}
+
 static bool trainer_build(Trainer *t, Err *err) {
     Config c;
+    int64_t further;
     bool resumed;
-    t->start = (LoaderState){.seed = t->recipe->seed};
-    if (!folder_lock(t, err) || !text_setup_open(&t->text, t->arena, t->recipe, err)
-        || !resume_find(&resumed, t, err) || !config_find(&c, t, resumed, err)
-        || !config_check(&c, t, err) || !shards_open(t, err) || (resumed && !resume_fits(t, err))
-        || !model_start(t, &c, err) || !loaders_new(t, err))
+    if (!folder_lock(t, err) || !resume_find(&resumed, t, err)
+        || !shape_open(&c, &further, t, resumed, err) || !run_fits(t, &c, further, err)
+        || !data_open(t, resumed, err) || !run_fits(t, &c, further, err)
+        || !model_start(t, &c, further, err))
         return false;
     resume_best(t);
     rows_warn(t);
     rows_new(t);
+    for (int64_t i = 0; i < t->recipe->batch.micro; i++)
+        t->want[i] = (Want){(int32_t)i, WANT_HIDDEN};
+    work_new(t);
     balance_warn(t);
     return plan_start(t, err) && (!resumed || resume_moments(t, err)) && sampler_open(t, err);
 }
 
-bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
+static Trainer *trainer_new(const Recipe *r, int64_t threads) {
     Arena *a = arena_open("training", ARENA_NO_LIMIT);
     Trainer *t = PUSH(a, Trainer, 1);
     *t = (Trainer){.recipe = r,
                    .lock = -1,
                    .arena = a,
+                   .start = {.seed = r->seed},
                    .model_arena = arena_open("model", ARENA_NO_LIMIT),
                    .scratch = arena_open("checkpoints", ARENA_NO_LIMIT),
                    .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
+    return t;
+}
+
+bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
+    Trainer *t = trainer_new(r, threads);
     if (trainer_build(t, err)) return *out = t, true;
     if (t->folder_made && t->lock >= 0) os_remove_empty(r->checkpoint.folder);
     trainer_close(t);
     return false;
+}
+
+/* What does not fit without its text need not have it read. */
+static bool plan_run(TrainPlan *p, Trainer *t, Err *err) {
+    Config c;
+    int64_t further;
+    const char *text = t->recipe->data.train;
+    if (!shape_open(&c, &further, t, false, err) || !run_count(p, t, &c, further, err))
+        return false;
+    if (!text_is_there(text))
+        log_at(LOG_WARN, "data.train is %s, which is not there: its index in memory is not counted",
+               text);
+    else if (p->bytes <= p->limit
+             && !(data_open(t, false, err) && run_count(p, t, &c, further, err)))
+        return false;
+    run_time(p, t, &c);
+    return true;
+}
+
+bool train_plan(TrainPlan *p, const Recipe *r, int64_t threads, Err *err) {
+    Trainer *t = trainer_new(r, threads);
+    const bool ok = plan_run(p, t, err);
+    trainer_close(t);
+    return ok;
 }
 
 void trainer_close(Trainer *t) {

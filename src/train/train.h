@@ -117,6 +117,41 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) CHECKE
  * continue. */
 bool train_run(const Recipe *r, int64_t threads, Err *err) CHECKED;
 
+/* What a run will take, before it begins: `lisao train --plan`. */
+typedef enum TrainPart {
+    PART_WEIGHTS,
+    PART_GRADIENTS,
+    PART_MOMENTS,
+    PART_ACTIVATIONS,
+    PART_DATA,
+    PART_PROGRAM,
+    TRAIN_PARTS
+} TrainPart;
+typedef struct TrainItem {
+    BudgetItem is;
+    TrainPart part;
+} TrainItem;
+typedef struct TrainPlan {
+    int64_t parameters, active; /* numbers that are learnt; those of them that a token needs */
+    TrainItem item[BUDGET_ITEMS + 4];
+    int64_t n_items, bytes;         /* their sum: the process's peak */
+    int64_t limit;                  /* what the process may have in all, now */
+    bool text;                      /* data.train was there: its buffers are counted */
+    int64_t threads, steps, tokens; /* optimiser steps of so many tokens */
+    /* An estimate: `share` of the operations a second that the threads were just measured to do in
+     * a product, over the operations that a token takes (peak.c). */
+    double share, machine_flops, token_flops, tokens_per_s, seconds;
+} TrainPlan;
+/* Plans the run as trainer_open would build it, and holds no weight. Turns the text into tokens if
+ * they are not in the cache; where the text is not there, that is a warning. */
+bool train_plan(TrainPlan *p, const Recipe *r, int64_t threads, Err *err) CHECKED;
+const char *train_part_name(TrainPart part);
+/* The bytes of one part. */
+int64_t train_part_bytes(const TrainPlan *p, TrainPart part);
+/* false (ERR_LIMIT) where it needs more than the limit: names the three largest items, and what to
+ * change. */
+bool train_plan_fits(const TrainPlan *p, const Recipe *r, Err *err) CHECKED;
+
 typedef struct Trainer Trainer;
 typedef struct StepStats {
     int64_t step;         /* 1 for the first */

@@ -86,13 +86,28 @@ struct Trainer {
 /* sample.c: an engine on the trainer's panels, where the recipe wants samples; and one of them, to
  * the log and to metrics.jsonl. */
 bool sampler_open(Trainer *t, Err *err) CHECKED;
+/* The sampler without its engine, and the plan that this needs: `p` has the formats. */
+bool sampler_spec(PlanSpec *p, Trainer *t, Err *err) CHECKED;
 int64_t sampler_bytes_held(const Sampler *s); /* what its plan adds to the trainer's; NULL: 0 */
 bool sample_write(Trainer *t, Err *err) CHECKED;
 
-/* peak.c: operations a second that the trainer's threads reach in a product in the caches, which
- * takes some ten milliseconds to measure; operations that a token is counted with. */
-double machine_flops(const Trainer *t);
-double token_flops(const Trainer *t);
+/* peak.c: operations a second that the threads reach in a product in the caches, which takes some
+ * ten milliseconds to measure; operations that a token is counted with. */
+double machine_flops(Team *team, Act act);
+double token_flops(const Config *c);
+
+/* buffers.c: those of rows, and those of loss and optimiser, pushed on t->arena for t->model; the
+ * plan of a step on model m, with `results` bytes that the caller holds beside its logits. */
+void rows_new(Trainer *t);
+void work_new(Trainer *t);
+PlanSpec step_spec(const Trainer *t, const Model *m, int64_t results);
+
+/* plan.c: the memory of a run on a model of this shape with `further` layers for further tokens;
+ * while the text is not open, its index does not count. run_fits refuses what does not fit.
+ * run_time adds what the run will take of time. */
+bool run_count(TrainPlan *p, const Trainer *t, const Config *c, int64_t further, Err *err) CHECKED;
+bool run_fits(const Trainer *t, const Config *c, int64_t further, Err *err) CHECKED;
+void run_time(TrainPlan *p, const Trainer *t, const Config *c);
 
 /* resume.c: the newest checkpoint of the folder, when there is one. Its store and state first
  * (step, start, targets); whether the text is its text, when that has been read; moments when the
