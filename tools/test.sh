@@ -89,7 +89,7 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}" UBSAN_OPT
 mkdir -p "$LISAO_BUILD/logs"
 for program in "$@"; do rm -f "$LISAO_BUILD/logs/$(basename "$program").log.sum"; done
 # The longest first, so that the last to end is a short one.
-LONG='train e2e.sh kern model infer prop bundle data'
+LONG='prop train e2e.sh kern model infer bundle data'
 { for name in $LONG; do printf '%s\n' "$@" | grep "/$name\$"; done
   printf '%s\n' "$@" | grep -vE "/($(echo "$LONG" | tr ' ' '|'))\$"; } |
     xargs -d '\n' -n 1 -P "${LISAO_TEST_JOBS:-$(nproc)}" tools/test.sh --one
