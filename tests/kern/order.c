@@ -359,7 +359,7 @@ static void attend_back_has_the_order(void **state) {
 /* Documents that are cut at 2,048 keys and rows, twice; under the best level only. */
 static void long_documents_are_cut(void **state) {
     (void)state;
-    need_native();
+    need_own_speed();
     static const int64_t lengths[] = {LONGEST};
     static const int64_t at[] = {0, 2047, 2048, 2100, 4096, LONGEST - 1};
     Err err = {0};
