@@ -159,6 +159,32 @@ LoaderState loader_state(const Loader *l);
 void loader_rewind(Loader *l);           /* to the first row of the first epoch */
 int64_t loader_rows(const Loader *l);    /* rows in an epoch; the same for every epoch */
 int64_t loader_targets(const Loader *l); /* targets in an epoch */
+/* How rows are filled in an epoch, the same in every one. */
+typedef struct RowCounts {
+    int64_t rows, places; /* rows, and places in them that hold a token */
+    int64_t cut;          /* documents longer than a row: they are read in pieces */
+    double empty;         /* the part of all places that holds none, and is not computed */
+} RowCounts;
+RowCounts loader_counts(const Loader *l);
 /* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into
  * the next. Never fails. */
 void loader_next(Loader *l, Packed *b, int64_t rows);
+
+/* Rows of several shards, taken in turn such that each has its weight's share of the tokens, in an
+ * order that the first one's seed decides. Of one shard it is the loader. */
+enum { MIX_MOST = 16 };
+typedef struct MixPart {
+    const Shard *shard;
+    double weight; /* above 0; only their proportions count */
+} MixPart;
+typedef struct MixState {
+    int64_t rows; /* given out in all */
+    LoaderState at[MIX_MOST];
+} MixState;
+MixState mix_begin(uint64_t seed);
+typedef struct Mix Mix;
+bool mix_new(Mix **m, Arena *a, const MixPart *part, int64_t n, int64_t sequence,
+             const MixState *at, Err *err) CHECKED;
+MixState mix_state(const Mix *m);
+const Loader *mix_loader(const Mix *m, int64_t i);
+void mix_next(Mix *m, Packed *b, int64_t rows);

@@ -38,6 +38,16 @@ int64_t loader_targets(const Loader *l) {
     return n;
 }
 
+RowCounts loader_counts(const Loader *l) {
+    const Packing *p = &l->packing;
+    RowCounts c = {.rows = p->n_rows};
+    for (int64_t i = 0; i < p->n_pieces; i++) c.places += p->piece[i].n;
+    for (int64_t d = 0; d < l->shard->docs; d++)
+        c.cut += l->shard->border[d + 1] - l->shard->border[d] - 1 > p->sequence;
+    c.empty = 1 - (double)c.places / (double)(c.rows * p->sequence);
+    return c;
+}
+
 Packed packed_new(Arena *a, int64_t cap) {
     return (Packed){.token = PUSH(a, int32_t, cap),
                     .target = PUSH(a, int32_t, cap),
@@ -65,7 +75,7 @@ static void epoch_begin(Loader *l, int64_t epoch) {
 
 void loader_rewind(Loader *l) { epoch_begin(l, 0); }
 
-static void add_row(Packed *b, Loader *l) {
+void loader_add(Loader *l, Packed *b) {
     const Packing *p = &l->packing;
     if (l->at.row == p->n_rows) epoch_begin(l, l->at.epoch + 1);
     for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i])
@@ -73,10 +83,10 @@ static void add_row(Packed *b, Loader *l) {
     l->at.row++;
 }
 
-/* The pages of the shard's file leave memory again: a run holds as much of a large text as of a
- * small one. */
+void loader_drop(const Loader *l) { os_drop(&l->shard->map, 0, l->shard->map.n); }
+
 void loader_next(Loader *l, Packed *b, int64_t rows) {
     b->n = b->n_pieces = b->targets = 0;
-    for (int64_t i = 0; i < rows; i++) add_row(b, l);
-    os_drop(&l->shard->map, 0, l->shard->map.n);
+    for (int64_t i = 0; i < rows; i++) loader_add(l, b);
+    loader_drop(l);
 }

@@ -17,6 +17,11 @@ typedef struct Packing {
     int32_t *row;                        /* (P) rows in the order in which they are given out */
 } Packing;
 
+/* loader.c, for mix.c: the next row behind those in b; the shard's pages leave memory again, so that
+ * a run holds as much of a large text as of a small one. */
+void loader_add(Loader *l, Packed *b);
+void loader_drop(const Loader *l);
+
 bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *err) CHECKED;
 /* The rows of this epoch. Their number depends on the pieces' lengths only: it is the same every
  * time. */

@@ -64,7 +64,7 @@ const Key recipe_keys[] = {
     PATH("init_from", init_from, ""),
     PATH("tokenizer", tokenizer, NULL),
 
-    PATH("data.train", data.train, NULL),
+    {"data.train", KEY_TEXTS, FATE_FREE, TO(data.train), NULL, 0, 1e9, NULL},
     PATH("data.valid", data.valid, ""),
     COUNT_("data.documents", FATE_FREE, data.documents, "50000", 1, 1 << 28),
     TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
@@ -225,6 +225,32 @@ static bool path_read(Str *path, Arena *a, const Key *k, Str value, const char *
     return true;
 }
 
+/* A path is the one part. A list comes back with whole paths and numbers in one spelling. */
+static bool texts_read(Str *text, Arena *a, const Key *k, Str value, Recipe *r, const char *from,
+                       Err *err) {
+    Part part[MIX_MOST] = {{.source = value, .weight = STR("1")}};
+    Buf b = {.a = a};
+    r->data.n_parts = 1;
+    if (is_list(value) && !parts_read(part, &r->data.n_parts, a, value, from, err)) return false;
+    for (int64_t i = 0; i < r->data.n_parts; i++) {
+        Str path;
+        double *weight = &r->data.part[i].weight;
+        if (!path_read(&path, a, k, part[i].source, r->path, from, err)
+            || !number_read(weight, k, part[i].weight, from, err))
+            return false;
+        if (*weight <= 0) return refuse(k, part[i].weight, from, "a weight above 0", err);
+        r->data.part[i].source = path.p;
+        buf_fmt(&b, "%s{source: ", i ? ", " : "[");
+        if (is_list(value) && !quoted_put(&b, path))
+            return refuse(k, path, from, "names in UTF-8 in a list", err);
+        buf_fmt(&b, ", weight: %s}", number_text(a, *weight).p);
+    }
+    *text = is_list(value) ? str_fmt(a, "%.*s]", STRF(buf_str(&b)))
+                           : str_of(r->data.part[0].source);
+    r->data.train = text->p;
+    return true;
+}
+
 /* The value, to where it belongs and as it is printed and compared. */
 static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char *recipe,
                        const char *from, void *to, Err *err) {
@@ -240,6 +266,7 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
         if (!path_read(text, a, k, value, recipe, from, err)) return false;
         *(const char **)to = text->p;
         return true;
+    case KEY_TEXTS: return false; /* key_set */
     case KEY_CHOICE:
         if (!choice_check(k, value, from, err)) return false;
         *text = str_copy(a, value);
@@ -277,6 +304,7 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
 
 bool key_set(Recipe *r, Arena *a, int64_t key, Str value, const char *from, Err *err) {
     const Key *k = &recipe_keys[key];
+    if (k->kind == KEY_TEXTS) return texts_read(&r->text[key], a, k, value, r, from, err);
     void *to = k->to == KEY_JSON ? NULL : (char *)r + k->to;
     return value_read(&r->text[key], a, k, value, r->path, from, to, err);
 }

@@ -81,18 +81,45 @@ static bool steps_run(Trainer *t, Live *live, Err *err) {
 
 static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
 
+/* A text, and how its documents fill the rows. */
+static void text_introduce(const Trainer *t, int64_t i) {
+    const Recipe *r = t->recipe;
+    const Shard *s = &t->train[i];
+    const RowCounts c = loader_counts(mix_loader(t->mix, i));
+    char weight[40] = "";
+    if (r->data.n_parts > 1)
+        snprintf(weight, sizeof weight, ", weight %.4g", r->data.part[i].weight);
+    log_at(LOG_INFO,
+           "%s%s: %lld tokens in %lld document%s, %lld row%s an epoch, of which %.1f %% stay empty; "
+           "%lld document%s longer than a row, cut",
+           r->data.part[i].source, weight, (long long)s->tokens, (long long)s->docs,
+           plural(s->docs), (long long)c.rows, plural(c.rows), 100 * c.empty, (long long)c.cut,
+           c.cut == 1 ? " is" : "s are");
+}
+
+/* What the run has read of each text since it began. */
+static void texts_conclude(const Trainer *t) {
+    const MixState at = mix_state(t->mix);
+    for (int64_t i = 0; i < t->recipe->data.n_parts; i++) {
+        const int64_t rows = loader_rows(mix_loader(t->mix, i));
+        const double epochs = (double)at.at[i].epoch + (double)at.at[i].row / (double)rows;
+        const RowCounts c = loader_counts(mix_loader(t->mix, i));
+        log_at(LOG_INFO, "%s was read %.2f times, %.1f M tokens; %.1f %% of its rows stayed empty",
+               t->recipe->data.part[i].source, epochs, 1e-6 * epochs * (double)c.places,
+               100 * c.empty);
+    }
+}
+
 static void introduce(const Trainer *t) {
     const Recipe *r = t->recipe;
     Buf plan = {.a = t->scratch};
     const Mark mark = arena_mark(t->scratch);
     plan_print(t->plan, &plan);
     log_at(LOG_INFO, "%.*s", STRF(buf_str(&plan)));
-    log_at(LOG_INFO,
-           "%lld parameters; %lld tokens in %lld document%s, %lld row%s an epoch; %lld step%s of "
-           "%lld tokens",
-           (long long)model_count(t->model), (long long)t->train.tokens, (long long)t->train.docs,
-           plural(t->train.docs), (long long)loader_rows(t->loader), plural(loader_rows(t->loader)),
-           (long long)r->optim.steps, plural(r->optim.steps), (long long)r->batch.tokens);
+    log_at(LOG_INFO, "%lld parameters; %lld step%s of %lld tokens",
+           (long long)model_count(t->model), (long long)r->optim.steps, plural(r->optim.steps),
+           (long long)r->batch.tokens);
+    for (int64_t i = 0; i < r->data.n_parts; i++) text_introduce(t, i);
     if (t->sampler)
         log_at(LOG_INFO, "samples: %.1f MB more", 1e-6 * (double)sampler_bytes_held(t->sampler));
     if (t->step)
@@ -108,6 +135,7 @@ static bool run(Trainer *t, Err *err) {
     live.bar.first = t->step;
     const bool ok = steps_run(t, &live, err);
     progress_end(&live.bar);
+    if (ok) texts_conclude(t);
     if (ok)
         log_at(LOG_INFO,
                "step %lld of %lld is done; the model is in %s. Try it with\n"

@@ -119,6 +119,13 @@ static void put_routing(Buf *b, const Trainer *t, const StepStats *s) {
     if (recipe->log.load_every && s->step % recipe->log.load_every == 0) put_loads(b, r);
 }
 
+/* The part of the step's places that no piece of a document fills. */
+static double empty_part(const Trainer *t) {
+    int64_t filled = 0;
+    for (int64_t i = 0; i < t->n_micro; i++) filled += t->micro[i].n;
+    return 1 - (double)filled / (double)t->recipe->batch.tokens;
+}
+
 bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
     const Mark mark = arena_mark(t->scratch);
     Buf line = {.a = t->scratch};
@@ -126,6 +133,7 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
         &line,
         "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g",
         (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr);
+    buf_fmt(&line, ", \"empty\": %.6g", empty_part(t));
     if (t->n_further) buf_fmt(&line, ", \"mtp_loss\": %.17g", s->mtp_loss);
     put_routing(&line, t, s);
     buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f}\n", seconds,

@@ -83,7 +83,7 @@ static bool step_count(TrainPlan *p, Trainer *draft, Err *err) {
 bool run_count(TrainPlan *p, const Trainer *t, const Config *c, int64_t further, Err *err) {
     const Recipe *r = t->recipe;
     Trainer draft = *t;
-    *p = (TrainPlan){.text = t->train.tokens > 0,
+    *p = (TrainPlan){.text = t->train[0].tokens > 0,
                      .threads = team_threads(t->team),
                      .steps = r->optim.steps,
                      .tokens = r->batch.tokens,

@@ -65,8 +65,7 @@ static int32_t character(Str s, int n) {
     return c;
 }
 
-/* A text between double quotes; false where it is not UTF-8. */
-static bool put_quoted(Buf *out, Str s) {
+bool quoted_put(Buf *out, Str s) {
     buf_add(out, STR("\""));
     for (int n; s.n; s = (Str){s.p + n, s.n - n}) {
         n = utf8_length(s);
@@ -85,8 +84,10 @@ static bool put_quoted(Buf *out, Str s) {
 
 static bool put_value(Buf *out, const Key *k, Str value, Err *err) {
     if (k->kind == KEY_PAIR) return buf_fmt(out, "[%.*s]", STRF(value)), true;
-    if (k->kind != KEY_STR && k->kind != KEY_PATH) return buf_add(out, value), true;
-    return put_quoted(out, value)
+    const bool list = k->kind == KEY_TEXTS && is_list(value);
+    if (list || (k->kind != KEY_STR && k->kind != KEY_PATH && k->kind != KEY_TEXTS))
+        return buf_add(out, value), true;
+    return quoted_put(out, value)
            || err_set(
                err, ERR_FORMAT,
                "printing the recipe: %s is not in UTF-8 and cannot stand in a YAML file; give "

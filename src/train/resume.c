@@ -30,15 +30,30 @@ static json_t *recipe_json(const Recipe *r) {
     return o;
 }
 
+/* The place in each text of a mixture. */
+static json_t *mixture_json(const Trainer *t, const MixState *at) {
+    json_t *texts = json_array();
+    for (int64_t i = 0; i < t->recipe->data.n_parts; i++)
+        json_array_append_new(texts,
+                              json_pack("{s:s, s:I, s:I, s:I, s:f}", "shard", t->train[i].key, "seed",
+                                        (json_int_t)at->at[i].seed, "epoch",
+                                        (json_int_t)at->at[i].epoch, "row",
+                                        (json_int_t)at->at[i].row, "weight",
+                                        t->recipe->data.part[i].weight));
+    return json_pack("{s:I, s:o}", "rows", (json_int_t)at->rows, "texts", texts);
+}
+
 static Str state_text(Arena *a, const Trainer *t) {
-    const LoaderState at = loader_state(t->loader);
+    const MixState all = mix_state(t->mix);
+    const LoaderState at = all.at[0];
     json_t *o =
         json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format", STATE_FORMAT,
                   "step", (json_int_t)t->step, "targets", (json_int_t)t->targets, "logged",
-                  (json_int_t)t->logged, "shard", t->train.key, "fingerprint", t->plan->fingerprint,
+                  (json_int_t)t->logged, "shard", t->train[0].key, "fingerprint", t->plan->fingerprint,
                   "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch, "row",
                   (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
+    if (t->recipe->data.n_parts > 1) json_object_set_new(o, "mixture", mixture_json(t, &all));
     if (t->best.step)
         json_object_set_new(o, "best",
                             json_pack("{s:I, s:f, s:s}", "step", (json_int_t)t->best.step, "loss",
@@ -154,6 +169,34 @@ static bool best_read(Best *best, const json_t *o, const char *file, Err *err) {
            || err_set(err, ERR_FORMAT, "%s: \"best\" is no step with its loss and text", file);
 }
 
+/* Without a mixture it is the one text that was read already. */
+static bool mixture_read(Trainer *t, const json_t *mixture, const char *file, Err *err) {
+    json_t *texts;
+    json_int_t rows;
+    json_error_t e;
+    if (!mixture) return true;
+    if (json_unpack_ex((json_t *)(uintptr_t)mixture, &e, 0, "{s:I, s:o}", "rows", &rows, "texts",
+                       &texts))
+        return unfit(file, e.text, err);
+    t->start.rows = rows;
+    t->n_shards = (int64_t)json_array_size(texts);
+    for (int64_t i = 0; i < MIN(t->n_shards, MIX_MOST); i++) {
+        const char *shard;
+        json_int_t seed, epoch, row;
+        double weight;
+        if (json_unpack_ex(json_array_get(texts, (size_t)i), &e, 0, "{s:s, s:I, s:I, s:I, s:F}",
+                           "shard", &shard, "seed", &seed, "epoch", &epoch, "row", &row, "weight",
+                           &weight))
+            return unfit(file, e.text, err);
+        t->start.at[i] = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
+        t->shard[i] = str_copy(t->arena, str_of(shard));
+        if (i < t->recipe->data.n_parts && weight != t->recipe->data.part[i].weight)
+            log_at(LOG_WARN, "the weight of %s was %.4g in %s and is %.4g from here on",
+                   t->recipe->data.part[i].source, weight, file, t->recipe->data.part[i].weight);
+    }
+    return true;
+}
+
 static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     json_t *recipe;
     json_int_t step, targets, logged = 0, seed, epoch, row;
@@ -169,13 +212,14 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
     if (step < 0 || targets < 0 || logged < 0)
         return unfit(file, "its numbers are below zero", err);
     if (!recipe_fits(t, recipe, file, err) || !best_read(&t->best, o, file, err)) return false;
-    t->start = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
+    t->start.at[0] = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
     t->step = t->saved = step;
     t->targets = targets;
     t->logged = logged;
     t->fingerprint = str_copy(t->arena, str_of(fingerprint));
-    t->shard = str_copy(t->arena, str_of(shard));
-    return true;
+    t->shard[0] = str_copy(t->arena, str_of(shard));
+    t->n_shards = 1;
+    return mixture_read(t, json_object_get(o, "mixture"), file, err);
 }
 
 /* state.json of an open checkpoint; NULL on error. The caller's to end. */
@@ -239,7 +283,10 @@ void resume_best(Trainer *t) {
 }
 
 bool resume_fits(const Trainer *t, Err *err) {
-    return str_eq(t->shard, str_of(t->train.key))
+    const int64_t n = t->recipe->data.n_parts;
+    bool same = n == t->n_shards;
+    for (int64_t i = 0; same && i < n; i++) same = str_eq(t->shard[i], str_of(t->train[i].key));
+    return same
            || unfit(store_path(t->source.store),
                     "data.train or the tokenizer has changed since, so its place in the data means "
                     "nothing",

@@ -90,30 +90,38 @@ static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_ou
     return shard_open(s, t->arena, spec, t->team, err);
 }
 
-static bool text_is_there(const char *text) {
-    return names_tasks(text) || os_exists(text) || strpbrk(text, "*?[");
+/* The first text of data.train that is not there; a pattern and tasks are. NULL: all are. */
+static const char *text_missing(const Recipe *r) {
+    for (int64_t i = 0; i < r->data.n_parts; i++) {
+        const char *text = r->data.part[i].source;
+        if (!names_tasks(text) && !os_exists(text) && !strpbrk(text, "*?[")) return text;
+    }
+    return NULL;
 }
 
 static bool shards_open(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    if (!text_is_there(r->data.train))
+    const char *missing = text_missing(r);
+    if (missing)
         return err_set(err, ERR_IO,
                        "data.train is %s, which is not there: name your text with --set "
                        "data.train=FILE",
-                       r->data.train);
-    ShardSpec spec = {.text = r->data.train,
-                      .separator = r->data.separator,
+                       missing);
+    ShardSpec spec = {.separator = r->data.separator,
                       .field = r->data.field,
                       .folder = cache_folder(t->arena, r),
                       .tok = t->text.bundle.tok,
                       .tok_id = t->text.id,
                       .end = t->text.end};
-    if (!text_shard(&t->train, t, &spec, false, err)) return false;
+    for (int64_t i = 0; i < r->data.n_parts; i++) {
+        spec.text = r->data.part[i].source;
+        if (!text_shard(&t->train[i], t, &spec, false, err)) return false;
+    }
     spec.text = r->data.valid;
     if (!spec.text[0]) return true;
     if (!text_shard(&t->valid, t, &spec, true, err)) return false;
-    if (!strcmp(t->train.key, t->valid.key))
-        log_at(LOG_WARN,
+    for (int64_t i = 0; i < r->data.n_parts; i++)
+        if (!strcmp(t->train[i].key, t->valid.key)) log_at(LOG_WARN,
                "data.valid (%s) is the same text as data.train: its loss will say nothing about "
                "text that the model has not seen",
                r->data.valid);
@@ -191,7 +199,10 @@ static bool model_start(Trainer *t, const Config *c, int64_t further, Err *err) 
 
 static bool loaders_new(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
-    return loader_new(&t->loader, t->arena, &t->train, r->batch.sequence, true, t->start, err)
+    MixPart part[MIX_MOST];
+    for (int64_t i = 0; i < r->data.n_parts; i++)
+        part[i] = (MixPart){&t->train[i], r->data.part[i].weight};
+    return mix_new(&t->mix, t->arena, part, r->data.n_parts, r->batch.sequence, &t->start, err)
            && (!t->valid.tokens
                || loader_new(&t->valid_loader, t->arena, &t->valid, r->batch.sequence, false,
                              (LoaderState){0}, err));
@@ -201,7 +212,9 @@ static bool loaders_new(Trainer *t, Err *err) {
  * step stands in it several times. */
 static void rows_warn(const Trainer *t) {
     const Recipe *r = t->recipe;
-    const int64_t rows = loader_rows(t->loader), step = r->batch.tokens / r->batch.sequence;
+    int64_t rows = 0;
+    const int64_t step = r->batch.tokens / r->batch.sequence;
+    for (int64_t i = 0; i < r->data.n_parts; i++) rows += loader_rows(mix_loader(t->mix, i));
     if (rows < step)
         log_at(
             LOG_WARN,
@@ -271,7 +284,7 @@ static Trainer *trainer_new(const Recipe *r, int64_t threads) {
     *t = (Trainer){.recipe = r,
                    .lock = -1,
                    .arena = a,
-                   .start = {.seed = r->seed},
+                   .start = mix_begin(r->seed),
                    .model_arena = arena_open("model", ARENA_NO_LIMIT),
                    .scratch = arena_open("checkpoints", ARENA_NO_LIMIT),
                    .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
@@ -290,12 +303,12 @@ bool trainer_open(Trainer **out, const Recipe *r, int64_t threads, Err *err) {
 static bool plan_run(TrainPlan *p, Trainer *t, Err *err) {
     Config c;
     int64_t further;
-    const char *text = t->recipe->data.train;
+    const char *missing = text_missing(t->recipe);
     if (!shape_open(&c, &further, t, false, err) || !run_count(p, t, &c, further, err))
         return false;
-    if (!text_is_there(text))
+    if (missing)
         log_at(LOG_WARN, "data.train is %s, which is not there: its index in memory is not counted",
-               text);
+               missing);
     else if (p->bytes <= p->limit
              && !(data_open(t, false, err) && run_count(p, t, &c, further, err)))
         return false;
@@ -313,7 +326,7 @@ bool train_plan(TrainPlan *p, const Recipe *r, int64_t threads, Err *err) {
 void trainer_close(Trainer *t) {
     if (!t) return;
     team_close(t->team);
-    shard_close(&t->train);
+    for (int64_t i = 0; i < MIX_MOST; i++) shard_close(&t->train[i]);
     shard_close(&t->valid);
     bundle_close(&t->source);
     if (t->lock >= 0) os_unlock(t->lock);

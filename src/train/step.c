@@ -140,7 +140,7 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     int64_t matrix;
     t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(r, t->step + 1)};
     for (int64_t i = 0; i < t->n_micro; i++) {
-        loader_next(t->loader, &t->micro[i], r->batch.micro / r->batch.sequence);
+        mix_next(t->mix, &t->micro[i], r->batch.micro / r->batch.sequence);
         t->stats.targets += t->micro[i].targets;
     }
     double targets = (double)t->stats.targets;

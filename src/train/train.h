@@ -43,8 +43,14 @@ typedef struct Recipe {
     const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; goes along into
                             * checkpoints */
     struct {
-        /* Texts, as texts_open names them, or "task:..."; valid may be "". */
+        /* Texts, as texts_open names them, or "task:..."; valid may be "". A mixture is a list in
+         * YAML, [{source: "a", weight: 0.5}, ...]; its parts, or the one text: */
         const char *train, *valid;
+        struct {
+            const char *source;
+            double weight;
+        } part[MIX_MOST];
+        int64_t n_parts;
         int64_t documents;     /* made of each task:... */
         const char *separator; /* the line between documents */
         const char *field;     /* the member of a .jsonl's lines that has the text */

@@ -152,8 +152,45 @@ static void test_strange_states(void **state) {
     }
 }
 
+/* Each text has its weight's share of the tokens, in every stretch of rows; a state goes on at the
+ * very row, and every row of a text comes before one comes again. */
+static void test_mix(void **state) {
+    Arena *a = *state;
+    enum { S = 64, ROWS = 300 };
+    const Shard one = random_shard(a, 400, 200), two = random_shard(a, 90, 20);
+    const MixPart part[] = {{&one, 3}, {&two, 1}};
+    const MixState begin = mix_begin(5);
+    Mix *m, *again;
+    Err err = {0};
+    Packed x = packed_new(a, S), y = packed_new(a, S);
+    assert_true(mix_new(&m, a, part, 2, S, &begin, &err));
+    for (int64_t k = 0; k < ROWS; k++) {
+        const MixState at = mix_state(m);
+        double tokens[2];
+        mix_next(m, &x, 1);
+        if (k % 50 == 7) {
+            assert_true(mix_new(&again, a, part, 2, S, &at, &err));
+            mix_next(again, &y, 1);
+            assert_int_equal(x.n, y.n);
+            assert_memory_equal(x.token, y.token, (size_t)x.n * sizeof *x.token);
+        }
+        for (int64_t i = 0; i < 2; i++) {
+            const RowCounts c = loader_counts(mix_loader(m, i));
+            const LoaderState l = mix_state(m).at[i];
+            tokens[i] = (double)(l.epoch * c.rows + l.row) * (double)c.places / (double)c.rows;
+        }
+        const double all = tokens[0] + tokens[1];
+        assert_true(tokens[1] > all / 4 - 3 * S && tokens[1] < all / 4 + 3 * S);
+    }
+    assert_true(mix_state(m).at[1].epoch >= 1 && mix_state(m).rows == ROWS);
+    const MixState other = mix_begin(6);
+    assert_true(mix_new(&again, a, part, 2, S, &other, &err));
+    mix_next(again, &y, 1);
+    assert_true(x.n != y.n || memcmp(x.token, y.token, (size_t)x.n * sizeof *x.token));
+}
+
 int loader_tests(void) {
     const struct CMUnitTest tests[] = {ARENA_TEST(test_epochs), ARENA_TEST(test_best_fit),
-                                       ARENA_TEST(test_resume), ARENA_TEST(test_strange_states)};
+                                       ARENA_TEST(test_resume), ARENA_TEST(test_mix), ARENA_TEST(test_strange_states)};
     return cmocka_run_group_tests_name("loader", tests, NULL, NULL);
 }

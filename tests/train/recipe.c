@@ -150,6 +150,35 @@ static void test_print_texts(void **state) {
     assert_non_null(strstr(err.msg, "data.train is not in UTF-8"));
 }
 
+/* Several texts with weights: read from a file and from --set, printed as they are read. */
+static void test_mixture(void **state) {
+    Arena *a = *state;
+    Recipe r;
+    Err err = {0};
+    const char *list = "\n    - {source: \"${recipe_folder}/a, b.txt\", weight: 0.70}\n"
+                       "    - source: task:addition\n      weight: 3e-1";
+    if (!read_text(&r, a, changed(a, "a.txt", list), NULL, &err)) fail_msg("%s", err.msg);
+    const Recipe s = round_trip(a, &r);
+    assert_int_equal(s.data.n_parts, 2);
+    assert_string_equal(s.data.part[0].source, str_fmt(a, "%s/a, b.txt", folder).p);
+    assert_string_equal(s.data.part[1].source, "task:addition");
+    assert_true(s.data.part[0].weight == 0.7 && s.data.part[1].weight == 0.3);
+    assert_true(read_text(&r, a, good, "data.train=[{source: x, weight: 2}]", &err));
+    assert_int_equal(r.data.n_parts, 1);
+    assert_string_equal(r.data.part[0].source, "x");
+    static const char *const wrong[][2] = {
+        {"[{source: x, weight: 0}]", "expected a weight above 0"},
+        {"[{source: x, weight: much}]", "data.train is \"much\", expected a number"},
+        {"[{source: x}]", "a list of {source: TEXT, weight: NUMBER}"},
+        {"{source: x, weight: 1}", "a list of {source: TEXT, weight: NUMBER}"}};
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        err = (Err){0};
+        const bool ok = read_text(&r, a, changed(a, "a.txt", wrong[i][0]), NULL, &err);
+        assert_false(ok);
+        if (!strstr(err.msg, wrong[i][1])) fail_msg("%s", err.msg);
+    }
+}
+
 /* Relative paths mean the same wherever a recipe lies; ${recipe_folder} is where it lies. */
 static void test_paths(void **state) {
     Arena *a = *state;
@@ -261,7 +290,7 @@ static void test_set_refused(void **state) {
 
 int recipe_tests(void) {
     const struct CMUnitTest tests[] = {ARENA_TEST(test_values),      ARENA_TEST(test_print),
-                                       ARENA_TEST(test_print_texts), ARENA_TEST(test_paths),
+                                       ARENA_TEST(test_print_texts), ARENA_TEST(test_mixture), ARENA_TEST(test_paths),
                                        ARENA_TEST(test_find),        ARENA_TEST(test_refused),
                                        ARENA_TEST(test_set_refused)};
     return cmocka_run_group_tests_name("recipe", tests, NULL, NULL);

@@ -164,6 +164,40 @@ static void test_interrupted(void **state) {
     assert_same_end(a, str_fmt(a, "%s/whole", folder).p, r.checkpoint.folder);
 }
 
+/* In the middle of a mixture, some epochs into its smaller text: the same bits as in one piece, and
+ * texts in another order are refused. */
+static void test_mixture(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    Buf other = {.a = a};
+    for (int i = 0; i < 30; i++) buf_fmt(&other, "%d times %d\n<|endoftext|>\n", i, i);
+    file_write(a, "other", buf_str(&other));
+    const char *mix = "data.train=[{source: %s/%s, weight: 3}, {source: %s/%s, weight: 1}]";
+    const char *set[] = {str_fmt(a, mix, folder, "text", folder, "other").p,
+                         "optim.schedule=constant", "optim.steps=12", ""};
+    const struct {
+        const char *run, *steps;
+    } legs[] = {{"whole", "12"}, {"parts", "5"}, {"parts", "6"}, {"parts", "12"}};
+    for (int64_t i = 0; i < COUNT(legs); i++) {
+        set[2] = str_fmt(a, "optim.steps=%s", legs[i].steps).p;
+        set[3] = str_fmt(a, "checkpoint.folder=%s/%s", folder, legs[i].run).p;
+        const Recipe r = tiny_recipe(a, "llama", set, COUNT(set));
+        if (!train_run(&r, 1 + i % 2, &err)) fail_msg("%s", err.msg);
+    }
+    static const char *const files[] = {"model.safetensors", "optimizer.safetensors"};
+    for (int64_t i = 0; i < COUNT(files); i++) {
+        Str x = str_fmt(a, "%s/whole/step-000000012/%s", folder, files[i]),
+            y = str_fmt(a, "%s/parts/step-000000012/%s", folder, files[i]);
+        assert_string_equal(file_hash(x.p).z, file_hash(y.p).z);
+    }
+    assert_string_equal(log_of(a, str_fmt(a, "%s/whole", folder).p).p,
+                        log_of(a, str_fmt(a, "%s/parts", folder).p).p);
+    set[0] = str_fmt(a, mix, folder, "other", folder, "text").p;
+    const Recipe r = tiny_recipe(a, "llama", set, COUNT(set));
+    assert_false(train_run(&r, 1, &err));
+    assert_non_null(strstr(err.msg, "data.train or the tokenizer has changed"));
+}
+
 /* What of recipe, text or tokenizer does not fit to the checkpoint is named; nothing is touched. */
 static void test_unfit(void **state) {
     Arena *a = *state;
@@ -356,7 +390,7 @@ static void test_metrics_lost(void **state) {
 int resume_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
-        ARENA_TEST(test_interrupted),     ARENA_TEST(test_unfit),
+        ARENA_TEST(test_interrupted),     ARENA_TEST(test_mixture), ARENA_TEST(test_unfit),
         ARENA_TEST(test_another_model),   ARENA_TEST(test_bad_state),
         ARENA_TEST(test_one_trainer),     ARENA_TEST(test_metrics_durable),
         ARENA_TEST(test_metrics_lost)};

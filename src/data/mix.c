@@ -1,0 +1,68 @@
+/* mix.c -- rows of several texts, taken in turn by their weights.
+ *
+ * Row k comes from the text in whose part of the circle the point offset + k * 2^32 / golden ratio
+ * lies (a Weyl sequence; its offset is a draw of the seed). So any run of rows has each text's share
+ * to within a few rows, and every decision is an integer's. Parts are made such that the weights
+ * are shares of the tokens: rows of a text that fills them less come more often. */
+#include "data/pack.h"
+
+static const uint64_t MIX_KEY = 0x6d6978; /* "mix" */
+static const uint32_t GOLDEN = 2654435769u;
+
+struct Mix {
+    Loader *loader[MIX_MOST];
+    uint64_t end[MIX_MOST]; /* of each text's part of the circle, which has 2^32 points */
+    int64_t n, rows;        /* rows given out */
+    uint32_t offset;
+};
+
+static void parts_make(Mix *m, const MixPart *part) {
+    double share[MIX_MOST], sum = 0, at = 0;
+    for (int64_t i = 0; i < m->n; i++) {
+        const RowCounts c = loader_counts(m->loader[i]);
+        share[i] = part[i].weight * (double)c.rows / (double)c.places;
+        sum += share[i];
+    }
+    for (int64_t i = 0; i < m->n; i++) {
+        at += share[i] / sum;
+        m->end[i] = i + 1 < m->n ? (uint64_t)(at * 4294967296.0) : (uint64_t)1 << 32;
+    }
+}
+
+bool mix_new(Mix **out, Arena *a, const MixPart *part, int64_t n, int64_t sequence,
+             const MixState *at, Err *err) {
+    CHECK(n >= 1 && n <= MIX_MOST);
+    Mix *m = *out = PUSH(a, Mix, 1);
+    *m = (Mix){.n = n, .rows = at->rows};
+    for (int64_t i = 0; i < n; i++)
+        if (!loader_new(&m->loader[i], a, part[i].shard, sequence, true, at->at[i], err))
+            return false;
+    m->offset = philox(at->at[0].seed ^ MIX_KEY, 0, 0).w[0];
+    parts_make(m, part);
+    return true;
+}
+
+MixState mix_begin(uint64_t seed) {
+    MixState s = {0};
+    for (int64_t i = 0; i < MIX_MOST; i++) s.at[i].seed = seed + (uint64_t)i;
+    return s;
+}
+
+MixState mix_state(const Mix *m) {
+    MixState s = {.rows = m->rows};
+    for (int64_t i = 0; i < m->n; i++) s.at[i] = loader_state(m->loader[i]);
+    return s;
+}
+
+const Loader *mix_loader(const Mix *m, int64_t i) { return m->loader[i]; }
+
+void mix_next(Mix *m, Packed *b, int64_t rows) {
+    b->n = b->n_pieces = b->targets = 0;
+    for (int64_t k = 0; k < rows; k++) {
+        const uint32_t point = m->offset + (uint32_t)m->rows++ * GOLDEN;
+        int64_t i = 0;
+        while (point >= m->end[i]) i++;
+        loader_add(m->loader[i], b);
+    }
+    for (int64_t i = 0; i < m->n; i++) loader_drop(m->loader[i]);
+}
