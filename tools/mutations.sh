@@ -117,7 +117,9 @@ mutation 'DRY: a repetition reaches across a break' infer src/infer/penalty.c \
 mutation 'packing: a target is its own input' data src/data/loader.c \
     's/shard_token(s, p\.start + i + 1)/shard_token(s, p.start + i)/'
 mutation 'resume: a row of the epoch skipped' train src/train/resume.c \
-    's/\.row = row}/.row = row + 1}/'
+    's/\(at\[0\] = .*\)\.row = row}/\1.row = row + 1}/'
+mutation 'resume: a row of a mixture skipped' train src/train/resume.c \
+    's/\(at\[i\] = .*\)\.row = row}/\1.row = row + 1}/'
 mutation 'AdamW: decay of vectors too' train src/train/optim.c \
     's/w\.wd = p->decay ? \(.*\) : 0;/w.wd = \1;/'
 mutation 'loss: mean of a micro-batch, not of the step' train src/train/step.c \

@@ -1,9 +1,9 @@
 /* mix.c -- rows of several texts, taken in turn by their weights.
  *
  * Row k comes from the text in whose part of the circle the point offset + k * 2^32 / golden ratio
- * lies (a Weyl sequence; its offset is a draw of the seed). So any run of rows has each text's share
- * to within a few rows, and every decision is an integer's. Parts are made such that the weights
- * are shares of the tokens: rows of a text that fills them less come more often. */
+ * lies (a Weyl sequence; its offset is a draw of the seed). So any run of rows has the share of
+ * each text to within a few rows, and every decision is made with integers. Parts are such that the
+ * weights are shares of the tokens: rows of a text that fills them less come more often. */
 #include "data/pack.h"
 
 static const uint64_t MIX_KEY = 0x6d6978; /* "mix" */

@@ -17,8 +17,8 @@ typedef struct Packing {
     int32_t *row;                        /* (P) rows in the order in which they are given out */
 } Packing;
 
-/* loader.c, for mix.c: the next row behind those in b; the shard's pages leave memory again, so that
- * a run holds as much of a large text as of a small one. */
+/* loader.c, for mix.c: the next row behind those in b; the shard's pages leave memory again, so
+ * that a run holds as much of a large text as of a small one. */
 void loader_add(Loader *l, Packed *b);
 void loader_drop(const Loader *l);
 

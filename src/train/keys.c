@@ -228,7 +228,7 @@ static bool path_read(Str *path, Arena *a, const Key *k, Str value, const char *
 /* A path is the one part. A list comes back with whole paths and numbers in one spelling. */
 static bool texts_read(Str *text, Arena *a, const Key *k, Str value, Recipe *r, const char *from,
                        Err *err) {
-    Part part[MIX_MOST] = {{.source = value, .weight = STR("1")}};
+    TextPart part[MIX_MOST] = {{.source = value, .weight = STR("1")}};
     Buf b = {.a = a};
     r->data.n_parts = 1;
     if (is_list(value) && !parts_read(part, &r->data.n_parts, a, value, from, err)) return false;
@@ -245,8 +245,8 @@ static bool texts_read(Str *text, Arena *a, const Key *k, Str value, Recipe *r, 
             return refuse(k, path, from, "names in UTF-8 in a list", err);
         buf_fmt(&b, ", weight: %s}", number_text(a, *weight).p);
     }
-    *text = is_list(value) ? str_fmt(a, "%.*s]", STRF(buf_str(&b)))
-                           : str_of(r->data.part[0].source);
+    *text =
+        is_list(value) ? str_fmt(a, "%.*s]", STRF(buf_str(&b))) : str_of(r->data.part[0].source);
     r->data.train = text->p;
     return true;
 }

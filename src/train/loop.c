@@ -89,12 +89,13 @@ static void text_introduce(const Trainer *t, int64_t i) {
     char weight[40] = "";
     if (r->data.n_parts > 1)
         snprintf(weight, sizeof weight, ", weight %.4g", r->data.part[i].weight);
-    log_at(LOG_INFO,
-           "%s%s: %lld tokens in %lld document%s, %lld row%s an epoch, of which %.1f %% stay empty; "
-           "%lld document%s longer than a row, cut",
-           r->data.part[i].source, weight, (long long)s->tokens, (long long)s->docs,
-           plural(s->docs), (long long)c.rows, plural(c.rows), 100 * c.empty, (long long)c.cut,
-           c.cut == 1 ? " is" : "s are");
+    log_at(
+        LOG_INFO,
+        "%s%s: %lld tokens in %lld document%s, %lld row%s an epoch, of which %.1f %% stay empty; "
+        "%lld document%s longer than a row, cut",
+        r->data.part[i].source, weight, (long long)s->tokens, (long long)s->docs, plural(s->docs),
+        (long long)c.rows, plural(c.rows), 100 * c.empty, (long long)c.cut,
+        c.cut == 1 ? " is" : "s are");
 }
 
 /* What the run has read of each text since it began. */

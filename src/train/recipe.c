@@ -51,37 +51,6 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
 
 /* ---- as a file ------------------------------------------------------------------------------- */
 
-/* Characters that YAML 1.1 does not keep inside double quotes: control characters, other line
- * breaks, the byte order mark. */
-static bool needs_escape(int32_t c) {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff
-           || c == 0xfffe || c == 0xffff;
-}
-
-static int32_t character(Str s, int n) {
-    static const uint8_t lead[5] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-    int32_t c = (uint8_t)s.p[0] & lead[n];
-    for (int i = 1; i < n; i++) c = c << 6 | ((uint8_t)s.p[i] & 0x3f);
-    return c;
-}
-
-bool quoted_put(Buf *out, Str s) {
-    buf_add(out, STR("\""));
-    for (int n; s.n; s = (Str){s.p + n, s.n - n}) {
-        n = utf8_length(s);
-        if (n == 0) return false;
-        const int32_t c = character(s, n);
-        if (needs_escape(c))
-            buf_fmt(out, "\\u%04x", (unsigned)c);
-        else if (c == '"' || c == '\\')
-            buf_fmt(out, "\\%c", (char)c);
-        else
-            buf_add(out, (Str){s.p, n});
-    }
-    buf_add(out, STR("\""));
-    return true;
-}
-
 static bool put_value(Buf *out, const Key *k, Str value, Err *err) {
     if (k->kind == KEY_PAIR) return buf_fmt(out, "[%.*s]", STRF(value)), true;
     const bool list = k->kind == KEY_TEXTS && is_list(value);

@@ -38,13 +38,13 @@ extern const int64_t recipe_n_keys;
 
 /* A list of {source, weight} as it stands in a recipe. */
 static inline bool is_list(Str text) { return str_starts(text, STR("[{")); }
-/* yaml.c: the parts of such a list, as they are written; weights unread. */
-typedef struct Part {
+/* texts.c: the parts of such a list, as they are written; weights unread. */
+typedef struct TextPart {
     Str source, weight;
-} Part;
-bool parts_read(Part part[MIX_MOST], int64_t *n, Arena *a, Str list, const char *from, Err *err)
-    CHECKED;
-/* A text between double quotes, as YAML; false where it is not UTF-8 (recipe.c). */
+} TextPart;
+bool parts_read(TextPart part[MIX_MOST], int64_t *n, Arena *a, Str list, const char *from,
+                Err *err) CHECKED;
+/* A text between double quotes, as YAML; false where it is not UTF-8 (texts.c). */
 bool quoted_put(Buf *out, Str s);
 /* Bytes of the section's name: "optim.lr" has 5, "act" none. */
 int64_t key_section(const char *name);

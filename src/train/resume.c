@@ -34,24 +34,23 @@ static json_t *recipe_json(const Recipe *r) {
 static json_t *mixture_json(const Trainer *t, const MixState *at) {
     json_t *texts = json_array();
     for (int64_t i = 0; i < t->recipe->data.n_parts; i++)
-        json_array_append_new(texts,
-                              json_pack("{s:s, s:I, s:I, s:I, s:f}", "shard", t->train[i].key, "seed",
-                                        (json_int_t)at->at[i].seed, "epoch",
-                                        (json_int_t)at->at[i].epoch, "row",
-                                        (json_int_t)at->at[i].row, "weight",
-                                        t->recipe->data.part[i].weight));
+        json_array_append_new(texts, json_pack("{s:s, s:I, s:I, s:I, s:f}", "shard",
+                                               t->train[i].key, "seed", (json_int_t)at->at[i].seed,
+                                               "epoch", (json_int_t)at->at[i].epoch, "row",
+                                               (json_int_t)at->at[i].row, "weight",
+                                               t->recipe->data.part[i].weight));
     return json_pack("{s:I, s:o}", "rows", (json_int_t)at->rows, "texts", texts);
 }
 
 static Str state_text(Arena *a, const Trainer *t) {
     const MixState all = mix_state(t->mix);
     const LoaderState at = all.at[0];
-    json_t *o =
-        json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format", STATE_FORMAT,
-                  "step", (json_int_t)t->step, "targets", (json_int_t)t->targets, "logged",
-                  (json_int_t)t->logged, "shard", t->train[0].key, "fingerprint", t->plan->fingerprint,
-                  "loader", "seed", (json_int_t)at.seed, "epoch", (json_int_t)at.epoch, "row",
-                  (json_int_t)at.row, "recipe", recipe_json(t->recipe));
+    json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
+                          STATE_FORMAT, "step", (json_int_t)t->step, "targets",
+                          (json_int_t)t->targets, "logged", (json_int_t)t->logged, "shard",
+                          t->train[0].key, "fingerprint", t->plan->fingerprint, "loader", "seed",
+                          (json_int_t)at.seed, "epoch", (json_int_t)at.epoch, "row",
+                          (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
     if (t->recipe->data.n_parts > 1) json_object_set_new(o, "mixture", mixture_json(t, &all));
     if (t->best.step)

@@ -121,10 +121,12 @@ static bool shards_open(Trainer *t, Err *err) {
     if (!spec.text[0]) return true;
     if (!text_shard(&t->valid, t, &spec, true, err)) return false;
     for (int64_t i = 0; i < r->data.n_parts; i++)
-        if (!strcmp(t->train[i].key, t->valid.key)) log_at(LOG_WARN,
-               "data.valid (%s) is the same text as data.train: its loss will say nothing about "
-               "text that the model has not seen",
-               r->data.valid);
+        if (!strcmp(t->train[i].key, t->valid.key))
+            log_at(
+                LOG_WARN,
+                "data.valid (%s) is the same text as data.train: its loss will say nothing about "
+                "text that the model has not seen",
+                r->data.valid);
     return true;
 }
 

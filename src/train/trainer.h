@@ -48,17 +48,17 @@ struct Trainer {
     Team *team;
     TextSetup text;
     Shard train[MIX_MOST], valid; /* train of each part of data.train; valid.tokens 0: none */
-    Bundle source;      /* where the first weights come from; store NULL: fresh */
+    Bundle source;                /* where the first weights come from; store NULL: fresh */
     Model *model;
     Plan *plan;
     Optim *optim;
-    Mix *mix;                      /* of train */
+    Mix *mix; /* of train */
     Loader *valid_loader;
-    MixState start;                /* of the mixture when the run was opened */
-    Str fingerprint;               /* the plan's, as a checkpoint has it */
-    Str shard[MIX_MOST];           /* those of train, as a checkpoint has them */
+    MixState start;      /* of the mixture when the run was opened */
+    Str fingerprint;     /* the plan's, as a checkpoint has it */
+    Str shard[MIX_MOST]; /* those of train, as a checkpoint has them */
     int64_t n_shards;
-    Sampler *sampler;              /* NULL: no samples are written */
+    Sampler *sampler; /* NULL: no samples are written */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;

@@ -4,9 +4,8 @@
  * scalar is loaded as the string that it is and read by keys.c, because the library's own numbers
  * are lax (1.5 loads as the integer 1). What the library reports about an error goes to its log;
  * the first line and the place are taken from there. */
-#include "train/recipe.h"
+#include "train/yaml.h"
 
-#include <cyaml/cyaml.h>
 #include <stdio.h>
 
 enum { KEYS_MAX = 96, RECIPE_BYTES = 1 << 20 };
@@ -75,69 +74,7 @@ static void schema_make(Arena *a, Schema *s) {
                                      .mapping = {.fields = s->top}};
 }
 
-/* data.train by itself, as a text or as a list: the library has no schema for either. */
-typedef struct Entry {
-    char *source, *weight;
-} Entry;
-typedef struct OneText {
-    struct {
-        char *train;
-    } data;
-} OneText;
-typedef struct ManyTexts {
-    struct {
-        Entry *train;
-        uint32_t train_count;
-    } data;
-} ManyTexts;
-typedef struct OneSection {
-    char *train;
-} OneSection;
-typedef struct ManySection {
-    Entry *train;
-    uint32_t train_count;
-} ManySection;
-
-static const cyaml_schema_field_t entry_fields[] = {
-    CYAML_FIELD_STRING_PTR("source", CYAML_FLAG_POINTER, Entry, source, 0, CYAML_UNLIMITED),
-    CYAML_FIELD_STRING_PTR("weight", CYAML_FLAG_POINTER, Entry, weight, 0, CYAML_UNLIMITED),
-    CYAML_FIELD_END};
-static const cyaml_schema_value_t entry_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, Entry, entry_fields)};
-static const cyaml_schema_field_t one_fields[] = {
-    CYAML_FIELD_STRING_PTR("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, OneSection, train, 0,
-                           CYAML_UNLIMITED),
-    CYAML_FIELD_END};
-static const cyaml_schema_field_t many_fields[] = {
-    CYAML_FIELD_SEQUENCE("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ManySection, train,
-                         &entry_value, 1, MIX_MOST),
-    CYAML_FIELD_END};
-static const cyaml_schema_field_t one_top[] = {
-    CYAML_FIELD_MAPPING("data", CYAML_FLAG_OPTIONAL, OneText, data, one_fields), CYAML_FIELD_END};
-static const cyaml_schema_field_t many_top[] = {
-    CYAML_FIELD_MAPPING("data", CYAML_FLAG_OPTIONAL, ManyTexts, data, many_fields),
-    CYAML_FIELD_END};
-static const cyaml_schema_value_t one_text = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, OneText, one_top)};
-static const cyaml_schema_value_t many_texts = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, ManyTexts, many_top)};
-
 /* ---- what went wrong ------------------------------------------------------------------------- */
-
-/* The library's error lines, one after the other, each without its "Load: ". */
-static void note(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
-    char line[512];
-    vsnprintf(line, sizeof line, fmt, args);
-    Str s = str_of(line);
-    if (level < CYAML_LOG_ERROR) return;
-    if (str_starts(s, STR("Load: "))) s = (Str){s.p + 6, s.n - 6};
-    buf_add(ctx, s);
-}
-
-static Str first_line(Str s) {
-    const char *nl = s.n ? memchr(s.p, '\n', (size_t)s.n) : NULL;
-    return nl ? (Str){s.p, nl - s.p} : s;
-}
 
 /* "line: 3" of the first line of the backtrace that has one. */
 static int place_of(const char *log) {
@@ -187,68 +124,6 @@ static Str slot_text(Arena *a, const Loaded *in, int64_t i) {
     if (!in || !in->slot[i].z) return (Str){0};
     if (recipe_keys[i].kind != KEY_PAIR) return str_of(in->slot[i].z);
     return str_fmt(a, "%s, %s", in->slot[i].pair[0], in->slot[i].pair[1]);
-}
-
-static cyaml_config_t config_of(Buf *log, unsigned flags) {
-    return (cyaml_config_t){.log_fn = note,
-                            .log_ctx = log,
-                            .mem_fn = cyaml_mem,
-                            .log_level = CYAML_LOG_ERROR,
-                            .flags = CYAML_CFG_NO_ALIAS | flags};
-}
-
-/* data.train's list in `text`, a document with that key. */
-static bool list_load(Part part[MIX_MOST], int64_t *n, Arena *a, Str text, const char *from,
-                      Err *err) {
-    Buf log = {.a = a};
-    const cyaml_config_t config = config_of(&log, CYAML_CFG_IGNORE_UNKNOWN_KEYS);
-    ManyTexts *in = NULL;
-    const cyaml_err_t code = cyaml_load_data((const uint8_t *)text.p, (size_t)text.n, &config,
-                                             &many_texts, (cyaml_data_t **)&in, NULL);
-    if (code != CYAML_OK)
-        return err_set(err, ERR_USAGE,
-                       "%s: data.train is a text, or a list of {source: TEXT, weight: NUMBER}, %d "
-                       "at most: %s (%.*s)",
-                       from, MIX_MOST, cyaml_strerror(code), STRF(first_line(buf_str(&log))));
-    *n = in->data.train_count;
-    for (int64_t i = 0; i < *n; i++)
-        part[i] = (Part){str_copy(a, str_of(in->data.train[i].source)),
-                         str_copy(a, str_of(in->data.train[i].weight))};
-    cyaml_free(&config, &many_texts, in, 0);
-    return true;
-}
-
-bool parts_read(Part part[MIX_MOST], int64_t *n, Arena *a, Str list, const char *from, Err *err) {
-    return list_load(part, n, a, str_fmt(a, "data: {train: %.*s}", STRF(list)), from, err);
-}
-
-/* data.train of a file that is sound otherwise; a list as texts_read (keys.c) takes it. */
-static bool texts_load(Str *value, Arena *a, Str bytes, const char *path, Err *err) {
-    Buf log = {.a = a}, list = {.a = a};
-    const cyaml_config_t config = config_of(&log, CYAML_CFG_IGNORE_UNKNOWN_KEYS);
-    OneText *in = NULL;
-    Part part[MIX_MOST];
-    int64_t n;
-    if (cyaml_load_data((const uint8_t *)bytes.p, (size_t)bytes.n, &config, &one_text,
-                        (cyaml_data_t **)&in, NULL)
-        == CYAML_OK) {
-        *value = in->data.train ? str_copy(a, str_of(in->data.train)) : (Str){0};
-        cyaml_free(&config, &one_text, in, 0);
-        return true;
-    }
-    if (!list_load(part, &n, a, bytes, path, err)) return false;
-    for (int64_t i = 0; i < n; i++) {
-        buf_fmt(&list, "%s{source: ", i ? ", " : "[");
-        if (!quoted_put(&list, part[i].source))
-            return err_set(err, ERR_USAGE, "%s: data.train: a source is not in UTF-8", path);
-        buf_fmt(&list, ", weight: ");
-        if (!quoted_put(&list, part[i].weight))
-            return err_set(err, ERR_USAGE, "%s: data.train: a weight is no number", path);
-        buf_fmt(&list, "}");
-    }
-    buf_fmt(&list, "]");
-    *value = buf_str(&list);
-    return true;
 }
 
 static bool file_read(Str *value, Arena *a, const Schema *s, const char *path, Err *err) {

@@ -191,6 +191,7 @@ static void test_mix(void **state) {
 
 int loader_tests(void) {
     const struct CMUnitTest tests[] = {ARENA_TEST(test_epochs), ARENA_TEST(test_best_fit),
-                                       ARENA_TEST(test_resume), ARENA_TEST(test_mix), ARENA_TEST(test_strange_states)};
+                                       ARENA_TEST(test_resume), ARENA_TEST(test_mix),
+                                       ARENA_TEST(test_strange_states)};
     return cmocka_run_group_tests_name("loader", tests, NULL, NULL);
 }

@@ -290,8 +290,8 @@ static void test_set_refused(void **state) {
 
 int recipe_tests(void) {
     const struct CMUnitTest tests[] = {ARENA_TEST(test_values),      ARENA_TEST(test_print),
-                                       ARENA_TEST(test_print_texts), ARENA_TEST(test_mixture), ARENA_TEST(test_paths),
-                                       ARENA_TEST(test_find),        ARENA_TEST(test_refused),
-                                       ARENA_TEST(test_set_refused)};
+                                       ARENA_TEST(test_print_texts), ARENA_TEST(test_mixture),
+                                       ARENA_TEST(test_paths),       ARENA_TEST(test_find),
+                                       ARENA_TEST(test_refused),     ARENA_TEST(test_set_refused)};
     return cmocka_run_group_tests_name("recipe", tests, NULL, NULL);
 }

@@ -390,9 +390,9 @@ static void test_metrics_lost(void **state) {
 int resume_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
-        ARENA_TEST(test_interrupted),     ARENA_TEST(test_mixture), ARENA_TEST(test_unfit),
-        ARENA_TEST(test_another_model),   ARENA_TEST(test_bad_state),
-        ARENA_TEST(test_one_trainer),     ARENA_TEST(test_metrics_durable),
-        ARENA_TEST(test_metrics_lost)};
+        ARENA_TEST(test_interrupted),     ARENA_TEST(test_mixture),
+        ARENA_TEST(test_unfit),           ARENA_TEST(test_another_model),
+        ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
+        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
