@@ -267,8 +267,8 @@ static void shape(void **state) {
     PlanSpec s = plan_defaults(m);
     s.act = ACT_A16, s.mla = MLA_EXPANDED, s.kv = DTYPE_BF16, s.training = true;
     s.rows = s.logit_rows = s.positions = 64, s.spans = 4;
-    must(plan_count(&counted, b, m, &s, 2, &err) && plan_new(&made, a, model, &s, 0, team, &err),
-         &err);
+    must(plan_count(&counted, b, m, &s, 2, &err), &err);
+    must(plan_new(&made, a, model, &s, 0, team, &err), &err);
     assert_int_equal(counted->n_items, made->n_items);
     for (int64_t i = 0; i < made->n_items; i++) {
         const BudgetItem *x = &counted->item[i], *y = &made->item[i];
