@@ -16,7 +16,7 @@ bool loader_new(Loader **out, Arena *a, const Shard *s, int64_t sequence, bool s
     Loader *l = PUSH(a, Loader, 1);
     *l = (Loader){.shard = s, .shuffle = shuffle, .at = at};
     if (!packing_new(&l->packing, a, s, sequence, err)) return false;
-    os_drop(&s->map, 0, s->map.n); /* the borders were read */
+    loader_drop(l); /* the borders were read */
     bool fits = at.epoch >= 0 && at.epoch < INT32_MAX;
     if (fits) packing_epoch(&l->packing, shuffle, at.seed, at.epoch);
     if (!fits || at.row < 0 || at.row > l->packing.n_rows)

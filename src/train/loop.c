@@ -102,9 +102,8 @@ static void text_introduce(const Trainer *t, int64_t i) {
 static void texts_conclude(const Trainer *t) {
     const MixState at = mix_state(t->mix);
     for (int64_t i = 0; i < t->recipe->data.n_parts; i++) {
-        const int64_t rows = loader_rows(mix_loader(t->mix, i));
-        const double epochs = (double)at.at[i].epoch + (double)at.at[i].row / (double)rows;
         const RowCounts c = loader_counts(mix_loader(t->mix, i));
+        const double epochs = (double)at.at[i].epoch + (double)at.at[i].row / (double)c.rows;
         log_at(LOG_INFO, "%s was read %.2f times, %.1f M tokens; %.1f %% of its rows stayed empty",
                t->recipe->data.part[i].source, epochs, 1e-6 * epochs * (double)c.places,
                100 * c.empty);
