@@ -14,8 +14,21 @@ typedef struct A8 {
     int8_t *q;    /* (n, k), k a multiple of B */
     float *d;     /* (n, k/B) scale dx */
     float *s;     /* (n, k/B) rn(dx * (float)sum q); not set where B is 256 */
-    int32_t *sum; /* (n, k/32), where B is 256 (n, k/16): sums of q */
+    int32_t *sum; /* (n, k/32) sums of q; where B is 256 (n, k/256, 16): a8_sums makes them */
 } A8;
+
+/* The sums that K types meet, from those of each 16 numbers of a block of 256, two int16 in a word
+ * as a product of words takes them: 8 words with the sums of each 16, then 4 with those of each 32,
+ * then zeros. */
+static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
+    const uint32_t low = 0xffff;
+    memset(word, 0, sizeof(int32_t[16]));
+    for (int j = 0; j < 8; j++) {
+        uint32_t a = (uint32_t)sixteen[2 * j], b = (uint32_t)sixteen[2 * j + 1];
+        word[j] = (int32_t)((a & low) | b << 16);
+        word[8 + j / 2] |= (int32_t)(((a + b) & low) << 16 * (j % 2));
+    }
+}
 
 /* The products, on `m` outputs (panels of 16; the tail of the last panel is packed as zeros
  * and not stored):

@@ -70,9 +70,17 @@ static void rows_a8_contract(int8_t *q, float *d, float *s, int32_t *sum, const 
     }
 }
 
+/* int16 numbers: the sums of each 16, then of each 32, then nothing. */
 static void rows_a8_256_contract(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
-    for (int64_t b = 0; b < k / 256; b++)
-        block_a8(q + 256 * b, d + b, sum + 16 * b, x + 256 * b, 256, 16);
+    for (int64_t b = 0; b < k / 256; b++) {
+        int32_t of16[16], of32[8];
+        int16_t out[32] = {0};
+        block_a8(q + 256 * b, d + b, of16, x + 256 * b, 256, 16);
+        block_a8(q + 256 * b, d + b, of32, x + 256 * b, 256, 32);
+        for (int i = 0; i < 16; i++) out[i] = (int16_t)of16[i];
+        for (int i = 0; i < 8; i++) out[16 + i] = (int16_t)of32[i];
+        memcpy(sum + 16 * b, out, sizeof out);
+    }
 }
 
 /* ---- sums (section 2) ------------------------------------------------------------------------ */

@@ -118,7 +118,7 @@ static A8 draw_a8(const FormRow *form, int64_t n, int64_t k, Fill f) {
     A8 x = {packed(n * k), floats(blocks), floats(blocks), guard_new(subs * 4, 4, side())};
     for (int64_t b = 0; b < blocks; b++) {
         uint32_t kind = draw() % 8;
-        int32_t sum = 0;
+        int32_t sum = 0, *subs_of = x.sum + b * form->block / form->sub, sixteen[16];
         for (int64_t i = b * form->block; i < (b + 1) * form->block; i++) {
             x.q[i] = (int8_t)(kind == 0   ? 127
                               : kind == 1 ? -127
@@ -126,6 +126,10 @@ static A8 draw_a8(const FormRow *form, int64_t n, int64_t k, Fill f) {
                                           : draw_to(-127, 127));
             sum += x.q[i];
             x.sum[i / form->sub] += x.q[i];
+        }
+        if (form->block == 256) {
+            memcpy(sixteen, subs_of, sizeof sixteen);
+            a8_sums(subs_of, sixteen);
         }
         x.d[b] = kind == 2 ? f == WILD ? f32_of_bits(0x7fc00000u) : 0
                            : f32_of_bits(bits_of_f32(draw_float(f)) & 0x7fffffffu);

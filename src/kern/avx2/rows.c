@@ -163,6 +163,9 @@ void NAME(rows_a8)(int8_t *q, float *d, float *s, int32_t *sum, const float *x, 
 }
 
 void NAME(rows_a8_256)(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
-    for (int64_t b = 0; b < k / 256; b++)
-        d[b] = block_a8(q + 256 * b, sum + 16 * b, x + 256 * b, 256);
+    for (int64_t b = 0; b < k / 256; b++) {
+        int32_t sixteen[16];
+        d[b] = block_a8(q + 256 * b, sixteen, x + 256 * b, 256);
+        a8_sums(sum + 16 * b, sixteen);
+    }
 }

@@ -123,7 +123,8 @@ static float block_256(float acc, const Quant *t, const QuantBlock *w, const A8 
             isum += quant_value(t, w->code[k]) * q[k];
         total += w->scale[j] * isum;
     }
-    for (int64_t j = 0; j < 16 && t->min; j++) min += w->min[j * 16 / t->sub] * sum[j];
+    for (int64_t j = 0; j < 16 && t->min; j++)
+        min += w->min[j * 16 / t->sub] * (int16_t)(sum[j / 2] >> 16 * (j % 2));
     acc = fmaf(quant_d(t, w->d) * x->d[at], (float)total, acc);
     return t->min ? fmaf(-(f32_of_f16(w->m) * x->d[at]), (float)min, acc) : acc;
 }

@@ -71,6 +71,9 @@ void rows_a8_ref(int8_t *q, float *d, float *s, int32_t *sum, const float *x, in
 }
 
 void rows_a8_256_ref(int8_t *q, float *d, int32_t *sum, const float *x, int64_t k) {
-    for (int64_t b = 0; b < k / 256; b++)
-        block_a8(q + 256 * b, d + b, sum + 16 * b, x + 256 * b, 256, 16);
+    for (int64_t b = 0; b < k / 256; b++) {
+        int32_t sixteen[16];
+        block_a8(q + 256 * b, d + b, sixteen, x + 256 * b, 256, 16);
+        a8_sums(sum + 16 * b, sixteen);
+    }
 }

@@ -63,22 +63,16 @@ INLINE void ending_unpack(const Quant *t, Ending *e, const uint8_t *w) {
         EACH (j, (int)quant_subs(t) / 2) e->pair[j] = ending_pair(t, w, j);
 }
 
-/* A row's sums over the k of sub-scales 2 j and 2 j + 1 as two int16, from its sums of each 16. */
-INLINE int32_t sums_pair(const Quant *t, const int32_t *sum, int j) {
-    const int32_t *s = sum + (t->sub == 16 ? 2 : 4) * j;
-    int32_t a = t->sub == 16 ? s[0] : s[0] + s[1], b = t->sub == 16 ? s[1] : s[2] + s[3];
-    return (int32_t)((uint32_t)a & 0xffff) | (int32_t)((uint32_t)b << 16);
-}
-
 /* c = fma(d dx, sum, c), then fma(-(m dx), sum of minima, c), for block number `at` of the rows. */
 INLINE void rows_scale(const Quant *t, float c[][PANEL], int32_t sum[][PANEL], int64_t n,
                        const Ending *e, const A8 *x, int64_t at, int64_t step) {
     In all = in_first(PANEL);
+    const int32_t *sums = x->sum + (t->sub == 16 ? 0 : 8); /* a8_sums */
     for (int64_t r = 0; r < n; r++, at += step) {
         Ints q = ints_load(sum[r]), off = q;
         if (t->offset || t->min)
             EACH (j, (int)quant_subs(t) / 2) {
-                Ints p = words_dot(e->pair[j], sums_pair(t, x->sum + 16 * at, j));
+                Ints p = words_dot(e->pair[j], sums[16 * at + j]);
                 off = j ? ints_add(off, p) : p;
             }
         if (t->offset) q = ints_sub(q, off);
