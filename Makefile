@@ -159,7 +159,7 @@ clean:
 # ---- fuzzing: everything once more, by clang, with coverage counters ----------------------------------------
 
 fuzz:
-	@$(MAKE) --no-print-directory B=$B/fuzz CC=$(CLANG) SAN=fuzzer-no-link,address,undefined T=$(T) fuzz-run
+	@$(MAKE) --no-print-directory B=$B/fuzz CC=$(CLANG) SAN=fuzzer-no-link,address,undefined OPT=-O1 T=$(T) fuzz-run
 
 fuzz-run: $(FUZZ:%=$B/fuzz_%)
 	@for f in $(FUZZ); do \
