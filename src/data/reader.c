@@ -194,7 +194,7 @@ static void window_move(Reader *r, int64_t cap) {
 }
 
 bool reader_more(Reader *r, int64_t used, int64_t most, Err *err) {
-    r->window = (Str){r->window.p + used, r->window.n - used};
+    if (used) r->window = (Str){r->window.p + used, r->window.n - used};
     if (!r->unpack) {
         os_drop(&r->map, 0, reader_at(r));
         return true;
