@@ -58,9 +58,19 @@ static bool pre_fits(const Tokenizer *t, Str words, const char *name, Arena *scr
     return fits;
 }
 
+/* Without merges a text is its bytes' tokens, wherever its words end: any name is right, as far as
+ * the probe, which is encoded at the end, shows nothing that is left out or put in. */
+static bool cuts_matter(const Tokenizer *t) {
+    bool merges = t->merge_by != MERGE_TABLE || t->whole_words || t->n_norms;
+    for (int64_t i = 0; !merges && i < t->merges.n_slots; i++)
+        merges = t->merges.slots[i].rank != NO_RANK;
+    return merges;
+}
+
 /* The name, or NULL with an Err. */
 static const char *pre_find(const Tokenizer *t, Arena *scratch, Err *err) {
     Buf words = {.a = scratch};
+    if (!cuts_matter(t)) return "gpt-2";
     if (!probe_cut(&words, t, scratch, err)) return NULL;
     for (int i = 0; pre_name(i); i++) {
         Mark mark = arena_mark(scratch);

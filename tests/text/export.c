@@ -101,6 +101,15 @@ static void nameless(void **state) {
     tokenizer_close(t);
 }
 
+/* Without merges no cut matters, so the tokenizer that cuts nothing has a name, too: that of
+ * demo. */
+static void bytes(void **state) {
+    Bench *b = *state;
+    Tokenizer *t = tokenizer_fine(b, byte_tokenizer_json(b->keep));
+    round_trip(b, t, STR("478+356=<think>8+6=14</think> na\xc3\xafve  \r\n\n\t<|end|>"), true);
+    tokenizer_close(t);
+}
+
 /* Without a table of merges: those of tiktoken are found again from the ranks. */
 static void ranks(void **state) {
     Bench *b = *state;
@@ -129,6 +138,7 @@ static void ranks(void **state) {
 
 int export_tests(void) {
     const struct CMUnitTest tests[] = {TEXT_TEST(vocabularies), TEXT_TEST(characters),
-                                       TEXT_TEST(smollm2), TEXT_TEST(nameless), TEXT_TEST(ranks)};
+                                       TEXT_TEST(smollm2),      TEXT_TEST(nameless),
+                                       TEXT_TEST(bytes),        TEXT_TEST(ranks)};
     return cmocka_run_group_tests_name("text export", tests, NULL, NULL);
 }
