@@ -70,6 +70,9 @@ static bool step_count(TrainPlan *p, Trainer *draft, Err *err) {
                  b->bytes);
     }
     if (p->bytes > p->limit) return true; /* nor could the rest be had, not even as addresses */
+    const int64_t most = rows_most(draft->recipe);
+    if (p->bytes + most > p->limit || !arena_reserve(draft->arena, most))
+        return item_add(p, PART_DATA, "rows of a step", most), true;
     rows_new(draft);
     const int64_t rows = arena_used(draft->arena);
     work_new(draft);
@@ -114,9 +117,11 @@ bool train_plan_fits(const TrainPlan *p, const Recipe *r, Err *err) {
     BudgetItem item[COUNT(p->item)];
     if (p->bytes <= p->limit) return true;
     for (int64_t i = 0; i < p->n_items; i++) item[i] = p->item[i].is;
-    const bool rows = 2 * train_part_bytes(p, PART_ACTIVATIONS) > p->bytes;
-    const char *model =
-        r->optim.moments == DTYPE_F32 ? "a smaller model or optim.moments bf16" : "a smaller model";
+    const bool rows = 2 * train_part_bytes(p, PART_ACTIVATIONS) > p->bytes,
+               step = 2 * train_part_bytes(p, PART_DATA) > p->bytes;
+    const char *model = step                            ? "a smaller batch.tokens"
+                        : r->optim.moments == DTYPE_F32 ? "a smaller model or optim.moments bf16"
+                                                        : "a smaller model";
     return err_set(err, ERR_LIMIT,
                    "training %s needs %.1f MB of memory, and %.1f MB are free; the largest parts: "
                    "%s. Take %s, or %s",

@@ -100,8 +100,10 @@ double machine_flops(Team *team, Act act);
 double token_flops(const Config *c);
 
 /* buffers.c: those of rows, and those of loss and optimiser, pushed on t->arena for t->model; the
- * plan of a step on model m, with `results` bytes that the caller holds beside its logits. */
+ * plan of a step on model m, with `results` bytes that the caller holds beside its logits. What
+ * rows_new takes is at most rows_most. */
 void rows_new(Trainer *t);
+int64_t rows_most(const Recipe *r);
 void work_new(Trainer *t);
 PlanSpec step_spec(const Trainer *t, const Model *m, int64_t results);
 
