@@ -11,7 +11,7 @@
 #include "data/inspect.h"
 #include "data/shard.h"
 
-enum { NOTE_BYTES = 1 << 14, PIECE_BYTES = 8 << 20 };
+enum { NOTE_BYTES = 1 << 14 };
 
 static void hash_str(Sha256 *h, Str s) {
     sha256_add(h, &s.n, 8);
@@ -116,12 +116,12 @@ typedef struct Reading {
     int64_t before, line; /* bytes of the files before; lines of JSON in this one */
 } Reading;
 
-/* The lines of a window that are whole; returns their bytes, or -1. */
+/* The lines of a window that are whole, long ones of a text in parts; returns their bytes, or -1. */
 static int64_t lines_read(Reading *x, const Reader *r, bool json, Err *err) {
     Str rest = r->window;
     while (rest.n) {
-        const Str line = line_of(rest);
-        if (!r->end && line.p[line.n - 1] != '\n') break;
+        const Str line = json ? json_line(rest) : line_part(rest, PART_BYTES);
+        if (!r->end && line.n == rest.n && line.p[line.n - 1] != '\n') break;
         sha256_add(&x->h, line.p, line.n);
         if (json) {
             const Mark mark = arena_mark(x->copies);
@@ -133,7 +133,7 @@ static int64_t lines_read(Reading *x, const Reader *r, bool json, Err *err) {
         } else
             inspect_line(&x->inspector, line);
         rest = (Str){rest.p + line.n, rest.n - line.n};
-        if (r->unpack || r->window.n - rest.n < PIECE_BYTES) continue;
+        if (r->unpack || r->window.n - rest.n < PART_BYTES) continue;
         break; /* of a file as it is, one piece after the other */
     }
     return r->window.n - rest.n;

@@ -15,6 +15,14 @@ Str line_of(Str s) {
     return (Str){s.p, nl ? nl + 1 - s.p : s.n};
 }
 
+Str line_part(Str s, int64_t most) {
+    const Str part = line_of((Str){s.p, MIN(s.n, most)});
+    int64_t n = part.n;
+    if (n == s.n || part.p[n - 1] == '\n') return part;
+    while (n > most - 3 && ((uint8_t)s.p[n] & 0xc0) == 0x80) n--;
+    return (Str){s.p, n};
+}
+
 Str breaks_trimmed(Str s) {
     while (s.n && is_break(s.p[0])) s.p++, s.n--;
     while (s.n && is_break(s.p[s.n - 1])) s.n--;
@@ -26,20 +34,23 @@ bool is_separator(Str line, Str separator) {
     return str_eq(line, separator);
 }
 
-/* Takes the next document of a text, which may be empty; false where its end is not in sight. */
+/* Takes the next document of a text, which may be empty; false where its end is not in sight. What
+ * was looked through of a mapped file leaves memory again. */
 static bool take_text(Str *doc, Walk *w) {
     Str rest = w->rest;
     *doc = (Str){rest.p, 0};
-    while (rest.n) {
-        const Str line = line_of(rest);
-        const bool whole = w->end || line.p[line.n - 1] == '\n';
-        if (!whole) return false;
-        rest = (Str){rest.p + line.n, rest.n - line.n};
-        if (is_separator(line, w->separator)) {
+    for (bool begins = true, ends; rest.n; begins = ends) { /* of a line */
+        const Str part = line_part(rest, PART_BYTES);
+        ends = part.p[part.n - 1] == '\n';
+        if (!ends && part.n == rest.n && !w->end) return false;
+        rest = (Str){rest.p + part.n, rest.n - part.n};
+        if (begins && is_separator(part, w->separator)) {
             w->rest = rest;
             return true;
         }
-        doc->n += line.n;
+        doc->n += part.n;
+        if (w->map && doc->n / PART_BYTES > (doc->n - part.n) / PART_BYTES)
+            os_drop(w->map, 0, w->map->n - rest.n);
     }
     if (w->end) w->rest = rest;
     return w->end;
@@ -50,6 +61,8 @@ static bool take_text(Str *doc, Walk *w) {
 static bool line_failed(const char *path, int64_t number, const char *what, Err *err) {
     return err_set(err, ERR_FORMAT, "%s, line %lld: %s", path, (long long)number, what);
 }
+
+Str json_line(Str s) { return line_of((Str){s.p, MIN(s.n, LINE_MOST + 1)}); }
 
 bool json_text(Str *text, Arena *a, Str line, const char *field, const char *path, int64_t number,
                Err *err) {
@@ -74,8 +87,8 @@ bool json_text(Str *text, Arena *a, Str line, const char *field, const char *pat
 
 static Next take_json(Str *doc, Walk *w, Err *err) {
     if (!w->rest.n) return NEXT_MORE;
-    const Str line = line_of(w->rest);
-    if (!w->end && line.p[line.n - 1] != '\n') return NEXT_MORE;
+    const Str line = json_line(w->rest);
+    if (!w->end && line.n <= LINE_MOST && line.p[line.n - 1] != '\n') return NEXT_MORE;
     w->rest = (Str){w->rest.p + line.n, w->rest.n - line.n};
     return json_text(doc, w->copies, line, w->field, w->path, ++w->line, err) ? NEXT_UNIT
                                                                               : NEXT_FAILED;

@@ -45,6 +45,7 @@ static bool file_open(Texts *t, Err *err) {
                      .field = file_is_json(path) ? t->field : NULL,
                      .copies = t->copies,
                      .path = path,
+                     .map = t->reader.unpack ? NULL : &t->reader.map,
                      .end = t->reader.end};
     if (empty) log_at(LOG_WARN, "%s is empty", path);
     return empty || text_kind_check(path, t->reader.window, err);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "support/child.h"
@@ -343,6 +344,68 @@ static void test_one_document(void **state) {
     assert_string_equal(said_of(a, buf_str(&one)), "2 documents\n");
 }
 
+/* The lines of `head`, and a line of n letters. */
+static const char *line_write(Arena *a, const char *name, const char *head, int64_t n) {
+    const char *path = str_fmt(a, "%s/%s", folder, name).p;
+    static char part[1 << 16];
+    memset(part, 'x', sizeof part);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(head, f);
+    for (int64_t at = 0; at < n; at += (int64_t)sizeof part) fwrite(part, 1, sizeof part, f);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
+static int64_t peak_now(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (int64_t)u.ru_maxrss * 1024;
+}
+
+/* Inspects the text, which is refused at its end, and reads its documents all the same; says how
+ * much higher its peak of memory is for it. */
+static void line_read(void *arg) {
+    Arena *a = arena_open("line", ARENA_NO_LIMIT);
+    Err err = {0};
+    Shard s;
+    Texts *t;
+    static TextUnit unit[16];
+    const int64_t before = peak_now();
+    int64_t n, bytes = 0;
+    if (!shard_try(&s, a, arg, "--", 1, &err)) fprintf(stderr, "%s\n", err.msg);
+    err = (Err){0};
+    if (!texts_open(&t, a, arg, "--", "text", &err)) exit(1);
+    while ((n = texts_next(t, unit, COUNT(unit), 1 << 20, &err)) > 0)
+        for (int64_t i = 0; i < n; i++) bytes += unit[i].text.n;
+    texts_close(t);
+    fprintf(stderr, "%lld bytes, peak %lld MB\n", (long long)bytes,
+            (long long)((peak_now() - before) >> 20));
+}
+
+/* A file that is one line is never in memory whole; a line of JSON that is too long is refused. */
+static void test_one_line(void **state) {
+    need_own_memory();
+    Arena *a = *state;
+    static char said[4096];
+    long long bytes, peak;
+    const int64_t n = 96 << 20;
+    char *path = (char *)(uintptr_t)line_write(a, "line.txt", "-- \n", n);
+    assert_int_equal(child(line_read, path, said, sizeof said), 0);
+    assert_non_null(strstr(said, "would be one document"));
+    const char *end = strstr(said, "separator\n");
+    assert_non_null(end);
+    assert_int_equal(sscanf(end, "separator\n%lld bytes, peak %lld", &bytes, &peak), 2);
+    print_message("a line of %d MB: peak %lld MB\n", (int)(n >> 20), peak);
+    assert_int_equal(bytes, n + 4);
+    assert_in_range(peak, 0, 48);
+    Err err = {0};
+    Shard s;
+    path = (char *)(uintptr_t)line_write(a, "line.jsonl", "{\"text\": \"", n);
+    assert_false(shard_try(&s, a, path, "--", 1, &err));
+    assert_non_null(strstr(err.msg, "line.jsonl, line 1: a line of more than 64 MB"));
+}
+
 /* Cut anywhere or changed anywhere, a shard is refused, and made again from its text. */
 static void test_damage(void **state) {
     Arena *a = *state;
@@ -411,9 +474,10 @@ static void test_borders(void **state) {
 #define FOLDER_TEST(fn) cmocka_unit_test_setup_teardown(fn, folder_setup, folder_teardown)
 
 int shard_tests(void) {
-    const struct CMUnitTest tests[] = {
-        FOLDER_TEST(test_documents),    FOLDER_TEST(test_nothing), FOLDER_TEST(test_threads),
-        FOLDER_TEST(test_cache),        FOLDER_TEST(test_notes),   FOLDER_TEST(test_meant),
-        FOLDER_TEST(test_one_document), FOLDER_TEST(test_damage),  FOLDER_TEST(test_borders)};
+    const struct CMUnitTest tests[] = {FOLDER_TEST(test_documents),    FOLDER_TEST(test_nothing),
+                                       FOLDER_TEST(test_threads),      FOLDER_TEST(test_cache),
+                                       FOLDER_TEST(test_notes),        FOLDER_TEST(test_meant),
+                                       FOLDER_TEST(test_one_document), FOLDER_TEST(test_one_line),
+                                       FOLDER_TEST(test_damage),       FOLDER_TEST(test_borders)};
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }
