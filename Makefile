@@ -173,7 +173,7 @@ fuzz-run: $(FUZZ:%=$B/fuzz_%)
 	    grep -E 'number_of_executed_units|new_units_added|peak_rss' $B/$$f.log; \
 	done
 
-$B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,any) $(SUPPORT)
+$B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,cli) $(SUPPORT)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
@@ -237,7 +237,7 @@ $B/tests/$1: $(call objects,$(sort $(wildcard tests/$1/*.c))) $(call libs_of,$1)
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$t)))
 
-$B/tests/fuzz_%: $B/obj/tests/fuzz/%.o $B/obj/tests/fuzz/replay.o $(call libs_of,any) $(SUPPORT)
+$B/tests/fuzz_%: $B/obj/tests/fuzz/%.o $B/obj/tests/fuzz/replay.o $(call libs_of,cli) $(SUPPORT)
 	@mkdir -p $(@D)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(call group,$(filter %.a,$^)) $(TEST_LIBS) $(LIBS)

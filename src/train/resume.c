@@ -168,6 +168,9 @@ static bool best_read(Best *best, const json_t *o, const char *file, Err *err) {
            || err_set(err, ERR_FORMAT, "%s: \"best\" is no step with its loss and text", file);
 }
 
+/* A count that goes on from there: it must not run over. */
+static bool counts(json_int_t n) { return n >= 0 && n <= (json_int_t)1 << 53; }
+
 /* Without a mixture it is the one text that was read already. */
 static bool mixture_read(Trainer *t, const json_t *mixture, const char *file, Err *err) {
     json_t *texts;
@@ -177,6 +180,7 @@ static bool mixture_read(Trainer *t, const json_t *mixture, const char *file, Er
     if (json_unpack_ex((json_t *)(uintptr_t)mixture, &e, 0, "{s:I, s:o}", "rows", &rows, "texts",
                        &texts))
         return unfit(file, e.text, err);
+    if (!counts(rows)) return unfit(file, "its rows are below zero or too many", err);
     t->start.rows = rows;
     t->n_shards = (int64_t)json_array_size(texts);
     for (int64_t i = 0; i < MIN(t->n_shards, MIX_MOST); i++) {
@@ -208,8 +212,8 @@ static bool state_read(Trainer *t, json_t *o, const char *file, Err *err) {
                        &epoch, "row", &row, "recipe", &recipe))
         return unfit(file, e.text, err);
     if (format != STATE_FORMAT) return unfit(file, "another version of the program wrote it", err);
-    if (step < 0 || targets < 0 || logged < 0)
-        return unfit(file, "its numbers are below zero", err);
+    if (!counts(step) || !counts(targets) || !counts(logged))
+        return unfit(file, "its numbers are below zero or too large", err);
     if (!recipe_fits(t, recipe, file, err) || !best_read(&t->best, o, file, err)) return false;
     t->start.at[0] = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
     t->step = t->saved = step;

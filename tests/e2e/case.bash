@@ -19,6 +19,8 @@ need_reference() {
 need_smollm2() { [ -e "$SMOLLM2" ] || { echo "# skipped: no-smollm2"; exit 77; }; }
 # need_native: skips it where programs run in an emulator, which a copy of the program would not.
 need_native() { [ -z "${LISAO_RUN-}" ] || { echo "# skipped: emulated"; exit 77; }; }
+# need_namespaces: skips it where a user may not mount a file system of his own.
+need_namespaces() { unshare -rm true 2>/dev/null || { echo "# skipped: no-namespaces"; exit 77; }; }
 # limited KB COMMAND...: in an address space of so many KB. need_own_memory: skips the case where a sanitizer's shadow or an
 # emulator's reserve is larger than any limit.
 limited() { (ulimit -v "$1" && shift && exec "$@"); }

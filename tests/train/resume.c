@@ -248,11 +248,15 @@ static void test_bad_state(void **state) {
     const char *path = "run/step-000000004/state.json";
     Str good;
     assert_true(os_read(a, &good, str_fmt(a, "%s/%s", folder, path).p, 1 << 20, &err));
-    static const char *const edits[][2] = {
-        {"\"row\": ", "\"row\": 99"},        {"\"step\": 4", "\"step\": 5"},
-        {"\"format\": 1", "\"format\": 2"},  {"\"epoch\": ", "\"epoch\": -"},
-        {"\"shard\": ", "\"chard\": "},      {"\"fingerprint\": \"", "\"fingerprint\": \"0"},
-        {"\"targets\": ", "\"targets\": -"}, {"{", "["}};
+    static const char *const edits[][2] = {{"\"row\": ", "\"row\": 99"},
+                                           {"\"step\": 4", "\"step\": 5"},
+                                           {"\"format\": 1", "\"format\": 2"},
+                                           {"\"epoch\": ", "\"epoch\": -"},
+                                           {"\"shard\": ", "\"chard\": "},
+                                           {"\"fingerprint\": \"", "\"fingerprint\": \"0"},
+                                           {"\"targets\": ", "\"targets\": -"},
+                                           {"\"targets\": ", "\"targets\": 9000000000000000"},
+                                           {"{", "["}};
     for (int64_t i = 0; i < COUNT(edits); i++) {
         const char *at = strstr(good.p, edits[i][0]);
         assert_non_null(at);
@@ -347,6 +351,47 @@ static void test_metrics_durable(void **state) {
     trainer_close(t);
 }
 
+/* The n-th system call of a checkpoint fails, for every n: the error says which file could not be
+ * written, the older checkpoint opens, and the run goes on as if nothing had been. */
+static void test_each_save_fails(void **state) {
+    Arena *a = *state;
+    Trainer *t;
+    StepStats s;
+    Err err = {0};
+    const char *set[] = {"checkpoint.keep=1"};
+    Recipe r = tiny_recipe(a, "deepseek_v3", set, 1);
+    assert_true(trainer_open(&t, &r, 1, &err) && trainer_step(t, &s, &err) && trainer_save(t, &err)
+                && trainer_step(t, &s, &err));
+    file_write(a, "run/metrics.jsonl", STR("{\"step\": 1}\n"));
+    int64_t n = 1;
+    for (bool ok = false; !ok; n++) {
+        Store *store;
+        Mark mark = arena_mark(a);
+        os_fail_after(n);
+        err = (Err){0};
+        ok = trainer_save(t, &err);
+        os_fail_after(0);
+        if (!ok && (err.code != ERR_IO || !strstr(err.msg, r.checkpoint.folder)))
+            fail_msg("call %d: %s", (int)n, err.msg);
+        if (!store_open(&store, a, r.checkpoint.folder, &err)) fail_msg("%s", err.msg);
+        assert_int_equal(store_step(store), newest(a, r.checkpoint.folder));
+        assert_true(store_step(store) == 1 || ok || n > 20);
+        store_close(store);
+        arena_pop(a, mark);
+        assert_true(n < 200);
+        if (newest(a, r.checkpoint.folder) == 2) break; /* renamed: it is there */
+    }
+    print_message("%d calls of a checkpoint failed\n", (int)n - 1);
+    assert_true(n > 20);
+    const Hex trained = model_hash(trainer_model(t));
+    trainer_close(t);
+    err = (Err){0};
+    if (!trainer_open(&t, &r, 2, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(trainer_steps(t), 2);
+    assert_string_equal(model_hash(trainer_model(t)).z, trained.z);
+    trainer_close(t);
+}
+
 static void train_said(void *arg) {
     Err err = {0};
     log_set(LOG_WARN);
@@ -393,6 +438,7 @@ int resume_tests(void) {
         ARENA_TEST(test_interrupted),     ARENA_TEST(test_mixture),
         ARENA_TEST(test_unfit),           ARENA_TEST(test_another_model),
         ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
-        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_metrics_lost)};
+        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_each_save_fails),
+        ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
