@@ -124,6 +124,34 @@ mutation 'AdamW: decay of vectors too' train src/train/optim.c \
     's/w\.wd = p->decay ? \(.*\) : 0;/w.wd = \1;/'
 mutation 'loss: mean of a micro-batch, not of the step' train src/train/step.c \
     's/(double)t->stats\.targets);/(double)b->n);/'
+mutation 'mixture: always the same text' data src/data/mix.c \
+    's/m->rows++ \* GOLDEN/m->rows * GOLDEN/'
+mutation 'mixture: a weight is a share of the rows, not of the tokens' data src/data/mix.c \
+    's/weight \* (double)c.rows \/ (double)c.places;/weight;/'
+mutation 'mixture: the rows that were given out are forgotten' train src/train/resume.c \
+    's/t->start\.rows = rows;/t->start.rows = 0;/'
+mutation 'packing: a row as empty as can be' data src/data/pack.c \
+    's/int64_t k = n; k < p->sequence; k++/int64_t k = p->sequence - 1; k >= n; k--/'
+mutation 'packing: a row takes any number of pieces' data src/data/pack.c \
+    's/ || p->used\[r\] >= row_pieces(p->sequence)//'
+mutation 'packing: every epoch is the first' data src/data/pack.c \
+    's/SHUFFLES \* epoch/SHUFFLES * 0/'
+mutation 'tasks: a question is learned, too' data src/data/loader.c \
+    's/i < p\.read ? -1 : //'
+mutation 'long lines: a separator within one counts' data src/data/documents.c \
+    's/if (begins && is_separator/if (is_separator/'
+mutation 'long lines: a mapped text stays in memory' data src/data/documents.c \
+    's/os_drop(w->map, 0, w->map->n - rest\.n);/(void)0;/'
+mutation 'plan: what does not fit is run all the same' train src/train/plan.c \
+    '/^bool train_plan_fits/,/^}/s/p->bytes <= p->limit/p->bytes > 0/'
+mutation 'plan: moments are activations' train src/train/plan.c \
+    's/{"moments", PART_MOMENTS}/{"moments", PART_ACTIVATIONS}/'
+mutation 'metrics: lines of steps that are done again stay' train src/train/metrics.c \
+    's/step < 0 || step > last/step < 0/'
+mutation 'balance: a busy expert gets busier' train src/model/routing.c \
+    's/\* E < all) bias/* E > all) bias/'
+mutation 'Muon: the update of the short side'\''s size' train src/train/muon.c \
+    's/0\.2 \* sqrt((double)MAX(m, n))/0.2 * sqrt((double)MIN(m, n))/'
 
 # ---- running them ---------------------------------------------------------------------------------------------
 

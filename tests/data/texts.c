@@ -2,6 +2,7 @@
  * means something else is an error that says so. */
 #define _GNU_SOURCE
 #include "tests.h"
+#include "data/documents.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -106,6 +107,21 @@ static void test_windows(void **state) {
     assert_in_range(strlen(x), n - 200, n);
 }
 
+/* A long line is looked through in parts; where one begins with what separates documents, it does
+ * not separate there. */
+static void test_line_parts(void **state) {
+    Arena *a = *state;
+    const int64_t n = PART_BYTES;
+    const Str end = STR("--\nend");
+    char *text = PUSH(a, char, n + end.n);
+    memset(text, 'x', (size_t)n);
+    memcpy(text + n, end.p, (size_t)end.n);
+    file_write(a, path_of(a, "plain"), (Str){text, n + end.n});
+    const char *all = documents_of(a, path_of(a, "plain"), "text");
+    assert_int_equal(strlen(all), n + end.n + 1);
+    assert_string_equal(all + n, "--\nend|");
+}
+
 /* A long document of JSON is cut in parts, which outlive the call that found it. */
 static void test_long_json(void **state) {
     Arena *a = *state;
@@ -170,8 +186,8 @@ static void test_bad(void **state) {
 }
 
 int texts_tests(void) {
-    const struct CMUnitTest tests[] = {FOLDER_TEST(test_kinds), FOLDER_TEST(test_windows),
-                                       FOLDER_TEST(test_long_json), FOLDER_TEST(test_names),
-                                       FOLDER_TEST(test_bad)};
+    const struct CMUnitTest tests[] = {FOLDER_TEST(test_kinds),      FOLDER_TEST(test_windows),
+                                       FOLDER_TEST(test_line_parts), FOLDER_TEST(test_long_json),
+                                       FOLDER_TEST(test_names),      FOLDER_TEST(test_bad)};
     return cmocka_run_group_tests_name("texts", tests, NULL, NULL);
 }

@@ -297,7 +297,7 @@ def main():
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # small products: a second thread mostly waits
     llama_cpp.llama_log_set(log, None)
     llama_cpp.llama_backend_init()
     same_losses("the same losses as torch", 0.0)

@@ -156,6 +156,47 @@ static void check_no_allocation(Arena *a, const char *optimiser) {
     trainer_close(t);
 }
 
+/* Letters of words in a random order, so that a letter says nothing of the next one; *entropy of
+ * them. */
+static Str letters_shuffled(Arena *a, double *entropy) {
+    static const char words[] = "the old king sings to a crane, and nobody wakes the river. ";
+    enum { LETTERS = sizeof words - 1, N = 1000 * LETTERS };
+    char *text = PUSH(a, char, N);
+    int64_t count[256] = {0};
+    for (int64_t i = 0; i < N; i++) text[i] = words[i % LETTERS];
+    for (int64_t i = 0; i < LETTERS; i++) count[(uint8_t)words[i]]++;
+    for (int64_t i = N - 1; i > 0; i--) {
+        const int64_t j = dice(i + 1);
+        const char c = text[i];
+        text[i] = text[j], text[j] = c;
+    }
+    *entropy = 0;
+    for (int i = 0; i < 256; i++)
+        if (count[i]) *entropy -= (double)count[i] / LETTERS * log_f64((double)count[i] / LETTERS);
+    return (Str){text, N};
+}
+
+/* Where what follows is a matter of chance, the loss falls to the entropy and not below: no place
+ * sees the token that it is to predict. */
+static void test_nothing_to_learn(void **state) {
+    need_own_speed();
+    Arena *a = *state;
+    const char *const families[] = {"llama", "deepseek_v3"};
+    enum { STEPS = 120, LAST = 40 };
+    double entropy, loss[STEPS];
+    const char *set[] = {str_fmt(a, "data.train=%s/shuffled", folder).p, "batch.tokens=384",
+                         "optim.steps=120", "optim.lr=1e-2"};
+    file_write(a, "shuffled", letters_shuffled(a, &entropy));
+    for (int64_t f = 0; f < COUNT(families); f++) {
+        const Recipe r = tiny_recipe(a, families[f], set, COUNT(set));
+        steps(&r, 1, STEPS, loss);
+        const double end = mean(loss + STEPS - LAST, LAST);
+        print_message("%s, letters in a random order: loss %.3f -> %.4f, entropy %.4f\n",
+                      families[f], loss[0], end, entropy);
+        assert_true(end > entropy - 0.02 && end < entropy + 0.06);
+    }
+}
+
 static void test_no_allocation(void **state) {
     need_native();
     check_no_allocation(*state, "optim.optimiser=adamw");
@@ -448,6 +489,7 @@ int whole_tests(void) {
                                        ARENA_TEST(test_what_decides),
                                        ARENA_TEST(test_micro_batches),
                                        ARENA_TEST(test_learns),
+                                       ARENA_TEST(test_nothing_to_learn),
                                        ARENA_TEST(test_no_allocation),
                                        ARENA_TEST(test_not_finite),
                                        ARENA_TEST(test_not_finite_logits),
