@@ -6,7 +6,8 @@
  *   {"format": 1, "step": 120, "targets": 491520, "logged": 120, "shard": key,
  *    "fingerprint": the plan's with the weights as they are saved,
  *    "loader": {"seed": 1, "epoch": 0, "row": 960}, "best": {"step": 80, "loss": 2.5,
- *    "valid": key},
+ *    "valid": key}, "mixture": {"rows": 1440, "texts": [the place in each text, if there are
+ *    several]},
  *    "recipe": {"optim.lr": "0.001", ...}}
  * A run that continues from it has the bits of one that was never stopped, because it holds
  * everything that a step depends on. Differences in the recipe are refused or reported as the table
