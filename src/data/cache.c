@@ -116,7 +116,8 @@ typedef struct Reading {
     int64_t before, line; /* bytes of the files before; lines of JSON in this one */
 } Reading;
 
-/* The lines of a window that are whole, long ones of a text in parts; returns their bytes, or -1. */
+/* The lines of a window that are whole, long ones of a text in parts; returns their bytes, or
+ * -1. */
 static int64_t lines_read(Reading *x, const Reader *r, bool json, Err *err) {
     Str rest = r->window;
     while (rest.n) {

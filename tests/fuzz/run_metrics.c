@@ -1,5 +1,5 @@
-/* run_metrics.c -- fuzz target: the bytes of a metrics.jsonl, as `lisao report` reads it. What has a
- * step in it becomes a table and a page, in which it stays text. */
+/* run_metrics.c -- fuzz target: the bytes of a metrics.jsonl, as `lisao report` reads it. What has
+ * a step in it becomes a table and a page, in which it stays text. */
 #define _GNU_SOURCE
 #include "cli/report.h"
 #include <stdio.h>

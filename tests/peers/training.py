@@ -118,7 +118,7 @@ SHAPE = dict(
     kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
     first_k_dense_replace=1, routed_scaling_factor=1.0, norm_topk_prob=True, max_position_embeddings=128,
 )
-LR, LR_MIN, WARMUP, BETAS, DECAY, CLIP = 1e-3, 1e-4, 20, (0.9, 0.95), 0.1, 1.0
+LR, LR_MIN, WARMUP, BETAS, DECAY, CLIP = 5e-4, 5e-5, 20, (0.9, 0.95), 0.1, 1.0
 
 
 def rate_at(step):
