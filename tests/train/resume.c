@@ -359,7 +359,7 @@ static void test_each_save_fails(void **state) {
     StepStats s;
     Err err = {0};
     const char *set[] = {"checkpoint.keep=1"};
-    Recipe r = tiny_recipe(a, "deepseek_v3", set, 1);
+    Recipe r = tiny_recipe(a, "llama", set, 1);
     assert_true(trainer_open(&t, &r, 1, &err) && trainer_step(t, &s, &err) && trainer_save(t, &err)
                 && trainer_step(t, &s, &err));
     file_write(a, "run/metrics.jsonl", STR("{\"step\": 1}\n"));
@@ -378,7 +378,7 @@ static void test_each_save_fails(void **state) {
         assert_true(store_step(store) == 1 || ok || n > 20);
         store_close(store);
         arena_pop(a, mark);
-        assert_true(n < 200);
+        assert_true(n < 400);
         if (newest(a, r.checkpoint.folder) == 2) break; /* renamed: it is there */
     }
     print_message("%d calls of a checkpoint failed\n", (int)n - 1);
