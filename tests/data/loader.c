@@ -113,6 +113,13 @@ static void test_best_fit(void **state) {
         assert_int_equal(b.len[0], want[r][0]);
         assert_int_equal(b.n, want[r][0] + want[r][1]);
     }
+    /* Of two rows with room the fuller: 10 goes to 22, where it fits exactly, and not to 20. */
+    const int64_t choice[] = {20 + 1, 9 + 1, 22 + 1, 10 + 1};
+    s = shard_of(*state, choice, COUNT(choice));
+    assert_true(loader_new(&l, *state, &s, 32, false, (LoaderState){0}, &(Err){0}));
+    loader_next(l, &b, 1);
+    assert_int_equal(b.len[0], 22);
+    assert_int_equal(b.len[1], 10);
 }
 
 /* Whatever was given out before, a loader made from the state goes on with the same tokens, over

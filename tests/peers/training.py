@@ -2,8 +2,9 @@
 """training.py -- the trainer beside PyTorch, and what it makes in other programs.
 
 1. 200 steps of a small DeepSeek-V3 from weights of transformers' making: transformers' own model under torch's AdamW, its batches made
-   anew here from the text, as docs/training.md says. The loss of each step may differ by 1e-3. Once with the routers' biases at
-   rest, once moved by the loads.
+   anew here from the text, as docs/training.md says. The loss of each step may differ by 1e-3. And with the routers' biases moved by
+   the loads, where it may differ by 1e-2: where two experts are as good as equal for one token the two programs may choose
+   differently, and a load that is one more or less can turn the sign by which a bias moves.
 2. Models that Lisao trained (recipes/tiny-en.yaml and demo.yaml, shortened), exported to a Hugging Face folder and to GGUF: logits of
    transformers and of llama.cpp, ids of Hugging Face's tokenizers and of llama.cpp, bits per byte of transformers.
 
@@ -34,8 +35,7 @@ import make  # noqa: E402  (it makes the configurations)
 
 STEPS = int(os.environ.get("PEERS_STEPS", 200))
 STRINGS = int(os.environ.get("PEERS_STRINGS", 10000))
-LOSS = 1e-3  # how far the loss of a step may be
-LOGITS = 1e-4  # the same of f32 logits, whose deviation is some units
+LOGITS = 1e-4  # how far f32 logits may be, whose deviation is some units
 END = "<|endoftext|>"
 
 # ---- 1. the batches ---------------------------------------------------------------------------------------------------
@@ -118,6 +118,7 @@ SHAPE = dict(
     kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
     first_k_dense_replace=1, routed_scaling_factor=1.0, norm_topk_prob=True, max_position_embeddings=128,
 )
+# At six times this rate torch is no longer near itself: with the pieces of a step in another order its losses differ by up to 1e-2.
 LR, LR_MIN, WARMUP, BETAS, DECAY, CLIP = 5e-4, 5e-5, 20, (0.9, 0.95), 0.1, 1.0
 
 
@@ -197,7 +198,7 @@ def weights_of(folder):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
 
 
-def same_losses(name, balance):
+def same_losses(name, balance, most):
     if not chosen(name):
         return
     documents = paragraphs()
@@ -213,7 +214,7 @@ def same_losses(name, balance):
         trained = dict(weights_of(temp / "end").named_parameters())
         far = max((p - trained[n]).abs().max().item() for n, p in model.named_parameters())
     far_loss = [abs(a - b) for a, b in zip(ours, theirs)]
-    good = len(ours) == STEPS and all(d <= LOSS for d in far_loss)
+    good = len(ours) == STEPS and all(d <= most for d in far_loss)
     worst = int(np.argmax(far_loss))
     check(good, f"{name}: loss {ours[0]:.4f} to {ours[-1]:.4f}, torch's {theirs[0]:.4f} to {theirs[-1]:.4f}; in {len(ours)} steps the losses differ by at most "
                 f"{far_loss[worst]:.1e} (step {worst + 1}), in the first 50 by {max(far_loss[:50]):.1e}; a weight at the end by {far:.1e}")
@@ -300,8 +301,8 @@ def main():
     torch.set_num_threads(1)  # small products: a second thread mostly waits
     llama_cpp.llama_log_set(log, None)
     llama_cpp.llama_backend_init()
-    same_losses("the same losses as torch", 0.0)
-    same_losses("the same losses as torch, experts kept in balance", 1e-3)
+    same_losses("the same losses as torch", 0.0, 1e-3)
+    same_losses("the same losses as torch, experts kept in balance", 1e-3, 1e-2)
     held_out = "\n\n".join(paragraphs(10_000_000)[-60:])
     exported("tiny-en", "tiny-en", held_out, [200] * 10, 200, "data.train=TEXT", "optim.steps=40", "optim.warmup=10", "sample.every=0")
     sums = "".join(f"{a}+{7 * a % 1000}={8 * a % 1000} {a}-{a // 3}={a - a // 3}\n" for a in range(100, 1000, 17))
