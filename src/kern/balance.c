@@ -7,14 +7,9 @@
 static void count_best(int64_t *count, const float *score, int64_t n, const Router *r) {
     memset(count, 0, (size_t)r->E * sizeof *count);
     for (int64_t i = 0; i < n; i++, score += r->E) {
-        bool taken[ROUTER_E] = {false};
-        for (int64_t k = 0; k < r->K; k++) {
-            int64_t best = -1;
-            for (int64_t e = 0; e < r->E; e++)
-                if (!taken[e] && (best < 0 || score[e] > score[best])) best = e;
-            taken[best] = true;
-            count[best]++;
-        }
+        int32_t best[ROUTER_E];
+        router_best(best, r->K, score, NULL, r->E);
+        for (int64_t k = 0; k < r->K; k++) count[best[k]]++;
     }
 }
 

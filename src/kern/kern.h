@@ -134,13 +134,14 @@ void linear_set(Thread th, float *const *y, const int64_t *ldy, const Weight *co
                 const Rows *x);
 
 /* Products of several row blocks at once, one for each expert. Group g multiplies rows
- * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y, or adds to them. Threads
- * share all panels of all groups evenly. */
+ * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y, or adds to them; `round`:
+ * what then stands there goes through bf16 (contract 3). Threads share all panels of all groups
+ * evenly. */
 typedef struct Group {
     int64_t matrix, row0, n;
 } Group;
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups, StoreMode mode);
+                   int64_t n_groups, StoreMode mode, bool round);
 /* h = silu(g) * u of two such products g and u, of one shape and form; h may be g, all are ld
  * apart. group NULL: all rows with matrix 0. A thread gates what it has multiplied. */
 void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
@@ -240,8 +241,6 @@ void add(Thread th, float *y, const float *x, int64_t n); /* y = y + x */
 void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
 /* db (m) += sum of the rows of dy, rows ascending. */
 void bias_back(Thread th, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m);
-/* x = bf(x), in place: rows of experts. */
-void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k);
 
 float row_max(const float *x, int64_t n);
 /* m + log(tree of exp(x - m)): the one log-sum-exp of the program. */
@@ -273,10 +272,10 @@ bool route(Thread th, int32_t *id, float *weight, float *score, const float *z, 
 /* dz (n, E) from dweight (n, K). */
 void route_back(Thread th, float *dz, const float *dweight, const float *score, const int32_t *id,
                 int64_t n, const Router *r);
-/* y (n, C) = base (n, C; NULL: +0; may be y), then fma(weight[i][k], rows[at[i*K+k]], y) over slots
- * k ascending. */
-void combine(Thread th, float *y, const float *base, const float *rows, int64_t ldr,
-             const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C);
+/* y (n, C) = to + s, or s where `to` is NULL, with s = base (NULL: +0), then
+ * fma(weight[i][k], rows[at[i*K+k]], s) over slots k ascending. y may be `to` or base. */
+void combine(Thread th, float *y, const float *to, const float *base, const float *rows,
+             int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C);
 /* dweight (n, K) = dy . rows[at] on the tree; drows[at] = weight * dy. drows may be rows. */
 void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
                   int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,

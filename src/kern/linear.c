@@ -135,12 +135,20 @@ static Range deal_next(Deal *d, const Group *g) {
 
 static Range group_rows(const Group *g) { return (Range){g->row0, g->row0 + g->n}; }
 
+/* Rows r of the outputs of panels p through bf16, while they are in the cache. */
+static void rect_round(const Product *t, Range r, Range p) {
+    const int64_t lo = p.lo * PANEL, m = MIN(p.hi * PANEL, t->m) - lo;
+    for (int64_t i = r.lo; i < r.hi && m > 0; i++) kern.round(t->y + i * t->ldy + lo, m);
+}
+
 void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups, StoreMode mode) {
+                   int64_t n_groups, StoreMode mode, bool round) {
     Deal d = deal_of(th, panels_of(w->rows), g, n_groups);
     for (int64_t i = 0; i < n_groups; i++) {
-        Product t = product_of(y, ldy, w, g[i].matrix, x, mode);
-        rect_run(&t, group_rows(&g[i]), deal_next(&d, &g[i]));
+        const Product t = product_of(y, ldy, w, g[i].matrix, x, mode);
+        const Range rows = group_rows(&g[i]), panels = deal_next(&d, &g[i]);
+        rect_run(&t, rows, panels);
+        if (round) rect_round(&t, rows, panels);
     }
     thread_sync(th);
 }

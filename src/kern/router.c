@@ -11,7 +11,7 @@
 /* What the router thinks of each expert: the chosen ones' scores become their weights. */
 static void scores(float *s, const float *z, const Router *r) {
     if (r->kind == ROUTER_SIGMOID) {
-        for (int64_t e = 0; e < r->E; e++) s[e] = 1.0f / (1.0f + exp_f32(-z[e]));
+        kern.sigmoid(s, z, r->E);
         return;
     }
     float m = kern.max(z, r->E), sum = kern.sum_exp(z, m, r->E);
@@ -28,6 +28,19 @@ static int64_t take_best(const float *v, bool *open, int64_t n) {
     return best;
 }
 
+/* The K largest of v[0..n-1] that are open (NULL: all are), by (value descending, index ascending):
+ * a number takes its place among the best so far, which few do. */
+void router_best(int32_t *best, int64_t K, const float *v, const bool *open, int64_t n) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if ((open && !open[i]) || (found == K && !(v[i] > v[best[K - 1]]))) continue;
+        int64_t at = found < K ? found++ : K - 1;
+        for (; at > 0 && v[i] > v[best[at - 1]]; at--) best[at] = best[at - 1];
+        best[at] = (int32_t)i;
+    }
+    CHECK(found == K);
+}
+
 /* A group is as good as its best expert (V2), or as the sum of its two best (V3). */
 static float group_score(const float *choice, int64_t n, RouterKind kind) {
     bool open[ROUTER_E];
@@ -42,9 +55,8 @@ static void open_groups(bool *open, const float *choice, const Router *r) {
     int64_t size = r->E / r->groups;
     float value[ROUTER_E];
     bool group[ROUTER_E];
-    memset(open, r->groups == 1, (size_t)r->E);
+    memset(open, false, (size_t)r->E);
     memset(group, true, (size_t)r->groups);
-    if (r->groups == 1) return;
     for (int64_t g = 0; g < r->groups; g++)
         value[g] = group_score(choice + g * size, size, r->kind);
     for (int64_t i = 0; i < r->groups_used; i++)
@@ -72,8 +84,8 @@ static void route_row(int32_t *id, float *weight, float *s, const float *z, cons
     }
     id[0] = -1;
     if (nan) return;
-    open_groups(open, choice, r);
-    for (int64_t k = 0; k < r->K; k++) id[k] = (int32_t)take_best(choice, open, r->E);
+    if (r->groups > 1) open_groups(open, choice, r);
+    router_best(id, r->K, choice, r->groups > 1 ? open : NULL, r->E);
     weigh(weight, id, s, r);
 }
 
@@ -137,19 +149,29 @@ void route_back(Thread th, float *dz, const float *dweight, const float *score, 
 
 /* ---- experts' rows --------------------------------------------------------------------------- */
 
+/* A slot's row lies wherever its expert's rows begin, which the CPU cannot foresee: so it is asked
+ * for some slots ahead. */
+enum { SLOTS_AHEAD = 8 };
+
+static void row_ahead(const float *row, int64_t C) {
+    for (int64_t j = 0; j < C; j += 16) __builtin_prefetch(row + j);
+}
+
 /* y = base + sum over k of weight_k times the row of slot k, k ascending: the router's order, which
  * does not depend on how the slots were sorted. */
-void combine(Thread th, float *y, const float *base, const float *rows, int64_t ldr,
-             const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
+void combine(Thread th, float *y, const float *to, const float *base, const float *rows,
+             int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C) {
     Range range = thread_range(th, n);
+    CHECK(K <= ROUTER_E);
     for (int64_t i = range.lo; i < range.hi; i++) {
-        float *yi = y + i * C;
-        if (!base)
-            memset(yi, 0, (size_t)C * 4);
-        else if (base != y)
-            memcpy(yi, base + i * C, (size_t)C * 4);
-        for (int64_t k = 0; k < K; k++)
-            kern.axpy(yi, weight[i * K + k], rows + at[i * K + k] * ldr, C);
+        const float *row[ROUTER_E];
+        for (int64_t k = 0; k < K; k++) {
+            const int64_t ahead = i * K + k + SLOTS_AHEAD;
+            if (ahead < range.hi * K) row_ahead(rows + at[ahead] * ldr, C);
+            row[k] = rows + at[i * K + k] * ldr;
+        }
+        kern.combine(y + i * C, to ? to + i * C : NULL, base ? base + i * C : NULL, row,
+                     weight + i * K, K, C);
     }
     thread_sync(th);
 }
@@ -160,10 +182,11 @@ void combine_back(Thread th, float *drows, float *dweight, const float *dy, cons
                   int64_t C) {
     Range range = thread_range(th, n * K);
     for (int64_t slot = range.lo; slot < range.hi; slot++) {
-        const float w = weight[slot], *dyi = dy + slot / K * C;
-        float *d = drows + at[slot] * ldr;
+        const float *dyi = dy + slot / K * C;
+        const int64_t ahead = slot + SLOTS_AHEAD;
+        if (ahead < range.hi) row_ahead(rows + at[ahead] * ldr, C);
         dweight[slot] = kern.dot(dyi, rows + at[slot] * ldr, C);
-        for (int64_t j = 0; j < C; j++) d[j] = w * dyi[j];
+        kern.scale(drows + at[slot] * ldr, weight[slot], dyi, C);
     }
     thread_sync(th);
 }

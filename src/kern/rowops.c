@@ -19,25 +19,12 @@ void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t
     thread_sync(th);
 }
 
-enum { WIDE = 256 }; /* columns that one sweep over the rows sums up */
-
 /* dw_k += sum over rows of dy_k (x_k r); without x and r the plain sum of dy. Columns are dealt to
  * the threads. */
 static void columns_sum(Thread th, float *dw, const float *dy, int64_t lddy, const float *x,
                         int64_t ldx, const float *r, int64_t n, int64_t C) {
-    Range cols = thread_range_by(th, C, LINE);
-    for (int64_t c = cols.lo; c < cols.hi; c += WIDE) {
-        int64_t wide = MIN(cols.hi - c, WIDE);
-        float sum[WIDE] = {0};
-        for (int64_t i = 0; i < n; i++) {
-            const float *d = dy + i * lddy + c, *xi = r ? x + i * ldx + c : NULL;
-            if (r)
-                for (int64_t j = 0; j < wide; j++) sum[j] = sum[j] + d[j] * (xi[j] * r[i]);
-            else
-                for (int64_t j = 0; j < wide; j++) sum[j] = sum[j] + d[j];
-        }
-        for (int64_t j = 0; j < wide; j++) dw[c + j] = dw[c + j] + sum[j];
-    }
+    const Range c = thread_range_by(th, C, LINE);
+    kern.columns_sum(dw + c.lo, dy + c.lo, lddy, x ? x + c.lo : NULL, ldx, r, n, c.hi - c.lo);
 }
 
 /* The gradient of w sums over rows and is dealt by columns, that of x by rows: so no sum is shared
@@ -138,14 +125,6 @@ void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64
 
 void bias_back(Thread th, float *db, const float *dy, int64_t lddy, int64_t n, int64_t m) {
     columns_sum(th, db, dy, lddy, NULL, 0, NULL, n, m);
-    thread_sync(th);
-}
-
-/* Through bf16 and back, where the contract rounds a value that stays f32 (contract 3). */
-void round_rows(Thread th, float *x, int64_t ld, int64_t n, int64_t k) {
-    Range rows = thread_range(th, n);
-    for (int64_t i = rows.lo; i < rows.hi; i++)
-        for (int64_t j = 0; j < k; j++) x[i * ld + j] = f32_of_bf16(bf16_of_f32(x[i * ld + j]));
     thread_sync(th);
 }
 

@@ -50,7 +50,13 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
  *   v_of_k         4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv
  *   rmsnorm        one row; returns r; w may be NULL, y may be x
  *   rope           one head of 2*half numbers
- *   axpy           y = fma(a, x, y)
+ *   columns_sum    dw += for each of m columns the sum over n rows, ascending from +0, of dy (x r),
+ *                  or of dy where x is NULL
+ *   combine        one row: s = base, or +0 where it is NULL; s = fma(weight[k], row[k], s) for k
+ *                  ascending; y = to + s, or s where `to` is NULL; y may be `to` or base
+ *   scale          y = a x; y may be x
+ *   sigmoid        y = 1 / (1 + exp(-x))
+ *   round          x through bf16 and back
  *   dot, sum_exp   16-lane trees: of fma(x, y); of exp(x - m)
  *   chunk_softmax  64 scores of one row: s*scale, max m over the `visible` (1..64), p = exp(. - m),
  *                  rounded if `round`, p[visible..63] = 0; p may be s; returns l, the tree over p
@@ -100,7 +106,15 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
     X(rope, void,                                                                                  \
       (float *x, int64_t half, bool pairs, bool back, const float *cos, const float *sin))         \
     X(add, void, (float *y, const float *x, int64_t n))                                            \
-    X(axpy, void, (float *y, float a, const float *x, int64_t n))                                  \
+    X(columns_sum, void,                                                                           \
+      (float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx, const float *r,      \
+       int64_t n, int64_t m))                                                                      \
+    X(combine, void,                                                                               \
+      (float *y, const float *to, const float *base, const float *const *row, const float *weight, \
+       int64_t K, int64_t n))                                                                      \
+    X(scale, void, (float *y, float a, const float *x, int64_t n))                                 \
+    X(sigmoid, void, (float *y, const float *x, int64_t n))                                        \
+    X(round, void, (float *x, int64_t n))                                                          \
     X(dot, float, (const float *x, const float *y, int64_t n))                                     \
     X(max, float, (const float *x, int64_t n))                                                     \
     X(sum_exp, float, (const float *x, float m, int64_t n))                                        \
@@ -132,6 +146,10 @@ typedef struct Kern {
 static inline int64_t pair_at(bool in_order, int64_t i) {
     return in_order ? i : (i & ~3) | (0x2031 >> 4 * (i & 3) & 3);
 }
+
+/* router.c: the K largest of n by (value descending, index ascending), of those that are open or,
+ * NULL, of all. */
+void router_best(int32_t *best, int64_t K, const float *v, const bool *open, int64_t n);
 
 extern Kern kern; /* read-only after kern_init */
 void kern_fill_ref(Kern *k);

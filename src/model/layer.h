@@ -132,9 +132,9 @@ void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMo
 /* Several of the same input, y[i] (n, ldy[i]) = x W[i]^T, as one where their forms allow it. */
 void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *const *w, int64_t n,
                  Input *x);
-/* The same with matrix g.matrix for the rows of each group. */
+/* The same with matrix g.matrix for the rows of each group; `round`: the outputs through bf16. */
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
-                    int64_t n_groups);
+                    int64_t n_groups, bool round);
 /* h = silu(g) * u, with the products g and u of the same input, (n, F) each; h may be g. By groups,
  * or with matrix 0 where g is NULL. */
 void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, const Param *up,

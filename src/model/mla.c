@@ -80,7 +80,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
     const PlanState *s = p->state;
     int64_t dk = d.R + d.r, dq = d.n + d.r;
     Input in = input_gathered(th, p, a->q, s->by_head, d.H * d.N, d.n, dq);
-    project_groups(th, a->qh, d.R, &p->panels->uk[layer], &in, s->heads, d.H);
+    project_groups(th, a->qh, d.R, &p->panels->uk[layer], &in, s->heads, d.H, false);
     Range rows = thread_range(th, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
@@ -91,7 +91,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
     kv_store(th, &t->k, b->span, b->n_spans, a->ck, dk);
     attend(th, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
     in = input_gathered(th, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
-    project_groups(th, a->qh, d.v, &p->panels->uv[layer], &in, s->heads, d.H);
+    project_groups(th, a->qh, d.v, &p->panels->uv[layer], &in, s->heads, d.H, false);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
             float *to = a->att + (i * d.H + h) * d.v;

@@ -94,9 +94,9 @@ bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs 
 
     phase("norms");
     const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
-    rows_copy(th, y, C, a->mid, C, n, C);
     phase("dense and shared FFN, forward");
     if (w->router) return moe(th, p, b, layer, a, fn, y);
+    rows_copy(th, y, C, a->mid, C, n, C);
     ffn(th, p, b, layer, a, fn, y, STORE_ADD);
     return true;
 }

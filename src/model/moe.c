@@ -49,19 +49,13 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     in = input_gathered(th, p, fn, a->row, slots, c->C, c->C);
     project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups);
     in = input_of(th, p, a->hx, slots, F, F);
-    project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups);
-    /* Nobody reads these rows before the combine, and the shared experts join the threads. */
-    if (p->spec.act != ACT_F32)
-        round_rows(w->gate_s ? thread_nosync(th) : th, a->yx, c->C, slots, c->C);
+    project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups,
+                   p->spec.act != ACT_F32);
 
     phase("dense and shared FFN, forward");
     if (w->gate_s) ffn(th, p, b, layer, a, fn, a->y, STORE_SET);
     phase("combining experts");
-    const Range rows = thread_range(th, n); /* of the combine too */
-    combine(thread_nosync(th), a->y, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n,
-            c->K, c->C);
-    add(thread_alone(th), y + rows.lo * c->C, a->y + rows.lo * c->C, (rows.hi - rows.lo) * c->C);
-    thread_sync(th);
+    combine(th, y, a->mid, w->gate_s ? a->y : NULL, a->yx, c->C, a->at, a->weight, n, c->K, c->C);
     return true;
 }
 
@@ -92,7 +86,7 @@ static void experts_dx(Thread th, const Plan *p, const Param *w, float *dx, Stor
     Rows rows = {0};
     phase("experts, dX");
     rows_pack(th, &rows, layout_form(panel->layout_t), dy, slots, w->w.rows, w->w.rows, g->rows);
-    linear_groups(th, dx, w->w.cols, &t, &rows, a->group, a->n_groups, mode);
+    linear_groups(th, dx, w->w.cols, &t, &rows, a->group, a->n_groups, mode, false);
 }
 
 /* The gradient of a chosen expert's weight is the product of dy with the expert's row; it goes on
@@ -120,7 +114,7 @@ void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     phase("combining experts");
     /* A sum of the slots' rows in the router's order: the combine with weights of one, where an
      * fma is an add. */
-    combine(th, g->dn, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
+    combine(th, g->dn, NULL, w->gate_s ? g->dn : NULL, g->dyx, C, a->at, g->one, n, c->K, C);
 
     phase("router and sorting");
     route_back(th, g->dz, g->dweight, a->score, a->id, n, &r);

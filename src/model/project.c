@@ -66,8 +66,9 @@ void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *co
 }
 
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
-                    int64_t n_groups) {
-    linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups, STORE_SET);
+                    int64_t n_groups, bool round) {
+    linear_groups(th, y, ldy, w, input_rows(x, layout_form(w->layout)), g, n_groups, STORE_SET,
+                  round);
 }
 
 /* SwiGLU's product follows in the same pass where both halves take the same form, while they are in
@@ -83,8 +84,8 @@ void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, c
     }
     const Group all = {0, 0, x->n};
     if (!group) group = &all, n_groups = 1;
-    project_groups(thread_nosync(th), g, F, wg, x, group, n_groups);
-    project_groups(th, u, F, wu, x, group, n_groups);
+    project_groups(thread_nosync(th), g, F, wg, x, group, n_groups, false);
+    project_groups(th, u, F, wu, x, group, n_groups, false);
     silu_mul(th, h, g, u, x->n * F);
 }
 

@@ -529,8 +529,8 @@ static void expert_thread(Thread th, void *arg) {
     ExpertRun *t = arg;
     Rows r;
     rows_gather(th, &r, FORM_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
-    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS, STORE_SET);
-    combine(th, t->y, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
+    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS, STORE_SET, false);
+    combine(th, t->y, NULL, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
     combine_back(th, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
                  WIDTH);
     for (int64_t e = 0; e < EXPERTS; e++) {
@@ -540,8 +540,8 @@ static void expert_thread(Thread th, void *arg) {
                   t->work);
     }
     rows_pack(th, &r, FORM_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
-    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS, STORE_SET);
-    combine(th, t->dx, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
+    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS, STORE_SET, false);
+    combine(th, t->dx, NULL, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
 }
 
 /* Expert 1 gets no row. */

@@ -197,8 +197,36 @@ static void add_contract(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
 }
 
-static void axpy_contract(float *y, float a, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+static void columns_sum_contract(float *dw, const float *dy, int64_t lddy, const float *x,
+                                 int64_t ldx, const float *r, int64_t n, int64_t m) {
+    float sum[2048] = {0};
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < m; j++) {
+            const float d = dy[i * lddy + j];
+            sum[j] = sum[j] + (x ? d * (x[i * ldx + j] * r[i]) : d);
+        }
+    for (int64_t j = 0; j < m; j++) dw[j] = dw[j] + sum[j];
+}
+
+static void combine_contract(float *y, const float *to, const float *base, const float *const *row,
+                             const float *weight, int64_t K, int64_t n) {
+    float s[2048] = {0};
+    if (base && n) memcpy(s, base, (size_t)n * 4);
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t i = 0; i < n; i++) s[i] = fmaf(weight[k], row[k][i], s[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = to ? to[i] + s[i] : s[i];
+}
+
+static void scale_contract(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
+}
+
+static void sigmoid_contract(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + exp_of(-x[i]));
+}
+
+static void round_contract(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = round_bf16(x[i]);
 }
 
 static void div_contract(float *y, float d, int64_t n) {

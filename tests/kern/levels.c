@@ -378,13 +378,63 @@ EACH_SIZE(add) {
     same_floats(b, a, n, "add n %lld", (long long)n);
 }
 
-EACH_SIZE(axpy) {
+EACH_SIZE(scale) {
+    const float *x = new_floats(n, fill);
+    const float f = draw_float(fill);
+    OUTPUTS(a, b, x);
+    ref->scale(a, f, over ? a : x, n);
+    fast->scale(b, f, over ? b : x, n);
+    same_floats(b, a, n, "scale n %lld", (long long)n);
+}
+
+EACH_SIZE(sigmoid) {
     (void)over;
-    const float *x = new_floats(n, fill), *y = new_floats(n, fill);
-    float *a = copy(y, n), *b = copy(y, n), f = draw_float(fill);
-    ref->axpy(a, f, x, n);
-    fast->axpy(b, f, x, n);
-    same_floats(b, a, n, "axpy n %lld", (long long)n);
+    const float *x = new_floats(n, fill);
+    float *a = floats(n), *b = floats(n);
+    ref->sigmoid(a, x, n);
+    fast->sigmoid(b, x, n);
+    same_floats(b, a, n, "sigmoid n %lld", (long long)n);
+}
+
+EACH_SIZE(round) {
+    (void)over;
+    const float *x = new_floats(n, fill);
+    float *a = copy(x, n), *b = copy(x, n);
+    ref->round(a, n);
+    fast->round(b, n);
+    same_floats(b, a, n, "round n %lld", (long long)n);
+}
+
+/* over: y is the row that it is added to, or the one that the sum starts from. */
+EACH_SIZE(combine) {
+    enum { MOST = 5 };
+    const int64_t K = draw_to(0, MOST);
+    const float *row[MOST], *weight = new_floats(K, MILD),
+                            *to = draw() % 2 ? new_floats(n, fill) : NULL,
+                            *base = draw() % 2 ? new_floats(n, fill) : NULL;
+    for (int64_t k = 0; k < K; k++) row[k] = new_floats(n, fill);
+    const bool over_to = over && to, over_base = over && base && !to;
+    float *a = over_to ? copy(to, n) : over_base ? copy(base, n) : floats(n);
+    float *b = over_to ? copy(to, n) : over_base ? copy(base, n) : floats(n);
+    ref->combine(a, over_to ? a : to, over_base ? a : base, row, weight, K, n);
+    fast->combine(b, over_to ? b : to, over_base ? b : base, row, weight, K, n);
+    same_floats(b, a, n, "combine n %lld K %lld", (long long)n, (long long)K);
+}
+
+static void check_columns_sum(void) {
+    for (int64_t i = 0; i < 4 * SIZES; i++) {
+        const int64_t m = size_at(i / 4), n = draw_to(0, 9), ldy = m + draw_to(0, 3),
+                      ldx = m + draw_to(0, 3), with = draw() % 2;
+        const Fill fill = (Fill)(i % 4);
+        const float *dy = new_floats(n ? (n - 1) * ldy + m : 0, fill),
+                    *x = with ? new_floats(n ? (n - 1) * ldx + m : 0, fill) : NULL,
+                    *r = with ? new_floats(n, MILD) : NULL, *dw = new_floats(m, fill);
+        float *a = copy(dw, m), *b = copy(dw, m);
+        ref->columns_sum(a, dy, ldy, x, ldx, r, n, m);
+        fast->columns_sum(b, dy, ldy, x, ldx, r, n, m);
+        same_floats(b, a, m, "columns_sum n %lld m %lld", (long long)n, (long long)m);
+        guard_reset();
+    }
 }
 
 EACH_SIZE(merge) {

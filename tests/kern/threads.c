@@ -74,13 +74,14 @@ typedef struct GroupRun {
     int64_t n;
     Group g[EXPERTS];
     void *mem;
+    bool round;
 } GroupRun;
 
 static void group_thread(Thread th, void *arg) {
     const GroupRun *t = arg;
     Rows x;
     rows_pack(th, &x, layout_form(t->w->layout), t->x, t->n, t->w->cols, t->w->cols, t->mem);
-    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS, STORE_SET);
+    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS, STORE_SET, t->round);
 }
 
 static void group_level(void) {
@@ -88,7 +89,7 @@ static void group_level(void) {
     for (Layout l = LAYOUT_F32; l < LAYOUT_N; l++) {
         DType type = layout_quantised(l) ? layouts[l].type : DTYPE_F32;
         Weight w = weight_new(type, EXPERTS, 90, round_up(64, layouts[l].block));
-        GroupRun t = {NULL, &w, NULL, 0, {{0, 0, 0}}, NULL};
+        GroupRun t = {.w = &w};
         weight_ready(&w, l, false, 2);
         for (int64_t e = 0; e < EXPERTS; t.n += counts[e++])
             t.g[e] = (Group){EXPERTS - 1 - e, t.n, counts[e]};
@@ -104,6 +105,10 @@ static void group_level(void) {
             same_floats(t.y, want, t.n * w.rows, "%s: groups on %lld threads", level_now,
                         (long long)thread_counts[k]);
         }
+        t.round = true;
+        on_threads(3, group_thread, &t);
+        for (int64_t i = 0; i < t.n * w.rows; i++) want[i] = round_bf16(want[i]);
+        same_floats(t.y, want, t.n * w.rows, "%s: groups, rounded", level_now);
         guard_reset();
     }
 }
@@ -324,8 +329,8 @@ enum { ROWS = 37, COLS = 45, ALL = ROWS * COLS, PICKS = 3 };
 typedef struct Outputs {
     float norm[ALL], r[ROWS], norm_dx[ALL], norm_dw[COLS], bias[ALL], bias_back[COLS], rope[ALL],
         cos[ROWS * 20], sin[ROWS * 20];
-    float silu[ALL], dg[ALL], du[ALL], sum[ALL], round[ALL], weight[ROWS * PICKS], score[ALL],
-        dz[ALL], mix[ALL], drows[ROWS * PICKS * COLS];
+    float silu[ALL], dg[ALL], du[ALL], sum[ALL], weight[ROWS * PICKS], score[ALL], dz[ALL],
+        mix[ALL], drows[ROWS * PICKS * COLS];
     float dweight[ROWS * PICKS], dw[COLS * COLS], w[ALL], m[ALL], v[ALL];
     int32_t id[ROWS * PICKS];
 } Outputs;
@@ -353,10 +358,9 @@ static void every_thread(Thread th, void *arg) {
     silu_mul(th, o->silu, t->x, t->y, ALL);
     silu_mul_back(th, o->dg, o->du, t->z, t->x, t->y, ALL);
     add(th, o->sum, t->x, ALL);
-    round_rows(th, o->round, COLS, ROWS, COLS - 1);
     CHECK(route(th, o->id, o->weight, o->score, t->z, ROWS, &r));
     route_back(th, o->dz, o->weight, o->score, o->id, ROWS, &r);
-    combine(th, o->mix, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
+    combine(th, o->mix, NULL, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
     combine_back(th, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS,
                  COLS);
     linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, LAYOUT_BF16, t->work);
@@ -383,7 +387,6 @@ static void rows_do_not_see_threads(void **state) {
     for (int64_t k = 0; k < COUNT(thread_counts); k++) {
         t.out = k == 0 ? first : NEW(Outputs, 1);
         memcpy(t.out->rope, start, sizeof t.out->rope);
-        memcpy(t.out->round, start, sizeof t.out->round);
         on_threads(thread_counts[k], every_thread, &t);
         same_bytes(t.out, first, sizeof *first, "all outputs on %lld threads",
                    (long long)thread_counts[k]);

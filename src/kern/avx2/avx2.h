@@ -11,6 +11,8 @@
 KERN_LIST(X)
 #undef X
 
+enum { SWEEP = 4 }; /* Vecs of sums that leave room for operands */
+
 typedef struct Vec {
     __m256 a, b;
 } Vec;              /* lanes 0..7 and 8..15 */

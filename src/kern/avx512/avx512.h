@@ -12,6 +12,8 @@ KERN_LIST(X)
 #undef X
 gemm_bf16_fn NAME(gemm_bf16_fma); /* gemm_bf16 without VDPBF16PS */
 
+enum { SWEEP = 8 }; /* Vecs of sums that leave room for operands */
+
 typedef __m512 Vec;
 typedef __mmask16 In;
 

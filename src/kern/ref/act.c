@@ -2,6 +2,10 @@
  * (docs/math/head.md). */
 #include "kern/ref/ref.h"
 
+void sigmoid_ref(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = 1.0f / (1.0f + exp_f32(-x[i]));
+}
+
 void silu_mul_ref(float *h, const float *g, const float *u, int64_t n) {
     for (int64_t i = 0; i < n; i++) h[i] = (g[i] / (1.0f + exp_f32(-g[i]))) * u[i];
 }

@@ -26,8 +26,31 @@ void add_ref(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
 }
 
-void axpy_ref(float *y, float a, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
+void columns_sum_ref(float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+                     const float *r, int64_t n, int64_t m) {
+    for (int64_t j = 0; j < m; j++) {
+        float sum = 0;
+        for (int64_t i = 0; i < n; i++)
+            sum = sum + (x ? dy[i * lddy + j] * (x[i * ldx + j] * r[i]) : dy[i * lddy + j]);
+        dw[j] = dw[j] + sum;
+    }
+}
+
+void combine_ref(float *y, const float *to, const float *base, const float *const *row,
+                 const float *weight, int64_t K, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float s = base ? base[i] : 0;
+        for (int64_t k = 0; k < K; k++) s = fmaf(weight[k], row[k][i], s);
+        y[i] = to ? to[i] + s : s;
+    }
+}
+
+void scale_ref(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = a * x[i];
+}
+
+void round_ref(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = f32_of_bf16(bf16_of_f32(x[i]));
 }
 
 void div_ref(float *y, float d, int64_t n) {

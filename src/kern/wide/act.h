@@ -6,6 +6,13 @@
 /* 1 + exp(-g), the denominator of sigmoid and silu. */
 INLINE Vec one_plus_exp(Vec g) { return vec_add(vec_set(1.0f), vec_exp(vec_negate(g))); }
 
+void NAME(sigmoid)(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(y + i, in, vec_div(vec_set(1.0f), one_plus_exp(vec_load(in, x + i))));
+    }
+}
+
 void NAME(silu_mul)(float *h, const float *g, const float *u, int64_t n) {
     for (int64_t i = 0; i < n; i += 16) {
         In in = in_first(n - i);

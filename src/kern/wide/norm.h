@@ -32,10 +32,51 @@ void NAME(add)(float *y, const float *x, int64_t n) {
     }
 }
 
-void NAME(axpy)(float *y, float a, const float *x, int64_t n) {
+/* 16 SWEEP columns at a time: their sums stay in registers while all rows go by. */
+INLINE void columns_sweep(float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+                          const float *r, int64_t n, int64_t m) {
+    Vec sum[SWEEP];
+    In in[SWEEP];
+    EACH (v, SWEEP) sum[v] = vec_set(0.0f), in[v] = in_first(m - 16 * v);
+    for (int64_t i = 0; i < n; i++, dy += lddy, x += x ? ldx : 0)
+        EACH (v, SWEEP) {
+            Vec d = vec_load(in[v], dy + 16 * v);
+            if (x) d = vec_mul(d, vec_mul(vec_load(in[v], x + 16 * v), vec_set(r[i])));
+            sum[v] = vec_add(sum[v], d);
+        }
+    EACH (v, SWEEP) vec_store(dw + 16 * v, in[v], vec_add(vec_load(in[v], dw + 16 * v), sum[v]));
+}
+
+void NAME(columns_sum)(float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+                       const float *r, int64_t n, int64_t m) {
+    int64_t j = 0;
+    for (; j + 16 * SWEEP <= m; j += 16 * SWEEP)
+        columns_sweep(dw + j, dy + j, lddy, x ? x + j : NULL, ldx, r, n, 16 * SWEEP);
+    if (j < m) columns_sweep(dw + j, dy + j, lddy, x ? x + j : NULL, ldx, r, n, m - j);
+}
+
+void NAME(combine)(float *y, const float *to, const float *base, const float *const *row,
+                   const float *weight, int64_t K, int64_t n) {
     for (int64_t i = 0; i < n; i += 16) {
         In in = in_first(n - i);
-        vec_store(y + i, in, vec_fma(vec_set(a), vec_load(in, x + i), vec_load(in, y + i)));
+        Vec s = base ? vec_load(in, base + i) : vec_set(0.0f);
+        for (int64_t k = 0; k < K; k++)
+            s = vec_fma(vec_set(weight[k]), vec_load(in, row[k] + i), s);
+        vec_store(y + i, in, to ? vec_add(vec_load(in, to + i), s) : s);
+    }
+}
+
+void NAME(scale)(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(y + i, in, vec_mul(vec_set(a), vec_load(in, x + i)));
+    }
+}
+
+void NAME(round)(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        In in = in_first(n - i);
+        vec_store(x + i, in, vec_round(vec_load(in, x + i)));
     }
 }
 
