@@ -117,6 +117,9 @@ void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int6
 /* The same, row i taken from x row index[i] (experts): index is (n) or NULL. */
 void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem);
+/* Rows index[i] of packed bf16 rows of k numbers, as they are. */
+void rows_pick(Thread th, Rows *r, const void *rows, const int32_t *index, int64_t n, int64_t k,
+               void *mem);
 /* Panels of the matrix whose rows r are, bf16: those that weight_pack makes of them, with nothing
  * rounded again. `tile`: panel_bytes(LAYOUT_BF16, r->n, r->k). */
 void rows_panels(Thread th, void *tile, const Rows *r);
@@ -134,18 +137,20 @@ void linear_set(Thread th, float *const *y, const int64_t *ldy, const Weight *co
                 const Rows *x);
 
 /* Products of several row blocks at once, one for each expert. Group g multiplies rows
- * row0..row0+n-1 of x with matrix g.matrix and sets the same rows of y, or adds to them; `round`:
- * what then stands there goes through bf16 (contract 3). Threads share all panels of all groups
- * evenly. */
+ * row0..row0+n-1 of x[i] with matrix g.matrix of w[i], i < n_w: that of w[0] sets the same rows of
+ * y, further ones are added. `round`: what then stands there goes through bf16 (contract 3).
+ * Threads share all panels of all groups evenly. */
 typedef struct Group {
     int64_t matrix, row0, n;
 } Group;
-void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups, StoreMode mode, bool round);
+void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, int64_t n_w,
+                   const Group *g, int64_t n_groups, bool round);
 /* h = silu(g) * u of two such products g and u, of one shape and form; h may be g, all are ld
- * apart. group NULL: all rows with matrix 0. A thread gates what it has multiplied. */
+ * apart. group NULL: all rows with matrix 0. A thread gates what it has multiplied. rows: NULL, or
+ * where h goes instead, as packed bf16 rows; h is not written then. */
 void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
-                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups);
+                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups,
+                  void *rows);
 
 #include "kern/linear_back.h" /* gradients of weights */
 
@@ -220,6 +225,10 @@ void sincos_f64(double x, double *sin, double *cos); /* |x| < 2^30; < 1 ulp */
  * ones. y may be x. */
 void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
              const float *w, int64_t n, int64_t C, float eps);
+/* The same, and y as packed bf16 rows in `rows` (NULL: not). ldy 0: each thread has a y of its own
+ * for one row. */
+void rmsnorm_packed(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
+                    const float *w, int64_t n, int64_t C, float eps, void *rows);
 /* dx (n, lddx) set or added; dw (C; NULL without w) += sum over rows. dx may be dy. */
 void rmsnorm_back(Thread th, float *dx, int64_t lddx, StoreMode mode, float *dw, const float *dy,
                   int64_t lddy, const float *x, int64_t ldx, const float *r, const float *w,
@@ -233,10 +242,12 @@ void rope_table(Thread th, float *cos, float *sin, const int64_t *pos, int64_t n
 void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t heads, int64_t half,
           bool pairs, bool back, const float *cos, const float *sin);
 
-/* h = silu(g) * u; h may be g. dg, du are set; dg may be dh. */
+/* h = silu(g) * u; h may be g. */
 void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n);
-void silu_mul_back(Thread th, float *dg, float *du, const float *dh, const float *g, const float *u,
-                   int64_t n);
+/* Its gradients for n rows of k, dh, g and u, as rows for products: dg and du in the memory dg_mem
+ * and du_mem, rows_bytes(form, n, k) each. */
+void silu_mul_back(Thread th, Rows *dg, Rows *du, ActForm form, const float *dh, const float *g,
+                   const float *u, int64_t n, int64_t k, void *dg_mem, void *du_mem);
 void add(Thread th, float *y, const float *x, int64_t n); /* y = y + x */
 void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
 /* db (m) += sum of the rows of dy, rows ascending. */
@@ -276,10 +287,11 @@ void route_back(Thread th, float *dz, const float *dweight, const float *score, 
  * fma(weight[i][k], rows[at[i*K+k]], s) over slots k ascending. y may be `to` or base. */
 void combine(Thread th, float *y, const float *to, const float *base, const float *rows,
              int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K, int64_t C);
-/* dweight (n, K) = dy . rows[at] on the tree; drows[at] = weight * dy. drows may be rows. */
-void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
-                  int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
-                  int64_t C);
+/* dweight (n, K) = dy . rows[at] on the tree; drows[at] = weight * dy, as rows for a product in
+ * `mem`, rows_bytes(form, n * K, C). */
+void combine_back(Thread th, Rows *drows, ActForm form, void *mem, float *dweight, const float *dy,
+                  const float *rows, int64_t ldr, const int32_t *at, const float *weight, int64_t n,
+                  int64_t K, int64_t C);
 
 #include "kern/balance.h" /* the sequence-wise loss on scores */
 

@@ -62,6 +62,18 @@ const FormRow forms[FORM_N] = {
     [FORM_INT8_256] = {"int8_256", 256, 16, bytes_int8_256, pack_int8_256},
 };
 
+Rows rows_in(ActForm form, int64_t n, int64_t k, void *mem) {
+    CHECK(form == FORM_F32 || form == FORM_BF16);
+    return (Rows){form, n, k, k, mem, mem};
+}
+
+void row_piece_put(const Rows *r, int64_t i, int64_t j0, const float *x, int64_t m) {
+    if (r->form == FORM_BF16)
+        kern.rows_bf16(row_bf16(r, i) + j0, x, m);
+    else
+        memcpy((float *)r->p + i * r->k + j0, x, (size_t)m * 4);
+}
+
 /* ---- float layouts --------------------------------------------------------------------------- */
 
 static void product_f32(float *y, int64_t ldy, const Rows *x, int64_t row, int64_t n, const void *w,

@@ -141,14 +141,17 @@ static void rect_round(const Product *t, Range r, Range p) {
     for (int64_t i = r.lo; i < r.hi && m > 0; i++) kern.round(t->y + i * t->ldy + lo, m);
 }
 
-void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, const Group *g,
-                   int64_t n_groups, StoreMode mode, bool round) {
+void linear_groups(Thread th, float *y, int64_t ldy, const Weight *w, const Rows *x, int64_t n_w,
+                   const Group *g, int64_t n_groups, bool round) {
     Deal d = deal_of(th, panels_of(w->rows), g, n_groups);
     for (int64_t i = 0; i < n_groups; i++) {
-        const Product t = product_of(y, ldy, w, g[i].matrix, x, mode);
         const Range rows = group_rows(&g[i]), panels = deal_next(&d, &g[i]);
-        rect_run(&t, rows, panels);
-        if (round) rect_round(&t, rows, panels);
+        for (int64_t j = 0; j < n_w; j++) {
+            const Product t =
+                product_of(y, ldy, &w[j], g[i].matrix, &x[j], j ? STORE_ADD : STORE_SET);
+            rect_run(&t, rows, panels);
+            if (round && j + 1 == n_w) rect_round(&t, rows, panels);
+        }
     }
     thread_sync(th);
 }
@@ -159,7 +162,23 @@ typedef struct Gated {
     float *h, *g, *u;
     int64_t ld;
     const Weight *gate, *up;
+    const Rows *packed; /* NULL, or where h goes */
 } Gated;
+
+/* Numbers lo.. of row i, m of them. */
+static void gate_row(const Gated *t, int64_t i, int64_t lo, int64_t m) {
+    const int64_t at = i * t->ld + lo;
+    if (!t->packed) {
+        kern.silu_mul(t->h + at, t->g + at, t->u + at, m);
+        return;
+    }
+    for (int64_t j = 0; j < m; j += ROW_PIECE) {
+        float h[ROW_PIECE];
+        const int64_t n = MIN(m - j, ROW_PIECE);
+        kern.silu_mul(h, t->g + at + j, t->u + at + j, n);
+        row_piece_put(t->packed, i, lo + j, h, n);
+    }
+}
 
 /* Both products of matrix i, and the gate, for rows r and panels p. */
 static void gated_run(const Gated *t, int64_t i, const Rows *x, Range r, Range p) {
@@ -169,152 +188,195 @@ static void gated_run(const Gated *t, int64_t i, const Rows *x, Range r, Range p
     if (p.lo >= p.hi) return;
     rect_run(&gate, r, p);
     rect_run(&up, r, p);
-    int64_t lo = p.lo * PANEL, m = MIN(p.hi * PANEL, gate.m) - lo;
-    for (int64_t at = r.lo * t->ld + lo; at < r.hi * t->ld; at += t->ld)
-        kern.silu_mul(t->h + at, t->g + at, t->u + at, m);
+    const int64_t lo = p.lo * PANEL, m = MIN(p.hi * PANEL, gate.m) - lo;
+    for (int64_t row = r.lo; row < r.hi; row++) gate_row(t, row, lo, m);
+}
+
+/* Packed rows are written 32 numbers at a time, so threads share pairs of panels. */
+static Range pairs_of(Range pairs, int64_t panels) {
+    return (Range){MIN(2 * pairs.lo, panels), MIN(2 * pairs.hi, panels)};
 }
 
 void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Weight *gate,
-                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups) {
-    const Gated t = {h, g, u, ld, gate, up};
-    int64_t panels = panels_of(gate->rows);
-    Rect own = rect_of(th, x->n, panels);
-    Deal d = deal_of(th, panels, group, n_groups);
+                  const Weight *up, const Rows *x, const Group *group, int64_t n_groups,
+                  void *rows) {
+    const Rows packed = rows_in(FORM_BF16, x->n, ld, rows);
+    const Gated t = {h, g, u, ld, gate, up, rows ? &packed : NULL};
+    const int64_t panels = panels_of(gate->rows), unit = rows ? 2 : 1,
+                  units = (panels + unit - 1) / unit;
+    Rect own = rect_of(th, x->n, units);
+    Deal d = deal_of(th, units, group, n_groups);
+    if (rows) own.panels = pairs_of(own.panels, panels);
     if (!group) gated_run(&t, 0, x, own.rows, own.panels);
-    for (int64_t i = 0; i < n_groups; i++)
-        gated_run(&t, group[i].matrix, x, group_rows(&group[i]), deal_next(&d, &group[i]));
+    for (int64_t i = 0; i < n_groups; i++) {
+        const Range p = deal_next(&d, &group[i]);
+        gated_run(&t, group[i].matrix, x, group_rows(&group[i]), rows ? pairs_of(p, panels) : p);
+    }
     thread_sync(th);
 }
 
 /* ---- gradients of weights -------------------------------------------------------------------- */
 
 /* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is transposed, so that its
- * columns are the rows of the product. Both are made in pieces of SIDE rows by SIDE columns, which
- * are dealt to the threads. */
+ * columns are the rows of the product. Both are made of packed rows, which are rounded already, in
+ * pieces of SIDE rows by SIDE columns, which are dealt to the threads. */
 enum { SIDE = 64 };
 
-int64_t linear_dw_bytes(Layout layout, int64_t n, int64_t rows, int64_t cols) {
-    return rows_bytes(layout_form(layout), rows, n) + panel_bytes(layout, cols, n);
+static Layout layout_of_form(ActForm form) {
+    CHECK(form == FORM_F32 || form == FORM_BF16);
+    return form == FORM_F32 ? LAYOUT_F32 : LAYOUT_BF16;
 }
 
-/* m <= 16 columns of rows r0..r0+n-1: columns r0.. of m rows that are k long. */
-static void columns_transpose(uint8_t *out, Layout layout, int64_t k, const float *x, int64_t ld,
-                              int64_t m, int64_t r0, int64_t n) {
-    _Alignas(64) uint32_t panel[SIDE / 2 * PANEL];
-    if (layout == LAYOUT_F32) {
-        kern.transpose((uint32_t *)(void *)out + r0, k, (const uint32_t *)(const void *)x, ld, n,
-                       m);
-    } else {
-        int64_t dwords = round_up(k, TILE_K) / 2;
-        kern.panel_bf16((uint16_t *)panel, x, ld, m, n);
-        kern.transpose((uint32_t *)(void *)out + r0 / 2, dwords, panel, PANEL,
-                       round_up(n, TILE_K) / 2, m);
+int64_t linear_dw_bytes(ActForm form, int64_t n, int64_t rows, int64_t cols) {
+    return rows_bytes(form, rows, n) + panel_bytes(layout_of_form(form), cols, n);
+}
+
+/* n packed rows: where the first is and how far apart they are, in numbers of their form. */
+typedef struct Piece {
+    ActForm form;
+    const void *x;
+    int64_t ld, n;
+} Piece;
+
+static Piece piece_of(const Rows *r, int64_t row, int64_t n) {
+    const int64_t kp = round_up(r->k, TILE_K);
+    if (r->form == FORM_F32) return (Piece){FORM_F32, r->x + row * r->ld, r->ld, n};
+    return (Piece){FORM_BF16, (const uint16_t *)r->p + row * kp, kp, n};
+}
+
+/* Columns c.. of a piece, up to 32 of them, as one or two panels `stride` bytes apart. */
+static void panels_of_piece(uint8_t *out, int64_t stride, const Piece *p, int64_t c, int64_t m) {
+    if (p->form == FORM_BF16) {
+        kern.pair_panels((uint16_t *)(void *)out, stride / 2, panels_of(m),
+                         (const uint16_t *)p->x + c, p->ld, p->n);
+        return;
+    }
+    for (int64_t j = 0; j < m; j += PANEL, out += stride)
+        panel_rows(out, LAYOUT_F32, (const float *)p->x + c + j, p->ld, MIN(m - j, PANEL), 0, p->n);
+}
+
+/* Columns `columns` of a piece, whose rows are r0.. of the n that are summed, as panels of the
+ * product. The first column is a multiple of 32. */
+static void piece_panels(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns) {
+    const Layout layout = layout_of_form(p->form);
+    const int64_t stride = panel_stride(layout, n), at = panel_stride(layout, r0);
+    for (int64_t c = columns.lo; c < columns.hi; c += 2 * PANEL)
+        panels_of_piece(out + c / PANEL * stride + at, stride, p, c,
+                        MIN(columns.hi - c, 2 * PANEL));
+}
+
+/* The same, transposed: as rows of the product. The first column is a multiple of 16. */
+static void piece_transpose(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns) {
+    _Alignas(64) uint8_t panel[2][SIDE / 2 * PANEL * 4];
+    const int64_t dwords = round_up(n, TILE_K) / 2;
+    for (int64_t c = columns.lo, m; c < columns.hi; c += m) {
+        const int64_t block = c & ~(2 * PANEL - 1);
+        m = MIN(columns.hi, block + 2 * PANEL) - c;
+        if (p->form == FORM_F32) {
+            kern.transpose((uint32_t *)(void *)out + c * n + r0, n, (const uint32_t *)p->x + c,
+                           p->ld, p->n, m);
+            continue;
+        }
+        panels_of_piece(panel[0], sizeof panel[0], p, block, c + m - block);
+        for (int64_t j = c; j < c + m; j += PANEL)
+            kern.transpose((uint32_t *)(void *)out + j * dwords + r0 / 2, dwords,
+                           (const uint32_t *)(const void *)panel[(j - block) / PANEL], PANEL,
+                           round_up(p->n, TILE_K) / 2, MIN(c + m - j, PANEL));
     }
 }
 
-/* Rows r0..r0+n_r-1, of n, and columns c0..end-1 of what becomes rows of a product (transposed) or
- * its panels; x: the first of these rows. */
-static void piece_pack(uint8_t *out, bool transposed, Layout layout, const float *x, int64_t ld,
-                       int64_t n, int64_t r0, int64_t n_r, Range columns) {
-    for (int64_t c = columns.lo; c < columns.hi; c += PANEL) {
-        int64_t m = MIN(columns.hi - c, PANEL);
-        uint8_t *to = out + c / PANEL * panel_stride(layout, n); /* 16 rows: as long as a panel */
-        if (transposed)
-            columns_transpose(to, layout, n, x + c, ld, m, r0, n_r);
-        else
-            panel_rows(to, layout, x + c, ld, m, r0, n_r);
-    }
-}
-
-/* Columns of x (n, ld). */
-static void columns_pack(Thread th, uint8_t *out, bool transposed, Layout layout, const float *x,
-                         int64_t ld, int64_t n, int64_t cols) {
-    int64_t across = (cols + SIDE - 1) / SIDE, down = (n + SIDE - 1) / SIDE;
-    Range range = thread_range(th, down * across);
+/* All columns of all rows, by all threads. */
+typedef void PieceFn(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns);
+static void columns_pack(Thread th, PieceFn *pack, uint8_t *out, const Rows *x) {
+    const int64_t across = (x->k + SIDE - 1) / SIDE, down = (x->n + SIDE - 1) / SIDE;
+    const Range range = thread_range(th, down * across);
     for (int64_t at = range.lo; at < range.hi; at++) {
-        int64_t r0 = at / across * SIDE, c0 = at % across * SIDE;
-        piece_pack(out, transposed, layout, x + r0 * ld, ld, n, r0, MIN(n - r0, SIDE),
-                   (Range){c0, MIN(c0 + SIDE, cols)});
+        const int64_t r0 = at / across * SIDE, c0 = at % across * SIDE;
+        const Piece p = piece_of(x, r0, MIN(x->n - r0, SIDE));
+        pack(out, x->n, r0, &p, (Range){c0, MIN(c0 + SIDE, x->k)});
     }
 }
 
-static void dw_run(Thread th, float *dw, StoreMode mode, const float *dy, int64_t lddy,
-                   const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
-                   Layout layout, void *work) {
-    CHECK(layout == LAYOUT_F32 || layout == LAYOUT_BF16);
-    Rows r = {layout_form(layout), rows, n, n, work, work};
-    uint8_t *tile = (uint8_t *)work + rows_bytes(layout_form(layout), rows, n);
+static void dw_run(Thread th, float *dw, StoreMode mode, const Rows *dy, const Rows *x,
+                   void *work) {
+    CHECK(dy->form == x->form && dy->n == x->n);
+    const Layout layout = layout_of_form(x->form);
+    const Rows r = {x->form, dy->k, x->n, x->n, work, work};
+    uint8_t *tile = (uint8_t *)work + rows_bytes(x->form, dy->k, x->n);
     const char *outer = phase("packing");
-    columns_pack(th, work, true, layout, dy, lddy, n, rows);
-    columns_pack(th, tile, false, layout, x, ldx, n, cols);
+    columns_pack(th, piece_transpose, work, dy);
+    columns_pack(th, piece_panels, tile, x);
     thread_sync(th);
     phase(outer);
-    Product t = {dw, cols, &r, layout, tile, cols, mode};
+    const Product t = {dw, x->k, &r, layout, tile, x->k, mode};
     products_run(th, &t, 1);
     thread_sync(th);
 }
 
-void linear_dw(Thread th, float *dw, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-               int64_t n, int64_t rows, int64_t cols, Layout layout, void *work) {
-    if (n > 0) dw_run(th, dw, STORE_ADD, dy, lddy, x, ldx, n, rows, cols, layout, work);
+void linear_dw(Thread th, float *dw, const Rows *dy, const Rows *x, void *work) {
+    if (x->n > 0) dw_run(th, dw, STORE_ADD, dy, x, work);
 }
 
-void linear_dw_piece(Thread th, float *sum, bool first, const float *dy, int64_t lddy,
-                     const float *x, int64_t ldx, int64_t n, int64_t rows, int64_t cols,
-                     Layout layout, void *work) {
-    CHECK(n >= 1 && n <= CUT_K);
-    dw_run(th, sum, first ? STORE_SET : STORE_CONTINUE, dy, lddy, x, ldx, n, rows, cols, layout,
-           work);
+void linear_dw_piece(Thread th, float *sum, bool first, const Rows *dy, const Rows *x, void *work) {
+    CHECK(x->n >= 1 && x->n <= CUT_K);
+    dw_run(th, sum, first ? STORE_SET : STORE_CONTINUE, dy, x, work);
 }
 
 /* ---- the same for experts -------------------------------------------------------------------- */
 
 /* A thread's work memory: gathered rows of x, then x of one group as panels, then dy of one of its
  * products transposed. */
-int64_t linear_dw_groups_bytes(Layout layout, int64_t most, int64_t rows, int64_t cols) {
-    return round_up(SIDE * cols * (int64_t)sizeof(float), 64) + panel_bytes(layout, cols, most)
-           + rows_bytes(layout_form(layout), rows, most);
+int64_t linear_dw_groups_bytes(ActForm form, int64_t most, int64_t rows, int64_t cols) {
+    return rows_bytes(form, SIDE, cols) + panel_bytes(layout_of_form(form), cols, most)
+           + rows_bytes(form, rows, most);
+}
+
+/* n rows that the index names, side by side. */
+static Piece piece_gathered(uint8_t *out, const Rows *x, const int32_t *index, int64_t n) {
+    const Piece all = piece_of(x, 0, n);
+    const int64_t number = x->form == FORM_F32 ? 4 : 2,
+                  bytes = number * (x->form == FORM_F32 ? x->k : all.ld);
+    for (int64_t i = 0; i < n; i++)
+        memcpy(out + i * bytes, (const uint8_t *)all.x + index[i] * all.ld * number, (size_t)bytes);
+    return (Piece){x->form, out, bytes / number, n};
 }
 
 /* All columns of a group's rows of x as panels. */
-static void group_inputs(const GroupsDw *t, const Group *g, uint8_t *panels, float *gathered) {
+static void group_inputs(const GroupsDw *t, const Group *g, uint8_t *panels, uint8_t *gathered) {
     for (int64_t r0 = 0; r0 < g->n; r0 += SIDE) {
-        int64_t n = MIN(g->n - r0, SIDE), ld = t->index ? t->cols : t->ldx;
-        const float *x = t->x + (g->row0 + r0) * t->ldx;
-        for (int64_t i = 0; t->index && i < n; i++)
-            memcpy(gathered + i * t->cols, t->x + t->index[g->row0 + r0 + i] * t->ldx,
-                   (size_t)t->cols * sizeof *gathered);
-        piece_pack(panels, false, t->layout, t->index ? gathered : x, ld, g->n, r0, n,
-                   (Range){0, t->cols});
+        const int64_t n = MIN(g->n - r0, SIDE), row = g->row0 + r0;
+        const Piece p =
+            t->index ? piece_gathered(gathered, t->x, t->index + row, n) : piece_of(t->x, row, n);
+        piece_panels(panels, g->n, r0, &p, (Range){0, t->x->k});
     }
 }
 
 /* Rows `own` of product i of one group. */
 static void group_product(const GroupsDw *t, int64_t i, const Group *g, Range own,
                           const uint8_t *panels, uint8_t *packed) {
-    const Rows r = {layout_form(t->layout),        t->rows, g->n, g->n,
-                    (const float *)(void *)packed, packed};
-    float *dw = t->dw[i] + g->matrix * t->rows * t->cols;
-    const Product p = {dw, t->cols, &r, t->layout, panels, t->cols, STORE_ADD};
+    const Rows *dy = &t->dy[i];
+    const int64_t cols = t->x->k;
+    const Rows r = {dy->form, dy->k, g->n, g->n, (const float *)(void *)packed, packed};
+    float *dw = t->dw[i] + g->matrix * dy->k * cols;
+    const Product p = {dw, cols, &r, layout_of_form(dy->form), panels, cols, STORE_ADD};
     const char *outer = phase("packing");
-    for (int64_t r0 = 0; r0 < g->n; r0 += SIDE)
-        piece_pack(packed, true, t->layout, t->dy[i] + (g->row0 + r0) * t->rows, t->rows, g->n, r0,
-                   MIN(g->n - r0, SIDE), own);
+    for (int64_t r0 = 0; r0 < g->n; r0 += SIDE) {
+        const Piece piece = piece_of(dy, g->row0 + r0, MIN(g->n - r0, SIDE));
+        piece_transpose(packed, g->n, r0, &piece, own);
+    }
     phase(outer);
-    rect_run(&p, own, (Range){0, panels_of(t->cols)});
+    rect_run(&p, own, (Range){0, panels_of(cols)});
 }
 
 /* The products of a group stand one behind the other, 16 rows of one being what a thread takes at
  * least: so a thread has whole groups but for the first and the last, and no barriers between
  * them. */
 void linear_dw_groups(Thread th, const GroupsDw *t, const Group *g, int64_t n_groups, void *work) {
-    int64_t panels = panels_of(t->rows);
-    CHECK(t->layout == LAYOUT_F32 || t->layout == LAYOUT_BF16);
-    float *gathered =
-        (float *)(void *)((uint8_t *)work
-                          + th.i * linear_dw_groups_bytes(t->layout, t->most, t->rows, t->cols));
-    uint8_t *inputs = (uint8_t *)gathered + round_up(SIDE * t->cols * (int64_t)sizeof(float), 64);
-    uint8_t *packed = inputs + panel_bytes(t->layout, t->cols, t->most);
+    const ActForm form = t->x->form;
+    const int64_t rows = t->dy->k, cols = t->x->k, panels = panels_of(rows);
+    uint8_t *gathered = (uint8_t *)work + th.i * linear_dw_groups_bytes(form, t->most, rows, cols);
+    uint8_t *inputs = gathered + rows_bytes(form, SIDE, cols);
+    uint8_t *packed = inputs + panel_bytes(layout_of_form(form), cols, t->most);
     Deal d = deal_of(th, t->n_dw * panels, g, n_groups);
     for (int64_t i = 0; i < n_groups; i++) {
         Range own = deal_next(&d, &g[i]);
@@ -325,8 +387,8 @@ void linear_dw_groups(Thread th, const GroupsDw *t, const Group *g, int64_t n_gr
         phase(outer);
         for (int64_t j = 0; j < t->n_dw; j++) {
             Range part = part_of(own, j * panels, panels);
-            Range rows = {part.lo * PANEL, MIN(part.hi * PANEL, t->rows)};
-            if (rows.lo < rows.hi) group_product(t, j, &g[i], rows, inputs, packed);
+            Range range = {part.lo * PANEL, MIN(part.hi * PANEL, rows)};
+            if (range.lo < range.hi) group_product(t, j, &g[i], range, inputs, packed);
         }
     }
     thread_sync(th);

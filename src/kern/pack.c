@@ -213,6 +213,19 @@ void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t
     phase(outer);
 }
 
+void rows_pick(Thread th, Rows *r, const void *rows, const int32_t *index, int64_t n, int64_t k,
+               void *mem) {
+    const size_t bytes = (size_t)round_up(k, TILE_K) * 2;
+    const char *outer = phase("packing");
+    *r = rows_in(FORM_BF16, n, k, mem);
+    const Range range = thread_range(th, n);
+    for (int64_t i = range.lo; i < range.hi; i++)
+        memcpy((uint8_t *)mem + (size_t)i * bytes, (const uint8_t *)rows + (size_t)index[i] * bytes,
+               bytes);
+    thread_sync(th);
+    phase(outer);
+}
+
 void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int64_t k, int64_t ld,
                void *mem) {
     if (form == FORM_F32)

@@ -4,7 +4,7 @@
  * DeepSeek-V2 (arXiv 2405.04434, 2.1.2 and 2.1.3): softmax over all experts, groups by their best
  * expert. DeepSeek-V3 (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only enters the choice,
  * groups by their two best, weights normalised. */
-#include "kern/table.h"
+#include "kern/layout.h"
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
@@ -177,16 +177,22 @@ void combine(Thread th, float *y, const float *to, const float *base, const floa
 }
 
 /* A slot's row has dy times its weight, its weight the product of dy with the row. */
-void combine_back(Thread th, float *drows, float *dweight, const float *dy, const float *rows,
-                  int64_t ldr, const int32_t *at, const float *weight, int64_t n, int64_t K,
-                  int64_t C) {
+void combine_back(Thread th, Rows *drows, ActForm form, void *mem, float *dweight, const float *dy,
+                  const float *rows, int64_t ldr, const int32_t *at, const float *weight, int64_t n,
+                  int64_t K, int64_t C) {
     Range range = thread_range(th, n * K);
+    *drows = rows_in(form, n * K, C, mem);
     for (int64_t slot = range.lo; slot < range.hi; slot++) {
         const float *dyi = dy + slot / K * C;
         const int64_t ahead = slot + SLOTS_AHEAD;
         if (ahead < range.hi) row_ahead(rows + at[ahead] * ldr, C);
         dweight[slot] = kern.dot(dyi, rows + at[slot] * ldr, C);
-        kern.scale(drows + at[slot] * ldr, weight[slot], dyi, C);
+        for (int64_t j = 0; j < C; j += ROW_PIECE) {
+            float x[ROW_PIECE];
+            const int64_t m = MIN(C - j, ROW_PIECE);
+            kern.scale(x, weight[slot], dyi + j, m);
+            row_piece_put(drows, at[slot], j, x, m);
+        }
     }
     thread_sync(th);
 }

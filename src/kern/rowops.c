@@ -1,7 +1,7 @@
 /* rowops.c -- what is done row by row or number by number: norms, rope, gates, adds, log-sum-exp. A
  * kernel does one row; the functions here give rows, or columns for sums over rows, to the
  * threads. */
-#include "kern/table.h"
+#include "kern/layout.h"
 
 enum { LINE = 16 }; /* floats of a cache line: borders between threads */
 
@@ -9,14 +9,21 @@ enum { LINE = 16 }; /* floats of a cache line: borders between threads */
 
 /* y = w x r with r = 1 / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019, arXiv 1910.07467). The
  * backward wants r, so training keeps it. */
-void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
-             const float *w, int64_t n, int64_t C, float eps) {
-    Range rows = thread_range(th, n);
-    for (int64_t i = rows.lo; i < rows.hi; i++) {
+void rmsnorm_packed(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
+                    const float *w, int64_t n, int64_t C, float eps, void *rows) {
+    const Rows packed = rows_in(FORM_BF16, n, C, rows);
+    Range range = thread_range(th, n);
+    for (int64_t i = range.lo; i < range.hi; i++) {
         float ri = kern.rmsnorm(y + i * ldy, x + i * ldx, w, C, eps);
         if (r) r[i] = ri;
+        if (rows) row_piece_put(&packed, i, 0, y + i * ldy, C);
     }
     thread_sync(th);
+}
+
+void rmsnorm(Thread th, float *y, int64_t ldy, float *r, const float *x, int64_t ldx,
+             const float *w, int64_t n, int64_t C, float eps) {
+    rmsnorm_packed(th, y, ldy, r, x, ldx, w, n, C, eps, NULL);
 }
 
 /* dw_k += sum over rows of dy_k (x_k r); without x and r the plain sum of dy. Columns are dealt to
@@ -80,10 +87,20 @@ void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n) {
     thread_sync(th);
 }
 
-void silu_mul_back(Thread th, float *dg, float *du, const float *dh, const float *g, const float *u,
-                   int64_t n) {
-    Range r = thread_range_by(th, n, LINE);
-    kern.silu_mul_back(dg + r.lo, du + r.lo, dh + r.lo, g + r.lo, u + r.lo, r.hi - r.lo);
+/* The gradients are only multiplied, so they are rounded and packed as they come. */
+void silu_mul_back(Thread th, Rows *dg, Rows *du, ActForm form, const float *dh, const float *g,
+                   const float *u, int64_t n, int64_t k, void *dg_mem, void *du_mem) {
+    *dg = rows_in(form, n, k, dg_mem);
+    *du = rows_in(form, n, k, du_mem);
+    const Range r = thread_range(th, n);
+    for (int64_t i = r.lo; i < r.hi; i++)
+        for (int64_t j = 0; j < k; j += ROW_PIECE) {
+            float a[ROW_PIECE], b[ROW_PIECE];
+            const int64_t at = i * k + j, m = MIN(k - j, ROW_PIECE);
+            kern.silu_mul_back(a, b, dh + at, g + at, u + at, m);
+            row_piece_put(dg, i, j, a, m);
+            row_piece_put(du, i, j, b, m);
+        }
     thread_sync(th);
 }
 

@@ -46,6 +46,9 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
  * What the others do, where the name does not say it all:
  *   rows_bf16      one row, pair order, padded to kp
  *   panel_bf16     one panel of m <= 16 outputs from k rows of m numbers: w[j][k] = x[k*ld + j]
+ *   pair_panels    1 or 2 panels whose outputs are 16 or 32 columns of n packed rows, ldx words
+ *                  apart, the rows summed: words in pair order of the rows, padded to whole tiles;
+ *                  the second panel stands ldo words behind the first
  *   transpose      dwords: y[j*ldy + i] = x[i*ldx + j]; any 4-byte alignment
  *   v_of_k         4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv
  *   rmsnorm        one row; returns r; w may be NULL, y may be x
@@ -93,6 +96,8 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
     X(rows_a8, void, (int8_t * q, float *d, float *s, int32_t *sum, const float *x, int64_t k))    \
     X(rows_a8_256, void, (int8_t * q, float *d, int32_t *sum, const float *x, int64_t k))          \
     X(panel_bf16, void, (uint16_t * out, const float *x, int64_t ld, int64_t m, int64_t k))        \
+    X(pair_panels, void,                                                                           \
+      (uint16_t * out, int64_t ldo, int64_t panels, const uint16_t *x, int64_t ldx, int64_t n))    \
     X(transpose, void,                                                                             \
       (uint32_t * y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows, int64_t cols))     \
     X(v_of_k, void, (uint16_t * v, const uint16_t *k, int64_t dk, int64_t dv))                     \

@@ -7,7 +7,11 @@
 #pragma once
 #include "kern/kern.h"
 
+/* NAME_rows: training in bf16 keeps what goes into a product as packed rows, rounded once, from
+ * which the weight's gradient is made; the f32 numbers NAME are not kept then, but for those that
+ * something else reads (fn of routers, att). NULL in inference and where activations are f32. */
 typedef struct LayerActs {
+    void *xn_rows, *fn_rows, *qn_rows, *ck_rows, *att_rows, *h_rows, *hx_rows;
     float *x;       /* (N, C) residual stream before the layer */
     float *xn, *xr; /* (N, C) its norm, (N) 1/rms */
 
@@ -62,6 +66,7 @@ typedef struct FurtherActs {
     float *e, *er; /* (N, C) rows of the embedding, (N) 1/rms */
     float *hr;     /* (N) 1/rms of the hidden states; the backward is given these again */
     float *pair;   /* (N, 2C) both, normed */
+    void *pair_rows;
     HeadActs head;
 } FurtherActs;
 

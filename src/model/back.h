@@ -16,7 +16,8 @@ typedef struct Back {
     float *dq, *dk, *dv;         /* (N, H dk), (N, G dk), (N, G dv) */
     float *dkvb, *dkva;          /* (N, H (n+v)), (N, R + r): MLA */
     float *dqa;                  /* (N, Q): MLA with q rank */
-    float *dg, *du, *dh;         /* (N, F), or (S, F_moe) */
+    void *dg, *du;               /* (N, F), or (S, F_moe): rows for products, f32 or bf16 */
+    float *dh;                   /* (N, F), or (S, F_moe) */
     float *dyx;                  /* (S, C) rows of experts: gradient of output, then of input */
     float *dweight, *one;        /* (N, K); ones */
     float *dz;                   /* (N, E) */
@@ -28,9 +29,17 @@ typedef struct Back {
     void *attend_work;           /* attend_back's, for each thread */
 } Back;
 
-/* dx (n, lddx) = or += dy W, and w->grad += dy^T x over n rows. */
+/* dx (n, lddx) = or += dy W, and w->grad += dy^T x over n rows. x_rows: x packed, or NULL where it
+ * is multiplied in f32; x may be NULL where it is not. */
 void project_back(Thread th, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
-                  const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t n);
+                  const float *dy, int64_t lddy, const float *x, int64_t ldx, const void *x_rows,
+                  int64_t n);
+/* The same of packed dy and x. */
+void rows_back(Thread th, Plan *p, const Param *w, float *dx, int64_t lddx, StoreMode mode,
+               const Rows *dy, const Rows *x);
+/* The n rows that w was multiplied with: x, or what was kept of it, packed. */
+Rows rows_again(const Plan *p, const Param *w, const float *x, int64_t ldx, int64_t n,
+                const void *rows);
 
 void embed_back(Thread th, Plan *p, const Batch *b, const float *dx);
 void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs *a, Back *g);

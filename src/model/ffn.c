@@ -12,9 +12,9 @@ void ffn(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     const Param *down = w->down ? w->down : w->down_s;
     int64_t F = gate->w.rows;
 
-    Input in = input_of(th, p, fn, b->n, c->C, c->C);
-    project_gated(th, a->h, a->g, a->u, gate, up, &in, NULL, 0);
-    in = input_of(th, p, a->h, b->n, F, F);
+    Input in = input_kept(th, p, fn, b->n, c->C, c->C, a->fn_rows, true);
+    project_gated(th, a->h, a->g, a->u, gate, up, &in, NULL, 0, a->h_rows);
+    in = input_kept(th, p, a->h, b->n, F, F, a->h_rows, true);
     project(th, y, c->C, down, &in, mode);
 }
 
@@ -25,8 +25,10 @@ void ffn_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     const Param *down = w->down ? w->down : w->down_s;
     int64_t n = b->n, C = p->model->cfg.C, F = gate->w.rows;
 
-    project_back(th, p, down, g->dh, F, STORE_SET, g->dx, C, a->h, F, n);
-    silu_mul_back(th, g->dg, g->du, g->dh, a->g, a->u, n * F);
-    project_back(th, p, gate, g->dn, C, STORE_SET, g->dg, F, a->fn, C, n);
-    project_back(th, p, up, g->dn, C, STORE_ADD, g->du, F, a->fn, C, n);
+    const Rows fn = rows_again(p, gate, a->fn, C, n, a->fn_rows);
+    Rows dg, du;
+    project_back(th, p, down, g->dh, F, STORE_SET, g->dx, C, a->h, F, a->h_rows, n);
+    silu_mul_back(th, &dg, &du, fn.form, g->dh, a->g, a->u, n, F, g->dg, g->du);
+    rows_back(th, p, gate, g->dn, C, STORE_SET, &dg, &fn);
+    rows_back(th, p, up, g->dn, C, STORE_ADD, &du, &fn);
 }

@@ -44,14 +44,14 @@ void gqa(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     int64_t n = b->n, ld = (c->H + 2 * c->G) * c->D;
     float *q = a->qkv, *k = q + c->H * c->D, *v = k + c->G * c->D;
 
-    Input in = input_of(th, p, xn, n, c->C, c->C);
+    Input in = input_kept(th, p, xn, n, c->C, c->C, a->xn_rows, true);
     project_set(th, (float *[]){q, k, v}, (int64_t[]){ld, ld, ld},
                 (const Param *[]){w->q, w->k, w->v}, 3, &in);
     biases_and_norms(th, p, w, n, a);
     kv_store_rope(th, &t, b->span, b->n_spans, a->qkv, ld, c->D / 2, c->rope.pairs, s->cos, s->sin);
     attend(th, a->att, c->H * c->D, a->lse, q, ld, &t, b->span, b->n_spans, s->attend_work);
 
-    in = input_of(th, p, a->att, n, c->H * c->D, c->H * c->D);
+    in = input_kept(th, p, a->att, n, c->H * c->D, c->H * c->D, a->att_rows, false);
     rows_copy(th, a->mid, c->C, a->x, c->C, n, c->C);
     project(th, a->mid, c->C, w->o, &in, STORE_ADD);
 }
@@ -73,7 +73,7 @@ void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     int64_t n = b->n, C = c->C, D = c->D, ldq = c->H * D, ldk = c->G * D;
     const Attend t = attend_of(p, layer);
 
-    project_back(th, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, n);
+    project_back(th, p, w->o, g->datt, ldq, STORE_SET, g->dx, C, a->att, ldq, a->att_rows, n);
     rows_copy(th, g->q, ldq, a->qkv, ldq + 2 * ldk, n, ldq);
     attend_back(th, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, g->q, &t, b->span, b->n_spans,
                 g->attend_work);
@@ -82,7 +82,7 @@ void gqa_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     heads_back(th, g->dq, a->qx, a->qxr, w->q_norm, w->q_bias, n, c->H, D);
     heads_back(th, g->dk, a->kx, a->kxr, w->k_norm, w->k_bias, n, c->G, D);
     if (w->v_bias) bias_back(th, w->v_bias->grad, g->dv, ldk, n, ldk);
-    project_back(th, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, n);
-    project_back(th, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, n);
-    project_back(th, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, n);
+    project_back(th, p, w->q, g->dn, C, STORE_SET, g->dq, ldq, a->xn, C, a->xn_rows, n);
+    project_back(th, p, w->k, g->dn, C, STORE_ADD, g->dk, ldk, a->xn, C, a->xn_rows, n);
+    project_back(th, p, w->v, g->dn, C, STORE_ADD, g->dv, ldk, a->xn, C, a->xn_rows, n);
 }

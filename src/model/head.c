@@ -104,11 +104,12 @@ void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const f
     const bool first = row % CUT_K == 0;
     CHECK(row % head_rows(p) == 0 && n >= 1 && n <= head_rows(p) && row + n <= p->spec.logit_rows);
     if (first && part > 1) add(th, g->head_sum, g->head_part, V * C);
-    linear_dw_piece(th, part ? g->head_part : g->head_sum, first, dlogits, V, hidden, C, n, V, C,
-                    panel->layout_t, g->dw_work);
-    Rows rows = {0};
-    rows_pack(th, &rows, layout_form(panel->layout_t), dlogits, n, V, V, g->rows);
-    linear(th, dhidden, C, &t, 0, &rows, STORE_SET);
+    const ActForm form = layout_form(panel->layout_t);
+    Rows dy = {0}, x = {0};
+    rows_pack(thread_nosync(th), &x, form, hidden, n, C, C, p->state->rows);
+    rows_pack(th, &dy, form, dlogits, n, V, V, g->rows);
+    linear_dw_piece(th, part ? g->head_part : g->head_sum, first, &dy, &x, g->dw_work);
+    linear(th, dhidden, C, &t, 0, &dy, STORE_SET);
 }
 
 void head_back_end(Thread th, Plan *p, int64_t rows) {

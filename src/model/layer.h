@@ -116,16 +116,23 @@ typedef struct Input {
     const float *x;
     int64_t n, k, ld;
     const int32_t *index; /* (n) the row of x that each row is; NULL: they stand in order */
+    void *
+        kept; /* packed rows of x: where to put them, or with index where they are; NULL: no such */
     Rows rows;
 } Input;
 Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);
-Input input_gathered(Thread th, const Plan *p, const float *x, const int32_t *index, int64_t n,
-                     int64_t k, int64_t ld);
+Input input_gathered(Thread th, const Plan *p, const float *x, const void *x_rows,
+                     const int32_t *index, int64_t n, int64_t k, int64_t ld);
+/* The same as input_of with the packed rows in `rows`, where they stay for the backward; `packed`:
+ * they are there already, and x may be NULL. rows NULL: as input_of. */
+Input input_kept(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld,
+                 void *rows, bool packed);
 /* The norm of n rows of x (C wide) for products that follow: y, with r (n) or NULL; of a single
  * row every thread computes it in memory of its own, which is returned, and thread 0's is y.
- * `gathered`: a product of gathered rows is among them. */
+ * `gathered`: a product of gathered rows is among them. rows: NULL, or where they are kept, packed;
+ * y may be NULL then. */
 const float *norm_rows(Thread th, const Plan *p, float *y, float *r, const float *x, const Param *w,
-                       int64_t n, bool gathered);
+                       int64_t n, bool gathered, void *rows);
 /* y (n, ldy) = or += x W^T. th: the team's thread, or a thread_nosync when another product of the
  * same input follows. */
 void project(Thread th, float *y, int64_t ldy, const Param *w, Input *x, StoreMode mode);
@@ -136,9 +143,9 @@ void project_set(Thread th, float *const *y, const int64_t *ldy, const Param *co
 void project_groups(Thread th, float *y, int64_t ldy, const Weight *w, Input *x, const Group *g,
                     int64_t n_groups, bool round);
 /* h = silu(g) * u, with the products g and u of the same input, (n, F) each; h may be g. By groups,
- * or with matrix 0 where g is NULL. */
+ * or with matrix 0 where g is NULL. rows: NULL, or where h goes, packed, instead. */
 void project_gated(Thread th, float *h, float *g, float *u, const Param *gate, const Param *up,
-                   Input *x, const Group *group, int64_t n_groups);
+                   Input *x, const Group *group, int64_t n_groups, void *rows);
 /* dst (n, ldd) = src (n, lds), k numbers a row. Nothing to do where they are the same. */
 void rows_copy(Thread th, float *dst, int64_t ldd, const float *src, int64_t lds, int64_t n,
                int64_t k);

@@ -32,18 +32,21 @@ static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, Layer
     const PlanState *s = p->state;
     bool pairs = p->model->cfg.rope.pairs;
     int64_t ldq = d.H * (d.n + d.r), ldk = d.R + d.r;
-    Input in = input_of(th, p, xn, d.N, d.C, d.C);
+    Input in = input_kept(th, p, xn, d.N, d.C, d.C, a->xn_rows, true);
     project_set(th, (float *[]){w->q ? a->q : a->qa, a->kva}, (int64_t[]){w->q ? ldq : d.Q, ldk},
                 (const Param *[]){w->q ? w->q : w->q_a, w->kv_a}, 2, &in);
 
     /* Rows only, so each thread goes on with its own. */
     Thread quiet = thread_nosync(th);
-    if (w->q_a) rmsnorm(quiet, a->qn, d.Q, a->qr, a->qa, d.Q, vector(w->q_a_norm), d.N, d.Q, EPS);
-    rmsnorm(quiet, a->ck, ldk, a->cr, a->kva, ldk, vector(w->kv_a_norm), d.N, d.R, EPS);
+    if (w->q_a)
+        rmsnorm_packed(quiet, a->qn, d.Q, a->qr, a->qa, d.Q, vector(w->q_a_norm), d.N, d.Q, EPS,
+                       a->qn_rows);
+    rmsnorm_packed(quiet, a->ck, ldk, a->cr, a->kva, ldk, vector(w->kv_a_norm), d.N, d.R, EPS,
+                   a->ck_rows);
     rows_copy(quiet, a->ck + d.R, ldk, a->kva + d.R, ldk, d.N, d.r);
     rope(th, a->ck + d.R, ldk, 0, d.N, 1, d.r / 2, pairs, false, s->cos, s->sin);
     if (w->q_a) {
-        in = input_of(th, p, a->qn, d.N, d.Q, d.Q);
+        in = input_kept(th, p, a->qn, d.N, d.Q, d.Q, a->qn_rows, true);
         project(th, a->q, ldq, w->q_b, &in, STORE_SET);
     }
     rope(later ? quiet : th, a->q + d.n, ldq, d.n + d.r, d.N, d.H, d.r / 2, pairs, false, s->cos,
@@ -54,7 +57,7 @@ static void queries_and_latent(Thread th, Plan *p, const Layer *w, Dims d, Layer
 static void expanded(Thread th, Plan *p, const Batch *b, const Layer *w, const Attend *t, Dims d,
                      LayerActs *a) {
     int64_t dk = d.n + d.r, ldb = d.H * (d.n + d.v);
-    Input in = input_of(th, p, a->ck, d.N, d.R, d.R + d.r);
+    Input in = input_kept(th, p, a->ck, d.N, d.R, d.R + d.r, a->ck_rows, true);
     project(th, a->kvb, ldb, w->kv_b, &in, STORE_SET);
     /* kv_b's rows are, head by head, n of the key and v of the value; all heads get the rope key.
      */
@@ -79,7 +82,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
                      LayerActs *a) {
     const PlanState *s = p->state;
     int64_t dk = d.R + d.r, dq = d.n + d.r;
-    Input in = input_gathered(th, p, a->q, s->by_head, d.H * d.N, d.n, dq);
+    Input in = input_gathered(th, p, a->q, NULL, s->by_head, d.H * d.N, d.n, dq);
     project_groups(th, a->qh, d.R, &p->panels->uk[layer], &in, s->heads, d.H, false);
     Range rows = thread_range(th, d.N);
     for (int64_t i = rows.lo; i < rows.hi; i++)
@@ -90,7 +93,7 @@ static void absorbed(Thread th, Plan *p, const Batch *b, int64_t layer, const At
         }
     kv_store(th, &t->k, b->span, b->n_spans, a->ck, dk);
     attend(th, a->oc, d.H * d.R, a->lse, a->qc, d.H * dk, t, b->span, b->n_spans, s->attend_work);
-    in = input_gathered(th, p, a->oc, s->by_head, d.H * d.N, d.R, d.R);
+    in = input_gathered(th, p, a->oc, NULL, s->by_head, d.H * d.N, d.R, d.R);
     project_groups(th, a->qh, d.v, &p->panels->uv[layer], &in, s->heads, d.H, false);
     for (int64_t i = rows.lo; i < rows.hi; i++)
         for (int64_t h = 0; h < d.H; h++) {
@@ -110,7 +113,7 @@ void mla(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
         expanded(th, p, b, w, &t, d, a);
     else
         absorbed(th, p, b, layer, &t, d, a);
-    Input in = input_of(th, p, a->att, d.N, d.H * d.v, d.H * d.v);
+    Input in = input_kept(th, p, a->att, d.N, d.H * d.v, d.H * d.v, a->att_rows, false);
     rows_copy(th, a->mid, d.C, a->x, d.C, d.N, d.C);
     project(th, a->mid, d.C, w->o, &in, STORE_ADD);
 }
@@ -142,7 +145,7 @@ void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     int64_t dk = d.n + d.r, ldq = d.H * dk, ldo = d.H * d.v, lda = d.R + d.r;
     const Attend t = attend_of(p, layer);
 
-    project_back(th, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, d.N);
+    project_back(th, p, w->o, g->datt, ldo, STORE_SET, g->dx, d.C, a->att, ldo, a->att_rows, d.N);
     attend_back(th, g->dq, g->dk, g->dv, g->datt, a->att, a->lse, a->q, &t, b->span, b->n_spans,
                 g->attend_work);
     heads_gather(th, d, g);
@@ -151,16 +154,18 @@ void mla_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
 
     /* The gradient of the latent goes through its norm where it stands. */
     project_back(th, p, w->kv_b, g->dkva, lda, STORE_SET, g->dkvb, d.H * (d.n + d.v), a->ck, lda,
-                 d.N);
+                 a->ck_rows, d.N);
     rmsnorm_back(th, g->dkva, lda, STORE_SET, w->kv_a_norm->grad, g->dkva, lda, a->kva, lda, a->cr,
                  vector(w->kv_a_norm), d.N, d.R);
     if (w->q) {
-        project_back(th, p, w->q, g->dn, d.C, STORE_SET, g->dq, ldq, a->xn, d.C, d.N);
+        project_back(th, p, w->q, g->dn, d.C, STORE_SET, g->dq, ldq, a->xn, d.C, a->xn_rows, d.N);
     } else {
-        project_back(th, p, w->q_b, g->dqa, d.Q, STORE_SET, g->dq, ldq, a->qn, d.Q, d.N);
+        project_back(th, p, w->q_b, g->dqa, d.Q, STORE_SET, g->dq, ldq, a->qn, d.Q, a->qn_rows,
+                     d.N);
         rmsnorm_back(th, g->dqa, d.Q, STORE_SET, w->q_a_norm->grad, g->dqa, d.Q, a->qa, d.Q, a->qr,
                      vector(w->q_a_norm), d.N, d.Q);
-        project_back(th, p, w->q_a, g->dn, d.C, STORE_SET, g->dqa, d.Q, a->xn, d.C, d.N);
+        project_back(th, p, w->q_a, g->dn, d.C, STORE_SET, g->dqa, d.Q, a->xn, d.C, a->xn_rows,
+                     d.N);
     }
-    project_back(th, p, w->kv_a, g->dn, d.C, STORE_ADD, g->dkva, lda, a->xn, d.C, d.N);
+    project_back(th, p, w->kv_a, g->dn, d.C, STORE_ADD, g->dkva, lda, a->xn, d.C, a->xn_rows, d.N);
 }

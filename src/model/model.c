@@ -85,7 +85,7 @@ bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs 
     const Layer *w = &p->model->layer[layer];
     int64_t n = b->n, C = c->C;
     phase("norms");
-    const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false);
+    const float *xn = norm_rows(th, p, a->xn, a->xr, a->x, w->attn_norm, n, false, a->xn_rows);
     phase("attention projections, forward");
     if (c->mla)
         mla(th, p, b, layer, a, xn);
@@ -93,7 +93,7 @@ bool layer_forward(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs 
         gqa(th, p, b, layer, a, xn);
 
     phase("norms");
-    const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router);
+    const float *fn = norm_rows(th, p, a->fn, a->fr, a->mid, w->ffn_norm, n, w->router, a->fn_rows);
     phase("dense and shared FFN, forward");
     if (w->router) return moe(th, p, b, layer, a, fn, y);
     rows_copy(th, y, C, a->mid, C, n, C);

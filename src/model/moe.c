@@ -46,9 +46,10 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
     thread_sync(th);
 
     phase("experts, forward");
-    in = input_gathered(th, p, fn, a->row, slots, c->C, c->C);
-    project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups);
-    in = input_of(th, p, a->hx, slots, F, F);
+    in = input_gathered(th, p, fn, a->fn_rows, a->row, slots, c->C, c->C);
+    project_gated(th, a->hx, a->gx, a->ux, w->gate_x, w->up_x, &in, a->group, a->n_groups,
+                  a->hx_rows);
+    in = input_kept(th, p, a->hx, slots, F, F, a->hx_rows, true);
     project_groups(th, a->yx, c->C, weight_of(p, w->down_x), &in, a->group, a->n_groups,
                    p->spec.act != ACT_F32);
 
@@ -60,33 +61,21 @@ bool moe(Thread th, Plan *p, const Batch *b, int64_t layer, LayerActs *a, const 
 }
 
 /* Gradients of the matrices of one or two parameters, from the gradients dy of their products of
- * the same input x (n, in), of which `row` picks rows, or not. */
-static void experts_dw(Thread th, const Plan *p, const Param *const *w, const float *const *dy,
-                       int64_t n_w, const float *x, const int32_t *row, const LayerActs *a,
-                       const Back *g) {
+ * the same input x, of which `row` picks rows, or not. */
+static void experts_dw(Thread th, Param *const *w, const Rows *dy, int64_t n_w, const Rows *x,
+                       const int32_t *row, const LayerActs *a, const Back *g, int64_t most) {
     float *const dw[] = {w[0]->grad, w[n_w - 1]->grad};
-    const GroupsDw t = {.dw = dw,
-                        .dy = dy,
-                        .n_dw = n_w,
-                        .rows = w[0]->w.rows,
-                        .cols = w[0]->w.cols,
-                        .x = x,
-                        .index = row,
-                        .ldx = w[0]->w.cols,
-                        .layout = weight_of(p, w[0])->layout_t,
-                        .most = p->spec.rows};
+    const GroupsDw t = {.dw = dw, .dy = dy, .n_dw = n_w, .x = x, .index = row, .most = most};
     phase("experts, dW");
     linear_dw_groups(th, &t, a->group, a->n_groups, g->dw_work);
 }
 
-/* dx (slots, in) = or += dy (slots, out) times each expert's matrix. */
-static void experts_dx(Thread th, const Plan *p, const Param *w, float *dx, StoreMode mode,
-                       const float *dy, int64_t slots, const LayerActs *a, const Back *g) {
-    const Weight *panel = weight_of(p, w), t = weight_t(panel);
-    Rows rows = {0};
+/* dx (slots, in) = the sum of dy[i] (slots, out) times each expert's matrix of w[i]. */
+static void experts_dx(Thread th, const Plan *p, Param *const *w, const Rows *dy, int64_t n_w,
+                       float *dx, const LayerActs *a) {
+    const Weight t[] = {weight_t(weight_of(p, w[0])), weight_t(weight_of(p, w[n_w - 1]))};
     phase("experts, dX");
-    rows_pack(th, &rows, layout_form(panel->layout_t), dy, slots, w->w.rows, w->w.rows, g->rows);
-    linear_groups(th, dx, w->w.cols, &t, &rows, a->group, a->n_groups, mode, false);
+    linear_groups(th, dx, w[0]->w.cols, t, dy, n_w, a->group, a->n_groups, false);
 }
 
 /* The gradient of a chosen expert's weight is the product of dy with the expert's row; it goes on
@@ -97,20 +86,24 @@ void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     int64_t n = b->n, C = c->C, F = c->F_moe, slots = n * c->K;
     Router r = c->router;
 
-    phase("combining experts");
-    combine_back(th, g->dyx, g->dweight, g->dx, a->yx, C, a->at, a->weight, n, c->K, C);
+    Param *const down[] = {w->down_x}, *const gate_up[] = {w->gate_x, w->up_x};
+    const Rows hx = rows_again(p, w->down_x, a->hx, F, slots, a->hx_rows);
+    const Rows fn = rows_again(p, w->gate_x, a->fn, C, n, a->fn_rows);
+    const bool f32 = hx.form == FORM_F32;
+    Rows dyx, dgu[2];
+
     phase("dense and shared FFN, backward");
     if (w->gate_s) ffn_back(th, p, b, layer, a, g);
+    phase("combining experts");
+    combine_back(th, &dyx, hx.form, f32 ? g->dyx : g->rows, g->dweight, g->dx, a->yx, C, a->at,
+                 a->weight, n, c->K, C);
 
-    experts_dw(th, p, (const Param *[]){w->down_x}, (const float *[]){g->dyx}, 1, a->hx, NULL, a,
-               g);
-    experts_dx(th, p, w->down_x, g->dh, STORE_SET, g->dyx, slots, a, g);
+    experts_dw(th, down, &dyx, 1, &hx, NULL, a, g, p->spec.rows);
+    experts_dx(th, p, down, &dyx, 1, g->dh, a);
     phase("experts, SwiGLU backward");
-    silu_mul_back(th, g->dg, g->du, g->dh, a->gx, a->ux, slots * F);
-    experts_dw(th, p, (const Param *[]){w->gate_x, w->up_x}, (const float *[]){g->dg, g->du}, 2,
-               a->fn, a->row, a, g);
-    experts_dx(th, p, w->gate_x, g->dyx, STORE_SET, g->dg, slots, a, g);
-    experts_dx(th, p, w->up_x, g->dyx, STORE_ADD, g->du, slots, a, g);
+    silu_mul_back(th, &dgu[0], &dgu[1], hx.form, g->dh, a->gx, a->ux, slots, F, g->dg, g->du);
+    experts_dw(th, gate_up, dgu, 2, &fn, a->row, a, g, p->spec.rows);
+    experts_dx(th, p, gate_up, dgu, 2, g->dyx, a);
     phase("combining experts");
     /* A sum of the slots' rows in the router's order: the combine with weights of one, where an
      * fma is an add. */
@@ -120,5 +113,5 @@ void moe_back(Thread th, Plan *p, const Batch *b, int64_t layer, const LayerActs
     route_back(th, g->dz, g->dweight, a->score, a->id, n, &r);
     if (b->balance != 0)
         route_balance_back(th, g->dz, a->score, b->span, b->n_spans, b->balance, &r);
-    project_back(th, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, n);
+    project_back(th, p, w->router, g->dn, C, STORE_ADD, g->dz, c->E, a->fn, C, NULL, n);
 }

@@ -24,7 +24,7 @@ bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidde
     embed(th, p, b, f->e);
     rmsnorm(thread_nosync(th), f->pair, 2 * C, f->er, f->e, C, w->embed_norm->w.row, n, C, c->eps);
     rmsnorm(th, f->pair + C, 2 * C, f->hr, hidden, C, w->hidden_norm->w.row, n, C, c->eps);
-    Input in = input_of(th, p, f->pair, n, 2 * C, 2 * C);
+    Input in = input_kept(th, p, f->pair, n, 2 * C, 2 * C, f->pair_rows, false);
     project(th, a->x, C, w->join, &in, STORE_SET);
 
     if (!layer_forward(th, p, b, layer, a, f->head.x)) return false;
@@ -45,7 +45,8 @@ void model_mtp_back(Thread th, Plan *p, int64_t i, const Batch *b, const float *
     back_begin(th, p, b, i + 1);
     hidden_back(th, p, b, &f->head, w->last_norm, dout, g);
     layer_back(th, p, b, layer, &p->state->acts->layer[layer], g);
-    project_back(th, p, w->join, g->dpair, 2 * C, STORE_SET, g->dx, C, f->pair, 2 * C, n);
+    project_back(th, p, w->join, g->dpair, 2 * C, STORE_SET, g->dx, C, f->pair, 2 * C, f->pair_rows,
+                 n);
     rmsnorm_back(th, dhidden, C, STORE_SET, w->hidden_norm->grad, g->dpair + C, 2 * C, hidden, C,
                  f->hr, w->hidden_norm->w.row, n, C);
     rmsnorm_back(th, g->dx, C, STORE_SET, w->embed_norm->grad, g->dpair, 2 * C, f->e, C, f->er,

@@ -12,6 +12,13 @@
 
 /* ---- work memory ----------------------------------------------------------------------------- */
 
+/* Packed inputs of products, n rows of k, where they are kept (acts.h). */
+static bool rows_kept(const Budget *r) { return r->p->spec.training && r->p->spec.act != ACT_F32; }
+
+static void *budget_rows(Budget *r, int64_t n, int64_t k) {
+    return rows_kept(r) ? budget_touched(r, rows_bytes(FORM_BF16, n, k)) : NULL;
+}
+
 /* Buffers of one layer for N rows. In training (keep) each value that the backward reads has its
  * own. */
 static void attention_acts(Budget *r, LayerActs *a, bool keep) {
@@ -21,6 +28,7 @@ static void attention_acts(Budget *r, LayerActs *a, bool keep) {
         const bool norms = keep && r->p->model->layer[0].q_norm;
         a->qkv = budget_f32(r, N, (c->H + 2 * c->G) * c->D);
         a->att = budget_f32(r, N, c->H * c->D);
+        a->att_rows = budget_rows(r, N, c->H * c->D);
         a->qx = norms ? budget_f32(r, N, c->H * c->D) : NULL;
         a->kx = norms ? budget_f32(r, N, c->G * c->D) : NULL;
         a->qxr = norms ? budget_f32(r, N, c->H) : NULL;
@@ -30,13 +38,16 @@ static void attention_acts(Budget *r, LayerActs *a, bool keep) {
     if (c->Q) {
         a->qa = budget_f32(r, N, c->Q);
         a->qn = keep ? budget_f32(r, N, c->Q) : a->qa;
+        a->qn_rows = budget_rows(r, N, c->Q);
         a->qr = keep ? budget_f32(r, N, 1) : NULL;
     }
     a->q = budget_f32(r, N, c->H * dq);
     a->ck = budget_f32(r, N, c->R + c->d_rope);
     a->kva = keep ? budget_f32(r, N, c->R + c->d_rope) : a->ck;
     a->cr = keep ? budget_f32(r, N, 1) : NULL;
+    a->ck_rows = budget_rows(r, N, c->R);
     a->att = budget_f32(r, N, c->H * c->d_v);
+    a->att_rows = budget_rows(r, N, c->H * c->d_v);
     /* The expanded form holds keys and values of all heads for the batch's own rows; the absorbed
      * one its queries over the latent instead, R + r numbers a head (DeepSeek-V2, 2.1.2). */
     if (r->p->spec.mla == MLA_EXPANDED) {
@@ -56,7 +67,8 @@ static void ffn_acts(Budget *r, LayerActs *a, bool keep, int64_t F) {
     int64_t N = r->p->spec.rows;
     a->g = budget_f32(r, N, F);
     a->u = budget_f32(r, N, F);
-    a->h = keep ? budget_f32(r, N, F) : a->g;
+    a->h_rows = budget_rows(r, N, F);
+    a->h = !keep ? a->g : a->h_rows ? NULL : budget_f32(r, N, F);
 }
 
 /* S = N K slots: each row goes to K experts, and no expert is given more or fewer rows than chose
@@ -74,7 +86,8 @@ static void moe_acts(Budget *r, LayerActs *a, bool keep) {
     a->group = budget_touched(r, c->E * (int64_t)sizeof(Group));
     a->gx = budget_f32(r, S, c->F_moe);
     a->ux = budget_f32(r, S, c->F_moe);
-    a->hx = keep ? budget_f32(r, S, c->F_moe) : a->gx;
+    a->hx_rows = budget_rows(r, S, c->F_moe);
+    a->hx = !keep ? a->gx : a->hx_rows ? NULL : budget_f32(r, S, c->F_moe);
     a->yx = budget_f32(r, S, c->C);
     a->y = budget_f32(r, N, c->C);
 }
@@ -85,9 +98,11 @@ static void layer_acts(Budget *r, LayerActs *a, bool keep, bool dense, bool moe)
     const Config *c = &r->p->model->cfg;
     int64_t N = r->p->spec.rows, shared = moe ? c->shared * c->F_moe : 0;
     a->x = budget_f32(r, N, c->C);
-    a->xn = budget_f32(r, N, c->C);
+    a->xn_rows = budget_rows(r, N, c->C);
+    a->fn_rows = budget_rows(r, N, c->C);
+    a->xn = a->xn_rows ? NULL : budget_f32(r, N, c->C);
     a->mid = keep ? budget_f32(r, N, c->C) : a->x;
-    a->fn = keep ? budget_f32(r, N, c->C) : a->xn;
+    a->fn = !keep ? a->xn : a->fn_rows && !moe ? NULL : budget_f32(r, N, c->C);
     a->xr = keep ? budget_f32(r, N, 1) : NULL;
     a->fr = keep ? budget_f32(r, N, 1) : NULL;
     attention_acts(r, a, keep);
@@ -110,6 +125,7 @@ static void further_acts(Budget *r, Acts *s, int64_t n, bool keep) {
     s->further = PUSH(r->small, FurtherActs, n);
     for (int64_t i = 0; i < n; i++) {
         FurtherActs *f = &s->further[i];
+        f->pair_rows = budget_rows(r, N, 2 * C);
         f->pair = keep || i == 0 ? budget_f32(r, N, 2 * C) : s->further[0].pair;
         f->e = keep ? budget_f32(r, N, C) : s->layer[L + i].x;
         f->head = s->head;
@@ -209,13 +225,12 @@ static void back_products(Budget *r, Back *g, int64_t threads) {
     for (int64_t i = 0; i < p->model->n_params; i++) {
         const Param *w = &p->model->param[i];
         if (!panels_has(p->model, p->spec.mla, w)) continue;
-        Layout layout = panels_layout(p->model, p->spec.act, w);
+        const ActForm form = layout_form(panels_layout(p->model, p->spec.act, w));
         int64_t N = w == p->model->head ? MIN(p->spec.rows, head_rows(p)) : p->spec.rows;
-        rows = MAX(
-            rows, rows_bytes(layout_form(layout), w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
+        rows = MAX(rows, rows_bytes(form, w->w.n > 1 ? N * p->model->cfg.K : N, w->w.rows));
         work =
-            MAX(work, w->w.n > 1 ? threads * linear_dw_groups_bytes(layout, N, w->w.rows, w->w.cols)
-                                 : linear_dw_bytes(layout, N, w->w.rows, w->w.cols));
+            MAX(work, w->w.n > 1 ? threads * linear_dw_groups_bytes(form, N, w->w.rows, w->w.cols)
+                                 : linear_dw_bytes(form, N, w->w.rows, w->w.cols));
     }
     g->rows = budget_touched(r, rows);
     g->dw_work = budget_touched(r, work);
@@ -253,8 +268,13 @@ static void back_build(Budget *r, PlanState *s, int64_t threads) {
         g->dkva = budget_f32(r, N, c->R + c->d_rope);
         g->dqa = budget_f32(r, N, c->Q);
     }
-    float **gate[] = {&g->dg, &g->du, &g->dh};
-    for (int i = 0; i < 3; i++) *gate[i] = budget_f32(r, N, MAX(F, c->K * c->F_moe));
+    /* Of narrow experts padded bf16 rows are the larger. */
+    const int64_t gates = MAX(
+        MAX(rows_bytes(FORM_F32, N, F), rows_bytes(FORM_BF16, N, F)),
+        MAX(rows_bytes(FORM_F32, N * c->K, c->F_moe), rows_bytes(FORM_BF16, N * c->K, c->F_moe)));
+    g->dg = budget_touched(r, gates);
+    g->du = budget_touched(r, gates);
+    g->dh = budget_f32(r, N, MAX(F, c->K * c->F_moe));
     if (c->E) back_experts(r, g);
     back_products(r, g, threads);
     /* attend_back walks one sequence at a time, so its scratch need not hold the whole batch. */

@@ -84,16 +84,7 @@ static void one_linear(Layout layout, int64_t n, int64_t rows, int64_t cols) {
     weight_ready(&w, layout, true, 2);
     Weight u = weight_t(&w);
     run_linear(&(LinearRun){dx, cols, &u, 0, dy, NULL, n, rows, STORE_SET}, 2);
-    DwRun r = {dw,
-               dy,
-               narrowed(x, n * cols),
-               rows,
-               cols,
-               n,
-               rows,
-               cols,
-               layout,
-               guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
+    DwRun r = {dw, dy, narrowed(x, n * cols), rows, cols, n, rows, cols, layout, NULL, NULL, NULL};
     run_dw(&r, 2);
     check_slopes(dx, x, n * cols, linear_of_x, &t, tol, "linear dx");
     check_slopes(dw, wd, rows * cols, linear_of_w, &t, tol, "linear dw");
@@ -243,7 +234,8 @@ typedef struct SiluRun {
 
 static void silu_thread(Thread th, void *arg) {
     const SiluRun *t = arg;
-    silu_mul_back(th, t->dg, t->du, t->dh, t->g, t->u, t->n);
+    Rows dg, du;
+    silu_mul_back(th, &dg, &du, FORM_F32, t->dh, t->g, t->u, 1, t->n, t->dg, t->du);
 }
 
 static void silu_goes_back(void **state) {
@@ -529,18 +521,18 @@ static void expert_thread(Thread th, void *arg) {
     ExpertRun *t = arg;
     Rows r;
     rows_gather(th, &r, FORM_F32, t->x, t->from, TOKENS * PICKS, DEPTH, DEPTH, t->mem);
-    linear_groups(th, t->rows, WIDTH, &t->w, &r, t->group, EXPERTS, STORE_SET, false);
+    linear_groups(th, t->rows, WIDTH, &t->w, &r, 1, t->group, EXPERTS, false);
     combine(th, t->y, NULL, NULL, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS, WIDTH);
-    combine_back(th, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight, TOKENS, PICKS,
-                 WIDTH);
+    combine_back(th, &r, FORM_F32, t->drows, t->dweight, t->dy, t->rows, WIDTH, t->at, t->weight,
+                 TOKENS, PICKS, WIDTH);
     for (int64_t e = 0; e < EXPERTS; e++) {
         const Group *g = t->group + e;
-        linear_dw(th, t->dw + e * WIDTH * DEPTH, t->drows + g->row0 * WIDTH, WIDTH,
-                  (float *)t->mem + g->row0 * DEPTH, DEPTH, g->n, WIDTH, DEPTH, LAYOUT_F32,
-                  t->work);
+        const float *dy = t->drows + g->row0 * WIDTH, *x = (float *)t->mem + g->row0 * DEPTH;
+        linear_dw(th, t->dw + e * WIDTH * DEPTH, &(Rows){FORM_F32, g->n, WIDTH, WIDTH, dy, NULL},
+                  &(Rows){FORM_F32, g->n, DEPTH, DEPTH, x, NULL}, t->work);
     }
     rows_pack(th, &r, FORM_F32, t->drows, TOKENS * PICKS, WIDTH, WIDTH, NULL);
-    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, t->group, EXPERTS, STORE_SET, false);
+    linear_groups(th, t->dxs, DEPTH, &t->wt, &r, 1, t->group, EXPERTS, false);
     combine(th, t->dx, NULL, NULL, t->dxs, DEPTH, t->at, t->ones, TOKENS, PICKS, DEPTH);
 }
 
@@ -567,7 +559,7 @@ static void experts_go_back(void **state) {
     t.dxs = NEW(float, S *DEPTH), t.dx = NEW(float, TOKENS *DEPTH),
     t.dw = NEW(float, EXPERTS *WIDTH *DEPTH);
     t.mem = guard_new(rows_bytes(FORM_F32, S, DEPTH), 64, AT_END);
-    t.work = guard_new(linear_dw_bytes(LAYOUT_F32, S, WIDTH, DEPTH), 64, AT_END);
+    t.work = guard_new(linear_dw_bytes(FORM_F32, S, WIDTH, DEPTH), 64, AT_END);
     for (int64_t i = 0; i < S; i++) t.ones[i] = 1;
     experts_compact(&t, id);
     w = widened(t.w.row, EXPERTS * WIDTH * DEPTH);

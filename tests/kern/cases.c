@@ -263,11 +263,19 @@ void run_linear(const LinearRun *r, int64_t threads) {
 
 static void dw_thread(Thread th, void *arg) {
     const DwRun *r = arg;
-    linear_dw(th, r->dw, r->dy, r->ldy, r->x, r->ldx, r->n, r->rows, r->cols, r->layout, r->work);
+    const ActForm form = layout_form(r->layout);
+    Rows dy, x;
+    rows_pack(th, &dy, form, r->dy, r->n, r->rows, r->ldy, r->dy_rows);
+    rows_pack(th, &x, form, r->x, r->n, r->cols, r->ldx, r->x_rows);
+    linear_dw(th, r->dw, &dy, &x, r->work);
 }
 
 void run_dw(const DwRun *r, int64_t threads) {
     DwRun run = *r;
+    const ActForm form = layout_form(r->layout);
+    run.work = guard_new(linear_dw_bytes(form, r->n, r->rows, r->cols), 64, AT_END);
+    run.dy_rows = guard_new(rows_bytes(form, r->n, r->rows), 64, AT_END);
+    run.x_rows = guard_new(rows_bytes(form, r->n, r->cols), 64, AT_END);
     on_threads(threads, dw_thread, &run);
 }
 

@@ -56,9 +56,9 @@ typedef struct DwRun {
     const float *dy, *x;
     int64_t ldy, ldx, n, rows, cols;
     Layout layout;
-    void *work;
+    void *work, *dy_rows, *x_rows; /* run_dw's */
 } DwRun;
-void run_dw(const DwRun *r, int64_t threads); /* linear_dw */
+void run_dw(const DwRun *r, int64_t threads); /* packs the rows, then linear_dw */
 
 /* ---- attention ------------------------------------------------------------------------------- */
 

@@ -29,6 +29,13 @@ static void panel_bf16_contract(uint16_t *out, const float *x, int64_t ld, int64
             out[panel_word(j, i)] = i < k && j < m ? word_of_value(x[i * ld + j]) : 0;
 }
 
+static void pair_panels_contract(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x,
+                                 int64_t ldx, int64_t n) {
+    for (int64_t j = 0; j < 16 * panels; j++)
+        for (int64_t i = 0; i < (n + 31) / 32 * 32; i++)
+            out[j / 16 * ldo + panel_word(j, i)] = i < n ? x[i * ldx + word_of(j)] : 0;
+}
+
 static void transpose_contract(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx,
                                int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows; i++)

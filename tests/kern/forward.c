@@ -312,8 +312,8 @@ static void combine_is_right(void **state) {
         for (int64_t i = 0; i < N * K; i++) t.at[i] = (int32_t)((i * 7 + 3) % (N * K));
         on_threads(2, combine_thread, &t);
         for (int64_t i = 0; i < N * C; i++) {
-            double want = (t.base ? (double)t.base[i] : 0) + (t.to ? (double)t.to[i] : 0),
-                   size = fabs(want);
+            const double base = t.base ? (double)t.base[i] : 0, to = t.to ? (double)t.to[i] : 0;
+            double want = base + to, size = fabs(base) + fabs(to);
             for (int64_t k = 0; k < K; k++) {
                 double y = (double)t.weight[i / C * K + k]
                            * (double)t.rows[t.at[i / C * K + k] * (C + 1) + i % C];

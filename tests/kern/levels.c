@@ -224,6 +224,22 @@ static void check_panel_bf16(void) {
     }
 }
 
+static void check_pair_panels(void) {
+    for (int64_t i = 0; i < 4 * SIZES; i++) {
+        const int64_t n = size_at(i / 4), np = round_up(n, TILE_K), panels = draw_to(1, 2),
+                      ldx = TILE_K * draw_to(1, 3), ldo = np * PANEL + 32 * draw_to(0, 2),
+                      words = (panels - 1) * ldo + np * PANEL;
+        uint16_t *x = packed(n * ldx * 2), *a = packed(words * 2), *b = packed(words * 2);
+        for (int64_t j = 0; j < n * ldx; j++) x[j] = (uint16_t)draw();
+        ref->pair_panels(a, ldo, panels, x, ldx, n);
+        fast->pair_panels(b, ldo, panels, reordered(x, n, ldx, 1), ldx, n);
+        for (int64_t p = 0; p < panels; p++)
+            same_bytes(b + p * ldo, reordered(a + p * ldo, 1, np, PANEL), np * PANEL * 2,
+                       "pair_panels n %lld", (long long)n);
+        guard_reset();
+    }
+}
+
 static void check_transpose(void) {
     for (int64_t i = 0; i < 400; i++) {
         int64_t rows = i < 200 ? i % 20 : draw_to(1, 70), cols = i < 200 ? i / 10 : draw_to(1, 70);

@@ -126,9 +126,14 @@ typedef struct DwPieces {
 static void dw_piece_thread(Thread th, void *arg) {
     const DwPieces *p = arg;
     const DwRun *r = p->r;
-    for (int64_t at = 0; at < r->n; at += p->piece)
-        linear_dw_piece(th, p->sum, at == 0, r->dy + at * r->ldy, r->ldy, r->x + at * r->ldx,
-                        r->ldx, MIN(p->piece, r->n - at), r->rows, r->cols, r->layout, r->work);
+    for (int64_t at = 0; at < r->n; at += p->piece) {
+        const int64_t n = MIN(p->piece, r->n - at);
+        const ActForm form = layout_form(r->layout);
+        Rows dy, x;
+        rows_pack(th, &dy, form, r->dy + at * r->ldy, n, r->rows, r->ldy, r->dy_rows);
+        rows_pack(th, &x, form, r->x + at * r->ldx, n, r->cols, r->ldx, r->x_rows);
+        linear_dw_piece(th, p->sum, at == 0, &dy, &x, r->work);
+    }
 }
 
 static void dw_level(void) {
@@ -145,7 +150,9 @@ static void dw_level(void) {
                    rows,
                    cols,
                    layout,
-                   guard_new(linear_dw_bytes(layout, n, rows, cols), 64, AT_END)};
+                   guard_new(linear_dw_bytes(layout_form(layout), n, rows, cols), 64, AT_END),
+                   guard_new(rows_bytes(layout_form(layout), n, rows), 64, AT_END),
+                   guard_new(rows_bytes(layout_form(layout), n, cols), 64, AT_END)};
         DwPieces p = {&r, guard_new(rows * cols * 4, 4, AT_END), TILE_K * draw_to(1, 8)};
         float *was = new_floats(rows * cols, MILD), a[2081], b[2081];
         r.dw = guard_new(rows * cols * 4, 4, AT_END);

@@ -15,7 +15,7 @@ typedef struct SetRun {
     int64_t n;
     const Group *g;
     int64_t n_groups;
-    void *mem;
+    void *mem, *packed;
 } SetRun;
 
 static Rows rows_ready(Thread th, const SetRun *t) {
@@ -34,7 +34,8 @@ static void set_thread(Thread th, void *arg) {
 static void gated_thread(Thread th, void *arg) {
     const SetRun *t = arg;
     Rows x = rows_ready(th, t);
-    linear_gated(th, t->h, t->y[0], t->y[1], t->ldy[0], t->w[0], t->w[1], &x, t->g, t->n_groups);
+    linear_gated(th, t->h, t->y[0], t->y[1], t->ldy[0], t->w[0], t->w[1], &x, t->g, t->n_groups,
+                 t->packed);
 }
 
 /* Weights of a layout, and as the last another one of the same form where there is one. */
@@ -93,7 +94,22 @@ static void silu_thread(Thread th, void *arg) {
     silu_mul(th, t->h, t->g, t->u, t->n);
 }
 
-/* Groups, or all rows with matrix 0; h in memory of its own, and in g's. */
+/* h as packed rows is what its numbers become when they are packed. */
+static void gated_packed(const SetRun *run, const float *want, int64_t F) {
+    const int64_t bytes = rows_bytes(FORM_BF16, run->n, F);
+    uint8_t *packed = guard_new(bytes, 64, AT_END);
+    Rows r;
+    rows_pack((Thread){.n = 1}, &r, FORM_BF16, want, run->n, F, F, packed);
+    for (int64_t k = 0; k < COUNT(thread_counts); k++) {
+        SetRun t = *run;
+        t.h = NULL, t.packed = guard_new(bytes, 64, AT_END);
+        on_threads(thread_counts[k], gated_thread, &t);
+        same_bytes(t.packed, packed, bytes, "%s: packed gates on %lld threads", level_now,
+                   (long long)thread_counts[k]);
+    }
+}
+
+/* Groups, or all rows with matrix 0; h in memory of its own, in g's, and packed. */
 static void one_gated(Layout l, int64_t n, const Group *g, int64_t n_groups) {
     enum { F = 90 };
     static const int64_t rows[3] = {F, F, F};
@@ -126,6 +142,7 @@ static void one_gated(Layout l, int64_t n, const Group *g, int64_t n_groups) {
         if (k % 2 == 0) same_floats(t.y[0], want[0], n * F, "%s: its gate", level_now);
         same_floats(t.y[1], want[1], n * F, "%s: its other product", level_now);
     }
+    gated_packed(&t, want[2], F);
     guard_reset();
 }
 

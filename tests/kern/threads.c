@@ -81,7 +81,7 @@ static void group_thread(Thread th, void *arg) {
     const GroupRun *t = arg;
     Rows x;
     rows_pack(th, &x, layout_form(t->w->layout), t->x, t->n, t->w->cols, t->w->cols, t->mem);
-    linear_groups(th, t->y, t->w->rows, t->w, &x, t->g, EXPERTS, STORE_SET, t->round);
+    linear_groups(th, t->y, t->w->rows, t->w, &x, 1, t->g, EXPERTS, t->round);
 }
 
 static void group_level(void) {
@@ -117,21 +117,30 @@ static void groups_are_products(void **state) {
     on_levels(group_level);
 }
 
+enum { DW = 2, R = 37, K = 83 };
 typedef struct GroupDwRun {
-    GroupsDw t;
+    float *const *dw;
+    const float *const *dy, *x;
+    const int32_t *index;
     const Group *g;
-    void *work;
+    ActForm form;
+    int64_t n, most;
+    void *mem[DW + 1], *work;
 } GroupDwRun;
 
 static void group_dw_thread(Thread th, void *arg) {
     const GroupDwRun *r = arg;
-    linear_dw_groups(th, &r->t, r->g, EXPERTS, r->work);
+    Rows dy[DW], x;
+    for (int64_t i = 0; i < DW; i++)
+        rows_pack(th, &dy[i], r->form, r->dy[i], r->n, R, R, r->mem[i]);
+    rows_pack(th, &x, r->form, r->x, r->n, K, K, r->mem[DW]);
+    const GroupsDw t = {r->dw, dy, DW, &x, r->index, r->most};
+    linear_dw_groups(th, &t, r->g, EXPERTS, r->work);
 }
 
 /* Two gradients of one input, whose rows are picked or stand in order, are those that each expert
  * gives by itself; an expert without rows keeps what it has. */
 static void group_dw_layout(Layout layout, bool picked) {
-    enum { DW = 2, R = 37, K = 83 };
     static const int64_t counts[EXPERTS] = {3, 0, 140, 1, 77};
     Group g[EXPERTS];
     int64_t n = 0;
@@ -147,7 +156,6 @@ static void group_dw_layout(Layout layout, bool picked) {
         memcpy(rows + i * K, x + (picked ? index[i] : i) * K, K * sizeof *x);
     }
     DwRun one = {.ldy = R, .ldx = K, .rows = R, .cols = K, .layout = layout};
-    one.work = guard_new(linear_dw_bytes(layout, n, R, K), 64, AT_END);
     for (int64_t i = 0; i < DW; i++) {
         want[i] = copy(start, all);
         for (int64_t e = 0; e < EXPERTS; e++) {
@@ -157,8 +165,11 @@ static void group_dw_layout(Layout layout, bool picked) {
         }
     }
     for (int64_t k = 0; k < COUNT(thread_counts); k++) {
-        GroupDwRun r = {{dw, dy, DW, R, K, x, picked ? index : NULL, K, layout, 140}, g, NULL};
-        const int64_t bytes = linear_dw_groups_bytes(layout, r.t.most, R, K);
+        const ActForm form = layout_form(layout);
+        GroupDwRun r = {dw, dy, x, picked ? index : NULL, g, form, n, 140, {NULL}, NULL};
+        const int64_t bytes = linear_dw_groups_bytes(form, r.most, R, K);
+        for (int64_t i = 0; i <= DW; i++)
+            r.mem[i] = guard_new(rows_bytes(form, n, i < DW ? R : K), 64, AT_END);
         r.work = guard_new(thread_counts[k] * bytes, 64, AT_END);
         for (int64_t i = 0; i < DW; i++) dw[i] = copy(start, all);
         on_threads(thread_counts[k], group_dw_thread, &r);
@@ -324,7 +335,7 @@ static void attention_back_does_not_see_threads(void **state) {
 
 /* ---- everything else: one pass over all that is split by rows, columns or numbers ------------ */
 
-enum { ROWS = 37, COLS = 45, ALL = ROWS * COLS, PICKS = 3 };
+enum { ROWS = 37, COLS = 45, PACKED = 64, ALL = ROWS * COLS, PICKS = 3 };
 
 typedef struct Outputs {
     float norm[ALL], r[ROWS], norm_dx[ALL], norm_dw[COLS], bias[ALL], bias_back[COLS], rope[ALL],
@@ -332,6 +343,8 @@ typedef struct Outputs {
     float silu[ALL], dg[ALL], du[ALL], sum[ALL], weight[ROWS * PICKS], score[ALL], dz[ALL],
         mix[ALL], drows[ROWS * PICKS * COLS];
     float dweight[ROWS * PICKS], dw[COLS * COLS], w[ALL], m[ALL], v[ALL];
+    uint16_t dg_rows[ROWS * PACKED], du_rows[ROWS * PACKED], mix_rows[ROWS * PICKS * PACKED],
+        norm_rows[ROWS * PACKED];
     int32_t id[ROWS * PICKS];
 } Outputs;
 
@@ -339,7 +352,7 @@ typedef struct EveryRun {
     Outputs *out;
     const float *x, *y, *z, *w, *rows;
     const int32_t *at;
-    void *work;
+    void *work, *dy_rows, *x_rows;
 } EveryRun;
 
 static void every_thread(Thread th, void *arg) {
@@ -348,7 +361,7 @@ static void every_thread(Thread th, void *arg) {
     const EveryRun *t = arg;
     Outputs *o = t->out;
     Router r = {ROUTER_SIGMOID, COLS, PICKS, 5, 3, true, 2.0f, NULL};
-    rmsnorm(th, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f);
+    rmsnorm_packed(th, o->norm, COLS, o->r, t->x, COLS, t->w, ROWS, COLS, 1e-6f, o->norm_rows);
     rmsnorm_back(th, o->norm_dx, COLS, STORE_ADD, o->norm_dw, t->y, COLS, t->x, COLS, o->r, t->w,
                  ROWS, COLS);
     bias_add(th, o->bias, COLS, t->w, ROWS, COLS);
@@ -356,14 +369,20 @@ static void every_thread(Thread th, void *arg) {
     rope_table(th, o->cos, o->sin, pos, ROWS, freq, 20, 1.0);
     rope(th, o->rope, COLS, 20, ROWS, 2, 10, true, false, o->cos, o->sin);
     silu_mul(th, o->silu, t->x, t->y, ALL);
-    silu_mul_back(th, o->dg, o->du, t->z, t->x, t->y, ALL);
+    Rows dy, x;
+    silu_mul_back(th, &dy, &x, FORM_F32, t->z, t->x, t->y, ROWS, COLS, o->dg, o->du);
+    silu_mul_back(th, &dy, &x, FORM_BF16, t->z, t->x, t->y, ROWS, COLS, o->dg_rows, o->du_rows);
     add(th, o->sum, t->x, ALL);
     CHECK(route(th, o->id, o->weight, o->score, t->z, ROWS, &r));
     route_back(th, o->dz, o->weight, o->score, o->id, ROWS, &r);
     combine(th, o->mix, NULL, t->x, t->rows, COLS, t->at, o->weight, ROWS, PICKS, COLS);
-    combine_back(th, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight, ROWS, PICKS,
-                 COLS);
-    linear_dw(th, o->dw, t->x, COLS, t->y, COLS, ROWS, COLS, COLS, LAYOUT_BF16, t->work);
+    combine_back(th, &dy, FORM_F32, o->drows, o->dweight, t->y, t->rows, COLS, t->at, o->weight,
+                 ROWS, PICKS, COLS);
+    combine_back(th, &dy, FORM_BF16, o->mix_rows, o->dweight, t->y, t->rows, COLS, t->at, o->weight,
+                 ROWS, PICKS, COLS);
+    rows_pack(th, &dy, FORM_BF16, t->x, ROWS, COLS, COLS, t->dy_rows);
+    rows_pack(th, &x, FORM_BF16, t->y, ROWS, COLS, COLS, t->x_rows);
+    linear_dw(th, o->dw, &dy, &x, t->work);
     adamw(th, o->w, t->x, o->m, o->v, ALL,
           &(AdamW){1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 0.7f});
 }
@@ -380,7 +399,9 @@ static void rows_do_not_see_threads(void **state) {
                   new_floats(COLS, MILD),
                   new_floats(ROWS * PICKS * COLS, MILD),
                   at,
-                  guard_new(linear_dw_bytes(LAYOUT_BF16, ROWS, COLS, COLS), 64, AT_END)};
+                  guard_new(linear_dw_bytes(FORM_BF16, ROWS, COLS, COLS), 64, AT_END),
+                  guard_new(rows_bytes(FORM_BF16, ROWS, COLS), 64, AT_END),
+                  guard_new(rows_bytes(FORM_BF16, ROWS, COLS), 64, AT_END)};
     assert_true(kern_init(LEVEL_N, &err));
     for (int64_t i = 0; i < ROWS * PICKS; i++) at[i] = (int32_t)(ROWS * PICKS - 1 - i);
     float *start = new_floats(ALL, MILD);

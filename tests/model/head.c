@@ -15,7 +15,7 @@ typedef struct Case {
     int32_t *target;                /* (N) */
     float *z;                       /* (N, V) */
     float *grad, *dhidden[BATCHES]; /* (V, C); (N, C): what is held against the reference's */
-    void *work, *rows;
+    void *work, *rows, *x_rows;
 } Case;
 
 static float noise(int64_t i, uint32_t stream) {
@@ -52,8 +52,9 @@ static void case_open(Case *c, bool tied, Act act, Team *team) {
     assert_int_equal(head_rows(c->plan), CUT_K / 4);
     const Layout layout = weight_of(c->plan, c->m->head)->layout_t;
     c->z = PUSH(c->a, float, (int64_t)N *V);
-    c->work = arena_push(c->a, linear_dw_bytes(layout, N, V, C));
+    c->work = arena_push(c->a, linear_dw_bytes(layout_form(layout), N, V, C));
     c->rows = arena_push(c->a, rows_bytes(layout_form(layout), N, V));
+    c->x_rows = arena_push(c->a, rows_bytes(layout_form(layout), N, C));
     c->target = PUSH(c->a, int32_t, N);
     for (int64_t i = 0; i < N; i++) c->target[i] = (int32_t)(i * 7919 % V);
 }
@@ -83,11 +84,12 @@ static void whole(Thread th, void *arg) {
     const Param *w = c->m->head;
     const Weight *panel = weight_of(c->plan, w), t = weight_t(panel);
     for (int64_t k = 0; k < BATCHES; k++) {
-        Rows rows = {0};
+        Rows rows = {0}, x = {0};
         head_logits(th, c->plan, c->z, c->hidden[k], N);
         loss(th, c, c->z, 0, N);
-        linear_dw(th, w->grad, c->z, V, c->hidden[k], C, N, V, C, panel->layout_t, c->work);
+        rows_pack(th, &x, layout_form(panel->layout_t), c->hidden[k], N, C, C, c->x_rows);
         rows_pack(th, &rows, layout_form(panel->layout_t), c->z, N, V, V, c->rows);
+        linear_dw(th, w->grad, &rows, &x, c->work);
         linear(th, c->dhidden[k], C, &t, 0, &rows, STORE_SET);
     }
 }

@@ -143,6 +143,24 @@ static void panel_bf16_tiles(uint16_t *out, const float *x, int64_t ld, int64_t 
     }
 }
 
+/* Rows i and i + 1 give one dword to each of 32 columns. */
+static void pair_panels_tiles(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x,
+                              int64_t ldx, int64_t n) {
+    const __m512i zero = _mm512_setzero_si512();
+    for (int64_t i = 0; i < round_up(n, TILE_K); i += 2) {
+        __m512i even = i < n ? _mm512_loadu_si512(x + i * ldx) : zero;
+        __m512i odd = i + 1 < n ? _mm512_loadu_si512(x + (i + 1) * ldx) : zero;
+        for (int64_t p = 0; p < panels; p++) {
+            __m512i a = _mm512_cvtepu16_epi32(p ? _mm512_extracti64x4_epi64(even, 1)
+                                                : _mm512_castsi512_si256(even));
+            __m512i b = _mm512_cvtepu16_epi32(p ? _mm512_extracti64x4_epi64(odd, 1)
+                                                : _mm512_castsi512_si256(odd));
+            _mm512_storeu_si512(out + p * ldo + i * PANEL,
+                                _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+        }
+    }
+}
+
 static void v_of_k_tiles(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
     int64_t kp = round_up(dk, TILE_K);
     for (int64_t j = 0; j < round_up(dv, PANEL); j++)
@@ -159,5 +177,6 @@ static void fill_tiles(Kern *k) {
     k->gemm_bf16 = gemm_bf16_tiles;
     k->rows_bf16 = rows_bf16_tiles;
     k->panel_bf16 = panel_bf16_tiles;
+    k->pair_panels = pair_panels_tiles;
     k->v_of_k = v_of_k_tiles;
 }

@@ -32,6 +32,30 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
             pair_put(out + (i / 2 + odd) * 32, x, ld, m, i + odd, k);
 }
 
+/* 16 columns of rows i and i + 2, words in crossed order: a dword for each column. */
+INLINE void columns_pair(uint16_t *out, const uint16_t *low, const uint16_t *high) {
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(2, 3, 6, 7, 0, 1, 4, 5, 10, 11, 14, 15, 8, 9, 12, 13));
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i a = low ? _mm256_loadu_si256((const void *)low) : zero;
+    __m256i b = high ? _mm256_loadu_si256((const void *)high) : zero;
+    a = _mm256_shuffle_epi8(a, order), b = _mm256_shuffle_epi8(b, order);
+    __m256i c = _mm256_unpacklo_epi16(a, b), d = _mm256_unpackhi_epi16(a, b);
+    _mm256_store_si256((void *)out, _mm256_permute2x128_si256(c, d, 0x20));
+    _mm256_store_si256((void *)(out + 16), _mm256_permute2x128_si256(c, d, 0x31));
+}
+
+void NAME(pair_panels)(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x, int64_t ldx,
+                       int64_t n) {
+    for (int64_t i = 0; i < round_up(n, TILE_K); i += 4)
+        for (int64_t odd = 0; odd < 2; odd++)
+            for (int64_t p = 0; p < panels; p++) {
+                const uint16_t *row = x + (i + odd) * ldx + p * PANEL;
+                columns_pair(out + p * ldo + (i / 2 + odd) * 32,
+                             i + odd + 2 < n ? row + 2 * ldx : NULL, i + odd < n ? row : NULL);
+            }
+}
+
 /* Transposes an 8 x 8 square of dwords: neighbours are interleaved as dwords, then as pairs of
  * them, then halves of registers change places. */
 INLINE void transpose8(__m256i r[8]) {

@@ -37,6 +37,32 @@ void NAME(panel_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t m, int6
         }
 }
 
+/* Rows i and i + 2 give one dword to each of 32 columns: the words are taken out of their crossed
+ * order and paired by one permutation for each panel. */
+void NAME(pair_panels)(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x, int64_t ldx,
+                       int64_t n) {
+    __m512i at[2];
+    EACH (p, 2) {
+        _Alignas(64) uint16_t from[32];
+        for (int j = 0; j < PANEL; j++) {
+            from[2 * j] = (uint16_t)pair_at(false, p * PANEL + j);
+            from[2 * j + 1] = (uint16_t)(32 + from[2 * j]);
+        }
+        at[p] = _mm512_load_si512(from);
+    }
+    const __m512i zero = _mm512_setzero_si512();
+    for (int64_t i = 0; i < round_up(n, TILE_K); i += 4)
+        EACH (odd, 2) {
+            const uint16_t *row = x + (i + odd) * ldx;
+            __m512i high = i + odd < n ? _mm512_loadu_si512(row) : zero;
+            __m512i low = i + odd + 2 < n ? _mm512_loadu_si512(row + 2 * ldx) : zero;
+            uint16_t *to = out + (i / 2 + odd) * 32;
+            _mm512_store_si512(to, _mm512_permutex2var_epi16(low, at[0], high));
+            if (panels > 1)
+                _mm512_store_si512(to + ldo, _mm512_permutex2var_epi16(low, at[1], high));
+        }
+}
+
 /* Transposes a 16 x 16 square of dwords: neighbours are interleaved as dwords, then as pairs of
  * them, then blocks of 128 bits change places twice. */
 INLINE void transpose16(__m512i r[16]) {

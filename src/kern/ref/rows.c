@@ -16,6 +16,16 @@ void panel_bf16_ref(uint16_t *out, const float *x, int64_t ld, int64_t m, int64_
     }
 }
 
+void pair_panels_ref(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x, int64_t ldx,
+                     int64_t n) {
+    for (int64_t i = 0; i < round_up(n, TILE_K); i++)
+        for (int64_t j = 0; j < panels * PANEL; j++) {
+            const int64_t at = pair_at(false, i), from = pair_at(false, j);
+            out[j / PANEL * ldo + (at / 2 * PANEL + j % PANEL) * 2 + at % 2] =
+                i < n ? x[i * ldx + from] : 0;
+        }
+}
+
 /* Dwords, whatever they hold: floats or pairs of bf16. */
 void transpose_ref(uint32_t *y, int64_t ldy, const uint32_t *x, int64_t ldx, int64_t rows,
                    int64_t cols) {
