@@ -117,6 +117,9 @@ void rows_pack(Thread th, Rows *r, ActForm form, const float *x, int64_t n, int6
 /* The same, row i taken from x row index[i] (experts): index is (n) or NULL. */
 void rows_gather(Thread th, Rows *r, ActForm form, const float *x, const int32_t *index, int64_t n,
                  int64_t k, int64_t ld, void *mem);
+/* n rows of k numbers that are to be put into `mem`, in order, f32 or bf16, by whoever makes
+ * them. */
+Rows rows_in(ActForm form, int64_t n, int64_t k, void *mem);
 /* Rows index[i] of packed bf16 rows of k numbers, as they are. */
 void rows_pick(Thread th, Rows *r, const void *rows, const int32_t *index, int64_t n, int64_t k,
                void *mem);
@@ -257,9 +260,10 @@ float row_max(const float *x, int64_t n);
 /* m + log(tree of exp(x - m)): the one log-sum-exp of the program. */
 float row_lse(const float *x, int64_t n);
 void row_exp(float *y, const float *x, float m, int64_t n); /* y = exp(x - m); y may be x */
-/* dz = (exp(z - lse) - onehot(target)) * scale for one row; z may be dz. */
-void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale,
-                        int64_t n);
+/* Row i of dz, as a row for a product: (exp(z - lse) - onehot(target)) * scale; +0 where target is
+ * -1. In f32 it may stand where z does. */
+void cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse, int64_t target,
+                        float scale);
 double tree_f64(const float *x, int64_t n);    /* sum on the 16-lane tree in f64 */
 double tree_sq_f64(const float *x, int64_t n); /* sum of squares, same */
 

@@ -34,8 +34,7 @@ typedef struct FormRow {
 } FormRow;
 extern const FormRow forms[FORM_N];
 
-/* n rows of k numbers that are to be put into `mem`, f32 or bf16; and numbers j0.. (a multiple of
- * 32) of row i: m of them, up to the row's end or a multiple of 32. */
+/* Numbers j0.. (a multiple of 32) of row i of rows_in: m of them, up to the row's end or a multiple
+ * of 32. */
 enum { ROW_PIECE = 256 };
-Rows rows_in(ActForm form, int64_t n, int64_t k, void *mem);
 void row_piece_put(const Rows *r, int64_t i, int64_t j0, const float *x, int64_t m);

@@ -219,8 +219,9 @@ void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Wei
 
 /* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is transposed, so that its
  * columns are the rows of the product. Both are made of packed rows, which are rounded already, in
- * pieces of SIDE rows by SIDE columns, which are dealt to the threads. */
-enum { SIDE = 64 };
+ * pieces of SIDE rows by ACROSS columns, which are dealt to the threads: rows are read in long runs,
+ * and no more panels are written side by side than a cache has ways. */
+enum { SIDE = 64, ACROSS = 128 };
 
 static Layout layout_of_form(ActForm form) {
     CHECK(form == FORM_F32 || form == FORM_BF16);
@@ -244,7 +245,7 @@ static Piece piece_of(const Rows *r, int64_t row, int64_t n) {
     return (Piece){FORM_BF16, (const uint16_t *)r->p + row * kp, kp, n};
 }
 
-/* Columns c.. of a piece, up to 32 of them, as one or two panels `stride` bytes apart. */
+/* Columns c.. of a piece, m of them, as panels `stride` bytes apart. */
 static void panels_of_piece(uint8_t *out, int64_t stride, const Piece *p, int64_t c, int64_t m) {
     if (p->form == FORM_BF16) {
         kern.pair_panels((uint16_t *)(void *)out, stride / 2, panels_of(m),
@@ -256,22 +257,22 @@ static void panels_of_piece(uint8_t *out, int64_t stride, const Piece *p, int64_
 }
 
 /* Columns `columns` of a piece, whose rows are r0.. of the n that are summed, as panels of the
- * product. The first column is a multiple of 32. */
+ * product. The first column is a multiple of ACROSS. */
 static void piece_panels(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns) {
     const Layout layout = layout_of_form(p->form);
     const int64_t stride = panel_stride(layout, n), at = panel_stride(layout, r0);
-    for (int64_t c = columns.lo; c < columns.hi; c += 2 * PANEL)
-        panels_of_piece(out + c / PANEL * stride + at, stride, p, c,
-                        MIN(columns.hi - c, 2 * PANEL));
+    for (int64_t c = columns.lo; c < columns.hi; c += ACROSS)
+        panels_of_piece(out + c / PANEL * stride + at, stride, p, c, MIN(columns.hi - c, ACROSS));
 }
 
-/* The same, transposed: as rows of the product. The first column is a multiple of 16. */
+/* The same, transposed: as rows of the product. The first column is a multiple of 16; bf16 columns
+ * come out of their pairs 32 at a time. */
 static void piece_transpose(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns) {
-    _Alignas(64) uint8_t panel[2][SIDE / 2 * PANEL * 4];
+    _Alignas(64) uint8_t panel[ACROSS / PANEL][SIDE / 2 * PANEL * 4];
     const int64_t dwords = round_up(n, TILE_K) / 2;
     for (int64_t c = columns.lo, m; c < columns.hi; c += m) {
-        const int64_t block = c & ~(2 * PANEL - 1);
-        m = MIN(columns.hi, block + 2 * PANEL) - c;
+        const int64_t block = c & ~(TILE_K - 1);
+        m = MIN(columns.hi, block + ACROSS) - c;
         if (p->form == FORM_F32) {
             kern.transpose((uint32_t *)(void *)out + c * n + r0, n, (const uint32_t *)p->x + c,
                            p->ld, p->n, m);
@@ -288,12 +289,12 @@ static void piece_transpose(uint8_t *out, int64_t n, int64_t r0, const Piece *p,
 /* All columns of all rows, by all threads. */
 typedef void PieceFn(uint8_t *out, int64_t n, int64_t r0, const Piece *p, Range columns);
 static void columns_pack(Thread th, PieceFn *pack, uint8_t *out, const Rows *x) {
-    const int64_t across = (x->k + SIDE - 1) / SIDE, down = (x->n + SIDE - 1) / SIDE;
+    const int64_t across = (x->k + ACROSS - 1) / ACROSS, down = (x->n + SIDE - 1) / SIDE;
     const Range range = thread_range(th, down * across);
     for (int64_t at = range.lo; at < range.hi; at++) {
-        const int64_t r0 = at / across * SIDE, c0 = at % across * SIDE;
+        const int64_t r0 = at / across * SIDE, c0 = at % across * ACROSS;
         const Piece p = piece_of(x, r0, MIN(x->n - r0, SIDE));
-        pack(out, x->n, r0, &p, (Range){c0, MIN(c0 + SIDE, x->k)});
+        pack(out, x->n, r0, &p, (Range){c0, MIN(c0 + ACROSS, x->k)});
     }
 }
 

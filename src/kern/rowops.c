@@ -161,29 +161,20 @@ void row_exp(float *y, const float *x, float m, int64_t n) {
 }
 
 /* The loss is lse - z_target, so dz = (softmax(z) - onehot(target)) scale. */
-void cross_entropy_back(float *dz, const float *z, float lse, int64_t target, float scale,
-                        int64_t n) {
-    CHECK(target >= 0 && target < n);
-    float hit = (exp_f32(z[target] - lse) - 1.0f) * scale; /* read before dz, which may be z */
-    kern.cross_entropy_back(dz, z, lse, scale, n);
-    dz[target] = hit;
+void cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse, int64_t target,
+                        float scale) {
+    CHECK(target < dz->k);
+    for (int64_t j = 0; j < dz->k; j += ROW_PIECE) {
+        float x[ROW_PIECE] = {0};
+        const int64_t m = MIN(dz->k - j, ROW_PIECE), at = target - j;
+        const float hit = at >= 0 && at < m ? (exp_f32(z[target] - lse) - 1.0f) * scale : 0;
+        if (target >= 0) kern.cross_entropy_back(x, z + j, lse, scale, m);
+        if (at >= 0 && at < m) x[at] = hit;
+        row_piece_put(dz, i, j, x, m);
+    }
 }
 
 /* ---- sums in f64 ----------------------------------------------------------------------------- */
 
-/* The 16-lane tree; the square of a widened f32 is exact, so that fma and product with add are the
- * same. */
-static double tree_sum(const float *x, int64_t n, bool square) {
-    double lane[16] = {0};
-    for (int64_t i = 0; i < n; i += 16)
-        for (int64_t j = 0; j < MIN(n - i, 16); j++) {
-            double v = x[i + j];
-            lane[j] = lane[j] + (square ? v * v : v);
-        }
-    for (int w = 8; w > 0; w /= 2)
-        for (int j = 0; j < w; j++) lane[j] = lane[j] + lane[j + w];
-    return lane[0];
-}
-
-double tree_f64(const float *x, int64_t n) { return tree_sum(x, n, false); }
-double tree_sq_f64(const float *x, int64_t n) { return tree_sum(x, n, true); }
+double tree_f64(const float *x, int64_t n) { return kern.tree_f64(x, n, false); }
+double tree_sq_f64(const float *x, int64_t n) { return kern.tree_f64(x, n, true); }

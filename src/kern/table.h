@@ -46,9 +46,9 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
  * What the others do, where the name does not say it all:
  *   rows_bf16      one row, pair order, padded to kp
  *   panel_bf16     one panel of m <= 16 outputs from k rows of m numbers: w[j][k] = x[k*ld + j]
- *   pair_panels    1 or 2 panels whose outputs are 16 or 32 columns of n packed rows, ldx words
- *                  apart, the rows summed: words in pair order of the rows, padded to whole tiles;
- *                  the second panel stands ldo words behind the first
+ *   pair_panels    panels, ldo words apart, whose outputs are the columns of n packed rows, ldx
+ *                  words apart, the rows summed: words in pair order of the rows, padded to whole
+ *                  tiles
  *   transpose      dwords: y[j*ldy + i] = x[i*ldx + j]; any 4-byte alignment
  *   v_of_k         4 bf16 panels of 16 keys -> ceil(dv/16) panels over the 64 keys of k's first dv
  *   rmsnorm        one row; returns r; w may be NULL, y may be x
@@ -61,6 +61,7 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
  *   sigmoid        y = 1 / (1 + exp(-x))
  *   round          x through bf16 and back
  *   dot, sum_exp   16-lane trees: of fma(x, y); of exp(x - m)
+ *   tree_f64       the tree in f64, of x or of its squares
  *   chunk_softmax  64 scores of one row: s*scale, max m over the `visible` (1..64), p = exp(. - m),
  *                  rounded if `round`, p[visible..63] = 0; p may be s; returns l, the tree over p
  *   softmax_back   p = exp(s*scale - lse), ds = (p*(dp - D))*scale; p may be s, ds may be dp
@@ -123,6 +124,7 @@ static inline void a8_sums(int32_t word[16], const int32_t sixteen[16]) {
     X(dot, float, (const float *x, const float *y, int64_t n))                                     \
     X(max, float, (const float *x, int64_t n))                                                     \
     X(sum_exp, float, (const float *x, float m, int64_t n))                                        \
+    X(tree_f64, double, (const float *x, int64_t n, bool square))                                  \
     X(chunk_softmax, float,                                                                        \
       (float *p, float *m, const float *s, int64_t visible, float scale, bool round))              \
     X(softmax_back, void,                                                                          \

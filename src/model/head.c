@@ -93,10 +93,16 @@ void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t
     project(th, logits, c->V, p->model->head, &in, STORE_SET);
 }
 
+Rows head_gradient(const Plan *p, float *logits, int64_t n) {
+    const ActForm form = layout_form(weight_of(p, p->model->head)->layout_t);
+    void *mem = form == FORM_F32 ? (void *)logits : p->state->back->rows;
+    return rows_in(form, n, p->model->cfg.V, mem);
+}
+
 /* The head's gradient is a sum over all rows, cut at every CUT_K of them (contract 2.1), and one
  * add (contract 6). head_sum collects the parts, head_part the one that is under way when it is not
  * the first. */
-void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const float *hidden,
+void head_back(Thread th, Plan *p, float *dhidden, const Rows *dlogits, const float *hidden,
                int64_t row, int64_t n) {
     const Back *g = p->state->back;
     const Weight *panel = weight_of(p, p->model->head), t = weight_t(panel);
@@ -105,11 +111,10 @@ void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const f
     CHECK(row % head_rows(p) == 0 && n >= 1 && n <= head_rows(p) && row + n <= p->spec.logit_rows);
     if (first && part > 1) add(th, g->head_sum, g->head_part, V * C);
     const ActForm form = layout_form(panel->layout_t);
-    Rows dy = {0}, x = {0};
-    rows_pack(thread_nosync(th), &x, form, hidden, n, C, C, p->state->rows);
-    rows_pack(th, &dy, form, dlogits, n, V, V, g->rows);
-    linear_dw_piece(th, part ? g->head_part : g->head_sum, first, &dy, &x, g->dw_work);
-    linear(th, dhidden, C, &t, 0, &dy, STORE_SET);
+    Rows x = {0};
+    rows_pack(th, &x, form, hidden, n, C, C, p->state->rows);
+    linear_dw_piece(th, part ? g->head_part : g->head_sum, first, dlogits, &x, g->dw_work);
+    linear(th, dhidden, C, &t, 0, dlogits, STORE_SET);
 }
 
 void head_back_end(Thread th, Plan *p, int64_t rows) {

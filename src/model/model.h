@@ -275,16 +275,18 @@ void model_zero_grad(Thread th, Model *m);
 /* Training never holds logits of all rows. The head takes the rows of Out.hidden some at a time:
  *
  *     for (row = 0; row < rows; row += head_rows(p))
- *         head_logits; the loss turns the logits into their gradients; head_back
+ *         head_logits; the loss puts their gradients into head_gradient's rows; head_back
  *     head_back_end; model_back
  *
  * and no bit depends on it. head_rows divides CUT_K; row is a multiple of it. */
 int64_t head_rows(const Plan *p);
 /* logits (n, V) of hidden (n, C), n <= the plan's logit_rows. */
 void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t n);
+/* Rows for the gradients of n logits (n, V): the plan's own, packed, or in f32 the logits. */
+Rows head_gradient(const Plan *p, float *logits, int64_t n);
 /* dhidden (n, C; may be hidden) from dlogits (n, V), rows row..row+n-1 of those that wanted their
  * hidden state; the head's own gradient is collected. */
-void head_back(Thread th, Plan *p, float *dhidden, const float *dlogits, const float *hidden,
+void head_back(Thread th, Plan *p, float *dhidden, const Rows *dlogits, const float *hidden,
                int64_t row, int64_t n);
 /* Behind the last of `rows` rows: the head's gradient is added to its Param.grad. */
 void head_back_end(Thread th, Plan *p, int64_t rows);

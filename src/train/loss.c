@@ -14,19 +14,15 @@ void token_logprobs(Thread th, float *logprob, const float *logits, const int32_
     thread_sync(th);
 }
 
-void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, float scale,
-               int64_t n, int64_t V) {
-    Range r = thread_range(th, n);
+void loss_back(Thread th, float *logprob, const Rows *dlogits, const float *logits,
+               const int32_t *target, float scale) {
+    const int64_t V = dlogits->k;
+    const Range r = thread_range(th, dlogits->n);
     for (int64_t i = r.lo; i < r.hi; i++) {
-        float *z = logits + i * V;
-        if (target[i] < 0) { /* read, not learned */
-            logprob[i] = 0;
-            memset(z, 0, (size_t)V * sizeof *z);
-            continue;
-        }
-        const float lse = row_lse(z, V);
-        logprob[i] = z[target[i]] - lse;
-        cross_entropy_back(z, z, lse, target[i], scale, V);
+        const float *z = logits + i * V;
+        const float lse = target[i] < 0 ? 0 : row_lse(z, V);
+        logprob[i] = target[i] < 0 ? 0 : z[target[i]] - lse;
+        cross_entropy_back(dlogits, i, z, lse, target[i], scale);
     }
     thread_sync(th);
 }
@@ -48,8 +44,9 @@ void hidden_loss_back(Thread th, Plan *p, float *hidden, float *logprob, const i
         const int64_t rows = MIN(step, n - row);
         float *h = hidden + row * c->C;
         head_logits(th, p, logits, h, rows);
-        loss_back(th, logprob + row, logits, target + row, scale, rows, c->V);
-        head_back(th, p, h, logits, h, row, rows);
+        const Rows dlogits = head_gradient(p, logits, rows);
+        loss_back(th, logprob + row, &dlogits, logits, target + row, scale);
+        head_back(th, p, h, &dlogits, h, row, rows);
     }
     head_back_end(th, p, n);
 }

@@ -219,9 +219,10 @@ bool names_tasks(const char *data);
  * a target is -1 it is 0, and the row has no gradient. */
 void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,
                     int64_t n, int64_t V);
-/* logits become, in place, their gradients of scale * sum of -log p(target); logprob as above. */
-void loss_back(Thread th, float *logprob, float *logits, const int32_t *target, float scale,
-               int64_t n, int64_t V);
+/* dlogits, rows for a product, are the gradients of scale * sum of -log p(target), and in f32 may
+ * stand where the logits do; logprob as above. */
+void loss_back(Thread th, float *logprob, const Rows *dlogits, const float *logits,
+               const int32_t *target, float scale);
 /* The same two from hidden states (n, C), whose logits are there some rows at a time: logits is
  * (head_rows, V). hidden becomes its gradient; the head's is added to its Param.grad. */
 void hidden_logprobs(Thread th, Plan *p, float *logprob, const float *hidden, const int32_t *target,

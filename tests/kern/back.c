@@ -592,7 +592,8 @@ static void cross_entropy_goes_back(void **state) {
         double *z = draws(n);
         float *zf = narrowed(z, n), *dz = n % 2 ? zf : NEW(float, n);
         LossTwin t = {n, n / 3, (double)0.125f};
-        cross_entropy_back(dz, zf, row_lse(zf, n), t.target, 0.125f, n);
+        const Rows rows = rows_in(FORM_F32, 1, n, dz);
+        cross_entropy_back(&rows, 0, zf, row_lse(zf, n), t.target, 0.125f);
         check_slopes(dz, z, n, loss_of_z, &t, 1e-6, "cross-entropy");
         guard_reset();
     }

@@ -200,6 +200,16 @@ static float sum_exp_contract(const float *x, float m, int64_t n) {
     return tree_of_terms(e, n);
 }
 
+static double tree_f64_contract(const float *x, int64_t n, bool square) {
+    double lane[16] = {0};
+    for (int l = 0; l < 16; l++)
+        for (int64_t i = l; i < n; i += 16)
+            lane[l] = lane[l] + (square ? (double)x[i] * (double)x[i] : (double)x[i]);
+    for (int w = 8; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) lane[l] = lane[l] + lane[l + w];
+    return lane[0];
+}
+
 static void add_contract(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
 }

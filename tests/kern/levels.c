@@ -226,8 +226,8 @@ static void check_panel_bf16(void) {
 
 static void check_pair_panels(void) {
     for (int64_t i = 0; i < 4 * SIZES; i++) {
-        const int64_t n = size_at(i / 4), np = round_up(n, TILE_K), panels = draw_to(1, 2),
-                      ldx = TILE_K * draw_to(1, 3), ldo = np * PANEL + 32 * draw_to(0, 2),
+        const int64_t n = size_at(i / 4), np = round_up(n, TILE_K), panels = draw_to(1, 5),
+                      ldx = TILE_K * draw_to(3, 5), ldo = np * PANEL + 32 * draw_to(0, 2),
                       words = (panels - 1) * ldo + np * PANEL;
         uint16_t *x = packed(n * ldx * 2), *a = packed(words * 2), *b = packed(words * 2);
         for (int64_t j = 0; j < n * ldx; j++) x[j] = (uint16_t)draw();
@@ -383,6 +383,12 @@ EACH_SIZE(rope) {
     ref->rope(a, n, pairs, back, c, s);
     fast->rope(b, n, pairs, back, c, s);
     same_floats(b, a, 2 * n, "rope half %lld pairs %d back %d", (long long)n, pairs, back);
+}
+
+EACH_SIZE(tree_f64) {
+    const float *x = new_floats(n, fill);
+    const double a = ref->tree_f64(x, n, over), b = fast->tree_f64(x, n, over);
+    if (a == a || b == b) same_bytes(&b, &a, sizeof a, "tree_f64 n %lld", (long long)n);
 }
 
 EACH_SIZE(add) {

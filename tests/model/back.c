@@ -96,17 +96,18 @@ static void rig_close(Rig *r) {
 static void loss_back(Thread th, Rig *r, double *loss, float *hidden, const int32_t *target,
                       int64_t n, float weight) {
     const int64_t V = r->m->cfg.V;
+    const Rows dz = head_gradient(r->plan, r->logits, n);
     head_logits(th, r->plan, r->logits, hidden, n);
     if (th.i == 0) {
         *loss = 0;
         for (int64_t i = 0; i < n; i++) {
             float *z = r->logits + i * V, lse = row_lse(z, V);
             *loss += (double)(lse - z[target[i]]) / (double)n;
-            cross_entropy_back(z, z, lse, target[i], weight / (float)n, V);
+            cross_entropy_back(&dz, i, z, lse, target[i], weight / (float)n);
         }
     }
     thread_sync(th);
-    head_back(th, r->plan, hidden, r->logits, hidden, 0, n);
+    head_back(th, r->plan, hidden, &dz, hidden, 0, n);
     head_back_end(th, r->plan, n);
 }
 

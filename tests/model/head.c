@@ -69,11 +69,11 @@ static void case_fill(Case *c) {
     }
 }
 
-static void loss(Thread th, const Case *c, float *z, int64_t row, int64_t n) {
-    Range r = thread_range(th, n);
+static void loss(Thread th, const Case *c, const Rows *dz, const float *z, int64_t row) {
+    Range r = thread_range(th, dz->n);
     for (int64_t i = r.lo; i < r.hi; i++) {
-        float *y = z + i * V;
-        cross_entropy_back(y, y, row_lse(y, V), c->target[row + i], 1.0f / N, V);
+        const float *y = z + i * V;
+        cross_entropy_back(dz, i, y, row_lse(y, V), c->target[row + i], 1.0f / N);
     }
     thread_sync(th);
 }
@@ -86,7 +86,8 @@ static void whole(Thread th, void *arg) {
     for (int64_t k = 0; k < BATCHES; k++) {
         Rows rows = {0}, x = {0};
         head_logits(th, c->plan, c->z, c->hidden[k], N);
-        loss(th, c, c->z, 0, N);
+        const Rows dz = rows_in(FORM_F32, N, V, c->z);
+        loss(th, c, &dz, c->z, 0);
         rows_pack(th, &x, layout_form(panel->layout_t), c->hidden[k], N, C, C, c->x_rows);
         rows_pack(th, &rows, layout_form(panel->layout_t), c->z, N, V, V, c->rows);
         linear_dw(th, w->grad, &rows, &x, c->work);
@@ -102,8 +103,9 @@ static void pieces(Thread th, void *arg) {
             const int64_t n = MIN(step, N - row);
             float *h = c->hidden[k] + row * C;
             head_logits(th, c->plan, c->z, h, n);
-            loss(th, c, c->z, row, n);
-            head_back(th, c->plan, h, c->z, h, row, n);
+            const Rows dz = head_gradient(c->plan, c->z, n);
+            loss(th, c, &dz, c->z, row);
+            head_back(th, c->plan, h, &dz, h, row, n);
         }
         head_back_end(th, c->plan, N);
     }

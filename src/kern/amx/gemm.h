@@ -143,20 +143,21 @@ static void panel_bf16_tiles(uint16_t *out, const float *x, int64_t ld, int64_t 
     }
 }
 
-/* Rows i and i + 1 give one dword to each of 32 columns. */
+static __m512i words_widen(const uint16_t *x) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)x));
+}
+
+/* Rows i and i + 1 give one dword to each column. */
 static void pair_panels_tiles(uint16_t *out, int64_t ldo, int64_t panels, const uint16_t *x,
                               int64_t ldx, int64_t n) {
     const __m512i zero = _mm512_setzero_si512();
     for (int64_t i = 0; i < round_up(n, TILE_K); i += 2) {
-        __m512i even = i < n ? _mm512_loadu_si512(x + i * ldx) : zero;
-        __m512i odd = i + 1 < n ? _mm512_loadu_si512(x + (i + 1) * ldx) : zero;
         for (int64_t p = 0; p < panels; p++) {
-            __m512i a = _mm512_cvtepu16_epi32(p ? _mm512_extracti64x4_epi64(even, 1)
-                                                : _mm512_castsi512_si256(even));
-            __m512i b = _mm512_cvtepu16_epi32(p ? _mm512_extracti64x4_epi64(odd, 1)
-                                                : _mm512_castsi512_si256(odd));
+            const uint16_t *row = x + i * ldx + p * PANEL;
+            __m512i even = i < n ? words_widen(row) : zero;
+            __m512i odd = i + 1 < n ? words_widen(row + ldx) : zero;
             _mm512_storeu_si512(out + p * ldo + i * PANEL,
-                                _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+                                _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
         }
     }
 }

@@ -193,3 +193,26 @@ void NAME(rows_a8_256)(int8_t *q, float *d, int32_t *sum, const float *x, int64_
         a8_sums(sum + 16 * b, sixteen);
     }
 }
+
+/* ---- the tree in f64 ------------------------------------------------------------------------- */
+
+/* 16 lanes in four registers; the tail goes in one by one. */
+double NAME(tree_f64)(const float *x, int64_t n, bool square) {
+    double lane[16];
+    __m256d sum[4];
+    int64_t i = 0;
+    EACH (v, 4) sum[v] = _mm256_setzero_pd();
+    for (; i + 16 <= n; i += 16)
+        EACH (v, 4) {
+            __m256d wide = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4 * v));
+            sum[v] = _mm256_add_pd(sum[v], square ? _mm256_mul_pd(wide, wide) : wide);
+        }
+    EACH (v, 4) _mm256_storeu_pd(lane + 4 * v, sum[v]);
+    for (int64_t j = 0; i + j < n; j++) {
+        const double v = (double)x[i + j];
+        lane[j] = lane[j] + (square ? v * v : v);
+    }
+    for (int w = 8; w > 0; w /= 2)
+        for (int j = 0; j < w; j++) lane[j] = lane[j] + lane[j + w];
+    return lane[0];
+}

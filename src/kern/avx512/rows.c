@@ -54,12 +54,15 @@ void NAME(pair_panels)(uint16_t *out, int64_t ldo, int64_t panels, const uint16_
     for (int64_t i = 0; i < round_up(n, TILE_K); i += 4)
         EACH (odd, 2) {
             const uint16_t *row = x + (i + odd) * ldx;
-            __m512i high = i + odd < n ? _mm512_loadu_si512(row) : zero;
-            __m512i low = i + odd + 2 < n ? _mm512_loadu_si512(row + 2 * ldx) : zero;
+            const bool has_high = i + odd < n, has_low = i + odd + 2 < n;
             uint16_t *to = out + (i / 2 + odd) * 32;
-            _mm512_store_si512(to, _mm512_permutex2var_epi16(low, at[0], high));
-            if (panels > 1)
-                _mm512_store_si512(to + ldo, _mm512_permutex2var_epi16(low, at[1], high));
+            for (int64_t p = 0; p < panels; p += 2, row += 32, to += 2 * ldo) {
+                __m512i high = has_high ? _mm512_loadu_si512(row) : zero;
+                __m512i low = has_low ? _mm512_loadu_si512(row + 2 * ldx) : zero;
+                _mm512_store_si512(to, _mm512_permutex2var_epi16(low, at[0], high));
+                if (p + 1 < panels)
+                    _mm512_store_si512(to + ldo, _mm512_permutex2var_epi16(low, at[1], high));
+            }
         }
 }
 
@@ -181,4 +184,26 @@ static void blocks_a8(int8_t *q, float *d, float *s, int32_t *sum, const float *
 void NAME(rows_a8)(int8_t *q, float *d, float *s, int32_t *sum, const float *x, int64_t k) {
     for (int64_t b = 0; b < k / 32; b += 16)
         blocks_a8(q + 32 * b, d + b, s + b, sum + b, x + 32 * b, MIN(k / 32 - b, 16));
+}
+
+/* ---- the tree in f64 ------------------------------------------------------------------------- */
+
+/* 8 lanes take 8 numbers; those that are out keep what they had. */
+INLINE __m512d lanes_add(__m512d lane, __m256 x, __mmask8 in, bool square) {
+    const __m512d v = _mm512_cvtps_pd(x);
+    return _mm512_mask_add_pd(lane, in, lane, square ? _mm512_mul_pd(v, v) : v);
+}
+
+double NAME(tree_f64)(const float *x, int64_t n, bool square) {
+    __m512d a = _mm512_setzero_pd(), b = a;
+    for (int64_t i = 0; i < n; i += 16) {
+        const In in = in_first(n - i);
+        const Vec v = vec_load(in, x + i);
+        a = lanes_add(a, _mm512_castps512_ps256(v), (__mmask8)in, square);
+        b = lanes_add(b, _mm512_extractf32x8_ps(v, 1), (__mmask8)(in >> 8), square);
+    }
+    a = _mm512_add_pd(a, b);
+    const __m256d c = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
+    const __m128d d = _mm_add_pd(_mm256_castpd256_pd128(c), _mm256_extractf128_pd(c, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
 }

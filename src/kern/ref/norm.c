@@ -16,6 +16,18 @@ float sum_exp_ref(const float *x, float m, int64_t n) {
     return tree_end(lane);
 }
 
+/* The square of a widened f32 is exact, so that fma and product with add are the same. */
+double tree_f64_ref(const float *x, int64_t n, bool square) {
+    double lane[16] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        const double v = (double)x[i];
+        lane[i % 16] = lane[i % 16] + (square ? v * v : v);
+    }
+    for (int w = 8; w > 0; w /= 2)
+        for (int j = 0; j < w; j++) lane[j] = lane[j] + lane[j + w];
+    return lane[0];
+}
+
 float max_ref(const float *x, int64_t n) {
     float m = x[0];
     for (int64_t i = 1; i < n; i++) m = MAX(m, x[i]);
