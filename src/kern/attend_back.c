@@ -112,6 +112,13 @@ static void panels_transpose(uint8_t *out, const void *panels, int64_t stride, i
             rows, MIN(n - i, PANEL));
 }
 
+/* A key's word of 16 dwords, widened. The number of them is a constant, so that the compiler makes
+ * vectors of them. */
+static void words_widen(float out[PANEL], const uint32_t *dword, bool upper) {
+    for (int k = 0; k < PANEL; k++)
+        out[k] = f32_of_bits(upper ? dword[k] & 0xffff0000u : dword[k] << 16);
+}
+
 /* Values of one chunk as f32 rows (64, dv). A dword of bf16 holds two keys. */
 static void values_widen(float *x, const KvStream *s, const uint8_t *panels) {
     int64_t stride = panel_stride(stream_layout(s), CHUNK);
@@ -122,12 +129,11 @@ static void values_widen(float *x, const KvStream *s, const uint8_t *panels) {
             const uint32_t *from = (const uint32_t *)(const void *)panels;
             if (s->type == DTYPE_F32)
                 memcpy(x + key * s->width + i, from + key * PANEL, (size_t)m * 4);
-            else
-                for (int64_t k = 0; k < m; k++) {
-                    uint32_t dword = from[at / 2 * PANEL + k];
-                    x[key * s->width + i + k] =
-                        f32_of_bits(at % 2 ? dword & 0xffff0000u : dword << 16);
-                }
+            else {
+                float wide[PANEL];
+                words_widen(wide, from + at / 2 * PANEL, at % 2);
+                memcpy(x + key * s->width + i, wide, (size_t)m * 4);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
  * expert. DeepSeek-V3 (arXiv 2412.19437, 2.1.2): sigmoid, a bias that only enters the choice,
  * groups by their two best, weights normalised. */
 #include "kern/layout.h"
+#include <math.h>
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
@@ -28,17 +29,25 @@ static int64_t take_best(const float *v, bool *open, int64_t n) {
     return best;
 }
 
-/* The K largest of v[0..n-1] that are open (NULL: all are), by (value descending, index ascending):
- * a number takes its place among the best so far, which few do. */
+/* The K largest of v[0..n-1] that are open (NULL: all are), by (value descending, index ascending).
+ * Each is the largest of those left, which is found without a branch, and then its place. */
 void router_best(int32_t *best, int64_t K, const float *v, const bool *open, int64_t n) {
-    int64_t found = 0;
+    float left[ROUTER_E];
+    bool closed[ROUTER_E];
+    CHECK(n >= 1 && n <= ROUTER_E);
+    memcpy(left, v, (size_t)n * sizeof *left);
     for (int64_t i = 0; i < n; i++) {
-        if ((open && !open[i]) || (found == K && !(v[i] > v[best[K - 1]]))) continue;
-        int64_t at = found < K ? found++ : K - 1;
-        for (; at > 0 && v[i] > v[best[at - 1]]; at--) best[at] = best[at - 1];
-        best[at] = (int32_t)i;
+        closed[i] = open && !open[i];
+        if (closed[i]) left[i] = -INFINITY;
     }
-    CHECK(found == K);
+    for (int64_t k = 0; k < K; k++) {
+        const float top = kern.max(left, n);
+        int64_t at = 0;
+        while (at < n && (left[at] != top || closed[at])) at++;
+        CHECK(at < n);
+        closed[at] = true, left[at] = -INFINITY;
+        best[k] = (int32_t)at;
+    }
 }
 
 /* A group is as good as its best expert (V2), or as the sum of its two best (V3). */

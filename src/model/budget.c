@@ -16,10 +16,14 @@ void *budget_take(Budget *r, int64_t bytes) {
 }
 
 /* Zeroed, so that every page is there from the start: a step then never meets a page fault, and the
- * memory measured is the memory planned. */
+ * memory measured is the memory planned. For the same reason its pages may be large. */
 void *budget_touched(Budget *r, int64_t bytes) {
+    const Mark mark = r->big ? arena_mark(r->big) : (Mark){0};
     void *p = budget_take(r, bytes);
-    if (p) memset(p, 0, (size_t)bytes);
+    if (p) {
+        arena_large_pages(r->big, mark);
+        memset(p, 0, (size_t)bytes);
+    }
     return p;
 }
 

@@ -77,7 +77,7 @@ void hidden_back(Thread th, Plan *p, const Batch *b, const HeadActs *a, const Pa
 
 /* Each piece reads the head twice and its gradient once. Measured (docs/log.md): from 128 rows on,
  * time does not depend on their number. */
-enum { LOGITS_BYTES = 16 << 20, LEAST_ROWS = 128 };
+enum { LOGITS_BYTES = 8 << 20, LEAST_ROWS = 128 };
 
 int64_t head_rows(const Plan *p) {
     int64_t rows = CUT_K, row = p->model->cfg.V * (int64_t)sizeof(float);
@@ -85,7 +85,7 @@ int64_t head_rows(const Plan *p) {
     return rows;
 }
 
-/* Training computes logits of head_rows at a time, forms their gradient in place and goes on, so
+/* Training computes logits of head_rows at a time, has their gradient packed and goes on, so
  * that N x V numbers never stand in memory. */
 void head_logits(Thread th, Plan *p, float *logits, const float *hidden, int64_t n) {
     const Config *c = &p->model->cfg;

@@ -49,7 +49,7 @@ static void case_open(Case *c, bool tied, Act act, Team *team) {
                      .positions = N,
                      .training = true};
     must(plan_new(&c->plan, c->a, c->m, &spec, 0, team, &err), &err);
-    assert_int_equal(head_rows(c->plan), CUT_K / 4);
+    assert_int_equal(head_rows(c->plan), CUT_K / 8);
     const Layout layout = weight_of(c->plan, c->m->head)->layout_t;
     c->z = PUSH(c->a, float, (int64_t)N *V);
     c->work = arena_push(c->a, linear_dw_bytes(layout_form(layout), N, V, C));
