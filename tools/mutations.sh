@@ -41,7 +41,7 @@ mutation 'quantised types, wide: swapped nibbles' kern src/kern/wide/unpack.h \
 mutation 'product, wide: the sum goes on beyond CUT_K' kern src/kern/wide/blocks.h \
     's/tile_part(b, part, \(.*\), false);/{ tile_part(b, total, \1, true); continue; }/'
 mutation 'gradient of a norm'\''s weight: threads order the sum' kern src/kern/rowops.c \
-    '/^static void columns_sum/,/^}/s/i = 0; i < n; i++) {/a = 0; a < th.n; a++) for (int64_t i = a; i < n; i += th.n) {/'
+    's/^    kern.columns_sum(.*$/for (int64_t a = 0, k = (n + th.n - 1) \/ th.n; a < n; a += k) kern.columns_sum(dw + c.lo, dy + a * lddy + c.lo, lddy, x ? x + a * ldx + c.lo : NULL, ldx, r ? r + a : NULL, MIN(k, n - a), c.hi - c.lo);/'
 mutation 'attention: a query sees the key after its own' kern src/kern/attend.c \
     's/c \* CHUNK + 1, CHUNK)/c * CHUNK + 2, CHUNK)/'
 mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/attend.c \
@@ -49,9 +49,9 @@ mutation 'attention: chunks merged with one another'\''s weights' kern src/kern/
 mutation 'attention, fewer pairs than threads: the last query vector is nobody'\''s' kern src/kern/attend.c \
     's/MIN(mine.hi - first, t.n/MIN(mine.hi - 1 - first, t.n/'
 mutation 'router: of equal experts the last' kern src/kern/router.c \
-    's/v\[i\] > v\[best\]/v[i] >= v[best]/'
+    's/while (at < n \&\& (left\[at\] != top || closed\[at\])) at++;/for (int64_t i = 0; i < n; i++) if (left[i] == top \&\& !closed[i]) at = i;/'
 mutation 'combine: does not start from its base' kern src/kern/router.c \
-    's/else if (base != y)$/else if (base == y)/'
+    's/base ? base + i \* C : NULL/NULL/'
 mutation 'AdamW, ref: decay without the rate' kern src/kern/ref/optim.c \
     's/p->lr \* p->wd/p->wd/'
 

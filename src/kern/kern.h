@@ -155,7 +155,7 @@ void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Wei
                   const Weight *up, const Rows *x, const Group *group, int64_t n_groups,
                   void *rows);
 
-#include "kern/linear_back.h" /* gradients of weights */
+#include "kern/linear_back.h" /* gradients of weights, and of silu(g) u */
 
 /* ---- attention over KV pages ----------------------------------------------------------------- */
 
@@ -247,10 +247,6 @@ void rope(Thread th, float *x, int64_t ld, int64_t stride, int64_t n, int64_t he
 
 /* h = silu(g) * u; h may be g. */
 void silu_mul(Thread th, float *h, const float *g, const float *u, int64_t n);
-/* Its gradients for n rows of k, dh, g and u, as rows for products: dg and du in the memory dg_mem
- * and du_mem, rows_bytes(form, n, k) each. */
-void silu_mul_back(Thread th, Rows *dg, Rows *du, ActForm form, const float *dh, const float *g,
-                   const float *u, int64_t n, int64_t k, void *dg_mem, void *du_mem);
 void add(Thread th, float *y, const float *x, int64_t n); /* y = y + x */
 void bias_add(Thread th, float *y, int64_t ldy, const float *b, int64_t n, int64_t m);
 /* db (m) += sum of the rows of dy, rows ascending. */

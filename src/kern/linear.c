@@ -219,8 +219,8 @@ void linear_gated(Thread th, float *h, float *g, float *u, int64_t ld, const Wei
 
 /* dw = dy^T x sums over rows: x becomes panels (outputs = cols), dy is transposed, so that its
  * columns are the rows of the product. Both are made of packed rows, which are rounded already, in
- * pieces of SIDE rows by ACROSS columns, which are dealt to the threads: rows are read in long runs,
- * and no more panels are written side by side than a cache has ways. */
+ * pieces of SIDE rows by ACROSS columns, which are dealt to the threads: rows are read in long
+ * runs, and no more panels are written side by side than a cache has ways. */
 enum { SIDE = 64, ACROSS = 128 };
 
 static Layout layout_of_form(ActForm form) {

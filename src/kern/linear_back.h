@@ -1,4 +1,4 @@
-/* linear_back.h -- part of kern.h: gradients of weights. */
+/* linear_back.h -- part of kern.h: gradients of weights, and those that only products read. */
 #pragma once
 
 /* dw (dy->k, x->k) += dy^T x over n rows of both, rows ascending, cut at CUT_K rows, one add at the
@@ -24,3 +24,7 @@ void linear_dw_groups(Thread th, const GroupsDw *t, const Group *g, int64_t n_gr
  * sets `sum` (dy->k, x->k), each further one continues it. All pieces but the last have a multiple
  * of TILE_K rows. */
 void linear_dw_piece(Thread th, float *sum, bool first, const Rows *dy, const Rows *x, void *work);
+/* The gradients of h = silu(g) * u for n rows of k, dh, g and u, as rows for products: dg and du in
+ * the memory dg_mem and du_mem, rows_bytes(form, n, k) each. */
+void silu_mul_back(Thread th, Rows *dg, Rows *du, ActForm form, const float *dh, const float *g,
+                   const float *u, int64_t n, int64_t k, void *dg_mem, void *du_mem);
