@@ -24,7 +24,7 @@ static bool file_read(Bundle *b, const char *name, Str *out, const char **path, 
     return os_read(b->a, out, *path, TOKENIZER_BYTES, err);
 }
 
-/* A small JSON object, owned by the caller; NULL where there is no file. */
+/* A small JSON object, owned by the caller; NULL where there is no file, or it is refused. */
 static bool object_parse(json_t **out, Str json, const char *path, Err *err) {
     json_error_t at;
     *out = NULL;
@@ -36,6 +36,7 @@ static bool object_parse(json_t **out, Str json, const char *path, Err *err) {
     if (!*out) return err_set(err, ERR_FORMAT, "reading %s: line %d: %s", path, at.line, at.text);
     if (json_is_object(*out)) return true;
     json_decref(*out);
+    *out = NULL;
     return err_set(err, ERR_FORMAT, "%s: is no JSON object", path);
 }
 

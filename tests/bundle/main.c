@@ -313,6 +313,8 @@ static void missing(void **state) {
     check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "has no chat template");
     put(s, "tokenizer_config.json", STR("{\"chat_template\": \"{{ messages\"}"));
     check_refused(s, s->folder, BUNDLE_ALL, ERR_UNSUPPORTED, "the chat template, line 1");
+    put(s, "tokenizer_config.json", STR("[]")); /* read twice: for the beginning, for the chat */
+    check_refused(s, s->folder, BUNDLE_ALL, ERR_FORMAT, "tokenizer_config.json: is no JSON object");
     put(s, "tokenizer_config.json", STR("{\"chat_template\": "));
     check_refused(s, s->folder, BUNDLE_ALL, ERR_FORMAT, "tokenizer_config.json: line 1");
     must(os_remove(path_of(s, "tokenizer.json"), &err), &err);
