@@ -88,7 +88,7 @@ mutation 'sampler: of equal probabilities the last' infer src/infer/sampler.c \
     '/other\[at\[/s/item\[i\]/item[n - 1 - i]/g'
 
 mutation 'K types, wide: sums of the minima from another block' kern src/kern/wide/quant_k.h \
-    's/x->sum + 16 \* at/x->sum + 16 * (at - at % step)/'
+    's/sums\[16 \* at + j\]/sums[16 * (at - at % step) + j]/'
 mutation 'IQ4: a value of the table' kern src/kern/quant.h \
     's/-104, -83, -65, -49/-104, -83, -64, -49/'
 mutation 'FP8: scales by columns of another width' model src/model/weights.c \

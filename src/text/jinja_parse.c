@@ -218,7 +218,7 @@ static Str name_take(Parser *p) {
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-static int hex(const char *s, int64_t n, int32_t *out) {
+static int hex(const char *s, int64_t n, uint32_t *out) {
     *out = 0;
     for (int64_t i = 0; i < n; i++) {
         char c = s[i];
@@ -227,7 +227,7 @@ static int hex(const char *s, int64_t n, int32_t *out) {
                 : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                        : -1;
         if (d < 0) return 0;
-        *out = *out * 16 + d;
+        *out = *out * 16 + (uint32_t)d;
     }
     return (int)n;
 }
@@ -237,7 +237,7 @@ static int hex(const char *s, int64_t n, int32_t *out) {
 static int64_t escape(Str s, char to[4], int *n) {
     static const char from[] = "abfnrtv\\'\"", is[] = "\a\b\f\n\r\t\v\\'\"";
     const char *at = s.n ? strchr(from, s.p[0]) : NULL;
-    int32_t c;
+    uint32_t c;
     *n = 1;
     if (at && *at) {
         to[0] = is[at - from];
@@ -251,7 +251,7 @@ static int64_t escape(Str s, char to[4], int *n) {
     if (digits == 0 || s.n < 1 + digits || !hex(s.p + 1, digits, &c) || c > 0x10ffff
         || (c >= 0xd800 && c < 0xe000))
         return 0;
-    *n = utf8_put(to, c);
+    *n = utf8_put(to, (int32_t)c);
     return 1 + digits;
 }
 

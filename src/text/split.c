@@ -78,7 +78,7 @@ static void held_out(Splitter *s, const SplitText *to) {
 
 /* The call is whole: one line of JSON; what is no call goes into the answer as it was written. */
 static void call_end(Splitter *s, const SplitText *to, bool closed) {
-    Str content = {to->calls->p + s->call, to->calls->n - s->call};
+    Str content = {to->calls->n ? to->calls->p + s->call : NULL, to->calls->n - s->call};
     if (call_write(to->calls, s->call, s->tools)) {
         s->state = SPLIT_GAP;
         return;

@@ -53,6 +53,7 @@ static const struct {
     {"{{ ['\\x85 \\u2003\\u00e9\\u200b\\U000e0001\\x00\\n'] }}",
      "['\\x85 \\u2003\xc3\xa9\\u200b\\U000e0001\\x00\\n']"},
     {"{{ 'a' 'b' }}{{ '\\n\\t\\x41\\u4f60\\q' }}", "ab\n\tA\xe4\xbd\xa0\\q"},
+    {"{{ '\\UFFFFFFFF\\U00110000\\ud800' }}", "\\UFFFFFFFF\\U00110000\\ud800"}, /* no characters */
     {"{{ l[0] }}{{ l[-1] }}{{ l[1:] }}{{ l[::-1] }}{{ s[:2] }}{{ s[-1] }}{{ u[1] }}{{ u[::-1] }}",
      "13[2, 3][3, 2, 1]Abc\xe5\xa5\xbd\xf0\x9f\x98\x80 \xe5\xa5\xbd\xe4\xbd\xa0"},
     {"{{ d.b }}{{ d['a'][0] }}{{ d.x is defined }}{{ d.x is undefined }}{{ l.0 }}",
