@@ -100,6 +100,7 @@ static json_t *deepseek_call(Str s) {
 }
 
 bool call_write(Buf *calls, int64_t from, ToolSyntax tools) {
+    if (calls->n == from) return false;
     Str s = trimmed((Str){calls->p + from, calls->n - from});
     json_t *call = tools == TOOLS_DEEPSEEK            ? deepseek_call(s)
                    : str_starts(s, STR("<function=")) ? function_call(s)
