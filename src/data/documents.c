@@ -68,9 +68,9 @@ bool json_text(Str *text, Arena *a, Str line, const char *field, const char *pat
                Err *err) {
     json_error_t e;
     *text = (Str){0};
-    if (str_trim(line, " \t\r\n").n == 0) return true;
     if (line.n > LINE_MOST)
         return line_failed(path, number, "a line of more than 64 MB is no document", err);
+    if (str_trim(line, " \t\r\n").n == 0) return true;
     json_t *o = json_loadb(line.p, (size_t)line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!o) return line_failed(path, number, e.text, err);
     const json_t *v = json_object_get(o, field);

@@ -345,10 +345,10 @@ static void test_one_document(void **state) {
 }
 
 /* The lines of `head`, and a line of n letters. */
-static const char *line_write(Arena *a, const char *name, const char *head, int64_t n) {
+static const char *line_write(Arena *a, const char *name, const char *head, char of, int64_t n) {
     const char *path = str_fmt(a, "%s/%s", folder, name).p;
     static char part[1 << 16];
-    memset(part, 'x', sizeof part);
+    memset(part, of, sizeof part);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
     fputs(head, f);
@@ -390,7 +390,7 @@ static void test_one_line(void **state) {
     static char said[4096];
     long long bytes, peak;
     const int64_t n = 96 << 20;
-    char *path = (char *)(uintptr_t)line_write(a, "line.txt", "-- \n", n);
+    char *path = (char *)(uintptr_t)line_write(a, "line.txt", "-- \n", 'x', n);
     assert_int_equal(child(line_read, path, said, sizeof said), 0);
     assert_non_null(strstr(said, "would be one document"));
     const char *end = strstr(said, "separator\n");
@@ -401,9 +401,13 @@ static void test_one_line(void **state) {
     assert_in_range(peak, 0, 48);
     Err err = {0};
     Shard s;
-    path = (char *)(uintptr_t)line_write(a, "line.jsonl", "{\"text\": \"", n);
+    path = (char *)(uintptr_t)line_write(a, "line.jsonl", "{\"text\": \"", 'x', n);
     assert_false(shard_try(&s, a, path, "--", 1, &err));
     assert_non_null(strstr(err.msg, "line.jsonl, line 1: a line of more than 64 MB"));
+    err = (Err){0};
+    path = (char *)(uintptr_t)line_write(a, "blank.jsonl", "{\"text\": \"x\"}\n", ' ', n);
+    assert_false(shard_try(&s, a, path, "--", 1, &err));
+    assert_non_null(strstr(err.msg, "blank.jsonl, line 2: a line of more than 64 MB"));
 }
 
 /* Cut anywhere or changed anywhere, a shard is refused, and made again from its text. */
