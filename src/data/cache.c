@@ -158,7 +158,7 @@ static bool file_read(Reading *x, const char *path, bool only, Err *err) {
     sha256_add(&x->h, mark.p, mark.n);
     r.window = text_begin(r.window);
     bytes = mark.n;
-    x->line = 0;
+    x->line = 0, x->inspector.within = false;
     while (ok && r.window.n) {
         const int64_t used = lines_read(x, &r, json, err);
         ok = used >= 0 && reader_more(&r, used, json ? LINE_MOST : DOCUMENT_MOST, err);

@@ -161,16 +161,19 @@ static bool is_json_object(Str line) {
 
 void inspect_line(Inspector *i, Str line) {
     TextCounts *c = &i->counts;
+    const bool begins = !i->within;
+    c->lines -= !begins;
     bytes_count(c, line);
-    if (is_separator(line, i->separator)) {
+    i->within = line.p[line.n - 1] != '\n';
+    if (begins && is_separator(line, i->separator)) {
         c->empty += i->doc_empty && c->separators > 0;
         c->separators++;
         i->doc_empty = true;
         return;
     }
     i->doc_empty &= breaks_trimmed(line).n == 0;
-    c->json += is_json_object(line);
-    if (str_eq(str_trim(line, " \t\r\n"), str_trim(i->separator, " \t\r\n")))
+    c->json += begins && is_json_object(line);
+    if (begins && str_eq(str_trim(line, " \t\r\n"), str_trim(i->separator, " \t\r\n")))
         c->near++;
     else if (i->special)
         c->inner += occurrences(line, i->separator);

@@ -2,6 +2,7 @@
  * is never used. */
 #define _GNU_SOURCE
 #include "tests.h"
+#include "data/documents.h"
 #include "data/shard.h"
 
 #include <fcntl.h>
@@ -401,6 +402,12 @@ static void test_one_line(void **state) {
     assert_in_range(peak, 0, 48);
     Err err = {0};
     Shard s;
+    path = (char *)(uintptr_t)line_write(a, "tail.txt", "-- \n", 'x', PART_BYTES);
+    FILE *f = fopen(path, "a"); /* begins a part, and no line */
+    assert_true(f && fputs("--\nand more\n", f) >= 0 && fclose(f) == 0);
+    assert_false(shard_try(&s, a, path, "--", 1, &err));
+    assert_non_null(strstr(err.msg, "would be one document"));
+    err = (Err){0};
     path = (char *)(uintptr_t)line_write(a, "line.jsonl", "{\"text\": \"", 'x', n);
     assert_false(shard_try(&s, a, path, "--", 1, &err));
     assert_non_null(strstr(err.msg, "line.jsonl, line 1: a line of more than 64 MB"));
