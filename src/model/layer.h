@@ -116,8 +116,7 @@ typedef struct Input {
     const float *x;
     int64_t n, k, ld;
     const int32_t *index; /* (n) the row of x that each row is; NULL: they stand in order */
-    void *
-        kept; /* packed rows of x: where to put them, or with index where they are; NULL: no such */
+    void *kept; /* packed rows of x: where to put them, or with index where they are; or NULL */
     Rows rows;
 } Input;
 Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld);

@@ -9,14 +9,10 @@ Input input_of(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, i
 
 Input input_gathered(Thread th, const Plan *p, const float *x, const void *x_rows,
                      const int32_t *index, int64_t n, int64_t k, int64_t ld) {
-    return (Input){.p = p,
-                   .l = th,
-                   .x = x,
-                   .n = n,
-                   .k = k,
-                   .ld = ld,
-                   .index = index,
-                   .kept = (void *)(uintptr_t)x_rows};
+    Input in = input_of(th, p, x, n, k, ld);
+    in.index = index;
+    in.kept = (void *)(uintptr_t)x_rows;
+    return in;
 }
 
 Input input_kept(Thread th, const Plan *p, const float *x, int64_t n, int64_t k, int64_t ld,
