@@ -20,10 +20,10 @@ static bool is_control(uint8_t c) {
     return c == 0x7f || (c < 0x20 && (c < '\b' || c > '\r') && c != 0x1b);
 }
 
-/* Counts the places of a line that are not UTF-8, and its control characters. */
+/* Counts the bytes of the line under way, the places that are not UTF-8, and its control
+ * characters. */
 static void bytes_count(TextCounts *c, Str s) {
     const int64_t before = c->not_utf8 + c->control;
-    c->lines++;
     c->bytes += s.n;
     for (int64_t i = 0; i < s.n;) {
         const uint8_t b = (uint8_t)s.p[i];
@@ -118,7 +118,7 @@ bool text_kind_check(const char *path, Str text, Err *err) {
     const Str head = {text.p, MIN(text.n, HEAD_BYTES)};
     TextCounts c = {0};
     for (Str rest = head, line; rest.n; rest = (Str){rest.p + line.n, rest.n - line.n})
-        bytes_count(&c, line = line_of(rest));
+        c.lines++, bytes_count(&c, line = line_of(rest));
     for (int64_t i = 0; i < COUNT(kinds) && too_many(c.control + c.not_utf8, c.bytes); i++) {
         const FileKind *k = &kinds[i];
         if (head.n >= k->at + k->n && !memcmp(head.p + k->at, k->magic, (size_t)k->n))
@@ -162,7 +162,7 @@ static bool is_json_object(Str line) {
 void inspect_line(Inspector *i, Str line) {
     TextCounts *c = &i->counts;
     const bool begins = !i->within;
-    c->lines -= !begins;
+    c->lines += begins;
     bytes_count(c, line);
     i->within = line.p[line.n - 1] != '\n';
     if (begins && is_separator(line, i->separator)) {
@@ -181,13 +181,12 @@ void inspect_line(Inspector *i, Str line) {
 
 void inspect_json(Inspector *i, Str line, Str text) {
     TextCounts *c = &i->counts;
-    const int64_t lines = c->lines;
+    c->lines++;
     if (str_trim(line, " \t\r\n").n == 0) {
-        c->lines++, c->bytes += line.n;
+        c->bytes += line.n;
         return;
     }
     bytes_count(c, text);
-    c->lines = lines + 1;
     c->separators++; /* each line is a document */
     c->empty += breaks_trimmed(text).n == 0;
     if (i->special) c->inner += occurrences(text, i->separator);
