@@ -2,7 +2,7 @@
  * step. plan.c pushes it, too, to count it. */
 #include "train/trainer.h"
 
-static int64_t most_spans(const Recipe *r) {
+int64_t most_spans(const Recipe *r) {
     return r->batch.micro / r->batch.sequence * row_pieces(r->batch.sequence);
 }
 

@@ -25,6 +25,7 @@
     { name, KEY_NUMBER, FATE_WARN, TO(to), initial, lo, hi, NULL }
 
 const Key recipe_keys[] = {
+    {"objective", KEY_CHOICE, FATE_FIXED, TO(objective), "pretrain", 0, 0, "pretrain|grpo"},
     {"model.family", KEY_CHOICE, FATE_FIXED, TO(model.family), "", 0, 0,
      "llama|qwen2|qwen3|qwen3_moe|deepseek_v2|deepseek_v3|glm4_moe_lite"},
     {"model.initializer_range", KEY_NUMBER, FATE_FREE, TO(model.initializer_range), "0.02", 0, 10,
@@ -95,6 +96,20 @@ const Key recipe_keys[] = {
     NUMBER("balance.rate", balance.rate, "0.001", 0, 1),
     NUMBER("balance.decay", balance.decay, "0.1", 0, 1),
     NUMBER("balance.sequence_loss", balance.sequence_loss, "0.0001", 0, 100),
+
+    {"grpo.variant", KEY_CHOICE, FATE_WARN, TO(grpo.variant), "lisao", 0, 0,
+     "lisao|grpo|dr_grpo|dapo"},
+    COUNT_("grpo.prompts", FATE_WARN, grpo.prompts, "64", 1, 1 << 16),
+    COUNT_("grpo.samples", FATE_WARN, grpo.samples, "8", 1, 1024),
+    COUNT_("grpo.max_tokens", FATE_WARN, grpo.max_tokens, "256", 1, 1 << 20),
+    COUNT_("grpo.updates", FATE_FIXED, grpo.updates, "1", 1, 1024),
+    COUNT_("grpo.rounds", FATE_WARN, grpo.rounds, "3", 1, 64),
+    COUNT_("grpo.sequences", FATE_FREE, grpo.sequences, "512", 1, 4096),
+    NUMBER("grpo.temperature", grpo.temperature, "1", 0.01, 10),
+    NUMBER("grpo.clip_low", grpo.clip_low, "0.2", 0, 1),
+    NUMBER("grpo.clip_high", grpo.clip_high, "0.28", 0, 100),
+    COUNT_("grpo.transcripts", FATE_FREE, grpo.transcripts, "2", 0, 1 << 16),
+    COUNT_("grpo.valid_problems", FATE_FREE, grpo.valid_problems, "200", 1, 1000000),
 
     {"act", KEY_CHOICE, FATE_FIXED, TO(act), "a16", 0, 0, "f32|a16"},
     COUNT_("seed", FATE_FIXED, seed, "1", 0, 9007199254740992.0),

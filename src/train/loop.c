@@ -2,7 +2,7 @@
  *
  * The order after a step is fixed: log, sample, validate, save. So a checkpoint of step n always
  * comes after the log's lines of step n, and a run that continues from it misses none. */
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 #include <stdio.h>
 
@@ -19,9 +19,18 @@ static bool validate(Trainer *t, bool *best, Err *err) {
     if (!trainer_eval(t, &loss, err) || !metrics_valid(t, loss, err)) return false;
     *best = t->best.step == 0 || loss < t->best.loss;
     if (*best) t->best = best_now(t, loss);
-    log_at(LOG_INFO, "step %lld: loss %.4f, %.4f bits per byte on %s%s", (long long)t->step, loss,
-           t->valid_bits, t->recipe->data.valid, *best ? ", the best so far" : "");
+    if (t->rolls)
+        log_at(LOG_INFO, "step %lld: %.1f %% of %lld held-out problems solved%s",
+               (long long)t->step, 100 * (1 - loss), (long long)t->recipe->grpo.valid_problems,
+               *best ? ", the best so far" : "");
+    else
+        log_at(LOG_INFO, "step %lld: loss %.4f, %.4f bits per byte on %s%s", (long long)t->step,
+               loss, t->valid_bits, t->recipe->data.valid, *best ? ", the best so far" : "");
     return true;
+}
+
+static bool validates(const Trainer *t) {
+    return t->rolls ? t->rolls->n_valid > 0 : t->valid_loader != NULL;
 }
 
 /* What is written after a step. The last step of a run, by its number or by Ctrl-C (stop), is
@@ -33,8 +42,10 @@ static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop
     if ((last || due(t->step, r->log.every)) && !metrics_step(t, s, seconds, err)) return false;
     if (t->sampler && (last || due(t->step, r->sample.every)) && !sample_write(t, err))
         return false;
-    if (t->valid_loader && (last || due(t->step, r->eval.every)) && !validate(t, &best, err))
+    if (validates(t) && (last || due(t->step, r->eval.every)) && !validate(t, &best, err))
         return false;
+    /* Answers that are in use are in no checkpoint: it comes when they are used up. */
+    if (t->rolls && t->step % r->grpo.updates) return true;
     return !(last || due(t->step, r->checkpoint.every) || stop || best) || trainer_save(t, err);
 }
 
@@ -49,12 +60,21 @@ static void show(Live *live, const Trainer *t, const StepStats *s, double second
     const int64_t every = t->recipe->checkpoint.every, steps = t->recipe->optim.steps;
     const int64_t next = every ? MIN(steps, s->step + every - s->step % every) : steps;
     const double speed = (double)s->targets / MAX(seconds, 1e-9);
-    char balance[40] = "", extra[160];
+    char balance[40] = "", extra[200];
     if (t->model->cfg.E > 0) snprintf(balance, sizeof balance, ", MaxVio %.2f", s->max_vio);
-    snprintf(extra, sizeof extra,
-             "loss %.4f, %.0f tokens/s, gradient %.3g%s, checkpoint in %lld, %.0f %% of peak",
-             s->loss, speed, s->grad_norm, balance, (long long)(next - s->step),
-             100 * speed / live->peak);
+    if (t->rolls)
+        snprintf(extra, sizeof extra,
+                 "reward %.3f, %.0f tokens an answer, entropy %.3f, %lld of %lld problems teach, "
+                 "%.0f tokens/s, gradient %.3g%s, checkpoint in %lld",
+                 s->answers.reward, s->answers.length, s->answers.entropy,
+                 (long long)s->answers.taught, (long long)s->answers.groups,
+                 (double)s->answers.tokens / MAX(seconds, 1e-9), s->grad_norm, balance,
+                 (long long)(next - s->step));
+    else
+        snprintf(extra, sizeof extra,
+                 "loss %.4f, %.0f tokens/s, gradient %.3g%s, checkpoint in %lld, %.0f %% of peak",
+                 s->loss, speed, s->grad_norm, balance, (long long)(next - s->step),
+                 100 * speed / live->peak);
     progress_at(&live->bar, s->step, extra);
 }
 
@@ -72,7 +92,7 @@ static bool steps_run(Trainer *t, Live *live, Err *err) {
         if (!trainer_step(t, &s, err)) return false;
         const double seconds = os_now() - start;
         show(live, t, &s, seconds);
-        const bool stop = os_interrupted();
+        const bool stop = os_interrupted() && !(t->rolls && t->step % t->recipe->grpo.updates);
         if (!after_step(t, &s, seconds, stop, err)) return false;
         if (stop && t->step < t->recipe->optim.steps) return interrupted(t, err);
     }
@@ -100,6 +120,7 @@ static void text_introduce(const Trainer *t, int64_t i) {
 
 /* What the run has read of each text since it began. */
 static void texts_conclude(const Trainer *t) {
+    if (!t->mix) return;
     const MixState at = mix_state(t->mix);
     for (int64_t i = 0; i < t->recipe->data.n_parts; i++) {
         const RowCounts c = loader_counts(mix_loader(t->mix, i));
@@ -119,7 +140,7 @@ static void introduce(const Trainer *t) {
     log_at(LOG_INFO, "%lld parameters; %lld step%s of %lld tokens",
            (long long)model_count(t->model), (long long)r->optim.steps, plural(r->optim.steps),
            (long long)r->batch.tokens);
-    for (int64_t i = 0; i < r->data.n_parts; i++) text_introduce(t, i);
+    for (int64_t i = 0; t->mix && i < r->data.n_parts; i++) text_introduce(t, i);
     if (t->sampler)
         log_at(LOG_INFO, "samples: %.1f MB more", 1e-6 * (double)sampler_bytes_held(t->sampler));
     if (t->step)

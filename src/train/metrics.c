@@ -6,7 +6,7 @@
  * done again. Lines up to a checkpoint are made durable before it is. Where some are missing or
  * unreadable all the same (edited, or lost by the disk), the run goes on with the others and says
  * so: training does not depend on them. */
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -15,6 +15,10 @@ enum { METRICS_BYTES = 1 << 30 };
 
 static Str metrics_path(const Trainer *t) {
     return str_fmt(t->scratch, "%s/metrics.jsonl", t->recipe->checkpoint.folder);
+}
+
+Str rollouts_path(const Trainer *t) {
+    return str_fmt(t->scratch, "%s/rollouts.jsonl", t->recipe->checkpoint.folder);
 }
 
 /* The step of a whole line; -1 for everything else. */
@@ -65,16 +69,21 @@ static void losses_say(const Trainer *t, const char *path, const Kept *k) {
                path, (long long)k->step, (long long)t->step, (long long)t->logged);
 }
 
-bool metrics_open(const Trainer *t, Err *err) {
-    const Mark mark = arena_mark(t->scratch);
-    const char *path = metrics_path(t).p;
+static bool lines_cut(const Trainer *t, const char *path, bool all_steps, Err *err) {
     Str all = {0};
     bool ok = !os_exists(path) || os_read(t->scratch, &all, path, METRICS_BYTES, err);
     if (ok) {
         const Kept k = lines_kept(t->scratch, all, t->step);
-        losses_say(t, path, &k);
+        if (all_steps) losses_say(t, path, &k);
         ok = k.lines.n == all.n || os_put(t->scratch, path, buf_str(&k.lines), err);
     }
+    return ok;
+}
+
+bool metrics_open(const Trainer *t, Err *err) {
+    const Mark mark = arena_mark(t->scratch);
+    const bool ok =
+        lines_cut(t, metrics_path(t).p, true, err) && lines_cut(t, rollouts_path(t).p, false, err);
     arena_pop(t->scratch, mark);
     return ok;
 }
@@ -119,9 +128,33 @@ static void put_routing(Buf *b, const Trainer *t, const StepStats *s) {
     if (recipe->log.load_every && s->step % recipe->log.load_every == 0) put_loads(b, r);
 }
 
+/* What the answers of a draw came to, all and by kinds of problems. "rollout_seconds" is the
+ * clock's. */
+static void put_answers(Buf *b, const Rollouts *r, const StepStats *s) {
+    buf_fmt(
+        b,
+        ", \"reward\": %.17g, \"pass_rate\": %.17g, \"length\": %.6g, \"closed\": %.6g, "
+        "\"cut\": %.6g, \"entropy\": %.17g, \"clip_share\": %.6g, \"logprob_difference\": %.9g, "
+        "\"problems\": %lld, \"taught\": %lld, \"answer_tokens\": %lld, \"kinds\": {",
+        s->answers.reward, s->answers.right, s->answers.length, s->answers.closed, s->answers.cut,
+        s->answers.entropy, s->answers.clipped, s->answers.difference, (long long)s->answers.groups,
+        (long long)s->answers.taught, (long long)s->answers.tokens);
+    for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++) {
+        const TaskStream *t = &r->stream[k->stream];
+        const char *stratum = t->task->stratum[k->stratum];
+        buf_fmt(b,
+                "%s\"%s:%d-%d%s%s\": {\"problems\": %lld, \"pass_rate\": %.6g, \"signal\": %.6g}",
+                k == r->kind ? "" : ", ", t->task->name, t->easiest, t->hardest, stratum ? " " : "",
+                stratum ? stratum : "", (long long)k->groups,
+                (double)k->right / (double)MAX(k->answers, 1), k->signal);
+    }
+    buf_fmt(b, "}, \"rollout_seconds\": %.3f", s->answers.seconds);
+}
+
 /* The part of the step's places that no piece of a document fills. */
 static double empty_part(const Trainer *t) {
     int64_t filled = 0;
+    if (t->rolls) return 0;
     for (int64_t i = 0; i < t->n_micro; i++) filled += t->micro[i].n;
     return 1 - (double)filled / (double)t->recipe->batch.tokens;
 }
@@ -134,6 +167,7 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
         "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g",
         (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr);
     buf_fmt(&line, ", \"empty\": %.6g", empty_part(t));
+    if (t->rolls) put_answers(&line, t->rolls, s);
     if (t->n_further) buf_fmt(&line, ", \"mtp_loss\": %.17g", s->mtp_loss);
     put_routing(&line, t, s);
     buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f}\n", seconds,
@@ -145,6 +179,13 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
 
 bool metrics_valid(Trainer *t, double loss, Err *err) {
     const Mark mark = arena_mark(t->scratch);
+    if (t->rolls) {
+        const Str rate = str_fmt(t->scratch, "{\"step\": %lld, \"valid_pass_rate\": %.17g}\n",
+                                 (long long)t->step, 1 - loss);
+        const bool ok = append(t, rate, err);
+        arena_pop(t->scratch, mark);
+        return ok;
+    }
     Str line =
         str_fmt(t->scratch, "{\"step\": %lld, \"valid_loss\": %.17g, \"bits_per_byte\": %.17g}\n",
                 (long long)t->step, loss, t->valid_bits);

@@ -3,7 +3,7 @@
  *
  * Memory is counted on a model that is a shape without weights, by the functions that later build
  * the run: the same plan, the same buffers pushed on an arena that nothing writes to. */
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 /* Of the speed of a product in the caches, so much is left in whole steps of small mixtures of
  * experts (docs/log.md): attention, norms, router and optimiser cost the rest. */
@@ -46,18 +46,25 @@ static TrainPart part_of(const char *what) {
 }
 
 /* An engine on the trainer's panels: what its plan has beside program and weights. */
-static bool samples_count(TrainPlan *p, Trainer *draft, const PlanSpec *step, Err *err) {
-    PlanSpec s = {.act = step->act, .kv = step->kv, .mla = step->mla};
+static bool engine_count(TrainPlan *p, Trainer *draft, const PlanSpec *s, const char *what,
+                         Err *err) {
     Plan *plan;
     int64_t bytes = 0;
-    if (draft->recipe->sample.every == 0) return true;
-    if (!sampler_spec(&s, draft, err)
-        || !plan_count(&plan, draft->scratch, draft->model, &s, p->threads, err))
-        return false;
+    if (!plan_count(&plan, draft->scratch, draft->model, s, p->threads, err)) return false;
     for (int64_t i = 0; i < plan->n_items; i++)
         bytes += part_of(plan->item[i].what) == PART_ACTIVATIONS ? plan->item[i].bytes : 0;
-    item_add(p, PART_ACTIVATIONS, "samples", bytes);
+    item_add(p, PART_ACTIVATIONS, what, bytes);
     return true;
+}
+
+static bool engines_count(TrainPlan *p, Trainer *draft, const PlanSpec *step, Err *err) {
+    PlanSpec s = {.act = step->act, .kv = step->kv, .mla = step->mla}, rolls = s;
+    if (draft->recipe->sample.every
+        && (!sampler_spec(&s, draft, err) || !engine_count(p, draft, &s, "samples", err)))
+        return false;
+    if (!is_grpo(draft->recipe)) return true;
+    rollouts_spec(&rolls, draft);
+    return engine_count(p, draft, &rolls, "answers", err);
 }
 
 static bool step_count(TrainPlan *p, Trainer *draft, Err *err) {
@@ -79,7 +86,7 @@ static bool step_count(TrainPlan *p, Trainer *draft, Err *err) {
     item_add(p, PART_ACTIVATIONS, "work memory of loss and optimiser",
              arena_used(draft->arena) - rows);
     item_add(p, PART_DATA, "rows of a step", rows);
-    return samples_count(p, draft, &s, err);
+    return engines_count(p, draft, &s, err);
 }
 
 /* `t` as far as it is open, and the rest on a draft of it. */

@@ -12,7 +12,7 @@
  * A run that continues from it has the bits of one that was never stopped, because it holds
  * everything that a step depends on. Differences in the recipe are refused or reported as the table
  * of keys (keys.c) says. */
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -43,8 +43,17 @@ static json_t *mixture_json(const Trainer *t, const MixState *at) {
     return json_pack("{s:I, s:o}", "rows", (json_int_t)at->rows, "texts", texts);
 }
 
+/* What the draw of further problems depends on. */
+static json_t *rollouts_json(const Rollouts *r) {
+    json_t *kinds = json_array();
+    for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++)
+        json_array_append_new(
+            kinds, json_pack("{s:I, s:f}", "next", (json_int_t)k->next, "signal", k->signal));
+    return json_pack("{s:I, s:o}", "problems", (json_int_t)r->problems, "kinds", kinds);
+}
+
 static Str state_text(Arena *a, const Trainer *t) {
-    const MixState all = mix_state(t->mix);
+    const MixState all = t->mix ? mix_state(t->mix) : t->start;
     const LoaderState at = all.at[0];
     json_t *o = json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:{s:I, s:I, s:I}, s:o}", "format",
                           STATE_FORMAT, "step", (json_int_t)t->step, "targets",
@@ -54,6 +63,7 @@ static Str state_text(Arena *a, const Trainer *t) {
                           (json_int_t)at.row, "recipe", recipe_json(t->recipe));
     CHECK(o);
     if (t->recipe->data.n_parts > 1) json_object_set_new(o, "mixture", mixture_json(t, &all));
+    if (t->rolls) json_object_set_new(o, "rollouts", rollouts_json(t->rolls));
     if (t->best.step)
         json_object_set_new(o, "best",
                             json_pack("{s:I, s:f, s:s}", "step", (json_int_t)t->best.step, "loss",
@@ -146,6 +156,8 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
         const Key *k = &recipe_keys[i];
         const Str now = t->recipe->text[i];
         const char *z = json_string_value(json_object_get(there, k->name));
+        /* A key that is younger than the checkpoint had what it is without being given. */
+        if (!z && k->initial) z = k->initial;
         if (k->fate == FATE_FREE || str_eq(now, str_of(z ? z : ""))) continue;
         if (k->fate == FATE_FIXED)
             return err_set(err, ERR_USAGE,
@@ -286,15 +298,41 @@ void resume_best(Trainer *t) {
     }
 }
 
+/* The draws go on where they stood. */
+static bool rollouts_resume(const Trainer *t, Err *err) {
+    const char *file;
+    Rollouts *r = t->rolls;
+    json_t *o = state_open(t->scratch, t->source.store, &file, err), *kinds;
+    json_int_t problems;
+    json_error_t e;
+    if (!o) return false;
+    bool ok = !json_unpack_ex(o, &e, 0, "{s:{s:I, s:o}}", "rollouts", "problems", &problems,
+                              "kinds", &kinds)
+              || unfit(file, e.text, err);
+    if (ok && ((int64_t)json_array_size(kinds) != r->n_kinds || !counts(problems)))
+        ok = unfit(file, "it drew other problems than data.train names now", err);
+    for (int64_t i = 0; ok && i < r->n_kinds; i++) {
+        json_int_t next;
+        ok = (!json_unpack_ex(json_array_get(kinds, (size_t)i), &e, 0, "{s:I, s:F}", "next", &next,
+                              "signal", &r->kind[i].signal)
+              && counts(next))
+             || unfit(file, "a kind of problems has no count and signal", err);
+        if (ok) r->kind[i].next = next;
+    }
+    if (ok) r->problems = problems;
+    json_decref(o);
+    return ok;
+}
+
 bool resume_fits(const Trainer *t, Err *err) {
     const int64_t n = t->recipe->data.n_parts;
     bool same = n == t->n_shards;
     for (int64_t i = 0; same && i < n; i++) same = str_eq(t->shard[i], str_of(t->train[i].key));
-    return same
-           || unfit(store_path(t->source.store),
-                    "data.train or the tokenizer has changed since, so its place in the data means "
-                    "nothing",
-                    err);
+    if (same) return !t->rolls || rollouts_resume(t, err);
+    return unfit(store_path(t->source.store),
+                 "data.train or the tokenizer has changed since, so its place in the data means "
+                 "nothing",
+                 err);
 }
 
 /* A tensor's bytes from the mapping to where they belong. Pieces of the mapping leave memory again:

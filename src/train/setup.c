@@ -1,5 +1,5 @@
 /* setup.c -- opens everything that a recipe names: tokenizer, shards, model, plan, loader. */
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 #include <jansson.h>
 
@@ -153,6 +153,7 @@ static bool config_find(Config *c, int64_t *further, Trainer *t, bool resumed, E
     const Store *s = t->source.store;
     if (!(s ? config_read(c, s, err) : fresh_config(c, t, err))) return false;
     *further = !s ? c->mtp : resumed || r->mtp.weight > 0 ? model_mtp_held(s, c) : 0;
+    if (is_grpo(r)) *further = 0; /* a reward says nothing of them */
     return true;
 }
 
@@ -216,8 +217,9 @@ static void rows_warn(const Trainer *t) {
     const Recipe *r = t->recipe;
     int64_t rows = 0;
     const int64_t step = r->batch.tokens / r->batch.sequence;
-    for (int64_t i = 0; i < r->data.n_parts; i++) rows += loader_rows(mix_loader(t->mix, i));
-    if (rows < step)
+    for (int64_t i = 0; t->mix && i < r->data.n_parts; i++)
+        rows += loader_rows(mix_loader(t->mix, i));
+    if (t->mix && rows < step)
         log_at(
             LOG_WARN,
             "%s fills %lld rows of batch.sequence %lld, and a step takes %lld: each of its texts "
@@ -258,6 +260,7 @@ static bool folder_lock(Trainer *t, Err *err) {
 }
 
 static bool data_open(Trainer *t, bool resumed, Err *err) {
+    if (is_grpo(t->recipe)) return rollouts_open(t, err) && (!resumed || resume_fits(t, err));
     return shards_open(t, err) && (!resumed || resume_fits(t, err)) && loaders_new(t, err);
 }
 
@@ -277,7 +280,8 @@ static bool trainer_build(Trainer *t, Err *err) {
         t->want[i] = (Want){(int32_t)i, WANT_HIDDEN};
     work_new(t);
     balance_warn(t);
-    return plan_start(t, err) && (!resumed || resume_moments(t, err)) && sampler_open(t, err);
+    return plan_start(t, err) && (!resumed || resume_moments(t, err)) && sampler_open(t, err)
+           && (!t->rolls || rollouts_start(t, err));
 }
 
 static Trainer *trainer_new(const Recipe *r, int64_t threads) {
@@ -331,6 +335,7 @@ void trainer_close(Trainer *t) {
     for (int64_t i = 0; i < MIX_MOST; i++) shard_close(&t->train[i]);
     shard_close(&t->valid);
     bundle_close(&t->source);
+    rollouts_close(t->rolls);
     if (t->lock >= 0) os_unlock(t->lock);
     bundle_close(&t->text.bundle);
     arena_close(t->scratch);

@@ -1,21 +1,19 @@
 /* source.c -- tasks as a source of documents: a problem becomes a question, a thought and an
  * answer. */
-#include "tasks/tasks.h"
-#include "train/train.h"
+#include "train/grpo.h"
 
 #define PREFIX "task:"
-enum { MIX_MAX = 16 };
 
-typedef struct Mix {
-    TaskStream stream[MIX_MAX];
+typedef struct Tasks {
+    TaskStream stream[STREAMS_MAX];
     int64_t n;
-} Mix;
+} Tasks;
 
 bool names_tasks(const char *data) { return str_starts(str_of(data), STR(PREFIX)); }
 
 /* Document d is problem d / n of task d % n. */
 static bool document(void *self, int64_t number, Document *d, Arena *a, Err *err) {
-    const Mix *m = self;
+    const Tasks *m = self;
     Problem p;
     (void)err;
     task_problem(&p, a, &m->stream[number % m->n], number / m->n);
@@ -52,21 +50,28 @@ static bool range_read(TaskStream *t, Str range, Err *err) {
     return true;
 }
 
-bool task_source(Source *s, Arena *a, const char *name, uint64_t seed, bool held_out, Err *err) {
-    Mix *m = PUSH(a, Mix, 1);
+bool task_streams(TaskStream *stream, int64_t *n, const char *name, uint64_t seed, bool held_out,
+                  Err *err) {
     CHECK(names_tasks(name));
+    *n = 0;
     Str rest = str_of(name + STR(PREFIX).n);
     for (bool more = true; more;) {
         more = rest.n && memchr(rest.p, '+', (size_t)rest.n);
         Str range = cut(&rest, '+'), task = cut(&range, ':');
         const Task *t;
-        if (m->n == MIX_MAX)
-            return err_set(err, ERR_USAGE, "%s: there are more than %d tasks", name, MIX_MAX);
+        if (*n == STREAMS_MAX)
+            return err_set(err, ERR_USAGE, "%s: there are more than %d tasks", name, STREAMS_MAX);
         if (!task_find(&t, task, err)) return false;
-        m->stream[m->n] = task_stream(t, seed, held_out);
-        if (range.n && !range_read(&m->stream[m->n], range, err)) return false;
-        m->n++;
+        stream[*n] = task_stream(t, seed, held_out);
+        if (range.n && !range_read(&stream[*n], range, err)) return false;
+        ++*n;
     }
+    return true;
+}
+
+bool task_source(Source *s, Arena *a, const char *name, uint64_t seed, bool held_out, Err *err) {
+    Tasks *m = PUSH(a, Tasks, 1);
+    if (!task_streams(m->stream, &m->n, name, seed, held_out, err)) return false;
     *s = (Source){.name = name, .self = m, .document = document};
     return true;
 }

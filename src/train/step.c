@@ -4,7 +4,7 @@
  * (spans, sums) is enclosed by two syncs. Rows are drawn before the threads start, so the number of
  * targets, by which the mean divides, is known to the first micro-batch. */
 #include "dist/dist.h"
-#include "train/trainer.h"
+#include "train/grpo.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -36,8 +36,11 @@ static void micro_batch(Thread th, Trainer *t, const Packed *b) {
         return;
     }
     phase("head and loss");
-    hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
-    if (th.i == 0) t->stats.loss -= tree_f64(t->logprob, b->n);
+    if (t->rolls)
+        grpo_back(th, t, b);
+    else
+        hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
+    if (th.i == 0 && !t->rolls) t->stats.loss -= tree_f64(t->logprob, b->n);
     further_back(th, t);
     model_back(th, t->plan, &t->batch, t->hidden, plan_acts(t->plan));
     routing_add(th, t->plan, 0, t->model->cfg.L, &t->batch, t->recipe->balance.sequence_loss > 0,
@@ -69,7 +72,8 @@ static void step_threads(Thread th, void *arg) {
     if (th.i == 0) routing_clear(&t->routing);
     phase("zeroing gradients");
     model_zero_grad(th, t->model);
-    for (int64_t i = 0; i < t->n_micro; i++) micro_batch(th, t, &t->micro[i]);
+    for (int64_t i = 0; !t->rolls && i < t->n_micro; i++) micro_batch(th, t, &t->micro[i]);
+    while (t->rolls && grpo_rows(th, t, &t->micro[0])) micro_batch(th, t, &t->micro[0]);
     ranks_join(th, t);
     phase("gradient norm");
     const double norm = grad_norm(th, t->model, t->square);
@@ -134,11 +138,9 @@ static bool step_failed(const Trainer *t, Err *err) {
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-bool trainer_step(Trainer *t, StepStats *s, Err *err) {
+/* The rows of the step, and what they are to predict. */
+static void rows_draw(Trainer *t) {
     const Recipe *r = t->recipe;
-    const Param *lost;
-    int64_t matrix;
-    t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(r, t->step + 1)};
     for (int64_t i = 0; i < t->n_micro; i++) {
         mix_next(t->mix, &t->micro[i], r->batch.micro / r->batch.sequence);
         t->stats.targets += t->micro[i].targets;
@@ -147,11 +149,24 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     dist_all_reduce_f64(&targets, 1);
     t->stats.targets = MAX((int64_t)targets, 1); /* none: the rows were all read only */
     further_count(t);
+}
+
+static bool step_run(Trainer *t, Err *err) {
+    const Param *lost;
+    int64_t matrix;
     t->step_valid = true, t->moved = false;
     team_run(t->team, step_threads, t);
-    t->stats.loss /= (double)t->stats.targets;
+    if (!t->rolls) t->stats.loss /= (double)t->stats.targets;
     t->stats.mtp_loss = further_loss(t);
-    if (!t->moved || optim_lost(t->optim, &lost, &matrix)) return step_failed(t, err);
+    return (t->moved && !optim_lost(t->optim, &lost, &matrix)) || step_failed(t, err);
+}
+
+bool trainer_step(Trainer *t, StepStats *s, Err *err) {
+    t->stats = (StepStats){.step = t->step + 1, .lr = rate_at(t->recipe, t->step + 1)};
+    if (t->rolls && !grpo_begin(t, err)) return false;
+    if (!t->rolls) rows_draw(t);
+    if (!(t->rolls && t->rolls->tokens == 0) && !step_run(t, err)) return false;
+    if (t->rolls) grpo_end(t);
     t->step++;
     t->targets += t->stats.targets;
     *s = t->stats;
@@ -185,8 +200,17 @@ static bool eval_failed(const Trainer *t, const char *what, Err *err) {
                    t->recipe->data.valid, (long long)t->step, what, (long long)t->saved);
 }
 
+/* What a reward takes the place of a loss for: problems that are not solved. */
+static bool wrong_share(Trainer *t, double *share, Err *err) {
+    double rate;
+    if (!rollouts_valid(t, &rate, err)) return false;
+    *share = 1 - rate;
+    return true;
+}
+
 bool trainer_eval(Trainer *t, double *loss, Err *err) {
     const Recipe *r = t->recipe;
+    if (t->rolls && t->rolls->n_valid) return wrong_share(t, loss, err);
     if (!t->valid_loader)
         return err_set(err, ERR_USAGE, "%s: data.valid names no text to validate on", r->path);
     const int64_t most = r->eval.tokens ? r->eval.tokens : INT64_MAX,

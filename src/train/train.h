@@ -29,7 +29,8 @@
  * named. Keys of model.* are those of Hugging Face's config.json and go through the same reader.
  * docs/training.md explains all of them. */
 typedef struct Recipe {
-    const char *path; /* the file, for messages */
+    const char *path;      /* the file, for messages */
+    const char *objective; /* pretrain: the next token of texts. grpo: the reward of own answers */
     struct {
         const char *family;       /* llama, qwen3, deepseek_v3, ..; "" with init_from */
         int64_t vocab_size;       /* 0: the tokenizer's */
@@ -80,6 +81,19 @@ typedef struct Recipe {
             decay; /* of the routers' biases; the part of the steps in which it goes to 0 */
         double sequence_loss; /* weight of the sequence-wise loss */
     } balance;
+    struct {
+        /* How rewards become weights of tokens: lisao, grpo, dr_grpo, dapo (grpo.c). */
+        const char *variant;
+        int64_t prompts, samples;   /* problems of a step that teach something; answers to each */
+        int64_t max_tokens;         /* of an answer, its thought included */
+        int64_t updates;            /* optimiser steps that the answers are used for, in parts */
+        int64_t rounds;             /* of drawing further problems for those that teach nothing */
+        int64_t sequences;          /* answers that are written at once; no bit depends on it */
+        double temperature;         /* of the answers */
+        double clip_low, clip_high; /* the ratio of probabilities counts within 1 - low, 1 + high */
+        int64_t transcripts;        /* answers of a step that go to rollouts.jsonl */
+        int64_t valid_problems;     /* held-out problems of a validation */
+    } grpo;
     Act act; /* f32, a16 */
     uint64_t seed;
     struct {
@@ -170,6 +184,16 @@ typedef struct StepStats {
      * adds to the loss. */
     double max_vio, router_entropy, balance_loss;
     int64_t dead_experts;
+    /* With objective grpo: the means over the answers of the draw, those to problems that taught
+     * nothing included, and over the tokens that the step learned from. */
+    struct {
+        double reward, right, length;   /* length: tokens */
+        double closed, cut;             /* answers that came to an end; that were cut */
+        double entropy, clipped;        /* nats; the share of tokens whose ratio was cut */
+        double difference;              /* the largest of |log p of the trainer - of the sampler| */
+        double seconds;                 /* of the draw, in the step that made it */
+        int64_t groups, taught, tokens; /* problems asked; those that taught; tokens generated */
+    } answers;
 } StepStats;
 enum { DEAD_STEPS = 20 };
 

@@ -14,7 +14,8 @@ typedef struct TextSetup {
     int32_t end;   /* the token behind each document */
 } TextSetup;
 
-typedef struct Sampler Sampler; /* sample.c */
+typedef struct Sampler Sampler;   /* sample.c */
+typedef struct Rollouts Rollouts; /* rollout.c: what objective grpo learns from */
 
 /* The step whose validation had the lowest loss so far; 0: there was none yet. A loss compares with
  * those on the same text only. */
@@ -59,6 +60,7 @@ struct Trainer {
     Str shard[MIX_MOST]; /* those of train, as a checkpoint has them */
     int64_t n_shards;
     Sampler *sampler; /* NULL: no samples are written */
+    Rollouts *rolls;  /* NULL: the objective is another one */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;
@@ -86,6 +88,9 @@ struct Trainer {
     StepStats stats;     /* of the step under way, written by thread 0 */
 };
 
+/* Whether the run learns from answers of its own (grpo.h). */
+static inline bool is_grpo(const Recipe *r) { return !strcmp(r->objective, "grpo"); }
+
 /* sample.c: an engine on the trainer's panels, where the recipe wants samples; and one of them, to
  * the log and to metrics.jsonl. */
 bool sampler_open(Trainer *t, Err *err) CHECKED;
@@ -104,6 +109,7 @@ double token_flops(const Config *c);
  * rows_new takes is at most rows_most. */
 void rows_new(Trainer *t);
 int64_t rows_most(const Recipe *r);
+int64_t most_spans(const Recipe *r); /* pieces of documents in a micro-batch */
 void work_new(Trainer *t);
 PlanSpec step_spec(const Trainer *t, const Model *m, int64_t results);
 

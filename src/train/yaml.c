@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { KEYS_MAX = 96, RECIPE_BYTES = 1 << 20 };
+enum { KEYS_MAX = 128, RECIPE_BYTES = 1 << 20 };
 
 /* What the library fills: slot i belongs to recipe_keys[i]. */
 typedef struct Loaded {
