@@ -128,8 +128,7 @@ static void put_routing(Buf *b, const Trainer *t, const StepStats *s) {
     if (recipe->log.load_every && s->step % recipe->log.load_every == 0) put_loads(b, r);
 }
 
-/* What the answers of a draw came to, all and by kinds of problems. "rollout_seconds" is the
- * clock's. */
+/* What the answers of a draw came to, all and by kinds of problems. */
 static void put_answers(Buf *b, const Rollouts *r, const StepStats *s) {
     buf_fmt(
         b,
@@ -148,7 +147,15 @@ static void put_answers(Buf *b, const Rollouts *r, const StepStats *s) {
                 stratum ? stratum : "", (long long)k->groups,
                 (double)k->right / (double)MAX(k->answers, 1), k->signal);
     }
-    buf_fmt(b, "}, \"rollout_seconds\": %.3f", s->answers.seconds);
+    buf_fmt(b, "}");
+}
+
+/* The parts of a step's time: "seconds" has both. */
+static void put_times(Buf *b, const StepStats *s, double seconds) {
+    const double train = seconds - s->answers.seconds;
+    buf_fmt(b, ", \"rollout_seconds\": %.3f, \"rollout_tokens_per_s\": %.1f", s->answers.seconds,
+            (double)s->answers.tokens / MAX(s->answers.seconds, 1e-9));
+    buf_fmt(b, ", \"train_tokens_per_s\": %.1f", (double)s->targets / MAX(train, 1e-9));
 }
 
 /* The part of the step's places that no piece of a document fills. */
@@ -170,8 +177,10 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
     if (t->rolls) put_answers(&line, t->rolls, s);
     if (t->n_further) buf_fmt(&line, ", \"mtp_loss\": %.17g", s->mtp_loss);
     put_routing(&line, t, s);
-    buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f}\n", seconds,
+    buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f", seconds,
             (double)s->targets / MAX(seconds, 1e-9));
+    if (t->rolls) put_times(&line, s, seconds);
+    buf_fmt(&line, "}\n");
     const bool ok = append(t, buf_str(&line), err);
     arena_pop(t->scratch, mark);
     return ok;

@@ -96,6 +96,42 @@ Recipe tiny_recipe(Arena *a, const char *family, const char *const *set, int64_t
     return r;
 }
 
+Recipe grpo_recipe(Arena *a, const char *const *set, int64_t n_set) {
+    const char *base = str_fmt(a, "%s/base", folder).p,
+               *learn[] = {"data.train=task:addition:1:canonical",
+                           "data.documents=2000",
+                           "tokenizer=bytes",
+                           "batch.tokens=384",
+                           "batch.micro=192",
+                           "optim.optimiser=muon",
+                           "optim.muon_steps=5",
+                           "optim.lr=1e-2",
+                           "optim.steps=100",
+                           "model.initializer_range=0.06",
+                           "checkpoint.every=0",
+                           str_fmt(a, "checkpoint.folder=%s", base).p};
+    Recipe r;
+    Err err = {0};
+    if (!os_exists(base)) {
+        r = tiny_recipe(a, "deepseek_v3", learn, COUNT(learn));
+        if (!train_run(&r, 2, &err)) print_message("%s\n", err.msg);
+    }
+    Str yaml =
+        str_fmt(a,
+                "objective: grpo\ninit_from: %s\ntokenizer: bytes\n"
+                "data: {train: task:addition:1:canonical, valid: task:addition:1:canonical}\n"
+                "batch: {sequence: 48, tokens: 192}\n"
+                "optim: {lr: 1e-3, weight_decay: 0, schedule: constant, steps: 20}\n"
+                "grpo: {sequences: 24, prompts: 3, samples: 8, max_tokens: 24, rounds: 8, "
+                "valid_problems: 20}\n"
+                "checkpoint: {folder: %s/run, every: 4}\n",
+                base, folder);
+    if (!recipe_read(&r, a, file_write(a, "grpo.yaml", yaml), set, n_set, &err))
+        print_message("%s\n", err.msg);
+    CHECK(err.code == ERR_NONE);
+    return r;
+}
+
 Hex file_hash(const char *path) {
     Err err = {0};
     Map m;
@@ -127,6 +163,6 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2], argv[3]);
     return (families_tests() + recipe_tests() + optim_tests() + muon_tests() + balance_tests()
             + whole_tests() + resume_tests() + rollout_tests() + panels_tests() + sample_tests()
-            + peak_tests() + task_tests())
+            + peak_tests() + task_tests() + grpo_tests())
            != 0;
 }

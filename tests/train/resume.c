@@ -104,7 +104,9 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
                          "sample.tokens=5",
                          "eval.tokens=200",
                          strcmp(family, "llama") ? "optim.optimiser=muon" : "optim.moments=bf16"};
-    return tiny_recipe(a, family, set, COUNT(set));
+    if (strcmp(family, "grpo")) return tiny_recipe(a, family, set, COUNT(set));
+    set[4] = "grpo.updates=2";
+    return grpo_recipe(a, set, COUNT(set) - 1);
 }
 
 enum { STEPS = 90, EVERY = 2 };
@@ -143,6 +145,7 @@ static void check_kills(Arena *a, const char *family, int64_t kills) {
 static void test_killed_deepseek(void **state) {
     check_kills(*state, "deepseek_v3", full_run() ? 10 : 4);
 }
+static void test_killed_grpo(void **state) { check_kills(*state, "grpo", full_run() ? 10 : 4); }
 static void test_killed_llama(void **state) { check_kills(*state, "llama", full_run() ? 10 : 4); }
 
 /* Ctrl-C ends the step, writes a checkpoint and exits with 130; the same command goes on. */
@@ -435,10 +438,10 @@ static void test_metrics_lost(void **state) {
 int resume_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
-        ARENA_TEST(test_interrupted),     ARENA_TEST(test_mixture),
-        ARENA_TEST(test_unfit),           ARENA_TEST(test_another_model),
-        ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
-        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_each_save_fails),
-        ARENA_TEST(test_metrics_lost)};
+        ARENA_TEST(test_killed_grpo),     ARENA_TEST(test_interrupted),
+        ARENA_TEST(test_mixture),         ARENA_TEST(test_unfit),
+        ARENA_TEST(test_another_model),   ARENA_TEST(test_bad_state),
+        ARENA_TEST(test_one_trainer),     ARENA_TEST(test_metrics_durable),
+        ARENA_TEST(test_each_save_fails), ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }

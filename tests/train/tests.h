@@ -26,6 +26,9 @@ const char *file_write(Arena *a, const char *name, Str bytes);
  * `family` is llama or deepseek_v3, `set` further settings ("key=value"). Text and tokenizer are
  * written too. */
 Recipe tiny_recipe(Arena *a, const char *family, const char *const *set, int64_t n_set);
+/* Reinforcement learning of single-digit sums, from a model that solves few of them; it is trained
+ * in a second where the folder has none yet. */
+Recipe grpo_recipe(Arena *a, const char *const *set, int64_t n_set);
 /* SHA-256 of a file, and of all parameters of a model. */
 typedef struct Hex {
     char z[65];
@@ -35,6 +38,6 @@ Hex model_hash(const Model *m);
 
 int recipe_tests(void), optim_tests(void), muon_tests(void), balance_tests(void), whole_tests(void),
     resume_tests(void), rollout_tests(void), panels_tests(void), peak_tests(void),
-    sample_tests(void), families_tests(void), task_tests(void);
+    sample_tests(void), families_tests(void), task_tests(void), grpo_tests(void);
 /* What the test of peaks runs in a process of its own. */
 int peak_measure(const char *recipe, const char *steps);
