@@ -59,6 +59,8 @@ typedef struct Prefix Prefix;
 
 /* A tree over `count` pages; pages is NULL where the Space only counts. */
 Prefix *prefix_build(Space *s, Pages *pages, int64_t count);
+/* The place of a sequence of which no page is in the tree. */
+Place prefix_begin(const Prefix *t);
 /* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then
  * perhaps the beginning of another (kv_cut: it is copied when s goes on). s->length says how far
  * that reached. */

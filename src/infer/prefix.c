@@ -98,12 +98,14 @@ static int64_t child_find(Prefix *t, int64_t parent, int64_t tenant, const int32
     return best;
 }
 
+Place prefix_begin(const Prefix *t) { return (Place){NONE, 0, t->age}; }
+
 /* Walks down from the roots as far as the tokens agree, and holds each page on the way, so that
  * none of them can be evicted before it is read. A page that agrees only in part ends the walk: its
  * beginning is of use, what is behind it is another text. */
 void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n) {
     CHECK(s->n_pages == 0);
-    *at = (Place){NONE, 0, t->age};
+    *at = prefix_begin(t);
     while (s->length < n) {
         int64_t length, i = child_find(t, at->node, tenant, token + s->length,
                                        MIN(n - s->length, PAGE), &length);

@@ -68,16 +68,34 @@ static bool fits(const Engine *e, const Seq *s) {
     return need <= pages_free(e->pages) + prefix_idle(e->prefix);
 }
 
+/* Pages that are missing are taken back from the prefix tree; admission has made sure that there are
+ * enough (invariant 2). */
+static void pages_reserve(Engine *e, Seq *s, int64_t length) {
+    for (; !kv_reserve(e->pages, &s->kv, length); e->stats.evicted++)
+        CHECK(prefix_evict(e->prefix));
+}
+
+/* Whether s may begin with what `other` has computed of the prompt. */
+static bool is_like(const Seq *other, const Seq *s) {
+    return other->state == SEQ_ACTIVE && !other->suspect && other->req.n_prompt == s->n
+           && other->req.tenant == s->req.tenant;
+}
+
 /* Makes the waiting sequence s active, or leaves it as it was; false: its pages are not there yet.
  * The prefix tree is asked first, since what it knows need not be taken anew. It is asked for all
  * but the last token, because that one's row must be computed: its logits are wanted. While s waits
  * at the head of the queue this is tried in every step, and reads its prompt each time, which is
  * little beside a step. */
 static bool admit(Engine *e, Seq *s) {
+    const Seq *twin = s->req.like ? seq_find(e, s->req.like) : NULL;
+    if (twin && !is_like(twin, s)) twin = NULL;
+    if (twin && twin->kv.length < s->n) return false;
     s->token = e->table[e->n_tables - 1];
     prompt_read(e->prompts, s->prompt, s->token, s->n);
-    CHECK(kv_open(e->pages, &s->kv));
-    if (!e->spec.no_prefix)
+    if (twin && memcmp(twin->token, s->token, (size_t)s->n * sizeof *s->token)) twin = NULL;
+    CHECK(twin ? kv_fork(e->pages, &s->kv, &twin->kv, s->n - 1) : kv_open(e->pages, &s->kv));
+    s->place = prefix_begin(e->prefix);
+    if (!twin && !e->spec.no_prefix)
         prefix_share(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, s->n - 1);
     /* The page to be copied is held meanwhile; where that is what is missing, go without. */
     if (kv_cut(&s->kv) && !fits(e, s)) kv_truncate(e->pages, &s->kv, s->kv.length / PAGE * PAGE);
@@ -91,6 +109,7 @@ static bool admit(Engine *e, Seq *s) {
     seq_list_add(&e->active, s);
     s->state = SEQ_ACTIVE;
     e->stats.cached_rows += s->kv.length;
+    if (twin) pages_reserve(e, s, s->n);
     return true;
 }
 
@@ -170,13 +189,11 @@ static void drafts_make(Engine *e, Seq *s, int64_t share) {
 /* ---- the batch ------------------------------------------------------------------------------- */
 
 /* Puts the rows of s into the batch. Where they reach the last token that is known, what comes
- * after it and after each draft is wanted. Pages that are missing are taken back from the prefix
- * tree; admission has made sure that there are enough (invariant 2). */
+ * after it and after each draft is wanted. */
 static void batch_add(Engine *e, Seq *s) {
     Batch *b = &e->batch;
     int64_t first = s->kv.length, n = s->rows + s->drafts;
-    for (; !kv_reserve(e->pages, &s->kv, first + n); e->stats.evicted++)
-        CHECK(prefix_evict(e->prefix));
+    pages_reserve(e, s, first + n);
     memcpy(e->token + b->n, s->token + first, (size_t)n * sizeof *e->token);
     e->row_seq[b->n_spans] = s;
     e->span[b->n_spans++] =

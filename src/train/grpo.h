@@ -23,9 +23,9 @@ typedef struct Kind {
 /* One answer: tokens, of which the first n_prompt are the prompt's; logprob[i] of token i, from
  * n_prompt on, as the sampler reported it. */
 typedef struct Answer {
-    int32_t *token; /* (sequence + 1) */
-    float *logprob; /* (sequence + 1) */
-    int64_t n_prompt, n;
+    int32_t *token;           /* (sequence + 1) */
+    float *logprob;           /* (sequence + 1) */
+    int64_t n_prompt, n, seq; /* seq: its number in the engine */
     Finish finish;
     Str reasoning, text; /* thought and answer */
     bool right;

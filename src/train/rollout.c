@@ -193,7 +193,7 @@ static uint64_t answer_seed(const Recipe *r, int64_t problem, int64_t sample) {
 }
 
 static bool answer_ask(Answer *a, const Question *g, const Trainer *t, double temperature,
-                       uint64_t seed, Err *err) {
+                       uint64_t seed, int64_t like, Err *err) {
     const Recipe *r = t->recipe;
     *a = (Answer){
         .token = a->token, .logprob = a->logprob, .n_prompt = g->n_prompt, .n = g->n_prompt};
@@ -204,9 +204,11 @@ static bool answer_ask(Answer *a, const Question *g, const Trainer *t, double te
                       .sampling = {.temperature = (float)temperature, .top_p = 1, .seed = seed},
                       .stop = t->rolls->end,
                       .n_stop = t->rolls->n_end,
+                      .like = like,
                       .on_token = on_token,
                       .arg = a};
-    return engine_add(t->rolls->engine, &q, err) != 0;
+    a->seq = engine_add(t->rolls->engine, &q, err);
+    return a->seq != 0;
 }
 
 /* An end token is no text, and special tokens are none but those around thoughts. */
@@ -271,16 +273,18 @@ static void group_count(Rollouts *r, const Question *g, int64_t samples) {
     k->signal = KEEP * k->signal + (1 - KEEP) * signal;
 }
 
+/* The first answer to each problem, then the others, which begin with a copy of its prompt. */
 static bool round_ask(Trainer *t, Err *err) {
     const Recipe *recipe = t->recipe;
     Rollouts *r = t->rolls;
-    for (Question *g = r->group + r->n_groups; g < r->group + recipe->grpo.prompts; g++) {
+    Question *const first = r->group + r->n_groups, *const end = r->group + recipe->grpo.prompts;
+    for (Question *g = first; g < end; g++)
         if (!problem_draw(g, t, err)) return false;
-        for (int64_t i = 0; i < recipe->grpo.samples; i++)
+    for (int64_t i = 0; i < recipe->grpo.samples; i++)
+        for (Question *g = first; g < end; g++)
             if (!answer_ask(&g->answer[i], g, t, recipe->grpo.temperature,
-                            answer_seed(recipe, g->number, i), err))
+                            answer_seed(recipe, g->number, i), i ? g->answer[0].seq : 0, err))
                 return false;
-    }
     while (engine_step(r->engine)) continue;
     return true;
 }
@@ -332,7 +336,8 @@ bool rollouts_valid(Trainer *t, double *rate, Err *err) {
         const TaskStream *s = &r->valid[i % r->n_valid];
         task_problem(&g[i].problem, r->arena, s, i / r->n_valid);
         a[i] = (Answer){.token = PUSH(r->arena, int32_t, T), .logprob = PUSH(r->arena, float, T)};
-        if (!prompt_encode(&g[i], t, err) || !answer_ask(&a[i], &g[i], t, 0, 0, err)) return false;
+        if (!prompt_encode(&g[i], t, err) || !answer_ask(&a[i], &g[i], t, 0, 0, 0, err))
+            return false;
     }
     while (engine_step(r->engine)) continue;
     for (int64_t i = 0; i < n; i++) {

@@ -177,6 +177,71 @@ static void live_and_finished_sequences_share(void **state) {
     rig_close(&r);
 }
 
+/* Three more answers to each prompt begin with a copy of what the first one computed of it, whatever
+ * the chunks, also with few pages, and without a prefix cache. */
+static void requests_like_others_copy_their_prompt(void **state) {
+    Arena *a = *state;
+    enum { COPIES = 3 };
+    for (int m = 0; m < 2; m++) {
+        const Answer *want = references(a, MODELS[m]);
+        for (int few = 0; few < 2; few++) {
+            Rig r = rig_of(a, MODELS[m],
+                           (EngineSpec){.seqs = 9,
+                                        .queue = ASKS * (1 + COPIES),
+                                        .rows = 64,
+                                        .chunk = few ? 63 : 0,
+                                        .no_prefix = !few},
+                           few ? 5 : 0);
+            Answer *got = PUSH(a, Answer, ASKS * (1 + COPIES));
+            int64_t most = 0;
+            for (int64_t i = 0; i < ASKS * (1 + COPIES); i++) {
+                const int64_t first = i - i % (1 + COPIES);
+                Ask q = ask_of(i / (1 + COPIES));
+                q.like = i == first ? 0 : got[first].seq;
+                must_ask(&r, q, &got[i]);
+                most += i == first ? 0 : q.n - 1;
+            }
+            rig_run(&r);
+            for (int64_t i = 0; i < ASKS * (1 + COPIES); i++)
+                if (!answer_same(&want[i / (1 + COPIES)], &got[i]))
+                    fail_msg("%s, ask %d, few %d", MODELS[m], (int)i, few);
+            const int64_t cached = engine_stats(r.engine).cached_rows;
+            if (!few) assert_in_range(cached, 1, most);
+            pages_are_back(&r);
+            rig_close(&r);
+        }
+    }
+}
+
+/* While the first still writes, all of its prompt but the last token is copied. */
+static void a_live_prompt_is_copied_whole(void **state) {
+    Rig r = rig_of(*state, MODELS[1],
+                   (EngineSpec){.seqs = 6, .queue = 6, .rows = 100, .no_prefix = true}, 0);
+    Ask q = {.text = 3,
+             .n = 150,
+             .max_tokens = 30,
+             .sampling = {.temperature = 1, .top_p = 1, .seed = 1}};
+    Answer got[6];
+    must_ask(&r, q, &got[0]);
+    q.like = got[0].seq;
+    for (int i = 1; i < 6; i++) {
+        q.sampling.seed = (uint64_t)i + 1;
+        must_ask(&r, q, &got[i]);
+    }
+    rig_run(&r);
+    assert_int_equal(engine_stats(r.engine).cached_rows, 5 * 149);
+    assert_int_equal(engine_stats(r.engine).prompt_rows, 150 + 5);
+    for (int i = 1; i < 6; i++) {
+        Answer lone;
+        q.sampling.seed = (uint64_t)i + 1;
+        q.like = 0;
+        alone(&r, q, &lone);
+        assert_true(answer_same(&lone, &got[i]));
+    }
+    pages_are_back(&r);
+    rig_close(&r);
+}
+
 /* ---- forks ----------------------------------------------------------------------------------- */
 
 typedef struct Forward {
@@ -284,6 +349,7 @@ static void load_stir(Rig *r, Load *w, const Answer *known, int64_t total, Dice 
         if (!w->busy[i] && w->asked < total && s.waiting < 40 && dice(d, 4) == 0) {
             Ask q = kind_of(w->kind[i] = dice(d, KINDS));
             q.priority = dice(d, 3), q.tenant = dice(d, 2);
+            q.like = w->slot[dice(d, SLOTS)].seq; /* often of another prompt, or gone */
             w->busy[i] = ask(r, &q, &w->slot[i], &err) > 0;
             assert_true(w->busy[i]);
             w->asked++;
@@ -582,6 +648,8 @@ static void a_poisoned_sequence_falls_alone(void **state) {
 int engine_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(neighbour_and_chunks_change_nothing),
+        ARENA_TEST(requests_like_others_copy_their_prompt),
+        ARENA_TEST(a_live_prompt_is_copied_whole),
         ARENA_TEST(prefix_hits_change_nothing),
         ARENA_TEST(evicted_and_again_changes_nothing),
         ARENA_TEST(live_and_finished_sequences_share),

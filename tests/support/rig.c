@@ -78,6 +78,7 @@ int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err) {
                                           .drafter = q->drafter,
                                           .tenant = q->tenant,
                                           .priority = q->priority,
+                                          .like = q->like,
                                           .on_token = answer_hear,
                                           .arg = to},
                                 err);
