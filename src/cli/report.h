@@ -9,6 +9,7 @@
 typedef struct RunMetrics {
     const char *name, *path; /* for people; of metrics.jsonl */
     json_t *row;             /* array; the caller's to end */
+    json_t *answers;         /* the lines of rollouts.jsonl, likewise; NULL: there are none */
     int64_t unreadable;      /* lines that were none */
 } RunMetrics;
 /* `run`: the folder of a run, or a metrics.jsonl. */

@@ -122,6 +122,23 @@ static json_t *samples(const json_t *rows) {
     return thinned(out, SAMPLES);
 }
 
+/* What a run answered, and whether it was right. */
+static json_t *answers(const json_t *lines) {
+    json_t *out = json_array(), *o;
+    size_t i;
+    json_array_foreach(lines, i, o) {
+        static const char *const keys[] = {"step",      "task",   "stratum", "prompt",
+                                           "reasoning", "answer", "right",   "reward"};
+        json_t *one = json_array();
+        for (int64_t k = 0; k < COUNT(keys); k++) {
+            json_t *v = json_object_get(o, keys[k]);
+            json_array_append_new(one, v ? json_incref(v) : json_null());
+        }
+        json_array_append_new(out, one);
+    }
+    return thinned(out, SAMPLES);
+}
+
 /* ---- the page -------------------------------------------------------------------------------- */
 
 static void buf_escaped(Buf *out, Str json) {
@@ -137,9 +154,10 @@ static void buf_escaped(Buf *out, Str json) {
 static json_t *report_json(const RunMetrics *run, int64_t n) {
     json_t *runs = json_array();
     for (int64_t i = 0; i < n; i++)
-        json_array_append_new(runs, json_pack("{s:s, s:o, s:o, s:o}", "name", run[i].name,
-                                              "columns", columns(run[i].row), "load",
-                                              loads(run[i].row), "samples", samples(run[i].row)));
+        json_array_append_new(runs,
+                              json_pack("{s:s, s:o, s:o, s:o, s:o}", "name", run[i].name, "columns",
+                                        columns(run[i].row), "load", loads(run[i].row), "samples",
+                                        samples(run[i].row), "answers", answers(run[i].answers)));
     return json_pack("{s:s, s:o}", "about", n == 1 ? run[0].name : "several runs, one colour each",
                      "runs", runs);
 }

@@ -51,6 +51,24 @@ static bool line_add(json_t *rows, Str line) {
     return ok;
 }
 
+/* The answers of a run by reinforcement learning. Half a line at the end is being written. */
+static bool answers_read(RunMetrics *m, Arena *a, const char *path, Err *err) {
+    Str text;
+    if (!os_exists(path)) return true;
+    if (!os_read(a, &text, path, METRICS_BYTES, err)) return false;
+    m->answers = json_array();
+    for (const char *nl; text.n && (nl = memchr(text.p, '\n', (size_t)text.n));) {
+        json_t *o = json_loadb(text.p, (size_t)(nl - text.p), 0, NULL);
+        if (json_is_integer(json_object_get(o, "step")))
+            json_array_append(m->answers, o);
+        else
+            m->unreadable++;
+        json_decref(o);
+        text = (Str){nl + 1, text.p + text.n - nl - 1};
+    }
+    return true;
+}
+
 bool run_metrics(RunMetrics *m, Arena *a, const char *run, Err *err) {
     Str text;
     const char *inner = str_fmt(a, "%s/metrics.jsonl", run).p;
@@ -70,6 +88,8 @@ bool run_metrics(RunMetrics *m, Arena *a, const char *run, Err *err) {
         rest = (Str){rest.p + n + (nl != NULL), rest.n - n - (nl != NULL)};
     }
     elapsed_add(m->row);
+    if (os_is_dir(run) && !answers_read(m, a, str_fmt(a, "%s/rollouts.jsonl", run).p, err))
+        return false;
     if (m->unreadable)
         log_at(LOG_WARN, "%s: %lld lines are no metrics of a step and were left out", m->path,
                (long long)m->unreadable);

@@ -148,6 +148,18 @@ static void introduce(const Trainer *t) {
     arena_pop(t->scratch, mark);
 }
 
+/* An earlier checkpoint that did better on what is held out. */
+static void best_tell(const Trainer *t) {
+    const Recipe *r = t->recipe;
+    const long long step = (long long)t->best.step;
+    if (t->rolls)
+        log_at(LOG_INFO, "most held-out problems, %.1f %%, were solved by %s/step-%09lld",
+               100 * (1 - t->best.loss), r->checkpoint.folder, step);
+    else
+        log_at(LOG_INFO, "the lowest loss on %s, %.4f, is that of %s/step-%09lld", r->data.valid,
+               t->best.loss, r->checkpoint.folder, step);
+}
+
 static bool run(Trainer *t, Err *err) {
     Live live = {.peak = machine_flops(t->team, t->recipe->act) / token_flops(&t->model->cfg)};
     if (!metrics_open(t, err)) return false;
@@ -160,13 +172,11 @@ static bool run(Trainer *t, Err *err) {
     if (ok)
         log_at(LOG_INFO,
                "step %lld of %lld is done; the model is in %s. Try it with\n"
-               "       lisao run %s --raw --prompt \"The \" --max-tokens 60",
+               "       lisao %s %s%s",
                (long long)t->step, (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder,
-               t->recipe->checkpoint.folder);
-    if (ok && t->best.step && t->best.step != t->step)
-        log_at(LOG_INFO, "the lowest loss on %s, %.4f, is that of %s/step-%09lld",
-               t->recipe->data.valid, t->best.loss, t->recipe->checkpoint.folder,
-               (long long)t->best.step);
+               t->rolls ? "chat" : "run", t->recipe->checkpoint.folder,
+               t->rolls ? "" : " --raw --prompt \"The \" --max-tokens 60");
+    if (ok && t->best.step && t->best.step != t->step) best_tell(t);
     return ok;
 }
 

@@ -128,26 +128,26 @@ static void put_routing(Buf *b, const Trainer *t, const StepStats *s) {
     if (recipe->log.load_every && s->step % recipe->log.load_every == 0) put_loads(b, r);
 }
 
+/* "pass_rate countdown:3-4 hard" of the kinds of problems that were drawn. */
+static void put_kind(Buf *b, const TaskStream *t, const Kind *k) {
+    const char *stratum = t->task->stratum[k->stratum];
+    if (k->answers == 0) return;
+    buf_fmt(b, ", \"pass_rate %s:%d-%d%s%s\": %.6g", t->task->name, t->easiest, t->hardest,
+            stratum ? " " : "", stratum ? stratum : "", (double)k->right / (double)k->answers);
+}
+
 /* What the answers of a draw came to, all and by kinds of problems. */
 static void put_answers(Buf *b, const Rollouts *r, const StepStats *s) {
     buf_fmt(
         b,
         ", \"reward\": %.17g, \"pass_rate\": %.17g, \"length\": %.6g, \"closed\": %.6g, "
         "\"cut\": %.6g, \"entropy\": %.17g, \"clip_share\": %.6g, \"logprob_difference\": %.9g, "
-        "\"problems\": %lld, \"taught\": %lld, \"answer_tokens\": %lld, \"kinds\": {",
+        "\"problems\": %lld, \"taught\": %lld, \"answer_tokens\": %lld",
         s->answers.reward, s->answers.right, s->answers.length, s->answers.closed, s->answers.cut,
         s->answers.entropy, s->answers.clipped, s->answers.difference, (long long)s->answers.groups,
         (long long)s->answers.taught, (long long)s->answers.tokens);
-    for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++) {
-        const TaskStream *t = &r->stream[k->stream];
-        const char *stratum = t->task->stratum[k->stratum];
-        buf_fmt(b,
-                "%s\"%s:%d-%d%s%s\": {\"problems\": %lld, \"pass_rate\": %.6g, \"signal\": %.6g}",
-                k == r->kind ? "" : ", ", t->task->name, t->easiest, t->hardest, stratum ? " " : "",
-                stratum ? stratum : "", (long long)k->groups,
-                (double)k->right / (double)MAX(k->answers, 1), k->signal);
-    }
-    buf_fmt(b, "}");
+    for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++)
+        put_kind(b, &r->stream[k->stream], k);
 }
 
 /* The parts of a step's time: "seconds" has both. */
