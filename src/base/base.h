@@ -276,5 +276,6 @@ void progress_start(Progress *p, const char *what, const char *unit, int64_t tot
 void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 3.21" or NULL */
 void progress_end(Progress *p);
 
+#include "base/child.h"   /* programs that answer lines */
 #include "base/measure.h" /* times of repetitions, and how fast threads read memory */
 #include "base/profile.h" /* where threads spend their time */

@@ -13,9 +13,9 @@
  *
  * In the first update of a draw rho is 1, exactly: the sampler's log-probabilities are the
  * trainer's, and a difference is an error of the program. */
-#include <math.h>
-
 #include "train/grpo.h"
+
+#include <math.h>
 
 typedef struct Variant {
     const char *name;

@@ -61,6 +61,7 @@ struct Rollouts {
     int64_t n_kinds, problems; /* drawn so far */
     Plan *plan;
     Engine *engine;
+    Child *judge;             /* reward.command; NULL: the tasks' checks are all */
     int32_t end[BUNDLE_ENDS]; /* tokens that end an answer */
     int64_t n_end;
     Question *group; /* (prompts), of which n_groups have answers that differ in reward */

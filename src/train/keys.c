@@ -111,6 +111,9 @@ const Key recipe_keys[] = {
     COUNT_("grpo.transcripts", FATE_FREE, grpo.transcripts, "2", 0, 1 << 16),
     COUNT_("grpo.valid_problems", FATE_FREE, grpo.valid_problems, "200", 1, 1000000),
 
+    {"reward.command", KEY_STR, FATE_WARN, TO(reward.command), "", 0, 0, NULL},
+    {"reward.timeout", KEY_NUMBER, FATE_FREE, TO(reward.timeout), "10", 0.001, 86400, NULL},
+
     {"act", KEY_CHOICE, FATE_FIXED, TO(act), "a16", 0, 0, "f32|a16"},
     COUNT_("seed", FATE_FIXED, seed, "1", 0, 9007199254740992.0),
 

@@ -7,10 +7,11 @@
  * draws come from the problem's number, so nothing depends on how many answers run at once.
  * Kinds of problems that taught more of late are drawn more often: those at the edge of what the
  * model can do. */
-#include <jansson.h>
-#include <stdlib.h>
-
 #include "train/grpo.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
 
 static const uint64_t KIND_KEY = 0x6b696e64, ANSWER_KEY = 0x616e73776572; /* "kind", "answer" */
 static const double FLOOR = 0.05, /* the least weight of a kind, so that it is tried again */
@@ -90,7 +91,9 @@ bool rollouts_open(Trainer *t, Err *err) {
 }
 
 void rollouts_close(Rollouts *r) {
-    if (r) arena_close(r->arena);
+    if (!r) return;
+    child_close(r->judge);
+    arena_close(r->arena);
 }
 
 /* ---- the engine ------------------------------------------------------------------------------ */
@@ -128,6 +131,9 @@ bool rollouts_start(Trainer *t, Err *err) {
     Rollouts *r = t->rolls;
     rollouts_spec(&p, t);
     ends_find(r, t);
+    if (t->recipe->reward.command[0]
+        && !child_open(&r->judge, t->arena, t->recipe->reward.command, err))
+        return false;
     r->work = PUSH(t->model_arena, float, team_threads(t->team) * t->model->cfg.V);
     return plan_new(&r->plan, t->model_arena, t->model, &p, 0, t->team, err)
            && engine_new(&r->engine, t->model_arena, r->plan, &e, t->team, err);
@@ -239,6 +245,58 @@ static void answer_judge(Answer *a, const Question *g, const Trainer *t, const T
     a->reward = a->right;
 }
 
+static json_t *text_json(Str s) { return json_stringn(s.n ? s.p : "", (size_t)s.n); }
+
+/* NULL where the answer is not UTF-8: it has no line. */
+static json_t *answer_json(const Trainer *t, const Question *g, const Answer *a) {
+    const Rollouts *r = t->rolls;
+    const Kind *k = &r->kind[g->kind];
+    return json_pack("{s:s, s:s, s:o, s:o, s:o*, s:o*, s:b, s:I, s:s}", "task",
+                     r->stream[k->stream].task->name, "stratum", g->problem.stratum, "problem",
+                     text_json(g->problem.canonical), "prompt", text_json(g->problem.prompt),
+                     "reasoning", text_json(a->reasoning), "answer", text_json(a->text), "right",
+                     (int)a->right, "tokens", (json_int_t)(a->n - a->n_prompt), "finish",
+                     a->finish == FINISH_STOP ? "stop" : "length");
+}
+
+/* The line of an object, which it takes over. */
+static Str line_of(Arena *a, json_t *o) {
+    char *z = json_dumps(o, 0);
+    json_decref(o);
+    CHECK(z);
+    const Str line = str_copy(a, str_of(z));
+    free(z);
+    return line;
+}
+
+/* {"reward": NUMBER}. */
+static bool reward_read(double *reward, Str line, const Recipe *r, Err *err) {
+    json_t *o = json_loadb(line.p, (size_t)line.n, 0, NULL);
+    const json_t *value = json_object_get(o, "reward");
+    const bool ok = json_is_number(value) && isfinite(json_number_value(value));
+    *reward = json_number_value(value);
+    json_decref(o);
+    return ok
+           || err_set(err, ERR_FORMAT,
+                      "reward.command (%s) answered \"%.*s\", expected {\"reward\": NUMBER}",
+                      r->reward.command, (int)MIN(line.n, 200), line.p);
+}
+
+/* The reward that the recipe's own program gives. */
+static bool reward_ask(Answer *a, const Question *g, const Trainer *t, Err *err) {
+    const Recipe *r = t->recipe;
+    json_t *o = answer_json(t, g, a);
+    Str line;
+    a->reward = 0;
+    if (!o) return true;
+    const Mark mark = arena_mark(t->scratch);
+    const bool ok = child_ask(t->rolls->judge, t->scratch, line_of(t->scratch, o), &line,
+                              r->reward.timeout, err)
+                    && reward_read(&a->reward, line, r, err);
+    arena_pop(t->scratch, mark);
+    return ok;
+}
+
 static bool answers_void(const Trainer *t, Err *err) {
     return err_set(err, ERR_FORMAT,
                    "answering problems after step %lld: the model computed a value that is not a "
@@ -299,6 +357,7 @@ static bool round_run(Trainer *t, Err *err) {
         for (Answer *a = g->answer; a < g->answer + samples; a++) {
             if (a->finish == FINISH_ERROR) return answers_void(t, err);
             answer_judge(a, g, t, r->stream[r->kind[g->kind].stream].task);
+            if (r->judge && !reward_ask(a, g, t, err)) return false;
         }
         group_count(r, g, samples);
         if (!teaches(g, samples)) continue;
@@ -352,27 +411,15 @@ bool rollouts_valid(Trainer *t, double *rate, Err *err) {
 
 /* ---- transcripts ----------------------------------------------------------------------------- */
 
-static json_t *text_json(Str s) { return json_stringn(s.n ? s.p : "", (size_t)s.n); }
-
-/* An answer that is not UTF-8 has no line. */
 static bool answer_write(const Trainer *t, const Question *g, const Answer *a, Err *err) {
-    const Rollouts *r = t->rolls;
-    const Kind *k = &r->kind[g->kind];
-    json_t *o = json_pack(
-        "{s:I, s:s, s:s, s:o, s:o, s:o*, s:o*, s:b, s:f, s:I, s:s}", "step",
-        (json_int_t)t->stats.step, "task", r->stream[k->stream].task->name, "stratum",
-        g->problem.stratum, "problem", text_json(g->problem.canonical), "prompt",
-        text_json(g->problem.prompt), "reasoning", text_json(a->reasoning), "answer",
-        text_json(a->text), "right", (int)a->right, "reward", a->reward, "tokens",
-        (json_int_t)(a->n - a->n_prompt), "finish", a->finish == FINISH_STOP ? "stop" : "length");
+    json_t *o = answer_json(t, g, a);
     if (!o) return true;
-    char *z = json_dumps(o, 0);
-    json_decref(o);
-    CHECK(z);
+    json_object_set_new(o, "step", json_integer((json_int_t)t->stats.step));
+    json_object_set_new(o, "reward", json_real(a->reward));
     const Mark mark = arena_mark(t->scratch);
-    const bool ok = os_append(rollouts_path(t).p, str_fmt(t->scratch, "%s\n", z), err);
+    const Str json = line_of(t->scratch, o), line = str_fmt(t->scratch, "%.*s\n", STRF(json));
+    const bool ok = os_append(rollouts_path(t).p, line, err);
     arena_pop(t->scratch, mark);
-    free(z);
     return ok;
 }
 

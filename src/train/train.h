@@ -94,6 +94,10 @@ typedef struct Recipe {
         int64_t transcripts;        /* answers of a step that go to rollouts.jsonl */
         int64_t valid_problems;     /* held-out problems of a validation */
     } grpo;
+    struct {
+        const char *command; /* a program that rewards answers (docs/training.md); "": the task */
+        double timeout;      /* seconds that it may take for one */
+    } reward;
     Act act; /* f32, a16 */
     uint64_t seed;
     struct {

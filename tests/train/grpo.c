@@ -2,10 +2,10 @@
  * same bits for any threads, sequences at once and legs, log-probabilities of which the difference
  * is 0, a reward that rises, and settings that are refused. */
 #include "tests.h"
+#include "train/grpo.h"
 
 #include <math.h>
-
-#include "train/grpo.h"
+#include <stdlib.h>
 
 static Trainer *opened(const Recipe *r, int64_t threads) {
     Trainer *t;
@@ -217,6 +217,40 @@ static void gradient_is_that_of_the_loss(void **state) {
     trainer_close(t);
 }
 
+/* A program of one's own rewards answers; what it says counts instead of the check. */
+static void a_command_rewards(void **state) {
+    need_native();
+    Arena *a = *state;
+    static const struct {
+        const char *command, *says; /* NULL: it works */
+    } cases[] = {
+        {"sed -u 's/.*\"tokens\": *\\([0-9]*\\).*/{\"reward\": 0.\\1}/'", NULL},
+        {"read x; echo out of luck >&2; exit 4", "its last words: \"out of luck\""},
+        {"while read -r x; do echo '{\"reward\": \"much\"}'; done",
+         "expected {\"reward\": NUMBER}"},
+        {"sleep 9", "did not answer within"},
+    };
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        const char *set[] = {str_fmt(a, "reward.command=%s", cases[i].command).p,
+                             "reward.timeout=2",
+                             str_fmt(a, "checkpoint.folder=%s/c%d", folder, (int)i).p};
+        const Recipe r = grpo_recipe(a, set, 3);
+        StepStats s;
+        Err err = {0};
+        Trainer *t = opened(&r, 1);
+        const bool ok = trainer_step(t, &s, &err);
+        if (ok != !cases[i].says || (!ok && !strstr(err.msg, cases[i].says)))
+            fail_msg("%s: %s", cases[i].command, err.msg);
+        if (ok) {
+            const Answer *x = t->rolls->group[0].answer;
+            assert_true(
+                fabs(x->reward - strtod(str_fmt(a, "0.%d", (int)(x->n - x->n_prompt)).p, NULL))
+                < 1e-9);
+        }
+        trainer_close(t);
+    }
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void settings_are_refused(void **state) {
@@ -251,6 +285,7 @@ int grpo_tests(void) {
         ARENA_TEST(later_updates_clip),
         ARENA_TEST(variants_weigh),
         ARENA_TEST(gradient_is_that_of_the_loss),
+        ARENA_TEST(a_command_rewards),
         ARENA_TEST(settings_are_refused),
     };
     return cmocka_run_group_tests_name("train/grpo", tests, NULL, NULL);
