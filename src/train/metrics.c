@@ -161,7 +161,6 @@ static void put_times(Buf *b, const StepStats *s, double seconds) {
 /* The part of the step's places that no piece of a document fills. */
 static double empty_part(const Trainer *t) {
     int64_t filled = 0;
-    if (t->rolls) return 0;
     for (int64_t i = 0; i < t->n_micro; i++) filled += t->micro[i].n;
     return 1 - (double)filled / (double)t->recipe->batch.tokens;
 }
@@ -173,8 +172,10 @@ bool metrics_step(Trainer *t, const StepStats *s, double seconds, Err *err) {
         &line,
         "{\"step\": %lld, \"targets\": %lld, \"loss\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g",
         (long long)s->step, (long long)t->targets, s->loss, s->grad_norm, s->lr);
-    buf_fmt(&line, ", \"empty\": %.6g", empty_part(t));
-    if (t->rolls) put_answers(&line, t->rolls, s);
+    if (t->rolls)
+        put_answers(&line, t->rolls, s);
+    else
+        buf_fmt(&line, ", \"empty\": %.6g", empty_part(t));
     if (t->n_further) buf_fmt(&line, ", \"mtp_loss\": %.17g", s->mtp_loss);
     put_routing(&line, t, s);
     buf_fmt(&line, ", \"seconds\": %.3f, \"tokens_per_s\": %.1f", seconds,
