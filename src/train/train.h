@@ -282,3 +282,5 @@ void optim_packs(Optim *o, const Panels *p);
 void optim_step(Thread th, Optim *o, int64_t step, float scale);
 /* A matrix whose momentum was not finite in the last step, and which was therefore not moved. */
 bool optim_lost(const Optim *o, const Param **p, int64_t *matrix);
+
+#include "train/chain.h" /* runs of several stages */

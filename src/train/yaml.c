@@ -8,31 +8,17 @@
 
 #include <stdio.h>
 
-enum { KEYS_MAX = 128, RECIPE_BYTES = 1 << 20 };
-
-/* What the library fills: slot i belongs to recipe_keys[i]. */
-typedef struct Loaded {
-    union {
-        char *z;
-        char **pair;
-    } slot[KEYS_MAX];
-} Loaded;
-enum { SLOT = sizeof(char *) };
-
-typedef struct Schema {
-    cyaml_schema_field_t top[KEYS_MAX], member[2 * KEYS_MAX]; /* each list ends with a zero entry */
-    cyaml_schema_value_t root;
-} Schema;
+enum { RECIPE_BYTES = 1 << 20, SLOT = sizeof(char *) };
 
 static const cyaml_schema_value_t text_value = {.type = CYAML_STRING,
                                                 .flags = CYAML_FLAG_POINTER,
                                                 .data_size = sizeof(char),
                                                 .string = {.min = 0, .max = UINT32_MAX}};
 
-static cyaml_schema_value_t value_of(KeyKind kind) {
+static cyaml_schema_value_t value_of(KeyKind kind, bool lists) {
     cyaml_schema_value_t v = text_value;
     v.flags |= CYAML_FLAG_OPTIONAL;
-    if (kind == KEY_TEXTS) /* texts_load reads it */
+    if (kind == KEY_TEXTS && lists) /* texts_load reads it */
         return (cyaml_schema_value_t){.type = CYAML_IGNORE, .flags = CYAML_FLAG_OPTIONAL};
     if (kind == KEY_PAIR) {
         v.type = CYAML_SEQUENCE_FIXED;
@@ -44,7 +30,7 @@ static cyaml_schema_value_t value_of(KeyKind kind) {
 }
 
 /* A section is a mapping over the slots of its keys; keys without a dot stand at the top. */
-static void schema_make(Arena *a, Schema *s) {
+void schema_make(Arena *a, Schema *s, bool lists) {
     cyaml_schema_field_t *top = s->top, *member = s->member;
     CHECK(recipe_n_keys < KEYS_MAX);
     for (int64_t i = 0; i < recipe_n_keys;) {
@@ -53,7 +39,7 @@ static void schema_make(Arena *a, Schema *s) {
         if (n == 0) {
             *top++ = (cyaml_schema_field_t){.key = name,
                                             .data_offset = (uint32_t)(i * SLOT),
-                                            .value = value_of(recipe_keys[i].kind)};
+                                            .value = value_of(recipe_keys[i].kind, lists)};
             i++;
             continue;
         }
@@ -64,7 +50,7 @@ static void schema_make(Arena *a, Schema *s) {
         for (; i < recipe_n_keys && !strncmp(recipe_keys[i].name, name, (size_t)n + 1); i++)
             *member++ = (cyaml_schema_field_t){.key = recipe_keys[i].name + n + 1,
                                                .data_offset = (uint32_t)((i - first) * SLOT),
-                                               .value = value_of(recipe_keys[i].kind)};
+                                               .value = value_of(recipe_keys[i].kind, lists)};
         member++;
         top++->value.data_size = (uint32_t)((i - first) * SLOT);
     }
@@ -107,8 +93,7 @@ static bool unknown_key(const Schema *s, Str name, const char *from, Err *err) {
                    near ? "?" : "");
 }
 
-static bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, const Buf *log,
-                        Err *err) {
+bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, const Buf *log, Err *err) {
     const Str line = first_line(buf_str(log)), unknown = STR("Unexpected key: ");
     const int place = log->n ? place_of(log->p) : 0;
     char from[600];
@@ -120,7 +105,7 @@ static bool yaml_failed(const Schema *s, const char *path, cyaml_err_t code, con
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static Str slot_text(Arena *a, const Loaded *in, int64_t i) {
+Str slot_text(Arena *a, const Loaded *in, int64_t i) {
     if (!in || !in->slot[i].z) return (Str){0};
     if (recipe_keys[i].kind != KEY_PAIR) return str_of(in->slot[i].z);
     return str_fmt(a, "%s, %s", in->slot[i].pair[0], in->slot[i].pair[1]);
@@ -144,7 +129,7 @@ static bool file_read(Str *value, Arena *a, const Schema *s, const char *path, E
 }
 
 /* "key=value" over what the file says. */
-static bool override(Str *value, const Schema *s, const char *set, Err *err) {
+bool override(Str *value, const Schema *s, const char *set, Err *err) {
     const char *eq = strchr(set, '=');
     if (!eq)
         return err_set(err, ERR_USAGE, "--set %s: expected key=value, like optim.lr=1e-3", set);
@@ -226,16 +211,20 @@ static bool model_check(const Recipe *r, Err *err) {
                       "%s: init_from brings its own shape; leave out the keys of model.*", r->path);
 }
 
-bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
-                 Err *err) {
+bool recipe_make(Recipe *r, Arena *a, const char *path, const Str *value, Err *err) {
     *r = (Recipe){.path = str_copy(a, str_of(path)).p, .text = PUSH(a, Str, recipe_n_keys)};
-    Str *value = PUSH(a, Str, recipe_n_keys);
-    Schema *schema = PUSH(a, Schema, 1);
-    schema_make(a, schema);
-    if (!file_read(value, a, schema, path, err)) return false;
-    for (int64_t i = 0; i < n_set; i++)
-        if (!override(value, schema, set[i], err)) return false;
     if (!values_set(r, a, value, err)) return false;
     r->model.json = model_json(a, r);
     return model_check(r, err) && batch_check(r, err) && optim_check(r, err);
+}
+
+bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
+                 Err *err) {
+    Str *value = PUSH(a, Str, recipe_n_keys);
+    Schema *schema = PUSH(a, Schema, 1);
+    schema_make(a, schema, true);
+    if (!file_read(value, a, schema, path, err)) return false;
+    for (int64_t i = 0; i < n_set; i++)
+        if (!override(value, schema, set[i], err)) return false;
+    return recipe_make(r, a, path, value, err);
 }
