@@ -96,6 +96,8 @@ bool str_eq_caseless(Str a, Str b);
 static inline bool char_in(char c, const char *set) { return c && strchr(set, c); }
 /* s without the characters of set at its ends. */
 Str str_trim(Str s, const char *set);
+/* Takes off what stands before the first c, and c; all of *s where there is none. */
+Str str_cut(Str *s, char c);
 Str str_copy(Arena *a, Str s); /* also NUL-terminated behind its end */
 Str str_fmt(Arena *a, const char *fmt, ...) FORMAT(2, 3);
 /* Strict numbers: the whole string, no white space, in range; false otherwise. */

@@ -19,6 +19,13 @@ Str str_trim(Str s, const char *set) {
     return s;
 }
 
+Str str_cut(Str *s, char c) {
+    const char *at = s->n ? memchr(s->p, c, (size_t)s->n) : NULL;
+    const Str first = {s->p, at ? at - s->p : s->n};
+    *s = at ? (Str){at + 1, s->p + s->n - at - 1} : (Str){0};
+    return first;
+}
+
 Str str_copy(Arena *a, Str s) {
     char *p = PUSH(a, char, s.n + 1);
     if (s.n) memcpy(p, s.p, (size_t)s.n);

@@ -207,6 +207,10 @@ static void test_trim(void **state) {
     assert_int_equal(str_trim(STR(""), " ").n, 0);
     /* A byte 0 is in no set, though strchr finds it at the end of each. */
     assert_true(str_eq(str_trim(STR("\0 x \0"), " "), STR("\0 x \0")));
+    Str rest = STR("a:b::");
+    assert_true(str_eq(str_cut(&rest, ':'), STR("a")) && str_eq(str_cut(&rest, ':'), STR("b")));
+    assert_true(str_cut(&rest, ':').n == 0 && rest.p && rest.n == 0);
+    assert_true(str_cut(&rest, ':').n == 0 && !rest.p && str_cut(&rest, ':').n == 0);
     assert_false(char_in(0, " x"));
     assert_true(char_in('x', " x"));
 }

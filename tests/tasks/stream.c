@@ -80,12 +80,44 @@ static void unknown_tasks_are_named(void **state) {
     assert_int_equal(err.code, ERR_USAGE);
 }
 
+/* A name as recipes and commands write it. */
+static void rows_have_names(void **state) {
+    static const struct {
+        const char *name;
+        int easiest, hardest;
+        bool canonical;
+    } fine[] = {{"addition", 1, 12, false},
+                {"addition:3", 3, 3, false},
+                {"addition:1-5", 1, 5, false},
+                {"addition:1-5:canonical", 1, 5, true},
+                {"addition:canonical", 1, 12, true}};
+    static const char *const wrong[] = {"addition:0",   "addition:3-2", "addition:1-13",
+                                        "addition:1-",  "addition:-1",  "addition:x",
+                                        "addition:1:x", "adition",      ""};
+    (void)state;
+    for (int64_t i = 0; i < COUNT(fine); i++) {
+        TaskStream s;
+        Err err = {0};
+        if (!task_named(&s, str_of(fine[i].name), 5, true, &err)) fail_msg("%s", err.msg);
+        assert_int_equal(s.easiest, fine[i].easiest);
+        assert_int_equal(s.hardest, fine[i].hardest);
+        assert_true(s.canonical == fine[i].canonical && s.held_out && s.seed == 5);
+    }
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        TaskStream s;
+        Err err = {0};
+        if (task_named(&s, str_of(wrong[i]), 5, true, &err)) fail_msg("taken: %s", wrong[i]);
+        assert_int_equal(err.code, ERR_USAGE);
+    }
+}
+
 int stream_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(problems_are_functions_of_their_index),
         ARENA_TEST(answers_are_taken_and_others_are_not),
         ARENA_TEST(held_out_is_never_trained),
         ARENA_TEST(unknown_tasks_are_named),
+        ARENA_TEST(rows_have_names),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
 }
