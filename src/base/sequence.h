@@ -14,8 +14,8 @@
 typedef struct Constraint {
     void *self;
     /* Sets bit id % 64 of bits[id / 64] for each id < V that may come next, one at least. They are
-     * clear before. */
-    void (*mask)(void *self, uint64_t *bits, int64_t V);
+     * clear before. false: every token may, and bits are not looked at. */
+    bool (*mask)(void *self, uint64_t *bits, int64_t V);
     /* Writes what must come next, each token the only one that mask would allow in its place, as
      * far as that is easily known and `most` goes; returns how many. */
     int64_t (*forced)(void *self, int32_t *token, int64_t most);

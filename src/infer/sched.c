@@ -161,10 +161,10 @@ static void masks_make(Engine *e, Seq *s) {
         int64_t at = e->batch.n_want + i, bytes = e->mask_words * 8;
         uint64_t *mask = e->mask + at * e->mask_words;
         int32_t draft = s->token[s->n + i];
-        if ((e->masked[at] = i >= s->n_forced)) {
+        if (i >= s->n_forced) {
             memset(mask, 0, (size_t)bytes);
-            c->mask(c->self, mask, e->V);
-            if (i < s->drafts && !mask_has(mask, draft)) s->drafts = i;
+            e->masked[at] = c->mask(c->self, mask, e->V);
+            if (e->masked[at] && i < s->drafts && !mask_has(mask, draft)) s->drafts = i;
         }
         if (i >= s->drafts) break;
         accepted++;

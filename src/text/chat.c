@@ -82,7 +82,7 @@ static int32_t end_find(const Chat *c, Text s, Str words) {
 
 /* Renders a short conversation to see how a turn of the assistant ends. A template that refuses it
  * says nothing about that. */
-static void probe(Chat *c, Arena *scratch) {
+static void end_probe(Chat *c, Arena *scratch) {
     Mark mark = arena_mark(scratch);
     const Message m[] = {{.role = ROLE_USER, .content = STR("Hi.")},
                          {.role = ROLE_ASSISTANT, .content = STR("Quizzical.")}};
@@ -92,6 +92,40 @@ static void probe(Chat *c, Arena *scratch) {
     if (render(&s, c, m, 2, &(ChatOptions){0}, scratch, &err))
         c->end = end_find(c, s, m[1].content);
     arena_pop(scratch, mark);
+}
+
+static int64_t find(Text s, Str part, int64_t from) {
+    return text_find(s, (Text){part.p, NULL, part.n}, from);
+}
+
+/* What is written between the thought and the answer of a conversation that has both. Where that
+ * is no closing tag, since the template leaves thoughts of the past out (DeepSeek-R1's), it is what
+ * closes the thought that it opens: line breaks go with a line break. */
+static void thought_probe(Chat *c, Arena *a) {
+    const Mark mark = arena_mark(a);
+    const Message m[] = {
+        {.role = ROLE_USER, .content = STR("Hi.")},
+        {.role = ROLE_ASSISTANT, .content = STR("Quizzical."), .reasoning = STR("Pondering.")}};
+    const ChatOptions open = {.generate = true, .think = THINK_ON};
+    char own[64];
+    Err err = {0};
+    Text s;
+    Str end = STR("\n</think>\n\n");
+    if (render(&s, c, m, 1, &open, a, &err) && chat_opens_thought(text_str(s))
+        && s.p[s.n - 1] != '\n')
+        end = STR("</think>");
+    err = (Err){0};
+    if (render(&s, c, m, 2, &(ChatOptions){0}, a, &err)) {
+        const int64_t thought = find(s, m[1].reasoning, 0), from = thought + m[1].reasoning.n,
+                      n = thought < 0 ? 0 : find(s, m[1].content, from) - from;
+        const Text between = {s.p + from, NULL, MAX(n, 0)};
+        if (find(between, STR("</think>"), 0) >= 0 && n <= (int64_t)sizeof own) {
+            memcpy(own, between.p, (size_t)n);
+            end = (Str){own, n};
+        }
+    }
+    arena_pop(a, mark);
+    c->thought_end = str_copy(a, end);
 }
 
 /* The tags of the calls of earlier turns stand in the template. */
@@ -113,8 +147,11 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos
                        "(--raw)");
     c->tools = syntax_of(chat_template);
     c->tree = jinja_parse(a, chat_template, "the chat template", err);
-    if (c->tree) probe(c, a);
-    return c->tree != NULL;
+    if (!c->tree) return false;
+    end_probe(c, a);
+    if (find((Text){chat_template.p, NULL, chat_template.n}, STR("think>"), 0) >= 0)
+        thought_probe(c, a);
+    return true;
 }
 
 /* A template that opens a thought whatever it is told: an empty one, closed as Qwen3's own template

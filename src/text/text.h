@@ -170,6 +170,7 @@ typedef struct Chat {
     Str bos, eos;            /* what bos_token and eos_token stand for in it */
     int32_t end; /* what it ends an assistant's turn with, or -1: one of the stop tokens,
                                 beside the model's end of text */
+    Str thought_end; /* what it writes between a thought and its answer; n = 0: it knows none */
 } Chat;
 
 /* bos, eos: what bos_token and eos_token are spelled in the template; must outlive the Chat. Fails
@@ -196,6 +197,18 @@ bool chat_encode(Ids *out, Buf *text, const Chat *c, const Message *messages, in
                  ChatOptions options, Arena *scratch, Err *err) CHECKED;
 /* A prompt that ends with an open <think>: what is generated begins inside the thought. */
 bool chat_opens_thought(Str rendered);
+
+/* ---- budgets of thoughts --------------------------------------------------------------------- */
+
+/* Ends a sequence's thought after `budget` tokens: what comes then is chat.thought_end, token by
+ * token, and behind it the answer goes on freely. A thought that ends before is not touched, nor is
+ * an answer without one. in_thought: the prompt has opened it. What the constraint knows grows in
+ * `a`. ERR_UNSUPPORTED where the template knows no thoughts. */
+bool thought_budget(Constraint *out, Arena *a, const Chat *c, int64_t V, int64_t budget,
+                    bool in_thought, Err *err) CHECKED;
+/* "64", or an effort: "low", "medium", "high". */
+bool thought_budget_read(int64_t *budget, Str s) CHECKED;
+#define THOUGHT_EFFORTS "low (512), medium (2048) or high (8192)"
 
 /* ---- stop strings ---------------------------------------------------------------------------- */
 

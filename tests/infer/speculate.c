@@ -83,12 +83,13 @@ static bool rule_allows(const Rule *r, int64_t at, int32_t id) {
     return rule_forced(r, at, &only) ? id == only : id % r->modulus == at % r->modulus;
 }
 
-static void rule_mask(void *self, uint64_t *bits, int64_t V) {
+static bool rule_mask(void *self, uint64_t *bits, int64_t V) {
     const Rule *r = self;
     for (int32_t i = 0; i < V; i++) {
         assert_false(bits[i / 64] >> i % 64 & 1);
         if (rule_allows(r, r->n, i)) bits[i / 64] |= (uint64_t)1 << i % 64;
     }
+    return r->modulus > 1 || r->run > 0; /* else all may come */
 }
 
 static int64_t rule_tell(void *self, int32_t *token, int64_t most) {
