@@ -13,6 +13,7 @@ const char CHAT_COMMANDS[] =
     "/undo              take the last message and its answer back\n"
     "/think             show the last thought\n"
     "/think on|off|hide reason first, do not, or fold thoughts away\n"
+    "/budget N|off      thoughts end after N tokens; low, medium, high: 512, 2048, 8192\n"
     "/system [TEXT]     show or set the system message\n"
     "/save FILE         write the conversation; /load FILE reads it\n"
     "/full slide|stop   a full context forgets the oldest turns, or refuses\n"
@@ -204,6 +205,20 @@ static LineKind on_think(Conversation *t, Str arg, Err *err) {
     return LINE_COMMAND;
 }
 
+static LineKind on_budget(Conversation *t, Str arg, Err *err) {
+    int64_t n;
+    const bool off = str_eq(arg, STR("off"));
+    if (!off && !thought_budget_read(&n, arg)) return LINE_MESSAGE;
+    if (!off && t->s.bundle.chat.thought_end.n == 0) {
+        err_set(err, ERR_UNSUPPORTED, "the model's chat template knows no thoughts");
+        return LINE_COMMAND;
+    }
+    t->setup->request.think_budget = off ? NULL : str_copy(t->arena, arg).p;
+    if (t->tty && off) screen_note(&t->screen, "(thoughts end where the model ends them)");
+    if (t->tty && !off) screen_note(&t->screen, "(thoughts end after %lld tokens)", (long long)n);
+    return LINE_COMMAND;
+}
+
 static LineKind on_system(Conversation *t, Str arg, Err *err) {
     const char **system = &t->setup->request.system;
     (void)err;
@@ -265,10 +280,11 @@ LineKind command_run(Conversation *t, Str line, Err *err) {
         bool takes; /* something may follow */
         LineKind (*run)(Conversation *t, Str arg, Err *err);
     } commands[] = {
-        {"/clear", false, on_clear}, {"/help", false, on_help},   {"/exit", false, on_exit},
-        {"/quit", false, on_exit},   {"/regen", false, on_regen}, {"/undo", false, on_undo},
-        {"/stats", false, on_stats}, {"/think", true, on_think},  {"/system", true, on_system},
-        {"/full", true, on_full},    {"/save", true, on_save},    {"/load", true, on_load},
+        {"/clear", false, on_clear},  {"/help", false, on_help},   {"/exit", false, on_exit},
+        {"/quit", false, on_exit},    {"/regen", false, on_regen}, {"/undo", false, on_undo},
+        {"/stats", false, on_stats},  {"/think", true, on_think},  {"/system", true, on_system},
+        {"/budget", true, on_budget}, {"/full", true, on_full},    {"/save", true, on_save},
+        {"/load", true, on_load},
     };
     int64_t n = 0;
     while (n < line.n && !char_in(line.p[n], " \t\n")) n++;

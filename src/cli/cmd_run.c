@@ -94,8 +94,8 @@ static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, do
     else
         printf("\n");
     if (!o->json && g.reasoning.n > 0 && g.text.n == 0)
-        log_at(LOG_WARN, "the answer had not begun: all of it is reasoning (more --max-tokens, or "
-                         "--think off, may help)");
+        log_at(LOG_WARN, "the answer had not begun: all of it is reasoning (more --max-tokens, a "
+                         "--think-budget, or --think off, may help)");
     if (g.finish == FINISH_CANCEL) return err_set(err, ERR_INTERRUPTED, "interrupted");
     return generation_fine(&g, err);
 }

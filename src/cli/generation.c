@@ -106,6 +106,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .bias = r->bias,
                 .n_bias = r->opts.logit_bias.n,
                 .dry_breaks = r->dry_breaks,
+                .constraint = r->limit.self ? &r->limit : NULL,
                 .stop = b->end,
                 .n_stop = r->opts.ignore_end ? 0 : b->n_end,
                 .on_token = on_token,

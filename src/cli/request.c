@@ -11,6 +11,9 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
                  "System message (default: the one in the model's chat template)."),
         TEXT_OPT("think", "on|off", &o->think,
                  "Whether the answer begins with reasoning, for models that leave the choice."),
+        TEXT_OPT("think-budget", "N", &o->think_budget,
+                 "End the thought after N tokens and let the answer follow; or an "
+                 "effort: " THOUGHT_EFFORTS "."),
         NUMBER_OPT(OPT_I64, "max-tokens", "N", &o->max_tokens, "Stop after N generated tokens.", 1,
                    1 << 20),
         NUMBER_OPT(OPT_F64, "temperature", "T", &o->temperature,
@@ -347,6 +350,21 @@ static bool given_ids_check(const Ids *ids, int64_t V, Err *err) {
     return true;
 }
 
+/* Nothing without --think-budget. A thought is something that the chat format knows. */
+static bool limit_set(Request *r, Arena *a, const Bundle *b, Err *err) {
+    int64_t budget;
+    r->limit = (Constraint){0};
+    if (!r->opts.think_budget) return true;
+    if (!thought_budget_read(&budget, str_of(r->opts.think_budget)))
+        return err_set(err, ERR_USAGE,
+                       "a budget for thoughts is a number of tokens, " THOUGHT_EFFORTS ", not '%s'",
+                       r->opts.think_budget);
+    if (r->plain)
+        return err_set(err, ERR_USAGE,
+                       "a budget for thoughts goes with a chat format, not with raw and ids");
+    return thought_budget(&r->limit, a, &b->chat, b->model->cfg.V, budget, r->in_thought, err);
+}
+
 bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Err *err) {
     RequestOpts *o = &r->opts;
     r->plain = o->raw || r->ids.n > 0;
@@ -364,7 +382,7 @@ bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Er
     o->max_tokens = MIN(o->max_tokens, positions - r->ids.n);
     r->sampling = sampling_of(o, &b->recommended);
     if (o->dry_multiplier > 0) r->dry_breaks = dry_breaks(a, b);
-    if (!bias_set(r, err)) return false;
+    if (!bias_set(r, err) || !limit_set(r, a, b, err)) return false;
     Stops check;
     for (int64_t i = 0; i < MIN(o->stop.n, STOPS_MAX); i++) r->stop[i] = str_of(o->stop.v[i]);
     for (int64_t i = 0; i < o->stop.n; i++)

@@ -12,7 +12,7 @@ typedef struct RequestOpts {
     double dry_multiplier, dry_base;
     int64_t top_k, seed, dry_allowed_length, dry_penalty_last_n;
     int64_t max_tokens, top_logprobs;
-    const char *think, *system;
+    const char *think, *think_budget, *system;
     OptList stop, logit_bias;
     bool raw, ignore_end;
 } RequestOpts;
@@ -21,7 +21,7 @@ typedef struct RequestOpts {
     .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN, .min_p = NOT_GIVEN,          \
     .repetition_penalty = NOT_GIVEN, .dry_base = 1.75, .dry_allowed_length = 2,                    \
     .dry_penalty_last_n = -1
-enum { REQUEST_OPTS = 20, TOP_LOGPROBS = 20, BIASES = 64 };
+enum { REQUEST_OPTS = 21, TOP_LOGPROBS = 20, BIASES = 64 };
 enum { RUN_OPTS = 3 }; /* the last RUN_OPTS rows are not for a chat */
 /* Fills the rows of a command's table, pointing into *o; returns REQUEST_OPTS. */
 int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o);
@@ -39,6 +39,7 @@ typedef struct Request {
     Str stop[STOPS_MAX];
     Bias bias[BIASES];
     const uint64_t *dry_breaks;
+    Constraint limit; /* of the thought; self NULL: none */
     bool tools_given;
     ToolSyntax tools; /* of the calls that are looked for in the answer */
     bool plain;       /* no chat format: text is not looked through for reasoning */

@@ -280,6 +280,20 @@ static void thoughts_are_apart(void **state) {
     terminal_type(&t, STR("/think\r"));
     at = terminal_wait(&t, at, "Um.");
     at = terminal_wait(&t, at, "> ");
+    /* a budget cuts the thought; what this model says then is the same from the beginning */
+    terminal_type(&t, STR("/think on\r"));
+    at = terminal_wait(&t, at, "(thoughts are shown)");
+    at = terminal_wait(&t, at, "> ");
+    terminal_type(&t, STR("/budget 2\r"));
+    at = terminal_wait(&t, at, "(thoughts end after 2 tokens)");
+    at = terminal_wait(&t, at, "> ");
+    terminal_type(&t, STR("go\r"));
+    at = terminal_wait(&t, at, "(thinking)\r\nUm\r\n(thought for ");
+    at = terminal_wait(&t, at, " s)\r\n\r\nUm.</think>YeS!\r\n[29 tokens");
+    at = terminal_wait(&t, at, "> ");
+    terminal_type(&t, STR("/budget off\r"));
+    at = terminal_wait(&t, at, "(thoughts end where the model ends them)");
+    at = terminal_wait(&t, at, "> ");
     leave(&t);
 }
 
@@ -311,6 +325,7 @@ static void turns_and_commands(void **state) {
         {"/think off\r", "(no thoughts"},
         {"/think\r", "no thought to show"},
         {"/think about it\r", "Hi!"}, /* a message */
+        {"/budget 5\r", "knows no thoughts"},
         {"/load /absent\r", "absent"},
         {"/clear\r", "(a new conversation)"},
         {"/undo\r", "nothing to take back"},
