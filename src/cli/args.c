@@ -96,7 +96,11 @@ static bool opt_take(const Command *c, int argc, char **argv, int *i, bool *seen
     Str name = {body, equals ? equals - body : (int64_t)strlen(body)};
     int64_t at = 0;
     while (at < c->n_opts && !is_named(&c->opts[at], name)) at++;
-    if (at == c->n_opts || (name.n > 1) != (given[1] == '-')) return unknown(c, given, name, err);
+    /* One dash before one letter; before a name that is one letter two are as good. */
+    const bool two = given[1] == '-', fits = name.n == 1 || two;
+    if (at == c->n_opts || !fits
+        || (two && c->opts[at].brief && str_eq(name, str_of(c->opts[at].brief))))
+        return unknown(c, given, name, err);
 
     const Opt *o = &c->opts[at];
     if (seen[at] && o->kind != OPT_LIST)

@@ -10,7 +10,7 @@ typedef struct OptList {
 } OptList;
 typedef struct Opt {
     OptKind kind;
-    const char *name;  /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE */
+    const char *name;  /* "max-tokens": --max-tokens N or --max-tokens=N; "o": -o FILE, --o FILE */
     const char *arg;   /* "N", "FILE"; a choice "f32|a16" is enforced; NULL for a flag */
     void *to;          /* bool, const char*, int64_t, double, OptList; holds the default: a number
                           out of the bounds is none, and help does not tell it */

@@ -139,7 +139,7 @@ bool generation_void(Err *err) {
 
 /* ---- for scripts ----------------------------------------------------------------------------- */
 
-static const char *finish_name(Finish f) {
+const char *finish_name(Finish f) {
     return f == FINISH_STOP     ? "stop"
            : f == FINISH_LENGTH ? "length"
            : f == FINISH_CANCEL ? "cancel"

@@ -36,4 +36,5 @@ int64_t generation_bytes(int64_t tokens, int64_t n_top);
 /* Steps until the end of all that is in the engine; Ctrl-C and a stdout that takes nothing cancel
  * p. */
 bool generation_run(Generation *p, Err *err) CHECKED;
+const char *finish_name(Finish f);                            /* "stop", "length", ... */
 json_t *generation_json(const Generation *p, double load_ms); /* one object of `run --json` */

@@ -4,13 +4,6 @@
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
-typedef struct Asked {
-    Quiz *quiz;
-    Problem problem;
-    int32_t token[QUIZ_POSITIONS];
-    int64_t n;
-} Asked;
-
 bool quiz_open(Quiz *q, Trainer *t, Err *err) {
     const EngineSpec e = {
         .seqs = QUIZ_TOGETHER, .queue = QUIZ_TOGETHER, .rows = 512, .no_prefix = true};
@@ -33,67 +26,40 @@ void quiz_close(Quiz *q) {
     *q = (Quiz){0};
 }
 
-static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
-    Asked *a = arg;
-    (void)seq, (void)finish, (void)logits;
-    if (t.id >= 0) a->token[a->n++] = t.id;
-}
-
-static bool ask(Asked *a, Arena *arena, Arena *scratch, Err *err) {
-    const Bundle *b = trainer_text(a->quiz->trainer);
-    const Message said = {.role = ROLE_USER, .content = a->problem.prompt};
-    const int32_t stop[] = {b->chat.end, (int32_t)trainer_model(a->quiz->trainer)->cfg.eos[0]};
-    Ids ids = {.a = arena};
-    if (!chat_encode(&ids, NULL, &b->chat, &said, 1, (ChatOptions){.generate = true}, scratch, err))
-        return false;
-    const SeqReq r = {.prompt = ids.v,
-                      .n_prompt = ids.n,
-                      .max_tokens = MAX(1, QUIZ_POSITIONS - ids.n),
-                      .stop = stop,
-                      .n_stop = COUNT(stop),
-                      .on_token = on_token,
-                      .arg = a};
-    return engine_add(a->quiz->engine, &r, err) > 0;
-}
-
-/* Takes the model's words apart, and checks the answer. */
-static bool marked(const Asked *a, Arena *arena) {
-    Quiz *q = a->quiz;
-    Buf text = {.a = arena}, thought = {.a = arena}, answer = {.a = arena};
-    Splitter s;
-    const SplitText to = {.reasoning = &thought, .answer = &answer};
-    text_decode(&text, trainer_text(q->trainer)->tok, a->token, a->n, true);
-    splitter_init(&s, false, TOOLS_NONE);
-    splitter_push(&s, buf_str(&text), &to);
-    splitter_end(&s, &to);
-    q->prompt = a->problem.prompt;
-    q->thought = buf_str(&thought);
-    q->answer = buf_str(&answer);
-    return q->right = task_check(q->stream.task, &a->problem, q->answer);
-}
-
-/* Up to QUIZ_TOGETHER at once. */
-static bool ask_some(Quiz *q, int64_t first, int64_t n, int64_t *right, Err *err) {
-    Arena *a = q->asked;
-    Asked *asked = PUSH(a, Asked, n);
-    bool ok = true;
-    for (int64_t i = 0; ok && i < n; i++) {
-        asked[i].quiz = q;
-        task_problem(&asked[i].problem, a, &q->stream, first + i);
-        ok = ask(&asked[i], a, q->scratch, err);
-    }
-    while (engine_step(q->engine)) {}
-    for (int64_t i = 0; ok && i < n; i++) *right += marked(&asked[i], a);
-    return ok;
+static void take(void *arg, const Question *question, int64_t sample, const Reply *r) {
+    Quiz *q = arg;
+    (void)sample;
+    q->n_right += r->right;
+    if (question->index != q->last) return;
+    q->prompt = question->problem.prompt;
+    q->thought = str_copy(q->asked, r->thought);
+    q->answer = str_copy(q->asked, r->answer);
+    q->right = r->right;
 }
 
 bool quiz_ask(Quiz *q, int64_t first, int64_t n, int64_t *right, Err *err) {
-    bool ok = true;
-    *right = 0;
-    for (int64_t i = 0; ok && i < n; i += QUIZ_TOGETHER) {
-        arena_pop(q->asked, (Mark){0}); /* the last questions stay until the next call */
-        ok = ask_some(q, first + i, MIN(QUIZ_TOGETHER, n - i), right, err);
-    }
+    const Bundle *b = trainer_text(q->trainer);
+    const Model *m = trainer_model(q->trainer);
+    const int32_t stop[] = {b->chat.end, (int32_t)m->cfg.eos[0]};
+    const Asker k = {.engine = q->engine,
+                     .together = QUIZ_TOGETHER,
+                     .positions = QUIZ_POSITIONS,
+                     .text = b,
+                     .V = m->cfg.V,
+                     .task = q->stream.task,
+                     .stop = stop,
+                     .n_stop = COUNT(stop),
+                     .max_tokens = QUIZ_POSITIONS,
+                     .budget = -1,
+                     .take = take,
+                     .arg = q};
+    arena_pop(q->asked, (Mark){0}); /* the last questions stay until the next call */
+    Question *question = PUSH(q->asked, Question, n);
+    q->n_right = 0, q->last = first + n - 1;
+    for (int64_t i = 0; i < n; i++)
+        if (!question_make(&question[i], q->asked, b, &q->stream, first + i, err)) return false;
+    const bool ok = questions_ask(&k, question, n, 1, err);
+    *right = q->n_right;
     return ok;
 }
 

@@ -1,8 +1,7 @@
 /* quiz.h -- private to cli/: problems put to a model while it is trained, through an engine on the
  * trainer's own panels. */
 #pragma once
-#include "infer/infer.h"
-#include "tasks/tasks.h"
+#include "cli/ask.h"
 #include "train/train.h"
 
 enum { QUIZ_TOGETHER = 128, QUIZ_POSITIONS = 128, QUIZ_EXPERTS = 64, QUIZ_LAYERS = 16 };
@@ -15,6 +14,7 @@ typedef struct Quiz {
     /* The last question of quiz_ask, and what the model said. */
     Str prompt, thought, answer;
     bool right;
+    int64_t last, n_right; /* its index; right ones of this quiz_ask */
 } Quiz;
 bool quiz_open(Quiz *q, Trainer *t, Err *err) CHECKED;
 void quiz_close(Quiz *q); /* one that is zeroed is fine */

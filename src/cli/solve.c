@@ -1,44 +1,86 @@
 /* solve.c -- how many problems of a task a model solves.
  *
- * Problems come from the held-out range of tasks/, which no training text has. Every answer is a
- * request of its own; as many run at once as the engine takes, and the next begins when one is
- * through. What counts is the text behind the thoughts, and the task's own check decides. */
+ * Problems come from the held-out range of tasks/, which no training text has. What counts is the
+ * text behind the thoughts, and the task's own check decides. */
 #include "cli/solve.h"
 
+#include "cli/ask.h"
 #include "cli/generation.h"
-#include "tasks/tasks.h"
 
 #include <math.h>
 #include <stdio.h>
 
-enum { AT_ONCE = 32, POSITIONS = 4096 };
+enum { PROMPT_ROWS = 256 }; /* of a step, beside one of each answer */
 
-typedef struct Attempt {
-    Arena *a; /* NULL: the place is free */
-    int64_t problem;
-    Problem p;
-    Request request;
-    Generation g;
-} Attempt;
-
-typedef struct Solver {
+struct Solver {
     Session *s;
-    Engine *engine;
     const SolveOpts *o;
-    TaskStream stream;
-    bool chat;
-    int64_t positions, begun, done, all; /* attempts */
-    int64_t *right;                      /* (problems) of its samples */
-    int64_t unfinished;
-    Attempt at[AT_ONCE];
-} Solver;
+    const char *const *name; /* (tasks) */
+    int64_t positions, together;
+    TaskStream *stream;  /* (tasks) */
+    Question **question; /* (tasks), of each (problems) */
+    Engine *engine;
+};
 
-bool tasks_known(const OptList *task, Err *err) {
-    const Task *t;
-    for (int64_t i = 0; i < task->n; i++)
-        if (!task_find(&t, str_of(task->v[i]), err)) return false;
+/* ---- what is asked for ----------------------------------------------------------------------- */
+
+static bool k_read(SolveOpts *o, Str list, Err *err) {
+    do {
+        const Str one = str_cut(&list, ',');
+        int64_t k;
+        if (!str_i64(one, &k) || k < 1 || k > 1024 || o->n_k == SOLVE_KS)
+            return err_set(err, ERR_USAGE,
+                           "-k is a list of up to %d numbers from 1 to 1024, like 1,8, not '%s'",
+                           SOLVE_KS, o->k_list);
+        o->k[o->n_k++] = k;
+    } while (list.p);
     return true;
 }
+
+static bool budgets_read(SolveOpts *o, Str list, Err *err) {
+    do {
+        const Str one = str_cut(&list, ',');
+        int64_t *to = &o->budget[o->n_budget];
+        const bool none = str_eq(one, STR("none"));
+        if (o->n_budget == SOLVE_BUDGETS || (!none && !thought_budget_read(to, one)))
+            return err_set(err, ERR_USAGE,
+                           "--think-budget is a list of up to %d numbers, none, " THOUGHT_EFFORTS
+                           ", not '%s'",
+                           SOLVE_BUDGETS, o->budget_list);
+        if (none) *to = -1;
+        o->n_budget++;
+    } while (list.p);
+    return true;
+}
+
+bool solve_read(SolveOpts *o, Err *err) {
+    int64_t most = 1;
+    if (!k_read(o, str_of(o->k_list ? o->k_list : "1"), err)
+        || !budgets_read(o, str_of(o->budget_list ? o->budget_list : "none"), err))
+        return false;
+    for (int64_t i = 0; i < o->n_k; i++) most = MAX(most, o->k[i]);
+    if (o->samples == 0) o->samples = most;
+    if (o->samples < most)
+        return err_set(err, ERR_USAGE,
+                       "pass@%lld takes %lld samples or more, and --samples is %lld",
+                       (long long)most, (long long)most, (long long)o->samples);
+    if (o->samples > 1 && o->temperature == 0)
+        return err_set(err, ERR_USAGE,
+                       "temperature 0 gives the same answer each time, so %lld samples say no more "
+                       "than one: leave --temperature out (it is 1 then), or measure pass@1 of one",
+                       (long long)o->samples);
+    if (o->temperature < 0) o->temperature = o->samples > 1;
+    return true;
+}
+
+bool tasks_known(const OptList *task, Err *err) {
+    TaskStream s;
+    for (int64_t i = 0; i < task->n; i++)
+        if (!task_named(&s, str_of(task->v[i]), 0, true, err)) return false;
+    return true;
+}
+
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 Rate rate_of(double right, int64_t n) {
     const double z = 1.959964, N = (double)n, p = right / N;
@@ -47,121 +89,186 @@ Rate rate_of(double right, int64_t n) {
     return (Rate){p, MAX(0, middle - half), MIN(1, middle + half)};
 }
 
-/* Attempt number i is sample i % samples of problem i / samples. */
-static bool attempt_start(Solver *v, Attempt *t, Err *err) {
+/* 1 - C(n-c, k) / C(n, k), as a product of n-c < i <= n of factors that are no larger than 1. */
+double pass_at(int64_t n, int64_t c, int64_t k) {
+    double none = 1;
+    CHECK(c >= 0 && c <= n && k >= 1 && k <= n);
+    if (n - c < k) return 1;
+    for (int64_t i = n - c + 1; i <= n; i++) none *= 1 - (double)k / (double)i;
+    return 1 - none;
+}
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+static bool questions_make(Solver *v, const OptList *task, int64_t *longest, Err *err) {
+    Arena *a = v->s->arena;
+    v->name = task->v;
+    v->stream = PUSH(a, TaskStream, task->n);
+    v->question = PUSH(a, Question *, task->n);
+    for (int64_t i = 0; i < task->n; i++) {
+        Question *q = v->question[i] = PUSH(a, Question, v->o->problems);
+        if (!task_named(&v->stream[i], str_of(task->v[i]), (uint64_t)v->o->seed, true, err))
+            return false;
+        for (int64_t k = 0; k < v->o->problems; k++) {
+            if (!question_make(&q[k], a, &v->s->bundle, &v->stream[i], k, err)
+                || !bundle_ids_check(&v->s->bundle, q[k].ids.v, q[k].ids.n, err))
+                return false;
+            *longest = MAX(*longest, q[k].ids.n);
+        }
+    }
+    return true;
+}
+
+/* An engine for as many answers at once as memory holds. Beside their own pages there is room for
+ * the prompts of those that have ended, whose next samples begin with them. */
+static bool engine_open(Solver *v, PlanSpec *spec, Err *err) {
+    Session *s = v->s;
     const SolveOpts *o = v->o;
-    const int64_t sample = v->begun % o->samples;
-    *t = (Attempt){.a = arena_open("attempt", ARENA_NO_LIMIT), .problem = v->begun / o->samples};
-    v->begun++;
-    task_problem(&t->p, t->a, &v->stream, t->problem);
-    const double hot = o->samples > 1 ? 0.8 : 0;
-    t->request.opts = (RequestOpts){REQUEST_NOT_GIVEN, .raw = !v->chat, .max_tokens = o->max_tokens,
-                                    .seed = o->seed + sample};
-    t->request.opts.temperature = o->temperature < 0 ? hot : o->temperature;
-    t->request.opts.top_p = 1, t->request.opts.top_k = 0, t->request.opts.min_p = 0;
-    t->request.opts.repetition_penalty = 1;
-    t->request.prompt = t->p.prompt;
-    return request_encode(&t->request, t->a, &v->s->bundle, v->positions, err)
-           && generation_start(&t->g, t->a, &v->s->bundle, v->engine, &t->request, err);
+    if (s->plan) spec->panels = s->plan->panels;
+    for (int64_t seqs = MIN(o->batch, o->problems * o->samples);; seqs /= 2) {
+        const int64_t per = round_up(v->positions, PAGE) / PAGE, again = o->samples > 1 ? seqs : 0;
+        const EngineSpec e = {.seqs = seqs,
+                              .queue = seqs,
+                              .rows = seqs + PROMPT_ROWS,
+                              .pages = seqs * per + again,
+                              .queue_tokens = seqs * v->positions,
+                              .no_prefix = again == 0};
+        Err why = {0};
+        engine_plan(spec, s->bundle.model, &e, v->positions, s->team);
+        if (session_plan(s, spec, &why)) {
+            v->together = seqs;
+            return engine_new(&v->engine, s->arena, s->plan, &e, s->team, err);
+        }
+        if (seqs == 1) return *err = why, false;
+    }
 }
 
-static bool attempt_end(Solver *v, Attempt *t, Err *err) {
-    const bool failed = t->g.finish == FINISH_ERROR, cut = t->g.finish == FINISH_LENGTH;
-    v->done++;
-    v->unfinished += cut;
-    if (!failed && !cut && task_check(v->stream.task, &t->p, buf_str(&t->g.text)))
-        v->right[t->problem]++;
-    arena_close(t->a);
-    t->a = NULL;
-    return !failed || generation_void(err);
+bool solver_open(Solver **out, Session *s, PlanSpec spec, const OptList *task, const SolveOpts *o,
+                 Err *err) {
+    Solver *v = *out = PUSH(s->arena, Solver, 1);
+    const int64_t most = s->bundle.model->cfg.max_positions;
+    int64_t longest = 0;
+    Err why = {0};
+    *v = (Solver){.s = s, .o = o};
+    if (!bundle_load(&s->bundle, BUNDLE_CHAT, &why) && why.code != ERR_UNSUPPORTED)
+        return *err = why, false;
+    if (!questions_make(v, task, &longest, err)) return false;
+    if (longest >= most)
+        return err_set(err, ERR_LIMIT,
+                       "a problem has %lld tokens and the context of %s is %lld: take easier ones",
+                       (long long)longest, s->bundle.path, (long long)most);
+    v->positions = MIN(most, longest + o->max_tokens);
+    return engine_open(v, &spec, err);
 }
 
-static bool places_turn(Solver *v, Err *err) {
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+typedef struct Exam {
+    Solver *v;
+    const Question *first;
+    int64_t *right; /* (problems) of its samples */
+    Arena *a;
+    Reply *kept; /* (problems, samples); NULL: no transcripts */
+    Solved *out;
+} Exam;
+
+static Tally *tally_of(Solved *out, const char *stratum) {
+    for (int64_t i = 1; i < out->n; i++)
+        if (!strcmp(out->of[i].stratum, stratum)) return &out->of[i];
+    return NULL;
+}
+
+static void take(void *arg, const Question *q, int64_t sample, const Reply *r) {
+    Exam *x = arg;
+    Tally *to[] = {&x->out->of[0], tally_of(x->out, q->problem.stratum)};
+    const int64_t problem = q - x->first;
+    x->right[problem] += r->right;
+    for (int64_t i = 0; i < COUNT(to) && to[i]; i++) {
+        to[i]->answers++;
+        to[i]->formed += r->formed;
+        to[i]->unfinished += r->finish == FINISH_LENGTH;
+        to[i]->tokens += r->tokens;
+    }
+    if (!x->kept) return;
+    Reply *k = &x->kept[problem * x->v->o->samples + sample];
+    *k = *r;
+    k->answer = str_copy(x->a, r->answer);
+    if (r->thought.p) k->thought = str_copy(x->a, r->thought);
+}
+
+static void tallies_end(Exam *x) {
+    const SolveOpts *o = x->v->o;
+    for (int64_t p = 0; p < o->problems; p++) {
+        Tally *to[] = {&x->out->of[0], tally_of(x->out, x->first[p].problem.stratum)};
+        for (int64_t i = 0; i < COUNT(to) && to[i]; i++) {
+            to[i]->problems++;
+            for (int64_t k = 0; k < o->n_k; k++)
+                to[i]->right[k] += pass_at(o->samples, x->right[p], o->k[k]);
+        }
+    }
+}
+
+static json_t *str_json(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
+
+/* One line for each answer, by problem and sample. */
+static bool transcripts_write(const Exam *x, OutFile *f, const char *model, const char *task,
+                              int64_t budget, Err *err) {
+    const int64_t samples = x->v->o->samples;
     bool ok = true;
-    for (Attempt *t = v->at; ok && t < v->at + AT_ONCE; t++) {
-        if (t->a && t->g.finish != FINISH_NONE) ok = attempt_end(v, t, err);
-        if (ok && !t->a && v->begun < v->all) ok = attempt_start(v, t, err);
+    for (int64_t i = 0; ok && i < x->v->o->problems * samples; i++) {
+        const Problem *p = &x->first[i / samples].problem;
+        const Reply *r = &x->kept[i];
+        json_t *o =
+            json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:b, s:s, s:I}", "model", model,
+                      "task", task, "stratum", p->stratum, "problem", str_json(p->canonical),
+                      "sample", (json_int_t)(i % samples), "prompt", str_json(p->prompt),
+                      "reasoning", r->thought.p ? str_json(r->thought) : json_null(), "answer",
+                      str_json(r->answer), "right", (int)r->right, "finish", finish_name(r->finish),
+                      "tokens", (json_int_t)r->tokens);
+        if (x->v->o->budget_list)
+            json_object_set_new(o, "think_budget", budget < 0 ? json_null() : json_integer(budget));
+        char *z = json_dumps(o, JSON_COMPACT);
+        CHECK(z);
+        ok = os_write(f, z, (int64_t)strlen(z), err) && os_write(f, "\n", 1, err);
+        free(z);
+        json_decref(o);
     }
     return ok;
 }
 
-static bool attempts_run(Solver *v, Err *err) {
-    Progress bar;
-    int64_t right = 0;
-    char extra[64];
-    progress_start(&bar, v->stream.task->name, "answer", v->all);
-    while (places_turn(v, err) && v->done < v->all) {
-        if (os_interrupted()) {
-            err_set(err, ERR_INTERRUPTED, "interrupted; nothing is measured");
-            break;
-        }
-        engine_step(v->engine);
-        right = 0;
-        for (int64_t i = 0; i < v->o->problems; i++) right += v->right[i];
-        snprintf(extra, sizeof extra, "%lld right", (long long)right);
-        progress_at(&bar, v->done, extra);
-    }
-    progress_end(&bar);
-    /* What is left of an attempt that failed or was interrupted: the engine must not call back. */
-    for (Attempt *t = v->at; t < v->at + AT_ONCE; t++)
-        if (t->a && t->g.seq) engine_cancel(v->engine, t->g.seq);
-    while (engine_step(v->engine)) continue;
-    for (Attempt *t = v->at; t < v->at + AT_ONCE; t++)
-        if (t->a) arena_close(t->a), t->a = NULL;
-    return err->code == ERR_NONE;
-}
-
-static bool task_solve(Solved *out, Solver *v, const char *name, Err *err) {
+bool task_solve(Solved *out, Solver *v, int64_t task, int64_t budget, OutFile *transcripts,
+                const char *model, Err *err) {
     const SolveOpts *o = v->o;
-    const Task *t;
-    if (!task_find(&t, str_of(name), err)) return false;
-    v->stream = task_stream(t, (uint64_t)o->seed, true);
-    if (o->difficulty) v->stream.easiest = v->stream.hardest = (int)o->difficulty;
-    if (o->difficulty && (o->difficulty < t->easiest || o->difficulty > t->hardest))
-        return err_set(err, ERR_USAGE, "--difficulty %lld: %s has %d to %d %s",
-                       (long long)o->difficulty, t->name, t->easiest, t->hardest, t->difficulty);
-    v->begun = v->done = v->unfinished = 0;
-    memset(v->right, 0, (size_t)o->problems * sizeof *v->right);
-    if (!attempts_run(v, err)) return false;
-    double one = 0, any = 0;
-    for (int64_t i = 0; i < o->problems; i++) {
-        one += (double)v->right[i] / (double)o->samples;
-        any += v->right[i] > 0;
-    }
-    *out = (Solved){.problems = o->problems,
-                    .samples = o->samples,
-                    .unfinished = v->unfinished,
-                    .pass_1 = rate_of(one, o->problems),
-                    .pass_k = rate_of(any, o->problems)};
-    return true;
-}
-
-static bool solver_open(Solver *v, PlanSpec *spec, Err *err) {
-    Session *s = v->s;
-    Err why = {0};
-    v->chat = bundle_load(&s->bundle, BUNDLE_CHAT, &why);
-    if (!v->chat && why.code != ERR_UNSUPPORTED) return *err = why, false;
-    v->positions = MIN(POSITIONS, s->bundle.model->cfg.max_positions);
-    if (s->plan) spec->panels = s->plan->panels;
-    const int64_t pages = round_up(v->positions, PAGE) / PAGE;
-    EngineSpec e = {.seqs = AT_ONCE, .queue = AT_ONCE, .rows = 512, .pages = AT_ONCE * pages};
-    for (;; e.pages = MAX(pages, e.pages / 2)) {
-        why = (Err){0};
-        engine_plan(spec, s->bundle.model, &e, v->positions, s->team);
-        if (session_plan(s, spec, &why)) break;
-        if (e.pages == pages) return *err = why, false;
-    }
-    return engine_new(&v->engine, s->arena, s->plan, &e, s->team, err);
-}
-
-bool tasks_solve(Solved *out, Session *s, PlanSpec spec, const OptList *task, const SolveOpts *o,
-                 Err *err) {
-    Solver *v = PUSH(s->arena, Solver, 1);
-    *v = (Solver){.s = s,
-                  .o = o,
-                  .all = o->problems * o->samples,
-                  .right = PUSH(s->arena, int64_t, o->problems)};
-    bool ok = solver_open(v, &spec, err);
-    for (int64_t i = 0; ok && i < task->n; i++) ok = task_solve(&out[i], v, task->v[i], err);
+    const Task *t = v->stream[task].task;
+    Arena *a = arena_open("exam", ARENA_NO_LIMIT);
+    Exam x = {.v = v, .first = v->question[task], .a = a, .out = out};
+    Progress bar;
+    const Asker k = {.engine = v->engine,
+                     .together = v->together,
+                     .positions = v->positions,
+                     .text = &v->s->bundle,
+                     .V = v->s->bundle.model->cfg.V,
+                     .task = t,
+                     .stop = v->s->bundle.end,
+                     .n_stop = v->s->bundle.n_end,
+                     .max_tokens = o->max_tokens,
+                     .budget = budget,
+                     .temperature = (float)o->temperature,
+                     .seed = (uint64_t)o->seed,
+                     .take = take,
+                     .arg = &x,
+                     .bar = &bar};
+    *out = (Solved){.n = 1};
+    for (int64_t i = 0; i < STRATA_MAX && t->stratum[i]; i++)
+        out->of[out->n++].stratum = t->stratum[i];
+    x.right = PUSH(a, int64_t, o->problems);
+    if (transcripts) x.kept = PUSH(a, Reply, o->problems * o->samples);
+    progress_start(&bar, t->name, "answer", o->problems * o->samples);
+    bool ok = questions_ask(&k, x.first, o->problems, o->samples, err);
+    progress_end(&bar);
+    if (ok) tallies_end(&x);
+    ok = ok
+         && (!transcripts || transcripts_write(&x, transcripts, model, v->name[task], budget, err));
+    arena_close(a);
     return ok;
 }
