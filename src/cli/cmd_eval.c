@@ -194,7 +194,7 @@ static bool eval(const Options *o, Arena *a, char **model, int64_t n, Err *err) 
 }
 
 int cmd_eval(int argc, char **argv) {
-    Options o = {.solve = {.problems = 100, .max_tokens = 1024, .batch = 512, .temperature = -1}};
+    Options o = {.solve = {.problems = 100, .max_tokens = 1024, .temperature = -1}};
     const Opt opts[] = {
         TEXT_OPT("text", "FILE", &o.text,
                  "Measure bits per byte and perplexity of this text, as lisao perplexity does."),

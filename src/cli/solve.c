@@ -10,7 +10,9 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { PROMPT_ROWS = 256 }; /* of a step, beside one of each answer */
+/* Rows of a step for prompts, beside one of each answer; answers at once for each thread. More of
+ * these make products no faster, and their keys and values leave the caches (docs/log.md). */
+enum { PROMPT_ROWS = 256, PER_THREAD = 32, AT_ONCE = 512 };
 
 struct Solver {
     Session *s;
@@ -125,7 +127,9 @@ static bool engine_open(Solver *v, PlanSpec *spec, Err *err) {
     Session *s = v->s;
     const SolveOpts *o = v->o;
     if (s->plan) spec->panels = s->plan->panels;
-    for (int64_t seqs = MIN(o->batch, o->problems * o->samples);; seqs /= 2) {
+    const int64_t most =
+        o->together ? o->together : MIN(PER_THREAD * team_threads(s->team), AT_ONCE);
+    for (int64_t seqs = MIN(most, o->problems * o->samples);; seqs /= 2) {
         const int64_t per = round_up(v->positions, PAGE) / PAGE, again = o->samples > 1 ? seqs : 0;
         const EngineSpec e = {.seqs = seqs,
                               .queue = seqs,

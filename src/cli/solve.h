@@ -7,7 +7,7 @@ enum { SOLVE_KS = 8, SOLVE_BUDGETS = 16 };
 typedef struct SolveOpts {
     const char *k_list, *budget_list, *transcripts; /* NULL: not given */
     int64_t problems, samples;                      /* samples 0: as many as the largest k */
-    int64_t seed, max_tokens, batch;
+    int64_t seed, max_tokens, together;
     double temperature; /* below 0: 0 with one sample, else 1 */
     /* By solve_read: */
     int64_t k[SOLVE_KS], n_k;
@@ -28,10 +28,10 @@ typedef struct SolveOpts {
         TEXT_OPT("think-budget", "LIST", &(o).budget_list,                                         \
                  "Measure with thoughts that end after so many tokens: 0,16,64 or an "             \
                  "effort, " THOUGHT_EFFORTS "; none: without a budget."),                          \
-        NUMBER_OPT(OPT_I64, "batch", "N", &(o).batch,                                              \
-                   "Most answers at once; fewer where memory does not hold them. Results are "     \
-                   "the same bits.",                                                               \
-                   1, 512),                                                                        \
+        NUMBER_OPT(OPT_I64, "together", "N", &(o).together,                                        \
+                   "Most answers at once, fewer where memory does not hold them; 0: 32 for each "  \
+                   "thread, up to 512. Results are the same bits.",                                \
+                   0, 512),                                                                        \
         TEXT_OPT("transcripts", "FILE", &(o).transcripts,                                          \
                  "Write every answer there, a JSON object a line: task, stratum, problem, "        \
                  "prompt, reasoning, answer, right, finish, tokens.")

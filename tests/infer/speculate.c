@@ -89,7 +89,8 @@ static bool rule_mask(void *self, uint64_t *bits, int64_t V) {
         assert_false(bits[i / 64] >> i % 64 & 1);
         if (rule_allows(r, r->n, i)) bits[i / 64] |= (uint64_t)1 << i % 64;
     }
-    return r->modulus > 1 || r->run > 0; /* else all may come */
+    int32_t only;
+    return r->modulus > 1 || rule_forced(r, r->n, &only); /* else all may come */
 }
 
 static int64_t rule_tell(void *self, int32_t *token, int64_t most) {
