@@ -103,6 +103,7 @@ Str str_fmt(Arena *a, const char *fmt, ...) FORMAT(2, 3);
 /* Strict numbers: the whole string, no white space, in range; false otherwise. */
 bool str_i64(Str s, int64_t *out);
 bool str_f64(Str s, double *out);
+static inline const char *plural(int64_t n) { return n == 1 ? "" : "s"; } /* of "%lld file%s" */
 /* The name nearest to s by edit distance, for "did you mean"; NULL when none is near. */
 const char *str_nearest(Str s, const char *const *names, int64_t n);
 /* Length 1..4 of the valid UTF-8 character at s.p; 0 if it is overlong, a surrogate or cut. */

@@ -157,7 +157,8 @@ static void print_text(const Report *r) {
            (double)r->memory / (double)(1 << 30));
     if (r->rate > 0) printf("read rate    %.1f GB/s on all of these threads\n", r->rate / 1e9);
     printf("open files   %lld at most\n", (long long)r->files);
-    printf("cache        %s, %lld models", path_shown(r->a, r->cache), (long long)r->models);
+    printf("cache        %s, %lld model%s", path_shown(r->a, r->cache), (long long)r->models,
+           plural(r->models));
     if (r->disk >= 0) printf(", %.1f GiB free", (double)r->disk / (double)(1 << 30));
     printf("\n\n");
     for (int64_t i = 0; i < r->n_found; i++)

@@ -211,9 +211,9 @@ void counts_warn(const TextCounts *c, int64_t docs, const char *path, const char
                path, (long long)c->near, separator, (long long)c->separators);
     if (c->inner)
         log_at(LOG_WARN,
-               "%s: \"%s\" stands %lld times inside a line, where it separates nothing and its "
+               "%s: \"%s\" stands %lld time%s inside a line, where it separates nothing and its "
                "letters are trained as text",
-               path, separator, (long long)c->inner);
+               path, separator, (long long)c->inner, plural(c->inner));
     if (c->empty)
         log_at(LOG_WARN, "%s: %lld documents are empty and left out", path, (long long)c->empty);
     if (c->not_utf8 + c->control)

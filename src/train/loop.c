@@ -99,8 +99,6 @@ static bool steps_run(Trainer *t, Live *live, Err *err) {
     return true;
 }
 
-static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
-
 /* A text, and how its documents fill the rows. */
 static void text_introduce(const Trainer *t, int64_t i) {
     const Recipe *r = t->recipe;

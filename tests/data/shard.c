@@ -290,7 +290,7 @@ static void test_meant(void **state) {
         {str_fmt(a, "%s" SEP "one\n <|endoftext|>\ntwo", documents(a, SEP).p),
          {"1 lines are", "51 documents\n"}},
         {str_fmt(a, "%s" SEP "one<|endoftext|>two", documents(a, SEP).p),
-         {"stands 1 times inside", "51 documents\n"}},
+         {"stands 1 time inside", "51 documents\n"}},
         {str_fmt(a, "%s\xff and \xc3", documents(a, SEP).p), {"refused", "2 places"}},
         {str_fmt(a, "%s\xc3", documents(a, SEP).p), {"1 places are not UTF-8", "50 documents\n"}},
         {str_fmt(a, "%s\x01", documents(a, SEP).p), {"1 characters are control", "50 documents\n"}},
