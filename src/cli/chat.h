@@ -56,6 +56,7 @@ bool turn_run(Conversation *t, Err *err) CHECKED;
 /* ---- commands (chat_commands.c) -------------------------------------------------------------- */
 
 typedef enum LineKind { LINE_MESSAGE, LINE_COMMAND, LINE_EXIT } LineKind;
-/* Does what a command says; every other text is a message, also one that begins with a slash. */
+/* Does what a command says. Every other text is a message, also one that begins with a slash; but a
+ * misspelled command is an error. */
 LineKind command_run(Conversation *t, Str line, Err *err);
 extern const char CHAT_COMMANDS[]; /* the list of /help */

@@ -1,5 +1,6 @@
 /* chat_commands.c -- the commands of a chat. A line is a command only where all of it reads as one:
- * "/think on" is, "/think about it" and "/usr/bin" are messages. */
+ * "/think on" is, "/think about it" and "/usr/bin" are messages; one that is misspelled is neither.
+ */
 #include "cli/chat.h"
 
 #include <jansson.h>
@@ -274,6 +275,14 @@ static LineKind on_stats(Conversation *t, Str arg, Err *err) {
     return LINE_COMMAND;
 }
 
+/* "/" and small letters, no more than a misspelled command may have. */
+static bool looks_like_one(Str name) {
+    enum { LONGEST = 12 };
+    bool letters = name.n > 1 && name.n <= LONGEST && name.p[0] == '/';
+    for (int64_t i = 1; letters && i < name.n; i++) letters = name.p[i] >= 'a' && name.p[i] <= 'z';
+    return letters;
+}
+
 LineKind command_run(Conversation *t, Str line, Err *err) {
     static const struct {
         const char *name;
@@ -286,11 +295,23 @@ LineKind command_run(Conversation *t, Str line, Err *err) {
         {"/budget", true, on_budget}, {"/full", true, on_full},    {"/save", true, on_save},
         {"/load", true, on_load},
     };
+    const char *names[COUNT(commands)];
+    bool known = false;
     int64_t n = 0;
     while (n < line.n && !char_in(line.p[n], " \t\n")) n++;
     Str name = {line.p, n}, arg = str_trim((Str){line.p + n, line.n - n}, " \t\n");
-    for (int64_t i = 0; i < COUNT(commands); i++)
-        if (str_eq(name, str_of(commands[i].name)) && (commands[i].takes || arg.n == 0))
-            return commands[i].run(t, arg, err);
+    for (int64_t i = 0; i < COUNT(commands); i++) {
+        names[i] = commands[i].name;
+        if (!str_eq(name, str_of(names[i]))) continue;
+        if (commands[i].takes || arg.n == 0) return commands[i].run(t, arg, err);
+        known = true; /* "/clear the table" is a message */
+    }
+    if (known || !looks_like_one(name)) return LINE_MESSAGE;
+    const char *near = str_nearest(name, names, COUNT(names));
+    for (int64_t i = 0; near && i < COUNT(commands); i++)
+        if (names[i] == near && (commands[i].takes || arg.n == 0)) {
+            err_set(err, ERR_USAGE, "there is no command %.*s; is %s meant?", STRF(name), near);
+            return LINE_COMMAND;
+        }
     return LINE_MESSAGE;
 }

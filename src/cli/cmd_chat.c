@@ -182,7 +182,8 @@ int cmd_chat(int argc, char **argv) {
         "what is pasted is one message. Without MODEL it is the one that was used last, or the "
         "only "
         "one in ~/.cache/lisao/models. Ctrl-C stops an answer, /exit or Ctrl-D leaves, /help lists "
-        "the commands; other lines that begin with a slash are messages. An answer that repeats "
+        "the commands; other lines that begin with a slash are messages, but for misspelled ones. "
+        "An answer that repeats "
         "itself is stopped. Lines from a pipe are answered one after another; if one of them gets "
         "no answer, the exit code is 1.",
         "lisao chat SmolLM2-135M-Instruct.Q4_1 --act a16\nlisao chat model.gguf --system \"Answer "

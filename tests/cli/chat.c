@@ -326,6 +326,10 @@ static void turns_and_commands(void **state) {
         {"/think\r", "no thought to show"},
         {"/think about it\r", "Hi!"}, /* a message */
         {"/budget 5\r", "knows no thoughts"},
+        {"/hepl\r", "there is no command /hepl; is /help meant?"},
+        {"/budegt 5\r", "is /budget meant?"},
+        {"/hepl me\r", "Hi!"}, /* messages */
+        {"/home/me/x\r", "Hi!"},
         {"/load /absent\r", "absent"},
         {"/clear\r", "(a new conversation)"},
         {"/undo\r", "nothing to take back"},
