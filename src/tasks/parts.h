@@ -21,6 +21,11 @@ void draw_operands(Draws *d, int digits, int64_t *x, int64_t *y);
 /* One of n wordings: the first every other time, else one of all. */
 int64_t draw_wording(Draws *d, int64_t n);
 
+/* n different numbers out of 0 .. of-1, in any order; of is at most PEOPLE. */
+enum { PEOPLE = 20 };
+void draw_some(Draws *d, int *some, int n, int of);
+extern const char *const people_english[PEOPLE], *const people_chinese[PEOPLE];
+
 /* "NAME smaller larger". */
 Str canonical_pair(Arena *a, const char *name, int64_t x, int64_t y);
 
@@ -61,4 +66,5 @@ typedef struct Term {
 void term_print(Buf *b, const Term *t);
 void rational_print(Buf *b, Rational r); /* "7" or "7/2" */
 
-extern const Task task_addition, task_countdown, task_multiplication, task_subtraction;
+extern const Task task_addition, task_countdown, task_multiplication, task_subtraction,
+    task_word_problems;

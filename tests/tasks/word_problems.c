@@ -1,0 +1,362 @@
+/* word_problems.c -- word problems: what the sentences say, read and solved here by another way;
+ * thoughts of which each step is right and known when it is written; canonical forms that neither
+ * language, names, numbers nor order move. */
+#include "tests.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- reading what is said -------------------------------------------------------------------- */
+
+/* What a word of a sentence says about its kind; the first that is found counts. */
+typedef struct Word {
+    const char *word;
+    char kind; /* p l m f t q s g, of questions a d b */
+    int factor;
+} Word;
+static const Word english[] = {{"bags of", 'p', 0}, {"gave away", 'l', 0}, {" more ", 'm', 0},
+                               {" fewer ", 'f', 0}, {"twice", 't', 2},     {" times ", 't', 0},
+                               {" half ", 'q', 2},  {" third ", 'q', 3},   {" quarter ", 'q', 4},
+                               {"together", 's', 0}};
+static const Word chinese[] = {{"加起来", 's', 0}, {"每袋", 'p', 0},     {"送出", 'l', 0},
+                               {"多", 'm', 0},     {"少", 'f', 0},       {"倍", 't', 0},
+                               {"一半", 'q', 2},   {"三分之一", 'q', 3}, {"四分之一", 'q', 4}};
+
+typedef struct Said {
+    char kind;
+    int name[3], names;
+    long number[2];
+    int numbers, value; /* 0: not known yet */
+} Said;
+
+/* A name is a capital and two letters, or what stands behind 小; it gets a number. */
+static bool name_at(const char *z, const char **end, int *name) {
+    if (!strncmp(z, "小", 3)) return *name = (uint8_t)z[4] << 8 | (uint8_t)z[5], *end = z + 6, true;
+    if (*z < 'A' || *z > 'Z' || !strncmp(z, "How", 3)) return false;
+    *name = z[0] << 16 | z[1] << 8 | z[2];
+    *end = z + 3;
+    return true;
+}
+
+static Said sentence_read(const char *z, const char *end, bool question) {
+    Said s = {.kind = question ? 'a' : 'g'};
+    char text[256];
+    snprintf(text, sizeof text, "%.*s", (int)(end - z), z);
+    const bool zh = strstr(text, "小") != NULL;
+    const Word *w = zh ? chinese : english;
+    for (int64_t i = 0; i < (zh ? COUNT(chinese) : COUNT(english)) && !question; i++)
+        if (strstr(text, w[i].word)) {
+            s.kind = w[i].kind;
+            if (w[i].factor) s.number[s.numbers++] = w[i].factor;
+            break;
+        }
+    if (question && (strstr(text, "How many more") || strstr(text, "多多少"))) s.kind = 'd';
+    if (question && (strstr(text, "together") || strstr(text, "一共"))) s.kind = 'b';
+    for (const char *at = text, *next; *at; at = next) {
+        int name;
+        next = at + 1;
+        if (name_at(at, &next, &name)) {
+            assert_true(s.names < 3);
+            s.name[s.names++] = name;
+        } else if (*at >= '0' && *at <= '9') {
+            assert_true(s.numbers < 2);
+            s.number[s.numbers++] = strtol(at, (char **)&next, 10);
+        }
+    }
+    return s;
+}
+
+/* The sentences, the question last. */
+static int problem_read(Said *s, Str prompt) {
+    static const char *const ends[] = {". ", "? ", "。", "？"};
+    char text[2048];
+    int n = 0;
+    snprintf(text, sizeof text, "%.*s ", STRF(prompt));
+    for (char *z = text; *z;) {
+        char *first = NULL;
+        int length = 0, which = 0;
+        for (int i = 0; i < 4; i++) {
+            char *at = strstr(z, ends[i]);
+            if (at && (!first || at < first)) first = at, length = (int)strlen(ends[i]), which = i;
+        }
+        if (!first) break;
+        assert_true(n < 20);
+        s[n++] = sentence_read(z, first + (which > 1 ? 0 : 1), which % 2);
+        z = first + length;
+    }
+    return n;
+}
+
+static Said *of(Said *all, int n, int name) {
+    for (int i = 0; i + 1 < n; i++)
+        if (all[i].name[0] == name) return &all[i];
+    fail_msg("a quantity that no sentence tells");
+    return NULL;
+}
+
+/* ---- solving --------------------------------------------------------------------------------- */
+
+static int value(Said *all, int n, Said *s) {
+    if (s->value) return s->value;
+    const int asked = s->kind == 'a' || s->kind == 'b' || s->kind == 'd';
+    const int x = s->names > 1 - asked ? value(all, n, of(all, n, s->name[1 - asked])) : 0;
+    const int y = s->names > 2 - asked ? value(all, n, of(all, n, s->name[2 - asked])) : 0;
+    const int a = (int)s->number[0], b = (int)s->number[1];
+    assert_int_equal(s->numbers, strchr("pl", s->kind) ? 2 : strchr("gmftq", s->kind) ? 1 : 0);
+    assert_int_equal(s->names - 1 + asked, strchr("mftqa", s->kind) ? 1
+                                           : strchr("sbd", s->kind) ? 2
+                                                                    : 0);
+    switch (s->kind) {
+    case 'g': s->value = a; break;
+    case 'p': s->value = a * b; break;
+    case 'l': s->value = a - b; break;
+    case 'm': s->value = x + a; break;
+    case 'f': s->value = x - a; break;
+    case 't': s->value = x * a; break;
+    case 'q': assert_int_equal(x % a, 0), s->value = x / a; break;
+    case 's':
+    case 'b': s->value = x + y; break;
+    case 'd': s->value = x - y; break;
+    default: s->value = x;
+    }
+    assert_true(s->value > 0 && s->value <= 99);
+    return s->value;
+}
+
+/* The operations that are needed for a quantity and not counted yet. */
+static int operations(Said *all, int n, Said *s, bool *counted) {
+    int sum = s->kind != 'g' && s->kind != 'a';
+    if (counted[s - all]) return 0;
+    counted[s - all] = true;
+    for (int i = s == all + n - 1 ? 0 : 1; i < s->names; i++)
+        sum += operations(all, n, of(all, n, s->name[i]), counted);
+    return sum;
+}
+
+static TaskStream canonical_stream(int lo, int hi, uint64_t seed) {
+    TaskStream s = task_stream(task_of("word-problems"), seed, false);
+    s.easiest = lo, s.hardest = hi, s.canonical = true;
+    return s;
+}
+
+static void sentences_say_the_problem(void **state) {
+    Arena *a = *state;
+    int64_t extras = 0;
+    for (int level = 1; level <= 10; level++) {
+        const TaskStream s = canonical_stream(level, level, 3);
+        for (int64_t k = 0; k < 300; k++) {
+            Problem p;
+            Said all[20];
+            bool counted[20] = {false};
+            const Mark mark = arena_mark(a);
+            task_problem(&p, a, &s, k);
+            const int n = problem_read(all, p.prompt);
+            assert_int_equal(value(all, n, &all[n - 1]), strtol(p.answer.p, NULL, 10));
+            assert_int_equal(operations(all, n, &all[n - 1], counted), level);
+            for (int i = 0; i < n; i++) {
+                extras += !counted[i];
+                value(all, n, &all[i]); /* of those that are not needed, too */
+            }
+            assert_string_equal(p.stratum, k % 2 ? "chinese" : "english");
+            assert_int_equal(strstr(p.prompt.p, "小") != NULL, k % 2);
+            arena_pop(a, mark);
+        }
+    }
+    assert_true(extras > 2000 && extras < 4000); /* up to two sentences that are not needed */
+}
+
+/* ---- thoughts -------------------------------------------------------------------------------- */
+
+typedef struct Known {
+    char name[16];
+    long value;
+    bool known;
+} Known;
+
+static Known *named(Known *all, int *n, const char *name, int length) {
+    for (int i = 0; i < *n; i++)
+        if (!strncmp(all[i].name, name, (size_t)length) && !all[i].name[length]) return &all[i];
+    assert_true(*n < 20 && length < 16);
+    Known *k = &all[(*n)++];
+    *k = (Known){0};
+    memcpy(k->name, name, (size_t)length);
+    return k;
+}
+
+/* Whether x is what a quantity that is known has. */
+static bool is_known(const Known *all, int n, long x) {
+    for (int i = 0; i < n; i++)
+        if (all[i].known && all[i].value == x) return true;
+    return false;
+}
+
+/* Every step is right; what it computes with is known or stands in the text; what was begun ends,
+ * the last first. */
+static void thought_is_right(const Problem *p) {
+    Known all[20];
+    int n = 0, open[20], depth = 0;
+    char text[512];
+    snprintf(text, sizeof text, "%.*s", STRF(p->thought));
+    long last = 0;
+    for (char *step = strtok(text, " "); step; step = strtok(NULL, " ")) {
+        const int length = (int)strcspn(step, "<=");
+        Known *k = named(all, &n, step, length);
+        const bool question = !strcmp(k->name, "sum") || !strcmp(k->name, "more")
+                              || !strcmp(k->name, "共") || !strcmp(k->name, "多");
+        assert_true(question || strstr(p->prompt.p, k->name));
+        assert_false(k->known);
+        if (step[length] == '<') {
+            bool lacks = false;
+            open[depth++] = (int)(k - all);
+            for (char *z = step + length + 1, *end; *z; z = end + (*end == ',')) {
+                end = z + strcspn(z, ",");
+                lacks |= !named(all, &n, z, (int)(end - z))->known;
+            }
+            assert_true(lacks);
+            continue;
+        }
+        char *at;
+        long x = strtol(step + length + 1, &at, 10);
+        if (*at) {
+            const char op = *at;
+            const long y = strtol(at + 1, &at, 10);
+            const long r = op == '+' ? x + y : op == '-' ? x - y : op == '*' ? x * y : x / y;
+            char digits[16];
+            snprintf(digits, sizeof digits, "%ld", y);
+            assert_true(is_known(all, n, y) || strstr(p->prompt.p, digits) || y <= 4);
+            snprintf(digits, sizeof digits, "%ld", x);
+            assert_true(is_known(all, n, x) || strstr(p->prompt.p, digits));
+            assert_true(op != '/' || x % y == 0);
+            assert_int_equal(r, strtol(at + 1, &at, 10));
+            x = r;
+        }
+        assert_true(!*at && x > 0 && x <= 99);
+        k->known = true, k->value = last = x;
+        if (depth && open[depth - 1] == k - all) depth--;
+    }
+    assert_int_equal(depth, 0);
+    assert_int_equal(last, strtol(p->answer.p, NULL, 10));
+}
+
+static void thoughts_are_steps(void **state) {
+    Arena *a = *state;
+    int64_t longest = 0, sum = 0;
+    const TaskStream s = task_stream(task_of("word-problems"), 9, false);
+    for (int64_t k = 0; k < 3000; k++) {
+        Problem p;
+        const Mark mark = arena_mark(a);
+        task_problem(&p, a, &s, k);
+        thought_is_right(&p);
+        longest = MAX(longest, p.thought.n);
+        sum += p.thought.n;
+        arena_pop(a, mark);
+    }
+    assert_true(longest < 320 && sum < 3000 * 150);
+}
+
+/* No sentence with a hole, doubled blanks, or a name that is not there. */
+static void wordings_are_whole(void **state) {
+    Arena *a = *state;
+    const TaskStream s = task_stream(task_of("word-problems"), 4, true);
+    for (int64_t k = 0; k < 2000; k++) {
+        Problem p;
+        const Mark mark = arena_mark(a);
+        task_problem(&p, a, &s, k);
+        assert_true(utf8_valid(p.prompt) && utf8_valid(p.thought));
+        assert_null(strpbrk(p.prompt.p, "%\n()"));
+        assert_null(strstr(p.prompt.p, "  "));
+        assert_true(str_ends(p.prompt, k % 2 ? STR("？") : STR("?")));
+        const char first = p.prompt.p[0];
+        assert_true(k % 2 ? first < 0 : first >= 'A' && first <= 'Z');
+        for (const char *z = p.prompt.p; (z = strstr(z, ". ")); z += 2)
+            assert_true(z[2] >= 'A' && z[2] <= 'Z');
+        if (k % 2 == 0)
+            for (int64_t i = 0; i < p.prompt.n; i++) assert_true(p.prompt.p[i] > 0);
+        arena_pop(a, mark);
+    }
+}
+
+/* ---- canonical forms ------------------------------------------------------------------------- */
+
+static int by_text(const void *x, const void *y) {
+    return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+/* How a quantity is computed, written out: "s(m(g),g)". */
+static void unfold(Buf *b, Said *all, int n, Said *s, int skip) {
+    const char *side[2];
+    const int sides = s->names - skip;
+    for (int i = 0; i < sides; i++) {
+        Buf x = {.a = b->a};
+        unfold(&x, all, n, of(all, n, s->name[skip + i]), 1);
+        side[i] = str_copy(b->a, buf_str(&x)).p;
+    }
+    if (sides == 2) qsort(side, 2, sizeof *side, by_text);
+    buf_fmt(b, "%c", s->kind);
+    for (int i = 0; i < sides; i++) buf_fmt(b, "%s%s", i ? "," : "(", side[i]);
+    if (sides) buf_add(b, STR(")"));
+}
+
+/* All sentences so, sorted, and the question: what a problem is without names, numbers, order and
+ * language. */
+static Str form_of(Arena *a, Str prompt) {
+    Said all[20];
+    const char *form[20];
+    const int n = problem_read(all, prompt);
+    for (int i = 0; i < n; i++) {
+        Buf b = {.a = a};
+        unfold(&b, all, n, &all[i], i + 1 < n);
+        form[i] = str_copy(a, buf_str(&b)).p;
+    }
+    Buf b = {.a = a};
+    qsort(form, (size_t)n - 1, sizeof *form, by_text);
+    for (int i = 0; i < n; i++) buf_fmt(&b, "%s ", form[i]);
+    return buf_str(&b);
+}
+
+typedef struct Pair {
+    const char *form, *canonical;
+    bool zh;
+} Pair;
+static int by_form(const void *x, const void *y) {
+    return strcmp(((const Pair *)x)->form, ((const Pair *)y)->form);
+}
+static int by_canonical(const void *x, const void *y) {
+    return strcmp(((const Pair *)x)->canonical, ((const Pair *)y)->canonical);
+}
+
+/* Two problems have the same canonical form exactly where they are the same but for names, numbers,
+ * order and language; and there are such, in both languages. */
+static void canonical_forms_are_the_problem(void **state) {
+    enum { N = 6000 };
+    Arena *a = *state;
+    Pair *pair = PUSH(a, Pair, N);
+    const TaskStream s = canonical_stream(1, 3, 5);
+    for (int64_t k = 0; k < N; k++) {
+        Problem p;
+        task_problem(&p, a, &s, k);
+        pair[k] = (Pair){str_copy(a, form_of(a, p.prompt)).p, str_copy(a, p.canonical).p, k % 2};
+    }
+    int64_t same = 0, across = 0;
+    qsort(pair, N, sizeof *pair, by_form);
+    for (int64_t k = 1; k < N; k++)
+        if (!strcmp(pair[k].form, pair[k - 1].form)) {
+            assert_string_equal(pair[k].canonical, pair[k - 1].canonical);
+            same++, across += pair[k].zh != pair[k - 1].zh;
+        }
+    qsort(pair, N, sizeof *pair, by_canonical);
+    for (int64_t k = 1; k < N; k++)
+        if (!strcmp(pair[k].canonical, pair[k - 1].canonical))
+            assert_string_equal(pair[k].form, pair[k - 1].form);
+    assert_true(same > 1000 && across > 400);
+}
+
+int word_problem_tests(void) {
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(sentences_say_the_problem),
+        ARENA_TEST(thoughts_are_steps),
+        ARENA_TEST(wordings_are_whole),
+        ARENA_TEST(canonical_forms_are_the_problem),
+    };
+    return cmocka_run_group_tests_name("word problems", tests, NULL, NULL);
+}
