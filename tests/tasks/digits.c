@@ -133,6 +133,51 @@ static void products_are_worked_out(void **state) {
     }
 }
 
+/* Every step of a division: the number that is divided, its multiple of the divisor, what is left,
+ * and that nothing is at the end; the quotient's digits are the answer's. */
+static void quotients_are_worked_out(void **state) {
+    Arena *a = *state;
+    int64_t two = 0, zeros = 0;
+    for (int level = 1; level <= 6; level++)
+        for (int64_t k = 0; k < 500; k++) {
+            TaskStream s = task_stream(task_of("division"), 6, k % 2);
+            s.easiest = s.hardest = level;
+            Problem p;
+            const Mark mark = arena_mark(a);
+            task_problem(&p, a, &s, k);
+            long x, y, quotient = 0, left = 0, digits = 0;
+            char number[16];
+            assert_int_equal(sscanf(p.canonical.p, "division %ld %ld", &x, &y), 2);
+            assert_int_equal(snprintf(number, sizeof number, "%ld", x), level);
+            assert_true(y >= 2 && y <= (level > 3 ? 99 : 9));
+            const char *z = p.thought.p;
+            char *at;
+            for (long i = 1; i <= 9 && y > 9; i++, z = at + 1) {
+                assert_int_equal(strtol(z, &at, 10), i);
+                assert_true(*at == ':' && strtol(at + 1, &at, 10) == i * y && *at == ' ');
+            }
+            for (long taken = y > 9 ? 2 : 1; digits < level; taken = 1, z = at + 1) {
+                for (; taken; taken--) left = 10 * left + (number[digits++] - '0');
+                const long now = strtol(z, &at, 10), of = strtol(at + 1, &at, 10);
+                assert_int_equal(now, left);
+                left = strtol(at + 1, &at, 10);
+                assert_int_equal(now - of, left);
+                assert_true(left >= 0 && left < y && *at == ':');
+                const long digit = strtol(at + 1, &at, 10);
+                assert_int_equal(digit * y, of);
+                assert_true(digit <= 9);
+                zeros += digit == 0 && quotient;
+                quotient = 10 * quotient + digit;
+                assert_int_equal(*at, digits < level ? ' ' : 0);
+            }
+            assert_true(left == 0 && quotient * y == x);
+            assert_int_equal(quotient, strtol(p.answer.p, NULL, 10));
+            two += y > 9;
+            arena_pop(a, mark);
+        }
+    assert_true(two > 600 && two < 900 && zeros > 100);
+}
+
 static void numbers_are_exact(void **state) {
     (void)state;
     const Task *t = task_of("addition");
@@ -149,6 +194,7 @@ int digits_tests(void) {
         ARENA_TEST(thoughts_lead_to_their_answers),
         ARENA_TEST(operands_are_of_all_kinds),
         ARENA_TEST(products_are_worked_out),
+        ARENA_TEST(quotients_are_worked_out),
         ARENA_TEST(numbers_are_exact),
     };
     return cmocka_run_group_tests_name("digits", tests, NULL, NULL);
