@@ -24,9 +24,12 @@ static bool range_read(TaskStream *s, Str range, Err *err) {
     return true;
 }
 
-bool task_named(TaskStream *s, Str name, uint64_t seed, bool held_out, Err *err) {
+bool task_named(TaskStream *s, Arena *a, Str name, uint64_t seed, bool held_out, Err *err) {
     const Task *t;
-    if (!task_find(&t, str_cut(&name, ':'), err)) return false;
+    const bool file = str_starts(name, STR("file:"));
+    const Str task = file ? name : str_cut(&name, ':');
+    if (file) name = (Str){0};
+    if (!task_open(&t, a, task, err)) return false;
     *s = task_stream(t, seed, held_out);
     return !name.n || range_read(s, name, err);
 }

@@ -68,3 +68,9 @@ void rational_print(Buf *b, Rational r); /* "7" or "7/2" */
 
 extern const Task task_addition, task_countdown, task_division, task_liars, task_multiplication,
     task_subtraction, task_word_problems;
+
+/* ---- problems of a file (file.c) ------------------------------------------------------------- */
+
+bool task_from_file(const Task **t, Arena *a, const char *path, Err *err) CHECKED;
+/* The same of the file's bytes; `name` is for messages. */
+bool task_from_lines(const Task **t, Arena *a, Str text, const char *name, Err *err) CHECKED;

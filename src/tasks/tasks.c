@@ -28,6 +28,10 @@ void task_problem(Problem *p, Arena *a, const TaskStream *s, int64_t index) {
     const Task *t = s->task;
     CHECK(index >= 0 && s->easiest >= t->easiest && s->easiest <= s->hardest
           && s->hardest <= t->hardest);
+    if (t->read) {
+        *p = t->read[index % t->reads];
+        return;
+    }
     Draws d = {.seed = s->seed, .index = index, .canonical = s->canonical};
     const Mark mark = arena_mark(a);
     for (;; d.attempt++, d.n = 0) {
@@ -59,6 +63,13 @@ bool task_find(const Task **t, Str name, Err *err) {
         n += snprintf(all + n, sizeof all - (size_t)n, "%s%s", i ? ", " : "", names[i]);
     }
     const char *near = str_nearest(name, names, tasks_n);
-    return err_set(err, ERR_USAGE, "there is no task \"%.*s\"%s%s%s; there are: %s", STRF(name),
-                   near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "", all);
+    return err_set(err, ERR_USAGE, "there is no task \"%.*s\"%s%s%s; there are: %s, and file:PATH",
+                   STRF(name), near ? " (did you mean \"" : "", near ? near : "",
+                   near ? "\"?)" : "", all);
+}
+
+bool task_open(const Task **t, Arena *a, Str name, Err *err) {
+    const Str file = STR("file:");
+    if (!str_starts(name, file)) return task_find(t, name, err);
+    return task_from_file(t, a, str_copy(a, (Str){name.p + file.n, name.n - file.n}).p, err);
 }

@@ -30,6 +30,8 @@ typedef struct Task {
     const char *stratum[STRATA_MAX]; /* its parts, which take turns by index; NULL: none */
     void (*draw)(Problem *p, Arena *a, struct Draws *d, int difficulty); /* private */
     bool (*check)(const Problem *p, Str answer);                         /* private */
+    const Problem *read; /* (reads) problems that were read; NULL: they are made, without end */
+    int64_t reads;
 } Task;
 
 /* All of them, by name. */
@@ -37,6 +39,9 @@ extern const Task *const tasks[];
 extern const int64_t tasks_n;
 /* ERR_USAGE for an unknown name, with the nearest and all others. */
 bool task_find(const Task **t, Str name, Err *err) CHECKED;
+/* The same; or of "file:PATH" the problems of a JSONL file (docs/tasks.md), as a task in `a`. Its
+ * rows begin anew at the end of the file. Nothing of it is held out: the file is the range. */
+bool task_open(const Task **t, Arena *a, Str name, Err *err) CHECKED;
 
 /* A row of problems without end. */
 typedef struct TaskStream {

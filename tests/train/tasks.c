@@ -33,6 +33,23 @@ static void tasks_take_turns(void **state) {
     assert_true(names_tasks(name) && !names_tasks("tasks.txt"));
 }
 
+/* A file's problems beside those that are made; its path may have colons. */
+static void files_are_tasks(void **state) {
+    Arena *a = *state;
+    Err err = {0};
+    const char *path = str_fmt(a, "%s/three:4.jsonl", folder).p;
+    const Str some = STR("{\"question\": \"Why?\", \"answer\": \"So.\\n#### 7\"}\n"
+                         "{\"question\": \"Who?\", \"answer\": 8}\n");
+    assert_true(os_put(a, path, some, &err));
+    const Str all = documents_of(a, str_fmt(a, "task:addition:2+file:%s+addition", path).p, true);
+    assert_non_null(strstr(all.p, "\nWhy? So. 7\n"));
+    assert_non_null(strstr(all.p, "\nWho?  8\n"));
+    assert_true(os_put(a, path, STR("{}\n"), &err));
+    Source s;
+    assert_false(task_source(&s, a, str_fmt(a, "task:file:%s", path).p, 1, false, &err));
+    assert_non_null(strstr(err.msg, "three:4.jsonl, line 1: there is no"));
+}
+
 static void wrong_names_are_refused(void **state) {
     static const struct {
         const char *name, *says;
@@ -44,7 +61,9 @@ static void wrong_names_are_refused(void **state) {
                  {"task:addition:x", "expected a range of digits"},
                  {"task:addition:1:canonic", ":canonical"},
                  {"task:countdown:2", "numbers within 3-4"},
-                 {"task:addition+", "there is no task"}};
+                 {"task:addition+", "there is no task"},
+                 {"task:file", "there is no task"},
+                 {"task:file:none.jsonl", "none.jsonl"}};
     Arena *a = *state;
     for (int64_t i = 0; i < COUNT(wrong); i++) {
         Source s;
@@ -130,9 +149,8 @@ static void read_rows_have_no_gradient(void **state) {
 
 int task_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(tasks_take_turns),
-        ARENA_TEST(wrong_names_are_refused),
-        ARENA_TEST(runs_on_tasks_go_on),
+        ARENA_TEST(tasks_take_turns),           ARENA_TEST(files_are_tasks),
+        ARENA_TEST(wrong_names_are_refused),    ARENA_TEST(runs_on_tasks_go_on),
         ARENA_TEST(read_rows_have_no_gradient),
     };
     return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
