@@ -25,6 +25,6 @@ const Task *task_of(const char *name) {
 int main(void) {
     log_set(LOG_ERROR);
     return (stream_tests() + digits_tests() + countdown_tests() + word_problem_tests()
-            + liars_tests() + file_tests())
+            + liars_tests() + file_tests() + attack_tests())
            != 0;
 }

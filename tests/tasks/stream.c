@@ -2,6 +2,9 @@
  * takes, and a held-out range that no training problem reaches. */
 #include "tests.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 enum { PROBLEMS = 300 };
 
 static void problems_are_functions_of_their_index(void **state) {
@@ -48,26 +51,132 @@ static void answers_are_taken_and_others_are_not(void **state) {
     }
 }
 
-/* Every problem of a training stream is outside, every one of a held-out stream inside; and the
- * range is decided by the problem alone, so the two cannot meet under another wording or order. */
+/* ---- what is held out ------------------------------------------------------------------------ */
+
+static int by_text(const void *x, const void *y) {
+    return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+/* The canonical forms of n problems, sorted. */
+static const char **forms_of(Arena *a, const TaskStream *s, int64_t n) {
+    const char **form = PUSH(a, const char *, n);
+    Arena *scratch = arena_open("problems", ARENA_NO_LIMIT);
+    const Mark mark = arena_mark(scratch);
+    for (int64_t k = 0; k < n; k++) {
+        Problem p;
+        task_problem(&p, scratch, s, k);
+        assert_int_equal(task_held_out(p.canonical), s->held_out);
+        assert_true(str_starts(p.canonical, str_of(s->task->name)));
+        form[k] = str_copy(a, p.canonical).p;
+        arena_pop(scratch, mark);
+    }
+    arena_close(scratch);
+    qsort(form, (size_t)n, sizeof *form, by_text);
+    return form;
+}
+
+/* No canonical form is in both rows, and a row is no handful of problems. */
+static void rows_are_disjoint(Arena *a, const TaskStream *s, int64_t n, int64_t least) {
+    TaskStream held = *s;
+    held.held_out = true, held.seed++;
+    const char **x = forms_of(a, s, n), **y = forms_of(a, &held, n);
+    int64_t i = 0, j = 0, different = 1;
+    while (i < n && j < n) {
+        const int order = strcmp(x[i], y[j]);
+        if (order == 0) fail_msg("trained and held out: %s", x[i]);
+        if (order < 0)
+            i++;
+        else
+            j++;
+    }
+    for (int64_t k = 1; k < n; k++) different += strcmp(y[k], y[k - 1]) != 0;
+    if (different < least) fail_msg("%s: %lld problems", s->task->name, (long long)different);
+}
+
+/* Ten thousand problems of each row. The range is decided by the problem alone, so the two cannot
+ * meet under another wording or order. Countdown of four numbers takes a hundred times as long. */
 static void held_out_is_never_trained(void **state) {
     Arena *a = *state;
-    for (int64_t i = 0; i < tasks_n; i++)
-        for (int held = 0; held < 2; held++) {
-            const TaskStream s = task_stream(tasks[i], 11, held);
-            for (int64_t k = 0; k < PROBLEMS; k++) {
-                Problem p;
-                const Mark mark = arena_mark(a);
-                task_problem(&p, a, &s, k);
-                assert_int_equal(task_held_out(p.canonical), held);
-                assert_true(str_starts(p.canonical, str_of(tasks[i]->name)));
-                arena_pop(a, mark);
-            }
-        }
+    for (int64_t i = 0; i < tasks_n; i++) {
+        TaskStream s = task_stream(tasks[i], 11, false);
+        const bool countdown = tasks[i] == task_of("countdown");
+        if (countdown) s.hardest = 3;
+        rows_are_disjoint(a, &s, 10000, 2000);
+        if (countdown) s.easiest = s.hardest = 4;
+        if (countdown) rows_are_disjoint(a, &s, 300, 290);
+    }
     int64_t held = 0;
     for (int k = 0; k < 8000; k++)
         held += task_held_out(str_fmt(a, "addition %d %d", k, 3 * k + 1));
     assert_true(held > 850 && held < 1150); /* one of eight */
+}
+
+/* Both ranges have problems at each difficulty. */
+static void every_difficulty_has_both(void **state) {
+    Arena *a = *state;
+    for (int64_t i = 0; i < tasks_n; i++)
+        for (int level = tasks[i]->easiest; level <= tasks[i]->hardest; level++) {
+            TaskStream s = task_stream(tasks[i], 13, false);
+            s.easiest = s.hardest = level;
+            const bool slow = tasks[i] == task_of("countdown") && level == 4;
+            rows_are_disjoint(a, &s, slow ? 20 : 500, 2);
+        }
+}
+
+static int by_value(const void *x, const void *y) {
+    const int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+    return (a > b) - (a < b);
+}
+
+/* The numbers in a text, sorted. */
+static int64_t numbers_in(int64_t *number, Str s) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') continue;
+        assert_true(n < 8);
+        for (number[n] = 0; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+            number[n] = 10 * number[n] + s.p[i] - '0';
+        n++;
+    }
+    qsort(number, (size_t)n, sizeof *number, by_value);
+    return n;
+}
+
+/* Of tasks in which numbers are all of the problem: the canonical form has those of the prompt,
+ * whatever its wording, and of operands that may be exchanged the smaller first. */
+static void numbers_are_the_problem(void **state) {
+    static const char *const names[] = {"addition", "subtraction", "multiplication", "division",
+                                        "countdown"};
+    Arena *a = *state;
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        TaskStream s = task_stream(task_of(names[i]), 15, false);
+        if (s.task == task_of("countdown")) s.hardest = 3;
+        int64_t worded = 0;
+        for (int64_t k = 0; k < 2000; k++) {
+            Problem p;
+            int64_t asked[8], has[8];
+            char text[128];
+            const Mark mark = arena_mark(a);
+            task_problem(&p, a, &s, k);
+            const int64_t n = numbers_in(asked, p.prompt);
+            assert_int_equal(n, numbers_in(has, p.canonical));
+            for (int64_t j = 0; j < n; j++) assert_true(asked[j] == has[j]);
+            const long long last = has[n - 1], first = has[0];
+            if (i < 3) {
+                snprintf(text, sizeof text, "%s %lld %lld", names[i], first, last);
+                assert_string_equal(p.canonical.p, text);
+            }
+            if (i == 4) { /* behind the target: in order */
+                long long target, x, y, z;
+                assert_int_equal(
+                    sscanf(p.canonical.p, "countdown %lld %lld %lld %lld", &target, &x, &y, &z), 4);
+                assert_true(x <= y && y <= z);
+            }
+            worded += p.prompt.p[0] < '0' || p.prompt.p[0] > '9';
+            arena_pop(a, mark);
+        }
+        assert_true(worded > 300);
+    }
 }
 
 static void unknown_tasks_are_named(void **state) {
@@ -116,6 +225,8 @@ int stream_tests(void) {
         ARENA_TEST(problems_are_functions_of_their_index),
         ARENA_TEST(answers_are_taken_and_others_are_not),
         ARENA_TEST(held_out_is_never_trained),
+        ARENA_TEST(every_difficulty_has_both),
+        ARENA_TEST(numbers_are_the_problem),
         ARENA_TEST(unknown_tasks_are_named),
         ARENA_TEST(rows_have_names),
     };

@@ -17,4 +17,4 @@ bool takes(const Task *t, const Problem *p, const char *answer);
 const Task *task_of(const char *name);
 
 int stream_tests(void), digits_tests(void), countdown_tests(void), word_problem_tests(void),
-    liars_tests(void), file_tests(void);
+    liars_tests(void), file_tests(void), attack_tests(void);
