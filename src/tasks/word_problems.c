@@ -52,10 +52,10 @@ static void graph_grow(Graph *g, Draws *d, int operations) {
         open[taken] = open[--n_open];
         q->deps = deps_drawn(d, n_open || left == 1, left == operations ? 2 : 4);
         if (q->deps == 2 && sums++ == SUMS) sums--, q->deps = 1;
+        /* One that others wait for already moves behind those that a second one may be. */
         for (int i = 0, others = n_open; i < q->deps; i++)
             if (others && draw_below(d, 3) == 0) {
-                const int64_t other =
-                    draw_below(d, others); /* moved where no second one finds it */
+                const int64_t other = draw_below(d, others);
                 q->of[i] = open[other];
                 open[other] = open[--others];
                 open[others] = q->of[i];

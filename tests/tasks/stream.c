@@ -66,6 +66,7 @@ static const char **forms_of(Arena *a, const TaskStream *s, int64_t n) {
         Problem p;
         task_problem(&p, scratch, s, k);
         assert_int_equal(task_held_out(p.canonical), s->held_out);
+        assert_true(task_check(s->task, &p, p.answer));
         assert_true(str_starts(p.canonical, str_of(s->task->name)));
         form[k] = str_copy(a, p.canonical).p;
         arena_pop(scratch, mark);
