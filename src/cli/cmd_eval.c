@@ -200,7 +200,8 @@ int cmd_eval(int argc, char **argv) {
                  "Measure bits per byte and perplexity of this text, as lisao perplexity does."),
         {OPT_LIST, "task", "NAME", &o.task,
          "Measure how many problems of this task are solved, of those that no training text has. A "
-         "range of difficulties may follow, as in recipes: addition:1-3, countdown:4:canonical.",
+         "range of difficulties may follow, as in recipes: addition:1-3, countdown:4:canonical. "
+         "file:PATH: those of a JSONL file, such as GSM8K's.",
          0, 0, NULL},
         FLAG_OPT("json", &o.json, "Print a list of one JSON object for each model."),
         SOLVE_OPTS(o.solve),

@@ -1,6 +1,7 @@
 /* solve.c -- how many problems of a task a model solves.
  *
- * Problems come from the held-out range of tasks/, which no training text has. What counts is the
+ * Problems come from the held-out range of tasks/, which no training text has, or from a file, in
+ * its order and each once at most. What counts is the
  * text behind the thoughts, and the task's own check decides. */
 #include "cli/solve.h"
 
@@ -77,9 +78,12 @@ bool solve_read(SolveOpts *o, Err *err) {
 
 bool tasks_known(const OptList *task, Err *err) {
     TaskStream s;
-    for (int64_t i = 0; i < task->n; i++)
-        if (!task_named(&s, str_of(task->v[i]), 0, true, err)) return false;
-    return true;
+    Arena *a = arena_open("tasks", ARENA_NO_LIMIT);
+    bool ok = true;
+    for (int64_t i = 0; ok && i < task->n; i++)
+        ok = task_named(&s, a, str_of(task->v[i]), 0, true, err);
+    arena_close(a);
+    return ok;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
@@ -102,16 +106,22 @@ double pass_at(int64_t n, int64_t c, int64_t k) {
 
 /* ---- the model ------------------------------------------------------------------------------- */
 
+/* Of a file each at most once. */
+static int64_t problems_of(const Solver *v, int64_t task) {
+    const Task *t = v->stream[task].task;
+    return t->read ? MIN(t->reads, v->o->problems) : v->o->problems;
+}
+
 static bool questions_make(Solver *v, const OptList *task, int64_t *longest, Err *err) {
     Arena *a = v->s->arena;
     v->name = task->v;
     v->stream = PUSH(a, TaskStream, task->n);
     v->question = PUSH(a, Question *, task->n);
     for (int64_t i = 0; i < task->n; i++) {
-        Question *q = v->question[i] = PUSH(a, Question, v->o->problems);
-        if (!task_named(&v->stream[i], str_of(task->v[i]), (uint64_t)v->o->seed, true, err))
+        if (!task_named(&v->stream[i], a, str_of(task->v[i]), (uint64_t)v->o->seed, true, err))
             return false;
-        for (int64_t k = 0; k < v->o->problems; k++) {
+        Question *q = v->question[i] = PUSH(a, Question, problems_of(v, i));
+        for (int64_t k = 0; k < problems_of(v, i); k++) {
             if (!question_make(&q[k], a, &v->s->bundle, &v->stream[i], k, err)
                 || !bundle_ids_check(&v->s->bundle, q[k].ids.v, q[k].ids.n, err))
                 return false;
@@ -170,6 +180,7 @@ bool solver_open(Solver **out, Session *s, PlanSpec spec, const OptList *task, c
 typedef struct Exam {
     Solver *v;
     const Question *first;
+    int64_t problems;
     int64_t *right; /* (problems) of its samples */
     Arena *a;
     Reply *kept; /* (problems, samples); NULL: no transcripts */
@@ -202,7 +213,7 @@ static void take(void *arg, const Question *q, int64_t sample, const Reply *r) {
 
 static void tallies_end(Exam *x) {
     const SolveOpts *o = x->v->o;
-    for (int64_t p = 0; p < o->problems; p++) {
+    for (int64_t p = 0; p < x->problems; p++) {
         Tally *to[] = {&x->out->of[0], tally_of(x->out, x->first[p].problem.stratum)};
         for (int64_t i = 0; i < COUNT(to) && to[i]; i++) {
             to[i]->problems++;
@@ -219,7 +230,7 @@ static bool transcripts_write(const Exam *x, OutFile *f, const char *model, cons
                               int64_t budget, Err *err) {
     const int64_t samples = x->v->o->samples;
     bool ok = true;
-    for (int64_t i = 0; ok && i < x->v->o->problems * samples; i++) {
+    for (int64_t i = 0; ok && i < x->problems * samples; i++) {
         const Problem *p = &x->first[i / samples].problem;
         const Reply *r = &x->kept[i];
         json_t *o =
@@ -245,7 +256,8 @@ bool task_solve(Solved *out, Solver *v, int64_t task, int64_t budget, OutFile *t
     const SolveOpts *o = v->o;
     const Task *t = v->stream[task].task;
     Arena *a = arena_open("exam", ARENA_NO_LIMIT);
-    Exam x = {.v = v, .first = v->question[task], .a = a, .out = out};
+    const int64_t n = problems_of(v, task);
+    Exam x = {.v = v, .first = v->question[task], .problems = n, .a = a, .out = out};
     Progress bar;
     const Asker k = {.engine = v->engine,
                      .together = v->together,
@@ -265,10 +277,10 @@ bool task_solve(Solved *out, Solver *v, int64_t task, int64_t budget, OutFile *t
     *out = (Solved){.n = 1};
     for (int64_t i = 0; i < STRATA_MAX && t->stratum[i]; i++)
         out->of[out->n++].stratum = t->stratum[i];
-    x.right = PUSH(a, int64_t, o->problems);
-    if (transcripts) x.kept = PUSH(a, Reply, o->problems * o->samples);
-    progress_start(&bar, t->name, "answer", o->problems * o->samples);
-    bool ok = questions_ask(&k, x.first, o->problems, o->samples, err);
+    x.right = PUSH(a, int64_t, n);
+    if (transcripts) x.kept = PUSH(a, Reply, n * o->samples);
+    progress_start(&bar, t->name, "answer", n * o->samples);
+    bool ok = questions_ask(&k, x.first, n, o->samples, err);
     progress_end(&bar);
     if (ok) tallies_end(&x);
     ok = ok

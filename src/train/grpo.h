@@ -81,8 +81,8 @@ struct Rollouts {
 };
 
 /* source.c: the rows of problems that "task:..." names, STREAMS_MAX at most. */
-bool task_streams(TaskStream *stream, int64_t *n, const char *name, uint64_t seed, bool held_out,
-                  Err *err) CHECKED;
+bool task_streams(TaskStream *stream, int64_t *n, Arena *a, const char *name, uint64_t seed,
+                  bool held_out, Err *err) CHECKED;
 
 /* rollout.c: opens tasks, and counts the memory of rows and answers on t->arena. The engine comes
  * when the model is there; `p` has the formats of its plan. */

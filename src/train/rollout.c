@@ -73,9 +73,11 @@ bool rollouts_open(Trainer *t, Err *err) {
     *r = (Rollouts){.arena = arena_open("answers", ARENA_NO_LIMIT)};
     r->empty = arena_mark(r->arena);
     if (!settings_check(recipe, err)
-        || !task_streams(r->stream, &r->n_streams, recipe->data.train, recipe->seed, false, err)
+        || !task_streams(r->stream, &r->n_streams, t->arena, recipe->data.train, recipe->seed,
+                         false, err)
         || (recipe->data.valid[0]
-            && !task_streams(r->valid, &r->n_valid, recipe->data.valid, recipe->seed, true, err))
+            && !task_streams(r->valid, &r->n_valid, t->arena, recipe->data.valid, recipe->seed,
+                             true, err))
         || !bundle_load(&t->text.bundle, BUNDLE_CHAT, err))
         return false;
     sha256_init(&h);

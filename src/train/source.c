@@ -24,8 +24,8 @@ static bool document(void *self, int64_t number, Document *d, Arena *a, Err *err
     return true;
 }
 
-bool task_streams(TaskStream *stream, int64_t *n, const char *name, uint64_t seed, bool held_out,
-                  Err *err) {
+bool task_streams(TaskStream *stream, int64_t *n, Arena *a, const char *name, uint64_t seed,
+                  bool held_out, Err *err) {
     CHECK(names_tasks(name));
     Str rest = str_of(name + STR(PREFIX).n);
     *n = 0;
@@ -34,14 +34,14 @@ bool task_streams(TaskStream *stream, int64_t *n, const char *name, uint64_t see
         more = rest.p != NULL;
         if (*n == STREAMS_MAX)
             return err_set(err, ERR_USAGE, "%s: there are more than %d tasks", name, STREAMS_MAX);
-        if (!task_named(&stream[(*n)++], task, seed, held_out, err)) return false;
+        if (!task_named(&stream[(*n)++], a, task, seed, held_out, err)) return false;
     }
     return true;
 }
 
 bool task_source(Source *s, Arena *a, const char *name, uint64_t seed, bool held_out, Err *err) {
     Tasks *m = PUSH(a, Tasks, 1);
-    if (!task_streams(m->stream, &m->n, name, seed, held_out, err)) return false;
+    if (!task_streams(m->stream, &m->n, a, name, seed, held_out, err)) return false;
     *s = (Source){.name = name, .self = m, .document = document};
     return true;
 }

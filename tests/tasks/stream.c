@@ -204,11 +204,11 @@ static void rows_have_names(void **state) {
     static const char *const wrong[] = {"addition:0",   "addition:3-2", "addition:1-13",
                                         "addition:1-",  "addition:-1",  "addition:x",
                                         "addition:1:x", "adition",      ""};
-    (void)state;
+    Arena *a = *state;
     for (int64_t i = 0; i < COUNT(fine); i++) {
         TaskStream s;
         Err err = {0};
-        if (!task_named(&s, str_of(fine[i].name), 5, true, &err)) fail_msg("%s", err.msg);
+        if (!task_named(&s, a, str_of(fine[i].name), 5, true, &err)) fail_msg("%s", err.msg);
         assert_int_equal(s.easiest, fine[i].easiest);
         assert_int_equal(s.hardest, fine[i].hardest);
         assert_true(s.canonical == fine[i].canonical && s.held_out && s.seed == 5);
@@ -216,7 +216,7 @@ static void rows_have_names(void **state) {
     for (int64_t i = 0; i < COUNT(wrong); i++) {
         TaskStream s;
         Err err = {0};
-        if (task_named(&s, str_of(wrong[i]), 5, true, &err)) fail_msg("taken: %s", wrong[i]);
+        if (task_named(&s, a, str_of(wrong[i]), 5, true, &err)) fail_msg("taken: %s", wrong[i]);
         assert_int_equal(err.code, ERR_USAGE);
     }
 }
