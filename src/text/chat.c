@@ -94,13 +94,23 @@ static void end_probe(Chat *c, Arena *scratch) {
     arena_pop(scratch, mark);
 }
 
-static int64_t find(Text s, Str part, int64_t from) {
-    return text_find(s, (Text){part.p, NULL, part.n}, from);
+static int64_t find(Text s, Str part) { return text_find(s, (Text){part.p, NULL, part.n}, 0); }
+
+/* The closing tag that stands right before s.p + at, with a line break before it and those behind
+ * it; empty where there is none. */
+static Str closing_before(Text s, int64_t at) {
+    const Str tag = STR("</think>");
+    const int64_t to = at;
+    while (at > 0 && s.p[at - 1] == '\n') at--;
+    if (!str_ends((Str){s.p, at}, tag)) return (Str){0};
+    at -= tag.n;
+    if (at > 0 && s.p[at - 1] == '\n') at--;
+    return (Str){s.p + at, to - at};
 }
 
-/* What is written between the thought and the answer of a conversation that has both. Where that
- * is no closing tag, since the template leaves thoughts of the past out (DeepSeek-R1's), it is what
- * closes the thought that it opens: line breaks go with a line break. */
+/* What stands between a thought and its answer. Where it is no closing tag, since the template
+ * leaves thoughts of the past out (DeepSeek-R1's), it is what closes the thought that the template
+ * opens: line breaks go with a line break. */
 static void thought_probe(Chat *c, Arena *a) {
     const Mark mark = arena_mark(a);
     const Message m[] = {
@@ -116,12 +126,10 @@ static void thought_probe(Chat *c, Arena *a) {
         end = STR("</think>");
     err = (Err){0};
     if (render(&s, c, m, 2, &(ChatOptions){0}, a, &err)) {
-        const int64_t thought = find(s, m[1].reasoning, 0), from = thought + m[1].reasoning.n,
-                      n = thought < 0 ? 0 : find(s, m[1].content, from) - from;
-        const Text between = {s.p + from, NULL, MAX(n, 0)};
-        if (find(between, STR("</think>"), 0) >= 0 && n <= (int64_t)sizeof own) {
-            memcpy(own, between.p, (size_t)n);
-            end = (Str){own, n};
+        const Str written = closing_before(s, MAX(find(s, m[1].content), 0));
+        if (written.n > 0 && written.n <= (int64_t)sizeof own) {
+            memcpy(own, written.p, (size_t)written.n);
+            end = (Str){own, written.n};
         }
     }
     arena_pop(a, mark);
@@ -149,7 +157,8 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos
     c->tree = jinja_parse(a, chat_template, "the chat template", err);
     if (!c->tree) return false;
     end_probe(c, a);
-    if (find((Text){chat_template.p, NULL, chat_template.n}, STR("think>"), 0) >= 0)
+    const Text source = {chat_template.p, NULL, chat_template.n};
+    if (find(source, STR("<think>")) >= 0 || find(source, STR("</think>")) >= 0)
         thought_probe(c, a);
     return true;
 }

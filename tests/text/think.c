@@ -23,7 +23,10 @@ static void templates_tell_the_end(void **state) {
         {SAYS("<think>\n{{ m.reasoning_content }}\n</think>\n\n"), "\n</think>\n\n"}, /* Qwen3 */
         {SAYS("<think>{{ m.reasoning_content }}</think>"), "</think>"},
         {SAYS("<think>{{ m.reasoning_content }}</think>\n"), "</think>\n"}, /* GLM */
-        /* thoughts of the past are left out: DeepSeek-R1, DeepSeek-V3.1 */
+        {SAYS("<seed:think>{{ m.reasoning_content }}</seed:think>"), ""},   /* tags unknown here */
+        /* thoughts of the past are left out: Kimi-K2-Thinking, DeepSeek-R1, DeepSeek-V3.1 */
+        {SAYS("<think></think>"), "</think>"},
+        {SAYS("<think>\n\n</think>\n\n"), "\n</think>\n\n"},
         {"{{ messages[0].content.split('</think>')[-1] }}{% if add_generation_prompt %}<think>\n{% "
          "endif %}",
          "\n</think>\n\n"},
@@ -48,6 +51,30 @@ static void templates_tell_the_end(void **state) {
     chat_made(b, &c, t, cases[0].source);
     assert_false(thought_budget(&k, b->keep, &c, 5, 5, false, &err)); /* </think> is token 5 */
     assert_non_null(strstr(err.msg, "token"));
+    tokenizer_close(t);
+}
+
+/* The same of published templates. */
+static void published_templates_tell_the_end(void **state) {
+    Bench *b = *state;
+    Tokenizer *t = bytes(b);
+    static const struct {
+        const char *name, *end;
+    } cases[] = {{"Qwen-Qwen3-0.6B", "\n</think>\n\n"},
+                 {"Qwen-QwQ-32B", "\n</think>\n\n"},
+                 {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "\n</think>\n\n"},
+                 {"deepseek-ai-DeepSeek-V3.1", "</think>"},
+                 {"GLM-4.6", "</think>\n"},
+                 {"GLM-4.7-Flash", "</think>"},
+                 {"Kimi-K2-Thinking", "</think>"},
+                 {"ByteDance-Seed-OSS", ""},
+                 {"Qwen-Qwen2.5-7B-Instruct", ""}};
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        Chat c;
+        const char *path = str_fmt(b->keep, "templates/%s.jinja", cases[i].name).p;
+        chat_made(b, &c, t, file_oracle(b, path).p);
+        same_str(c.thought_end, str_of(cases[i].end));
+    }
     tokenizer_close(t);
 }
 
@@ -162,7 +189,8 @@ static void efforts_are_numbers(void **state) {
 
 int think_tests(void) {
     const struct CMUnitTest tests[] = {
-        TEXT_TEST(templates_tell_the_end), TEXT_TEST(thoughts_end_on_time),
-        TEXT_TEST(spelled_tags_count), TEXT_TEST(efforts_are_numbers)};
+        TEXT_TEST(templates_tell_the_end), TEXT_TEST(published_templates_tell_the_end),
+        TEXT_TEST(thoughts_end_on_time), TEXT_TEST(spelled_tags_count),
+        TEXT_TEST(efforts_are_numbers)};
     return cmocka_run_group_tests_name("thoughts", tests, NULL, NULL);
 }
