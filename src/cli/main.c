@@ -14,6 +14,7 @@ static const struct {
     {"chat", "talk with a model in the terminal", cmd_chat},
     {"init", "write a commented recipe to start from", cmd_init},
     {"train", "train a model from a recipe", cmd_train},
+    {"reason", "teach a model to think, from nothing, in stages", cmd_reason},
     {"report", "draw the curves of training runs into one HTML file", cmd_report},
     {"eval", "measure models on a text and on tasks, side by side", cmd_eval},
     {"export", "write a trained model for other programs", cmd_export},
