@@ -137,7 +137,11 @@ mutation 'packing: a row takes any number of pieces' data src/data/pack.c \
 mutation 'packing: every epoch is the first' data src/data/pack.c \
     's/SHUFFLES \* epoch/SHUFFLES * 0/'
 mutation 'tasks: a question is learned, too' data src/data/loader.c \
-    's/i < p\.read ? -1 : //'
+    's/= learned ? shard_token(s, p.start + i + 1) : -1/= shard_token(s, p.start + i + 1)/'
+mutation 'sft: the end of a turn is not learned' data src/data/conversation.c \
+    's/== w->chat->end) return i;/== w->chat->end) return i - 1;/'
+mutation 'sft: a turn that changed stays in its document' data src/data/conversation.c \
+    's/!stands_before(&w->doc, &w->begin)/!stands_before(\&w->doc, \&w->doc)/'
 mutation 'long lines: a separator within one counts' data src/data/documents.c \
     's/if (begins && is_separator/if (is_separator/'
 mutation 'long lines: a mapped text stays in memory' data src/data/documents.c \

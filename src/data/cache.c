@@ -25,6 +25,7 @@ static void hash_begin(Sha256 *h, const ShardSpec *spec) {
     sha256_add(h, numbers, sizeof numbers);
     hash_str(h, str_of(spec->separator));
     hash_str(h, str_of(spec->tok_id));
+    if (spec->chat) hash_str(h, STR("conversations 1")), hash_str(h, str_of(spec->chat_id));
 }
 
 static Str shard_path(Arena *a, const ShardSpec *spec, const char *key) {
@@ -232,12 +233,25 @@ static bool open_or_make(Shard *s, Arena *a, const ShardSpec *spec, const TextFi
     return true;
 }
 
-bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) {
+/* Where conversations are looked for, files that are no .jsonl are texts as ever. */
+static bool kind_find(ShardSpec *spec, const TextFiles *f, Err *err) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < f->n; i++) n += file_is_json(f->path[i]);
+    if (n == 0) spec->chat = NULL;
+    return !spec->chat || n == f->n
+           || err_set(err, ERR_USAGE,
+                      "%s: %lld of its %lld files are .jsonl, which have conversations, and the "
+                      "others are texts: name them apart, as two parts of data.train",
+                      spec->text, (long long)n, (long long)f->n);
+}
+
+bool shard_open(Shard *s, Arena *a, const ShardSpec *wanted, Team *team, Err *err) {
+    ShardSpec found = *wanted, *spec = &found;
     CHECK(strlen(spec->tok_id) == 64);
     *s = (Shard){0};
     char key[65];
     TextFiles now;
-    if (!files_stamp(&now, a, spec->text, err)) return false;
+    if (!files_stamp(&now, a, spec->text, err) || !kind_find(spec, &now, err)) return false;
     if ((!note_find(key, a, spec, &now) || !open_cached(s, a, spec, key))
         && !open_or_make(s, a, spec, &now, team, err))
         return false;

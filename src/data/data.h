@@ -31,13 +31,16 @@
 
 /* The documents of files. `name`: a file, a folder, of which all files that end in .txt, .md or
  * .jsonl count, or a pattern with * ? [ for files. Documents of a text are what stands between two
- * lines `separator`; of a .jsonl each line's string `field` is one. What gzip, xz or zstd packed is
+ * lines `separator`; of a .jsonl each line's string `field` is one, and with `field` "" the line
+ * itself, in one part. What gzip, xz or zstd packed is
  * unpacked on the way. */
 typedef struct Texts Texts;
 /* One document, or a part of one longer than 1 MiB. */
 typedef struct TextUnit {
     Str text;
-    bool ends; /* it is the last part of its document */
+    bool ends;        /* it is the last part of its document */
+    const char *path; /* where it stands: its file, and of a .jsonl its line */
+    int64_t line;
 } TextUnit;
 bool texts_open(Texts **t, Arena *a, const char *name, const char *separator, const char *field,
                 Err *err) CHECKED;
@@ -66,6 +69,7 @@ typedef struct TextCounts {
  *   header   64 bytes: magic "LISAOTOK", version, bytes a token (2 or 4), and the 32-byte key
  *   tokens   one after the other, document after document; padded with zeros to 8 bytes
  *   borders  documents + 1 int64: document d is tokens border[d] .. border[d+1]-1
+ *   learned  of conversations: a bit a token, padded with zeros to 8 bytes
  *   trailer  136 bytes: tokens, documents, vocabulary, TextCounts, SHA-256 of all bytes before it
  * It is written once, from front to back, and appears by one rename. */
 typedef struct Shard {
@@ -73,12 +77,13 @@ typedef struct Shard {
     char key[65]; /* SHA-256 of text, separator, tokenizer, version */
     int64_t tokens, docs, vocab;
     TextCounts text;
-    const int64_t *border; /* (docs + 1) */
-    const void *token;     /* (tokens), u16 or u32 */
-    int64_t width;         /* 2 or 4: bytes of one */
-    const int32_t *read;   /* (docs) so many of a document's tokens are read and not learned: a
-                            * question; NULL: all are learned */
-    Map map;               /* empty: it is in memory only */
+    const int64_t *border;  /* (docs + 1) */
+    const void *token;      /* (tokens), u16 or u32 */
+    int64_t width;          /* 2 or 4: bytes of one */
+    const uint8_t *learned; /* a bit a token, the lowest first: it is learned, and not only read as
+                             * a question is; NULL: all are */
+    bool whole;             /* documents are conversations, which no row has a piece of */
+    Map map;                /* empty: it is in memory only */
 } Shard;
 
 typedef struct ShardSpec {
@@ -87,22 +92,30 @@ typedef struct ShardSpec {
     const char *field;     /* of .jsonl; NULL: "text" */
     const char *folder;    /* where shards are kept; created when missing */
     const Tokenizer *tok;
-    const char *tok_id; /* identifies the tokenizer: a SHA-256 */
-    int32_t end;        /* the token put behind each document */
+    const char *tok_id;  /* identifies the tokenizer: a SHA-256 */
+    int32_t end;         /* the token put behind each document */
+    const Chat *chat;    /* not NULL: a .jsonl has conversations, which it writes */
+    const char *chat_id; /* identifies it: a SHA-256 */
 } ShardSpec;
 
 /* Opens the shard of this text, making it first when there is none (with a progress bar; an
  * interrupt leaves nothing behind). Line breaks at both ends of a document are left out, empty
  * documents skipped, a byte order mark at the beginning too; a text without any document is an
  * error. A document beyond 1 MiB is encoded in parts that are cut after a line break, so that
- * memory stays bounded. */
+ * memory stays bounded.
+ * A conversation is a line {"messages": [{"role", "content", "reasoning_content"?, "tool_calls"?},
+ * ...], "tools"?}. A <think>...</think> that an assistant's content begins with becomes its
+ * reasoning. Learned is what the assistant says, all its turns, each with its end. Where the
+ * template shows an earlier turn otherwise than it was said (most leave out old thoughts), that
+ * turn is a document of its own with what stands before it, so that each is learned as the model
+ * will be asked for it. */
 bool shard_open(Shard *s, Arena *a, const ShardSpec *spec, Team *team, Err *err) CHECKED;
 /* Opens a shard file by its path and checks all of it. */
 bool shard_read(Shard *s, Arena *a, const char *path, Err *err) CHECKED;
 void shard_close(Shard *s);
 
 /* The first `docs` documents of a source as a shard in memory, which `a` owns; nothing is written.
- * A conversation is as `chat` writes it; all of it before the last answer is read only. */
+ * A conversation is as above. */
 typedef struct MadeSpec {
     const Source *source;
     int64_t docs;
@@ -111,6 +124,9 @@ typedef struct MadeSpec {
     int32_t end;      /* the token put behind a text; a conversation has its own */
 } MadeSpec;
 bool shard_of_source(Shard *s, Arena *a, const MadeSpec *spec, Err *err) CHECKED;
+static inline bool shard_learns(const Shard *s, int64_t i) {
+    return !s->learned || s->learned[i / 8] >> i % 8 & 1;
+}
 static inline int32_t shard_token(const Shard *s, int64_t i) {
     if (s->width == 2) return ((const uint16_t *)s->token)[i];
     return (int32_t)((const uint32_t *)s->token)[i];
@@ -118,10 +134,9 @@ static inline int32_t shard_token(const Shard *s, int64_t i) {
 
 /* ---- rows and batches ------------------------------------------------------------------------ */
 
-/* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further, of
- * which the first `read` are not learned. */
+/* Consecutive inputs of one document: tokens start..start+n-1 of the shard, targets one further. */
 typedef struct Piece {
-    int64_t start, n, read;
+    int64_t start, n;
 } Piece;
 
 /* Pieces of whole rows, for one forward pass: place i holds token[i] and is to predict target[i],
@@ -161,8 +176,11 @@ int64_t loader_rows(const Loader *l);    /* rows in an epoch; the same for every
 int64_t loader_targets(const Loader *l); /* targets in an epoch */
 /* How rows are filled in an epoch, the same in every one. */
 typedef struct RowCounts {
+    int64_t docs;         /* of the shard */
     int64_t rows, places; /* rows, and places in them that hold a token */
-    int64_t cut;          /* documents longer than a row: they are read in pieces */
+    int64_t cut;          /* documents longer than a row: they are read in pieces, conversations
+                           * up to the last answer that fits */
+    int64_t left_out;     /* conversations of which no answer fits into a row */
     double empty;         /* the part of all places that holds none, and is not computed */
 } RowCounts;
 RowCounts loader_counts(const Loader *l);

@@ -71,6 +71,7 @@ bool json_text(Str *text, Arena *a, Str line, const char *field, const char *pat
     if (line.n > LINE_MOST)
         return line_failed(path, number, "a line of more than 64 MB is no document", err);
     if (str_trim(line, " \t\r\n").n == 0) return true;
+    if (!field[0]) return *text = str_copy(a, str_trim(line, " \t\r\n")), true;
     json_t *o = json_loadb(line.p, (size_t)line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!o) return line_failed(path, number, e.text, err);
     const json_t *v = json_object_get(o, field);
@@ -123,8 +124,9 @@ static Next next_document(Walk *w, Err *err) {
 Next next_unit(Walk *w, TextUnit *u, Err *err) {
     const Next next = next_document(w, err);
     if (next != NEXT_UNIT) return next;
-    const int64_t n = w->doc.n <= UNIT_BYTES ? w->doc.n : cut_at(w->doc);
-    *u = (TextUnit){.text = {w->doc.p, n}, .ends = n == w->doc.n};
+    const bool one = w->doc.n <= UNIT_BYTES || (w->field && !w->field[0]);
+    const int64_t n = one ? w->doc.n : cut_at(w->doc);
+    *u = (TextUnit){{w->doc.p, n}, n == w->doc.n, w->path, w->line};
     w->doc = (Str){w->doc.p + n, w->doc.n - n};
     return NEXT_UNIT;
 }

@@ -26,7 +26,8 @@ enum { PART_BYTES = 8 << 20 };
 
 /* A line of JSON, or as much of it as shows that it is too long. */
 Str json_line(Str s);
-/* The text in a line of JSON: that of its member `field`, into `a`; empty for a blank line. */
+/* The text in a line of JSON: that of its member `field`, with "" the line as it is, into `a`;
+ * empty for a blank line. */
 bool json_text(Str *text, Arena *a, Str line, const char *field, const char *path, int64_t number,
                Err *err) CHECKED;
 

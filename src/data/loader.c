@@ -33,17 +33,22 @@ LoaderState loader_state(const Loader *l) { return l->at; }
 int64_t loader_rows(const Loader *l) { return l->packing.n_rows; }
 int64_t loader_targets(const Loader *l) {
     int64_t n = 0;
-    for (int64_t i = 0; i < l->packing.n_pieces; i++)
-        n += l->packing.piece[i].n - l->packing.piece[i].read;
+    for (int64_t i = 0; i < l->packing.n_pieces; i++) {
+        const Piece p = l->packing.piece[i];
+        for (int64_t j = 1; j <= p.n; j++) n += shard_learns(l->shard, p.start + j);
+    }
     return n;
 }
 
 RowCounts loader_counts(const Loader *l) {
     const Packing *p = &l->packing;
-    RowCounts c = {.rows = p->n_rows};
+    RowCounts c = {.docs = l->shard->docs, .rows = p->n_rows};
     for (int64_t i = 0; i < p->n_pieces; i++) c.places += p->piece[i].n;
-    for (int64_t d = 0; d < l->shard->docs; d++)
-        c.cut += l->shard->border[d + 1] - l->shard->border[d] - 1 > p->sequence;
+    for (int64_t d = 0; d < l->shard->docs; d++) {
+        const bool none = places_of(l->shard, d, p->sequence) == 0;
+        c.left_out += none;
+        c.cut += !none && l->shard->border[d + 1] - l->shard->border[d] - 1 > p->sequence;
+    }
     c.empty = 1 - (double)c.places / (double)(c.rows * p->sequence);
     return c;
 }
@@ -62,9 +67,10 @@ static void add_piece(Packed *b, const Shard *s, Piece p) {
     b->len[b->n_pieces++] = p.n;
     for (int64_t i = 0; i < p.n; i++, b->n++) {
         b->token[b->n] = shard_token(s, p.start + i);
-        b->target[b->n] = i < p.read ? -1 : shard_token(s, p.start + i + 1);
+        const bool learned = shard_learns(s, p.start + i + 1);
+        b->target[b->n] = learned ? shard_token(s, p.start + i + 1) : -1;
+        b->targets += learned;
     }
-    b->targets += p.n - p.read;
 }
 
 static void epoch_begin(Loader *l, int64_t epoch) {

@@ -12,28 +12,28 @@
 static const uint64_t LOADER_KEY = 0x6c6f61646572; /* "loader" */
 enum { SHUFFLE_PIECES, SHUFFLE_ROWS, SHUFFLES };
 
-static int64_t pieces_of(int64_t inputs, int64_t sequence) {
-    return (inputs + sequence - 1) / sequence;
+int64_t places_of(const Shard *s, int64_t d, int64_t sequence) {
+    const int64_t from = s->border[d], inputs = s->border[d + 1] - 1 - from;
+    if (!s->whole || inputs <= sequence) return inputs;
+    /* A target is one token further than its place; the last one ends an answer. */
+    for (int64_t n = sequence; n > 0; n--)
+        if (shard_learns(s, from + n) && !shard_learns(s, from + n + 1)) return n;
+    return 0;
 }
 
 static int64_t count_pieces(const Shard *s, int64_t sequence) {
     int64_t n = 0;
     for (int64_t d = 0; d < s->docs; d++)
-        n += pieces_of(s->border[d + 1] - s->border[d] - 1, sequence);
+        n += (places_of(s, d, sequence) + sequence - 1) / sequence;
     return n;
 }
 
-/* Inputs of a document are all its tokens but the last. */
 static void cut_documents(Packing *p, const Shard *s) {
     int64_t n = 0;
     for (int64_t d = 0; d < s->docs; d++) {
-        const int64_t last = s->border[d + 1] - 1;
-        /* A target is one token further than its place. */
-        const int64_t learned = s->border[d] + (s->read ? MAX(s->read[d] - 1, 0) : 0);
-        for (int64_t at = s->border[d]; at < last; at += p->sequence) {
-            const int64_t places = MIN(p->sequence, last - at);
-            p->piece[n++] = (Piece){at, places, MAX(0, MIN(places, learned - at))};
-        }
+        const int64_t last = s->border[d] + places_of(s, d, p->sequence);
+        for (int64_t at = s->border[d]; at < last; at += p->sequence)
+            p->piece[n++] = (Piece){at, MIN(p->sequence, last - at)};
     }
     CHECK(n == p->n_pieces);
 }
@@ -46,6 +46,12 @@ bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *er
             err, ERR_LIMIT,
             "%.*s has %lld pieces of %lld tokens, more than 2^31: make batch.sequence larger",
             STRF(s->path), (long long)n, (long long)sequence);
+    if (n == 0)
+        return err_set(
+            err, ERR_USAGE,
+            "no answer of the %lld conversations of %.*s fits into a row of %lld tokens: "
+            "make batch.sequence larger",
+            (long long)s->docs, STRF(s->path), (long long)sequence);
     *p = (Packing){.sequence = sequence,
                    .n_pieces = n,
                    .piece = PUSH(a, Piece, n),

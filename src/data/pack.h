@@ -22,6 +22,9 @@ typedef struct Packing {
 void loader_add(Loader *l, Packed *b);
 void loader_drop(const Loader *l);
 
+/* So many places of document d are trained on, from its first: all its tokens but the last; of a
+ * conversation longer than a row those up to the last answer that fits, which may be none. */
+int64_t places_of(const Shard *s, int64_t d, int64_t sequence);
 bool packing_new(Packing *p, Arena *a, const Shard *s, int64_t sequence, Err *err) CHECKED;
 /* The rows of this epoch. Their number depends on the pieces' lengths only: it is the same every
  * time. */

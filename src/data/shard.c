@@ -74,12 +74,15 @@ static bool layout_fits(Shard *s, const char *path, Err *err) {
         || t.vocab > INT32_MAX)
         return bad(path, "its trailer's counts do not fit into it", err);
     int64_t token_bytes = round_up(t.tokens * h.width, 8);
-    if (frame + token_bytes + (t.docs + 1) * 8 != n)
+    const int64_t learned = h.talks ? round_up((t.tokens + 7) / 8, 8) : 0;
+    if (h.talks > 1 || frame + token_bytes + (t.docs + 1) * 8 + learned != n)
         return bad(path, "its length is not what its counts say", err);
     s->tokens = t.tokens, s->docs = t.docs, s->vocab = t.vocab, s->width = h.width;
     s->text = t.text;
     s->token = s->map.p + sizeof h;
     s->border = (const int64_t *)(s->map.p + sizeof h + token_bytes);
+    if (learned) s->learned = s->map.p + n - (int64_t)sizeof t - learned;
+    s->whole = learned > 0;
     bytes_to_hex(s->key, h.key);
     if (!checksum_fits(s, &t))
         return bad(path, "its checksum is wrong, bytes in it have changed", err);

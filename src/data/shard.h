@@ -4,6 +4,7 @@
  *   0                      Header
  *   64                     tokens, padded with zeros to 8 bytes
  *   64 + padded tokens     borders, documents + 1
+ *   behind them            of conversations: a bit a token, padded with zeros to 8 bytes
  *   behind them            Trailer, whose checksum covers every byte before itself */
 #pragma once
 #include "data/data.h"
@@ -15,7 +16,8 @@ typedef struct ShardHeader {
     char magic[8];
     uint32_t version, width;
     uint8_t key[32];
-    uint8_t zero[16];
+    uint32_t talks; /* 1: documents are conversations, and there is a section of bits; else 0 */
+    uint8_t zero[12];
 } ShardHeader;
 
 typedef struct ShardTrailer {
@@ -31,6 +33,7 @@ void hex_to_bytes(uint8_t out[32], const char *hex);
 void bytes_to_hex(char hex[65], const uint8_t *in);
 
 static inline const char *field_of(const ShardSpec *spec) {
+    if (spec->chat) return "";
     return spec->field && spec->field[0] ? spec->field : "text";
 }
 

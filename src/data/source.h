@@ -3,9 +3,8 @@
 #pragma once
 #include "text/text.h"
 
-/* A text; or, where n > 0, a conversation, of which the last message is an assistant's. That one is
- * what is learned, its reasoning and its end included; what stands before it is read only. It is
- * written as the model's chat template writes it. */
+/* A text; or, where n > 0, a conversation, written as the model's chat template writes it. What the
+ * assistant says is learned, its reasoning and its end included; all else is read only. */
 typedef struct Document {
     Str text;
     const Message *message; /* (n) */

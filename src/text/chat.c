@@ -80,17 +80,33 @@ static int32_t end_find(const Chat *c, Text s, Str words) {
     return length ? id : -1;
 }
 
-/* Renders a short conversation to see how a turn of the assistant ends. A template that refuses it
- * says nothing about that. */
-static void end_probe(Chat *c, Arena *scratch) {
+/* Whether the template writes what this assistant thought. */
+static bool thought_written(const Chat *c, Message said, Arena *scratch) {
+    static const uint8_t by_template = BY_TEMPLATE;
+    const Message m[] = {{.role = ROLE_USER, .content = STR("Hi.")}, said};
+    Err err = {0};
+    Text s;
+    return render(&s, c, m, 2, &(ChatOptions){0}, scratch, &err)
+           && text_find(s, (Text){"Pondering.", &by_template, 10}, 0) >= 0;
+}
+
+/* Renders short conversations to see how a turn of the assistant ends, and where its thoughts
+ * belong. A template that refuses one says nothing about that. */
+static void turns_probe(Chat *c, Arena *scratch) {
     Mark mark = arena_mark(scratch);
     const Message m[] = {{.role = ROLE_USER, .content = STR("Hi.")},
                          {.role = ROLE_ASSISTANT, .content = STR("Quizzical.")}};
+    Message apart = m[1], before = m[1];
+    apart.reasoning = STR("Pondering.");
+    before.content = STR("<think>\nPondering.\n</think>\n\nQuizzical.");
     Err err = {0};
     Text s;
     c->end = -1;
     if (render(&s, c, m, 2, &(ChatOptions){0}, scratch, &err))
         c->end = end_find(c, s, m[1].content);
+    c->thoughts = thought_written(c, apart, scratch)    ? THOUGHTS_APART
+                  : thought_written(c, before, scratch) ? THOUGHTS_BEFORE
+                                                        : THOUGHTS_NONE;
     arena_pop(scratch, mark);
 }
 
@@ -156,7 +172,7 @@ bool chat_init(Chat *c, Arena *a, const Tokenizer *t, Str chat_template, Str bos
     c->tools = syntax_of(chat_template);
     c->tree = jinja_parse(a, chat_template, "the chat template", err);
     if (!c->tree) return false;
-    end_probe(c, a);
+    turns_probe(c, a);
     const Text source = {chat_template.p, NULL, chat_template.n};
     if (find(source, STR("<think>")) >= 0 || find(source, STR("</think>")) >= 0)
         thought_probe(c, a);

@@ -161,14 +161,19 @@ typedef struct Message {
 /* How a family writes tool calls: JSON or tags between <tool_call> and </tool_call>; DeepSeek's. */
 typedef enum ToolSyntax { TOOLS_NONE, TOOLS_QWEN, TOOLS_DEEPSEEK } ToolSyntax;
 
+/* Where a template looks for what an assistant thought: in a message's reasoning_content; in a
+ * <think>...</think> before the content; nowhere. */
+typedef enum Thoughts { THOUGHTS_APART, THOUGHTS_BEFORE, THOUGHTS_NONE } Thoughts;
+
 /* How a model was taught to read conversations: its own chat template, a program in Jinja that
  * comes with it. docs/tokenizers.md says what of the language is known. */
 typedef struct Chat {
     const Tokenizer *t;
     const struct Node *tree; /* private: the template */
     ToolSyntax tools;        /* what of calls the template knows */
-    Str bos, eos;            /* what bos_token and eos_token stand for in it */
-    int32_t end;     /* what it ends an assistant's turn with, or -1: one of the stop tokens,
+    Thoughts thoughts;
+    Str bos, eos; /* what bos_token and eos_token stand for in it */
+    int32_t end;  /* what it ends an assistant's turn with, or -1: one of the stop tokens,
                                 beside the model's end of text */
     Str thought_end; /* what it writes between a thought and its answer; n = 0: it knows none */
 } Chat;

@@ -92,7 +92,8 @@ static void answers_are_learned(void **state) {
 static void long_questions_are_cut(void **state) {
     Arena *a = *state;
     const int64_t border[] = {0, 10, 14};
-    const int32_t token[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, read[] = {7, 0};
+    const int32_t token[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+    const uint8_t learned[] = {0x80, 0x3f}; /* of the first document only the last three */
     const Shard s = {.path = STR("memory"),
                      .tokens = 14,
                      .docs = 2,
@@ -100,7 +101,7 @@ static void long_questions_are_cut(void **state) {
                      .border = border,
                      .token = token,
                      .width = 4,
-                     .read = read};
+                     .learned = learned};
     Loader *l;
     Err err = {0};
     assert_true(loader_new(&l, a, &s, 4, false, (LoaderState){0}, &err));

@@ -25,5 +25,6 @@ void file_write(Arena *a, const char *path, Str bytes) {
 int main(void) {
     log_set(LOG_ERROR);
     float_mode_enter();
-    return (shard_tests() + loader_tests() + texts_tests() + made_tests()) != 0;
+    return (shard_tests() + loader_tests() + texts_tests() + made_tests() + conversation_tests())
+           != 0;
 }

@@ -18,3 +18,4 @@ int64_t dice(int64_t n);
 void file_write(Arena *a, const char *path, Str bytes);
 
 int shard_tests(void), loader_tests(void), texts_tests(void), made_tests(void);
+int conversation_tests(void);
