@@ -101,6 +101,13 @@ bool bundle_load(Bundle *b, unsigned parts, Err *err) {
     return false;
 }
 
+bool bundle_tokenizer_files(Bundle *b, Err *err) {
+    Str ends;
+    if (b->tok_json.n) return true;
+    return bundle_load(b, BUNDLE_MODEL | BUNDLE_TOKENIZER, err)
+           && tokenizer_files(b->a, b, &b->tok_json, &b->tok_config, &ends, err);
+}
+
 void bundle_close(Bundle *b) {
     tokenizer_close(b->tok);
     store_close(b->store);

@@ -63,6 +63,9 @@ bool bundle_load(Bundle *b, unsigned parts, Err *err) CHECKED;
 /* The text of the chat template as the files have it; empty where there is none. No part need be
  * loaded. */
 bool bundle_template(Bundle *b, Str *text, Err *err) CHECKED;
+/* tok_json and tok_config of an open tokenizer, made from its parts where the files have none
+ * (GGUF, tiktoken); for that the model is loaded. */
+bool bundle_tokenizer_files(Bundle *b, Err *err) CHECKED;
 void bundle_close(Bundle *b); /* one that was never opened is fine, zeroed */
 
 /* ---- the cache of models: os_cache_folder(a, "models") --------------------------------------- */

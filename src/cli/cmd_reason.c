@@ -65,7 +65,7 @@ static bool stages_run(Job *j, Err *err) {
     for (const Stage *s = c->stage; s < c->stage + c->n_stages; s++) {
         const bool done = is_done(j, s);
         log_at(LOG_INFO, "stage %d of %d, %s: %s%s", (int)(s - c->stage) + 1, (int)c->n_stages,
-               s->name, s->recipe.objective, done ? ", done already" : "");
+               s->name, objective_name(s->recipe.objective), done ? ", done already" : "");
         if (!done && !train_run(&s->recipe, j->o->threads, err)) return false;
         if (!done && os_interrupted())
             return err_set(err, ERR_INTERRUPTED,
@@ -167,7 +167,7 @@ static bool card_write(const Job *j, Err *err) {
             "| stage | objective | learned from | steps |\n|---|---|---|---|\n",
             c->path, LISAO_VERSION);
     for (const Stage *s = c->stage; s < c->stage + c->n_stages; s++)
-        buf_fmt(&b, "| %s | %s | `%s` | %lld |\n", s->name, s->recipe.objective,
+        buf_fmt(&b, "| %s | %s | `%s` | %lld |\n", s->name, objective_name(s->recipe.objective),
                 s->recipe.data.train, (long long)s->recipe.optim.steps);
     if (j->measured) card_table(&b, j);
     buf_fmt(&b, "\nThe curves of all stages: report.html.\n");

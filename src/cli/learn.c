@@ -64,7 +64,7 @@ static bool problems_add(Job *j, const char *name, Err *err) {
         for (int64_t i = 0; ok && i < n; i++) {
             Document d = {0};
             ok = s.document(s.self, at + i, &d, a, err);
-            if (ok) j->unit[i] = (TextUnit){problem_text(a, &d), true};
+            if (ok) j->unit[i] = (TextUnit){.text = problem_text(a, &d), .ends = true};
         }
         ok = ok && wave_add(j, n, err);
         arena_pop(a, mark);

@@ -172,8 +172,8 @@ typedef struct Chat {
     const struct Node *tree; /* private: the template */
     ToolSyntax tools;        /* what of calls the template knows */
     Thoughts thoughts;
-    Str bos, eos; /* what bos_token and eos_token stand for in it */
-    int32_t end;  /* what it ends an assistant's turn with, or -1: one of the stop tokens,
+    Str bos, eos;    /* what bos_token and eos_token stand for in it */
+    int32_t end;     /* what it ends an assistant's turn with, or -1: one of the stop tokens,
                                 beside the model's end of text */
     Str thought_end; /* what it writes between a thought and its answer; n = 0: it knows none */
 } Chat;

@@ -25,7 +25,8 @@
     { name, KEY_NUMBER, FATE_WARN, TO(to), initial, lo, hi, NULL }
 
 const Key recipe_keys[] = {
-    {"objective", KEY_CHOICE, FATE_FIXED, TO(objective), "pretrain", 0, 0, "pretrain|grpo"},
+    {"objective", KEY_CHOICE, FATE_FIXED, TO(objective), "pretrain", 0, 0, "pretrain|sft|grpo"},
+
     {"model.family", KEY_CHOICE, FATE_FIXED, TO(model.family), "", 0, 0,
      "llama|qwen2|qwen3|qwen3_moe|deepseek_v2|deepseek_v3|glm4_moe_lite"},
     {"model.initializer_range", KEY_NUMBER, FATE_FREE, TO(model.initializer_range), "0.02", 0, 10,
@@ -63,7 +64,7 @@ const Key recipe_keys[] = {
     NUMBER("mtp.late_from", mtp.late_from, "0.67", 0, 1),
 
     PATH("init_from", init_from, ""),
-    PATH("tokenizer", tokenizer, NULL),
+    PATH("tokenizer", tokenizer, ""),
 
     {"data.train", KEY_TEXTS, FATE_FREE, TO(data.train), NULL, 0, 1e9, NULL},
     PATH("data.valid", data.valid, ""),
@@ -131,6 +132,11 @@ const Key recipe_keys[] = {
 };
 const int64_t recipe_n_keys = COUNT(recipe_keys);
 
+const char *objective_name(Objective o) {
+    static const char *const name[] = {"pretrain", "sft", "grpo"};
+    return name[o];
+}
+
 int64_t key_section(const char *name) {
     const char *dot = strchr(name, '.');
     return dot ? dot - name : 0;
@@ -183,14 +189,16 @@ static bool pair_read(double out[2], const Key *k, Str value, const char *from, 
            && number_read(&out[1], k, stripped(second), from, err);
 }
 
-static bool choice_known(const char *choices, Str value) {
-    for (const char *p = choices; *p;) {
+/* Which of the choices it is, from 0; -1: none. */
+static int choice_of(const char *choices, Str value) {
+    int i = 0;
+    for (const char *p = choices; *p; i++) {
         const char *end = strchr(p, '|');
         int64_t n = end ? end - p : (int64_t)strlen(p);
-        if (str_eq((Str){p, n}, value)) return true;
+        if (str_eq((Str){p, n}, value)) return i;
         p += n + (end != NULL);
     }
-    return false;
+    return -1;
 }
 
 static bool bool_read(bool *out, const Key *k, Str value, const char *from, Err *err) {
@@ -199,7 +207,7 @@ static bool bool_read(bool *out, const Key *k, Str value, const char *from, Err 
 }
 
 static bool choice_check(const Key *k, Str value, const char *from, Err *err) {
-    return choice_known(k->choices, value) || (k->initial && value.n == 0 && !k->initial[0])
+    return choice_of(k->choices, value) >= 0 || (k->initial && value.n == 0 && !k->initial[0])
            || refuse(k, value, from, k->choices, err);
 }
 
@@ -290,6 +298,8 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
         *text = str_copy(a, value);
         if (k->to == TO(act))
             *(Act *)to = str_eq(value, STR("f32")) ? ACT_F32 : ACT_A16;
+        else if (k->to == TO(objective))
+            *(Objective *)to = (Objective)choice_of(k->choices, value);
         else if (k->to == TO(optim.optimiser))
             *(Optimiser *)to = str_eq(value, STR("muon")) ? OPTIMISER_MUON : OPTIMISER_ADAMW;
         else if (k->to == TO(optim.moments))

@@ -104,15 +104,18 @@ static void text_introduce(const Trainer *t, int64_t i) {
     const Recipe *r = t->recipe;
     const Shard *s = &t->train[i];
     const RowCounts c = loader_counts(mix_loader(t->mix, i));
-    char weight[40] = "";
+    char weight[40] = "", learned[40] = "";
     if (r->data.n_parts > 1)
         snprintf(weight, sizeof weight, ", weight %.4g", r->data.part[i].weight);
+    if (s->learned)
+        snprintf(learned, sizeof learned, " (%.1f %% learned)",
+                 100 * (double)loader_targets(mix_loader(t->mix, i)) / (double)c.places);
     log_at(
         LOG_INFO,
-        "%s%s: %lld tokens in %lld document%s, %lld row%s an epoch, of which %.1f %% stay empty; "
+        "%s%s: %lld tokens%s in %lld document%s, %lld row%s an epoch, of which %.1f %% stay empty; "
         "%lld document%s longer than a row, cut",
-        r->data.part[i].source, weight, (long long)s->tokens, (long long)s->docs, plural(s->docs),
-        (long long)c.rows, plural(c.rows), 100 * c.empty, (long long)c.cut,
+        r->data.part[i].source, weight, (long long)s->tokens, learned, (long long)s->docs,
+        plural(s->docs), (long long)c.rows, plural(c.rows), 100 * c.empty, (long long)c.cut,
         c.cut == 1 ? " is" : "s are");
 }
 
@@ -160,6 +163,7 @@ static void best_tell(const Trainer *t) {
 
 static bool run(Trainer *t, Err *err) {
     Live live = {.peak = machine_flops(t->team, t->recipe->act) / token_flops(&t->model->cfg)};
+    const bool talks = t->recipe->objective != OBJECTIVE_PRETRAIN;
     if (!metrics_open(t, err)) return false;
     introduce(t);
     progress_start(&live.bar, "train", "step", t->recipe->optim.steps);
@@ -169,11 +173,10 @@ static bool run(Trainer *t, Err *err) {
     if (ok) texts_conclude(t);
     if (ok)
         log_at(LOG_INFO,
-               "step %lld of %lld is done; the model is in %s. Try it with\n"
-               "       lisao %s %s%s",
+               "step %lld of %lld is done; the model is in %s. Try it with\n       lisao %s %s%s",
                (long long)t->step, (long long)t->recipe->optim.steps, t->recipe->checkpoint.folder,
-               t->rolls ? "chat" : "run", t->recipe->checkpoint.folder,
-               t->rolls ? "" : " --raw --prompt \"The \" --max-tokens 60");
+               talks ? "chat" : "run", t->recipe->checkpoint.folder,
+               talks ? "" : " --raw --prompt \"The \" --max-tokens 60");
     if (ok && t->best.step && t->best.step != t->step) best_tell(t);
     return ok;
 }

@@ -156,8 +156,7 @@ static bool recipe_fits(const Trainer *t, const json_t *there, const char *file,
         const Key *k = &recipe_keys[i];
         const Str now = t->recipe->text[i];
         const char *z = json_string_value(json_object_get(there, k->name));
-        /* A key that is younger than the checkpoint had what it is without being given. */
-        if (!z && k->initial) z = k->initial;
+        if (!z) z = k->initial; /* the key is newer than the checkpoint, or its default is empty */
         if (k->fate == FATE_FREE || str_eq(now, str_of(z ? z : ""))) continue;
         if (k->fate == FATE_FIXED)
             return err_set(err, ERR_USAGE,

@@ -1,8 +1,10 @@
 /* sample.c -- what the model in training writes, every sample.every steps.
  *
- * An engine of one sequence runs on the trainer's own panels, so the weights are there once and a
- * sample is what `lisao run --raw` would give of a checkpoint of that step. It draws with a seed
- * made of the run's and the step, so a run that was resumed writes the same samples. */
+ * What it goes on with is sample.prompt; of a run on conversations that is a question, and the
+ * sample an answer. An engine of one sequence runs on the trainer's own panels, so the weights are
+ * there once and a sample is what `lisao run --raw` would give of a checkpoint of that step. It
+ * draws with a seed made of the run's and the step, so a run that was resumed writes the same
+ * samples. */
 #include "infer/infer.h"
 #include "train/trainer.h"
 
@@ -32,7 +34,11 @@ static bool prompt_encode(Trainer *t, Sampler *s, Err *err) {
     if (!utf8_valid(text))
         return err_set(err, ERR_USAGE, "%s: sample.prompt is not UTF-8", r->path);
     Arena *scratch = arena_open("encoding", ARENA_NO_LIMIT);
-    const bool ok = text_encode(&ids, t->text.bundle.tok, text, TEXT_PARSED, scratch, err);
+    const Message asked = {.role = ROLE_USER, .content = text};
+    const bool ok = r->objective == OBJECTIVE_PRETRAIN
+                        ? text_encode(&ids, t->text.bundle.tok, text, TEXT_PARSED, scratch, err)
+                        : chat_encode(&ids, NULL, &t->text.bundle.chat, &asked, 1,
+                                      (ChatOptions){.generate = true}, scratch, err);
     arena_close(scratch);
     if (!ok) return false;
     if (ids.n == 0) return err_set(err, ERR_USAGE, "%s: sample.prompt has no tokens", r->path);
@@ -79,14 +85,16 @@ static void on_token(void *arg, int64_t seq, Token t, Finish finish, const float
 static bool generate(Trainer *t, Err *err) {
     Sampler *s = t->sampler;
     const Recipe *r = t->recipe;
+    const int32_t stop[] = {t->text.end, t->text.bundle.chat.end};
+    const bool talks = r->objective != OBJECTIVE_PRETRAIN && stop[1] >= 0;
     const SeqReq q = {.prompt = s->prompt,
                       .n_prompt = s->n_prompt,
                       .max_tokens = r->sample.tokens,
                       .sampling = {.temperature = (float)r->sample.temperature,
                                    .top_p = 1,
                                    .seed = r->seed + (uint64_t)t->step},
-                      .stop = &t->text.end,
-                      .n_stop = 1,
+                      .stop = stop,
+                      .n_stop = talks ? 2 : 1,
                       .on_token = on_token,
                       .arg = s};
     s->n = 0;
@@ -119,7 +127,9 @@ bool sample_write(Trainer *t, Err *err) {
     if (ok) {
         text_decode(&s->text, t->text.bundle.tok, s->out, s->n, false);
         const Str text = buf_str(&s->text);
-        Str shown = str_fmt(t->scratch, "%s%.*s", t->recipe->sample.prompt, STRF(text));
+        const bool talks = t->recipe->objective != OBJECTIVE_PRETRAIN;
+        Str shown = str_fmt(t->scratch, "%s%s%.*s", t->recipe->sample.prompt, talks ? " -> " : "",
+                            STRF(text));
         log_at(LOG_INFO, "step %lld writes: %.*s", (long long)t->step,
                STRF(line_shown(t->scratch, shown)));
         ok = metrics_sample(t, text, s->finish == FINISH_STOP, err);

@@ -16,6 +16,8 @@ static int32_t eos_token(const Bundle *b) {
     return id;
 }
 
+static bool is_sft(const Trainer *t) { return t->recipe->objective == OBJECTIVE_SFT; }
+
 static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
     const char *name = r->data.end[0] ? r->data.end : r->data.separator;
     w->end = token_named(w->bundle.tok, str_of(name));
@@ -24,7 +26,7 @@ static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
            || err_set(err, ERR_USAGE,
                       "%s has no token \"%s\" to end documents with: name one of its special "
                       "tokens in data.end",
-                      r->tokenizer, name);
+                      w->name, name);
 }
 
 static const char *cache_folder(Arena *a, const Recipe *r) {
@@ -46,24 +48,84 @@ static bool byte_tokenizer_put(const char **path, Trainer *t, Err *err) {
                      err);
 }
 
-static bool tokenizer_open(Trainer *t, Err *err) {
+static bool tokens_same(const Tokenizer *x, const Tokenizer *y) {
+    bool same = tokenizer_size(x) == tokenizer_size(y);
+    for (int32_t id = 0; same && id < tokenizer_size(x); id++)
+        same = str_eq(token_bytes(x, id), token_bytes(y, id));
+    return same;
+}
+
+/* The model that learns to converse has read text in its own tokens, and in its own template if it
+ * has one. */
+static bool base_fits(Trainer *t, Bundle *base, Err *err) {
+    const TextSetup *w = &t->text;
+    Str chat;
+    Err none = {0};
+    if (!bundle_load(base, BUNDLE_TOKENIZER, &none)) {
+        log_at(LOG_WARN, "%s cannot be held against the tokenizer %s: %s", t->recipe->init_from,
+               w->name, none.msg);
+        return true;
+    }
+    if (!tokens_same(base->tok, w->bundle.tok))
+        return err_set(err, ERR_USAGE,
+                       "the tokenizer %s has other tokens than %s was trained with: leave out the "
+                       "key tokenizer, and the model's own is taken",
+                       w->name, t->recipe->init_from);
+    if (!bundle_template(base, &chat, err)) return false;
+    return !chat.n || str_eq(chat, w->chat)
+           || err_set(err, ERR_USAGE,
+                      "the chat template of the tokenizer %s is not that of %s: leave out the key "
+                      "tokenizer, and the model's own is taken",
+                      w->name, t->recipe->init_from);
+}
+
+static bool base_check(Trainer *t, bool resumed, Err *err) {
+    Bundle base;
+    if (resumed || !t->recipe->init_from[0] || !t->recipe->tokenizer[0]) return true;
+    if (!bundle_open(&base, t->model_arena, t->recipe->init_from, 0, err)) return false;
+    const bool ok = base_fits(t, &base, err);
+    bundle_close(&base);
+    return ok;
+}
+
+/* What writes the conversations that are learned. */
+static bool chat_open(Trainer *t, bool resumed, Err *err) {
+    TextSetup *w = &t->text;
+    Sha256 h;
+    if (!w->chat.n)
+        return err_set(err, ERR_USAGE,
+                       "%s has no chat template to write conversations with: name in the key "
+                       "tokenizer a folder with the same tokenizer whose tokenizer_config.json has "
+                       "one",
+                       w->name);
+    if (!base_check(t, resumed, err) || !bundle_load(&w->bundle, BUNDLE_CHAT, err)) return false;
+    const Chat *c = &w->bundle.chat;
+    const Str part[] = {w->chat, c->bos, c->eos};
+    sha256_init(&h);
+    for (int64_t i = 0; i < COUNT(part); i++) {
+        sha256_add(&h, &part[i].n, 8);
+        sha256_add(&h, part[i].p, part[i].n);
+    }
+    sha256_hex(&h, w->chat_id);
+    return true;
+}
+
+/* A run that goes on has in its folder what it began with. */
+static bool tokenizer_open(Trainer *t, bool resumed, Err *err) {
     Sha256 h;
     const Recipe *r = t->recipe;
     TextSetup *w = &t->text;
-    const char *path = r->tokenizer;
+    w->name = r->tokenizer[0] ? r->tokenizer : resumed ? r->checkpoint.folder : r->init_from;
+    const char *path = w->name;
     if (!strcmp(path, "bytes") && !byte_tokenizer_put(&path, t, err)) return false;
-    if (!bundle_open(&w->bundle, t->arena, path, BUNDLE_TOKENIZER, err)) return false;
-    Str json = w->bundle.tok_json;
-    if (json.n == 0)
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "the tokenizer of %s is no tokenizer.json, which checkpoints need: take that "
-            "of the same model as a Hugging Face folder",
-            r->tokenizer);
+    if (!bundle_open(&w->bundle, t->arena, path, BUNDLE_TOKENIZER, err)
+        || !bundle_tokenizer_files(&w->bundle, err))
+        return false;
     sha256_init(&h);
-    sha256_add(&h, json.p, json.n);
+    sha256_add(&h, w->bundle.tok_json.p, w->bundle.tok_json.n);
     sha256_hex(&h, w->id);
-    return bundle_template(&w->bundle, &w->chat, err) && end_token(w, r, err);
+    return bundle_template(&w->bundle, &w->chat, err) && end_token(w, r, err)
+           && (!is_sft(t) || chat_open(t, resumed, err));
 }
 
 /* ---- shards ---------------------------------------------------------------------------------- */
@@ -82,7 +144,9 @@ static bool task_shard(Shard *s, Trainer *t, const char *name, bool held_out, Er
                            .tok = t->text.bundle.tok,
                            .chat = &t->text.bundle.chat,
                            .end = t->text.end};
-    return shard_of_source(s, t->arena, &spec, err);
+    if (!shard_of_source(s, t->arena, &spec, err)) return false;
+    s->whole = is_sft(t);
+    return true;
 }
 
 static bool text_shard(Shard *s, Trainer *t, const ShardSpec *spec, bool held_out, Err *err) {
@@ -113,6 +177,7 @@ static bool shards_open(Trainer *t, Err *err) {
                       .tok = t->text.bundle.tok,
                       .tok_id = t->text.id,
                       .end = t->text.end};
+    if (is_sft(t)) spec.chat = &t->text.bundle.chat, spec.chat_id = t->text.chat_id;
     for (int64_t i = 0; i < r->data.n_parts; i++) {
         spec.text = r->data.part[i].source;
         if (!text_shard(&t->train[i], t, &spec, false, err)) return false;
@@ -172,14 +237,14 @@ static bool config_check(const Config *c, const Trainer *t, Err *err) {
         return err_set(err, ERR_USAGE,
                        "the model (%s) has a vocabulary of %lld tokens, and the tokenizer %s has "
                        "%lld: %s",
-                       of, (long long)c->V, r->tokenizer, (long long)tokens,
+                       of, (long long)c->V, t->text.name, (long long)tokens,
                        t->source.store ? "take the tokenizer that the model was made with"
                                        : "set model.vocab_size to that at least, or leave it out");
     return true;
 }
 
 static bool shape_open(Config *c, int64_t *further, Trainer *t, bool resumed, Err *err) {
-    return tokenizer_open(t, err) && config_find(c, further, t, resumed, err)
+    return tokenizer_open(t, resumed, err) && config_find(c, further, t, resumed, err)
            && config_check(c, t, err);
 }
 
@@ -211,14 +276,28 @@ static bool loaders_new(Trainer *t, Err *err) {
                              (LoaderState){0}, err));
 }
 
+/* Long conversations, of which a row shows less than all. */
+static void long_warn(const Trainer *t, const char *source, const Loader *l) {
+    const RowCounts c = loader_counts(l);
+    if (c.cut + c.left_out)
+        log_at(LOG_WARN,
+               "%s: of %lld conversations and parts of some, %lld are longer than batch.sequence "
+               "%lld: %lld end with their last answer that fits, %lld are left out since none fits",
+               source, (long long)c.docs, (long long)(c.cut + c.left_out),
+               (long long)t->recipe->batch.sequence, (long long)c.cut, (long long)c.left_out);
+}
+
 /* A step takes its rows through the end of an epoch into the next; a text with fewer rows than a
  * step stands in it several times. */
 static void rows_warn(const Trainer *t) {
     const Recipe *r = t->recipe;
     int64_t rows = 0;
     const int64_t step = r->batch.tokens / r->batch.sequence;
-    for (int64_t i = 0; t->mix && i < r->data.n_parts; i++)
+    for (int64_t i = 0; t->mix && i < r->data.n_parts; i++) {
         rows += loader_rows(mix_loader(t->mix, i));
+        if (t->train[i].whole) long_warn(t, r->data.part[i].source, mix_loader(t->mix, i));
+    }
+    if (t->mix && t->valid.whole) long_warn(t, r->data.valid, t->valid_loader);
     if (t->mix && rows < step)
         log_at(
             LOG_WARN,

@@ -28,9 +28,11 @@
  * where counts are meant), unknown keys are refused with the nearest known one, missing ones
  * named. Keys of model.* are those of Hugging Face's config.json and go through the same reader.
  * docs/training.md explains all of them. */
+typedef enum Objective { OBJECTIVE_PRETRAIN, OBJECTIVE_SFT, OBJECTIVE_GRPO } Objective;
+const char *objective_name(Objective o);
 typedef struct Recipe {
-    const char *path;      /* the file, for messages */
-    const char *objective; /* pretrain: the next token of texts. grpo: the reward of own answers */
+    const char *path;    /* the file, for messages */
+    Objective objective; /* pretrain: texts; sft: .jsonl are conversations; grpo: its own answers */
     struct {
         const char *family;       /* llama, qwen3, deepseek_v3, ..; "" with init_from */
         int64_t vocab_size;       /* 0: the tokenizer's */
@@ -41,8 +43,8 @@ typedef struct Recipe {
         double weight, weight_late, late_from; /* weight_late from that part of optim.steps on */
     } mtp;                                     /* loss of layers that predict further tokens */
     const char *init_from; /* start from the weights of this folder or file; "": fresh */
-    const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; goes along into
-                            * checkpoints */
+    const char *tokenizer; /* a tokenizer.json, its folder, or "bytes"; "": that of init_from; goes
+                            * along into checkpoints */
     struct {
         /* Texts, as texts_open names them, or "task:..."; valid may be "". A mixture is a list in
          * YAML, [{source: "a", weight: 0.5}, ...]; its parts, or the one text: */

@@ -8,10 +8,12 @@
 
 /* The tokenizer; its files travel with every checkpoint. */
 typedef struct TextSetup {
-    Bundle bundle; /* the tokenizer and its bytes */
-    Str chat;      /* its chat template; empty: none */
-    char id[65];   /* SHA-256 of tokenizer.json */
-    int32_t end;   /* the token behind each document */
+    const char *name; /* what names it: tokenizer, or init_from, or the run's folder */
+    Bundle bundle;    /* the tokenizer and its bytes */
+    Str chat;         /* its chat template; empty: none */
+    char id[65];      /* SHA-256 of tokenizer.json */
+    char chat_id[65]; /* of what the chat encoding is made of */
+    int32_t end;      /* the token behind each document */
 } TextSetup;
 
 typedef struct Sampler Sampler;   /* sample.c */
@@ -89,7 +91,7 @@ struct Trainer {
 };
 
 /* Whether the run learns from answers of its own (grpo.h). */
-static inline bool is_grpo(const Recipe *r) { return !strcmp(r->objective, "grpo"); }
+static inline bool is_grpo(const Recipe *r) { return r->objective == OBJECTIVE_GRPO; }
 
 /* sample.c: an engine on the trainer's panels, where the recipe wants samples; and one of them, to
  * the log and to metrics.jsonl. */

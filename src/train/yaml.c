@@ -201,6 +201,11 @@ static bool optim_check(const Recipe *r, Err *err) {
 
 static bool model_check(const Recipe *r, Err *err) {
     const bool fresh = !r->init_from[0];
+    if (fresh && !r->tokenizer[0])
+        return err_set(err, ERR_USAGE,
+                       "%s: the key tokenizer is missing (or give it by --set): only with "
+                       "init_from, which has its own, may it be left out",
+                       r->path);
     if (fresh && !r->model.family[0])
         return err_set(err, ERR_USAGE,
                        "%s: model.family is missing (llama, qwen3, deepseek_v3, ...: "

@@ -7,6 +7,8 @@
    differently, and a load that is one more or less can turn the sign by which a bias moves.
 2. Models that Lisao trained (recipes/tiny-en.yaml and demo.yaml, shortened), exported to a Hugging Face folder and to GGUF: logits of
    transformers and of llama.cpp, ids of Hugging Face's tokenizers and of llama.cpp, bits per byte of transformers.
+3. Fine-tuning: the loss and the gradient's norm of a step on conversations, with transformers' rendering of their chat template for the
+   tokens, and torch for the numbers. Each turn of an assistant is a sequence of its own there, with all that stands before it.
 
     tests/peers/training.py [WORD...]     only cases whose name holds the words; PEERS_STEPS: how many of 200 steps; PEERS_STRINGS: how
                                           many strings are encoded (10,000)"""
@@ -294,6 +296,87 @@ def exported(name, recipe, held_out, windows, most, *changes):
         check(abs(ours - theirs) < 1e-3, f"{name}: {ours:.6f} bits per byte, transformers {theirs:.6f}, difference {abs(ours - theirs):.1e}")
 
 
+# ---- 3. conversations -------------------------------------------------------------------------------------------------
+
+CHATML = "{% for m in messages %}<｜User｜>{{ m.role + '\n' + m.content }}<｜end▁of▁sentence｜>\n{% endfor %}{% if add_generation_prompt %}<｜User｜>assistant\n{% endif %}"
+TOOLS = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}]
+
+
+def conversations():
+    """Of one turn and of three, with thoughts and without, and some with a call."""
+    words = [p[:80] for p in paragraphs()[:200]]
+    for i in range(24):
+        talk = [{"role": "system", "content": words[7 * i]}] if i % 4 == 0 else []
+        for turn in range(1 + 2 * (i % 2)):
+            said = words[7 * i + 2 * turn + 2]
+            thought = f"<think>\n{words[3 * i + turn]}\n</think>\n\n" if (i + turn) % 3 == 0 else ""
+            talk += [{"role": "user", "content": words[7 * i + 2 * turn + 1]}, {"role": "assistant", "content": thought + said}]
+        yield {"messages": talk}
+
+
+def with_call():
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [2, "3"]}}}
+    talk = [{"role": "user", "content": "Add."}, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "6"}]
+    return {"messages": talk + [{"role": "assistant", "content": "Six."}], "tools": TOOLS}
+
+
+def seen(message):
+    """A message as a template sees it that knows thoughts by themselves."""
+    thought, close, rest = message["content"].partition("</think>")
+    if not close:
+        return message
+    return message | {"content": rest.lstrip("\n"), "reasoning_content": thought.removeprefix("<think>").strip("\n")}
+
+
+def turns(talk, tokenizer):
+    """(ids, where the learned ones begin) for each turn of the assistant."""
+    messages = [seen(m) for m in talk["messages"]]
+    end = tokenizer.convert_tokens_to_ids("<｜end▁of▁sentence｜>")
+    for i, message in enumerate(messages):
+        if message["role"] == "assistant":
+            ids = [tokenizer.apply_chat_template(messages[: i + k], tools=talk.get("tools"), add_generation_prompt=not k, return_dict=False) for k in (0, 1)]
+            whole = ids[1][: len(ids[1]) - ids[1][::-1].index(end)]
+            assert whole[: len(ids[0])] == ids[0]
+            yield whole, len(ids[0])
+
+
+def same_talks(name, template, talks):
+    if not chosen(name):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        temp, start = Path(folder), Path(folder) / "start"
+        torch.manual_seed(2)
+        text_file(temp / "text.txt", paragraphs(60_000))
+        lisao("tokenizer", "train", temp / "text.txt", "--vocab", 600, "-o", start)
+        shape = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192)
+        config = make.config_of("llama", shape | dict(vocab_size=600) | make.rope())
+        config._attn_implementation = "eager"
+        model = transformers.AutoModelForCausalLM.from_config(config).float().train()
+        model.save_pretrained(start)
+        if template:
+            settings = json.loads((start / "tokenizer_config.json").read_text())
+            (start / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(start)
+        (temp / "talks.jsonl").write_text("".join(json.dumps(t) + "\n" for t in talks))
+        nll, n = 0.0, 0
+        for ids, begin in (turn for talk in talks for turn in turns(talk, tokenizer)):
+            logits = model(input_ids=torch.tensor([ids[:-1]]), use_cache=False).logits[0, begin - 1 :]
+            nll, n = nll + cross_entropy(logits, torch.tensor(ids[begin:]), reduction="sum"), n + len(ids) - begin
+        (nll / n).backward()
+        norm = math.sqrt(sum(p.grad.double().square().sum().item() for p in model.parameters()))
+        keys = {
+            "init_from": start, "data.train": temp / "talks.jsonl", "data.cache": temp / "cache", "batch.sequence": 8192, "batch.tokens": 8192, "act": "f32",
+            "optim.lr": LR, "optim.steps": 1, "checkpoint.folder": temp / "run", "checkpoint.every": 0,
+        }
+        (temp / "recipe.yaml").write_text("objective: sft\n")
+        lisao("train", temp / "recipe.yaml", *(word for k, v in keys.items() for word in ("--set", f"{k}={v}")))
+        ours = json.loads((temp / "run/metrics.jsonl").read_text().splitlines()[0])
+    loss = nll.item() / n
+    good = ours["targets"] == n and abs(ours["loss"] - loss) < 1e-5 and abs(ours["grad_norm"] / norm - 1) < 1e-4
+    check(good, f"{name}: {len(talks)} conversations, {n} tokens learned, Lisao {ours['targets']}; loss {loss:.6f}, difference {abs(ours['loss'] - loss):.1e}; "
+                f"gradient {norm:.5f}, difference {abs(ours['grad_norm'] - norm):.1e}")
+
+
 def main():
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
@@ -307,6 +390,10 @@ def main():
     exported("tiny-en", "tiny-en", held_out, [200] * 10, 200, "data.train=TEXT", "optim.steps=40", "optim.warmup=10", "sample.every=0")
     sums = "".join(f"{a}+{7 * a % 1000}={8 * a % 1000} {a}-{a // 3}={a - a // 3}\n" for a in range(100, 1000, 17))
     exported("demo", "demo", sums, [60] * 20, 60, "optim.steps=100", "data.documents=3000")
+    talks = list(conversations())
+    same_talks("conversations whose thoughts are left out later", None, [*talks, with_call()])
+    plain = [{"messages": [m | {"content": m["content"].rpartition("</think>\n\n")[2]} for m in t["messages"]]} for t in talks]
+    same_talks("conversations that stay as they were", CHATML, plain)
     return finish()
 
 
