@@ -138,6 +138,8 @@ mutation 'packing: every epoch is the first' data src/data/pack.c \
     's/SHUFFLES \* epoch/SHUFFLES * 0/'
 mutation 'tasks: a question is learned, too' data src/data/loader.c \
     's/= learned ? shard_token(s, p.start + i + 1) : -1/= shard_token(s, p.start + i + 1)/'
+mutation 'curriculum: the circle is parted once' data src/data/mix.c \
+    's/if (m->rows >= m->until) parts_make/if (!m->until) parts_make/'
 mutation 'sft: the end of a turn is not learned' data src/data/conversation.c \
     's/== w->chat->end) return i;/== w->chat->end) return i - 1;/'
 mutation 'sft: a turn that changed stays in its document' data src/data/conversation.c \

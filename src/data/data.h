@@ -193,7 +193,9 @@ void loader_next(Loader *l, Packed *b, int64_t rows);
 enum { MIX_MOST = 16 };
 typedef struct MixPart {
     const Shard *shard;
-    double weight; /* above 0; only their proportions count */
+    double weight;      /* above 0; only their proportions count, of those that are drawn from */
+    int64_t first, end; /* it is drawn from in rows first..end-1 of the run; end 0: to its end. In
+                         * every row there is one */
 } MixPart;
 typedef struct MixState {
     int64_t rows; /* given out in all */

@@ -3,7 +3,9 @@
  * Row k comes from the text in whose part of the circle the point offset + k * 2^32 / golden ratio
  * lies (a Weyl sequence; its offset is a draw of the seed). So any run of rows has the share of
  * each text to within a few rows, and every decision is made with integers. Parts are such that the
- * weights are shares of the tokens: rows of a text that fills them less come more often. */
+ * weights are shares of the tokens: rows of a text that fills them less come more often. Where a
+ * text begins or ends to be drawn from, the circle is parted anew: what it is depends on the number
+ * of the row alone. */
 #include "data/pack.h"
 
 static const uint64_t MIX_KEY = 0x6d6978; /* "mix" */
@@ -11,21 +13,34 @@ static const uint32_t GOLDEN = 2654435769u;
 
 struct Mix {
     Loader *loader[MIX_MOST];
+    MixPart part[MIX_MOST];
     uint64_t end[MIX_MOST]; /* of each text's part of the circle, which has 2^32 points */
+    int64_t until;          /* from this row on these are others */
     int64_t n, rows;        /* rows given out */
     uint32_t offset;
 };
 
-static void parts_make(Mix *m, const MixPart *part) {
-    double share[MIX_MOST], sum = 0, at = 0;
+static int64_t end_of(const MixPart *p) { return p->end ? p->end : INT64_MAX; }
+
+/* The circle as it is in row m->rows: those that are not drawn from have nothing of it. */
+static void parts_make(Mix *m) {
+    double share[MIX_MOST] = {0}, sum = 0, at = 0;
+    int64_t last = -1;
+    m->until = INT64_MAX;
     for (int64_t i = 0; i < m->n; i++) {
+        const MixPart *p = &m->part[i];
+        if (p->first > m->rows) m->until = MIN(m->until, p->first);
+        if (p->first > m->rows || end_of(p) <= m->rows) continue;
         const RowCounts c = loader_counts(m->loader[i]);
-        share[i] = part[i].weight * (double)c.rows / (double)c.places;
+        m->until = MIN(m->until, end_of(p));
+        share[i] = p->weight * (double)c.rows / (double)c.places;
         sum += share[i];
+        last = i;
     }
+    CHECK(last >= 0);
     for (int64_t i = 0; i < m->n; i++) {
         at += share[i] / sum;
-        m->end[i] = i + 1 < m->n ? (uint64_t)(at * 4294967296.0) : (uint64_t)1 << 32;
+        m->end[i] = i < last ? (uint64_t)(at * 4294967296.0) : (uint64_t)1 << 32;
     }
 }
 
@@ -37,8 +52,8 @@ bool mix_new(Mix **out, Arena *a, const MixPart *part, int64_t n, int64_t sequen
     for (int64_t i = 0; i < n; i++)
         if (!loader_new(&m->loader[i], a, part[i].shard, sequence, true, at->at[i], err))
             return false;
+    memcpy(m->part, part, (size_t)n * sizeof *part);
     m->offset = philox(at->at[0].seed ^ MIX_KEY, 0, 0).w[0];
-    parts_make(m, part);
     return true;
 }
 
@@ -59,6 +74,7 @@ const Loader *mix_loader(const Mix *m, int64_t i) { return m->loader[i]; }
 void mix_next(Mix *m, Packed *b, int64_t rows) {
     b->n = b->n_pieces = b->targets = 0;
     for (int64_t k = 0; k < rows; k++) {
+        if (m->rows >= m->until) parts_make(m);
         const uint32_t point = m->offset + (uint32_t)m->rows++ * GOLDEN;
         int64_t i = 0;
         while (point >= m->end[i]) i++;

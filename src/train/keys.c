@@ -251,6 +251,14 @@ static bool path_read(Str *path, Arena *a, const Key *k, Str value, const char *
     return true;
 }
 
+/* A share of the steps, or what it is when it was not given. */
+static bool share_read(double *share, const Key *k, Str value, double initial, const char *from,
+                       Err *err) {
+    *share = initial;
+    if (value.n && !number_read(share, k, value, from, err)) return false;
+    return *share <= 1 || refuse(k, value, from, "a share of the steps, 0 to 1", err);
+}
+
 /* A path is the one part. A list comes back with whole paths and numbers in one spelling. */
 static bool texts_read(Str *text, Arena *a, const Key *k, Str value, Recipe *r, const char *from,
                        Err *err) {
@@ -262,14 +270,19 @@ static bool texts_read(Str *text, Arena *a, const Key *k, Str value, Recipe *r, 
         Str path;
         double *weight = &r->data.part[i].weight;
         if (!path_read(&path, a, k, part[i].source, r->path, from, err)
-            || !number_read(weight, k, part[i].weight, from, err))
+            || !number_read(weight, k, part[i].weight, from, err)
+            || !share_read(&r->data.part[i].from, k, part[i].from, 0, from, err)
+            || !share_read(&r->data.part[i].to, k, part[i].to, 1, from, err))
             return false;
         if (*weight <= 0) return refuse(k, part[i].weight, from, "a weight above 0", err);
         r->data.part[i].source = path.p;
         buf_fmt(&b, "%s{source: ", i ? ", " : "[");
         if (is_list(value) && !quoted_put(&b, path))
             return refuse(k, path, from, "names in UTF-8 in a list", err);
-        buf_fmt(&b, ", weight: %s}", number_text(a, *weight).p);
+        buf_fmt(&b, ", weight: %s", number_text(a, *weight).p);
+        if (part[i].from.n) buf_fmt(&b, ", from: %s", number_text(a, r->data.part[i].from).p);
+        if (part[i].to.n) buf_fmt(&b, ", to: %s", number_text(a, r->data.part[i].to).p);
+        buf_fmt(&b, "}");
     }
     *text =
         is_list(value) ? str_fmt(a, "%.*s]", STRF(buf_str(&b))) : str_of(r->data.part[0].source);

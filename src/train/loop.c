@@ -104,9 +104,14 @@ static void text_introduce(const Trainer *t, int64_t i) {
     const Recipe *r = t->recipe;
     const Shard *s = &t->train[i];
     const RowCounts c = loader_counts(mix_loader(t->mix, i));
-    char weight[40] = "", learned[40] = "";
+    char weight[120] = "", learned[40] = "";
+    const bool part = part_first(r, i) > 0 || part_end(r, i) < r->optim.steps;
     if (r->data.n_parts > 1)
         snprintf(weight, sizeof weight, ", weight %.4g", r->data.part[i].weight);
+    if (part)
+        snprintf(weight, sizeof weight, ", weight %.4g in steps %lld to %lld",
+                 r->data.part[i].weight, (long long)part_first(r, i) + 1,
+                 (long long)part_end(r, i));
     if (s->learned)
         snprintf(learned, sizeof learned, " (%.1f %% learned)",
                  100 * (double)loader_targets(mix_loader(t->mix, i)) / (double)c.places);

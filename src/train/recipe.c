@@ -49,6 +49,15 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
                    name, STRF(buf_str(&there)));
 }
 
+/* ---- a curriculum ---------------------------------------------------------------------------- */
+
+static int64_t step_at(const Recipe *r, double share) {
+    return (int64_t)(share * (double)r->optim.steps + 0.5);
+}
+
+int64_t part_first(const Recipe *r, int64_t i) { return step_at(r, r->data.part[i].from); }
+int64_t part_end(const Recipe *r, int64_t i) { return step_at(r, r->data.part[i].to); }
+
 /* ---- as a file ------------------------------------------------------------------------------- */
 
 static bool put_value(Buf *out, const Key *k, Str value, Err *err) {

@@ -40,12 +40,15 @@ extern const int64_t recipe_n_keys;
 static inline bool is_list(Str text) { return str_starts(text, STR("[{")); }
 /* texts.c: the parts of such a list, as they are written; weights unread. */
 typedef struct TextPart {
-    Str source, weight;
+    Str source, weight, from, to; /* the last two may be empty */
 } TextPart;
 bool parts_read(TextPart part[MIX_MOST], int64_t *n, Arena *a, Str list, const char *from,
                 Err *err) CHECKED;
 /* A text between double quotes, as YAML; false where it is not UTF-8 (texts.c). */
 bool quoted_put(Buf *out, Str s);
+/* The steps, from 0, in which part i of data.train is drawn from: all below *end. */
+int64_t part_first(const Recipe *r, int64_t i);
+int64_t part_end(const Recipe *r, int64_t i);
 /* Bytes of the section's name: "optim.lr" has 5, "act" none. */
 int64_t key_section(const char *name);
 /* One value into the recipe, by the key's kind and range; `from` names the place in messages. */

@@ -34,12 +34,16 @@ static json_t *recipe_json(const Recipe *r) {
 /* The place in each text of a mixture. */
 static json_t *mixture_json(const Trainer *t, const MixState *at) {
     json_t *texts = json_array();
-    for (int64_t i = 0; i < t->recipe->data.n_parts; i++)
-        json_array_append_new(texts, json_pack("{s:s, s:I, s:I, s:I, s:f}", "shard",
-                                               t->train[i].key, "seed", (json_int_t)at->at[i].seed,
-                                               "epoch", (json_int_t)at->at[i].epoch, "row",
-                                               (json_int_t)at->at[i].row, "weight",
-                                               t->recipe->data.part[i].weight));
+    const Recipe *r = t->recipe;
+    for (int64_t i = 0; i < r->data.n_parts; i++) {
+        json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:f}", "shard", t->train[i].key, "seed",
+                              (json_int_t)at->at[i].seed, "epoch", (json_int_t)at->at[i].epoch,
+                              "row", (json_int_t)at->at[i].row, "weight", r->data.part[i].weight);
+        if (r->data.part[i].from > 0)
+            json_object_set_new(o, "from", json_real(r->data.part[i].from));
+        if (r->data.part[i].to < 1) json_object_set_new(o, "to", json_real(r->data.part[i].to));
+        json_array_append_new(texts, o);
+    }
     return json_pack("{s:I, s:o}", "rows", (json_int_t)at->rows, "texts", texts);
 }
 
@@ -183,6 +187,20 @@ static bool best_read(Best *best, const json_t *o, const char *file, Err *err) {
 /* A count that goes on from there: it must not run over. */
 static bool counts(json_int_t n) { return n >= 0 && n <= (json_int_t)1 << 53; }
 
+/* A part of the mixture as it was and as it is. */
+static void part_compare(const Recipe *r, int64_t i, double weight, double from, double to,
+                         const char *file) {
+    if (i >= r->data.n_parts) return;
+    if (weight != r->data.part[i].weight)
+        log_at(LOG_WARN, "the weight of %s was %.4g in %s and is %.4g from here on",
+               r->data.part[i].source, weight, file, r->data.part[i].weight);
+    if (from != r->data.part[i].from || to != r->data.part[i].to)
+        log_at(LOG_WARN,
+               "%s was drawn from between %.4g and %.4g of the steps in %s, and is between "
+               "%.4g and %.4g from here on",
+               r->data.part[i].source, from, to, file, r->data.part[i].from, r->data.part[i].to);
+}
+
 /* Without a mixture it is the one text that was read already. */
 static bool mixture_read(Trainer *t, const json_t *mixture, const char *file, Err *err) {
     json_t *texts;
@@ -198,16 +216,15 @@ static bool mixture_read(Trainer *t, const json_t *mixture, const char *file, Er
     for (int64_t i = 0; i < MIN(t->n_shards, MIX_MOST); i++) {
         const char *shard;
         json_int_t seed, epoch, row;
-        double weight;
-        if (json_unpack_ex(json_array_get(texts, (size_t)i), &e, 0, "{s:s, s:I, s:I, s:I, s:F}",
-                           "shard", &shard, "seed", &seed, "epoch", &epoch, "row", &row, "weight",
-                           &weight))
+        double weight, from = 0, to = 1;
+        if (json_unpack_ex(json_array_get(texts, (size_t)i), &e, 0,
+                           "{s:s, s:I, s:I, s:I, s:F, s?F, s?F}", "shard", &shard, "seed", &seed,
+                           "epoch", &epoch, "row", &row, "weight", &weight, "from", &from, "to",
+                           &to))
             return unfit(file, e.text, err);
         t->start.at[i] = (LoaderState){.seed = (uint64_t)seed, .epoch = epoch, .row = row};
         t->shard[i] = str_copy(t->arena, str_of(shard));
-        if (i < t->recipe->data.n_parts && weight != t->recipe->data.part[i].weight)
-            log_at(LOG_WARN, "the weight of %s was %.4g in %s and is %.4g from here on",
-                   t->recipe->data.part[i].source, weight, file, t->recipe->data.part[i].weight);
+        part_compare(t->recipe, i, weight, from, to, file);
     }
     return true;
 }

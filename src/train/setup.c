@@ -268,8 +268,11 @@ static bool model_start(Trainer *t, const Config *c, int64_t further, Err *err) 
 static bool loaders_new(Trainer *t, Err *err) {
     const Recipe *r = t->recipe;
     MixPart part[MIX_MOST];
-    for (int64_t i = 0; i < r->data.n_parts; i++)
-        part[i] = (MixPart){&t->train[i], r->data.part[i].weight};
+    const int64_t rows = r->batch.tokens / r->batch.sequence; /* of a step */
+    for (int64_t i = 0; i < r->data.n_parts; i++) {
+        part[i] = (MixPart){&t->train[i], r->data.part[i].weight, rows * part_first(r, i), 0};
+        if (r->data.part[i].to < 1) part[i].end = rows * part_end(r, i);
+    }
     return mix_new(&t->mix, t->arena, part, r->data.n_parts, r->batch.sequence, &t->start, err)
            && (!t->valid.tokens
                || loader_new(&t->valid_loader, t->arena, &t->valid, r->batch.sequence, false,

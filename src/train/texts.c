@@ -36,31 +36,22 @@ bool quoted_put(Buf *out, Str s) {
 }
 
 /* By itself, as a text or as a list: the library has no schema for a value that may be either. */
-typedef struct Entry {
-    char *source, *weight;
-} Entry;
 typedef struct OneText {
     struct {
         char *train;
     } data;
 } OneText;
-typedef struct ManyTexts {
-    struct {
-        Entry *train;
-        uint32_t train_count;
-    } data;
-} ManyTexts;
 typedef struct OneSection {
     char *train;
 } OneSection;
-typedef struct ManySection {
-    Entry *train;
-    uint32_t train_count;
-} ManySection;
 
 static const cyaml_schema_field_t entry_fields[] = {
     CYAML_FIELD_STRING_PTR("source", CYAML_FLAG_POINTER, Entry, source, 0, CYAML_UNLIMITED),
     CYAML_FIELD_STRING_PTR("weight", CYAML_FLAG_POINTER, Entry, weight, 0, CYAML_UNLIMITED),
+    CYAML_FIELD_STRING_PTR("from", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, Entry, from, 0,
+                           CYAML_UNLIMITED),
+    CYAML_FIELD_STRING_PTR("to", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, Entry, to, 0,
+                           CYAML_UNLIMITED),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t entry_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, Entry, entry_fields)};
@@ -68,19 +59,21 @@ static const cyaml_schema_field_t one_fields[] = {
     CYAML_FIELD_STRING_PTR("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, OneSection, train, 0,
                            CYAML_UNLIMITED),
     CYAML_FIELD_END};
-static const cyaml_schema_field_t many_fields[] = {
-    CYAML_FIELD_SEQUENCE("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ManySection, train,
-                         &entry_value, 1, MIX_MOST),
-    CYAML_FIELD_END};
 static const cyaml_schema_field_t one_top[] = {
     CYAML_FIELD_MAPPING("data", CYAML_FLAG_OPTIONAL, OneText, data, one_fields), CYAML_FIELD_END};
-static const cyaml_schema_field_t many_top[] = {
-    CYAML_FIELD_MAPPING("data", CYAML_FLAG_OPTIONAL, ManyTexts, data, many_fields),
-    CYAML_FIELD_END};
+static const cyaml_schema_field_t list_fields[] = {CYAML_FIELD_SEQUENCE("train", CYAML_FLAG_POINTER,
+                                                                        ManySection, train,
+                                                                        &entry_value, 1, MIX_MOST),
+                                                   CYAML_FIELD_END};
+static const cyaml_schema_field_t list_top[] = {
+    CYAML_FIELD_MAPPING("data", CYAML_FLAG_DEFAULT, ManyTexts, data, list_fields), CYAML_FIELD_END};
+static const cyaml_schema_value_t list_alone = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, ManyTexts, list_top)};
 static const cyaml_schema_value_t one_text = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, OneText, one_top)};
-static const cyaml_schema_value_t many_texts = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, ManyTexts, many_top)};
+const cyaml_schema_field_t train_field =
+    CYAML_FIELD_SEQUENCE("train", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, ManySection, train,
+                         &entry_value, 1, MIX_MOST);
 
 /* The library's error lines, one after the other, each without its "Load: ". */
 static void note(cyaml_log_t level, void *ctx, const char *fmt, va_list args) {
@@ -106,33 +99,39 @@ cyaml_config_t config_of(Buf *log, unsigned flags) {
 }
 
 /* data.train's list in `text`, a document with that key. */
-static bool list_load(TextPart part[MIX_MOST], int64_t *n, Arena *a, Str text, const char *from,
-                      Err *err) {
+static bool list_load(TextPart part[MIX_MOST], int64_t *n, Arena *a, Str text,
+                      const cyaml_schema_value_t *schema, const char *from, Err *err) {
     Buf log = {.a = a};
-    const cyaml_config_t config = config_of(&log, CYAML_CFG_IGNORE_UNKNOWN_KEYS);
+    const cyaml_config_t config = config_of(&log, 0);
     ManyTexts *in = NULL;
     const cyaml_err_t code = cyaml_load_data((const uint8_t *)text.p, (size_t)text.n, &config,
-                                             &many_texts, (cyaml_data_t **)&in, NULL);
+                                             schema, (cyaml_data_t **)&in, NULL);
     if (code != CYAML_OK)
         return err_set(err, ERR_USAGE,
                        "%s: data.train is a text, or a list of {source: TEXT, weight: NUMBER}, %d "
-                       "at most: %s (%.*s)",
+                       "at most, with from: SHARE and to: SHARE of the steps where they are "
+                       "wanted: %s (%.*s)",
                        from, MIX_MOST, cyaml_strerror(code), STRF(first_line(buf_str(&log))));
     *n = in ? in->data.train_count : 0;
-    for (int64_t i = 0; i < *n; i++)
-        part[i] = (TextPart){str_copy(a, str_of(in->data.train[i].source)),
-                             str_copy(a, str_of(in->data.train[i].weight))};
-    cyaml_free(&config, &many_texts, in, 0);
+    for (int64_t i = 0; i < *n; i++) {
+        const Entry *e = &in->data.train[i];
+        part[i] = (TextPart){str_copy(a, str_of(e->source)), str_copy(a, str_of(e->weight)),
+                             str_copy(a, str_of(e->from ? e->from : "")),
+                             str_copy(a, str_of(e->to ? e->to : ""))};
+    }
+    cyaml_free(&config, schema, in, 0);
     return true;
 }
 
 bool parts_read(TextPart part[MIX_MOST], int64_t *n, Arena *a, Str list, const char *from,
                 Err *err) {
-    return list_load(part, n, a, str_fmt(a, "data: {train: %.*s}", STRF(list)), from, err);
+    return list_load(part, n, a, str_fmt(a, "data: {train: %.*s}", STRF(list)), &list_alone, from,
+                     err);
 }
 
 /* data.train of a file that is sound otherwise; a list as texts_read (keys.c) takes it. */
-bool texts_load(Str *value, Arena *a, Str bytes, const char *path, Err *err) {
+bool texts_load(Str *value, Arena *a, Str bytes, const cyaml_schema_value_t *schema,
+                const char *path, Err *err) {
     Buf log = {.a = a}, list = {.a = a};
     const cyaml_config_t config = config_of(&log, CYAML_CFG_IGNORE_UNKNOWN_KEYS);
     OneText *in = NULL;
@@ -145,16 +144,19 @@ bool texts_load(Str *value, Arena *a, Str bytes, const char *path, Err *err) {
         cyaml_free(&config, &one_text, in, 0);
         return true;
     }
-    if (!list_load(part, &n, a, bytes, path, err)) return false;
+    if (!list_load(part, &n, a, bytes, schema, path, err)) return false;
     for (int64_t i = 0; i < n; i++) {
-        buf_fmt(&list, "%s{source: ", i ? ", " : "[");
-        if (!quoted_put(&list, part[i].source))
-            return err_set(err, ERR_USAGE, "%s: data.train: a source is not in UTF-8", path);
-        buf_fmt(&list, ", weight: ");
-        if (!quoted_put(&list, part[i].weight))
-            return err_set(err, ERR_USAGE, "%s: data.train: a weight is no number", path);
-        buf_fmt(&list, "}");
+        const Str given[] = {part[i].source, part[i].weight, part[i].from, part[i].to};
+        static const char *const name[] = {"source", "weight", "from", "to"};
+        for (int64_t k = 0; k < COUNT(given); k++) {
+            if (k > 1 && !given[k].n) continue; /* not given */
+            buf_fmt(&list, "%s%s: ", k ? ", " : i ? "}, {" : "[{", name[k]);
+            if (!quoted_put(&list, given[k]))
+                return err_set(err, ERR_USAGE, "%s: data.train: a %s is not in UTF-8", path,
+                               name[k]);
+        }
     }
+    buf_fmt(&list, "}");
     buf_fmt(&list, "]");
     *value = buf_str(&list);
     return true;

@@ -47,11 +47,11 @@ typedef struct Recipe {
                             * along into checkpoints */
     struct {
         /* Texts, as texts_open names them, or "task:..."; valid may be "". A mixture is a list in
-         * YAML, [{source: "a", weight: 0.5}, ...]; its parts, or the one text: */
+         * YAML, [{source: "a", weight: 0.5, from: 0, to: 0.5}, ...]; its parts, or the one text: */
         const char *train, *valid;
         struct {
             const char *source;
-            double weight;
+            double weight, from, to; /* shares of the steps between which it is drawn from */
         } part[MIX_MOST];
         int64_t n_parts;
         int64_t documents;     /* made of each task:... */

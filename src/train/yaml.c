@@ -60,6 +60,41 @@ void schema_make(Arena *a, Schema *s, bool lists) {
                                      .mapping = {.fields = s->top}};
 }
 
+/* data.train as a list, and all other keys, which were read already, passed over: so what is not
+ * known is refused where it stands in the list. */
+typedef struct ListSchema {
+    cyaml_schema_field_t top[KEYS_MAX], data[KEYS_MAX]; /* each ends with a zero entry */
+    cyaml_schema_value_t root;
+} ListSchema;
+
+static void list_schema_make(Arena *a, ListSchema *s) {
+    cyaml_schema_field_t *top = s->top, *data = s->data;
+    Str before = {0};
+    for (int64_t i = 0; i < recipe_n_keys; i++) {
+        const char *name = recipe_keys[i].name;
+        const Str section = {name, key_section(name)};
+        cyaml_schema_field_t passed = {.key = name};
+        passed.value = (cyaml_schema_value_t){.type = CYAML_IGNORE, .flags = CYAML_FLAG_OPTIONAL};
+        if (str_eq(section, STR("data"))) {
+            passed.key += section.n + 1;
+            *data++ = recipe_keys[i].kind == KEY_TEXTS ? train_field : passed;
+        } else if (!section.n || !str_eq(section, before)) {
+            if (section.n) passed.key = str_copy(a, section).p;
+            *top++ = passed;
+        }
+        before = section;
+    }
+    *top = (cyaml_schema_field_t){.key = "data"};
+    top->value = (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                        .flags = CYAML_FLAG_OPTIONAL,
+                                        .data_size = sizeof(ManySection),
+                                        .mapping = {.fields = s->data}};
+    s->root = (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                     .flags = CYAML_FLAG_POINTER,
+                                     .data_size = sizeof(ManyTexts),
+                                     .mapping = {.fields = s->top}};
+}
+
 /* ---- what went wrong ------------------------------------------------------------------------- */
 
 /* "line: 3" of the first line of the backtrace that has one. */
@@ -122,8 +157,11 @@ static bool file_read(Str *value, Arena *a, const Schema *s, const char *path, E
     if (code != CYAML_OK) return yaml_failed(s, path, code, &log, err);
     for (int64_t i = 0; i < recipe_n_keys; i++) value[i] = str_copy(a, slot_text(a, in, i));
     cyaml_free(&config, &s->root, in, 0);
+    ListSchema *list = PUSH(a, ListSchema, 1);
+    list_schema_make(a, list);
     for (int64_t i = 0; i < recipe_n_keys; i++)
-        if (recipe_keys[i].kind == KEY_TEXTS && !texts_load(&value[i], a, bytes, path, err))
+        if (recipe_keys[i].kind == KEY_TEXTS
+            && !texts_load(&value[i], a, bytes, &list->root, path, err))
             return false;
     return true;
 }
@@ -216,11 +254,36 @@ static bool model_check(const Recipe *r, Err *err) {
                       "%s: init_from brings its own shape; leave out the keys of model.*", r->path);
 }
 
+/* The first step from `step` on in which no part of data.train is drawn from. */
+static int64_t step_bare(const Recipe *r, int64_t step) {
+    int64_t next = step;
+    for (int64_t i = 0; i < r->data.n_parts; i++)
+        if (part_first(r, i) <= step && part_end(r, i) > step) next = MAX(next, part_end(r, i));
+    return next == step ? step : step_bare(r, next);
+}
+
+static bool curriculum_check(const Recipe *r, Err *err) {
+    const int64_t bare = step_bare(r, 0);
+    for (int64_t i = 0; i < r->data.n_parts; i++)
+        if (part_first(r, i) >= part_end(r, i))
+            return err_set(err, ERR_USAGE,
+                           "%s: %s of data.train is drawn from between %.10g and %.10g of the "
+                           "%lld steps, which is never",
+                           r->path, r->data.part[i].source, r->data.part[i].from,
+                           r->data.part[i].to, (long long)r->optim.steps);
+    return bare >= r->optim.steps
+           || err_set(err, ERR_USAGE,
+                      "%s: no text of data.train is drawn from in step %lld of %lld: let the times "
+                      "from `from` to `to` meet",
+                      r->path, (long long)bare + 1, (long long)r->optim.steps);
+}
+
 bool recipe_make(Recipe *r, Arena *a, const char *path, const Str *value, Err *err) {
     *r = (Recipe){.path = str_copy(a, str_of(path)).p, .text = PUSH(a, Str, recipe_n_keys)};
     if (!values_set(r, a, value, err)) return false;
     r->model.json = model_json(a, r);
-    return model_check(r, err) && batch_check(r, err) && optim_check(r, err);
+    return model_check(r, err) && batch_check(r, err) && optim_check(r, err)
+           && curriculum_check(r, err);
 }
 
 bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,

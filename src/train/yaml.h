@@ -31,5 +31,23 @@ bool recipe_make(Recipe *r, Arena *a, const char *path, const Str *value, Err *e
 /* A configuration that collects the library's error lines, one after the other, in `log`. */
 cyaml_config_t config_of(Buf *log, unsigned flags);
 Str first_line(Str s);
-/* data.train of a file that is sound otherwise; a list as recipe.h's parts_read takes it. */
-bool texts_load(Str *value, Arena *a, Str bytes, const char *path, Err *err) CHECKED;
+
+/* data.train as a list, which a schema loads into a ManyTexts. */
+typedef struct Entry {
+    char *source, *weight, *from, *to;
+} Entry;
+typedef struct ManyTexts {
+    struct {
+        Entry *train;
+        uint32_t train_count;
+    } data;
+} ManyTexts;
+typedef struct ManySection {
+    Entry *train;
+    uint32_t train_count;
+} ManySection;
+extern const cyaml_schema_field_t train_field; /* of a ManySection */
+/* data.train of a file that is sound otherwise; a list as recipe.h's parts_read takes it. `schema`:
+ * of the file, with the list in it. */
+bool texts_load(Str *value, Arena *a, Str bytes, const cyaml_schema_value_t *schema,
+                const char *path, Err *err) CHECKED;

@@ -165,7 +165,7 @@ static void test_mix(void **state) {
     Arena *a = *state;
     enum { S = 64, ROWS = 300 };
     const Shard one = random_shard(a, 400, 200), two = random_shard(a, 90, 20);
-    const MixPart part[] = {{&one, 3}, {&two, 1}};
+    const MixPart part[] = {{.shard = &one, .weight = 3}, {.shard = &two, .weight = 1}};
     const MixState begin = mix_begin(5);
     Mix *m, *again;
     Err err = {0};
@@ -196,9 +196,41 @@ static void test_mix(void **state) {
     assert_true(x.n != y.n || memcmp(x.token, y.token, (size_t)x.n * sizeof *x.token));
 }
 
+/* Texts are drawn from in their rows only, and wherever the run is stopped it goes on as it would
+ * have. */
+static void test_curriculum(void **state) {
+    Arena *a = *state;
+    enum { S = 64, ROWS = 200, PARTS = 4 };
+    const Shard one = random_shard(a, 100, 60), two = random_shard(a, 90, 20);
+    const MixPart part[PARTS] = {
+        {&two, 1, 130, 0}, {&one, 3, 0, 100}, {&two, 1, 40, 150}, {&one, 1, 90, 110}};
+    const MixState begin = mix_begin(5);
+    Mix *m, *again;
+    Err err = {0};
+    Packed x = packed_new(a, S), y = packed_new(a, S);
+    int64_t taken[PARTS] = {0}, tokens[PARTS] = {0};
+    assert_true(mix_new(&m, a, part, PARTS, S, &begin, &err));
+    for (int64_t k = 0; k < ROWS; k++) {
+        const MixState at = mix_state(m);
+        mix_next(m, &x, 1);
+        assert_true(mix_new(&again, a, part, PARTS, S, &at, &err));
+        mix_next(again, &y, 1);
+        assert_true(x.n == y.n && !memcmp(x.token, y.token, (size_t)x.n * sizeof *x.token));
+        const MixState now = mix_state(m);
+        int64_t of = 0;
+        while (now.at[of].row == at.at[of].row && now.at[of].epoch == at.at[of].epoch) of++;
+        assert_true(k >= part[of].first && (!part[of].end || k < part[of].end));
+        if (k >= 40 && k < 90) tokens[of] += x.n;
+        taken[of]++;
+    }
+    assert_true(taken[1] >= 40 + 20 && taken[0] >= 50 && taken[2] > 20 && taken[3] > 0);
+    /* Of the tokens of rows with two texts each has its weight's share. */
+    assert_true(tokens[1] > 3 * tokens[2] - 6 * S && tokens[1] < 3 * tokens[2] + 6 * S);
+}
+
 int loader_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(test_epochs), ARENA_TEST(test_best_fit),
-                                       ARENA_TEST(test_resume), ARENA_TEST(test_mix),
-                                       ARENA_TEST(test_strange_states)};
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(test_epochs), ARENA_TEST(test_best_fit),   ARENA_TEST(test_resume),
+        ARENA_TEST(test_mix),    ARENA_TEST(test_curriculum), ARENA_TEST(test_strange_states)};
     return cmocka_run_group_tests_name("loader", tests, NULL, NULL);
 }

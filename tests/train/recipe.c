@@ -163,12 +163,27 @@ static void test_mixture(void **state) {
     assert_string_equal(s.data.part[0].source, str_fmt(a, "%s/a, b.txt", folder).p);
     assert_string_equal(s.data.part[1].source, "task:addition");
     assert_true(s.data.part[0].weight == 0.7 && s.data.part[1].weight == 0.3);
+    const char *course = "[{source: x, weight: 2, to: 0.50}, {source: y, weight: 1, from: 25e-2}]";
+    if (!read_text(&r, a, changed(a, "a.txt", course), NULL, &err)) fail_msg("%s", err.msg);
+    const Recipe t = round_trip(a, &r);
+    assert_true(t.data.part[0].from == 0 && t.data.part[0].to == 0.5);
+    assert_true(t.data.part[1].from == 0.25 && t.data.part[1].to == 1);
+    assert_string_equal(t.data.train, "[{source: \"x\", weight: 2, to: 0.5}, {source: \"y\", "
+                                      "weight: 1, from: 0.25}]");
     assert_true(read_text(&r, a, good, "data.train=[{source: x, weight: 2}]", &err));
     assert_int_equal(r.data.n_parts, 1);
     assert_string_equal(r.data.part[0].source, "x");
     static const char *const wrong[][2] = {
         {"[{source: x, weight: 0}]", "expected a weight above 0"},
         {"[{source: x, weight: much}]", "data.train is \"much\", expected a number"},
+        {"[{source: x, weight: 1, to: 1.5}]", "expected a share of the steps, 0 to 1"},
+        {"[{source: x, weight: 1, from: -1}]", "expected 0 to"},
+        {"[{source: x, weight: 1, until: 1}]", "with from: SHARE and to: SHARE"},
+        {"[{source: x, weight: 1, from: 0.5, to: 0.5}, {source: y, weight: 1}]",
+         "x of data.train is drawn from between 0.5 and 0.5"},
+        {"[{source: x, weight: 1, to: 0.4}, {source: y, weight: 1, from: 0.6}]",
+         "no text of data.train is drawn from in step 5 of 10"},
+        {"[{source: x, weight: 1, from: 0.4}]", "is drawn from in step 1 of 10"},
         {"[{source: x}]", "a list of {source: TEXT, weight: NUMBER}"},
         {"{source: x, weight: 1}", "a list of {source: TEXT, weight: NUMBER}"}};
     for (int64_t i = 0; i < COUNT(wrong); i++) {

@@ -201,6 +201,33 @@ static void test_mixture(void **state) {
     assert_non_null(strstr(err.msg, "data.train or the tokenizer has changed"));
 }
 
+/* A curriculum, stopped before, between and behind the steps in which its texts change. */
+static void test_curriculum(void **state) {
+    Arena *a = *state;
+    Hex hash[2];
+    const char *course = "data.train=[{source: %s/text, weight: 1, to: 0.625}, {source: "
+                         "task:addition:1, weight: 2, from: 0.375}, {source: task:subtraction:1, "
+                         "weight: 1, from: 0.25, to: 0.5}]";
+    for (int64_t every = 1; every <= 8; every += 7) {
+        const char *set[] = {str_fmt(a, course, folder).p, "optim.steps=8", "tokenizer=bytes",
+                             "data.documents=40",
+                             str_fmt(a, "checkpoint.folder=%s/every%d", folder, (int)every).p};
+        const Recipe r = tiny_recipe(a, "llama", set, COUNT(set));
+        for (int64_t step = 0; step < 8;) {
+            Trainer *t;
+            Err err = {0};
+            StepStats s;
+            if (!trainer_open(&t, &r, 1, &err)) fail_msg("%s", err.msg);
+            for (const int64_t end = step + every; step < end; step++)
+                if (!trainer_step(t, &s, &err)) fail_msg("%s", err.msg);
+            if (!trainer_save(t, &err)) fail_msg("%s", err.msg);
+            hash[every == 8] = model_hash(trainer_model(t));
+            trainer_close(t);
+        }
+    }
+    assert_string_equal(hash[0].z, hash[1].z);
+}
+
 /* What of recipe, text or tokenizer does not fit to the checkpoint is named; nothing is touched. */
 static void test_unfit(void **state) {
     Arena *a = *state;
@@ -439,9 +466,10 @@ int resume_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(test_killed_deepseek), ARENA_TEST(test_killed_llama),
         ARENA_TEST(test_killed_grpo),     ARENA_TEST(test_interrupted),
-        ARENA_TEST(test_mixture),         ARENA_TEST(test_unfit),
-        ARENA_TEST(test_another_model),   ARENA_TEST(test_bad_state),
-        ARENA_TEST(test_one_trainer),     ARENA_TEST(test_metrics_durable),
-        ARENA_TEST(test_each_save_fails), ARENA_TEST(test_metrics_lost)};
+        ARENA_TEST(test_mixture),         ARENA_TEST(test_curriculum),
+        ARENA_TEST(test_unfit),           ARENA_TEST(test_another_model),
+        ARENA_TEST(test_bad_state),       ARENA_TEST(test_one_trainer),
+        ARENA_TEST(test_metrics_durable), ARENA_TEST(test_each_save_fails),
+        ARENA_TEST(test_metrics_lost)};
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
