@@ -8,10 +8,6 @@
 
 #include <stdio.h>
 
-/* Templates that write a date write this one, 2025-01-01: the tokens of a text are always the
- * same. */
-enum { DAY = 1735689600 };
-
 Tokens tokens_in(Arena *a) {
     return (Tokens){.id = {.a = a}, .learned = {.a = a}, .end = {.a = a}};
 }
@@ -198,7 +194,7 @@ typedef struct Writer {
 } Writer;
 
 static bool encode(Ids *out, const Writer *w, int64_t n, bool generate, Err *err) {
-    ChatOptions o = {.generate = generate, .now = DAY};
+    ChatOptions o = {.generate = generate, .now = CONVERSATION_DAY};
     out->n = 0;
     if (w->c->json) o.request = request_of(w->a, w->c, w->message, n);
     return chat_encode(out, NULL, w->chat, w->message, n, o, w->scratch, err);

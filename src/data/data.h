@@ -50,6 +50,10 @@ int64_t texts_next(Texts *t, TextUnit *unit, int64_t most, int64_t bytes, Err *e
 int64_t texts_at(const Texts *t), texts_total(const Texts *t); /* bytes of files, for progress */
 void texts_close(Texts *t);                                    /* NULL is fine */
 
+/* Templates that write a date write this one, 2025-01-01: the tokens of a conversation are always
+ * the same. */
+enum { CONVERSATION_DAY = 1735689600 };
+
 /* ---- shards: texts as tokens ----------------------------------------------------------------- */
 
 /* What was counted in a text before it became tokens. */

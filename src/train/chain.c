@@ -182,7 +182,7 @@ static Str value_at(const Str *value, const char *key) {
     return (Str){0};
 }
 
-/* A stage goes on from the one before it; its own shape is that one's then. */
+/* A stage goes on from the one before it, and learns from that one's answers where it distils; its own shape is that one's then. */
 static void stage_links(Str *value, Arena *a, const Chain *c, int64_t i) {
     const Stage *s = &c->stage[i];
     value_put(value, "checkpoint.folder",
@@ -190,6 +190,8 @@ static void stage_links(Str *value, Arena *a, const Chain *c, int64_t i) {
     if (c->tokenizer.n_texts) value_put(value, "tokenizer", str_fmt(a, "%s/tokenizer", c->folder));
     if (i && value_at(value, "init_from").n == 0)
         value_put(value, "init_from", str_of(s[-1].recipe.checkpoint.folder));
+    if (i && value_at(value, "distill.teacher").n == 0)
+        value_put(value, "distill.teacher", str_of(s[-1].recipe.checkpoint.folder));
     if (value_at(value, "init_from").n == 0) return;
     for (int64_t k = 0; k < recipe_n_keys; k++)
         if (str_starts(str_of(recipe_keys[k].name), STR("model."))) value[k] = (Str){0};

@@ -6,10 +6,10 @@
  * optimiser. */
 #pragma once
 #include "infer/infer.h"
-#include "tasks/tasks.h"
+#include "train/streams.h"
 #include "train/trainer.h"
 
-enum { STREAMS_MAX = 16, KINDS_MAX = 2 * STREAMS_MAX };
+enum { KINDS_MAX = 2 * TASKS_MOST };
 
 /* Problems of a stream that belong together, a stratum or all: what is drawn of them next, and how
  * often of late a group of answers had some that were better than others. */
@@ -55,7 +55,7 @@ typedef struct Drawn {
 struct Rollouts {
     Arena *arena; /* problems, prompts and texts of the draw under way */
     Mark empty;
-    TaskStream stream[STREAMS_MAX], valid[STREAMS_MAX];
+    TaskStream stream[TASKS_MOST], valid[TASKS_MOST];
     int64_t n_streams, n_valid;
     Kind kind[KINDS_MAX];
     int64_t n_kinds, problems; /* drawn so far */
@@ -79,10 +79,6 @@ struct Rollouts {
     double clipped_sum; /* tokens whose ratio was cut */
     int64_t rows;       /* tokens of these sums */
 };
-
-/* source.c: the rows of problems that "task:..." names, STREAMS_MAX at most. */
-bool task_streams(TaskStream *stream, int64_t *n, Arena *a, const char *name, uint64_t seed,
-                  bool held_out, Err *err) CHECKED;
 
 /* rollout.c: opens tasks, and counts the memory of rows and answers on t->arena. The engine comes
  * when the model is there; `p` has the formats of its plan. */

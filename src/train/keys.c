@@ -25,7 +25,8 @@
     { name, KEY_NUMBER, FATE_WARN, TO(to), initial, lo, hi, NULL }
 
 const Key recipe_keys[] = {
-    {"objective", KEY_CHOICE, FATE_FIXED, TO(objective), "pretrain", 0, 0, "pretrain|sft|grpo"},
+    {"objective", KEY_CHOICE, FATE_FIXED, TO(objective), "pretrain", 0, 0,
+     "pretrain|sft|distill|grpo"},
 
     {"model.family", KEY_CHOICE, FATE_FIXED, TO(model.family), "", 0, 0,
      "llama|qwen2|qwen3|qwen3_moe|deepseek_v2|deepseek_v3|glm4_moe_lite"},
@@ -66,7 +67,16 @@ const Key recipe_keys[] = {
     PATH("init_from", init_from, ""),
     PATH("tokenizer", tokenizer, ""),
 
-    {"data.train", KEY_TEXTS, FATE_FREE, TO(data.train), NULL, 0, 1e9, NULL},
+    PATH("distill.teacher", distill.teacher, ""),
+    PATH("distill.prompts", distill.prompts, ""),
+    COUNT_("distill.count", FATE_FREE, distill.count, "1000", 1, 1 << 28),
+    COUNT_("distill.samples", FATE_FREE, distill.samples, "4", 1, 1024),
+    COUNT_("distill.most", FATE_FREE, distill.most, "1", 1, 1024),
+    {"distill.keep", KEY_CHOICE, FATE_FREE, TO(distill.right), "all", 0, 0, "all|right"},
+    COUNT_("distill.max_tokens", FATE_FREE, distill.max_tokens, "512", 1, 1 << 20),
+    {"distill.temperature", KEY_NUMBER, FATE_FREE, TO(distill.temperature), "1", 0, 100, NULL},
+
+    {"data.train", KEY_TEXTS, FATE_FREE, TO(data.train), "", 0, 1e9, NULL},
     PATH("data.valid", data.valid, ""),
     COUNT_("data.documents", FATE_FREE, data.documents, "50000", 1, 1 << 28),
     TEXT("data.separator", FATE_FIXED, data.separator, "<|endoftext|>"),
@@ -133,7 +143,7 @@ const Key recipe_keys[] = {
 const int64_t recipe_n_keys = COUNT(recipe_keys);
 
 const char *objective_name(Objective o) {
-    static const char *const name[] = {"pretrain", "sft", "grpo"};
+    static const char *const name[] = {"pretrain", "sft", "distill", "grpo"};
     return name[o];
 }
 
@@ -311,6 +321,8 @@ static bool value_read(Str *text, Arena *a, const Key *k, Str value, const char 
         *text = str_copy(a, value);
         if (k->to == TO(act))
             *(Act *)to = str_eq(value, STR("f32")) ? ACT_F32 : ACT_A16;
+        else if (k->to == TO(distill.right))
+            *(bool *)to = str_eq(value, STR("right"));
         else if (k->to == TO(objective))
             *(Objective *)to = (Objective)choice_of(k->choices, value);
         else if (k->to == TO(optim.optimiser))

@@ -16,7 +16,9 @@ static int32_t eos_token(const Bundle *b) {
     return id;
 }
 
-static bool is_sft(const Trainer *t) { return t->recipe->objective == OBJECTIVE_SFT; }
+static bool is_sft(const Trainer *t) {
+    return t->recipe->objective == OBJECTIVE_SFT || t->recipe->objective == OBJECTIVE_DISTILL;
+}
 
 static bool end_token(TextSetup *w, const Recipe *r, Err *err) {
     const char *name = r->data.end[0] ? r->data.end : r->data.separator;

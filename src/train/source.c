@@ -1,11 +1,11 @@
 /* source.c -- tasks as a source of documents: a problem becomes a question, a thought and an
  * answer. */
-#include "train/grpo.h"
+#include "train/streams.h"
 
 #define PREFIX "task:"
 
 typedef struct Tasks {
-    TaskStream stream[STREAMS_MAX];
+    TaskStream stream[TASKS_MOST];
     int64_t n;
 } Tasks;
 
@@ -24,16 +24,16 @@ static bool document(void *self, int64_t number, Document *d, Arena *a, Err *err
     return true;
 }
 
-bool task_streams(TaskStream *stream, int64_t *n, Arena *a, const char *name, uint64_t seed,
-                  bool held_out, Err *err) {
+bool task_streams(TaskStream stream[TASKS_MOST], int64_t *n, Arena *a, const char *name,
+                  uint64_t seed, bool held_out, Err *err) {
     CHECK(names_tasks(name));
     Str rest = str_of(name + STR(PREFIX).n);
     *n = 0;
     for (bool more = true; more;) {
         const Str task = str_cut(&rest, '+');
         more = rest.p != NULL;
-        if (*n == STREAMS_MAX)
-            return err_set(err, ERR_USAGE, "%s: there are more than %d tasks", name, STREAMS_MAX);
+        if (*n == TASKS_MOST)
+            return err_set(err, ERR_USAGE, "%s: there are more than %d tasks", name, TASKS_MOST);
         if (!task_named(&stream[(*n)++], a, task, seed, held_out, err)) return false;
     }
     return true;

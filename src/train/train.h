@@ -28,11 +28,26 @@
  * where counts are meant), unknown keys are refused with the nearest known one, missing ones
  * named. Keys of model.* are those of Hugging Face's config.json and go through the same reader.
  * docs/training.md explains all of them. */
-typedef enum Objective { OBJECTIVE_PRETRAIN, OBJECTIVE_SFT, OBJECTIVE_GRPO } Objective;
+typedef enum Objective {
+    OBJECTIVE_PRETRAIN,
+    OBJECTIVE_SFT,
+    OBJECTIVE_DISTILL,
+    OBJECTIVE_GRPO
+} Objective;
 const char *objective_name(Objective o);
 typedef struct Recipe {
     const char *path;    /* the file, for messages */
-    Objective objective; /* pretrain: texts; sft: .jsonl are conversations; grpo: its own answers */
+    Objective objective; /* pretrain: texts; sft: .jsonl are conversations; distill: sft on what a
+                          * teacher answers; grpo: its own answers */
+    struct {
+        const char *teacher;   /* a model */
+        const char *prompts;   /* "task:...", or a .jsonl of {"prompt" or "messages", "answer"?} */
+        int64_t count;         /* of the prompts */
+        int64_t samples, most; /* answers to each, and so many of them are kept */
+        int64_t max_tokens;
+        double temperature;
+        bool right; /* only right ones are kept */
+    } distill;
     struct {
         const char *family;       /* llama, qwen3, deepseek_v3, ..; "" with init_from */
         int64_t vocab_size;       /* 0: the tokenizer's */
@@ -142,6 +157,12 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) CHECKE
  * the step, writes a checkpoint and returns false with ERR_INTERRUPTED, whose message says how to
  * continue. */
 bool train_run(const Recipe *r, int64_t threads, Err *err) CHECKED;
+
+/* Of a recipe with objective distill: <checkpoint.folder>/distilled.jsonl, what the teacher answers
+ * and is kept, as conversations. What is there of it is not made again; each answer depends on the
+ * recipe, the teacher and its own number alone, so that a call that was killed and repeated makes
+ * the bytes of one that was not. train_run begins with it. */
+bool distill_make(const Recipe *r, int64_t threads, Err *err) CHECKED;
 
 /* What a run will take, before it begins: `lisao train --plan`. */
 typedef enum TrainPart {

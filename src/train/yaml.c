@@ -254,6 +254,29 @@ static bool model_check(const Recipe *r, Err *err) {
                       "%s: init_from brings its own shape; leave out the keys of model.*", r->path);
 }
 
+/* What a run learns from: texts that are named, or what its teacher answers. */
+static bool data_check(Recipe *r, Arena *a, Err *err) {
+    const bool distill = r->objective == OBJECTIVE_DISTILL;
+    if (!distill && !r->data.train[0])
+        return err_set(err, ERR_USAGE, "%s: the key data.train is missing (or give it by --set)",
+                       r->path);
+    if (!distill) return true;
+    if (!r->distill.teacher[0] || !r->distill.prompts[0])
+        return err_set(err, ERR_USAGE,
+                       "%s: the key distill.%s is missing, without which objective distill has "
+                       "nothing to %s",
+                       r->path, r->distill.teacher[0] ? "prompts" : "teacher",
+                       r->distill.teacher[0] ? "ask" : "learn from");
+    if (r->data.train[0])
+        return err_set(err, ERR_USAGE,
+                       "%s: objective distill learns what the teacher answers, and data.train is "
+                       "%s: leave it out. For a mixture, train an sft recipe on distilled.jsonl",
+                       r->path, r->data.train);
+    r->data.part[0].source = str_fmt(a, "%s/distilled.jsonl", r->checkpoint.folder).p;
+    r->data.train = r->data.part[0].source;
+    return true;
+}
+
 /* The first step from `step` on in which no part of data.train is drawn from. */
 static int64_t step_bare(const Recipe *r, int64_t step) {
     int64_t next = step;
@@ -282,8 +305,8 @@ bool recipe_make(Recipe *r, Arena *a, const char *path, const Str *value, Err *e
     *r = (Recipe){.path = str_copy(a, str_of(path)).p, .text = PUSH(a, Str, recipe_n_keys)};
     if (!values_set(r, a, value, err)) return false;
     r->model.json = model_json(a, r);
-    return model_check(r, err) && batch_check(r, err) && optim_check(r, err)
-           && curriculum_check(r, err);
+    return model_check(r, err) && data_check(r, a, err) && batch_check(r, err)
+           && optim_check(r, err) && curriculum_check(r, err);
 }
 
 bool recipe_read(Recipe *r, Arena *a, const char *path, const char *const *set, int64_t n_set,
