@@ -1,5 +1,5 @@
-/* measure.c -- models side by side, each measured on a text and on tasks, and on these under several
- * budgets for its thoughts. */
+/* measure.c -- models side by side, each measured on a text and on tasks, and on these under
+ * several budgets for its thoughts. */
 #include "cli/measure.h"
 
 #include <jansson.h>

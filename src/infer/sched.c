@@ -68,8 +68,8 @@ static bool fits(const Engine *e, const Seq *s) {
     return need <= pages_free(e->pages) + prefix_idle(e->prefix);
 }
 
-/* Pages that are missing are taken back from the prefix tree; admission has made sure that there are
- * enough (invariant 2). */
+/* Pages that are missing are taken back from the prefix tree; admission has made sure that there
+ * are enough (invariant 2). */
 static void pages_reserve(Engine *e, Seq *s, int64_t length) {
     for (; !kv_reserve(e->pages, &s->kv, length); e->stats.evicted++)
         CHECK(prefix_evict(e->prefix));

@@ -152,7 +152,7 @@ static bool name_is_sound(const char *name) {
     return *name && strlen(name) <= NAME_MOST;
 }
 
-/* What stands under "all", then what the stage has, then settings of the command line for either. */
+/* What stands under "all", then what the stage has, then the command line's settings for either. */
 static bool stage_values(Str *value, Arena *a, const Chain *c, const ChainIn *in, int64_t i,
                          const char *const *set, int64_t n_set, Schema *schema, Err *err) {
     const StageIn *s = &in->stage[i];
@@ -182,7 +182,8 @@ static Str value_at(const Str *value, const char *key) {
     return (Str){0};
 }
 
-/* A stage goes on from the one before it, and learns from that one's answers where it distils; its own shape is that one's then. */
+/* A stage goes on from the one before it, whose shape is its own then, and learns from its answers
+ * where it distils. */
 static void stage_links(Str *value, Arena *a, const Chain *c, int64_t i) {
     const Stage *s = &c->stage[i];
     value_put(value, "checkpoint.folder",

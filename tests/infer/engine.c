@@ -177,8 +177,8 @@ static void live_and_finished_sequences_share(void **state) {
     rig_close(&r);
 }
 
-/* Three more answers to each prompt begin with a copy of what the first one computed of it, whatever
- * the chunks, also with few pages, and without a prefix cache. */
+/* Three more answers to each prompt begin with a copy of what the first one computed of it,
+ * whatever the chunks, also with few pages, and without a prefix cache. */
 static void requests_like_others_copy_their_prompt(void **state) {
     Arena *a = *state;
     enum { COPIES = 3 };
