@@ -35,7 +35,7 @@ typedef struct Chain {
     } evaluate;
     const char *export_type; /* "": none */
 } Chain;
-/* "key=value" of `set` has a stage's name or "all" in front of a recipe's key, learn.optim.steps, or
- * is "folder=...". Errors as recipe_read's, naming the stage. */
+/* "key=value" of `set` has a stage's name or "all" in front of a recipe's key, learn.optim.steps=9,
+ * or it is "folder=...". Errors as recipe_read's, naming the stage. */
 bool chain_read(Chain *c, Arena *a, const char *path, const char *const *set, int64_t n_set,
                 Err *err) CHECKED;

@@ -2,9 +2,10 @@
  * them several times, and the task's own check says which answers are right.
  *
  * The engine runs on the trainer's panels, so its log-probabilities are the trainer's. A group
- * whose answers are all right or all wrong teaches nothing; further problems are drawn in its place, some
- * rounds long (DAPO, arXiv 2503.14476, 3.2). A round ends before the next is drawn, and an answer's
- * draws come from the problem's number, so nothing depends on how many answers run at once.
+ * whose answers are all right or all wrong teaches nothing; further problems are drawn in its
+ * place, some rounds long (DAPO, arXiv 2503.14476, 3.2). A round ends before the next is drawn, and
+ * an answer's draws come from the problem's number, so nothing depends on how many answers run at
+ * once.
  * Kinds of problems that taught more of late are drawn more often: those at the edge of what the
  * model can do. */
 #include "train/grpo.h"
