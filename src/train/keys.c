@@ -115,7 +115,7 @@ const Key recipe_keys[] = {
     COUNT_("grpo.max_tokens", FATE_WARN, grpo.max_tokens, "256", 1, 1 << 20),
     COUNT_("grpo.updates", FATE_FIXED, grpo.updates, "1", 1, 1024),
     COUNT_("grpo.rounds", FATE_WARN, grpo.rounds, "3", 1, 64),
-    COUNT_("grpo.sequences", FATE_FREE, grpo.sequences, "512", 1, 4096),
+    COUNT_("grpo.sequences", FATE_FREE, grpo.sequences, "0", 0, 512),
     NUMBER("grpo.temperature", grpo.temperature, "1", 0.01, 10),
     NUMBER("grpo.clip_low", grpo.clip_low, "0.2", 0, 1),
     NUMBER("grpo.clip_high", grpo.clip_high, "0.28", 0, 100),

@@ -101,17 +101,21 @@ void rollouts_close(Rollouts *r) {
 
 /* ---- the engine ------------------------------------------------------------------------------ */
 
-static EngineSpec engine_spec(const Recipe *r) {
+/* More answers at once than some 32 for each thread make products no faster, and their keys and
+ * values leave the caches (docs/log.md). */
+static EngineSpec engine_spec(const Recipe *r, int64_t threads) {
+    enum { PER_THREAD = 32, AT_ONCE = 512 };
     const int64_t all = r->grpo.prompts * r->grpo.samples,
-                  seqs = MIN(r->grpo.sequences, MAX(all, r->grpo.valid_problems));
+                  most = r->grpo.sequences ? r->grpo.sequences : MIN(PER_THREAD * threads, AT_ONCE),
+                  seqs = MIN(most, MAX(all, r->grpo.valid_problems));
     return (EngineSpec){.seqs = seqs,
                         .queue = MAX(all, r->grpo.valid_problems),
-                        .rows = MAX(seqs, 512),
+                        .rows = seqs + 256,
                         .queue_tokens = MAX(all, r->grpo.valid_problems) * (r->batch.sequence + 1)};
 }
 
 void rollouts_spec(PlanSpec *p, const Trainer *t) {
-    const EngineSpec e = engine_spec(t->recipe);
+    const EngineSpec e = engine_spec(t->recipe, team_threads(t->team));
     engine_plan(p, t->model, &e, t->recipe->batch.sequence, t->team);
 }
 
@@ -129,7 +133,7 @@ static void ends_find(Rollouts *r, const Trainer *t) {
 }
 
 bool rollouts_start(Trainer *t, Err *err) {
-    const EngineSpec e = engine_spec(t->recipe);
+    const EngineSpec e = engine_spec(t->recipe, team_threads(t->team));
     PlanSpec p = trainer_spec(t);
     Rollouts *r = t->rolls;
     rollouts_spec(&p, t);

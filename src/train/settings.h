@@ -79,12 +79,12 @@ typedef struct Recipe {
     struct {
         /* How rewards become weights of tokens: lisao, grpo, dr_grpo, dapo (grpo.c). */
         const char *variant;
-        int64_t prompts, samples;   /* problems of a step that teach something; answers to each */
-        int64_t max_tokens;         /* of an answer, its thought included */
-        int64_t updates;            /* optimiser steps that the answers are used for, in parts */
-        int64_t rounds;             /* of drawing further problems for those that teach nothing */
-        int64_t sequences;          /* answers that are written at once; no bit depends on it */
-        double temperature;         /* of the answers */
+        int64_t prompts, samples; /* problems of a step that teach something; answers to each */
+        int64_t max_tokens;       /* of an answer, its thought included */
+        int64_t updates;          /* optimiser steps that the answers are used for, in parts */
+        int64_t rounds;           /* of drawing further problems for those that teach nothing */
+        int64_t sequences;  /* answers written at once; 0: 32 a thread. No bit depends on it */
+        double temperature; /* of the answers */
         double clip_low, clip_high; /* the ratio of probabilities counts within 1 - low, 1 + high */
         int64_t transcripts;        /* answers of a step that go to rollouts.jsonl */
         int64_t valid_problems;     /* held-out problems of a validation */
