@@ -166,6 +166,12 @@ bool solver_open(Solver **out, Session *s, PlanSpec spec, const OptList *task, c
     *v = (Solver){.s = s, .o = o};
     if (!bundle_load(&s->bundle, BUNDLE_CHAT, &why) && why.code != ERR_UNSUPPORTED)
         return *err = why, false;
+    for (int64_t i = 0; i < o->n_budget; i++)
+        if (o->budget[i] >= 0 && s->bundle.chat.thought_end.n == 0)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "a budget for the thoughts of %s: it has no chat template that knows "
+                           "thoughts",
+                           s->bundle.path);
     if (!questions_make(v, task, &longest, err)) return false;
     if (longest >= most)
         return err_set(err, ERR_LIMIT,
