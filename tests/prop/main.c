@@ -6,5 +6,5 @@ int main(int argc, char **argv) {
     log_set(LOG_ERROR);
     if (argc >= 2 && !strcmp(argv[1], "--golden"))
         return samebits_write(argc > 2 ? argv[2] : "") != 0;
-    return samebits_tests() + training_tests() != 0;
+    return samebits_tests() + training_tests() + thought_tests() != 0;
 }

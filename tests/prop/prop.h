@@ -37,6 +37,6 @@ bool golden_save(const Golden *g, Err *err);
 
 /* ---- groups ---------------------------------------------------------------------------------- */
 
-int samebits_tests(void), training_tests(void); /* the number of failures */
+int samebits_tests(void), training_tests(void), thought_tests(void); /* the number of failures */
 /* Golden hashes anew, where the models are there and their names hold `only`. */
 int samebits_write(const char *only);
