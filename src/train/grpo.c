@@ -8,8 +8,9 @@
  * norm: tokens of all answers (lisao, dapo); tokens of the answer, and answers (grpo); the longest
  * answer that was allowed, and answers (dr_grpo; arXiv 2503.20783). The min is written as a factor:
  * where it takes the clipped side the token has no gradient. Answers that were cut at
- * grpo.max_tokens are no part of it: it is not known what they would have come to. There is no
- * penalty for leaving the first model.
+ * grpo.max_tokens are no part of it: it is not known what they would have come to. With grpo.kl = b
+ * each token adds b (exp(d) - d - 1) over the tokens of all answers, d = logprob of the first
+ * model - logprob now.
  *
  * In the first update of a draw rho is 1, exactly: the sampler's log-probabilities are the
  * trainer's, and a difference is an error of the program. */
@@ -145,6 +146,43 @@ void grpo_end(Trainer *t) {
     t->stats.answers.entropy = r->entropy_sum / rows;
     t->stats.answers.clipped = r->clipped_sum / rows;
     t->stats.answers.difference = r->difference;
+    t->stats.answers.divergence = r->divergence / rows;
+}
+
+/* ---- alarms ---------------------------------------------------------------------------------- */
+
+static void alarm_tell(Trainer *t, int which, bool rings, const char *what, double value,
+                       double limit, const char *hint) {
+    Rollouts *r = t->rolls;
+    if (!rings || r->alarmed[which]) return;
+    r->alarmed[which] = true;
+    log_at(LOG_WARN, "step %lld: %s is %.3g, %s %.3g: %s", (long long)t->stats.step, what, value,
+           which == ALARM_COLLAPSE || which == ALARM_SHORT ? "below" : "above", limit, hint);
+}
+
+/* Answers that become all the same, or arbitrary; thoughts that vanish or run to the limit; experts
+ * that get most of the work. */
+void grpo_alarms(Trainer *t) {
+    Rollouts *r = t->rolls;
+    const StepStats *s = &t->stats;
+    const double entropy = s->answers.entropy, length = s->answers.length,
+                 limit = 0.9 * (double)t->recipe->grpo.max_tokens;
+    if (r->tokens == 0) return;
+    if (r->first_length == 0) r->first_entropy = entropy, r->first_length = length;
+    alarm_tell(t, ALARM_COLLAPSE, entropy < 0.1 * r->first_entropy, "the entropy of answers",
+               entropy, 0.1 * r->first_entropy,
+               "a tenth of what it was; the model says the same whatever it is asked to try. A "
+               "smaller optim.lr keeps it searching");
+    alarm_tell(t, ALARM_EXPLOSION, entropy > 5 * r->first_entropy, "the entropy of answers",
+               entropy, 5 * r->first_entropy,
+               "five times what it was; the model is coming apart. Take a smaller optim.lr");
+    alarm_tell(t, ALARM_SHORT, length < 0.3 * r->first_length, "the length of answers", length,
+               0.3 * r->first_length,
+               "the model no longer thinks. See whether the reward can be had without thought");
+    alarm_tell(t, ALARM_LONG, length > limit, "the length of answers", length, limit,
+               "nearly all that grpo.max_tokens allows; answers that are cut teach nothing");
+    alarm_tell(t, ALARM_BALANCE, s->max_vio > 4, "MaxVio", s->max_vio, 4,
+               "a few experts do most of the work. A larger balance.rate evens it out");
 }
 
 bool grpo_begin(Trainer *t, Err *err) {
@@ -161,7 +199,7 @@ bool grpo_begin(Trainer *t, Err *err) {
     r->answer_at = r->n_groups * part / updates * recipe->grpo.samples;
     r->answer_end = r->n_groups * (part + 1) / updates * recipe->grpo.samples;
     part_weigh(t, &v);
-    r->difference = r->entropy_sum = r->clipped_sum = 0;
+    r->difference = r->entropy_sum = r->clipped_sum = r->divergence = 0;
     r->rows = 0;
     t->stats.targets = MAX(r->tokens, 1);
     answers_tell(t);
@@ -218,6 +256,18 @@ static double row_entropy(float *p, const float *z, float lse, int64_t V) {
     return (double)lse - sum;
 }
 
+/* d of row i, and its part of the gradient of log p: b / tokens (1 - exp(d)). */
+static float divergence_at(const Trainer *t, int64_t i, float logprob) {
+    static const float FAR = 20;
+    const float d = t->rolls->first_logprob[i] - logprob;
+    return d < -FAR ? -FAR : d > FAR ? FAR : d;
+}
+
+static float divergence_slope(const Trainer *t, int64_t i, float logprob) {
+    const float by = (float)(t->recipe->grpo.kl / (double)t->rolls->tokens);
+    return by * (1 - exp_f32(divergence_at(t, i, logprob)));
+}
+
 /* The factor of -log p in row i, and what is logged of it. */
 static float row_scale(const Trainer *t, int64_t i, float logprob) {
     static const float FAR = 20; /* a ratio beyond exp(20) is cut in any case */
@@ -228,7 +278,7 @@ static float row_scale(const Trainer *t, int64_t i, float logprob) {
     const bool cut = w > 0 ? rho > (float)(1 + recipe->grpo.clip_high)
                            : rho < (float)(1 - recipe->grpo.clip_low);
     r->clipped[i] = cut;
-    return cut ? 0 : w * rho;
+    return (cut ? 0 : w * rho) - (r->first_plan ? divergence_slope(t, i, logprob) : 0);
 }
 
 /* Rows row .. row + n - 1 of the batch: z (n, V). Rows are independent, and threads split them. */
@@ -256,10 +306,27 @@ static void rows_sum(Trainer *t, const Packed *b) {
         const double by = (double)t->logprob[i] - (double)r->old[i];
         if (t->step % t->recipe->grpo.updates == 0) r->difference = MAX(r->difference, fabs(by));
         t->stats.loss -= (double)r->weight[i] * (double)exp_f32((float)by);
+        if (r->first_plan) {
+            const float d = divergence_at(t, i, t->logprob[i]);
+            const double k = (double)exp_f32(d) - (double)d - 1;
+            r->divergence += k;
+            t->stats.loss += t->recipe->grpo.kl * k / (double)r->tokens;
+        }
         r->rows++;
     }
     r->entropy_sum += tree_f64(r->entropy, b->n);
     r->clipped_sum += tree_f64(r->clipped, b->n);
+}
+
+/* On the pages of the step, which its own forward clears and fills again. */
+bool grpo_first(Thread th, Trainer *t, const Packed *b) {
+    const Rollouts *r = t->rolls;
+    if (!r->first_plan) return true;
+    phase("first model");
+    if (!model_forward(th, r->first_plan, &t->batch, &t->out, NULL)) return false;
+    hidden_logprobs(th, r->first_plan, r->first_logprob, t->hidden, b->target, b->n, t->logits);
+    plan_pages(th, t->plan, t->span, b->n_pieces);
+    return true;
 }
 
 void grpo_back(Thread th, Trainer *t, const Packed *b) {

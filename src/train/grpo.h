@@ -11,6 +11,9 @@
 
 enum { KINDS_MAX = 2 * TASKS_MOST };
 
+/* What may go wrong without an error; each is told once. */
+enum { ALARM_COLLAPSE, ALARM_EXPLOSION, ALARM_SHORT, ALARM_LONG, ALARM_BALANCE, ALARMS };
+
 /* Problems of a stream that belong together, a stratum or all: what is drawn of them next, and how
  * often of late a group of answers had some that were better than others. */
 typedef struct Kind {
@@ -73,17 +76,27 @@ struct Rollouts {
     bool more;
     /* (N) each row's weight and the sampler's log-probability; what its own gave. */
     float *weight, *old, *entropy, *clipped;
-    float *work;        /* (threads, V) */
+    float *work; /* (threads, V) */
+    /* With grpo.kl: the model that the run began with, and its log-probabilities (N). */
+    Bundle first;
+    Plan *first_plan; /* NULL: it plays no part */
+    float *first_logprob;
+    double divergence;  /* sum over the step's tokens */
     double difference;  /* largest between sampler and trainer, of a fresh draw */
     double entropy_sum; /* of the step's tokens; */
     double clipped_sum; /* tokens whose ratio was cut */
     int64_t rows;       /* tokens of these sums */
+    /* Of the run's first step, which alarms compare with: nats and tokens; 0: it is to come. */
+    double first_entropy, first_length;
+    bool alarmed[ALARMS];
 };
 
 /* rollout.c: opens tasks, and counts the memory of rows and answers on t->arena. The engine comes
  * when the model is there; `p` has the formats of its plan. */
 bool rollouts_open(Trainer *t, Err *err) CHECKED;
 void rollouts_spec(PlanSpec *p, const Trainer *t);
+/* The same for the first model, of the shape of `m`, whose micro-batches are the step's. */
+void first_spec(PlanSpec *p, const Trainer *t);
 bool rollouts_start(Trainer *t, Err *err) CHECKED;
 void rollouts_close(Rollouts *r); /* NULL is fine */
 /* New groups, their answers checked. false: the model's numbers are none. */
@@ -96,9 +109,12 @@ bool rollouts_write(const Trainer *t, Err *err) CHECKED;
 
 /* grpo.c: draws where that is due, and weighs; the step has no rows where t->rolls->tokens is 0. */
 bool grpo_begin(Trainer *t, Err *err) CHECKED;
-/* What the step's rows gave, into its numbers. */
+/* What the step's rows gave, into its numbers; and warnings where those look bad. */
 void grpo_end(Trainer *t);
+void grpo_alarms(Trainer *t);
 /* The next rows into `b`, for all threads; false: there are none. */
 bool grpo_rows(Thread th, Trainer *t, Packed *b);
+/* What the first model says of the rows, before the model's own forward. False: it met NaN. */
+bool grpo_first(Thread th, Trainer *t, const Packed *b) CHECKED;
 /* The gradient of t->hidden, as hidden_loss_back has it, of the clipped ratios. */
 void grpo_back(Thread th, Trainer *t, const Packed *b);

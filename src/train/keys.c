@@ -117,6 +117,7 @@ const Key recipe_keys[] = {
     COUNT_("grpo.rounds", FATE_WARN, grpo.rounds, "3", 1, 64),
     COUNT_("grpo.sequences", FATE_FREE, grpo.sequences, "0", 0, 512),
     NUMBER("grpo.temperature", grpo.temperature, "1", 0.01, 10),
+    NUMBER("grpo.kl", grpo.kl, "0", 0, 100),
     NUMBER("grpo.clip_low", grpo.clip_low, "0.2", 0, 1),
     NUMBER("grpo.clip_high", grpo.clip_high, "0.28", 0, 100),
     COUNT_("grpo.transcripts", FATE_FREE, grpo.transcripts, "2", 0, 1 << 16),

@@ -146,6 +146,7 @@ static void put_answers(Buf *b, const Rollouts *r, const StepStats *s) {
         s->answers.reward, s->answers.right, s->answers.length, s->answers.closed, s->answers.cut,
         s->answers.entropy, s->answers.clipped, s->answers.difference, (long long)s->answers.groups,
         (long long)s->answers.taught, (long long)s->answers.tokens);
+    if (r->first_plan) buf_fmt(b, ", \"kl\": %.17g", s->answers.divergence);
     for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++)
         put_kind(b, &r->stream[k->stream], k);
 }

@@ -57,6 +57,22 @@ static bool engine_count(TrainPlan *p, Trainer *draft, const PlanSpec *s, const 
     return true;
 }
 
+/* The first model, beside the trainer's: its panels, and what a forward works in. */
+static bool first_count(TrainPlan *p, Trainer *draft, const PlanSpec *step, Err *err) {
+    PlanSpec s = {.act = step->act, .kv = step->kv, .mla = step->mla};
+    Model *m;
+    Plan *plan;
+    int64_t bytes = 0;
+    if (draft->recipe->grpo.kl == 0) return true;
+    model_shape(&m, draft->scratch, &draft->model->cfg, 0);
+    first_spec(&s, draft);
+    if (!plan_count(&plan, draft->scratch, m, &s, p->threads, err)) return false;
+    for (int64_t i = 0; i < plan->n_items; i++)
+        bytes += part_of(plan->item[i].what) != PART_PROGRAM ? plan->item[i].bytes : 0;
+    item_add(p, PART_WEIGHTS, "first model", bytes);
+    return true;
+}
+
 static bool engines_count(TrainPlan *p, Trainer *draft, const PlanSpec *step, Err *err) {
     PlanSpec s = {.act = step->act, .kv = step->kv, .mla = step->mla}, rolls = s;
     if (draft->recipe->sample.every
@@ -64,7 +80,7 @@ static bool engines_count(TrainPlan *p, Trainer *draft, const PlanSpec *step, Er
         return false;
     if (!is_grpo(draft->recipe)) return true;
     rollouts_spec(&rolls, draft);
-    return engine_count(p, draft, &rolls, "answers", err);
+    return engine_count(p, draft, &rolls, "answers", err) && first_count(p, draft, step, err);
 }
 
 static bool step_count(TrainPlan *p, Trainer *draft, Err *err) {

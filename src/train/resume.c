@@ -53,7 +53,8 @@ static json_t *rollouts_json(const Rollouts *r) {
     for (const Kind *k = r->kind; k < r->kind + r->n_kinds; k++)
         json_array_append_new(
             kinds, json_pack("{s:I, s:f}", "next", (json_int_t)k->next, "signal", k->signal));
-    return json_pack("{s:I, s:o}", "problems", (json_int_t)r->problems, "kinds", kinds);
+    return json_pack("{s:I, s:o, s:f, s:f}", "problems", (json_int_t)r->problems, "kinds", kinds,
+                     "first_entropy", r->first_entropy, "first_length", r->first_length);
 }
 
 static Str state_text(Arena *a, const Trainer *t) {
@@ -322,8 +323,9 @@ static bool rollouts_resume(const Trainer *t, Err *err) {
     json_int_t problems;
     json_error_t e;
     if (!o) return false;
-    bool ok = !json_unpack_ex(o, &e, 0, "{s:{s:I, s:o}}", "rollouts", "problems", &problems,
-                              "kinds", &kinds)
+    bool ok = !json_unpack_ex(o, &e, 0, "{s:{s:I, s:o, s:F, s:F}}", "rollouts", "problems",
+                              &problems, "kinds", &kinds, "first_entropy", &r->first_entropy,
+                              "first_length", &r->first_length)
               || unfit(file, e.text, err);
     if (ok && ((int64_t)json_array_size(kinds) != r->n_kinds || !counts(problems)))
         ok = unfit(file, "it drew other problems than data.train names now", err);

@@ -78,8 +78,7 @@ bool rollouts_open(Trainer *t, Err *err) {
                          false, err)
         || (recipe->data.valid[0]
             && !task_streams(r->valid, &r->n_valid, t->arena, recipe->data.valid, recipe->seed,
-                             true, err))
-        || !bundle_load(&t->text.bundle, BUNDLE_CHAT, err))
+                             true, err)))
         return false;
     sha256_init(&h);
     sha256_add(&h, recipe->data.train, (int64_t)strlen(recipe->data.train));
@@ -96,6 +95,7 @@ bool rollouts_open(Trainer *t, Err *err) {
 void rollouts_close(Rollouts *r) {
     if (!r) return;
     child_close(r->judge);
+    bundle_close(&r->first);
     arena_close(r->arena);
 }
 
@@ -132,6 +132,29 @@ static void ends_find(Rollouts *r, const Trainer *t) {
     for (int64_t i = 0; i < c->n_eos; i++) end_add(r, c->eos[i]);
 }
 
+void first_spec(PlanSpec *p, const Trainer *t) {
+    const PlanSpec step = step_spec(t, t->model, 0);
+    p->rows = p->logit_rows = step.rows;
+    p->spans = step.spans, p->positions = step.positions;
+}
+
+/* The model that the run began with, for the divergence from it: it stays as it is. */
+static bool first_open(Trainer *t, Err *err) {
+    Rollouts *r = t->rolls;
+    const Recipe *recipe = t->recipe;
+    PlanSpec p = {.act = t->plan->spec.act, .kv = t->plan->spec.kv, .mla = t->plan->spec.mla};
+    if (recipe->grpo.kl == 0) return true;
+    if (!recipe->init_from[0])
+        return err_set(
+            err, ERR_USAGE,
+            "%s: grpo.kl is %g, and there is no init_from to measure the divergence from",
+            recipe->path, recipe->grpo.kl);
+    r->first_logprob = PUSH(t->model_arena, float, recipe->batch.micro);
+    first_spec(&p, t);
+    return bundle_open(&r->first, t->model_arena, recipe->init_from, BUNDLE_MODEL, err)
+           && plan_new(&r->first_plan, t->model_arena, r->first.model, &p, 0, t->team, err);
+}
+
 bool rollouts_start(Trainer *t, Err *err) {
     const EngineSpec e = engine_spec(t->recipe, team_threads(t->team));
     PlanSpec p = trainer_spec(t);
@@ -142,7 +165,7 @@ bool rollouts_start(Trainer *t, Err *err) {
         && !child_open(&r->judge, t->arena, t->recipe->reward.command, err))
         return false;
     r->work = PUSH(t->model_arena, float, team_threads(t->team) * t->model->cfg.V);
-    return plan_new(&r->plan, t->model_arena, t->model, &p, 0, t->team, err)
+    return first_open(t, err) && plan_new(&r->plan, t->model_arena, t->model, &p, 0, t->team, err)
            && engine_new(&r->engine, t->model_arena, r->plan, &e, t->team, err);
 }
 

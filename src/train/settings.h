@@ -85,6 +85,7 @@ typedef struct Recipe {
         int64_t rounds;           /* of drawing further problems for those that teach nothing */
         int64_t sequences;  /* answers written at once; 0: 32 a thread. No bit depends on it */
         double temperature; /* of the answers */
+        double kl;          /* weight of the divergence from the first model, init_from; 0: none */
         double clip_low, clip_high; /* the ratio of probabilities counts within 1 - low, 1 + high */
         int64_t transcripts;        /* answers of a step that go to rollouts.jsonl */
         int64_t valid_problems;     /* held-out problems of a validation */

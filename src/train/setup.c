@@ -127,7 +127,7 @@ static bool tokenizer_open(Trainer *t, bool resumed, Err *err) {
     sha256_add(&h, w->bundle.tok_json.p, w->bundle.tok_json.n);
     sha256_hex(&h, w->id);
     return bundle_template(&w->bundle, &w->chat, err) && end_token(w, r, err)
-           && (!is_sft(t) || chat_open(t, resumed, err));
+           && (r->objective == OBJECTIVE_PRETRAIN || chat_open(t, resumed, err));
 }
 
 /* ---- shards ---------------------------------------------------------------------------------- */

@@ -30,7 +30,8 @@ static void batch_begin(Thread th, Trainer *t, const Packed *b) {
 static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     const float scale = (float)(1.0 / (double)t->stats.targets);
     batch_begin(th, t, b);
-    if (!model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))
+    if ((t->rolls && !grpo_first(th, t, b))
+        || !model_forward(th, t->plan, &t->batch, &t->out, plan_acts(t->plan))
         || !further_forward(th, t, b)) {
         if (th.i == 0) t->stats.loss = NAN, t->step_valid = false; /* the step is void */
         return;
@@ -166,7 +167,7 @@ bool trainer_step(Trainer *t, StepStats *s, Err *err) {
     if (t->rolls && !grpo_begin(t, err)) return false;
     if (!t->rolls) rows_draw(t);
     if (!(t->rolls && t->rolls->tokens == 0) && !step_run(t, err)) return false;
-    if (t->rolls) grpo_end(t);
+    if (t->rolls) grpo_end(t), grpo_alarms(t);
     t->step++;
     t->targets += t->stats.targets;
     *s = t->stats;

@@ -91,6 +91,7 @@ typedef struct StepStats {
         double reward, right, length;   /* length: tokens */
         double closed, cut;             /* answers that came to an end; that were cut */
         double entropy, clipped;        /* nats; the share of tokens whose ratio was cut */
+        double divergence;              /* from the first model, nats a token; 0 without grpo.kl */
         double difference;              /* the largest of |log p of the trainer - of the sampler| */
         double seconds;                 /* of the draw, in the step that made it */
         int64_t groups, taught, tokens; /* problems asked; those that taught; tokens generated */

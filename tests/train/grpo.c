@@ -161,7 +161,8 @@ static void back_thread(Thread th, void *arg) {
 static double surrogate(const Rollouts *r, const Recipe *recipe, int64_t i, double logprob) {
     const double rho = exp(logprob - (double)r->old[i]), w = (double)r->weight[i],
                  cut = MIN(MAX(rho, 1 - recipe->grpo.clip_low), 1 + recipe->grpo.clip_high);
-    return -MIN(w * rho, w * cut);
+    const double d = (double)r->first_logprob[i] - logprob;
+    return recipe->grpo.kl * (exp(d) - d - 1) / (double)r->tokens - MIN(w * rho, w * cut);
 }
 
 static void log_thread(Thread th, void *arg) {
@@ -183,8 +184,8 @@ static double total(Case *c) {
 static void gradient_is_that_of_the_loss(void **state) {
     need_native();
     Arena *a = *state;
-    const char *set[] = {"act=f32"};
-    const Recipe r = grpo_recipe(a, set, 1);
+    const char *set[] = {"act=f32", "grpo.kl=0.5"};
+    const Recipe r = grpo_recipe(a, set, 2);
     Case *c = PUSH(a, Case, 1);
     Trainer *t = c->t = opened(&r, 2);
     const int64_t C = t->model->cfg.C;
@@ -198,7 +199,9 @@ static void gradient_is_that_of_the_loss(void **state) {
     for (int64_t i = 0; i < ROWS; i++) {
         t->rolls->weight[i] = 0.1f * (float)(dice(21) - 10);
         t->rolls->old[i] = c->logprob[i] + 0.1f * (float)(dice(9) - 4);
+        t->rolls->first_logprob[i] = c->logprob[i] + 0.1f * (float)(dice(21) - 10);
     }
+    t->rolls->tokens = 7;
     team_run(trainer_team(t), back_thread, c);
     double worst = 0, largest = 0;
     for (int64_t k = 0; k < 60; k++) {
@@ -251,6 +254,52 @@ static void a_command_rewards(void **state) {
     }
 }
 
+/* What looks bad is told, once. */
+static void alarms_ring_once(void **state) {
+    need_native();
+    const Recipe r = grpo_recipe(*state, NULL, 0);
+    Trainer *t = opened(&r, 1);
+    Rollouts *x = t->rolls;
+    x->tokens = 1;
+    t->stats.answers.entropy = 1, t->stats.answers.length = 10;
+    grpo_alarms(t);
+    for (int i = 0; i < ALARMS; i++) assert_false(x->alarmed[i]);
+    t->stats.answers.entropy = 0.09;
+    grpo_alarms(t);
+    assert_true(x->alarmed[ALARM_COLLAPSE] && !x->alarmed[ALARM_EXPLOSION]);
+    t->stats.answers.entropy = 5.1, t->stats.answers.length = 2.9, t->stats.max_vio = 4.1;
+    grpo_alarms(t);
+    assert_true(x->alarmed[ALARM_EXPLOSION] && x->alarmed[ALARM_SHORT]
+                && x->alarmed[ALARM_BALANCE]);
+    t->stats.answers.length = 23;
+    grpo_alarms(t);
+    assert_true(x->alarmed[ALARM_LONG] && x->first_length == 10);
+    trainer_close(t);
+}
+
+/* The first model stands where it stood: no divergence in the first step, some in later ones, and a
+ * weight on it that is large holds the model there. */
+static void divergence_holds(void **state) {
+    need_native();
+    Arena *a = *state;
+    double moved[2];
+    for (int i = 0; i < 2; i++) {
+        const char *set[] = {i ? "grpo.kl=10" : "grpo.kl=1e-9",
+                             str_fmt(a, "checkpoint.folder=%s/kl%d", folder, i).p};
+        const Recipe r = grpo_recipe(a, set, 2);
+        Trainer *t = opened(&r, 2);
+        for (int64_t step = 0; step < 30; step++) {
+            const StepStats s = stepped(t);
+            assert_true(s.answers.difference == 0 && isfinite(s.loss));
+            assert_true(step == 0 ? s.answers.divergence == 0 : s.answers.divergence > 0);
+            moved[i] = s.answers.divergence;
+        }
+        trainer_close(t);
+    }
+    print_message("divergence: %.2g free, %.2g held\n", moved[0], moved[1]);
+    assert_true(moved[1] < 0.8 * moved[0]);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------- */
 
 static void settings_are_refused(void **state) {
@@ -285,6 +334,8 @@ int grpo_tests(void) {
         ARENA_TEST(later_updates_clip),
         ARENA_TEST(variants_weigh),
         ARENA_TEST(gradient_is_that_of_the_loss),
+        ARENA_TEST(divergence_holds),
+        ARENA_TEST(alarms_ring_once),
         ARENA_TEST(a_command_rewards),
         ARENA_TEST(settings_are_refused),
     };
