@@ -1,4 +1,5 @@
-/* fetch.h -- the public header of fetch/: models from the network, into a folder of this machine.
+/* fetch.h -- the public header of fetch/: models from the network, into a folder of this machine;
+ * and questions to a model that somebody else runs.
  *
  * Promises: a model appears under its name whole and checked, or not at all. What a cut line, an
  * interrupt or a full disk leaves is kept beside the models, and the same call goes on from there;
@@ -36,6 +37,14 @@ typedef struct Fetched {
 } Fetched;
 
 bool fetch_model(Fetched *out, Arena *a, const FetchSpec *spec, Err *err) CHECKED;
+
+/* Questions in JSON to an address, one after the other, over a connection that stays where the
+ * server lets it. Where the line is cut or the server is busy a question is asked again. Everything
+ * lives in the arena of post_open; answers, of 64 MB at most, in that of post_ask. */
+typedef struct Post Post;
+bool post_open(Post **p, Arena *a, const char *address, const char *token, Err *err) CHECKED;
+bool post_ask(Post *p, Arena *a, Str json, Str *answer, Err *err) CHECKED;
+void post_close(Post *p); /* NULL is fine */
 
 /* What earlier calls began in a folder and did not end: the same call goes on from there. */
 typedef struct Unfinished {

@@ -1,4 +1,4 @@
-/* http.c -- GET requests over libcurl.
+/* http.c -- GET and POST requests over libcurl.
  *
  * Redirects are followed here and not by libcurl, so that each address is looked at and the token
  * is sent to the first host only. */
@@ -8,7 +8,7 @@
 #include "fetch/http.h"
 
 enum { REDIRECTS = 5, HEADER_BYTES = 8192, IGNORED_BYTES = 1 << 20 };
-enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60 };
+enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60, ANSWER_SECONDS = 600 };
 
 struct Http {
     CURL *easy;
@@ -147,7 +147,12 @@ static void options_set(Transfer *t, const char *url, struct curl_slist *headers
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME,
+                     (long)(t->q->post.n ? ANSWER_SECONDS : STALL_SECONDS));
+    if (t->q->post.n) {
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, t->q->post.p); /* which makes it a POST */
+        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->q->post.n);
+    }
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)t->q->seconds);
     if (url_local(url)) curl_easy_setopt(c, CURLOPT_PROXY, ""); /* this machine needs none */
 }
@@ -166,6 +171,7 @@ static struct curl_slist *headers_make(Transfer *t) {
         list = header_add(t, list, "Authorization", str_fmt(t->a, "Bearer %s", q->token).p);
     if (q->from)
         list = header_add(t, list, "Range", str_fmt(t->a, "bytes=%lld-", (long long)q->from).p);
+    if (q->post.n) list = header_add(t, list, "Content-Type", "application/json");
     if (q->from && q->if_range) list = header_add(t, list, "If-Range", q->if_range);
     return list;
 }
@@ -232,7 +238,7 @@ HttpEnd http_get(Http *h, Arena *a, HttpReply *r, const HttpRequest *q, Err *err
     for (int64_t hop = 0;; hop++) {
         t.first_host = url_same_host(url, q->url);
         HttpEnd end = one_get(&t, url);
-        if (end != HTTP_ANSWERED || !redirected(r) || r->location.n == 0) return end;
+        if (end != HTTP_ANSWERED || q->post.n || !redirected(r) || r->location.n == 0) return end;
         if (hop == REDIRECTS) {
             err_set(err, ERR_FORMAT, "fetching %s: the server redirects more than %d times",
                     url_shown(a, q->url), REDIRECTS);

@@ -1,4 +1,4 @@
-/* http.h -- private to fetch/: addresses, and GET requests over libcurl. */
+/* http.h -- private to fetch/: addresses, and GET and POST requests over libcurl. */
 #pragma once
 #include "base/base.h"
 
@@ -52,12 +52,13 @@ typedef struct HttpRequest {
     bool (*take)(void *arg, const HttpReply *r, const void *p, int64_t n, Err *err);
     void *arg;
     int64_t seconds; /* most that all of it may take; 0: as long as bytes come */
+    Str post;        /* JSON to send; n = 0: the request is a GET */
 } HttpRequest;
 
 typedef struct Http Http; /* keeps its connections from one request to the next */
 bool http_open(Http **h, Arena *a, Err *err) CHECKED;
 void http_close(Http *h); /* NULL is fine */
-/* Follows redirects. Anything but HTTP_ANSWERED comes with an Err. */
+/* Follows redirects, but of what is sent. Anything but HTTP_ANSWERED comes with an Err. */
 HttpEnd http_get(Http *h, Arena *a, HttpReply *r, const HttpRequest *q, Err *err) CHECKED;
 /* Cut lines, and servers that are busy: worth another try after http_wait. */
 bool http_again(HttpEnd end, const HttpReply *r);

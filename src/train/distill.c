@@ -206,12 +206,12 @@ static Str line_of(Distiller *d, const Asked *x) {
 
 /* What the answers depend on, but for the teacher itself. */
 static Str settings_of(Arena *a, const Recipe *r) {
-    json_t *o =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "teacher", r->distill.teacher,
-                  "prompts", r->distill.prompts, "count", (json_int_t)r->distill.count, "seed",
-                  (json_int_t)r->seed, "samples", (json_int_t)r->distill.samples, "most",
-                  (json_int_t)r->distill.most, "max_tokens", (json_int_t)r->distill.max_tokens,
-                  "temperature", r->distill.temperature, "right", (int)r->distill.right);
+    json_t *o = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "model", r->distill.model, "teacher",
+        r->distill.teacher, "prompts", r->distill.prompts, "count", (json_int_t)r->distill.count,
+        "seed", (json_int_t)r->seed, "samples", (json_int_t)r->distill.samples, "most",
+        (json_int_t)r->distill.most, "max_tokens", (json_int_t)r->distill.max_tokens, "temperature",
+        r->distill.temperature, "right", (int)r->distill.right);
     char *z = o ? json_dumps(o, JSON_COMPACT) : NULL;
     const Str s = str_copy(a, str_of(z ? z : ""));
     free(z);
@@ -338,7 +338,7 @@ static bool answers_make(Distiller *d, Err *err) {
     bar.first = d->ended;
     while (ok && d->ended < d->n) {
         ok = answers_begin(d, err);
-        if (ok) teacher_step(d->teacher);
+        ok = ok && teacher_step(d->teacher, err);
         ok = ok && answers_end(d, err);
         progress_at(&bar, d->ended, NULL);
         if (ok && os_interrupted())

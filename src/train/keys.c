@@ -68,6 +68,7 @@ const Key recipe_keys[] = {
     PATH("tokenizer", tokenizer, ""),
 
     PATH("distill.teacher", distill.teacher, ""),
+    TEXT("distill.model", FATE_FREE, distill.model, ""),
     PATH("distill.prompts", distill.prompts, ""),
     COUNT_("distill.count", FATE_FREE, distill.count, "1000", 1, 1 << 28),
     COUNT_("distill.samples", FATE_FREE, distill.samples, "4", 1, 1024),

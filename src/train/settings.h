@@ -18,7 +18,8 @@ typedef struct Recipe {
     Objective objective; /* pretrain: texts; sft: .jsonl are conversations; distill: sft on what a
                           * teacher answers; grpo: its own answers */
     struct {
-        const char *teacher;   /* a model */
+        const char *teacher;   /* a model, or the address of one, http://HOST/v1 */
+        const char *model;     /* its name there */
         const char *prompts;   /* "task:...", or a .jsonl of {"prompt" or "messages", "answer"?} */
         int64_t count;         /* of the prompts */
         int64_t samples, most; /* answers to each, and so many of them are kept */

@@ -11,6 +11,9 @@ struct Teacher {
     Plan *plan;
     Engine *engine;
     int64_t positions;
+    Remote *remote;              /* instead of all these */
+    Answer *waiting[ASKED_MOST]; /* for it, the first from `asked` on */
+    int64_t n_waiting, asked;
 };
 
 /* As many pages as there is memory for: with fewer, sequences wait. */
@@ -37,6 +40,12 @@ bool teacher_open(Teacher **out, const Recipe *r, int64_t threads, Err *err) {
                    .arena = a,
                    .scratch = arena_open("a question", ARENA_NO_LIMIT),
                    .team = team_open(threads ? threads : MIN(os_cpus(), 64))};
+    if (str_starts(str_of(r->distill.teacher), STR("http://"))
+        || str_starts(str_of(r->distill.teacher), STR("https://"))) {
+        if (remote_open(&t->remote, a, r, err)) return *out = t, true;
+        teacher_close(t);
+        return false;
+    }
     bool ok = bundle_open(&t->bundle, a, r->distill.teacher, BUNDLE_ALL, err);
     if (ok) t->positions = MIN(POSITIONS_MOST, t->bundle.model->cfg.max_positions);
     ok = ok && engine_open(t, err);
@@ -45,7 +54,7 @@ bool teacher_open(Teacher **out, const Recipe *r, int64_t threads, Err *err) {
     return false;
 }
 
-const char *teacher_id(const Teacher *t) { return t->plan->fingerprint; }
+const char *teacher_id(const Teacher *t) { return t->remote ? "address" : t->plan->fingerprint; }
 
 /* Special tokens are no text, but for those that the splitter waits for. */
 static void on_token(void *arg, int64_t seq, Token token, Finish finish, const float *logits) {
@@ -94,16 +103,29 @@ static bool ask(Teacher *t, Answer *x, Str conversation, uint64_t seed, Err *err
 bool teacher_ask(Teacher *t, Answer *to, Arena *a, Str conversation, uint64_t seed, Err *err) {
     const Mark mark = arena_mark(t->arena);
     *to = (Answer){.reasoning.a = a, .text.a = a, .piece.a = a, .teacher = t};
+    if (t->remote) {
+        CHECK(t->n_waiting < ASKED_MOST);
+        to->conversation = conversation, to->seed = seed;
+        t->waiting[(t->asked + t->n_waiting++) % ASKED_MOST] = to;
+        return true;
+    }
     const bool ok = ask(t, to, conversation, seed, err);
     arena_pop(t->arena, mark);
     return ok;
 }
 
-void teacher_step(Teacher *t) { engine_step(t->engine); }
+bool teacher_step(Teacher *t, Err *err) {
+    if (!t->remote) return engine_step(t->engine), true;
+    if (!t->n_waiting) return true;
+    Answer *first = t->waiting[t->asked++ % ASKED_MOST];
+    t->n_waiting--;
+    return remote_ask(t->remote, first, first->conversation, first->seed, err);
+}
 
 void teacher_close(Teacher *t) {
     if (!t) return;
     bundle_close(&t->bundle);
+    remote_close(t->remote);
     team_close(t->team);
     arena_close(t->scratch);
     arena_close(t->arena); /* t itself lies in it */

@@ -1,5 +1,5 @@
-/* teacher.h -- private to train/: a model that is asked many things at once (teacher.c), for
- * distill.c. */
+/* teacher.h -- private to train/: a model that is asked many things, for distill.c: one of this
+ * machine, all at once (teacher.c), or one at an address, one after the other (remote.c). */
 #pragma once
 #include "infer/infer.h"
 #include "train/train.h"
@@ -13,6 +13,8 @@ typedef struct Answer {
     /* private: */
     struct Teacher *teacher;
     int64_t seq;
+    Str conversation; /* for an address: it waits for its turn */
+    uint64_t seed;
     Decoder decoder;
     Splitter splitter;
     Buf piece;
@@ -26,5 +28,12 @@ const char *teacher_id(const Teacher *t);
  * set. Its texts lie in `a`. */
 bool teacher_ask(Teacher *t, Answer *to, Arena *a, Str conversation, uint64_t seed,
                  Err *err) CHECKED;
-void teacher_step(Teacher *t);
+bool teacher_step(Teacher *t, Err *err) CHECKED;
 void teacher_close(Teacher *t); /* NULL is fine; what is under way is forgotten */
+
+/* An OpenAI-compatible address. */
+typedef struct Remote Remote;
+bool remote_open(Remote **m, Arena *a, const Recipe *r, Err *err) CHECKED;
+/* The answer to a conversation, whole. */
+bool remote_ask(Remote *m, Answer *to, Str conversation, uint64_t seed, Err *err) CHECKED;
+void remote_close(Remote *m); /* NULL is fine */

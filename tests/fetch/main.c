@@ -675,6 +675,57 @@ static void unreachable(void **state) {
     assert_int_equal(shown(p), 0);
 }
 
+/* A question arrives with its token and comes again where the server is busy or the line is cut;
+ * what is refused is said, and a redirect is not followed with it. */
+static void questions(void **state) {
+    Place *p = *state;
+    Post *post;
+    Err err = {0};
+    Str answer;
+    const char *url = str_fmt(p->a, "%s/v1/ask", httpd_url(p->h)).p;
+    httpd_serve(p->h, (Served){.path = "/v1/ask", .body = STR("{\"a\": 1}"), .token = "secret"});
+    must(post_open(&post, p->a, url, "secret", &err), &err);
+    for (int64_t i = 1; i <= 2; i++) {
+        must(post_ask(post, p->a, STR("{\"q\": 2}"), &answer, &err), &err);
+        assert_true(str_eq(answer, STR("{\"a\": 1}")));
+        const Asked asked = httpd_asked(p->h, "/v1/ask");
+        assert_int_equal(asked.n, i);
+        assert_string_equal(asked.body, "{\"q\": 2}");
+        assert_string_equal(asked.authorization, "Bearer secret");
+    }
+    static const Served busy = {.path = "/v1/ask",
+                                .body = {"whole", 5},
+                                .status = 503,
+                                .faults = 2},
+                        cut = {.path = "/v1/ask", .body = {"whole", 5}, .cut_at = 2, .faults = 1};
+    const Served again[] = {busy, cut};
+    for (int64_t i = 0; i < COUNT(again); i++) {
+        httpd_serve(p->h, again[i]);
+        must(post_ask(post, p->a, STR("{}"), &answer, &err), &err);
+        assert_true(str_eq(answer, STR("whole")));
+        assert_int_equal(httpd_asked(p->h, "/v1/ask").n, again[i].faults + 1);
+    }
+    static const struct {
+        int status;
+        const char *headers, *says;
+    } no[] = {{401, NULL, "answers 401: it does not take the token"},
+              {404, NULL, "answers 404: there is no model"},
+              {400, NULL, "answers 400"},
+              {307, "Location: /v1/other\r\n", "answers 307"}};
+    httpd_serve(p->h, (Served){.path = "/v1/other", .body = STR("other")});
+    for (int64_t i = 0; i < COUNT(no); i++) {
+        Err why = {0};
+        httpd_serve(p->h, (Served){.path = "/v1/ask",
+                                   .body = STR("no"),
+                                   .status = no[i].status,
+                                   .headers = no[i].headers});
+        assert_false(post_ask(post, p->a, STR("{}"), &answer, &why));
+        if (!strstr(why.msg, no[i].says)) fail_msg("%s", why.msg);
+    }
+    assert_int_equal(httpd_asked(p->h, "/v1/other").n, 0);
+    post_close(post);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, place_open, place_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -683,7 +734,7 @@ int main(void) {
         TEST(no_ranges),   TEST(no_progress),     TEST(etags),         TEST(tried_again),
         TEST(two_at_once), TEST(faults),          TEST(wrong_bytes),   TEST(refusals),
         TEST(redirects),   TEST(linked),          TEST(hostile_lists), TEST(pages),
-        TEST(addresses),   TEST(unreachable),
+        TEST(addresses),   TEST(unreachable),     TEST(questions),
     };
     return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
 }

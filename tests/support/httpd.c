@@ -23,13 +23,14 @@ struct Httpd {
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
-/* Until a blank line; false where the client went. */
+/* Until a blank line, and the body behind it; false where the client went. */
 static bool request_read(int fd, char text[REQUEST]) {
     for (int64_t n = 0; n < REQUEST - 1;) {
         ssize_t got = recv(fd, text + n, (size_t)(REQUEST - 1 - n), 0);
         if (got <= 0) return false;
         text[n += got] = 0;
-        if (strstr(text, "\r\n\r\n")) return true;
+        const char *body = strstr(text, "\r\n\r\n"), *length = strcasestr(text, "Content-Length:");
+        if (body && text + n >= body + 4 + (length ? atoll(length + 15) : 0)) return true;
     }
     return false;
 }
@@ -88,7 +89,7 @@ static void serve_one(Httpd *h, int fd) {
     char text[REQUEST], path[1024] = "", range[64], if_range[64], authorization[128];
     Served s = {.status = 404};
     bool faulty = true;
-    if (!request_read(fd, text) || sscanf(text, "GET %1023s ", path) != 1) return;
+    if (!request_read(fd, text) || sscanf(text, "%*[GEPOST] %1023s ", path) != 1) return;
     header_find(text, "\r\nRange: ", range, sizeof range);
     header_find(text, "\r\nIf-Range: ", if_range, sizeof if_range);
     header_find(text, "\r\nAuthorization: ", authorization, sizeof authorization);
@@ -101,6 +102,7 @@ static void serve_one(Httpd *h, int fd) {
         faulty = s.faults == 0 || a->n < s.faults;
         a->n++;
         snprintf(a->range, sizeof a->range, "%s", range);
+        snprintf(a->body, sizeof a->body, "%s", strstr(text, "\r\n\r\n") + 4);
         snprintf(a->authorization, sizeof a->authorization, "%s", authorization);
     }
     pthread_mutex_unlock(&h->lock);

@@ -21,6 +21,7 @@ typedef struct Served {
 typedef struct Asked { /* the requests for one path */
     int64_t n;
     char range[64], authorization[128]; /* of the last; empty: none */
+    char body[4096];                    /* that was sent with it */
 } Asked;
 
 typedef struct Httpd Httpd;

@@ -1,5 +1,6 @@
 /* distill.c -- what a teacher answers becomes what a student learns: the same bytes however often
  * it was killed, right answers alone where they are wanted, and what is refused. */
+#include "support/httpd.h"
 #include "tests.h"
 
 #include <jansson.h>
@@ -136,6 +137,64 @@ static void right_answers_are_kept(void **state) {
     arena_close(plain.a), arena_close(known.a);
 }
 
+/* A teacher at an address, which thinks in its content or apart and is right about one of two
+ * questions. */
+static void teachers_may_be_far(void **state) {
+    need_native();
+    static const struct {
+        const char *reply, *kept;
+    } cases[] = {
+        {"{\"choices\": [{\"message\": {\"role\": \"assistant\", \"content\": "
+         "\"<think>\\nso\\n</think>\\n\\n7\"}, \"finish_reason\": \"stop\"}]}",
+         "\"content\":\"7\",\"reasoning_content\":\"so\""},
+        {"{\"choices\": [{\"message\": {\"content\": \"7\", \"reasoning_content\": "
+         "\"so\"}, \"finish_reason\": \"stop\"}]}",
+         "\"content\":\"7\",\"reasoning_content\":\"so\""},
+        {"{\"choices\": [{\"message\": {\"content\": \"7\"}, \"finish_reason\": "
+         "\"length\"}]}",
+         NULL},
+        {"{\"error\": \"no\"}", NULL},
+        {"nonsense", NULL},
+    };
+    static const char *const says[] = {NULL, NULL, "2 were cut", "answers something else than",
+                                       "answers something else than"};
+    Arena *a = *state;
+    Httpd *h = httpd_open();
+    teacher_make(a);
+    const char *prompts = file_write(a, "two.jsonl",
+                                     STR("{\"prompt\": \"3+4?\", \"answer\": \"7\"}\n"
+                                         "{\"prompt\": \"3+5?\", \"answer\": \"8\"}\n"));
+    for (int i = 0; i < COUNT(cases); i++) {
+        const char *set[] = {str_fmt(a, "distill.prompts=%s", prompts).p,
+                             str_fmt(a, "distill.teacher=%s/v1", httpd_url(h)).p,
+                             "distill.model=wise",
+                             "distill.keep=right",
+                             "distill.samples=1",
+                             str_fmt(a, "checkpoint.folder=%s/far%d", folder, i).p};
+        const Recipe r = distill_recipe(a, set, COUNT(set));
+        Err err = {0};
+        httpd_serve(h, (Served){.path = "/v1/chat/completions",
+                                .body = str_of(cases[i].reply),
+                                .type = "application/json"});
+        const bool ok = cases[i].kept ? train_run(&r, 1, &err) : distill_make(&r, 1, &err);
+        if (!cases[i].kept) {
+            assert_false(ok);
+            if (!strstr(err.msg, says[i])) fail_msg("%s", err.msg);
+            continue;
+        }
+        if (!ok) fail_msg("%s", err.msg);
+        const Asked asked = httpd_asked(h, "/v1/chat/completions");
+        assert_int_equal(asked.n, 2);
+        assert_non_null(strstr(asked.body, "{\"messages\":[{\"role\":\"user\",\"content\":\"3+5?\"}"
+                                           "],\"model\":\"wise\",\"temperature\":1.0,"
+                                           "\"max_tokens\":190,\"seed\":"));
+        const Str file = content(a, in_folder(a, &r, "distilled.jsonl"));
+        assert_non_null(strstr(file.p, cases[i].kept));
+        assert_null(strstr(file.p, "3+5?"));
+    }
+    httpd_close(h);
+}
+
 static void what_is_missing_is_named(void **state) {
     need_native();
     static const struct {
@@ -173,6 +232,7 @@ int distill_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(answers_do_not_see_kills),
         ARENA_TEST(right_answers_are_kept),
+        ARENA_TEST(teachers_may_be_far),
         ARENA_TEST(what_is_missing_is_named),
     };
     return cmocka_run_group_tests_name("distill", tests, NULL, NULL);
