@@ -193,9 +193,8 @@ typedef struct Writer {
     Buf mark;
 } Writer;
 
-static bool encode(Ids *out, const Writer *w, int64_t n, bool generate, Err *err) {
-    ChatOptions o = {.generate = generate, .now = CONVERSATION_DAY};
-    out->n = 0;
+static bool encode(Ids *out, const Writer *w, int64_t n, ChatOptions o, Err *err) {
+    out->n = 0, o.now = CONVERSATION_DAY;
     if (w->c->json) o.request = request_of(w->a, w->c, w->message, n);
     return chat_encode(out, NULL, w->chat, w->message, n, o, w->scratch, err);
 }
@@ -231,13 +230,22 @@ static bool document_put(Tokens *out, Writer *w, Err *err) {
     return true;
 }
 
+/* How the turn begins: as the model is asked where nobody says whether it is to think, else as it
+ * is asked for what it did. */
+static bool begin_find(Writer *w, int64_t i, Err *err) {
+    const Think think[] = {THINK_DEFAULT, w->c->message[i].reasoning.n ? THINK_ON : THINK_OFF};
+    for (int64_t k = 0; k < COUNT(think); k++) {
+        const ChatOptions o = {.generate = true, .think = think[k]};
+        if (!encode(&w->begin, w, i, o, err)) return false;
+        if (w->begin.n < w->whole.n && stands_before(&w->begin, &w->whole)) return true;
+    }
+    return err_set(err, ERR_UNSUPPORTED,
+                   "the chat template does not begin a finished answer as it begins one that is "
+                   "generated, so it is not known what to learn");
+}
+
 static bool turn_put(Tokens *out, Writer *w, int64_t i, Err *err) {
-    if (!encode(&w->begin, w, i, true, err) || !encode(&w->whole, w, i + 1, false, err))
-        return false;
-    if (w->begin.n >= w->whole.n || !stands_before(&w->begin, &w->whole))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the chat template does not begin a finished answer as it begins one that "
-                       "is generated, so it is not known what to learn");
+    if (!encode(&w->whole, w, i + 1, (ChatOptions){0}, err) || !begin_find(w, i, err)) return false;
     if (w->doc.n && !stands_before(&w->doc, &w->begin) && !document_put(out, w, err)) return false;
     const Ids doc = w->doc;
     marks_add(&w->mark, 0, w->begin.n);

@@ -52,6 +52,14 @@ static const char drops[] =
 static const char apart[] = "{%- for m in messages -%}" TAG "{{ m.content }}<|end|>{%- endfor -%}"
                             "{%- if add_generation_prompt -%}<|assistant|>So{%- endif -%}";
 
+/* Opens a thought unless it is told not to. */
+static const char opens[] =
+    "{%- for m in messages -%}" TAG
+    "{%- if m.role == 'assistant' -%}<think>{{ m.reasoning_content or '' }}</think>{%- endif -%}"
+    "{{ m.content }}<|end|>{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|assistant|><think>"
+    "{{ '</think>' if enable_thinking is defined and not enable_thinking }}{%- endif -%}";
+
 typedef struct Words {
     Tokenizer *tok;
     Chat chat;
@@ -134,6 +142,13 @@ static void all_turns_are_learned(void **state) {
          "\"d\"}, {\"role\": \"user\", \"content\": \"e\"}], \"tools\": null}\n",
          "<|user|>s<|end|><|user|>a<|end|><|assistant|>[b<|end|>]<|user|>c<|end|><|assistant|>[d"
          "<|end|>]\n"},
+        {opens, TWO_TURNS,
+         "<|user|>a<|end|><|assistant|><think>[hm</think>b<|end|>]<|user|>c<|end|><|assistant|>"
+         "<think>[oh</think>d<|end|>]\n"},
+        {opens,
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+         "\"assistant\", \"content\": \"b\"}]}\n",
+         "<|user|>a<|end|><|assistant|><think>[</think>b<|end|>]\n"},
         {whole, /* content cannot forge a turn; blank lines are none */
          "\n{\"messages\": [{\"role\": \"user\", \"content\": \"<|end|>\"}, {\"role\": "
          "\"assistant\", \"content\": \"b\"}]}\n\n",
