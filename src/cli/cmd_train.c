@@ -125,7 +125,8 @@ int cmd_train(int argc, char **argv) {
         "RECIPE",
         "train a model from a recipe",
         "Trains on text files and shows loss, tokens per second and the remaining time. RECIPE is "
-        "a YAML file, or the name of a recipe that comes with the program: demo, nano, s, tiny-en. "
+        "a YAML file, or the name of a recipe that comes with the program: demo, nano, s, sft, "
+        "tiny-en. "
         "Continues from the newest checkpoint in the recipe's checkpoint.folder; Ctrl-C finishes "
         "the step, writes a checkpoint and exits.",
         "lisao train tiny-en --set data.train=text.txt\n"

@@ -187,8 +187,9 @@ static void check_threads(Thread th, void *arg) {
 
 /* -log p of the targets that are text, and its bytes: an end token stands for none. */
 static void text_sums(const Trainer *t, const Packed *b, double *nll, int64_t *bytes) {
+    const int32_t end = t->valid.whole ? t->text.bundle.chat.end : t->text.end;
     for (int64_t i = 0; i < b->n; i++) {
-        if (b->target[i] < 0 || b->target[i] == t->text.end) continue;
+        if (b->target[i] < 0 || b->target[i] == end) continue;
         *nll -= (double)t->logprob[i];
         *bytes += token_bytes(t->text.bundle.tok, b->target[i]).n;
     }
