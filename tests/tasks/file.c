@@ -66,6 +66,7 @@ static void wrong_lines_are_named(void **state) {
         {"{\"question\": \"x\", \"answer\": \"7 #### \"}", "line 1: the answer \"\" is no"},
         {"{\"question\": \"x\", \"answer\": \"#### 7 #### 1,45,000\"}",
          "answer \"1,45,000\" is no"},
+        {"{\"question\": \"x\", \"answer\": \"1,4500\"}", "the answer \"1,4500\" is no number"},
         {"{\"question\": \"x\", \"answer\": \"#### $7\"}", "the answer \"$7\" is no number"},
         {"{\"question\": \"x\", \"answer\": \"1e3\"}", "the answer \"1e3\" is no number"},
         {"{\"question\": \"x\", \"answer\": 1e300}", "is no number"},
