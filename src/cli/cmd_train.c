@@ -65,10 +65,12 @@ static void plan_text(const TrainPlan *p, Arena *a) {
                STRF(items_text(a, p, i)));
     printf("%-13s %9.1f MB  of %.1f MB that are free\n\n", "peak", 1e-6 * (double)p->bytes,
            1e-6 * (double)p->limit);
-    printf("speed         about %.0f tokens/s\ntime          about %s for %lld steps of %lld "
-           "tokens\n",
-           two_digits(p->tokens_per_s), time_text(a, p->seconds).p, (long long)p->steps,
-           (long long)p->tokens);
+    printf("speed         about %.0f tokens/s of learning\n", two_digits(p->tokens_per_s));
+    if (p->seconds > 0)
+        printf("time          about %s for %lld steps of %lld tokens\n", time_text(a, p->seconds).p,
+               (long long)p->steps, (long long)p->tokens);
+    else
+        printf("time          depends on how long the model's answers become\n");
     printf("Speed and time are an estimate: %.0f %% of the %.0f GFLOP/s that %lld threads were "
            "just measured to\nreach in one product, at %.3g MFLOP a token.\n",
            100 * p->share, 1e-9 * p->machine_flops, (long long)p->threads, 1e-6 * p->token_flops);

@@ -165,5 +165,5 @@ void run_time(TrainPlan *p, const Trainer *t, const Config *c) {
     p->machine_flops = machine_flops(t->team, t->recipe->act);
     p->token_flops = token_flops(c);
     p->tokens_per_s = p->share * p->machine_flops / p->token_flops;
-    p->seconds = (double)p->steps * (double)p->tokens / p->tokens_per_s;
+    if (!is_grpo(t->recipe)) p->seconds = (double)p->steps * (double)p->tokens / p->tokens_per_s;
 }

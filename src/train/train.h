@@ -61,7 +61,8 @@ typedef struct TrainPlan {
     int64_t threads, steps, tokens; /* optimiser steps of so many tokens */
     /* An estimate: `share` of the operations a second that the threads were just measured to do in
      * a product, over the operations that a token takes (peak.c). */
-    double share, machine_flops, token_flops, tokens_per_s, seconds;
+    double share, machine_flops, token_flops, tokens_per_s;
+    double seconds; /* 0: not known, since a step takes as many tokens as its answers have */
 } TrainPlan;
 /* Plans the run as trainer_open would build it, and holds no weight. Turns the text into tokens if
  * they are not in the cache; where the text is not there, that is a warning. */
