@@ -224,7 +224,7 @@ int cmd_reason(int argc, char **argv) {
         "of all, a GGUF file and a card. RECIPE is a YAML file, or the name of one that comes with "
         "the program: reason-tiny. The same command goes on after Ctrl-C or a kill.",
         "lisao reason reason-tiny\n"
-        "lisao reason reason-tiny --set folder=/tmp/tiny --set all.seed=2 --json\n",
+        "lisao reason reason-tiny --set folder=seed-2 --set all.seed=2 --json\n",
         opts,
         COUNT(opts)};
     int code;
