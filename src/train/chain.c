@@ -153,8 +153,8 @@ static bool name_is_sound(const char *name) {
 }
 
 /* What stands under "all", then what the stage has, then the command line's settings for either. */
-static bool stage_values(Str *value, Arena *a, const Chain *c, const ChainIn *in, int64_t i,
-                         const char *const *set, int64_t n_set, Schema *schema, Err *err) {
+static bool stage_values(Str *value, Arena *a, const ChainIn *in, int64_t i, const char *const *set,
+                         int64_t n_set, Schema *schema, Err *err) {
     const StageIn *s = &in->stage[i];
     for (int64_t k = 0; k < recipe_n_keys; k++) {
         const Str own = slot_text(a, &s->in, k);
@@ -167,7 +167,6 @@ static bool stage_values(Str *value, Arena *a, const Chain *c, const ChainIn *in
             && !override(value, schema, dot + 1, err))
             return false;
     }
-    (void)c;
     return true;
 }
 
@@ -212,7 +211,7 @@ static bool stage_read(Chain *c, Arena *a, const ChainIn *in, int64_t i, const c
     for (int64_t k = 0; k < i; k++)
         if (!strcmp(c->stage[k].name, s->name))
             return err_set(err, ERR_USAGE, "%s: two stages are named \"%s\"", c->path, s->name);
-    if (!stage_values(value, a, c, in, i, set, n_set, schema, err)) return false;
+    if (!stage_values(value, a, in, i, set, n_set, schema, err)) return false;
     stage_links(value, a, c, i);
     return recipe_make(&s->recipe, a, str_fmt(a, "%s, stage %s", c->path, s->name).p, value, err);
 }
