@@ -60,7 +60,7 @@ static void bits_stay(void **state) {
 
 /* What is rewarded becomes more frequent, among problems that were drawn at random, too. */
 static void reward_rises(void **state) {
-    need_native();
+    need_own_speed();
     Arena *a = *state;
     const char *set[] = {"grpo.prompts=16", "optim.steps=60", "optim.optimiser=muon"};
     const Recipe r = grpo_recipe(a, set, 3);
@@ -280,7 +280,7 @@ static void alarms_ring_once(void **state) {
 /* The first model stands where it stood: no divergence in the first step, some in later ones, and a
  * weight on it that is large holds the model there. */
 static void divergence_holds(void **state) {
-    need_native();
+    need_own_speed();
     Arena *a = *state;
     double moved[2];
     for (int i = 0; i < 2; i++) {
