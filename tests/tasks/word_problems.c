@@ -316,12 +316,12 @@ static void wordings_are_whole(void **state) {
         assert_null(strpbrk(p.prompt.p, "%\n()"));
         assert_null(strstr(p.prompt.p, "  "));
         assert_true(str_ends(p.prompt, k % 2 ? STR("？") : STR("?")));
-        const char first = p.prompt.p[0];
-        assert_true(k % 2 ? first < 0 : first >= 'A' && first <= 'Z');
+        const uint8_t first = (uint8_t)p.prompt.p[0];
+        assert_true(k % 2 ? first >= 0x80 : first >= 'A' && first <= 'Z');
         for (const char *z = p.prompt.p; (z = strstr(z, ". ")); z += 2)
             assert_true(z[2] >= 'A' && z[2] <= 'Z');
         if (k % 2 == 0)
-            for (int64_t i = 0; i < p.prompt.n; i++) assert_true(p.prompt.p[i] > 0);
+            for (int64_t i = 0; i < p.prompt.n; i++) assert_true((uint8_t)p.prompt.p[i] < 0x80);
         arena_pop(a, mark);
     }
 }
