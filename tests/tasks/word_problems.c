@@ -71,7 +71,7 @@ static bool name_at(World world, const char *z, const char **end, int *name) {
         const char *goods = "笔书球伞灯碗锅钟花糖茶鞋鼓琴刀画米油鱼瓜";
         char one[4] = "";
         memcpy(one, z, 3);
-        if (*z > 0 || !strstr(goods, one)) return false;
+        if ((uint8_t)*z < 0x80 || !strstr(goods, one)) return false;
     }
     *name = (uint8_t)from[0] << 16 | (uint8_t)from[1] << 8 | (uint8_t)from[2];
     *end = from + 3;
