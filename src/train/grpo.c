@@ -52,8 +52,9 @@ static void group_weigh(const Question *g, int64_t samples, const Variant *v) {
         const double x = g->answer[i].reward - mean;
         square += x * x / (double)samples;
     }
+    const double by = v->deviation && square > 0 ? sqrt(square) : 1; /* 0: below what is a square */
     for (Answer *a = g->answer; a < g->answer + samples; a++)
-        a->weight = (float)((a->reward - mean) / (v->deviation ? sqrt(square) : 1));
+        a->weight = (float)((a->reward - mean) / by);
 }
 
 /* Answers answer_at .. answer_end - 1 are one update's; each of their tokens gets its share. */

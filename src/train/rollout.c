@@ -16,7 +16,8 @@
 
 static const uint64_t KIND_KEY = 0x6b696e64, ANSWER_KEY = 0x616e73776572; /* "kind", "answer" */
 static const double FLOOR = 0.05, /* the least weight of a kind, so that it is tried again */
-    KEEP = 0.95;                  /* of a kind's signal, a group later */
+    KEEP = 0.95,                  /* of a kind's signal, a group later */
+    REWARD_MOST = 1e6;            /* of a command's */
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -45,12 +46,13 @@ static bool settings_check(const Recipe *r, Err *err) {
                        r->path, (long long)r->grpo.samples);
     if (r->optim.lr == 0)
         return err_set(err, ERR_USAGE, "%s: optim.lr is 0, with which nothing is learned", r->path);
-    if (r->optim.steps % r->grpo.updates || r->checkpoint.every % r->grpo.updates)
+    if (r->optim.steps % r->grpo.updates || r->checkpoint.every % r->grpo.updates
+        || r->eval.every % r->grpo.updates)
         return err_set(err, ERR_USAGE,
-                       "%s: grpo.updates is %lld, of which optim.steps (%lld) and checkpoint.every "
-                       "(%lld) must be multiples",
+                       "%s: grpo.updates is %lld, of which optim.steps (%lld), checkpoint.every "
+                       "(%lld) and eval.every (%lld) must be multiples",
                        r->path, (long long)r->grpo.updates, (long long)r->optim.steps,
-                       (long long)r->checkpoint.every);
+                       (long long)r->checkpoint.every, (long long)r->eval.every);
     return true;
 }
 
@@ -299,17 +301,18 @@ static Str line_of(Arena *a, json_t *o) {
     return line;
 }
 
-/* {"reward": NUMBER}. */
+/* {"reward": NUMBER}, of which a gradient can be made. */
 static bool reward_read(double *reward, Str line, const Recipe *r, Err *err) {
     json_t *o = json_loadb(line.p, (size_t)line.n, 0, NULL);
     const json_t *value = json_object_get(o, "reward");
-    const bool ok = json_is_number(value) && isfinite(json_number_value(value));
+    const bool ok = json_is_number(value) && fabs(json_number_value(value)) <= REWARD_MOST;
     *reward = json_number_value(value);
     json_decref(o);
     return ok
            || err_set(err, ERR_FORMAT,
-                      "reward.command (%s) answered \"%.*s\", expected {\"reward\": NUMBER}",
-                      r->reward.command, (int)MIN(line.n, 200), line.p);
+                      "reward.command (%s) answered \"%.*s\", expected {\"reward\": NUMBER} from "
+                      "-%g to %g",
+                      r->reward.command, (int)MIN(line.n, 200), line.p, REWARD_MOST, REWARD_MOST);
 }
 
 /* The reward that the recipe's own program gives. */

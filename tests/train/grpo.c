@@ -231,6 +231,7 @@ static void a_command_rewards(void **state) {
         {"read x; echo out of luck >&2; exit 4", "its last words: \"out of luck\""},
         {"while read -r x; do echo '{\"reward\": \"much\"}'; done",
          "expected {\"reward\": NUMBER}"},
+        {"while read -r x; do echo '{\"reward\": 1e300}'; done", "from -1e+06 to 1e+06"},
         {"sleep 9", "did not answer within"},
     };
     for (int64_t i = 0; i < COUNT(cases); i++) {
@@ -311,13 +312,15 @@ static void settings_are_refused(void **state) {
                  {"optim.lr=0", "nothing is learned"},
                  {"data.train=text.txt", "answers that can be checked"},
                  {"grpo.updates=3", "must be multiples"},
+                 {"grpo.updates=4", "eval.every (3) must be multiples"},
                  {"grpo.max_tokens=2", "was cut at 2 tokens"},
                  {"data.train=task:addition:12:canonical", "easier problems"},
                  {"batch.sequence=4", "leaves no room"}};
     for (int64_t i = 0; i < COUNT(wrong); i++) {
         const char *set[] = {wrong[i].set,
-                             i == COUNT(wrong) - 1 ? "batch.tokens=192" : "grpo.rounds=8"};
-        const Recipe r = grpo_recipe(a, set, 2);
+                             i == COUNT(wrong) - 1 ? "batch.tokens=192" : "grpo.rounds=8",
+                             "eval.every=3"};
+        const Recipe r = grpo_recipe(a, set, 3);
         Trainer *t = NULL;
         StepStats s;
         Err err = {0};

@@ -105,7 +105,7 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
                          "eval.tokens=200",
                          strcmp(family, "llama") ? "optim.optimiser=muon" : "optim.moments=bf16"};
     if (strcmp(family, "grpo")) return tiny_recipe(a, family, set, COUNT(set));
-    set[4] = "grpo.updates=2";
+    set[4] = "grpo.updates=2", set[5] = "eval.every=16";
     set[COUNT(set) - 1] = "grpo.prompts=12"; /* so that a run takes longer than its kills */
     return grpo_recipe(a, set, COUNT(set));
 }
