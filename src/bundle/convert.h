@@ -20,6 +20,9 @@ typedef struct ConvertSpec {
 /* Names of `type`, separated by "|". */
 #define CONVERT_TYPES "f32|f16|bf16|q8_0|q6_k|q5_k|q4_k_m|q4_k|q5_1|q5_0|q4_1|q4_0"
 
+/* Whether `type` may be this for a GGUF file. */
+bool bundle_type_known(const char *name, Err *err) CHECKED;
+
 /* A GGUF file, a Hugging Face folder or a checkpoint into a GGUF file or a Hugging Face folder; the
  * folder must be new or empty. */
 bool bundle_convert(Arena *a, const char *in, const char *out, const ConvertSpec *s, Team *team,

@@ -54,6 +54,11 @@ static const struct Named *named_find(Str name, bool gguf, DType *type, Err *err
     return NULL;
 }
 
+bool bundle_type_known(const char *name, Err *err) {
+    DType type;
+    return named_find(str_of(name), true, &type, err);
+}
+
 /* "REGEX=TYPE"; the expression may have an '=' of its own. */
 static bool rule_read(TypeRules *r, const char *text, Err *err) {
     const char *equals = strrchr(text, '=');

@@ -189,12 +189,21 @@ static void conclude(Job *j) {
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
+/* What comes after the stages is checked before hours of them: names of tasks, and the type. */
+static bool ends_check(const Job *j, Err *err) {
+    const Chain *c = &j->chain;
+    OptList task = {0};
+    for (int64_t i = 0; i < c->evaluate.n_tasks; i++) task.v[task.n++] = c->evaluate.task[i];
+    return tasks_known(&task, err)
+           && (!c->export_type[0] || bundle_type_known(c->export_type, err));
+}
+
 static bool reason(Job *j, const char *name, Err *err) {
     const char *path;
     Level level = LEVEL_N;
     if (j->o->cpu) CHECK(level_of_name(j->o->cpu, &level));
     if (!recipe_find(j->a, &path, name, err)
-        || !chain_read(&j->chain, j->a, path, j->o->set.v, j->o->set.n, err)
+        || !chain_read(&j->chain, j->a, path, j->o->set.v, j->o->set.n, err) || !ends_check(j, err)
         || !kern_init(level, err))
         return false;
     if (!tokenizer_make(j, err) || !stages_run(j, err) || !stages_measure(j, err)

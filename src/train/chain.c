@@ -152,20 +152,21 @@ static bool name_is_sound(const char *name) {
     return *name && strlen(name) <= NAME_MOST;
 }
 
-/* What stands under "all", then what the stage has, then the command line's settings for either. */
-static bool stage_values(Str *value, Arena *a, const ChainIn *in, int64_t i, const char *const *set,
-                         int64_t n_set, Schema *schema, Err *err) {
+/* What stands under "all", then what the stage has, then the command line's settings for either;
+ * `own` gets what is the stage's alone. */
+static bool stage_values(Str *value, Str *own, Arena *a, const ChainIn *in, int64_t i,
+                         const char *const *set, int64_t n_set, Schema *schema, Err *err) {
     const StageIn *s = &in->stage[i];
     for (int64_t k = 0; k < recipe_n_keys; k++) {
-        const Str own = slot_text(a, &s->in, k);
-        value[k] = str_copy(a, own.n ? own : slot_text(a, &in->all, k));
+        own[k] = str_copy(a, slot_text(a, &s->in, k));
+        value[k] = own[k].n ? own[k] : str_copy(a, slot_text(a, &in->all, k));
     }
     for (int64_t k = 0; k < n_set; k++) {
         const char *dot = strchr(set[k], '.');
         const Str to = {set[k], dot ? dot - set[k] : 0};
-        if ((str_eq(to, STR("all")) || str_eq(to, str_of(s->name)))
-            && !override(value, schema, dot + 1, err))
-            return false;
+        const bool one = str_eq(to, str_of(s->name));
+        if ((one || str_eq(to, STR("all"))) && !override(value, schema, dot + 1, err)) return false;
+        if (one && !override(own, schema, dot + 1, err)) return false;
     }
     return true;
 }
@@ -181,26 +182,36 @@ static Str value_at(const Str *value, const char *key) {
     return (Str){0};
 }
 
-/* A stage goes on from the one before it, whose shape is its own then, and learns from its answers
- * where it distils. */
-static void stage_links(Str *value, Arena *a, const Chain *c, int64_t i) {
+static bool is_shape(int64_t key) {
+    return str_starts(str_of(recipe_keys[key].name), STR("model."));
+}
+
+static bool has_shape(const Str *value) {
+    for (int64_t k = 0; k < recipe_n_keys; k++)
+        if (is_shape(k) && value[k].n) return true;
+    return false;
+}
+
+/* A stage goes on from the one before it, whose shape is its own then, but where it has a model or
+ * an init_from of its own, and learns from its answers where it distils. */
+static void stage_links(Str *value, const Str *own, Arena *a, const Chain *c, int64_t i) {
     const Stage *s = &c->stage[i];
     value_put(value, "checkpoint.folder",
               str_fmt(a, "%s/%lld-%s", c->folder, (long long)i + 1, s->name));
     if (c->tokenizer.n_texts) value_put(value, "tokenizer", str_fmt(a, "%s/tokenizer", c->folder));
-    if (i && value_at(value, "init_from").n == 0)
-        value_put(value, "init_from", str_of(s[-1].recipe.checkpoint.folder));
+    if (i && value_at(own, "init_from").n == 0)
+        value_put(value, "init_from", str_of(has_shape(own) ? "" : s[-1].recipe.checkpoint.folder));
     if (i && value_at(value, "distill.teacher").n == 0)
         value_put(value, "distill.teacher", str_of(s[-1].recipe.checkpoint.folder));
     if (value_at(value, "init_from").n == 0) return;
     for (int64_t k = 0; k < recipe_n_keys; k++)
-        if (str_starts(str_of(recipe_keys[k].name), STR("model."))) value[k] = (Str){0};
+        if (is_shape(k)) value[k] = own[k];
 }
 
 static bool stage_read(Chain *c, Arena *a, const ChainIn *in, int64_t i, const char *const *set,
                        int64_t n_set, Schema *schema, Err *err) {
     Stage *s = &c->stage[i];
-    Str *value = PUSH(a, Str, recipe_n_keys);
+    Str *value = PUSH(a, Str, recipe_n_keys), *own = PUSH(a, Str, recipe_n_keys);
     s->name = text_of(a, in->stage[i].name, "");
     if (!name_is_sound(s->name) || !strcmp(s->name, "all"))
         return err_set(
@@ -211,8 +222,13 @@ static bool stage_read(Chain *c, Arena *a, const ChainIn *in, int64_t i, const c
     for (int64_t k = 0; k < i; k++)
         if (!strcmp(c->stage[k].name, s->name))
             return err_set(err, ERR_USAGE, "%s: two stages are named \"%s\"", c->path, s->name);
-    if (!stage_values(value, a, in, i, set, n_set, schema, err)) return false;
-    stage_links(value, a, c, i);
+    if (!stage_values(value, own, a, in, i, set, n_set, schema, err)) return false;
+    if (value_at(value, "checkpoint.folder").n)
+        return err_set(err, ERR_USAGE,
+                       "%s, stage %s: checkpoint.folder is given, %s/%lld-%s: leave it out, or "
+                       "set folder",
+                       c->path, s->name, c->folder, (long long)i + 1, s->name);
+    stage_links(value, own, a, c, i);
     return recipe_make(&s->recipe, a, str_fmt(a, "%s, stage %s", c->path, s->name).p, value, err);
 }
 

@@ -68,6 +68,29 @@ static void stages_follow_each_other(void **state) {
     assert_string_equal(c.export_type, "q8_0");
 }
 
+/* A stage with a model of its own begins with it; an init_from of all is that of the first. */
+static void stages_may_begin_anew(void **state) {
+    Arena *a = *state;
+    Chain c;
+    Err err = {0};
+    const char *fresh[] = {"taught.model.family=qwen3", "taught.model.hidden_size=16"},
+               *all[] = {"all.init_from=base"};
+    if (!chain_of(&c, a, chain_text(a, ""), fresh, 2, &err)) fail_msg("%s", err.msg);
+    const Recipe *learn = &c.stage[0].recipe, *taught = &c.stage[1].recipe;
+    assert_string_equal(taught->init_from, "");
+    assert_string_equal(taught->model.family, "qwen3");
+    assert_string_equal(taught->distill.teacher, learn->checkpoint.folder);
+    assert_string_equal(c.stage[2].recipe.init_from, taught->checkpoint.folder);
+    assert_false(chain_of(&c, a, chain_text(a, ""), all, 1, &err)); /* it has a model, too */
+    assert_non_null(strstr(err.msg, "stage learn: init_from brings its own shape"));
+    Str text = str_of(chain_text(a, ""));
+    const char *model = strstr(text.p, "    model: {"), *data = strstr(text.p, "    data: {");
+    text = str_fmt(a, "%.*s%s", (int)(model - text.p), text.p, data);
+    if (!chain_of(&c, a, text.p, all, 1, &err)) fail_msg("%s", err.msg);
+    assert_string_equal(c.stage[0].recipe.init_from, "base");
+    assert_string_equal(c.stage[1].recipe.init_from, c.stage[0].recipe.checkpoint.folder);
+}
+
 static void what_is_wrong_is_named(void **state) {
     Arena *a = *state;
     const char *good = chain_text(a, "");
@@ -81,6 +104,7 @@ static void what_is_wrong_is_named(void **state) {
         {"optim: {steps: 7}", "optim: {stepps: 7}", "there is no key \"stepps\"; did you mean"},
         {"optim: {steps: 7}", "optim: {steps: x}", "stage learn: optim.steps is \"x\""},
         {"problems: 9", "problems: 0", "evaluate.problems is \"0\""},
+        {"optim: {steps: 7}", "checkpoint: {folder: x}", "checkpoint.folder is given"},
         {"stages:", "stage:", "there is no key \"stage\""},
         {"batch: {sequence: 48, tokens: 192}", "batch: {sequence: 48}", "batch.tokens is missing"},
         {"export: q8_0", "export: [q8_0]", "chain.yaml"},
@@ -108,6 +132,7 @@ static void what_is_wrong_is_named(void **state) {
 
 int chain_tests(void) {
     const struct CMUnitTest tests[] = {ARENA_TEST(stages_follow_each_other),
+                                       ARENA_TEST(stages_may_begin_anew),
                                        ARENA_TEST(what_is_wrong_is_named)};
     return cmocka_run_group_tests_name("train/chain", tests, NULL, NULL);
 }
