@@ -112,12 +112,14 @@ static Recipe run_recipe(Arena *a, const char *family, const char *run) {
 
 enum { STEPS = 90, EVERY = 2 };
 
-/* Kills the run some checkpoints further on: at a random moment, or in the midst of writing one. */
-static void leg_kill(Arena *a, const Recipe *r, int64_t threads, bool inside) {
-    const int64_t until = newest(a, r->checkpoint.folder) + EVERY * dice(8);
+/* Kills the run some checkpoints further on, such that `left` kills fit into what is left of it: at
+ * a random moment, or in the midst of writing one. */
+static void leg_kill(Arena *a, const Recipe *r, int64_t threads, bool inside, int64_t left) {
+    const int64_t now = newest(a, r->checkpoint.folder), room = (STEPS - now) / EVERY / left,
+                  until = now + EVERY * dice(MAX(1, MIN(8, room)));
     const pid_t pid = leg(r, threads);
     while (running(pid) && newest(a, r->checkpoint.folder) < until) usleep(200);
-    usleep((useconds_t)dice(20000));
+    usleep((useconds_t)dice(8000));
     while (inside && running(pid) && !holds(a, r->checkpoint.folder, ".tmp-")) usleep(20);
     kill(pid, SIGKILL);
     assert_int_equal(leg_end(pid), -SIGKILL);
@@ -131,7 +133,7 @@ static void check_kills(Arena *a, const char *family, int64_t kills) {
     r = run_recipe(a, family, "killed");
     int64_t inside = 0, last = 0;
     for (int64_t k = 0; k < kills; k++) {
-        leg_kill(a, &r, threads[k % COUNT(threads)], k % 2);
+        leg_kill(a, &r, threads[k % COUNT(threads)], k % 2, kills - k);
         inside += holds(a, r.checkpoint.folder, ".tmp-");
         assert_true(newest(a, r.checkpoint.folder) >= last);
         last = newest(a, r.checkpoint.folder);
