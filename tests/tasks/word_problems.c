@@ -37,7 +37,7 @@ typedef struct Said {
 typedef enum World { ENGLISH, PEOPLE_ZH, BOXES_ZH, GOODS_ZH } World;
 
 static World world_of(Str prompt) {
-    if (prompt.p[0] > 0) return ENGLISH;
+    if ((uint8_t)prompt.p[0] < 0x80) return ENGLISH;
     return strstr(prompt.p, "箱子") ? BOXES_ZH : strstr(prompt.p, "小") ? PEOPLE_ZH : GOODS_ZH;
 }
 
