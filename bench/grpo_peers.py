@@ -105,7 +105,7 @@ def trl_trainer(folder, args, bf16):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, experts_implementation=args.experts)
     rows = [{"prompt": [{"role": "user", "content": p}]} for p in problems(4 * args.prompts)]
     counts, times = [], {"write": 0.0}
 
@@ -168,6 +168,7 @@ def main():
     for name, default in (("rounds", 3), ("steps", 2), ("prompts", 32), ("samples", 8), ("max-tokens", 320), ("threads", 2), ("micro", 0)):
         parser.add_argument("--" + name, type=int, default=default)
     parser.add_argument("--lr", type=float, default=1e-5)
+    parser.add_argument("--experts", default="grouped_mm", help="of transformers: eager, grouped_mm, batched_mm")
     parser.add_argument("--modes", type=lambda text: text.split(","), default=["f32", "bf16"])
     parser.add_argument("--save", metavar="FILE")
     args = ARGS = parser.parse_args()
