@@ -8,12 +8,16 @@ cross-entropy, backward, clipping to 1, fused AdamW. Modes: f32 or bf16 (autocas
 (torch.compile; left out where it fails, saying so). The ids are random on both sides. Best and median tokens/s of all steps but
 the first two of a block; x: Lisao's in multiples of the row's.
 
+--llmc FOLDER adds llm.c's CPU program, built there by its own Makefile, with gpt2_124M.bin and its two token files in place (random
+weights and ids will do): its steps are 4 rows of 64 tokens like those of gpt2-size.
+
 --save FILE keeps what was measured, and a later call with the same FILE adds to it, so that rounds fit into short quiet moments;
 --rounds 0 prints the table of them all.
 """
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -91,6 +95,20 @@ def lisao_block(path, threads, steps):
     return {row[4]: float(row[6]) for row in (line.split(",") for line in out.splitlines()) if len(row) == 8}
 
 
+def llmc_block(folder, threads, steps):
+    """tokens/s of the first `steps` steps of llm.c's program after two, then the program is ended."""
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    with subprocess.Popen(["stdbuf", "-oL", "./train_gpt2"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as program:
+        speeds = []
+        for line in program.stdout:
+            took = re.search(r"took ([0-9.]+) ms", line)
+            speeds += [4 * 64 / (float(took[1]) / 1000)] if took else []
+            if len(speeds) == steps + 2:
+                break
+        program.kill()
+    return speeds[2:]
+
+
 def measure(shape, args, seen):
     path = f"bench/recipes/{shape}.yaml"
     recipe = recipe_read(path)
@@ -98,6 +116,8 @@ def measure(shape, args, seen):
     for round_ in range(args.rounds):
         rows = lisao_block(path, args.threads, 2 * args.steps)
         seen.setdefault(shape, {}).setdefault("Lisao a16", []).extend([rows["best"], rows["median"]])
+        if args.llmc and shape == "gpt2-size":
+            seen[shape].setdefault("llm.c (GPT-2)", []).extend(llmc_block(args.llmc, args.threads, args.steps))
         for mode in args.modes:
             for gpt2 in [False, True] if shape == "gpt2-size" else [False]:
                 name = f"torch {mode}" + (" (GPT-2)" if gpt2 else "")
@@ -131,11 +151,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="steps of a block")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=MODES)
+    parser.add_argument("--modes", type=lambda text: text.split(",") if text else [], default=MODES)
+    parser.add_argument("--llmc", metavar="FOLDER")
     parser.add_argument("--save", metavar="FILE")
     args = parser.parse_args()
     seen = json.load(open(args.save)) if args.save and os.path.exists(args.save) else {}
-    if args.rounds:
+    if args.rounds and args.modes:
         import torch
         torch.set_num_threads(args.threads)
     for shape in args.shapes:
