@@ -52,22 +52,13 @@ bool question_make(Question *q, Arena *a, const Bundle *b, const TaskStream *s, 
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* Special tokens are no text, but for those that the splitter waits for; nor is the end token. */
 static Reply reply_of(const Asker *k, const Place *p) {
-    Buf text = {.a = p->a}, thought = {.a = p->a}, answer = {.a = p->a};
+    Buf thought = {.a = p->a}, answer = {.a = p->a};
     const SplitText to = {.reasoning = &thought, .answer = &answer};
     const bool stopped = p->finish == FINISH_STOP;
     Splitter s;
-    Decoder d;
     splitter_init(&s, p->question->in_thought, TOOLS_NONE);
-    decoder_init(&d, k->text->tok, true);
-    for (int64_t i = 0; i < p->n - stopped; i++) {
-        d.skip_special = !splitter_knows(&s, token_bytes(k->text->tok, p->token[i]));
-        decoder_push(&d, p->token[i], &text);
-    }
-    decoder_end(&d, &text);
-    splitter_push(&s, buf_str(&text), &to);
-    splitter_end(&s, &to);
+    splitter_tokens(&s, k->text->tok, p->token, p->n - stopped, &to);
     const bool thinks = k->text->loaded & BUNDLE_CHAT && k->text->chat.thought_end.n;
     const bool closed = s.thought && s.state != SPLIT_THOUGHT;
     return (Reply){.thought = s.thought ? (Str){thought.p ? thought.p : "", thought.n} : (Str){0},

@@ -146,3 +146,18 @@ void splitter_end(Splitter *s, const SplitText *to) {
         if (!thought || s->n_held > 0) held_out(s, to);
     if (call) call_end(s, to, false);
 }
+
+void splitter_tokens(Splitter *s, const Tokenizer *t, const int32_t *ids, int64_t n,
+                     const SplitText *to) {
+    Buf piece = {.a = to->answer->a};
+    Decoder d;
+    decoder_init(&d, t, true);
+    for (int64_t i = 0; i < n; i++, piece.n = 0) {
+        d.skip_special = !splitter_knows(s, token_bytes(t, ids[i]));
+        decoder_push(&d, ids[i], &piece);
+        splitter_push(s, buf_str(&piece), to);
+    }
+    decoder_end(&d, &piece);
+    splitter_push(s, buf_str(&piece), to);
+    splitter_end(s, to);
+}

@@ -266,3 +266,7 @@ void splitter_push(Splitter *s, Str text, const SplitText *to);
 void splitter_end(Splitter *s, const SplitText *to);
 /* A token that is spelled so is for the splitter, even where the tokenizer marks it as special. */
 bool splitter_knows(const Splitter *s, Str spelling);
+/* All tokens of an answer at once, its end token left out, through a splitter that was just begun.
+ * Special tokens are no text, but for those that it knows. */
+void splitter_tokens(Splitter *s, const Tokenizer *t, const int32_t *ids, int64_t n,
+                     const SplitText *to);

@@ -249,25 +249,14 @@ static bool answer_ask(Answer *a, const Question *g, const Trainer *t, double te
     return a->seq != 0;
 }
 
-/* An end token is no text, and special tokens are none but those around thoughts. */
+/* As `lisao eval` reads it: what stands behind the thought is the answer, a tool call included. */
 static void answer_read(Answer *a, const Question *g, const Trainer *t) {
-    const Tokenizer *tok = t->text.bundle.tok;
-    Arena *to = t->rolls->arena;
-    Buf piece = {.a = to}, reasoning = {.a = to}, text = {.a = to}, calls = {.a = to};
-    const SplitText parts = {&reasoning, &text, &calls};
-    Decoder d;
+    Buf reasoning = {.a = t->rolls->arena}, text = {.a = t->rolls->arena};
     Splitter s;
-    decoder_init(&d, tok, true);
-    splitter_init(&s, g->in_thought, t->text.bundle.chat.tools);
-    for (int64_t i = a->n_prompt; i < a->n - (a->finish == FINISH_STOP); i++) {
-        d.skip_special = !splitter_knows(&s, token_bytes(tok, a->token[i]));
-        decoder_push(&d, a->token[i], &piece);
-        splitter_push(&s, buf_str(&piece), &parts);
-        piece.n = 0;
-    }
-    decoder_end(&d, &piece);
-    splitter_push(&s, buf_str(&piece), &parts);
-    splitter_end(&s, &parts);
+    splitter_init(&s, g->in_thought, TOOLS_NONE);
+    splitter_tokens(&s, t->text.bundle.tok, a->token + a->n_prompt,
+                    a->n - a->n_prompt - (a->finish == FINISH_STOP),
+                    &(SplitText){.reasoning = &reasoning, .answer = &text});
     a->reasoning = buf_str(&reasoning), a->text = buf_str(&text);
 }
 
