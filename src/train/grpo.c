@@ -129,7 +129,7 @@ static void answers_tell(Trainer *t) {
     const Rollouts *r = t->rolls;
     const Drawn *d = &r->drawn;
     const double n = (double)d->answers;
-    const bool fresh = t->step % t->recipe->grpo.updates == 0;
+    const bool fresh = draw_is_over(t);
     t->stats.answers.reward = d->reward / n;
     t->stats.answers.right = (double)d->right / n;
     t->stats.answers.length = (double)d->tokens / n;
@@ -305,7 +305,7 @@ static void rows_sum(Trainer *t, const Packed *b) {
     for (int64_t i = 0; i < b->n; i++) {
         if (b->target[i] < 0) continue;
         const double by = (double)t->logprob[i] - (double)r->old[i];
-        if (t->step % t->recipe->grpo.updates == 0) r->difference = MAX(r->difference, fabs(by));
+        if (draw_is_over(t)) r->difference = MAX(r->difference, fabs(by));
         t->stats.loss -= (double)r->weight[i] * (double)exp_f32((float)by);
         if (r->first_plan) {
             const float d = divergence_at(t, i, t->logprob[i]);

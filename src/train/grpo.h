@@ -91,6 +91,11 @@ struct Rollouts {
     bool alarmed[ALARMS];
 };
 
+/* Whether the answers of a draw are used up, or there are none: what is saved then is all. */
+static inline bool draw_is_over(const Trainer *t) {
+    return !t->rolls || t->step % t->recipe->grpo.updates == 0;
+}
+
 /* rollout.c: opens tasks, and counts the memory of rows and answers on t->arena. The engine comes
  * when the model is there; `p` has the formats of its plan. */
 bool rollouts_open(Trainer *t, Err *err) CHECKED;

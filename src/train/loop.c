@@ -45,7 +45,7 @@ static bool after_step(Trainer *t, const StepStats *s, double seconds, bool stop
     if (validates(t) && (last || due(t->step, r->eval.every)) && !validate(t, &best, err))
         return false;
     /* Answers that are in use are in no checkpoint: it comes when they are used up. */
-    if (t->rolls && t->step % r->grpo.updates) return true;
+    if (!draw_is_over(t)) return true;
     return !(last || due(t->step, r->checkpoint.every) || stop || best) || trainer_save(t, err);
 }
 
@@ -92,7 +92,7 @@ static bool steps_run(Trainer *t, Live *live, Err *err) {
         if (!trainer_step(t, &s, err)) return false;
         const double seconds = os_now() - start;
         show(live, t, &s, seconds);
-        const bool stop = os_interrupted() && !(t->rolls && t->step % t->recipe->grpo.updates);
+        const bool stop = os_interrupted() && draw_is_over(t);
         if (!after_step(t, &s, seconds, stop, err)) return false;
         if (stop && t->step < t->recipe->optim.steps) return interrupted(t, err);
     }
