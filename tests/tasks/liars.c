@@ -217,17 +217,6 @@ static const char *form_of(Arena *a, const Puzzle *z) {
     return least;
 }
 
-typedef struct Pair {
-    const char *form, *canonical;
-    bool zh;
-} Pair;
-static int by_form(const void *x, const void *y) {
-    return strcmp(((const Pair *)x)->form, ((const Pair *)y)->form);
-}
-static int by_canonical(const void *x, const void *y) {
-    return strcmp(((const Pair *)x)->canonical, ((const Pair *)y)->canonical);
-}
-
 /* Puzzles have one canonical form exactly where the same is said, whoever is called how, in either
  * language and order. */
 static void canonical_forms_have_no_names(void **state) {
@@ -243,18 +232,7 @@ static void canonical_forms_have_no_names(void **state) {
         puzzle_read(&z, p.prompt);
         pair[k] = (Pair){form_of(a, &z), str_copy(a, p.canonical).p, k % 2};
     }
-    int64_t same = 0, across = 0;
-    qsort(pair, N, sizeof *pair, by_form);
-    for (int64_t k = 1; k < N; k++)
-        if (!strcmp(pair[k].form, pair[k - 1].form)) {
-            assert_string_equal(pair[k].canonical, pair[k - 1].canonical);
-            same++, across += pair[k].zh != pair[k - 1].zh;
-        }
-    qsort(pair, N, sizeof *pair, by_canonical);
-    for (int64_t k = 1; k < N; k++)
-        if (!strcmp(pair[k].canonical, pair[k - 1].canonical))
-            assert_string_equal(pair[k].form, pair[k - 1].form);
-    assert_true(same > 1000 && across > 400);
+    pairs_agree(pair, N, 1000, 400);
 }
 
 static void answers_have_one_form(void **state) {

@@ -16,5 +16,14 @@ int arena_teardown(void **state);
 bool takes(const Task *t, const Problem *p, const char *answer);
 const Task *task_of(const char *name);
 
+/* What a problem says, told by the test, beside its canonical form. */
+typedef struct Pair {
+    const char *form, *canonical;
+    bool zh;
+} Pair;
+/* One is the same exactly where the other is; that occurs among more than `same` neighbours, and in
+ * more than `across` of them in two languages. Sorts them. */
+void pairs_agree(Pair *pair, int64_t n, int64_t same, int64_t across);
+
 int stream_tests(void), digits_tests(void), countdown_tests(void), word_problem_tests(void),
     liars_tests(void), file_tests(void), attack_tests(void);

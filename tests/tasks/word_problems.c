@@ -364,17 +364,6 @@ static Str form_of(Arena *a, Str prompt) {
     return buf_str(&b);
 }
 
-typedef struct Pair {
-    const char *form, *canonical;
-    bool zh;
-} Pair;
-static int by_form(const void *x, const void *y) {
-    return strcmp(((const Pair *)x)->form, ((const Pair *)y)->form);
-}
-static int by_canonical(const void *x, const void *y) {
-    return strcmp(((const Pair *)x)->canonical, ((const Pair *)y)->canonical);
-}
-
 /* Two problems have the same canonical form exactly where they are the same but for names, numbers,
  * order and language; and there are such, in both languages. */
 static void canonical_forms_are_the_problem(void **state) {
@@ -387,18 +376,7 @@ static void canonical_forms_are_the_problem(void **state) {
         task_problem(&p, a, &s, k);
         pair[k] = (Pair){str_copy(a, form_of(a, p.prompt)).p, str_copy(a, p.canonical).p, k % 2};
     }
-    int64_t same = 0, across = 0;
-    qsort(pair, N, sizeof *pair, by_form);
-    for (int64_t k = 1; k < N; k++)
-        if (!strcmp(pair[k].form, pair[k - 1].form)) {
-            assert_string_equal(pair[k].canonical, pair[k - 1].canonical);
-            same++, across += pair[k].zh != pair[k - 1].zh;
-        }
-    qsort(pair, N, sizeof *pair, by_canonical);
-    for (int64_t k = 1; k < N; k++)
-        if (!strcmp(pair[k].canonical, pair[k - 1].canonical))
-            assert_string_equal(pair[k].form, pair[k - 1].form);
-    assert_true(same > 1000 && across > 400);
+    pairs_agree(pair, N, 1000, 400);
 }
 
 int word_problem_tests(void) {
