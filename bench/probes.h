@@ -74,6 +74,24 @@ PROBE(probe_fma_zmm, CHAINS("vfmadd231ps", "zmm"))
 PROBE(probe_bf16_zmm, CHAINS("vdpbf16ps", "zmm"))
 PROBE(probe_int8_zmm, CHAINS("vpdpbusd", "zmm"))
 PROBE(probe_add_zmm, CHAINS("vpaddd", "zmm"))
+
+/* TDPBF16PS on four tiles of sums, four times a turn; the thread's configuration comes back. The
+ * operands are ones: of tiles that are known to be zero a CPU makes twice the products. */
+static void probe_bf16_tiles(int64_t n) {
+    _Alignas(64) uint8_t before[64], all[64] = {1}, ones[1024];
+    for (int i = 0; i < 8; i++) all[16 + 2 * i] = 64, all[48 + i] = 16;
+    for (int i = 0; i < 1024; i++) ones[i] = i % 2 ? 0x3f : 0x80;
+    __asm__ volatile("sttilecfg %1\n\tldtilecfg %2\n\tmov $64, %%eax\n\t"
+                     "tileloadd (%3, %%rax), %%tmm4\n\ttileloadd (%3, %%rax), %%tmm5\n\t"
+                     "tileloadd (%3, %%rax), %%tmm6\n\ttileloadd (%3, %%rax), %%tmm7\n"
+                     "1:\n\t.rept 4\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\t"
+                     "tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\ttdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\t"
+                     "tdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t.endr\n\tdec %0\n\tjnz 1b\n\ttilerelease"
+                     : "+r"(n), "=m"(before)
+                     : "m"(all), "r"(ones), "m"(ones)
+                     : "rax", "cc");
+    if (before[0]) __asm__ volatile("ldtilecfg %0" : : "m"(before));
+}
 PROBE(mix_q4_1_ymm, EIGHT(WORDS, "ymm") EACH_SUM(WORDS_END, "ymm"))
 PROBE(mix_q8_0_ymm, EIGHT(BYTES, "ymm") EACH_SUM(SCALE, "ymm"))
 PROBE(mix_q4_1_zmm, EIGHT(DOT, "zmm") EACH_SUM(SCALE_MIN, "zmm"))
@@ -84,6 +102,8 @@ PROBE(mix_q8_0_zmm, EIGHT(DOT, "zmm") EACH_SUM(SCALE, "zmm"))
 static inline Probe probe_of(Layout layout) {
 #if defined(__x86_64__)
     bool wide = kern_level() >= LEVEL_AVX512, whole = layout_form(layout) >= FORM_INT8;
+    if (kern_level() == LEVEL_AMX && layout == LAYOUT_BF16)
+        return (Probe){"tdpbf16ps", probe_bf16_tiles, 16 * 16 * 16 * 64};
     if (wide && layout == LAYOUT_BF16)
         return (Probe){"vdpbf16ps zmm", probe_bf16_zmm, CHAIN_N * 64};
     if (wide && whole) return (Probe){"vpdpbusd zmm", probe_int8_zmm, CHAIN_N * 128};

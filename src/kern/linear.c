@@ -25,12 +25,13 @@ static void block_run(const Product *t, Range r, Range p) {
 }
 
 /* A block of panels stays in L2 while the rows go by, in blocks that have room beside it. */
-enum { ROWS_L2 = 160 << 10, PANELS_L2 = 320 << 10, LEAST_ROWS = 48, PANEL_STEP = 4, ROW_STEP = 8 };
+enum { ROWS_L2 = 160 << 10, PANELS_L2 = 320 << 10, BLOCK_ROWS = 32 };
+enum { LEAST_ROWS = 64, PANEL_STEP = 4, ROW_STEP = 8 };
 
 static void rect_run(const Product *t, Range r, Range p) {
     int64_t row = rows_bytes(t->x->form, 64, t->x->k) / 64 + 1,
             panel = panel_stride(t->layout, t->x->k) + 1;
-    int64_t n = MAX(ROWS_L2 / row / ROW_STEP * ROW_STEP, LEAST_ROWS);
+    int64_t n = MAX(ROWS_L2 / row / BLOCK_ROWS * BLOCK_ROWS, LEAST_ROWS);
     int64_t m = MAX(PANELS_L2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
     if (r.lo >= r.hi || p.lo >= p.hi) return;
     if (r.hi - r.lo <= n) m = p.hi - p.lo;

@@ -48,6 +48,7 @@ bool kern_test_amx(void) {
                   || (hard[j] != hard[j] && model[j] != model[j]);
     }
     tile_release(&soft);
+    tiles_rows = 0;
     _mm_setcsr(mode);
     return ok;
 }

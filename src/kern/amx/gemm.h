@@ -7,8 +7,13 @@
  * tiles 6 7. */
 #pragma once
 #include "kern/amx/tile.h"
+#include "kern/wide/each.h"
 
 enum { BLOCK_SIDE = 32 };
+
+/* A strip of STRIP_ROWS rows goes by 32 outputs with DEPTH of k at a time, whose panels (32 KB)
+ * then stay in L1 while the strip's rows come from L2. */
+enum { STRIP_ROWS = 128, DEPTH = 512 };
 
 /* A block of at most 32 x 32 outputs: where its rows and panels begin, and how many there are. */
 typedef struct Block {
@@ -16,106 +21,138 @@ typedef struct Block {
     int64_t kp, n; /* rows (n, kp) */
     const uint16_t *w;
     int64_t panels; /* 1 or 2, kp * 16 words apart */
-    float *c;       /* (32, 32) */
+    float *c;       /* (n, ldc) */
+    int64_t ldc;
 } Block;
 
-/* Rows of the tiles for n rows of x; panels have 16 pairs always. A block of at most 16 rows
- * leaves tiles 2 3 5 out. */
+/* Tiles for blocks of n rows; panels have 16 pairs always. A block of at most 16 rows leaves tiles
+ * 2 3 5 out. LDTILECFG costs as much as a small block, so a thread's tiles stay as they are from
+ * one product to the next. (The system saves 8 KB more for such a thread when it is switched.) */
+static _Thread_local int64_t tiles_rows;
+
 static void block_config(Tiles *t, int64_t n) {
-    uint8_t top = (uint8_t)MIN(n, TILE_LINES), low = (uint8_t)MAX(n - TILE_LINES, 0);
+    const uint8_t top = (uint8_t)MIN(n, TILE_LINES), low = (uint8_t)MAX(n - TILE_LINES, 0);
+    if (TILES_STAY && n == tiles_rows) return;
     tile_config(t, (const uint8_t[TILE_N]){top, top, low, low, top, low, TILE_LINES, TILE_LINES});
+    tiles_rows = n;
 }
 
-/* The stride of c and of x in bytes; both tile rows of a block, one after the other. */
-#define C_BYTES       (BLOCK_SIDE * 4)
-#define C_AT(b, i, j) ((b)->c + (i)*TILE_LINES * BLOCK_SIDE + (j)*PANEL)
-
 /* on: the tiles go on from what stands in c. */
-static void block_begin(Tiles *t, const Block *b, bool on) {
-    bool low = b->n > TILE_LINES;
-    if (on) {
-        tile_load(t, 0, C_AT(b, 0, 0), C_BYTES);
-        tile_load(t, 1, C_AT(b, 0, 1), C_BYTES);
-        if (low) tile_load(t, 2, C_AT(b, 1, 0), C_BYTES);
-        if (low) tile_load(t, 3, C_AT(b, 1, 1), C_BYTES);
-    } else {
+static void block_begin(Tiles *t, const Block *b, bool low, bool right, bool on) {
+    float *c = b->c, *under = c + TILE_LINES * b->ldc;
+    if (!on) {
         tile_zero(t, 0);
         tile_zero(t, 1);
         if (low) tile_zero(t, 2);
         if (low) tile_zero(t, 3);
+        return;
     }
+    tile_load(t, 0, c, b->ldc * 4);
+    if (right) tile_load(t, 1, c + PANEL, b->ldc * 4);
+    if (low) tile_load(t, 2, under, b->ldc * 4);
+    if (low && right) tile_load(t, 3, under + PANEL, b->ldc * 4);
 }
 
-static void block_end(Tiles *t, const Block *b) {
-    bool low = b->n > TILE_LINES, right = b->panels > 1;
-    tile_store(t, 0, C_AT(b, 0, 0), C_BYTES);
-    if (right) tile_store(t, 1, C_AT(b, 0, 1), C_BYTES);
-    if (low) tile_store(t, 2, C_AT(b, 1, 0), C_BYTES);
-    if (low && right) tile_store(t, 3, C_AT(b, 1, 1), C_BYTES);
+static void block_end(Tiles *t, const Block *b, bool low, bool right) {
+    float *c = b->c, *under = c + TILE_LINES * b->ldc;
+    tile_store(t, 0, c, b->ldc * 4);
+    if (right) tile_store(t, 1, c + PANEL, b->ldc * 4);
+    if (low) tile_store(t, 2, under, b->ldc * 4);
+    if (low && right) tile_store(t, 3, under + PANEL, b->ldc * 4);
 }
 
-/* One part, k0..k1-1 (multiples of 32, at most CUT_K): c = the sum from +0, or going on from c. */
-static void block_part(Tiles *t, const Block *b, int64_t k0, int64_t k1, bool on) {
-    bool low = b->n > TILE_LINES, right = b->panels > 1;
-    block_begin(t, b, on);
-    for (int64_t k = k0; k < k1; k += TILE_K) {
-        const uint16_t *x = b->x + k, *w = b->w + k * PANEL;
-        tile_load(t, 4, x, b->kp * 2);
+/* k of a block, inside one part: c = the sum from +0, or going on from c. */
+INLINE void block_sum(Tiles *t, const Block *b, Range k, bool low, bool right, bool on) {
+    const int64_t ldx = b->kp * 2;
+    block_begin(t, b, low, right, on);
+    const uint16_t *x = b->x + k.lo, *w = b->w + k.lo * PANEL;
+    for (int64_t i = k.lo; i < k.hi; i += TILE_K, x += TILE_K, w += TILE_K * PANEL) {
+        tile_load(t, 4, x, ldx);
         tile_load(t, 6, w, TILE_BYTES);
         tile_dp(t, 0, 4, 6);
-        if (low) {
-            tile_load(t, 5, x + TILE_LINES * b->kp, b->kp * 2);
-            tile_dp(t, 2, 5, 6);
-        }
         if (right) {
             tile_load(t, 7, w + b->kp * PANEL, TILE_BYTES);
             tile_dp(t, 1, 4, 7);
-            if (low) tile_dp(t, 3, 5, 7);
+        }
+        if (low) {
+            tile_load(t, 5, x + TILE_LINES * b->kp, ldx);
+            tile_dp(t, 2, 5, 6);
+            if (right) tile_dp(t, 3, 5, 7);
         }
     }
-    block_end(t, b);
+    block_end(t, b, low, right);
 }
 
-/* to (n, m) = or += from. */
-static void block_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m,
+static void block_run(Tiles *t, const Block *b, Range k, bool on) {
+    block_config(t, b->n);
+    if (b->n > TILE_LINES && b->panels > 1)
+        block_sum(t, b, k, true, true, on);
+    else
+        block_sum(t, b, k, b->n > TILE_LINES, b->panels > 1, on);
+}
+
+static __mmask16 lanes(int64_t m) { return (__mmask16)(m >= PANEL ? 0xffff : (1 << m) - 1); }
+
+/* to (n, m) = or += from; m at most 32. */
+static void lines_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m,
                        bool sum) {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < m; j++) {
+        for (int64_t j = 0; j < m; j += PANEL) {
+            const __mmask16 mask = lanes(m - j);
             float *y = to + i * ldt + j;
-            *y = sum ? *y + from[i * ldf + j] : from[i * ldf + j];
+            __m512 v = _mm512_maskz_loadu_ps(mask, from + i * ldf + j);
+            if (sum) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), v);
+            _mm512_mask_storeu_ps(y, mask, v);
         }
 }
 
-/* A part is summed in tiles; parts beyond the first are summed apart and added (contract 2.1). */
-static void block_product(Tiles *t, float *y, int64_t ldy, Block *b, int64_t m, StoreMode mode) {
-    _Alignas(64) float total[BLOCK_SIDE * BLOCK_SIDE], part[BLOCK_SIDE * BLOCK_SIDE];
-    b->c = total;
-    if (mode == STORE_CONTINUE) block_move(total, BLOCK_SIDE, y, ldy, b->n, m, false);
-    block_part(t, b, 0, MIN(b->kp, CUT_K), mode == STORE_CONTINUE);
-    b->c = part;
-    for (int64_t k = CUT_K; k < b->kp; k += CUT_K) {
-        block_part(t, b, k, MIN(b->kp, k + CUT_K), false);
-        block_move(total, BLOCK_SIDE, part, BLOCK_SIDE, b->n, m, true);
-    }
-    block_move(y, ldy, total, BLOCK_SIDE, b->n, m, mode == STORE_ADD);
+/* One part of k for all rows of a strip. */
+static void strip_part(Tiles *t, Block b, int64_t n, Range k, bool on) {
+    const int64_t depth = n > BLOCK_SIDE ? DEPTH : CUT_K;
+    const Block first = b;
+    for (int64_t k0 = k.lo; k0 < k.hi; k0 += depth, on = true)
+        for (int64_t i = 0; i < n; i += BLOCK_SIDE) {
+            b.x = first.x + i * b.kp;
+            b.c = first.c + i * b.ldc;
+            b.n = MIN(n - i, BLOCK_SIDE);
+            block_run(t, &b, (Range){k0, MIN(k0 + depth, k.hi)}, on);
+        }
 }
 
-/* The tiles are configured anew only where the number of rows changes, at the last block. They are
- * released at the end: a CPU with tiles in use saves 8 KB more at every switch of threads. */
+/* Sums stand in y where there is one part, which y takes as it is, and whole panels. Otherwise in a
+ * memory of their own; parts beyond the first are summed apart and added (contract 2.1). */
+static void strip_run(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int64_t m,
+                      StoreMode mode) {
+    _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE], part[STRIP_ROWS * BLOCK_SIDE];
+    const bool on = mode == STORE_CONTINUE;
+    const Range first = {0, MIN(b.kp, CUT_K)};
+    b.panels = (m + PANEL - 1) / PANEL;
+    if (mode != STORE_ADD && b.kp <= CUT_K && m % PANEL == 0) {
+        b.c = y, b.ldc = ldy;
+        strip_part(t, b, n, first, on);
+        return;
+    }
+    b.c = total, b.ldc = BLOCK_SIDE;
+    if (on) lines_move(total, BLOCK_SIDE, y, ldy, n, m, false);
+    strip_part(t, b, n, first, on);
+    b.c = part;
+    for (int64_t k = CUT_K; k < b.kp; k += CUT_K) {
+        strip_part(t, b, n, (Range){k, MIN(b.kp, k + CUT_K)}, false);
+        lines_move(total, BLOCK_SIDE, part, BLOCK_SIDE, n, m, true);
+    }
+    lines_move(y, ldy, total, BLOCK_SIDE, n, m, mode == STORE_ADD);
+}
+
 static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
                             int64_t m, int64_t k, StoreMode mode) {
     Tiles t;
-    int64_t kp = round_up(k, TILE_K), configured = 0;
-    for (int64_t i = 0; i < n; i += BLOCK_SIDE) {
-        int64_t rows = MIN(n - i, BLOCK_SIDE);
-        if (rows != configured) block_config(&t, configured = rows);
+    const int64_t kp = round_up(k, TILE_K);
+    for (int64_t i = 0; i < n; i += STRIP_ROWS)
         for (int64_t j = 0; j < m; j += BLOCK_SIDE) {
-            int64_t outputs = MIN(m - j, BLOCK_SIDE);
-            Block b = {x + i * kp, kp, rows, w + j * kp, (outputs + PANEL - 1) / PANEL, NULL};
-            block_product(&t, y + i * ldy + j, ldy, &b, outputs, mode);
+            const Block b = {.x = x + i * kp, .kp = kp, .w = w + j * kp};
+            strip_run(&t, y + i * ldy + j, ldy, b, MIN(n - i, STRIP_ROWS), MIN(m - j, BLOCK_SIDE),
+                      mode);
         }
-    }
-    if (configured) tile_release(&t);
 }
 
 /* ---- pairs in order: dword d of a row or column is k = 2d, 2d+1 ------------------------------ */

@@ -50,7 +50,9 @@ static void soft_dp(Tiles *t, int c, int a, int b) {
     }
 }
 
+/* Whether tiles stay configured from one product to the next: the model's are on the stack. */
 #ifdef TILE_SOFT
+enum { TILES_STAY = false };
 
 static void tile_config(Tiles *t, const uint8_t rows[TILE_N]) {
     for (int i = 0; i < TILE_N; i++) t->rows[i] = rows[i];
@@ -62,6 +64,7 @@ static void tile_config(Tiles *t, const uint8_t rows[TILE_N]) {
 #define tile_dp(t, c, a, b)         soft_dp(t, c, a, b)
 
 #else
+enum { TILES_STAY = true };
 
 /* The 64 bytes that LDTILECFG reads: palette 1, then bytes a row and rows of each tile. */
 typedef struct TileConfig {
