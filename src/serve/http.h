@@ -1,0 +1,70 @@
+/* http.h -- private to serve/: HTTP/1.1 by libmicrohttpd behind a strict request guard (guard.h).
+ *
+ * Promises: what reaches the handler is one whole request with a framing on which every proxy
+ * agrees; everything else was answered and its connection closed. Every connection has absolute
+ * deadlines. A client that leaves is noticed at once, while nothing is written to it too.
+ * Threads: libmicrohttpd's network thread, a reaper, and spec.workers threads that run the handler,
+ * one request each. An Exchange may be answered by any one thread, then or later.
+ * Ownership: an Exchange belongs to whom the handler gave it until exchange_answer or exchange_end,
+ * one of which must be called exactly once; after that it must not be touched. Its arena and what
+ * the request's strings point to live as long. */
+#pragma once
+#include "base/base.h"
+
+typedef struct Http Http;
+typedef struct Exchange Exchange;
+
+typedef struct HttpSpec {
+    const char *host; /* an address or "localhost"; NULL with unix_path */
+    int64_t port;     /* 0: any that is free */
+    const char *unix_path;
+    int64_t socket;                 /* of systemd's activation; 0: none */
+    const char *tls_cert, *tls_key; /* PEM files; NULL: plain */
+    const char *const *names;       /* (n_names) further Host names that are let in, beside
+                                       * localhost and the bound address */
+    int64_t n_names;
+    int64_t connections, body_bytes; /* most of them; most bytes of a request's body */
+    int64_t out_bytes;               /* most bytes of a stream that its client has not read */
+    int64_t workers, queue;          /* threads; whole requests that wait for one */
+    double head_seconds, body_seconds, idle_seconds; /* accept to end of head; from there to end of
+                                       * body; between requests */
+    void (*handler)(void *arg, Exchange *x);
+    /* An answer to what the guard refuses, in the shape of the route's family: its body, in the
+     * exchange's arena; type application/json. */
+    Str (*refused)(void *arg, Exchange *x, int64_t status, const char *why);
+    void *arg;
+} HttpSpec;
+
+bool http_open(Http **h, Arena *a, const HttpSpec *spec, Err *err) CHECKED;
+int64_t http_port(const Http *h);
+const char *http_address(const Http *h); /* "http://127.0.0.1:8080" */
+int64_t http_connections(const Http *h); /* open now */
+/* Takes no more connections, and closes those that are between requests; answers go on. */
+void http_drain(Http *h);
+void http_close(Http *h); /* ends every connection; no handler may be running, all are answered */
+
+/* ---- the request ----------------------------------------------------------------------------- */
+
+Str exchange_method(const Exchange *x);                   /* "GET", "HEAD", "POST", ... */
+Str exchange_path(const Exchange *x);                     /* as it was sent, without the query */
+Str exchange_query(const Exchange *x);                    /* behind the '?', as it was sent */
+Str exchange_header(const Exchange *x, const char *name); /* any case; p NULL: not there */
+Str exchange_body(const Exchange *x);                     /* NUL-terminated behind its end */
+const char *exchange_peer(const Exchange *x);             /* "127.0.0.1", "unix" */
+double exchange_began(const Exchange *x);                 /* os_now when its head had come */
+Arena *exchange_arena(Exchange *x);
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+/* A header of the answer, before it begins; CHECKs that neither holds a control character. */
+void exchange_head(Exchange *x, const char *name, const char *value);
+/* The whole answer; the body is copied. HEAD gets the same without it. */
+void exchange_answer(Exchange *x, int64_t status, const char *type, Str body);
+/* Or a stream: begin, writes, end. A write is one event, which is never cut. false: the client has
+ * gone, or does not read; nothing more will reach it. */
+void exchange_begin(Exchange *x, int64_t status, const char *type);
+bool exchange_write(Exchange *x, Str bytes);
+void exchange_end(Exchange *x);
+/* `gone` is called once, from another thread, where the client leaves before the answer's end; not
+ * after exchange_end has returned. Where it has left already, at once. */
+void exchange_on_gone(Exchange *x, void (*gone)(void *arg), void *arg);
