@@ -2,7 +2,6 @@
 #pragma once
 #include "cli/editor.h"
 #include "cli/generation.h"
-#include "cli/guard.h"
 #include "cli/screen.h"
 
 typedef struct ChatSetup {

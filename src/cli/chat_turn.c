@@ -145,7 +145,7 @@ static bool answer(Conversation *t, const Request *r, Arena *a, Err *err) {
     guard_init(&t->guard);
     t->g = (Generation){.show = show, .arg = t, .guard = &t->guard};
     t->thinking = false, t->thought = 0;
-    if (!generation_start(&t->g, a, &t->s.bundle, t->engine, r, err)) return false;
+    if (!request_start(&t->g, a, &t->s.bundle, t->engine, r, err)) return false;
     while (engine_step(t->engine)) {
         if (t->editor) editor_poll(t->editor);
         if (os_interrupted() || ferror(stdout)) engine_cancel(t->engine, t->g.seq);

@@ -2,6 +2,7 @@
  * model, hands it to the modules, and turns their errors into messages and exit codes: 0 success, 1
  * error (file, network, input), 2 wrong usage, 130 interrupted. */
 #pragma once
+#include "answer/answer.h"
 #include "base/base.h"
 #include "bundle/bundle.h"
 #include "cli/args.h"
@@ -68,7 +69,6 @@ enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest con
 /* The model's context, or what was wanted of it; warns where that was asked for and is more. */
 int64_t context_bounded(const Session *s, int64_t wanted);
 
-bool generation_void(Err *err); /* the error of FINISH_ERROR */
 /* The error of a stdout that took not all (a full disk, a pipe whose reader is gone). */
 bool output_failed(Err *err);
 

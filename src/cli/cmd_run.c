@@ -86,7 +86,7 @@ static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, do
     if (!session_plan(s, plan, err) || !engine_new(&engine, s->arena, s->plan, &e, s->team, err))
         return false;
     double load_ms = (os_now() - start) * 1e3;
-    if (!generation_start(&g, s->arena, &s->bundle, engine, &r, err) || !generation_run(&g, err))
+    if (!request_start(&g, s->arena, &s->bundle, engine, &r, err) || !generation_run(&g, err))
         return false;
     screen_flush(&reader.screen);
     if (o->json)

@@ -56,7 +56,7 @@ static bool slot_start(LinesRun *r, Slot *s, const json_t *line) {
     if (!q->opts.raw && q->ids.n == 0 && r->no_chat->code != ERR_NONE)
         return err_set(&s->bad, r->no_chat->code, "%s", r->no_chat->msg);
     return request_encode(q, s->a, &r->s->bundle, r->positions, &s->bad)
-           && generation_start(&s->g, s->a, &r->s->bundle, r->engine, q, &s->bad);
+           && request_start(&s->g, s->a, &r->s->bundle, r->engine, q, &s->bad);
 }
 
 static void line_start(LinesRun *r, const json_t *line, const Err *bad) {

@@ -281,6 +281,11 @@ void engine_cancel(Engine *e, int64_t id) {
 void engine_forget(Engine *e) { prefix_forget(e->prefix); }
 
 /* A page is free, or owned by a sequence, or kept by the prefix cache alone. */
+int64_t engine_cached(Engine *e, int64_t id) {
+    const Seq *s = seq_find(e, id);
+    return s && s->state == SEQ_ACTIVE ? s->cached : 0;
+}
+
 EngineStats engine_stats(const Engine *e) {
     EngineStats s = e->stats;
     s.active = e->active.n;

@@ -145,6 +145,8 @@ int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
 void engine_cancel(Engine *e, int64_t seq);
 bool engine_step(Engine *e); /* false: nothing to do; not from a callback */
 EngineStats engine_stats(const Engine *e);
+/* Prompt tokens of a sequence that runs, on_token included, that were found and not computed. */
+int64_t engine_cached(Engine *e, int64_t seq);
 /* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights
  * changed. */
 void engine_forget(Engine *e);

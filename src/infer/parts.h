@@ -91,6 +91,7 @@ typedef struct Seq {
     int32_t *token; /* active: (positions + 1), one of the engine's tables */
     int32_t stop[STOP_MAX];
     int64_t n, drawn;
+    int64_t cached; /* of its prompt, found in the prefix cache or in a like request */
     KvSeq kv;
     Place place;
     int64_t pages; /* the most it can come to hold */

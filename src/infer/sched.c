@@ -108,7 +108,7 @@ static bool admit(Engine *e, Seq *s) {
     seq_list_remove(&e->waiting, s);
     seq_list_add(&e->active, s);
     s->state = SEQ_ACTIVE;
-    e->stats.cached_rows += s->kv.length;
+    e->stats.cached_rows += s->cached = s->kv.length;
     if (twin) pages_reserve(e, s, s->n);
     return true;
 }

@@ -19,7 +19,7 @@ static void answer(Generation *g, Arena *a, Err *err) {
     bool ok = session_open(&s, "tests/golden/models/llama-tiny", BUNDLE_MODEL, &o, &spec, err);
     if (ok) engine_plan(&spec, s.bundle.model, &e, COUNT(ids) + ANSWER, s.team);
     ok = ok && session_plan(&s, &spec, err) && engine_new(&engine, s.arena, s.plan, &e, s.team, err)
-         && generation_start(g, a, &s.bundle, engine, &r, err) && generation_run(g, err);
+         && request_start(g, a, &s.bundle, engine, &r, err) && generation_run(g, err);
     if (!ok) fail_msg("%s", err->msg);
     session_close(&s);
 }

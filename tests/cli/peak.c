@@ -37,7 +37,7 @@ int peak_measure(const char *model, const char *act) {
     if (ok) engine_plan(&spec, s.bundle.model, &e, PROMPT + ANSWER, s.team);
     ok = ok && session_plan(&s, &spec, &err)
          && engine_new(&engine, s.arena, s.plan, &e, s.team, &err)
-         && generation_start(&p, s.arena, &s.bundle, engine, &r, &err) && generation_run(&p, &err);
+         && request_start(&p, s.arena, &s.bundle, engine, &r, &err) && generation_run(&p, &err);
     if (ok)
         printf("%lld %lld %lld\n", (long long)s.plan->bytes, (long long)os_memory_peak(),
                (long long)p.n);

@@ -2,7 +2,7 @@
  * control characters; the same in pieces as in one. */
 #define _GNU_SOURCE
 #include "tests.h"
-#include "cli/guard.h"
+#include "answer/answer.h"
 #include "cli/screen.h"
 #include "support/terminal.h"
 

@@ -1,4 +1,4 @@
-/* guard.h -- private to cli/: notices that an answer goes round in circles. */
+/* guard.h -- part of answer.h: notices that an answer goes round in circles. */
 #pragma once
 #include "base/base.h"
 

@@ -3,7 +3,7 @@
  * Texts that only look repetitive (tables, source code) had at most 82 % of such pieces in a window
  * where it was measured; a loop comes near to all. A piece is known by 32 bits of a
  * hash: at the lengths of an answer the few that are taken for others do not count. */
-#include "cli/guard.h"
+#include "answer/answer.h"
 
 enum { GUARD_LIMIT = GUARD_WINDOW * 85 / 100 };
 
