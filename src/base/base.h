@@ -185,8 +185,10 @@ Range thread_range_by(Thread th, int64_t n, int64_t step); /* with borders at mu
 uint32_t float_mode_enter(void);
 void float_mode_leave(uint32_t before);
 
-/* A bounded queue of items of one size, in order: the only thing that threads of different teams
- * share. Any thread may push; one pops. */
+#include "base/thread.h" /* threads of their own, and a lock with a place to wait */
+
+/* A bounded queue of items of one size, in order, between threads that have nothing else in common.
+ * Any thread may push, and any may pop. */
 typedef struct Queue Queue;
 typedef enum QueueResult { QUEUE_ITEM, QUEUE_TIMEOUT, QUEUE_CLOSED } QueueResult;
 Queue *queue_new(Arena *a, int64_t capacity, int64_t item_bytes);
@@ -280,5 +282,6 @@ void progress_at(Progress *p, int64_t done, const char *extra); /* extra: "loss 
 void progress_end(Progress *p);
 
 #include "base/child.h"   /* programs that answer lines */
+#include "base/net.h"     /* sockets of a server */
 #include "base/measure.h" /* times of repetitions, and how fast threads read memory */
 #include "base/profile.h" /* where threads spend their time */
