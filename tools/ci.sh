@@ -60,7 +60,7 @@ tsan() {
     MAKE_WITH=(SAN=thread)
     # Some kernels spread addresses wider than the sanitizer can follow; not every container lets this be turned off.
     setarch -R true 2>/dev/null && TEST=(setarch -R tools/test.sh)
-    TSAN_OPTIONS=halt_on_error=1 tests tsan base data infer kern model prop train
+    TSAN_OPTIONS=halt_on_error=1 tests tsan base data infer kern model prop serve train
 }
 
 # The arm64 libraries, unpacked into a folder: this system's own packages stay as they are.
@@ -74,7 +74,7 @@ arm64_libraries() {
         -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User="$(id -un)")
     "${apt[@]}" update || true # other sources than Debian's may have no arm64
     "${apt[@]}" install -y --no-install-recommends --download-only libjansson-dev libpcre2-dev libutf8proc-dev \
-        libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libcmocka-dev || return 1
+        libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libmicrohttpd-dev libcmocka-dev || return 1
     for p in "$root"/cache/archives/*.deb; do dpkg-deb -x "$p" "$root" || return 1; done
     # A linker looks behind absolute links (libm.so) on this system, and without them takes the static library.
     find "$root" -lname '/*' | while read -r l; do ln -sfn "$root$(readlink "$l")" "$l"; done
