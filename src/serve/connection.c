@@ -21,7 +21,7 @@ static int socket_of(struct MHD_Connection *mhd) {
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-static Connection *slot_take(Http *h, struct MHD_Connection *mhd, int fd) {
+static Connection *slot_take(Server *h, struct MHD_Connection *mhd, int fd) {
     if (h->first_free < 0) return NULL;
     Connection *c = &h->slot[h->first_free];
     h->first_free = c->next_free;
@@ -34,7 +34,7 @@ static Connection *slot_take(Http *h, struct MHD_Connection *mhd, int fd) {
     return c;
 }
 
-static void slot_give(Http *h, Connection *c) {
+static void slot_give(Server *h, Connection *c) {
     c->fd = -1;
     c->next_free = h->first_free;
     h->first_free = c - h->slot;
@@ -44,7 +44,7 @@ static void slot_give(Http *h, Connection *c) {
 void connection_notify(void *http, struct MHD_Connection *mhd, void **context,
                        enum MHD_ConnectionNotificationCode what) {
     enum { UNREAD = 256 << 10 }; /* bytes that wait in the system for a client */
-    Http *h = http;
+    Server *h = http;
     const int fd = socket_of(mhd);
     if (fd < 0) return;
     http_enter(h);
@@ -62,7 +62,7 @@ void connection_notify(void *http, struct MHD_Connection *mhd, void **context,
 }
 
 void *connection_target(void *http, const char *target, struct MHD_Connection *mhd) {
-    Http *h = http;
+    Server *h = http;
     Connection *c = connection_of(mhd);
     if (!c) return NULL;
     Exchange *x = exchange_new(h);
@@ -79,7 +79,7 @@ void *connection_target(void *http, const char *target, struct MHD_Connection *m
 
 void connection_completed(void *http, struct MHD_Connection *mhd, void **context,
                           enum MHD_RequestTerminationCode how) {
-    Http *h = http;
+    Server *h = http;
     Exchange *x = *context;
     (void)mhd;
     if (!x) return;
@@ -250,7 +250,7 @@ static enum MHD_Result body_came(Exchange *x, const char *p, size_t *n) {
 }
 
 static enum MHD_Result whole(Exchange *x, struct MHD_Connection *mhd) {
-    Http *h = x->http;
+    Server *h = x->http;
     if (x->excess && x->declared < 0 && x->body.n + x->excess > h->spec.body_bytes)
         return refuse(x, mhd, 413, "The body is larger than this server takes.");
     if (x->excess) return refuse(x, mhd, 503, "The bodies of other requests take all the memory.");

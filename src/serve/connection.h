@@ -1,6 +1,6 @@
 /* connection.h -- private to serve/: what connections, exchanges and the reaper of HTTP share.
  *
- * One lock, Http.lock, guards all that is not constant once an exchange has gone to its handler.
+ * One lock, Server.lock, guards all that is not constant once an exchange has gone to its handler.
  * Nothing waits under it, and no function of the user is called under it. libmicrohttpd's own locks
  * may be taken under it, never the other way round.
  *
@@ -33,8 +33,8 @@ typedef struct Linger { /* a closed connection whose client may still send */
 } Linger;
 enum { LINGERS = 64, POOL = 256 };
 
-struct Http {
-    HttpSpec spec;
+struct Server {
+    ServerSpec spec;
     GuardLimits limits;
     const char *address;
     Monitor *lock;
@@ -62,7 +62,7 @@ typedef struct Field {
 } Field;
 
 struct Exchange {
-    Http *http;
+    Server *http;
     Connection *c; /* while attached */
     Arena *arena;
     Phase phase; /* of the network thread alone */
@@ -92,7 +92,7 @@ struct Exchange {
 
 /* ---- exchange.c ------------------------------------------------------------------------------ */
 
-Exchange *exchange_new(Http *h);
+Exchange *exchange_new(Server *h);
 /* Under the lock; `release` frees it where nobody holds it any more. */
 void exchange_release(Exchange *x);
 void exchange_wake(Exchange *x); /* resumes its connection if that is suspended */
@@ -101,7 +101,7 @@ void exchange_suspend(Exchange *x);
 void exchange_lost(Exchange *x);
 /* A response of the network thread's, with the refusal's body. */
 struct MHD_Response *exchange_refusal(Exchange *x, int64_t status, const char *why);
-void http_enter(Http *h), http_leave(Http *h);
+void http_enter(Server *h), http_leave(Server *h);
 
 /* ---- connection.c: libmicrohttpd's calls ----------------------------------------------------- */
 
@@ -117,8 +117,8 @@ void connection_completed(void *http, struct MHD_Connection *mhd, void **context
 /* ---- reaper.c -------------------------------------------------------------------------------- */
 
 void reaper_run(void *http);
-uint64_t reaper_tag(const Http *h, const Connection *c);
+uint64_t reaper_tag(const Server *h, const Connection *c);
 /* Keeps a connection that is being closed open for a second, for a client that has not read the
  * answer yet: bytes that it sends meanwhile would otherwise reset the connection, and the answer
  * would be lost with it. Under the lock. */
-void reaper_linger(Http *h, int fd);
+void reaper_linger(Server *h, int fd);

@@ -8,12 +8,12 @@
 
 enum { OUT_FIRST = 1 << 10, OLD_BLOCK = 4096 };
 
-void http_enter(Http *h) { monitor_enter(h->lock); }
-void http_leave(Http *h) { monitor_leave(h->lock); }
+void http_enter(Server *h) { monitor_enter(h->lock); }
+void http_leave(Server *h) { monitor_leave(h->lock); }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-Exchange *exchange_new(Http *h) {
+Exchange *exchange_new(Server *h) {
     http_enter(h);
     Arena *a = h->n_pool ? h->pool[--h->n_pool] : NULL;
     h->n_exchanges++;
@@ -26,7 +26,7 @@ Exchange *exchange_new(Http *h) {
 
 void exchange_release(Exchange *x) {
     enum { KEPT = 256 << 10 }; /* an arena that was larger goes back to the system */
-    Http *h = x->http;
+    Server *h = x->http;
     if (x->owned || x->attached || x->telling) return;
     if (x->response) MHD_destroy_response(x->response);
     h->bodies -= x->body.n;
@@ -151,7 +151,7 @@ static struct MHD_Response *response_whole(Exchange *x, const char *type, Str bo
 }
 
 struct MHD_Response *exchange_refusal(Exchange *x, int64_t status, const char *why) {
-    const Http *h = x->http;
+    const Server *h = x->http;
     const Str body = h->spec.refused ? h->spec.refused(h->spec.arg, x, status, why) : STR("");
     if (status == 503) exchange_head(x, "Retry-After", "1");
     x->status = status, x->answer_bytes = body.n;
@@ -167,7 +167,7 @@ static void hand_over(Exchange *x, int64_t status, struct MHD_Response *r) {
 }
 
 void exchange_answer(Exchange *x, int64_t status, const char *type, Str body) {
-    Http *h = x->http;
+    Server *h = x->http;
     http_enter(h);
     CHECK(x->owned && !x->streams);
     const bool wanted = !x->gone;
@@ -221,7 +221,7 @@ static ssize_t stream_next(void *exchange, uint64_t at, char *to, size_t most) {
 }
 
 void exchange_begin(Exchange *x, int64_t status, const char *type) {
-    Http *h = x->http;
+    Server *h = x->http;
     http_enter(h);
     CHECK(x->owned && !x->streams);
     if (h->draining) x->closes = true;
@@ -278,7 +278,7 @@ bool exchange_write(Exchange *x, Str bytes) {
 }
 
 void exchange_end(Exchange *x) {
-    Http *h = x->http;
+    Server *h = x->http;
     http_enter(h);
     CHECK(x->owned && x->streams);
     x->ended = true;

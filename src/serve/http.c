@@ -11,7 +11,7 @@ enum { MEMORY = 64 << 10, SPARE_FILES = 64 + LINGERS };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static bool listener_open(Http *h, const HttpSpec *s, Err *err) {
+static bool listener_open(Server *h, const ServerSpec *s, Err *err) {
     h->listener = -1;
     h->adopted = s->socket > 0;
     if (s->unix_path) return net_listen_unix(&h->listener, s->unix_path, err);
@@ -22,7 +22,7 @@ static bool listener_open(Http *h, const HttpSpec *s, Err *err) {
 }
 
 /* The names that requests may be for, and what this server is called. */
-static void names_collect(Http *h, Arena *a, const HttpSpec *s) {
+static void names_collect(Server *h, Arena *a, const ServerSpec *s) {
     static const char *const own[] = {"localhost", "127.0.0.1", "::1"};
     char *local = PUSH(a, char, NET_ADDRESS);
     net_local(local, h->listener);
@@ -43,7 +43,7 @@ static void names_collect(Http *h, Arena *a, const HttpSpec *s) {
                                     .p;
 }
 
-static void slots_make(Http *h, Arena *a, const HttpSpec *s) {
+static void slots_make(Server *h, Arena *a, const ServerSpec *s) {
     h->n_slots = MAX(MIN(s->connections, os_files_most() - SPARE_FILES), 1);
     h->slot = PUSH(a, Connection, h->n_slots);
     for (int64_t i = 0; i < h->n_slots; i++)
@@ -52,13 +52,13 @@ static void slots_make(Http *h, Arena *a, const HttpSpec *s) {
 }
 
 typedef struct Start {
-    Http *h;
+    Server *h;
     const char *key, *cert; /* NULL: plain */
 } Start;
 
 static void daemon_start(void *arg) {
     const Start *s = arg;
-    Http *h = s->h;
+    Server *h = s->h;
     char *key = (char *)(uintptr_t)s->key, *cert = (char *)(uintptr_t)s->cert;
     struct MHD_OptionItem o[] = {
         {MHD_OPTION_LISTEN_SOCKET, h->listener, NULL},
@@ -78,7 +78,7 @@ static void daemon_start(void *arg) {
                          0, NULL, NULL, connection_request, h, MHD_OPTION_ARRAY, o, MHD_OPTION_END);
 }
 
-static bool network_open(Http *h, Arena *a, const HttpSpec *spec, Err *err) {
+static bool network_open(Server *h, Arena *a, const ServerSpec *spec, Err *err) {
     enum { PEM_MOST = 1 << 20 };
     Start s = {.h = h};
     Str key = {0}, cert = {0};
@@ -98,24 +98,24 @@ static bool network_open(Http *h, Arena *a, const HttpSpec *spec, Err *err) {
 
 static void worker_run(void *http) {
     enum { HOUR = 3600 };
-    Http *h = http;
+    Server *h = http;
     Exchange *x;
     for (QueueResult r; (r = queue_pop(h->queue, &x, HOUR)) != QUEUE_CLOSED;)
         if (r == QUEUE_ITEM) h->spec.handler(h->spec.arg, x);
 }
 
-static bool threads_open(Http *h, Arena *a, Err *err) {
+static bool threads_open(Server *h, Arena *a, Err *err) {
     h->worker = PUSH(a, LoneThread *, h->spec.workers);
     for (; h->n_workers < h->spec.workers; h->n_workers++)
         if (!lone_start(&h->worker[h->n_workers], a, worker_run, h, err)) return false;
     return lone_start(&h->reaper, a, reaper_run, h, err);
 }
 
-bool http_open(Http **out, Arena *a, const HttpSpec *spec, Err *err) {
+bool server_open(Server **out, Arena *a, const ServerSpec *spec, Err *err) {
     CHECK(spec->handler && spec->workers > 0 && spec->queue > 0 && spec->connections > 0);
     CHECK(spec->body_bytes > 0 && spec->out_bytes > 0 && !spec->tls_cert == !spec->tls_key);
-    Http *h = PUSH(a, Http, 1);
-    *h = (Http){.spec = *spec, .lock = monitor_new(a)};
+    Server *h = PUSH(a, Server, 1);
+    *h = (Server){.spec = *spec, .lock = monitor_new(a)};
     h->queue = queue_new(a, spec->queue, sizeof(Exchange *));
     slots_make(h, a, spec);
     bool fine = listener_open(h, spec, err);
@@ -123,14 +123,14 @@ bool http_open(Http **out, Arena *a, const HttpSpec *spec, Err *err) {
     fine = fine && watch_open(&h->watch, a, err) && threads_open(h, a, err)
            && network_open(h, a, spec, err);
     *out = fine ? h : NULL;
-    if (!fine) http_close(h);
+    if (!fine) server_close(h);
     return fine;
 }
 
-int64_t http_port(const Http *h) { return h->port; }
-const char *http_address(const Http *h) { return h->address; }
+int64_t server_port(const Server *h) { return h->port; }
+const char *server_address(const Server *h) { return h->address; }
 
-int64_t http_connections(const Http *h) {
+int64_t server_connections(const Server *h) {
     monitor_enter(h->lock);
     const int64_t n = h->open;
     monitor_leave(h->lock);
@@ -139,7 +139,7 @@ int64_t http_connections(const Http *h) {
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-void http_drain(Http *h) {
+void server_drain(Server *h) {
     enum { FIRST_WORD = 1 }; /* seconds for a client that has connected and said nothing yet */
     http_enter(h);
     const bool first = !h->draining;
@@ -158,7 +158,7 @@ void http_drain(Http *h) {
 }
 
 /* Nothing may be suspended when libmicrohttpd stops. */
-static void all_resume(Http *h) {
+static void all_resume(Server *h) {
     http_enter(h);
     h->closing = true;
     for (Connection *c = h->slot; c < h->slot + h->n_slots; c++)
@@ -166,9 +166,9 @@ static void all_resume(Http *h) {
     http_leave(h);
 }
 
-void http_close(Http *h) {
+void server_close(Server *h) {
     if (!h) return;
-    http_drain(h);
+    server_drain(h);
     queue_close(h->queue);
     for (int64_t i = 0; i < h->n_workers; i++) lone_join(h->worker[i]);
     all_resume(h);

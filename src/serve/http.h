@@ -11,10 +11,10 @@
 #pragma once
 #include "base/base.h"
 
-typedef struct Http Http;
+typedef struct Server Server;
 typedef struct Exchange Exchange;
 
-typedef struct HttpSpec {
+typedef struct ServerSpec {
     const char *host; /* an address or "localhost"; NULL with unix_path */
     int64_t port;     /* 0: any that is free */
     const char *unix_path;
@@ -33,15 +33,15 @@ typedef struct HttpSpec {
      * exchange's arena; type application/json. */
     Str (*refused)(void *arg, Exchange *x, int64_t status, const char *why);
     void *arg;
-} HttpSpec;
+} ServerSpec;
 
-bool http_open(Http **h, Arena *a, const HttpSpec *spec, Err *err) CHECKED;
-int64_t http_port(const Http *h);
-const char *http_address(const Http *h); /* "http://127.0.0.1:8080" */
-int64_t http_connections(const Http *h); /* open now */
+bool server_open(Server **h, Arena *a, const ServerSpec *spec, Err *err) CHECKED;
+int64_t server_port(const Server *h);
+const char *server_address(const Server *h); /* "http://127.0.0.1:8080" */
+int64_t server_connections(const Server *h); /* open now */
 /* Takes no more connections, and closes those that are between requests; answers go on. */
-void http_drain(Http *h);
-void http_close(Http *h); /* ends every connection; no handler may be running, all are answered */
+void server_drain(Server *h);
+void server_close(Server *h); /* ends every connection; no handler may be running, all are answered */
 
 /* ---- the request ----------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@ static const double TICK = 0.1, ASK_AFTER = 0.25, LINGER = 1;
 enum { LINGER_BYTES = 1 << 20 };
 static const uint64_t LINGERS_TAG = (uint64_t)1 << 63;
 
-uint64_t reaper_tag(const Http *h, const Connection *c) {
+uint64_t reaper_tag(const Server *h, const Connection *c) {
     return (uint64_t)(c->generation & 0x7fffffff) << 32 | (uint64_t)(c - h->slot);
 }
 
@@ -26,13 +26,13 @@ static bool linger_read(Linger *l) {
     return l->bytes < LINGER_BYTES;
 }
 
-static void linger_end(Http *h, Linger *l) {
+static void linger_end(Server *h, Linger *l) {
     watch_remove(h->watch, l->fd);
     net_close(l->fd);
     l->fd = -1;
 }
 
-void reaper_linger(Http *h, int fd) {
+void reaper_linger(Server *h, int fd) {
     Linger *l = h->linger;
     while (l < h->linger + LINGERS && l->fd >= 0) l++;
     if (l == h->linger + LINGERS) return;
@@ -46,7 +46,7 @@ void reaper_linger(Http *h, int fd) {
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-static void connection_event(Http *h, const WatchEvent *e) {
+static void connection_event(Server *h, const WatchEvent *e) {
     Connection *c = &h->slot[e->tag & 0xffffffff];
     Exchange *x = c->x;
     if (c->fd < 0 || reaper_tag(h, c) != e->tag) return; /* another has its place by now */
@@ -57,7 +57,7 @@ static void connection_event(Http *h, const WatchEvent *e) {
     if (e->gone && x) exchange_lost(x);
 }
 
-static void event_take(Http *h, const WatchEvent *e) {
+static void event_take(Server *h, const WatchEvent *e) {
     if (!(e->tag & LINGERS_TAG)) {
         connection_event(h, e);
         return;
@@ -67,13 +67,13 @@ static void event_take(Http *h, const WatchEvent *e) {
 }
 
 /* Whether its client ended some time ago and a request of it waits for an answer yet. */
-static bool may_be_asked(const Http *h, const Connection *c, double now) {
+static bool may_be_asked(const Server *h, const Connection *c, double now) {
     const Exchange *x = c->x;
     return !c->asked && now - c->ended > ASK_AFTER && x && x->suspended && !x->streams && !x->old
            && !h->spec.tls_cert;
 }
 
-static void connection_check(Http *h, Connection *c, double now) {
+static void connection_check(Server *h, Connection *c, double now) {
     if (c->deadline <= now) {
         c->deadline = NEVER;
         net_shut(c->fd);
@@ -84,7 +84,7 @@ static void connection_check(Http *h, Connection *c, double now) {
     }
 }
 
-static void all_check(Http *h, double now) {
+static void all_check(Server *h, double now) {
     for (int64_t i = 0; i < h->n_slots; i++)
         if (h->slot[i].fd >= 0) connection_check(h, &h->slot[i], now);
     for (Linger *l = h->linger; l < h->linger + LINGERS; l++)
@@ -93,7 +93,7 @@ static void all_check(Http *h, double now) {
 
 void reaper_run(void *http) {
     enum { AT_ONCE = 64 };
-    Http *h = http;
+    Server *h = http;
     WatchEvent e[AT_ONCE];
     double checked = 0;
     for (bool closing = false; !closing;) {

@@ -52,8 +52,8 @@ static void certificate_make(Arena *a, const char *folder) {
 
 struct Site {
     Arena *arena;
-    Http *http;
-    HttpSpec spec;
+    Server *http;
+    ServerSpec spec;
     SiteSpec wanted;
     char folder[256];
     Queue *taken;
@@ -91,7 +91,7 @@ static Str refused(void *arg, Exchange *x, int64_t status, const char *why) {
                    why);
 }
 
-static void defaults(HttpSpec *h, const SiteSpec *o) {
+static void defaults(ServerSpec *h, const SiteSpec *o) {
     h->head_seconds = o->head_seconds > 0 ? o->head_seconds : 10;
     h->body_seconds = o->body_seconds > 0 ? o->body_seconds : 10;
     h->idle_seconds = o->idle_seconds > 0 ? o->idle_seconds : 10;
@@ -112,7 +112,7 @@ Site *site_open(const SiteSpec *o) {
     *s = (Site){.arena = a, .wanted = *o};
     s->taken = queue_new(a, TAKEN, sizeof(Exchange *));
     s->gate = monitor_new(a);
-    s->spec = (HttpSpec){
+    s->spec = (ServerSpec){
         .names = names, .n_names = COUNT(names), .handler = handle, .refused = refused, .arg = s};
     defaults(&s->spec, o);
     if (o->tls) {
@@ -124,18 +124,18 @@ Site *site_open(const SiteSpec *o) {
         s->spec.tls_key = str_fmt(a, "%s/key.pem", s->folder).p;
     }
     Err err = {0};
-    must(http_open(&s->http, a, &s->spec, &err), &err);
+    must(server_open(&s->http, a, &s->spec, &err), &err);
     return s;
 }
 
 void site_close(Site *s) {
     site_go(s);
-    http_close(s->http);
+    server_close(s->http);
     if (*s->folder) tree_remove(s->arena, s->folder);
     arena_close(s->arena);
 }
 
-Http *site_http(Site *s) { return s->http; }
+Server *site_http(Site *s) { return s->http; }
 
 Exchange *site_taken(Site *s) {
     Exchange *x = NULL;
@@ -155,7 +155,7 @@ void site_go(Site *s) {
 static int dial(Site *s) {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     struct sockaddr_in v4 = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)http_port(s->http))};
+                             .sin_port = htons((uint16_t)server_port(s->http))};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
     v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK), v6.sin6_addr = in6addr_loopback;
     const bool six = s->wanted.host && strchr(s->wanted.host, ':');

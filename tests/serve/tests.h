@@ -23,7 +23,7 @@ typedef struct SiteSpec {
 } SiteSpec;
 Site *site_open(const SiteSpec *spec);
 void site_close(Site *s);
-Http *site_http(Site *s);
+Server *site_http(Site *s);
 Exchange *site_taken(Site *s); /* the next request for "/stream" or "/late" */
 void site_go(Site *s);         /* lets those at "/slow" go on */
 
