@@ -82,6 +82,7 @@ help:
 	@echo 'make test-quick the same without the slow groups: under a minute'
 	@echo 'make test-peers runs Lisao beside transformers, tokenizers, jinja2 and llama.cpp (some GB from the Python'
 	@echo '                package index, the first time); ONLY="PART WORD": a part of it (tools/test-peers.sh)'
+	@echo 'make test-clients runs the clients of OpenAI, Anthropic, Vercel and LangChain against lisao serve (400 MB)'
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
@@ -108,6 +109,9 @@ test-quick: all $(TEST_BINS)
 # Beside other programs; ONLY="PART WORD": a part of it.
 test-peers: all
 	@tools/test-peers.sh $B $(ONLY)
+
+test-clients: all
+	@tools/test-clients.sh $B $(ONLY)
 
 lint: all
 	@tools/lint.sh $B
@@ -247,7 +251,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick test-peers lint bench mutations valgrind golden format man install install-files uninstall clean \
+.PHONY: all help tests test test-quick test-peers test-clients lint bench mutations valgrind golden format man install install-files uninstall clean \
         fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -11,6 +11,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "answer a prompt, or many from lines of JSON", cmd_run},
+    {"serve", "answer requests by the APIs of OpenAI, DeepSeek and Anthropic", cmd_serve},
     {"chat", "talk with a model in the terminal", cmd_chat},
     {"init", "write a commented recipe to start from", cmd_init},
     {"train", "train a model from a recipe", cmd_train},

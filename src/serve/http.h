@@ -41,7 +41,8 @@ const char *server_address(const Server *h); /* "http://127.0.0.1:8080" */
 int64_t server_connections(const Server *h); /* open now */
 /* Takes no more connections, and closes those that are between requests; answers go on. */
 void server_drain(Server *h);
-void server_close(Server *h); /* ends every connection; no handler may be running, all are answered */
+void server_close(
+    Server *h); /* ends every connection; no handler may be running, all are answered */
 
 /* ---- the request ----------------------------------------------------------------------------- */
 

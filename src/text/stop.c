@@ -23,10 +23,10 @@ static int64_t beginning(const Stops *s, Str text) {
 }
 
 /* The length of the string that the text ends with, the longest of several; 0: none. */
-static int64_t ended(const Stops *s, Str text) {
+static int64_t ended(Stops *s, Str text) {
     int64_t longest = 0;
     for (int64_t i = 0; i < s->n; i++)
-        if (str_ends(text, s->v[i])) longest = MAX(longest, s->v[i].n);
+        if (str_ends(text, s->v[i]) && s->v[i].n > longest) longest = s->v[s->which = i].n;
     return longest;
 }
 

@@ -225,7 +225,8 @@ typedef struct Stops {
     int64_t n;
     char held[STOP_BYTES];
     int64_t n_held; /* the longest beginning of a string that the text ends with */
-    bool found;     /* nothing more comes out */
+    bool found;     /* nothing more comes out: ... */
+    int64_t which;  /* ... string v[which] ended the text */
 } Stops;
 /* ERR_USAGE for an empty or too long string, and for too many. */
 bool stops_init(Stops *s, const Str *v, int64_t n, Err *err) CHECKED;

@@ -1,0 +1,241 @@
+/* api.h -- private to serve/: a request of the API from its bytes to a job of the engine.
+ *
+ * The order: route.c finds the route and lets in whose key fits; fields.c reads the body by the
+ * route's table; the route's function (chat.c, messages.c, responses.c, text.c, plain.c) makes it
+ * a Job; desk.c runs jobs on the engine's thread; the job's Face writes the answer.
+ *
+ * A Call lives while its handler runs, on a worker's thread; what outlives it is the Job. Both are
+ * in the exchange's arena. */
+#pragma once
+#include "answer/answer.h"
+#include "serve/http.h"
+#include "serve/serve.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- the state that all requests share ------------------------------------------------------- */
+
+/* What is counted, for /metrics. */
+typedef struct Counts {
+    int64_t requests, refused, failed, cancelled, unknown_fields;
+    int64_t prompt_tokens, cached_tokens, tokens, reasoning_tokens;
+    int64_t running, waiting;
+} Counts;
+
+typedef struct Api {
+    const ServeSpec *spec;
+    Bundle *bundle;
+    Queue *jobs; /* Job *: from the workers to the engine's thread */
+    Server *http;
+    Monitor *lock; /* of what is below: threads of HTTP and the engine's come here */
+    Counts count;
+    bool draining;
+    const char *fingerprint; /* of the plan, hexadecimal */
+    char key[65];            /* SHA-256 of the one key; empty: none is asked for */
+    int64_t started;
+} Api;
+
+void count_add(Api *api, int64_t *what, int64_t n);
+Counts counts_now(Api *api);
+bool api_drains(Api *api);
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+/* In whose shape a route answers. */
+typedef enum Style { STYLE_OPENAI, STYLE_ANTHROPIC } Style;
+typedef struct Fault {
+    int64_t status;
+    const char *type, *code; /* of OpenAI; the type of Anthropic follows from the status */
+    const char *param;       /* NULL: none */
+    char message[1200];
+} Fault;
+/* Sets a fault unless there is one; returns false. */
+bool fault_set(Fault *f, int64_t status, const char *type, const char *code, const char *param,
+               const char *fmt, ...) FORMAT(6, 7);
+bool fault_value(Fault *f, const char *param, const char *fmt, ...) FORMAT(3, 4); /* a 400 */
+/* The fault that an Err of text/, answer/ or infer/ is to whoever asked. */
+bool fault_err(Fault *f, const Err *err);
+json_t *fault_json(const Fault *f, Style style, const char *request_id);
+void fault_answer(Exchange *x, const Fault *f, Style style);
+
+/* ---- a call ---------------------------------------------------------------------------------- */
+
+/* The settings of all routes; `given` of a number says whether it was there (NOT_GIVEN: it was
+ * not). JSON values are borrowed from the body. */
+#define NOT_GIVEN (-1e9)
+typedef struct Params {
+    Str model, user, suffix, system_text, effort, instructions;
+    bool stream, echo, logprobs, add_special, ignore_eos;
+    double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
+    double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
+    json_t *messages, *prompt, *tools, *tool_choice, *stop, *logit_bias, *response_format;
+    json_t *stream_options, *thinking, *reasoning, *kwargs, *system, *input, *include, *ids;
+    json_t *enable_thinking, *output_config, *text, *previous, *parallel, *metadata;
+} Params;
+
+typedef struct Call {
+    Api *api;
+    const struct Route *routes; /* (n_routes) all there are */
+    int64_t n_routes;
+    Exchange *x;
+    Arena *a;
+    Style style;
+    Str path; /* behind the prefix */
+    json_t *body;
+    Params p;
+    Fault fault;
+} Call;
+
+typedef enum FieldKind { FIELD_BOOL, FIELD_INT, FIELD_NUMBER, FIELD_TEXT, FIELD_JSON } FieldKind;
+/* A member of a body: where it goes in Params, its bounds; schema: of OpenAPI, for FIELD_JSON. */
+typedef struct Field {
+    const char *name;
+    FieldKind kind;
+    size_t at;
+    double lo, hi;
+    const char *what, *schema;
+} Field;
+/* The body as JSON, strict: UTF-8, no member twice, at most 64 levels. */
+bool body_read(Call *c);
+bool members_read(Call *c, const Field *field, int64_t n);
+#define P(member) offsetof(Params, member)
+
+typedef void RouteFn(Call *c);
+typedef struct Route {
+    const char *method, *path; /* behind the prefix; a '*' at the end takes the rest */
+    RouteFn *run;
+    bool open; /* needs no key */
+    const char *what;
+    const Field *field; /* of the body; NULL: there is none */
+    const int64_t *n_fields;
+} Route;
+void routes_describe(Buf *b, const Route *route, int64_t n);               /* in Markdown */
+void call_handle(void *api, Exchange *x);                                  /* ServerSpec.handler */
+Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
+void answer_json(Call *c, json_t *j); /* status 200; takes j over */
+
+/* The routes' functions, by file. */
+void answer_chat(Call *c);
+void answer_text(Call *c);
+void answer_messages(Call *c), answer_messages_count(Call *c);
+void answer_responses(Call *c);
+void answer_models(Call *c), answer_model(Call *c), answer_health(Call *c), answer_ready(Call *c);
+void answer_version(Call *c), answer_balance(Call *c), answer_tokenize(Call *c),
+    answer_detokenize(Call *c);
+void answer_template(Call *c), answer_embeddings(Call *c), answer_metrics(Call *c),
+    answer_root(Call *c);
+void answer_openapi(Call *c);
+extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
+    token_fields[];
+extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
+    n_token_fields;
+
+/* ---- conversations --------------------------------------------------------------------------- */
+
+/* A conversation in OpenAI's form, encoded for the model. */
+typedef struct Talk {
+    json_t *messages; /* owned; roles system, user, assistant, tool; contents are texts */
+    json_t *tools;    /* owned or NULL */
+    Think think;
+    int64_t budget; /* of the thought, in tokens; -1: none */
+    Ids ids;
+    bool in_thought;
+    Str rendered;
+} Talk;
+/* OpenAI's messages into those that templates know: parts joined, developer as system. */
+bool talk_messages(Call *c, Talk *t, json_t *messages);
+/* thinking, reasoning_effort, reasoning.effort, enable_thinking, chat_template_kwargs: the table
+ * stands in talk.c. */
+bool talk_thinking(Call *c, Talk *t);
+bool talk_encode(Call *c, Talk *t);
+void talk_drop(Talk *t);
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+typedef struct Job Job;
+typedef struct Choice Choice;
+
+/* What a token brought: of the choice's texts, what is new; calls are whole lines. */
+typedef struct Delta {
+    Str thought, text, calls;
+    int64_t from; /* first of g.token that is new */
+} Delta;
+
+/* How an answer is written. All are called on the engine's thread. */
+typedef struct Face {
+    void (*begin)(Job *j);                    /* of a stream, once it was admitted; may be NULL */
+    void (*delta)(Choice *c, const Delta *d); /* of a stream */
+    void (*end)(Choice *c);                   /* of a stream: this choice has ended */
+    void (*finish)(Job *j);                   /* all have: what is left of a stream, or all of it */
+    void (*alive)(Job *j);                    /* of a stream, where long nothing was written */
+    void (*fault)(Job *j, const Fault *f);    /* in the midst of a stream */
+    void (*drop)(Job *j);                     /* what `state` holds outside of arenas; or NULL */
+} Face;
+
+struct Choice {
+    Job *job;
+    int64_t index;
+    Ask ask;
+    Generation g;
+    Constraint budget; /* of the thought; self NULL: none */
+    Str echo;          /* text that stands in front (completions) */
+    int64_t thought_sent, text_sent, calls_sent, tokens_sent;
+    int64_t n_thought, n_calls; /* tokens of the thought; calls that were written */
+    int64_t offset;             /* completions: bytes of text whose tokens were written */
+    uint8_t *of_thought;        /* NULL, or for each token whether it is one of the thought's */
+    bool started, ended;
+};
+
+struct Job {
+    Api *api;
+    Exchange *x;
+    Arena *a;
+    const Face *face;
+    Style style;
+    Choice *choice; /* (n) */
+    int64_t n, left;
+    int64_t number;
+    char id[48];
+    Str model;
+    int64_t created;
+    uint64_t seed;
+    bool stream, usage, logprobs;
+    int64_t n_top;
+    double wrote; /* when something was last written */
+    void *state;  /* of the face */
+    bool gone;    /* its client; the API's lock guards it */
+    bool began, failed;
+    Buf out; /* for one event */
+    Fault fault;
+    Job *next; /* in the desk's list */
+};
+
+/* A job of n choices with the settings of the call: sampling, stop strings, biases. id_prefix:
+ * "chatcmpl-". The prompt of each choice is set by the caller. NULL: c->fault says why. */
+Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n);
+/* Most tokens that may follow n_prompt: what was asked for, the context's rest at most. */
+bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
+/* Sets the choices' prompts to the conversation's ids, and the budget of the thought. */
+bool job_talk(Call *c, Job *j, const Talk *t);
+/* To the engine's thread, which owns it from now on; or the fault of a full queue. */
+bool job_send(Call *c, Job *j);
+/* The engine's thread: runs until the API is drained. */
+void desk_run(Api *api, Engine *engine);
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+json_t *json_of(Str s);
+void job_event(Job *j, const char *event, json_t *data); /* one SSE event; takes data over */
+void job_answer(Job *j, json_t *whole);                  /* the whole answer; takes it over */
+const char *finish_reason(const Choice *c);              /* of OpenAI */
+int64_t job_tokens(const Job *j);
+/* {"index", "id", "type", "function"} of a call's line. */
+json_t *call_json(Choice *c, Str line);
+/* Takes the first line off *lines. */
+Str line_cut(Str *lines);
+bool job_gone(Job *j);            /* its client has left */
+void job_leave(void *job);        /* says so */
+json_t *lisao_json(const Job *j); /* what an answer can be replayed by */
+void id_make(char *out, int64_t size, const char *prefix);

@@ -1,0 +1,268 @@
+/* chat.c -- POST /chat/completions, in OpenAI's form with DeepSeek's members. */
+#include "serve/api.h"
+
+#define SCHEMA_LIST "{\"type\":\"array\"}"
+#define SCHEMA_ANY  "{}"
+const Field chat_fields[] = {
+    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"messages", FIELD_JSON, P(messages), 0, 0,
+     "The conversation: role (system, developer, user, assistant, tool), content (a string, or a "
+     "list of text parts), tool_calls, tool_call_id, reasoning_content. Where the last is an "
+     "assistant's, the answer goes on with it.",
+     SCHEMA_LIST},
+    {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"stream_options", FIELD_JSON, P(stream_options), 0, 0, "{\"include_usage\": true}",
+     SCHEMA_ANY},
+    {"max_tokens", FIELD_INT, P(max_tokens), 1, 1 << 24, "Most tokens of the answer.", NULL},
+    {"max_completion_tokens", FIELD_INT, P(max_completion), 1, 1 << 24, "The same; it wins.", NULL},
+    {"temperature", FIELD_NUMBER, P(temperature), 0, 2,
+     "0: always the likeliest token (default: what the model recommends, else 0.2).", NULL},
+    {"top_p", FIELD_NUMBER, P(top_p), 0, 1, "Sample among the likeliest that reach it.", NULL},
+    {"top_k", FIELD_INT, P(top_k), 0, 1 << 20, "Sample among so many; 0: all.", NULL},
+    {"min_p", FIELD_NUMBER, P(min_p), 0, 1, "Least share of the likeliest's probability.", NULL},
+    {"frequency_penalty", FIELD_NUMBER, P(frequency_penalty), -2, 2, "Per occurrence.", NULL},
+    {"presence_penalty", FIELD_NUMBER, P(presence_penalty), -2, 2, "For any occurrence.", NULL},
+    {"repetition_penalty", FIELD_NUMBER, P(repetition_penalty), 0.01, 100, "1: none.", NULL},
+    {"seed", FIELD_INT, P(seed), -9007199254740992.0, 9007199254740992.0,
+     "The same request with the same seed gives the same answer, whoever else is served. Choice i "
+     "draws by seed + i.",
+     NULL},
+    {"n", FIELD_INT, P(n), 1, 8, "Choices.", NULL},
+    {"stop", FIELD_JSON, P(stop), 0, 0, "A string, or up to 16, that end the answer.", SCHEMA_ANY},
+    {"logit_bias", FIELD_JSON, P(logit_bias), 0, 0, "{\"ID\": -100..100}", "{\"type\":\"object\"}"},
+    {"logprobs", FIELD_BOOL, P(logprobs), 0, 0, "Log-probabilities of the tokens.", NULL},
+    {"top_logprobs", FIELD_INT, P(top_logprobs), 0, 20, "And of the likeliest ones.", NULL},
+    {"tools", FIELD_JSON, P(tools), 0, 0, "Functions that the model may call.", SCHEMA_LIST},
+    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0, "auto or none.", SCHEMA_ANY},
+    {"response_format", FIELD_JSON, P(response_format), 0, 0, "{\"type\": \"text\"}", SCHEMA_ANY},
+    {"reasoning_effort", FIELD_TEXT, P(effort), 0, 0,
+     "none, minimal and low (512 tokens of thought), medium (2048), high and xhigh (8192), max.",
+     NULL},
+    {"thinking", FIELD_JSON, P(thinking), 0, 0,
+     "{\"type\": \"enabled\" or \"disabled\", \"budget_tokens\": N}", SCHEMA_ANY},
+    {"reasoning", FIELD_JSON, P(reasoning), 0, 0, "{\"effort\": as reasoning_effort}", SCHEMA_ANY},
+    {"enable_thinking", FIELD_JSON, P(enable_thinking), 0, 0, "true or false", SCHEMA_ANY},
+    {"chat_template_kwargs", FIELD_JSON, P(kwargs), 0, 0, "Variables of the model's chat template.",
+     SCHEMA_ANY},
+    {"user", FIELD_TEXT, P(user), 0, 0, "Users share no cached prompts.", NULL},
+    {"user_id", FIELD_TEXT, P(user), 0, 0, "The same.", NULL},
+    {"ignore_eos", FIELD_BOOL, P(ignore_eos), 0, 0, "Go on until max_tokens.", NULL},
+};
+const int64_t n_chat_fields = COUNT(chat_fields);
+
+/* ---- what is asked --------------------------------------------------------------------------- */
+
+/* Tools that are offered: those of tool_choice none are not. */
+static bool tools_take(Call *c, Talk *t) {
+    const Params *p = &c->p;
+    const char *choice = json_string_value(p->tool_choice);
+    if (!p->tools || json_array_size(p->tools) == 0) return true;
+    if (!json_is_array(p->tools)) return fault_value(&c->fault, "tools", "tools must be a list");
+    for (size_t i = 0; i < json_array_size(p->tools); i++) {
+        const json_t *f = json_object_get(json_array_get(p->tools, i), "function");
+        if (!json_is_string(json_object_get(f, "name")))
+            return fault_value(&c->fault, "tools", "tool %lld has no function with a name",
+                               (long long)i + 1);
+    }
+    if (choice && !strcmp(choice, "none")) return true;
+    if (p->tool_choice && (!choice || strcmp(choice, "auto")))
+        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
+                         "tool_choice", "tool_choice: auto and none are supported");
+    if (c->api->bundle->chat.tools == TOOLS_NONE)
+        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", "tools",
+                         "the model's chat template knows no tools");
+    t->tools = json_incref(p->tools);
+    return true;
+}
+
+static bool format_check(Call *c) {
+    const json_t *f = c->p.response_format;
+    const char *type = json_string_value(json_object_get(f, "type"));
+    if (!f || (type && !strcmp(type, "text"))) return true;
+    return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
+                     "response_format", "response_format: only the type text is supported");
+}
+
+static bool logprobs_read(Call *c, Job *j) {
+    const Params *p = &c->p;
+    j->logprobs = p->logprobs;
+    j->n_top = p->top_logprobs != NOT_GIVEN ? (int64_t)p->top_logprobs : 0;
+    return p->logprobs || p->top_logprobs == NOT_GIVEN
+           || fault_value(&c->fault, "top_logprobs", "top_logprobs needs logprobs: true");
+}
+
+static const Face chat_face;
+
+static bool chat_ask(Call *c, Talk *t) {
+    if (!members_read(c, chat_fields, n_chat_fields) || !format_check(c)) return false;
+    if (!talk_messages(c, t, c->p.messages) || !tools_take(c, t)) return false;
+    if (!talk_thinking(c, t) || !talk_encode(c, t)) return false;
+    Job *j = job_new(c, &chat_face, "chatcmpl-", (int64_t)c->p.n);
+    if (!j || !logprobs_read(c, j) || !job_talk(c, j, t)) return false;
+    j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
+    for (int64_t i = 0; j->logprobs && i < j->n; i++)
+        j->choice[i].of_thought = PUSH(c->a, uint8_t, j->choice[i].ask.max_tokens);
+    return job_send(c, j);
+}
+
+void answer_chat(Call *c) {
+    Talk t = {0};
+    chat_ask(c, &t);
+    talk_drop(&t);
+}
+
+/* ---- log-probabilities ----------------------------------------------------------------------- */
+
+static json_t *token_json(const Job *j, Token t) {
+    const Str s = token_bytes(j->api->bundle->tok, t.id);
+    json_t *bytes = json_array(), *text = json_stringn(s.p ? s.p : "", (size_t)s.n);
+    for (int64_t i = 0; i < s.n; i++) json_array_append_new(bytes, json_integer((uint8_t)s.p[i]));
+    if (!text) { /* a piece of a character */
+        Buf b = {.a = j->a};
+        text_decode(&b, j->api->bundle->tok, &t.id, 1, false);
+        text = json_of(buf_str(&b));
+    }
+    return json_pack("{s:o, s:f, s:o}", "token", text, "logprob", (double)t.logprob, "bytes",
+                     bytes);
+}
+
+/* Tokens from..to-1 of a choice, those of its thought or those of its answer. The end token is no
+ * text. */
+static json_t *tokens_json(const Choice *c, int64_t from, int64_t to, bool thought) {
+    const Job *j = c->job;
+    json_t *all = json_array();
+    if (c->ended && c->g.finish == FINISH_STOP && !c->g.stops.found) to = MIN(to, c->g.n - 1);
+    for (int64_t i = from; i < to; i++) {
+        if ((c->of_thought && c->of_thought[i]) != thought) continue;
+        json_t *one = token_json(j, c->g.token[i]), *top = json_array();
+        for (int64_t k = 0; k < MIN(j->n_top, j->api->bundle->model->cfg.V); k++)
+            json_array_append_new(top, token_json(j, c->g.top[i * c->g.n_top + k]));
+        json_object_set_new(one, "top_logprobs", top);
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
+static json_t *logprobs_json(const Choice *c, int64_t from, int64_t to) {
+    if (!c->job->logprobs) return json_null();
+    json_t *thought = tokens_json(c, from, to, true);
+    json_t *o = json_pack("{s:o, s:n}", "content", tokens_json(c, from, to, false), "refusal");
+    if (json_array_size(thought)) json_object_set(o, "reasoning_content", thought);
+    json_decref(thought);
+    return o;
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+static json_t *usage_json(const Job *j) {
+    const Generation *g = &j->choice[0].g;
+    int64_t thought = 0, n = job_tokens(j);
+    for (int64_t i = 0; i < j->n; i++) thought += j->choice[i].n_thought;
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:I, s:I}", "prompt_tokens",
+                     (json_int_t)g->n_prompt, "completion_tokens", (json_int_t)n, "total_tokens",
+                     (json_int_t)(g->n_prompt + n), "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)g->n_cached, "completion_tokens_details", "reasoning_tokens",
+                     (json_int_t)thought, "prompt_cache_hit_tokens", (json_int_t)g->n_cached,
+                     "prompt_cache_miss_tokens", (json_int_t)(g->n_prompt - g->n_cached));
+}
+
+static json_t *head_json(const Job *j, const char *object) {
+    char fingerprint[24];
+    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", object, "created",
+                     (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
+                     fingerprint);
+}
+
+static void chunk_send(Job *j, json_t *choices) {
+    json_t *o = head_json(j, "chat.completion.chunk");
+    json_object_set_new(o, "choices", choices);
+    if (j->usage) json_object_set_new(o, "usage", json_null());
+    job_event(j, NULL, o);
+}
+
+static void delta_send(Choice *c, json_t *delta, json_t *logprobs, const char *reason) {
+    chunk_send(c->job, json_pack("[{s:I, s:o, s:o, s:s?}]", "index", (json_int_t)c->index, "delta",
+                                 delta, "logprobs", logprobs, "finish_reason", reason));
+}
+
+static void chat_begin(Job *j) {
+    for (int64_t i = 0; i < j->n; i++)
+        delta_send(&j->choice[i], json_pack("{s:s, s:s}", "role", "assistant", "content", ""),
+                   json_null(), NULL);
+}
+
+static void chat_delta(Choice *c, const Delta *d) {
+    Str calls = d->calls;
+    json_t *logprobs = logprobs_json(c, d->from, c->g.n);
+    if (d->thought.n)
+        delta_send(c, json_pack("{s:o}", "reasoning_content", json_of(d->thought)),
+                   json_incref(logprobs), NULL);
+    if (d->text.n || (!d->thought.n && !calls.n))
+        delta_send(c, json_pack("{s:o}", "content", json_of(d->text)),
+                   d->thought.n ? json_null() : json_incref(logprobs), NULL);
+    while (calls.n)
+        delta_send(c, json_pack("{s:[o]}", "tool_calls", call_json(c, line_cut(&calls))),
+                   json_null(), NULL);
+    json_decref(logprobs);
+}
+
+static void chat_end(Choice *c) { delta_send(c, json_object(), json_null(), finish_reason(c)); }
+
+static json_t *message_json(Choice *c) {
+    Str calls = buf_str(&c->g.calls);
+    json_t *m = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content",
+                          json_of(buf_str(&c->g.text)), "refusal"),
+           *all = json_array();
+    if (c->g.splitter.thought)
+        json_object_set_new(m, "reasoning_content", json_of(buf_str(&c->g.reasoning)));
+    while (calls.n) json_array_append_new(all, call_json(c, line_cut(&calls)));
+    if (json_array_size(all)) json_object_set(m, "tool_calls", all);
+    json_decref(all);
+    return m;
+}
+
+static void chat_whole(Job *j) {
+    json_t *o = head_json(j, "chat.completion"), *choices = json_array();
+    for (int64_t i = 0; i < j->n; i++) {
+        Choice *c = &j->choice[i];
+        json_t *message = message_json(c); /* before the reason: it counts the calls */
+        json_array_append_new(choices,
+                              json_pack("{s:I, s:o, s:o, s:s}", "index", (json_int_t)i, "message",
+                                        message, "logprobs", logprobs_json(c, 0, c->g.n),
+                                        "finish_reason", finish_reason(c)));
+    }
+    json_object_set_new(o, "choices", choices);
+    json_object_set_new(o, "usage", usage_json(j));
+    json_object_set_new(o, "lisao", lisao_json(j));
+    job_answer(j, o);
+}
+
+static void chat_finish(Job *j) {
+    if (!j->stream) {
+        chat_whole(j);
+        return;
+    }
+    json_t *o = head_json(j, "chat.completion.chunk");
+    json_object_set_new(o, "choices", json_array());
+    json_object_set_new(o, "usage", usage_json(j));
+    json_object_set_new(o, "lisao", lisao_json(j));
+    if (j->usage)
+        job_event(j, NULL, o);
+    else
+        json_decref(o);
+    exchange_write(j->x, STR("data: [DONE]\n\n"));
+}
+
+static void chat_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
+
+static void chat_fault(Job *j, const Fault *f) {
+    job_event(j, NULL, fault_json(f, STYLE_OPENAI, ""));
+}
+
+static const Face chat_face = {.begin = chat_begin,
+                               .delta = chat_delta,
+                               .end = chat_end,
+                               .finish = chat_finish,
+                               .alive = chat_alive,
+                               .fault = chat_fault};

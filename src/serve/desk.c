@@ -1,0 +1,200 @@
+/* desk.c -- the engine's thread: takes jobs, steps the engine, lets faces write what came.
+ *
+ * A job belongs to this thread from job_send to the end of its exchange. Nothing here waits for a
+ * client: what cannot be written is dropped by HTTP, and the job with it. */
+#include "serve/api.h"
+
+static const double ALIVE_SECONDS = 10, IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
+
+typedef struct Desk {
+    Api *api;
+    Engine *engine;
+    Job *jobs; /* under way */
+} Desk;
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+/* Whether the last token was one of the thought: those of its tags are. */
+static bool thinks(const Choice *c) {
+    const SplitState s = c->g.splitter.state;
+    return (c->ask.in_thought || c->g.splitter.thought) && s != SPLIT_ANSWER && s != SPLIT_CALL;
+}
+
+static Str rest(const Buf *b, int64_t from) { return (Str){b->p + from, b->n - from}; }
+
+/* Called when the text of a token has been taken apart. */
+static void token_shown(void *arg, Token t, Finish finish) {
+    Choice *c = arg;
+    Job *j = c->job;
+    Generation *g = &c->g;
+    const bool thought = t.id >= 0 && !g->plain && thinks(c);
+    c->n_thought += thought;
+    if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
+    if (finish != FINISH_NONE) c->ended = true;
+    if (!j->stream || job_gone(j)) return;
+    const Delta d = {rest(&g->reasoning, c->thought_sent), rest(&g->text, c->text_sent),
+                     rest(&g->calls, c->calls_sent), c->tokens_sent};
+    if (d.thought.n || d.text.n || d.calls.n || (j->logprobs && g->n > d.from)) {
+        j->face->delta(c, &d);
+        c->thought_sent = g->reasoning.n, c->text_sent = g->text.n, c->calls_sent = g->calls.n;
+        c->tokens_sent = g->n;
+    }
+}
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+static void job_begin(Job *j) {
+    if (!j->stream) return;
+    char id[48];
+    id_make(id, sizeof id, "req_");
+    exchange_head(j->x, "x-request-id", id);
+    exchange_head(j->x, "request-id", id);
+    exchange_head(j->x, "x-accel-buffering", "no");
+    exchange_begin(j->x, 200, "text/event-stream; charset=utf-8");
+    j->began = true, j->wrote = os_now();
+    if (j->face->begin) j->face->begin(j);
+}
+
+static void job_cancel(Desk *d, Job *j) {
+    for (int64_t i = 0; i < j->n; i++)
+        if (j->choice[i].started && !j->choice[i].ended)
+            engine_cancel(d->engine, j->choice[i].g.seq);
+}
+
+/* All choices or none: where one finds no place, those before it are taken back. */
+static void job_start(Desk *d, Job *j) {
+    Err err = {0};
+    j->next = d->jobs, d->jobs = j;
+    count_add(d->api, &d->api->count.running, 1);
+    for (int64_t i = 0; i < j->n && !j->failed; i++) {
+        Choice *c = &j->choice[i];
+        c->g = (Generation){.token_shown = token_shown, .arg = c};
+        c->started = generation_start(&c->g, j->a, d->api->bundle, d->engine, &c->ask, &err);
+        c->ended = !c->started;
+        j->failed |= !c->started;
+        if (i == 0) c->ask.like = 0;
+        for (int64_t k = i + 1; k < j->n; k++) /* the prompt is computed once */
+            if (c->started && j->choice[k].ask.prompt == c->ask.prompt)
+                j->choice[k].ask.like = c->g.seq;
+    }
+    if (j->failed) {
+        fault_err(&j->fault, &err);
+        for (int64_t i = 0; i < j->n; i++) j->choice[i].ended |= !j->choice[i].started;
+        job_cancel(d, j);
+        return;
+    }
+    job_begin(j);
+    exchange_on_gone(j->x, job_leave, j);
+}
+
+static bool job_over(const Job *j) {
+    for (int64_t i = 0; i < j->n; i++)
+        if (!j->choice[i].ended) return false;
+    return true;
+}
+
+/* The first choice that has no answer is what went wrong with all. */
+static void job_check(Job *j) {
+    Err err = {0};
+    for (int64_t i = 0; i < j->n && !j->fault.status; i++)
+        if (j->choice[i].started && !generation_fine(&j->choice[i].g, &err))
+            fault_err(&j->fault, &err);
+}
+
+static void job_count(Job *j) {
+    Api *api = j->api;
+    Counts *n = &api->count;
+    for (int64_t i = 0; i < j->n; i++) {
+        const Choice *c = &j->choice[i];
+        count_add(api, &n->tokens, c->g.n);
+        count_add(api, &n->reasoning_tokens, c->n_thought);
+        count_add(api, &n->prompt_tokens, c->g.n_prompt);
+        count_add(api, &n->cached_tokens, c->g.n_cached);
+    }
+    if (job_gone(j)) count_add(api, &n->cancelled, 1);
+    if (j->fault.status) count_add(api, &n->failed, 1);
+}
+
+static void job_drop(Job *j) {
+    if (j->face->drop) j->face->drop(j);
+}
+
+/* The answer is made before what it is made of goes; with the exchange the job itself is gone. */
+static void job_finish(Job *j) {
+    job_check(j);
+    job_count(j);
+    const bool fault = j->fault.status != 0;
+    if (fault && j->began) j->face->fault(j, &j->fault);
+    for (int64_t i = 0; !fault && j->stream && i < j->n; i++)
+        if (j->face->end) j->face->end(&j->choice[i]);
+    if (!fault) j->face->finish(j);
+    job_drop(j);
+    if (j->stream && j->began)
+        exchange_end(j->x);
+    else if (fault)
+        fault_answer(j->x, &j->fault, j->style);
+    else
+        exchange_answer(j->x, 200, "application/json", buf_str(&j->out));
+}
+
+/* Ends what is over, cancels whose client has gone, and lets no stream fall silent. */
+static void jobs_sweep(Desk *d) {
+    const double now = os_now();
+    for (Job **at = &d->jobs; *at;) {
+        Job *j = *at;
+        if (job_over(j)) {
+            *at = j->next;
+            count_add(d->api, &d->api->count.running, -1);
+            job_finish(j); /* j is gone */
+            continue;
+        }
+        if (job_gone(j))
+            job_cancel(d, j);
+        else if (j->began && now - j->wrote > ALIVE_SECONDS)
+            j->face->alive(j), j->wrote = now;
+        at = &j->next;
+    }
+}
+
+/* After an interrupt nothing new is let in, and what is under way has so many seconds. */
+static bool drained(Desk *d, double *deadline) {
+    if (!os_interrupted()) return false;
+    if (!api_drains(d->api)) {
+        *deadline = os_now() + DRAIN_SECONDS;
+        monitor_enter(d->api->lock);
+        d->api->draining = true;
+        monitor_leave(d->api->lock);
+        server_drain(d->api->http);
+    }
+    for (Job *j = d->jobs; j && os_now() > *deadline; j = j->next) job_cancel(d, j);
+    return !d->jobs;
+}
+
+/* What came in between the last look and the end. */
+static void jobs_refuse(Api *api) {
+    Fault f = {0};
+    Job *j;
+    fault_set(&f, 503, "server_error", "overloaded", NULL, "the server is going down");
+    queue_close(api->jobs);
+    while (queue_pop(api->jobs, &j, 0) == QUEUE_ITEM) {
+        job_drop(j);
+        fault_answer(j->x, &f, j->style);
+    }
+}
+
+void desk_run(Api *api, Engine *engine) {
+    Desk d = {.api = api, .engine = engine};
+    double deadline = 0;
+    for (;;) {
+        Job *j;
+        QueueResult got;
+        while ((got = queue_pop(api->jobs, &j, d.jobs ? 0 : IDLE_SECONDS)) == QUEUE_ITEM) {
+            count_add(api, &api->count.waiting, -1);
+            job_start(&d, j);
+        }
+        if (d.jobs) engine_step(engine);
+        jobs_sweep(&d);
+        if (drained(&d, &deadline) && got != QUEUE_ITEM) break;
+    }
+    jobs_refuse(api);
+}

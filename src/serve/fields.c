@@ -1,0 +1,107 @@
+/* fields.c -- the body of a request, read by its route's table. No code reads a member that no
+ * table names; members that are not known are passed over, since clients send new ones each month,
+ * and counted. */
+#include "serve/api.h"
+
+enum { DEPTH_MAX = 64 };
+
+/* Nesting, counted before the parser sees it: brackets outside of strings. */
+static bool depth_check(Str s) {
+    int64_t depth = 0;
+    bool string = false;
+    for (int64_t i = 0; i < s.n; i++) {
+        const char ch = s.p[i];
+        if (string) {
+            if (ch == '\\') i++;
+            string = ch != '"';
+        } else if (ch == '"') {
+            string = true;
+        } else if (ch == '{' || ch == '[') {
+            if (++depth > DEPTH_MAX) return false;
+        } else if (ch == '}' || ch == ']') {
+            depth--;
+        }
+    }
+    return true;
+}
+
+bool body_read(Call *c) {
+    const Str body = exchange_body(c->x), type = exchange_header(c->x, "content-type");
+    if (!type.p || !str_starts(type, STR("application/json")))
+        return fault_set(&c->fault, 415, "invalid_request_error", "unsupported_media_type", NULL,
+                         "the body must be JSON with the header content-type: application/json");
+    if (!depth_check(body))
+        return fault_set(&c->fault, 400, "invalid_request_error", "invalid_json", NULL,
+                         "the body is nested more than %d levels deep", DEPTH_MAX);
+    json_error_t at;
+    c->body = json_loadb(body.p, (size_t)body.n, JSON_REJECT_DUPLICATES, &at);
+    if (!json_is_object(c->body))
+        return fault_set(&c->fault, 400, "invalid_request_error", "invalid_json", NULL,
+                         c->body ? "the body must be a JSON object"
+                                 : "the body is not valid JSON: line %d, column %d: %s",
+                         at.line, at.column, at.text);
+    return true;
+}
+
+static bool number_read(Call *c, const Field *f, const json_t *v) {
+    const double x = json_number_value(v);
+    if (!json_is_number(v) || (f->kind == FIELD_INT && x != (double)(int64_t)x))
+        return fault_value(&c->fault, f->name, "%s must be %s", f->name,
+                           f->kind == FIELD_INT ? "an integer" : "a number");
+    if (x < f->lo || x > f->hi)
+        return fault_value(&c->fault, f->name, "%s must be between %.15g and %.15g, not %.15g",
+                           f->name, f->lo, f->hi, x);
+    *(double *)((char *)&c->p + f->at) = x;
+    return true;
+}
+
+static bool field_read(Call *c, const Field *f, json_t *v) {
+    void *to = (char *)&c->p + f->at;
+    switch (f->kind) {
+    case FIELD_BOOL:
+        if (!json_is_boolean(v))
+            return fault_value(&c->fault, f->name, "%s must be true or false", f->name);
+        *(bool *)to = json_is_true(v);
+        return true;
+    case FIELD_INT:
+    case FIELD_NUMBER: return number_read(c, f, v);
+    case FIELD_TEXT:
+        if (!json_is_string(v))
+            return fault_value(&c->fault, f->name, "%s must be a string", f->name);
+        *(Str *)to = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+        return true;
+    case FIELD_JSON: *(json_t **)to = v; return true;
+    }
+    return false;
+}
+
+static const Params params_none = {
+    .max_tokens = NOT_GIVEN,
+    .max_completion = NOT_GIVEN,
+    .temperature = NOT_GIVEN,
+    .top_p = NOT_GIVEN,
+    .top_k = NOT_GIVEN,
+    .min_p = NOT_GIVEN,
+    .seed = NOT_GIVEN,
+    .n = 1,
+    .frequency_penalty = 0,
+    .presence_penalty = 0,
+    .repetition_penalty = NOT_GIVEN,
+    .top_logprobs = NOT_GIVEN,
+    .text_logprobs = NOT_GIVEN,
+};
+
+bool members_read(Call *c, const Field *field, int64_t n) {
+    const char *key;
+    json_t *v;
+    c->p = params_none;
+    json_object_foreach(c->body, key, v) {
+        int64_t i = 0;
+        while (i < n && strcmp(field[i].name, key)) i++;
+        if (i == n)
+            count_add(c->api, &c->api->count.unknown_fields, 1);
+        else if (!json_is_null(v) && !field_read(c, &field[i], v))
+            return false;
+    }
+    return true;
+}

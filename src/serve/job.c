@@ -1,0 +1,238 @@
+/* job.c -- from a call's settings to a job, and what all faces write alike. */
+#include "serve/api.h"
+
+#include <stdio.h>
+
+/* ---- shared state --------------------------------------------------------------------------- */
+
+void count_add(Api *api, int64_t *what, int64_t n) {
+    monitor_enter(api->lock);
+    *what += n;
+    monitor_leave(api->lock);
+}
+
+Counts counts_now(Api *api) {
+    monitor_enter(api->lock);
+    const Counts now = api->count;
+    monitor_leave(api->lock);
+    return now;
+}
+
+bool api_drains(Api *api) {
+    monitor_enter(api->lock);
+    const bool draining = api->draining;
+    monitor_leave(api->lock);
+    return draining;
+}
+
+bool job_gone(Job *j) {
+    monitor_enter(j->api->lock);
+    const bool gone = j->gone;
+    monitor_leave(j->api->lock);
+    return gone;
+}
+
+void job_leave(void *job) {
+    Job *j = job;
+    monitor_enter(j->api->lock);
+    j->gone = true;
+    monitor_leave(j->api->lock);
+}
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+/* What was asked for, else what the model's files recommend, else `otherwise`. */
+static float chosen(double asked, float recommended, float otherwise) {
+    if (asked != NOT_GIVEN) return (float)asked;
+    return recommended >= 0 ? recommended : otherwise;
+}
+
+enum { DEFAULT_TEMPERATURE_PERCENT = 20 }; /* as in lisao chat */
+
+static Sampling sampling_of(const Call *c, uint64_t seed) {
+    const Params *p = &c->p;
+    const Recommended *r = &c->api->bundle->recommended;
+    return (Sampling){
+        .temperature = chosen(p->temperature, r->temperature, DEFAULT_TEMPERATURE_PERCENT / 100.f),
+        .top_k = p->top_k != NOT_GIVEN ? (int64_t)p->top_k : MAX(r->top_k, 0),
+        .top_p = chosen(p->top_p, r->top_p, 1),
+        .min_p = chosen(p->min_p, r->min_p, 0),
+        .repetition_penalty = chosen(p->repetition_penalty, r->repetition_penalty, 1),
+        .presence_penalty = (float)p->presence_penalty,
+        .frequency_penalty = (float)p->frequency_penalty,
+        .seed = seed};
+}
+
+/* "stop": a string, or up to 16 of them. */
+static bool stops_read(Call *c, Str **out, int64_t *n) {
+    const json_t *stop = c->p.stop;
+    const bool list = json_is_array(stop);
+    *out = PUSH(c->a, Str, STOPS_MAX), *n = 0;
+    if (!stop) return true;
+    for (size_t i = 0; i < (list ? json_array_size(stop) : 1); i++) {
+        const json_t *one = list ? json_array_get(stop, i) : stop;
+        const int64_t length = (int64_t)json_string_length(one);
+        if (!json_is_string(one) || length < 1 || length > STOP_BYTES || *n == STOPS_MAX)
+            return fault_value(&c->fault, "stop",
+                               "stop must be a string of 1 to %d bytes, or a list of up to %d",
+                               STOP_BYTES, STOPS_MAX);
+        (*out)[(*n)++] = str_copy(c->a, (Str){json_string_value(one), length});
+    }
+    return true;
+}
+
+/* "logit_bias": {"ID": -100..100}. */
+static bool biases_read(Call *c, Bias **out, int64_t *n) {
+    const char *key;
+    json_t *v;
+    *out = PUSH(c->a, Bias, MAX((int64_t)json_object_size(c->p.logit_bias), 1)), *n = 0;
+    if (c->p.logit_bias
+        && (!json_is_object(c->p.logit_bias) || json_object_size(c->p.logit_bias) > BIAS_MAX))
+        return fault_value(&c->fault, "logit_bias",
+                           "logit_bias must be an object of up to %d token ids", BIAS_MAX);
+    json_object_foreach(c->p.logit_bias, key, v) {
+        int64_t id;
+        const double x = json_number_value(v);
+        if (!str_i64(str_of(key), &id) || id < 0 || id >= c->api->bundle->model->cfg.V
+            || !json_is_number(v) || x < -100 || x > 100)
+            return fault_value(&c->fault, "logit_bias",
+                               "logit_bias: \"%.40s\" must be a token id with a number from -100 "
+                               "to 100",
+                               key);
+        (*out)[(*n)++] = (Bias){(int32_t)id, (float)x};
+    }
+    return true;
+}
+
+/* Requests of different users share no cached prompt: what one has asked could be told by time. */
+static int64_t tenant_of(const Call *c) {
+    return c->p.user.n ? (int64_t)(checksum(c->p.user.p, c->p.user.n, 1) >> 1) : 0;
+}
+
+Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
+    Job *j = PUSH(c->a, Job, 1);
+    Str *stop;
+    Bias *bias;
+    Ask ask = {.tenant = tenant_of(c)};
+    if (!stops_read(c, &stop, &ask.n_stop) || !biases_read(c, &bias, &ask.n_bias)) return NULL;
+    ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
+    *j = (Job){.api = c->api, .x = c->x, .a = c->a, .face = face, .style = c->style, .n = n};
+    j->left = n, j->created = os_time(), j->stream = c->p.stream, j->out.a = c->a;
+    j->model = str_copy(c->a, str_of(c->api->spec->model));
+    j->choice = PUSH(c->a, Choice, n);
+    id_make(j->id, sizeof j->id, id_prefix);
+    if (c->p.seed != NOT_GIVEN)
+        j->seed = (uint64_t)(int64_t)c->p.seed;
+    else
+        os_random(&j->seed, sizeof j->seed), j->seed &= ((uint64_t)1 << 53) - 1;
+    for (int64_t i = 0; i < n; i++) {
+        j->choice[i] = (Choice){.job = j, .index = i, .ask = ask};
+        j->choice[i].ask.sampling = sampling_of(c, j->seed + (uint64_t)i);
+    }
+    return j;
+}
+
+bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens) {
+    const Params *p = &c->p;
+    const int64_t context = c->api->spec->context, left = context - n_prompt;
+    if (left < 1)
+        return fault_set(&c->fault, 400, "invalid_request_error", "context_length_exceeded",
+                         "messages", "prompt is too long: %lld tokens > %lld maximum",
+                         (long long)n_prompt, (long long)context - 1);
+    *max_tokens = left;
+    if (p->max_tokens != NOT_GIVEN) *max_tokens = MIN(left, (int64_t)p->max_tokens);
+    if (p->max_completion != NOT_GIVEN) *max_tokens = MIN(left, (int64_t)p->max_completion);
+    return true;
+}
+
+bool job_talk(Call *c, Job *j, const Talk *t) {
+    const Bundle *b = c->api->bundle;
+    int64_t most;
+    Err err = {0};
+    if (!job_room(c, t->ids.n, &most)) return false;
+    for (int64_t i = 0; i < j->n; i++) {
+        Choice *o = &j->choice[i];
+        o->ask.prompt = t->ids.v, o->ask.n_prompt = t->ids.n, o->ask.max_tokens = most;
+        o->ask.in_thought = t->in_thought;
+        o->ask.tools = t->tools ? b->chat.tools : TOOLS_NONE;
+        o->ask.n_top = j->n_top;
+        if (t->budget < 0 || !b->chat.thought_end.n) continue;
+        if (!thought_budget(&o->budget, c->a, &b->chat, b->model->cfg.V, t->budget, t->in_thought,
+                            &err))
+            return fault_err(&c->fault, &err);
+        o->ask.limit = &o->budget;
+    }
+    return true;
+}
+
+bool job_send(Call *c, Job *j) {
+    Api *api = c->api;
+    count_add(api, &api->count.waiting, 1);
+    if (queue_try_push(api->jobs, &j)) return true;
+    count_add(api, &api->count.waiting, -1);
+    return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
+                     "the server is busy: %lld requests wait already; try again in a moment",
+                     (long long)api->spec->queue);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+json_t *json_of(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
+
+static int buf_put(const char *p, size_t n, void *to) {
+    buf_add(to, (Str){p, (int64_t)n});
+    return 0;
+}
+
+void job_event(Job *j, const char *event, json_t *data) {
+    j->out.n = 0;
+    if (event) buf_fmt(&j->out, "event: %s\n", event);
+    buf_add(&j->out, STR("data: "));
+    json_dump_callback(data, buf_put, &j->out, JSON_COMPACT);
+    buf_add(&j->out, STR("\n\n"));
+    json_decref(data);
+    if (!exchange_write(j->x, buf_str(&j->out))) job_leave(j);
+    j->wrote = os_now();
+}
+
+void job_answer(Job *j, json_t *whole) {
+    char id[48];
+    id_make(id, sizeof id, "req_");
+    j->out.n = 0;
+    json_dump_callback(whole, buf_put, &j->out, JSON_COMPACT);
+    json_decref(whole);
+    exchange_head(j->x, "x-request-id", id);
+    exchange_head(j->x, "request-id", id);
+}
+
+const char *finish_reason(const Choice *c) {
+    if (c->n_calls) return "tool_calls";
+    return c->g.finish == FINISH_LENGTH ? "length" : "stop";
+}
+
+int64_t job_tokens(const Job *j) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < j->n; i++) n += j->choice[i].g.n;
+    return n;
+}
+
+Str line_cut(Str *lines) { return str_cut(lines, '\n'); }
+
+json_t *call_json(Choice *c, Str line) {
+    char id[48];
+    json_t *call = json_loadb(line.p, (size_t)line.n, 0, NULL),
+           *arguments = json_object_get(call, "arguments");
+    char *text = json_dumps(arguments, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    id_make(id, sizeof id, "call_");
+    json_t *j = json_pack("{s:I, s:s, s:s, s:{s:s?, s:s}}", "index", (json_int_t)c->n_calls++, "id",
+                          id, "type", "function", "function", "name",
+                          json_string_value(json_object_get(call, "name")), "arguments",
+                          text ? text : "{}");
+    free(text);
+    json_decref(call);
+    return j;
+}
+
+json_t *lisao_json(const Job *j) {
+    return json_pack("{s:s, s:I}", "fingerprint", j->api->fingerprint, "seed", (json_int_t)j->seed);
+}

@@ -1,0 +1,165 @@
+/* plain.c -- the routes that need no engine. */
+#include "serve/api.h"
+
+/* ---- the process ----------------------------------------------------------------------------- */
+
+void answer_root(Call *c) {
+    exchange_answer(c->x, 200, "text/plain; charset=utf-8",
+                    STR("Lisao serves a model here. The API is described at /openapi.json.\n"));
+}
+
+void answer_health(Call *c) { answer_json(c, json_pack("{s:s}", "status", "ok")); }
+
+void answer_ready(Call *c) {
+    if (api_drains(c->api))
+        fault_set(&c->fault, 503, "server_error", "overloaded", NULL, "the server is going down");
+    else
+        answer_json(c, json_pack("{s:s}", "status", "ready"));
+}
+
+void answer_version(Call *c) {
+    const Api *a = c->api;
+    answer_json(c, json_pack("{s:s, s:s, s:s, s:I}", "version", a->spec->version, "model",
+                             a->spec->model, "fingerprint", a->fingerprint, "context_length",
+                             (json_int_t)a->spec->context));
+}
+
+void answer_balance(Call *c) {
+    answer_json(c, json_pack("{s:b, s:[{s:s, s:s, s:s, s:s}]}", "is_available", 1, "balance_infos",
+                             "currency", "USD", "total_balance", "0.00", "granted_balance", "0.00",
+                             "topped_up_balance", "0.00"));
+}
+
+void answer_embeddings(Call *c) {
+    fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", NULL,
+              "embeddings are not supported by this server");
+}
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+/* One object for the clients of both families. */
+static json_t *model_json(const Api *a) {
+    char created[32] = "1970-01-01T00:00:00Z";
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I}", "id", a->spec->model,
+                     "object", "model", "created", (json_int_t)a->spec->created, "owned_by",
+                     "lisao", "type", "model", "display_name", a->spec->model, "created_at",
+                     created, "context_length", (json_int_t)a->spec->context, "max_output_tokens",
+                     (json_int_t)a->spec->context);
+}
+
+void answer_models(Call *c) {
+    const char *id = c->api->spec->model;
+    answer_json(c, json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data",
+                             model_json(c->api), "has_more", 0, "first_id", id, "last_id", id));
+}
+
+void answer_model(Call *c) {
+    const Str id = {c->path.p + 8, c->path.n - 8}; /* behind "/models/" */
+    if (str_eq(id, str_of(c->api->spec->model)))
+        answer_json(c, model_json(c->api));
+    else
+        fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
+                  "there is no model '%.*s'; %s is served", STRF(id), c->api->spec->model);
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+const Field token_fields[] = {
+    {"messages", FIELD_JSON, P(messages), 0, 0, "A conversation.", "{\"type\":\"array\"}"},
+    {"content", FIELD_JSON, P(prompt), 0, 0, "Or a text.", "{\"type\":\"string\"}"},
+    {"prompt", FIELD_JSON, P(prompt), 0, 0, "The same.", "{\"type\":\"string\"}"},
+    {"text", FIELD_JSON, P(prompt), 0, 0, "The same.", "{\"type\":\"string\"}"},
+    {"tokens", FIELD_JSON, P(ids), 0, 0, "Token ids.", "{\"type\":\"array\"}"},
+    {"add_special", FIELD_BOOL, P(add_special), 0, 0,
+     "Begin with the token that begins texts, and read special tokens in the text.", NULL},
+    {"tools", FIELD_JSON, P(tools), 0, 0, "With messages.", "{\"type\":\"array\"}"},
+    {"reasoning_effort", FIELD_TEXT, P(effort), 0, 0, "As for an answer.", NULL},
+    {"thinking", FIELD_JSON, P(thinking), 0, 0, "As for an answer.", "{}"},
+    {"chat_template_kwargs", FIELD_JSON, P(kwargs), 0, 0, "As for an answer.", "{}"},
+};
+const int64_t n_token_fields = COUNT(token_fields);
+
+static bool talk_take(Call *c, Talk *t) {
+    if (json_array_size(c->p.tools)) t->tools = json_incref(c->p.tools);
+    return talk_messages(c, t, c->p.messages) && talk_thinking(c, t) && talk_encode(c, t);
+}
+
+static bool text_ids(Call *c, Ids *ids) {
+    const Bundle *b = c->api->bundle;
+    const json_t *v = c->p.prompt;
+    Err err = {0};
+    ids->a = c->a;
+    if (!json_is_string(v))
+        return fault_value(&c->fault, "content", "content must be a string, or give messages");
+    const Str text = {json_string_value(v), (int64_t)json_string_length(v)};
+    Arena *scratch = arena_open("tokens", ARENA_NO_LIMIT);
+    const bool ok = (!c->p.add_special || b->bos < 0 || ids_add(ids, b->bos))
+                    && text_encode(ids, b->tok, text, c->p.add_special ? TEXT_PARSED : TEXT_PLAIN,
+                                   scratch, &err);
+    arena_close(scratch);
+    return ok || fault_err(&c->fault, &err);
+}
+
+void answer_tokenize(Call *c) {
+    Talk t = {0};
+    if (members_read(c, token_fields, n_token_fields)
+        && (c->p.messages ? talk_take(c, &t) : text_ids(c, &t.ids))) {
+        json_t *all = json_array();
+        for (int64_t i = 0; i < t.ids.n; i++) json_array_append_new(all, json_integer(t.ids.v[i]));
+        answer_json(c, json_pack("{s:o, s:I}", "tokens", all, "count", (json_int_t)t.ids.n));
+    }
+    talk_drop(&t);
+}
+
+void answer_detokenize(Call *c) {
+    const int64_t V = c->api->bundle->model->cfg.V;
+    Buf text = {.a = c->a};
+    if (!members_read(c, token_fields, n_token_fields)) return;
+    for (size_t i = 0; i < json_array_size(c->p.ids); i++) {
+        const json_t *v = json_array_get(c->p.ids, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= V) {
+            fault_value(&c->fault, "tokens", "tokens must be ids below %lld", (long long)V);
+            return;
+        }
+    }
+    const int64_t n = (int64_t)json_array_size(c->p.ids);
+    int32_t *ids = PUSH(c->a, int32_t, MAX(n, 1));
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(c->p.ids, (size_t)i));
+    text_decode(&text, c->api->bundle->tok, ids, n, false);
+    answer_json(c, json_pack("{s:o, s:o}", "content", json_of(buf_str(&text)), "text",
+                             json_of(buf_str(&text))));
+}
+
+void answer_template(Call *c) {
+    Talk t = {0};
+    if (members_read(c, token_fields, n_token_fields) && talk_take(c, &t))
+        answer_json(c, json_pack("{s:o}", "prompt", json_of(t.rendered)));
+    talk_drop(&t);
+}
+
+/* ---- metrics --------------------------------------------------------------------------------- */
+
+static void metric(Buf *b, const char *name, const char *kind, const char *what, int64_t value) {
+    buf_fmt(b, "# HELP lisao_%s %s\n# TYPE lisao_%s %s\nlisao_%s %lld\n", name, what, name, kind,
+            name, (long long)value);
+}
+
+void answer_metrics(Call *c) {
+    const Counts now = counts_now(c->api), *n = &now;
+    Buf b = {.a = c->a};
+    metric(&b, "requests_total", "counter", "Requests that came.", n->requests);
+    metric(&b, "requests_refused_total", "counter", "Those refused before any work.", n->refused);
+    metric(&b, "requests_failed_total", "counter", "Those that failed under way.", n->failed);
+    metric(&b, "requests_cancelled_total", "counter", "Those whose client left.", n->cancelled);
+    metric(&b, "prompt_tokens_total", "counter", "Tokens of prompts.", n->prompt_tokens);
+    metric(&b, "prompt_tokens_cached_total", "counter", "Those found computed.", n->cached_tokens);
+    metric(&b, "tokens_total", "counter", "Tokens that were generated.", n->tokens);
+    metric(&b, "reasoning_tokens_total", "counter", "Those of thoughts.", n->reasoning_tokens);
+    metric(&b, "unknown_fields_total", "counter", "Members that no table names.",
+           n->unknown_fields);
+    metric(&b, "requests_running", "gauge", "Requests in the engine.", n->running);
+    metric(&b, "requests_waiting", "gauge", "Requests before it.", n->waiting);
+    metric(&b, "connections", "gauge", "Open connections.", server_connections(c->api->http));
+    exchange_answer(c->x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&b));
+}

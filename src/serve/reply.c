@@ -1,0 +1,98 @@
+/* reply.c -- whole answers of routes that need no engine, and what went wrong, in the shape of the
+ * route's family. */
+#include "serve/api.h"
+
+void id_make(char *out, int64_t size, const char *prefix) {
+    uint8_t random[16];
+    os_random(random, sizeof random);
+    int64_t at = snprintf(out, (size_t)size, "%s", prefix);
+    for (int64_t i = 0; i < COUNT(random) && at + 2 < size; i++)
+        at += snprintf(out + at, (size_t)(size - at), "%02x", random[i]);
+}
+
+static bool fault_put(Fault *f, int64_t status, const char *type, const char *code,
+                      const char *param, const char *fmt, va_list args) {
+    if (f->status) return false;
+    *f = (Fault){.status = status, .type = type, .code = code, .param = param};
+    vsnprintf(f->message, sizeof f->message, fmt, args);
+    return false;
+}
+
+bool fault_set(Fault *f, int64_t status, const char *type, const char *code, const char *param,
+               const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fault_put(f, status, type, code, param, fmt, args);
+    va_end(args);
+    return false;
+}
+
+bool fault_value(Fault *f, const char *param, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    fault_put(f, 400, "invalid_request_error", "invalid_value", param, fmt, args);
+    va_end(args);
+    return false;
+}
+
+/* Below the API an error of a limit means that the server has no room; what a request itself is
+ * too long for was checked before. */
+bool fault_err(Fault *f, const Err *err) {
+    if (err->code == ERR_LIMIT)
+        return fault_set(f, 503, "server_error", "overloaded", NULL, "%s", err->msg);
+    if (err->code == ERR_UNSUPPORTED)
+        return fault_set(f, 400, "invalid_request_error", "unsupported_parameter", NULL, "%s",
+                         err->msg);
+    if (err->code == ERR_USAGE || err->code == ERR_FORMAT)
+        return fault_set(f, 400, "invalid_request_error", "invalid_value", NULL, "%s", err->msg);
+    return fault_set(f, 500, "server_error", "internal_error", NULL, "%s", err->msg);
+}
+
+/* Anthropic's names of statuses. */
+static const char *anthropic_type(int64_t status) {
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 408: return "timeout_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503: return "overloaded_error";
+    default: return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+json_t *fault_json(const Fault *f, Style style, const char *request_id) {
+    if (style == STYLE_ANTHROPIC)
+        return json_pack("{s:s, s:{s:s, s:s}, s:s}", "type", "error", "error", "type",
+                         anthropic_type(f->status), "message", f->message, "request_id",
+                         request_id);
+    return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", f->message, "type", f->type,
+                     "param", f->param, "code", f->code);
+}
+
+void fault_answer(Exchange *x, const Fault *f, Style style) {
+    const bool anthropic = style == STYLE_ANTHROPIC;
+    char id[48];
+    id_make(id, sizeof id, "req_");
+    json_t *j = fault_json(f, style, id);
+    char *text = json_dumps(j, JSON_COMPACT);
+    exchange_head(x, "x-request-id", id);
+    exchange_head(x, "request-id", id);
+    if (f->status == 429 || f->status == 503) exchange_head(x, "retry-after", "1");
+    if (f->status == 401) exchange_head(x, "www-authenticate", "Bearer");
+    exchange_answer(x, anthropic && f->status == 503 ? 529 : f->status, "application/json",
+                    str_of(text ? text : "{}"));
+    free(text);
+    json_decref(j);
+}
+
+void answer_json(Call *c, json_t *j) {
+    char id[48], *text = json_dumps(j, JSON_COMPACT);
+    id_make(id, sizeof id, "req_");
+    exchange_head(c->x, "x-request-id", id);
+    exchange_head(c->x, "request-id", id);
+    exchange_answer(c->x, 200, "application/json", str_of(text ? text : "null"));
+    free(text);
+    json_decref(j);
+}

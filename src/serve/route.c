@@ -1,0 +1,161 @@
+/* route.c -- from a request's path to the function that answers it. */
+#include "serve/api.h"
+
+/* Some rows name a table of another file, whose length is not known here but by its address. */
+#define TABLE(name) name##_fields, &n_##name##_fields
+static const Route routes[] = {
+    {"POST", "/chat/completions", answer_chat, false, "an answer to a conversation", TABLE(chat)},
+    {"POST", "/completions", answer_text, false, "how a text goes on", TABLE(text)},
+    {"POST", "/messages", answer_messages, false, "an answer, in Anthropic's form",
+     TABLE(messages)},
+    {"POST", "/messages/count_tokens", answer_messages_count, false,
+     "how many tokens a conversation has, in Anthropic's form", TABLE(messages)},
+    {"POST", "/responses", answer_responses, false, "an answer, in the form of OpenAI's Responses",
+     TABLE(responses)},
+    {"POST", "/tokenize", answer_tokenize, false, "the token ids of a text or a conversation",
+     TABLE(token)},
+    {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", TABLE(token)},
+    {"POST", "/apply-template", answer_template, false, "a conversation as the model reads it",
+     TABLE(token)},
+    {"POST", "/embeddings", answer_embeddings, false, "not supported: a 400 says so", NULL, NULL},
+    {"GET", "/models", answer_models, false, "the models that are served", NULL, NULL},
+    {"GET", "/models/*", answer_model, false, "one of them", NULL, NULL},
+    {"GET", "/user/balance", answer_balance, false, "as DeepSeek's: always available", NULL, NULL},
+    {"GET", "/metrics", answer_metrics, false, "counters for Prometheus", NULL, NULL},
+    {"GET", "/version", answer_version, false, "the program's version, model and fingerprint", NULL,
+     NULL},
+    {"GET", "/props", answer_version, false, "the same", NULL, NULL},
+    {"GET", "/openapi.json", answer_openapi, true, "this description", NULL, NULL},
+    {"GET", "/health", answer_health, true, "that the process lives", NULL, NULL},
+    {"GET", "/ready", answer_ready, true, "whether new requests are let in", NULL, NULL},
+    {"GET", "/", answer_root, true, "a greeting", NULL, NULL},
+};
+
+/* Clients append their route to whatever they take for the base of the API. */
+static Str prefix_cut(Str path) {
+    static const char *const prefix[] = {"/anthropic/v1", "/api/v1", "/beta/v1",
+                                         "/anthropic",    "/beta",   "/v1"};
+    for (int64_t i = 0; i < COUNT(prefix); i++) {
+        const Str p = str_of(prefix[i]);
+        if (str_starts(path, p) && (path.n == p.n || path.p[p.n] == '/')) {
+            path.p += p.n, path.n -= p.n;
+            return path.n ? path : STR("/");
+        }
+    }
+    return path;
+}
+
+static Style style_of(Str path) {
+    const Str rest = prefix_cut(path);
+    return str_starts(path, STR("/anthropic")) || str_eq(rest, STR("/messages"))
+                   || str_starts(rest, STR("/messages/"))
+               ? STYLE_ANTHROPIC
+               : STYLE_OPENAI;
+}
+
+static bool path_fits(const Route *r, Str path) {
+    const Str p = str_of(r->path);
+    if (!str_ends(p, STR("*"))) return str_eq(p, path);
+    return path.n >= p.n && !memcmp(p.p, path.p, (size_t)p.n - 1);
+}
+
+/* The key, whichever header brings it: one rule for all routes. */
+static Str key_given(Exchange *x) {
+    Str key = exchange_header(x, "authorization");
+    if (key.p && key.n > 7 && str_eq_caseless((Str){key.p, 7}, STR("bearer ")))
+        return str_trim((Str){key.p + 7, key.n - 7}, " ");
+    key = exchange_header(x, "x-api-key");
+    return key.p ? key : exchange_header(x, "api-key");
+}
+
+/* Hashes are compared, all of their bytes, so that time tells nothing of the key. */
+static bool key_check(Call *c) {
+    char hex[65];
+    Sha256 hash;
+    int differ = 0;
+    if (!*c->api->key) return true;
+    const Str key = key_given(c->x);
+    sha256_init(&hash);
+    if (key.p) sha256_add(&hash, key.p, key.n);
+    sha256_hex(&hash, hex);
+    for (int i = 0; i < 64; i++) differ |= hex[i] ^ c->api->key[i];
+    if (!differ) return true;
+    return fault_set(&c->fault, 401, "invalid_request_error", "invalid_api_key", NULL,
+                     key.p ? "the API key is not valid"
+                           : "there is no API key: send it as 'Authorization: Bearer KEY' or "
+                             "'x-api-key: KEY'");
+}
+
+static const Route *route_find(Call *c) {
+    const Str method = exchange_method(c->x);
+    bool elsewhere = false;
+    for (int64_t i = 0; i < COUNT(routes); i++) {
+        const Route *r = &routes[i];
+        if (!path_fits(r, c->path)) continue;
+        if (str_eq(method, str_of(r->method))
+            || (str_eq(method, STR("HEAD")) && !strcmp(r->method, "GET")))
+            return r;
+        elsewhere = true;
+    }
+    fault_set(&c->fault, elsewhere ? 405 : 404, "invalid_request_error",
+              elsewhere ? "method_not_allowed" : "not_found", NULL,
+              elsewhere ? "%.*s is not for %.*s" : "there is no route %.*s %.*s", STRF(method),
+              STRF(exchange_path(c->x)));
+    return NULL;
+}
+
+static void call_run(Call *c) {
+    const Route *r = route_find(c);
+    if (!r || (!r->open && !key_check(c))) return;
+    if (api_drains(c->api) && !r->open) {
+        fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
+                  "the server is going down: try again in a moment");
+        return;
+    }
+    if (strcmp(r->method, "POST") || body_read(c)) r->run(c);
+}
+
+void call_handle(void *arg, Exchange *x) {
+    Api *api = arg;
+    Call c = {.api = api,
+              .routes = routes,
+              .n_routes = COUNT(routes),
+              .x = x,
+              .a = exchange_arena(x),
+              .style = style_of(exchange_path(x))};
+    count_add(api, &api->count.requests, 1);
+    c.path = prefix_cut(exchange_path(x));
+    if (str_eq(exchange_method(x), STR("OPTIONS"))) {
+        exchange_head(x, "allow", "GET, HEAD, POST, OPTIONS");
+        exchange_answer(x, 204, "text/plain", STR(""));
+        return;
+    }
+    call_run(&c);
+    if (c.fault.status) {
+        count_add(api, &api->count.refused, 1);
+        fault_answer(x, &c.fault, c.style);
+    }
+    json_decref(c.body);
+}
+
+Str call_refused(void *arg, Exchange *x, int64_t status, const char *why) {
+    Api *api = arg;
+    Fault f = {0};
+    count_add(api, &api->count.refused, 1);
+    fault_set(&f, status, status >= 500 ? "server_error" : "invalid_request_error",
+              status == 413   ? "request_too_large"
+              : status == 503 ? "overloaded"
+                              : "invalid_request",
+              NULL, "%s", why);
+    const Str path = exchange_path(x);
+    char id[48];
+    id_make(id, sizeof id, "req_");
+    json_t *j = fault_json(&f, path.p ? style_of(path) : STYLE_OPENAI, id);
+    char *text = json_dumps(j, JSON_COMPACT);
+    const Str body = str_copy(exchange_arena(x), str_of(text ? text : "{}"));
+    free(text);
+    json_decref(j);
+    return body;
+}
+
+void serve_describe(Buf *out) { routes_describe(out, routes, COUNT(routes)); }

@@ -1,0 +1,36 @@
+/* serve.h -- the public header of serve/: a model as a service, by the APIs of OpenAI, DeepSeek and
+ * Anthropic.
+ *
+ * Promises: an answer depends on its own request only, not on who else is served, and names what it
+ * can be computed again by. Nothing in a request is trusted. A public address without a key is
+ * refused.
+ * Threads: the calling thread becomes the engine's; HTTP has threads of its own, which see no more
+ * of the model than its tokenizer and template.
+ * Ownership: the bundle and the engine stay the caller's.
+ *
+ * docs/api.md describes the routes. */
+#pragma once
+#include "answer/answer.h"
+
+typedef struct ServeSpec {
+    const char *host; /* an address; "localhost" */
+    int64_t port;     /* 0: any that is free */
+    const char *unix_path, *tls_cert, *tls_key;
+    const char *api_key; /* NULL: none is asked for */
+    const char *model;   /* the name that answers give it */
+    int64_t context;     /* most tokens of a prompt and its answer */
+    int64_t connections, queue;
+    const char *const *names; /* (n_names) Host names that are let in */
+    int64_t n_names;
+    const char *fingerprint; /* of the plan */
+    const char *version;     /* of the program */
+    int64_t created;         /* of the model's file; seconds since 1970 */
+} ServeSpec;
+
+/* Serves until it is interrupted (os_interrupted): then no new request is let in, and those under
+ * way are answered, for up to 30 seconds or until a second interrupt. `ready` is called with the
+ * address once requests are answered. */
+bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
+               void (*ready)(void *arg, const char *address), void *arg, Err *err) CHECKED;
+/* The routes and what their requests may say, as tables in Markdown: docs/api.md has them. */
+void serve_describe(Buf *out);

@@ -1,0 +1,352 @@
+/* text.c -- POST /completions: how a text goes on. With echo and log-probabilities it is what
+ * evaluations read the likelihood of a given text from: a Constraint forces the prompt's tokens
+ * behind the first, so that the engine computes theirs as it does those of any other answer. */
+#include "serve/api.h"
+
+#include <stdio.h>
+
+const Field text_fields[] = {
+    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"prompt", FIELD_JSON, P(prompt), 0, 0,
+     "A string, or token ids, or a list of up to 16 of either.", "{}"},
+    {"suffix", FIELD_TEXT, P(suffix), 0, 0,
+     "What follows: the model fills the middle, if it has the tokens for that.", NULL},
+    {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"stream_options", FIELD_JSON, P(stream_options), 0, 0, "{\"include_usage\": true}", "{}"},
+    {"max_tokens", FIELD_INT, P(max_tokens), 0, 1 << 24, "Most tokens of the answer (16).", NULL},
+    {"temperature", FIELD_NUMBER, P(temperature), 0, 2, "0: the likeliest token.", NULL},
+    {"top_p", FIELD_NUMBER, P(top_p), 0, 1, "Sample among the likeliest that reach it.", NULL},
+    {"top_k", FIELD_INT, P(top_k), 0, 1 << 20, "Sample among so many; 0: all.", NULL},
+    {"min_p", FIELD_NUMBER, P(min_p), 0, 1, "Least share of the likeliest's probability.", NULL},
+    {"frequency_penalty", FIELD_NUMBER, P(frequency_penalty), -2, 2, "Per occurrence.", NULL},
+    {"presence_penalty", FIELD_NUMBER, P(presence_penalty), -2, 2, "For any occurrence.", NULL},
+    {"repetition_penalty", FIELD_NUMBER, P(repetition_penalty), 0.01, 100, "1: none.", NULL},
+    {"seed", FIELD_INT, P(seed), -9007199254740992.0, 9007199254740992.0,
+     "Choice i draws by seed + i.", NULL},
+    {"n", FIELD_INT, P(n), 1, 8, "Choices of each prompt.", NULL},
+    {"stop", FIELD_JSON, P(stop), 0, 0, "A string, or up to 16, that end the answer.", "{}"},
+    {"logit_bias", FIELD_JSON, P(logit_bias), 0, 0, "{\"ID\": -100..100}", "{\"type\":\"object\"}"},
+    {"logprobs", FIELD_INT, P(text_logprobs), 0, 20,
+     "Log-probabilities, with so many likeliest tokens.", NULL},
+    {"echo", FIELD_BOOL, P(echo), 0, 0, "The answer begins with the prompt.", NULL},
+    {"user", FIELD_TEXT, P(user), 0, 0, "Users share no cached prompts.", NULL},
+    {"user_id", FIELD_TEXT, P(user), 0, 0, "The same.", NULL},
+    {"ignore_eos", FIELD_BOOL, P(ignore_eos), 0, 0, "Go on until max_tokens.", NULL},
+};
+const int64_t n_text_fields = COUNT(text_fields);
+enum { PROMPTS_MAX = 16, TEXT_TOKENS = 16 };
+
+/* ---- tokens that are given ------------------------------------------------------------------- */
+
+typedef struct Given {
+    const int32_t *token; /* (n) */
+    int64_t n, at;
+} Given;
+
+static bool given_mask(void *self, uint64_t *bits, int64_t V) {
+    const Given *g = self;
+    if (g->at >= g->n) return false;
+    if (g->token[g->at] < V) bits[g->token[g->at] / 64] |= (uint64_t)1 << g->token[g->at] % 64;
+    return true;
+}
+
+static int64_t given_forced(void *self, int32_t *token, int64_t most) {
+    const Given *g = self;
+    const int64_t n = MAX(MIN(g->n - g->at, most), 0);
+    if (n) memcpy(token, g->token + g->at, (size_t)n * sizeof *token);
+    return n;
+}
+
+static bool given_accept(void *self, int32_t token) {
+    (void)token;
+    ((Given *)self)->at++;
+    return true;
+}
+
+static void given_rollback(void *self, int64_t n) { ((Given *)self)->at -= n; }
+
+/* ---- prompts --------------------------------------------------------------------------------- */
+
+typedef struct Prompt {
+    Ids ids;
+    Str text;
+} Prompt;
+
+static bool all_numbers(const json_t *v) {
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!json_is_integer(json_array_get(v, i))) return false;
+    return json_array_size(v) > 0;
+}
+
+static bool ids_take(Call *c, Prompt *p, const json_t *v) {
+    const int64_t V = c->api->bundle->model->cfg.V;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_int_t id = json_integer_value(json_array_get(v, i));
+        if (id < 0 || id >= V)
+            return fault_value(&c->fault, "prompt", "prompt: %lld is no token id below %lld",
+                               (long long)id, (long long)V);
+        if (!ids_add(&p->ids, (int32_t)id)) return false;
+    }
+    Buf text = {.a = c->a};
+    text_decode(&text, c->api->bundle->tok, p->ids.v, p->ids.n, false);
+    p->text = buf_str(&text);
+    return true;
+}
+
+/* A text is encoded behind the token that begins texts, where the model has one. */
+static bool text_take(Call *c, Prompt *p, const json_t *v) {
+    const Bundle *b = c->api->bundle;
+    Err err = {0};
+    p->text = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+    Arena *scratch = arena_open("prompt", ARENA_NO_LIMIT);
+    const bool ok = (b->bos < 0 || ids_add(&p->ids, b->bos))
+                    && text_encode(&p->ids, b->tok, p->text, TEXT_PARSED, scratch, &err)
+                    && bundle_ids_check(b, p->ids.v, p->ids.n, &err);
+    arena_close(scratch);
+    return ok || fault_err(&c->fault, &err);
+}
+
+static bool prompt_take(Call *c, Prompt *p, const json_t *v) {
+    p->ids.a = c->a;
+    if (all_numbers(v) ? !ids_take(c, p, v)
+        : json_is_string(v)
+            ? !text_take(c, p, v)
+            : !fault_value(&c->fault, "prompt",
+                           "prompt must be a string, token ids, or a list of either"))
+        return false;
+    return p->ids.n > 0 || fault_value(&c->fault, "prompt", "the prompt is empty");
+}
+
+static bool prompts_take(Call *c, Prompt *p, int64_t *n) {
+    const json_t *v = c->p.prompt;
+    const bool list = json_is_array(v) && !all_numbers(v);
+    *n = list ? (int64_t)json_array_size(v) : 1;
+    if (*n < 1 || *n > PROMPTS_MAX)
+        return fault_value(&c->fault, "prompt", "prompt: 1 to %d of them are taken at once",
+                           PROMPTS_MAX);
+    for (int64_t i = 0; i < *n; i++)
+        if (!prompt_take(c, &p[i], list ? json_array_get(v, (size_t)i) : v)) return false;
+    return true;
+}
+
+/* ---- filling the middle ---------------------------------------------------------------------- */
+
+/* Prefix, suffix and middle as the families spell their tokens. */
+static const char *const middles[][3] = {
+    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "begin\xef\xbd\x9c>",
+     "<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "hole\xef\xbd\x9c>",
+     "<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "end\xef\xbd\x9c>"},
+    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
+};
+
+static bool suffix_add(Call *c, Prompt *p) {
+    const Tokenizer *t = c->api->bundle->tok;
+    Ids ids = {.a = c->a};
+    Err err = {0};
+    for (int64_t i = 0; i < COUNT(middles); i++) {
+        int32_t tag[3];
+        for (int k = 0; k < 3; k++) tag[k] = token_named(t, str_of(middles[i][k]));
+        if (tag[0] < 0 || tag[1] < 0 || tag[2] < 0) continue;
+        Arena *scratch = arena_open("prompt", ARENA_NO_LIMIT);
+        const bool ok =
+            ids_add(&ids, tag[0]) && text_encode(&ids, t, p->text, TEXT_PLAIN, scratch, &err)
+            && ids_add(&ids, tag[1]) && text_encode(&ids, t, c->p.suffix, TEXT_PLAIN, scratch, &err)
+            && ids_add(&ids, tag[2]);
+        arena_close(scratch);
+        p->ids = ids;
+        return ok || fault_err(&c->fault, &err);
+    }
+    return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", "suffix",
+                     "the model has no tokens for filling the middle of a text");
+}
+
+/* ---- what is asked --------------------------------------------------------------------------- */
+
+/* The prompt's tokens behind the first are answered too, as those that must come. */
+static void choice_give(Choice *o, const Prompt *p, Arena *a) {
+    Given *g = PUSH(a, Given, 1);
+    *g = (Given){p->ids.v + 1, p->ids.n - 1, 0};
+    o->budget = (Constraint){g, given_mask, given_forced, given_accept, given_rollback};
+    o->ask.limit = &o->budget;
+    o->ask.n_prompt = 1;
+    o->ask.max_tokens += p->ids.n - 1;
+}
+
+static bool choice_set(Call *c, Job *j, Choice *o, const Prompt *p) {
+    int64_t most;
+    if (!job_room(c, p->ids.n, &most)) return false;
+    o->ask.prompt = p->ids.v, o->ask.n_prompt = p->ids.n, o->ask.max_tokens = most;
+    o->ask.plain = true, o->ask.n_top = j->n_top;
+    if (c->p.echo) o->echo = p->text;
+    if (c->p.echo && j->logprobs) choice_give(o, p, c->a);
+    return o->ask.max_tokens > 0
+           || fault_value(&c->fault, "max_tokens",
+                          "max_tokens: 0 goes with echo and logprobs only");
+}
+
+static const Face text_face;
+
+static bool text_ask(Call *c) {
+    Prompt prompt[PROMPTS_MAX] = {0};
+    int64_t n;
+    if (!members_read(c, text_fields, n_text_fields) || !prompts_take(c, prompt, &n)) return false;
+    for (int64_t i = 0; c->p.suffix.n && i < n; i++)
+        if (!suffix_add(c, &prompt[i])) return false;
+    if (c->p.max_tokens == NOT_GIVEN) c->p.max_tokens = TEXT_TOKENS;
+    const int64_t each = (int64_t)c->p.n;
+    Job *j = job_new(c, &text_face, "cmpl-", n * each);
+    if (!j) return false;
+    j->logprobs = c->p.text_logprobs != NOT_GIVEN;
+    j->n_top = j->logprobs ? (int64_t)c->p.text_logprobs : 0;
+    j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
+    for (int64_t i = 0; i < j->n; i++)
+        if (!choice_set(c, j, &j->choice[i], &prompt[i / each])) return false;
+    return job_send(c, j);
+}
+
+void answer_text(Call *c) { text_ask(c); }
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+typedef struct Lists {
+    json_t *token, *logprob, *top, *offset;
+} Lists;
+
+static Str token_text(const Job *j, int32_t id, Buf *b) {
+    b->n = 0;
+    text_decode(b, j->api->bundle->tok, &id, 1, false);
+    return buf_str(b);
+}
+
+/* One token; a prompt's first has no log-probability. */
+static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const Token *top,
+                      int64_t *offset, Buf *b) {
+    const Str s = token_text(j, id, b);
+    json_array_append_new(l->token, json_of(s));
+    json_array_append_new(l->logprob, t ? json_real((double)t->logprob) : json_null());
+    json_array_append_new(l->offset, json_integer(*offset));
+    *offset += s.n;
+    json_t *best = t && j->n_top ? json_object() : json_null();
+    for (int64_t k = 0; t && k < MIN(j->n_top, j->api->bundle->model->cfg.V); k++) {
+        const Str one = token_text(j, top[k].id, b);
+        json_object_setn_new(best, one.p, (size_t)one.n, json_real((double)top[k].logprob));
+    }
+    json_array_append_new(l->top, best);
+}
+
+static json_t *text_logprobs(Choice *c, int64_t from, int64_t to) {
+    Job *j = c->job;
+    const Generation *g = &c->g;
+    if (!j->logprobs) return json_null();
+    Lists l = {json_array(), json_array(), json_array(), json_array()};
+    Buf b = {.a = j->a};
+    int64_t offset = from ? c->offset : 0;
+    if (c->ended && g->finish == FINISH_STOP && !g->stops.found) to = MIN(to, g->n - 1);
+    if (from == 0 && c->budget.self) lists_add(&l, j, c->ask.prompt[0], NULL, NULL, &offset, &b);
+    for (int64_t i = from; i < to; i++)
+        lists_add(&l, j, g->token[i].id, &g->token[i], g->top + i * g->n_top, &offset, &b);
+    c->offset = offset;
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", l.token, "token_logprobs", l.logprob,
+                     "top_logprobs", l.top, "text_offset", l.offset);
+}
+
+static json_t *text_head(const Job *j) {
+    char fingerprint[24];
+    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", "text_completion",
+                     "created", (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
+                     fingerprint);
+}
+
+static const char *text_reason(const Choice *c) {
+    return c->g.finish == FINISH_LENGTH ? "length" : "stop";
+}
+
+static void text_send(Choice *c, Str text, json_t *logprobs, const char *reason) {
+    json_t *o = text_head(c->job);
+    json_object_set_new(o, "choices",
+                        json_pack("[{s:o, s:I, s:o, s:s?}]", "text", json_of(text), "index",
+                                  (json_int_t)c->index, "logprobs", logprobs, "finish_reason",
+                                  reason));
+    job_event(c->job, NULL, o);
+}
+
+/* What is forced comes as text by itself. */
+static void text_begin(Job *j) {
+    for (int64_t i = 0; i < j->n; i++) {
+        Choice *c = &j->choice[i];
+        if (c->echo.n && !c->budget.self) text_send(c, c->echo, json_null(), NULL);
+    }
+}
+
+static void text_delta(Choice *c, const Delta *d) {
+    text_send(c, d->text, text_logprobs(c, d->from, c->g.n), NULL);
+}
+
+static void text_end(Choice *c) { text_send(c, (Str){0}, json_null(), text_reason(c)); }
+
+/* Of tokens that were given, those behind the first are not counted as an answer's. */
+static json_t *text_usage(const Job *j) {
+    int64_t prompt = 0, answer = 0;
+    for (int64_t i = 0; i < j->n; i++) {
+        const Choice *c = &j->choice[i];
+        const int64_t given = c->budget.self ? MIN(((Given *)c->budget.self)->n, c->g.n) : 0;
+        prompt += c->g.n_prompt + given, answer += c->g.n - given;
+    }
+    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)prompt, "completion_tokens",
+                     (json_int_t)answer, "total_tokens", (json_int_t)(prompt + answer));
+}
+
+static Str whole_text(Choice *c) {
+    const Generation *g = &c->g;
+    Buf b = {.a = c->job->a};
+    if (c->budget.self)
+        text_decode(&b, g->bundle->tok, c->ask.prompt, 1, false);
+    else
+        buf_add(&b, c->echo);
+    buf_add(&b, buf_str(&g->text));
+    return buf_str(&b);
+}
+
+static void text_finish(Job *j) {
+    json_t *o = text_head(j), *choices = json_array();
+    for (int64_t i = 0; !j->stream && i < j->n; i++) {
+        Choice *c = &j->choice[i];
+        json_array_append_new(choices, json_pack("{s:o, s:I, s:o, s:s}", "text",
+                                                 json_of(whole_text(c)), "index", (json_int_t)i,
+                                                 "logprobs", text_logprobs(c, 0, c->g.n),
+                                                 "finish_reason", text_reason(c)));
+    }
+    json_object_set_new(o, "choices", choices);
+    json_object_set_new(o, "usage", text_usage(j));
+    json_object_set_new(o, "lisao", lisao_json(j));
+    if (!j->stream) {
+        job_answer(j, o);
+        return;
+    }
+    if (j->usage)
+        job_event(j, NULL, o);
+    else
+        json_decref(o);
+    exchange_write(j->x, STR("data: [DONE]\n\n"));
+}
+
+static void text_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
+
+static void text_fault(Job *j, const Fault *f) {
+    job_event(j, NULL, fault_json(f, STYLE_OPENAI, ""));
+}
+
+static const Face text_face = {.begin = text_begin,
+                               .delta = text_delta,
+                               .end = text_end,
+                               .finish = text_finish,
+                               .alive = text_alive,
+                               .fault = text_fault};
