@@ -271,3 +271,5 @@ bool splitter_knows(const Splitter *s, Str spelling);
  * Special tokens are no text, but for those that it knows. */
 void splitter_tokens(Splitter *s, const Tokenizer *t, const int32_t *ids, int64_t n,
                      const SplitText *to);
+
+#include "text/grammar.h" /* answers that are bound to a form */

@@ -1,0 +1,278 @@
+/* grammar.c -- what grammars allow: per keyword on texts, byte by byte; masks against all tokens,
+ * one by one; taking back against walking anew; what is refused, and where. */
+#include "tests.h"
+
+#include <stdio.h>
+
+/* A grammar over the byte tokenizer, in which each byte is a token. */
+typedef struct Bytes {
+    Bench *b;
+    Tokenizer *t;
+    Lexicon *l;
+    int32_t id[256], end[2];
+    int64_t V;
+} Bytes;
+
+static void bytes_made(Bytes *y, Bench *b) {
+    *y = (Bytes){.b = b, .t = tokenizer_fine(b, byte_tokenizer_json(b->keep))};
+    y->V = tokenizer_size(y->t);
+    for (int32_t i = 0; i < y->V; i++)
+        if (token_bytes(y->t, i).n == 1) y->id[(uint8_t)token_bytes(y->t, i).p[0]] = i;
+    y->end[0] = token_named(y->t, STR("<|end|>"));
+    y->end[1] = token_named(y->t, STR("<|endoftext|>"));
+    if (!lexicon_new(&y->l, b->keep, y->t, y->V, y->end, 2, &b->err)) fail_msg("%s", b->err.msg);
+}
+
+static Grammar *grammar_made(Bytes *y, const GrammarSpec *spec) {
+    Grammar *g;
+    Err err = {0};
+    if (!grammar_new(&g, y->b->keep, y->l, spec, &err))
+        fail_msg("%.*s: %s", STRF(spec->text), err.msg);
+    return g;
+}
+
+static bool has(const uint64_t *bits, int32_t id) { return bits[id / 64] >> id % 64 & 1; }
+
+/* How many bytes of the text may come; -1: all, and it may end there. */
+static int64_t reached(Bytes *y, Grammar *g, Str text, bool in_thought) {
+    Constraint c;
+    grammar_constraint(&c, y->b->out, g, in_thought);
+    for (int64_t i = 0; i <= text.n; i++) {
+        uint64_t bits[8] = {0};
+        assert_true(c.mask(c.self, bits, y->V));
+        if (i == text.n) return has(bits, y->end[0]) ? -1 : i;
+        const int32_t id = y->id[(uint8_t)text.p[i]];
+        if (!has(bits, id)) return i;
+        assert_true(c.accept(c.self, id));
+    }
+    return 0;
+}
+
+static void accepts(Bytes *y, Grammar *g, Str what, Str text) {
+    const int64_t at = reached(y, g, text, false);
+    if (at >= 0) fail_msg("%.*s refuses '%.*s' at byte %d", STRF(what), STRF(text), (int)at);
+}
+
+static void refuses(Bytes *y, Grammar *g, Str what, Str text) {
+    if (reached(y, g, text, false) < 0) fail_msg("%.*s accepts '%.*s'", STRF(what), STRF(text));
+}
+
+/* ---- keywords -------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *schema, *good[8], *bad[8];
+} cases[] = {
+    {"true",
+     {"null", "-12.5e3", "\"\xc3\xa9\\u00e9\\ud83d\\ude00\"", "[1, 2,[]]", "{\"a\": {\"b\":false}}",
+      "0", "[]", "1e99"},
+     {"nul", "01", "\"\\ud83d\"", "[1,]", "{\"a\"}", " 1", "\"\\u0000\"", "1e100"}},
+    {"{\"type\":\"null\"}", {"null"}, {"0", "nul", "nulll"}},
+    {"{\"type\":\"boolean\"}", {"true", "false"}, {"1", "TRUE", "tru"}},
+    {"{\"type\":[\"boolean\",\"null\"]}", {"true", "null"}, {"0", "\"\""}},
+    {"{\"type\":\"integer\"}",
+     {"0", "-7", "123456789012345678"},
+     {"-0", "01", "1.0", "1e3", "1234567890123456789", "-", "+1"}},
+    {"{\"type\":\"integer\",\"minimum\":-5,\"maximum\":12}",
+     {"-5", "0", "9", "10", "12", "-1"},
+     {"-6", "13", "100", "-10", "20"}},
+    {"{\"type\":\"integer\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":1000}",
+     {"1", "999", "10"},
+     {"0", "1000", "-1"}},
+    {"{\"type\":\"integer\",\"minimum\":187,\"maximum\":1203}",
+     {"187", "200", "999", "1000", "1203", "1199"},
+     {"186", "18", "1204", "99", "1300", "2000"}},
+    {"{\"type\":\"integer\",\"maximum\":-3}", {"-3", "-10", "-4"}, {"-2", "0", "3"}},
+    {"{\"type\":\"integer\",\"multipleOf\":7}",
+     {"0", "7", "-14", "700", "49"},
+     {"1", "8", "71", "-1"}},
+    {"{\"type\":\"integer\",\"multipleOf\":25,\"minimum\":30,\"maximum\":101}",
+     {"50", "75", "100"},
+     {"25", "30", "125", "101"}},
+    {"{\"type\":\"number\"}", {"0", "-0.5", "1.25e-7", "12E+10"}, {".5", "1.", "1e", "--1", "00"}},
+    {"{\"type\":\"number\",\"minimum\":0,\"maximum\":1}",
+     {"0", "1", "0.5", "0.0", "1.0", "0.999"},
+     {"1.1", "2", "-0.1", "1.01", "1e0"}},
+    {"{\"type\":\"number\",\"exclusiveMinimum\":0.25,\"exclusiveMaximum\":2.5}",
+     {"0.251", "1", "2.49", "0.3", "2", "2.4"},
+     {"0.25", "0.2", "2.5", "2.50", "0", "3", "0.250"}},
+    {"{\"type\":\"number\",\"minimum\":-1.5,\"maximum\":-0.25}",
+     {"-1.5", "-1", "-0.25", "-0.3"},
+     {"-0.2", "-1.51", "-2", "0", "1"}},
+    {"{\"type\":\"string\"}",
+     {"\"\"", "\"a b\"", "\"\\n\\\"\"", "\"\xe6\x80\x9d\""},
+     {"\"", "\"\n\"", "\"\\x\"", "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "'a'"}},
+    {"{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+     {"\"ab\"", "\"abc\"", "\"\xe6\x80\x9d\xe6\x80\x9d\"", "\"\\n\\n\"", "\"\\ud83d\\ude00x\""},
+     {"\"a\"", "\"abcd\"", "\"\"", "\"\xe6\x80\x9d\"", "\"\\ud83d\\ude00\""}},
+    {"{\"type\":\"string\",\"maxLength\":0}", {"\"\""}, {"\"a\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^[a-c]+[0-9]{2,3}$\"}",
+     {"\"a12\"", "\"abc123\""},
+     {"\"12\"", "\"a1\"", "\"a1234\"", "\"d12\"", "\"a12 \""}},
+    {"{\"type\":\"string\",\"pattern\":\"b\"}",
+     {"\"b\"", "\"abc\"", "\"bbb\""},
+     {"\"\"", "\"ac\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^(\\\"|\\\\\\\\|\\\\n)$\"}",
+     {"\"\\\"\"", "\"\\\\\"", "\"\\n\""},
+     {"\"\"", "\"n\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^\\\\d{3}$\",\"minLength\":2,\"maxLength\":3}",
+     {"\"123\""},
+     {"\"12\""}},
+    {"{\"type\":\"string\",\"format\":\"date\"}",
+     {"\"2024-02-29\"", "\"1999-12-31\"", "\"2000-02-29\""},
+     {"\"2023-02-29\"", "\"1900-02-29\"", "\"2023-13-01\"", "\"2023-04-31\"", "\"23-1-1\""}},
+    {"{\"type\":\"string\",\"format\":\"date-time\"}",
+     {"\"2024-01-02T03:04:05Z\"", "\"2024-01-02T23:59:59.25+01:00\""},
+     {"\"2024-01-02\"", "\"2024-01-02T24:00:00Z\"", "\"2024-01-02T03:04:05\""}},
+    {"{\"type\":\"string\",\"format\":\"uuid\"}",
+     {"\"123e4567-e89b-12d3-a456-426614174000\""},
+     {"\"123e4567-e89b-12d3-a456-42661417400\"", "\"x\""}},
+    {"{\"type\":\"string\",\"format\":\"ipv4\"}",
+     {"\"127.0.0.1\"", "\"255.255.255.255\""},
+     {"\"256.1.1.1\"", "\"1.1.1\"", "\"01.1.1.1\""}},
+    {"{\"type\":\"string\",\"format\":\"ipv6\"}",
+     {"\"::1\"", "\"::\"", "\"fe80::1:2\"", "\"1:2:3:4:5:6:7:8\""},
+     {"\"1:2:3\"", "\":::\"", "\"1::2::3\""}},
+    {"{\"type\":\"string\",\"format\":\"email\"}",
+     {"\"a.b@c.org\""},
+     {"\"a\"", "\"@c.org\"", "\"a@\""}},
+    {"{\"type\":\"string\",\"format\":\"hostname\"}",
+     {"\"www.example.org\""},
+     {"\"-a.b\"", "\"a..b\""}},
+    {"{\"const\":{\"a\":[1,null,\"\\\"x\"]}}",
+     {"{\"a\":[1,null,\"\\\"x\"]}"},
+     {"{\"a\":[1,null]}", "{}"}},
+    {"{\"enum\":[\"red\",\"green\",\"re\",3,null,\"gr\xc3\xbc\x6e\"]}",
+     {"\"red\"", "\"green\"", "\"re\"", "3", "null", "\"gr\xc3\xbc\x6e\""},
+     {"\"r\"", "\"gree\"", "4", "\"gr\xc3\xbcn", "red"}},
+    {"{\"type\":\"string\",\"enum\":[\"a\",1]}", {"\"a\""}, {"1"}},
+    {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}",
+     {"[]", "[1]", "[1,2, 3]"},
+     {"[1,]", "[,1]", "[\"a\"]", "[1  ,2]", "[ 1]", "[1 ]", "[1,  2]"}},
+    {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":3}",
+     {"[null,null]", "[null,null,null]"},
+     {"[]", "[null]", "[null,null,null,null]"}},
+    {"{\"type\":\"array\",\"minItems\":1}", {"[1]", "[[],{}]"}, {"[]"}},
+    {"{\"type\":\"array\",\"maxItems\":0}", {"[]"}, {"[1]"}},
+    {"{\"prefixItems\":[{\"type\":\"null\"},{\"type\":\"boolean\"}],\"items\":false}",
+     {"[]", "[null]", "[null,true]"},
+     {"[true]", "[null,null]", "[null,true,1]"}},
+    {"{\"prefixItems\":[{\"type\":\"null\"}],\"items\":{\"const\":1},\"minItems\":2}",
+     {"[null,1]", "[null,1,1]"},
+     {"[null]", "[null,null]", "[1,1]"}},
+    {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"null\"}},"
+     "\"required\":[\"a\",\"b\"],\"additionalProperties\":false}",
+     {"{\"a\":1,\"b\":null}", "{\"a\": -1, \"b\": null}"},
+     {"{}", "{\"a\":1}", "{\"b\":null,\"a\":1}", "{\"a\":1,\"b\":null,}", "{\"a\":1 ,\"b\":null}",
+      "{\"a\" :1,\"b\":null}"}},
+    {"{\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2},\"c\":{\"const\":3}},\"required\":["
+     "\"b\"]}",
+     {"{\"b\":2}", "{\"a\":1,\"b\":2}", "{\"b\":2,\"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}"},
+     {"{}", "{\"a\":1}", "{\"c\":3}", "{,\"b\":2}", "{\"b\":2,\"x\":1}"}},
+    {"{\"type\":\"object\",\"properties\":{}}", {"{}"}, {"{\"a\":1}"}},
+    {"{\"type\":\"object\"}", {"{}", "{\"\":1}", "{\"x\\n\":[{}]}"}, {"[]", "{\"a\":}"}},
+    {"{\"properties\":{\"ab\":{\"const\":1},\"\xc3\xa9\":{\"const\":2}},\"additionalProperties\":{"
+     "\"const\":0}}",
+     {"{}", "{\"ab\":1,\"x\":0}", "{\"a\":0,\"abc\":0}", "{\"\xc3\xa9\":2}", "{\"\xc3\xa8\":0}",
+      "{\"ab\":1,\"\xc3\xa9\":2,\"b\":0}"},
+     {"{\"ab\":0}", "{\"x\":0,\"ab\":1}", "{\"\xc3\xa9\":0}", "{\"x\":1}", "{\"\\u0061b\":0}"}},
+    {"{\"required\":[\"z\"],\"additionalProperties\":{\"const\":0}}",
+     {"{\"z\":0}", "{\"z\":0,\"y\":0}"},
+     {"{}", "{\"y\":0}"}},
+    {"{\"anyOf\":[{\"type\":\"string\",\"maxLength\":1},{\"type\":\"integer\"},{\"const\":\"abc\"}]"
+     "}",
+     {"\"a\"", "12", "\"abc\""},
+     {"\"ab\"", "null"}},
+    {"{\"anyOf\":[{\"properties\":{\"k\":{\"const\":\"a\"},\"x\":{\"const\":1}},\"required\":["
+     "\"k\",\"x\"]},"
+     "{\"properties\":{\"k\":{\"const\":\"b\"},\"y\":{\"const\":2}},\"required\":[\"k\",\"y\"]}]}",
+     {"{\"k\":\"a\",\"x\":1}", "{\"k\":\"b\",\"y\":2}"},
+     {"{\"k\":\"a\",\"y\":2}", "{\"k\":\"b\",\"x\":1}"}},
+    {"{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", {"\"\"", "null"}, {"1"}},
+    {"{\"allOf\":[{\"type\":\"null\"}],\"description\":\"x\"}", {"null"}, {"1"}},
+    {"{\"$ref\":\"#/$defs/"
+     "n\",\"$defs\":{\"n\":{\"properties\":{\"v\":{\"type\":\"integer\"},\"next\":"
+     "{\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}}}",
+     {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"},
+     {"{\"v\":1}", "{\"v\":1,\"next\":{\"v\":2}}"}},
+    {"{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}", {"[]", "[[],[[]]]"}, {"[1]", "[[]"}},
+    {"{\"properties\":{\"a/b\":{\"$ref\":\"#/definitions/x~1y\"}},\"required\":[\"a/b\"],"
+     "\"definitions\":{\"x/y\":{\"const\":7}}}",
+     {"{\"a/b\":7}"},
+     {"{\"a/b\":8}"}},
+};
+
+static void keywords_mean_what_they_say(void **state) {
+    Bytes y;
+    bytes_made(&y, *state);
+    for (int64_t i = 0; i < COUNT(cases); i++) {
+        const Str schema = str_of(cases[i].schema);
+        const Mark mark = arena_mark(y.b->keep);
+        Grammar *g = grammar_made(&y, &(GrammarSpec){.kind = GRAMMAR_SCHEMA, .text = schema});
+        for (int k = 0; k < 8 && cases[i].good[k]; k++)
+            accepts(&y, g, schema, str_of(cases[i].good[k]));
+        for (int k = 0; k < 8 && cases[i].bad[k]; k++)
+            refuses(&y, g, schema, str_of(cases[i].bad[k]));
+        arena_pop(y.b->keep, mark);
+    }
+    tokenizer_close(y.t);
+}
+
+static void the_rest_is_refused_by_its_path(void **state) {
+    static const struct {
+        const char *schema, *message;
+    } refused[] = {
+        {"{\"type\":\"object\",\"properties\":{\"age\":{\"type\":\"number\",\"multipleOf\":0.1}}}",
+         "schema.properties.age.multipleOf: "},
+        {"{\"not\":{}}", "schema.not: "},
+        {"{\"properties\":{\"a\":{\"items\":{\"if\":true}}}}", "schema.properties.a.items.if: "},
+        {"{\"patternProperties\":{}}", "schema.patternProperties: "},
+        {"{\"minProperties\":1}", "schema.minProperties: "},
+        {"{\"type\":\"array\",\"uniqueItems\":true}", "schema.uniqueItems: "},
+        {"{\"type\":\"array\",\"items\":[true]}", "schema.items: "},
+        {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "schema.maxItems: "},
+        {"{\"type\":\"array\",\"minItems\":100000}", "schema.minItems: "},
+        {"{\"type\":\"text\"}", "schema.type: "},
+        {"{\"type\":\"string\",\"format\":\"uri\"}", "schema.format: "},
+        {"{\"type\":\"string\",\"pattern\":\"(?=a)\"}", "schema.pattern: "},
+        {"{\"type\":\"string\",\"pattern\":\"^a*$\",\"maxLength\":3}", "schema.pattern: "},
+        {"{\"allOf\":[true,true]}", "schema.allOf: "},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "schema.oneOf: "},
+        {"{\"anyOf\":[{\"type\":\"string\"},{\"minItems\":-1}]}", "schema.anyOf.1.minItems: "},
+        {"{\"anyOf\":[true],\"type\":\"string\"}", "schema.type: "},
+        {"{\"enum\":[]}", "schema.enum: "},
+        {"{\"enum\":[1],\"minimum\":3}", "schema.minimum: "},
+        {"{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"array\",\"contains\":1}}}",
+         "schema.$defs.a.contains: "},
+        {"{\"$ref\":\"http://x/y\"}", "schema.$ref: "},
+        {"{\"$ref\":\"#/nothing\"}", "schema.$ref: "},
+        {"{\"$ref\":\"#\"}", "schema: "},
+        {"{\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", "schema: nothing"},
+        {"{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}", "schema: a $ref leads to itself"},
+        {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", "schema: no number"},
+        {"{\"required\":[\"a\"],\"additionalProperties\":false}", "schema.required: "},
+        {"false", "schema: "},
+        {"3", "schema: "},
+        {"{\"a\":1,\"a\":2}", "schema: line 1: "},
+        {"{", "schema: line 1: "},
+        {"", "schema: "}};
+    Bytes y;
+    bytes_made(&y, *state);
+    for (int64_t i = 0; i < COUNT(refused); i++) {
+        Grammar *g;
+        Err err = {0};
+        const int64_t used = arena_used(y.b->keep);
+        const GrammarSpec spec = {.kind = GRAMMAR_SCHEMA, .text = str_of(refused[i].schema)};
+        if (grammar_new(&g, y.b->keep, y.l, &spec, &err))
+            fail_msg("%s is taken", refused[i].schema);
+        if (!str_starts(str_of(err.msg), str_of(refused[i].message)))
+            fail_msg("%s: \"%s\", expected \"%s\"", refused[i].schema, err.msg, refused[i].message);
+        assert_int_equal(used, arena_used(y.b->keep));
+    }
+    tokenizer_close(y.t);
+}
+
+int grammar_tests(void) {
+    const struct CMUnitTest tests[] = {TEXT_TEST(keywords_mean_what_they_say),
+                                       TEXT_TEST(the_rest_is_refused_by_its_path)};
+    return cmocka_run_group_tests_name("grammars", tests, NULL, NULL);
+}
