@@ -20,10 +20,45 @@ typedef struct Block {
     const uint16_t *x;
     int64_t kp, n; /* rows (n, kp) */
     const uint16_t *w;
-    int64_t panels; /* 1 or 2, kp * 16 words apart */
-    float *c;       /* (n, ldc) */
+    int64_t panels;    /* 1 or 2, kp * 16 words apart */
+    const float *from; /* NULL: sums begin with +0; or where they go on from, (n, ldf) */
+    int64_t ldf;
+    float *to; /* (n, ldt) */
+    int64_t ldt;
+    const float *call; /* NULL, or where in y the sums will go in the end, (n, ldc) */
     int64_t ldc;
 } Block;
+
+/* Sums on their way to y, which lies in no near cache: while the products of a block run, its part
+ * of y is called for and the sums of the block before are carried there. So neither the stores nor
+ * the reading of what they add to is waited for. */
+typedef struct Carry {
+    float (*sum)[BLOCK_SIDE * BLOCK_SIDE]; /* 2 */
+    float *y;
+    const float *from;
+    int64_t ldy, row, n, m;
+    bool add;
+} Carry;
+
+static __mmask16 lanes(int64_t m) { return (__mmask16)(m >= PANEL ? 0xffff : (1 << m) - 1); }
+
+/* Up to 16 numbers of y = or += from. */
+INLINE void line_put(float *y, const float *from, int64_t m, bool add) {
+    const __mmask16 mask = lanes(m);
+    __m512 v = _mm512_maskz_loadu_ps(mask, from);
+    if (add) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), v);
+    _mm512_mask_storeu_ps(y, mask, v);
+}
+
+INLINE void carry_rows(Carry *c, int64_t rows) {
+    const int64_t end = MIN(c->row + rows, c->n);
+    for (; c->row < end; c->row++) {
+        float *y = c->y + c->row * c->ldy;
+        const float *from = c->from + c->row * BLOCK_SIDE;
+        line_put(y, from, c->m, c->add);
+        if (c->m > PANEL) line_put(y + PANEL, from + PANEL, c->m - PANEL, c->add);
+    }
+}
 
 /* Tiles for blocks of n rows; panels have 16 pairs always. A block of at most 16 rows leaves tiles
  * 2 3 5 out. LDTILECFG costs as much as a small block, so a thread's tiles stay as they are from
@@ -37,36 +72,45 @@ static void block_config(Tiles *t, int64_t n) {
     tiles_rows = n;
 }
 
-/* on: the tiles go on from what stands in c. */
-static void block_begin(Tiles *t, const Block *b, bool low, bool right, bool on) {
-    float *c = b->c, *under = c + TILE_LINES * b->ldc;
-    if (!on) {
+static void block_begin(Tiles *t, const Block *b, bool low, bool right) {
+    const float *c = b->from, *under = c + TILE_LINES * b->ldf;
+    if (!c) {
         tile_zero(t, 0);
         tile_zero(t, 1);
         if (low) tile_zero(t, 2);
         if (low) tile_zero(t, 3);
         return;
     }
-    tile_load(t, 0, c, b->ldc * 4);
-    if (right) tile_load(t, 1, c + PANEL, b->ldc * 4);
-    if (low) tile_load(t, 2, under, b->ldc * 4);
-    if (low && right) tile_load(t, 3, under + PANEL, b->ldc * 4);
+    tile_load(t, 0, c, b->ldf * 4);
+    if (right) tile_load(t, 1, c + PANEL, b->ldf * 4);
+    if (low) tile_load(t, 2, under, b->ldf * 4);
+    if (low && right) tile_load(t, 3, under + PANEL, b->ldf * 4);
 }
 
 static void block_end(Tiles *t, const Block *b, bool low, bool right) {
-    float *c = b->c, *under = c + TILE_LINES * b->ldc;
-    tile_store(t, 0, c, b->ldc * 4);
-    if (right) tile_store(t, 1, c + PANEL, b->ldc * 4);
-    if (low) tile_store(t, 2, under, b->ldc * 4);
-    if (low && right) tile_store(t, 3, under + PANEL, b->ldc * 4);
+    float *c = b->to, *under = c + TILE_LINES * b->ldt;
+    tile_store(t, 0, c, b->ldt * 4);
+    if (right) tile_store(t, 1, c + PANEL, b->ldt * 4);
+    if (low) tile_store(t, 2, under, b->ldt * 4);
+    if (low && right) tile_store(t, 3, under + PANEL, b->ldt * 4);
 }
 
-/* k of a block, inside one part: c = the sum from +0, or going on from c. */
-INLINE void block_sum(Tiles *t, const Block *b, Range k, bool low, bool right, bool on) {
-    const int64_t ldx = b->kp * 2;
-    block_begin(t, b, low, right, on);
+/* Rows `row`.. of a block's place in y are called for. */
+INLINE void block_call(const Block *b, int64_t row, int64_t rows) {
+    for (const int64_t end = MIN(row + rows, b->n); row < end; row++) {
+        const float *y = b->call + row * b->ldc;
+        __builtin_prefetch(y, 1);
+        if (b->panels > 1) __builtin_prefetch(y + PANEL, 1);
+    }
+}
+
+/* k of a block, inside one part: to = the sum from +0, or going on from `from`. */
+INLINE void block_sum(Tiles *t, const Block *b, Range k, bool low, bool right, Carry *c) {
+    const int64_t ldx = b->kp * 2, rows = (BLOCK_SIDE * TILE_K + k.hi - k.lo - 1) / (k.hi - k.lo);
+    block_begin(t, b, low, right);
     const uint16_t *x = b->x + k.lo, *w = b->w + k.lo * PANEL;
-    for (int64_t i = k.lo; i < k.hi; i += TILE_K, x += TILE_K, w += TILE_K * PANEL) {
+    int64_t row = 0;
+    for (int64_t i = k.lo; i < k.hi; i += TILE_K, x += TILE_K, w += TILE_K * PANEL, row += rows) {
         tile_load(t, 4, x, ldx);
         tile_load(t, 6, w, TILE_BYTES);
         tile_dp(t, 0, 4, 6);
@@ -79,80 +123,117 @@ INLINE void block_sum(Tiles *t, const Block *b, Range k, bool low, bool right, b
             tile_dp(t, 2, 5, 6);
             if (right) tile_dp(t, 3, 5, 7);
         }
+        if (c) carry_rows(c, rows);
+        if (b->call) block_call(b, row, rows);
     }
     block_end(t, b, low, right);
 }
 
-static void block_run(Tiles *t, const Block *b, Range k, bool on) {
+static void block_run(Tiles *t, const Block *b, Range k, Carry *c) {
     block_config(t, b->n);
     if (b->n > TILE_LINES && b->panels > 1)
-        block_sum(t, b, k, true, true, on);
+        if (c)
+            block_sum(t, b, k, true, true, c);
+        else
+            block_sum(t, b, k, true, true, NULL);
     else
-        block_sum(t, b, k, b->n > TILE_LINES, b->panels > 1, on);
+        block_sum(t, b, k, b->n > TILE_LINES, b->panels > 1, c);
 }
 
-static __mmask16 lanes(int64_t m) { return (__mmask16)(m >= PANEL ? 0xffff : (1 << m) - 1); }
+/* The block's sums go to y, rows by m. */
+static void block_carry(Tiles *t, Block *b, Range k, Carry *c, float *y, int64_t m) {
+    b->to = c->sum[c->from == c->sum[0]], b->ldt = BLOCK_SIDE;
+    block_run(t, b, k, c);
+    carry_rows(c, BLOCK_SIDE);
+    c->y = y, c->from = b->to, c->row = 0, c->n = b->n, c->m = m;
+}
 
 /* to (n, m) = or += from; m at most 32. */
 static void lines_move(float *to, int64_t ldt, const float *from, int64_t ldf, int64_t n, int64_t m,
                        bool sum) {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < m; j += PANEL) {
-            const __mmask16 mask = lanes(m - j);
-            float *y = to + i * ldt + j;
-            __m512 v = _mm512_maskz_loadu_ps(mask, from + i * ldf + j);
-            if (sum) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), v);
-            _mm512_mask_storeu_ps(y, mask, v);
-        }
+        for (int64_t j = 0; j < m; j += PANEL)
+            line_put(to + i * ldt + j, from + i * ldf + j, m - j, sum);
 }
 
-/* One part of k for all rows of a strip. */
-static void strip_part(Tiles *t, Block b, int64_t n, Range k, bool on) {
+/* Blocks of a strip: rows i.. of n. */
+static Block block_at(const Block *b, int64_t i, int64_t n) {
+    Block at = *b;
+    if (b->call) at.call += i + BLOCK_SIDE < n ? (i + BLOCK_SIDE) * b->ldc : BLOCK_SIDE;
+    at.x += i * b->kp, at.n = MIN(n - i, BLOCK_SIDE), at.to += i * b->ldt;
+    if (b->from) at.from += i * b->ldf;
+    return at;
+}
+
+/* One part of k for all rows of a strip, into b.to. */
+static void strip_part(Tiles *t, Block b, int64_t n, Range k) {
     const int64_t depth = n > BLOCK_SIDE ? DEPTH : CUT_K;
-    const Block first = b;
-    for (int64_t k0 = k.lo; k0 < k.hi; k0 += depth, on = true)
+    for (int64_t k0 = k.lo; k0 < k.hi; k0 += depth, b.from = b.to, b.ldf = b.ldt)
         for (int64_t i = 0; i < n; i += BLOCK_SIDE) {
-            b.x = first.x + i * b.kp;
-            b.c = first.c + i * b.ldc;
-            b.n = MIN(n - i, BLOCK_SIDE);
-            block_run(t, &b, (Range){k0, MIN(k0 + depth, k.hi)}, on);
+            const Block at = block_at(&b, i, n);
+            block_run(t, &at, (Range){k0, MIN(k0 + depth, k.hi)}, NULL);
         }
 }
 
-/* Sums stand in y where there is one part, which y takes as it is, and whole panels. Otherwise in a
- * memory of their own; parts beyond the first are summed apart and added (contract 2.1). */
-static void strip_run(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int64_t m,
-                      StoreMode mode) {
-    _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE], part[STRIP_ROWS * BLOCK_SIDE];
-    const bool on = mode == STORE_CONTINUE;
-    const Range first = {0, MIN(b.kp, CUT_K)};
-    b.panels = (m + PANEL - 1) / PANEL;
-    if (mode != STORE_ADD && b.kp <= CUT_K && m % PANEL == 0) {
-        b.c = y, b.ldc = ldy;
-        strip_part(t, b, n, first, on);
-        return;
+/* The only part. All but the last slice of k is summed in a memory of its own, the last one on the
+ * way to y. */
+static void strip_carry(Tiles *t, Carry *c, float *y, Block b, int64_t n, int64_t m) {
+    _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE];
+    const int64_t last = n > BLOCK_SIDE ? (b.kp - 1) / DEPTH * DEPTH : 0;
+    b.to = total, b.ldt = BLOCK_SIDE;
+    if (b.from && m % PANEL) { /* tiles are whole */
+        lines_move(total, BLOCK_SIDE, b.from, b.ldf, n, m, false);
+        b.from = total, b.ldf = BLOCK_SIDE;
     }
-    b.c = total, b.ldc = BLOCK_SIDE;
-    if (on) lines_move(total, BLOCK_SIDE, y, ldy, n, m, false);
-    strip_part(t, b, n, first, on);
-    b.c = part;
+    if (last) {
+        strip_part(t, b, n, (Range){0, last});
+        b.from = total, b.ldf = BLOCK_SIDE;
+    }
+    for (int64_t i = 0; i < n; i += BLOCK_SIDE) {
+        Block at = block_at(&b, i, n);
+        block_carry(t, &at, (Range){last, b.kp}, c, y + i * c->ldy, m);
+    }
+}
+
+/* Parts beyond the first are summed apart and added (contract 2.1). */
+static void strip_parts(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int64_t m, bool add) {
+    _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE], part[STRIP_ROWS * BLOCK_SIDE];
+    b.to = total, b.ldt = BLOCK_SIDE;
+    strip_part(t, b, n, (Range){0, CUT_K});
+    b.from = NULL, b.to = part;
     for (int64_t k = CUT_K; k < b.kp; k += CUT_K) {
-        strip_part(t, b, n, (Range){k, MIN(b.kp, k + CUT_K)}, false);
+        strip_part(t, b, n, (Range){k, MIN(b.kp, k + CUT_K)});
         lines_move(total, BLOCK_SIDE, part, BLOCK_SIDE, n, m, true);
     }
-    lines_move(y, ldy, total, BLOCK_SIDE, n, m, mode == STORE_ADD);
+    lines_move(y, ldy, total, BLOCK_SIDE, n, m, add);
 }
+
+/* Where y is small it is in L1, and takes whole panels as they are. */
+enum { SMALL_LDY = 64 };
 
 static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
                             int64_t m, int64_t k, StoreMode mode) {
     Tiles t;
+    _Alignas(64) float sum[2][BLOCK_SIDE * BLOCK_SIDE];
+    Carry c = {.sum = sum, .ldy = ldy, .add = mode == STORE_ADD};
     const int64_t kp = round_up(k, TILE_K);
     for (int64_t i = 0; i < n; i += STRIP_ROWS)
         for (int64_t j = 0; j < m; j += BLOCK_SIDE) {
-            const Block b = {.x = x + i * kp, .kp = kp, .w = w + j * kp};
-            strip_run(&t, y + i * ldy + j, ldy, b, MIN(n - i, STRIP_ROWS), MIN(m - j, BLOCK_SIDE),
-                      mode);
+            const int64_t rows = MIN(n - i, STRIP_ROWS), outputs = MIN(m - j, BLOCK_SIDE);
+            float *at = y + i * ldy + j;
+            Block b = {.x = x + i * kp, .kp = kp, .w = w + j * kp, .to = at, .ldt = ldy};
+            b.panels = (outputs + PANEL - 1) / PANEL;
+            if (mode == STORE_CONTINUE) b.from = at, b.ldf = ldy;
+            if (kp > CUT_K)
+                strip_parts(&t, at, ldy, b, rows, outputs, c.add);
+            else if (c.add || outputs % PANEL)
+                b.call = at, b.ldc = ldy, strip_carry(&t, &c, at, b, rows, outputs);
+            else if (ldy > SMALL_LDY)
+                b.call = at, b.ldc = ldy, strip_part(&t, b, rows, (Range){0, kp});
+            else
+                strip_part(&t, b, rows, (Range){0, kp});
         }
+    carry_rows(&c, BLOCK_SIDE);
 }
 
 /* ---- pairs in order: dword d of a row or column is k = 2d, 2d+1 ------------------------------ */
