@@ -138,6 +138,33 @@ static void values_widen(float *x, const KvStream *s, const uint8_t *panels) {
     }
 }
 
+/* The same as packed rows of bf16, where pairs are in order: a dword has a number of two keys. */
+static void values_rows(uint16_t *out, const KvStream *s, const uint8_t *panels, int64_t n) {
+    const int64_t kp = round_up(s->width, TILE_K), stride = panel_stride(LAYOUT_BF16, CHUNK);
+    for (int64_t i = 0; i < s->width; i += PANEL, panels += stride)
+        for (int64_t key = 0; key < n; key++) {
+            const uint32_t *from = (const uint32_t *)(const void *)panels + key / 2 * PANEL;
+            uint16_t word[PANEL];
+            for (int c = 0; c < PANEL; c++) word[c] = (uint16_t)(from[c] >> key % 2 * 16);
+            memcpy(out + key * kp + i, word, (size_t)MIN(s->width - i, PANEL) * 2);
+        }
+    for (int64_t key = 0; key < n && kp > s->width; key++)
+        memset(out + key * kp + s->width, 0, (size_t)(kp - s->width) * 2);
+}
+
+/* Values of chunk c as rows, rounded: they are rounded in the page. */
+static void values_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *panels) {
+    const KvStream *v = &j->a->v;
+    const int64_t n = side_length(j, c);
+    uint8_t *out = d->v + c * SIDE * row_bytes(j->layout, v->width);
+    if (j->layout == LAYOUT_BF16 && kern.pairs_in_order) {
+        values_rows((uint16_t *)(void *)out, v, panels, n);
+        return;
+    }
+    values_widen(d->x, v, panels);
+    rows_put(out, j->layout, d->x, v->width, n, v->width);
+}
+
 /* K by keys: the columns of its panels. K by numbers: f32 has them in its panels, bf16 pairs the
  * keys anew. */
 static void keys_load(const Job *j, const Scratch *d, int64_t c, const uint8_t *k) {
@@ -165,9 +192,7 @@ static void document_load(const Job *j, const Scratch *d) {
     const KvStream *k = &j->a->k, *v = &j->a->v;
     for (int64_t c = 0; c < sides_of(j->T); c++) {
         keys_load(j, d, c, chunk_at(k, j->span, c * CHUNK, j->kv_head));
-        values_widen(d->x, v, chunk_at(v, j->span, c * CHUNK, j->kv_head));
-        rows_put(d->v + c * SIDE * row_bytes(j->layout, v->width), j->layout, d->x, v->width,
-                 side_length(j, c), v->width);
+        values_load(j, d, c, chunk_at(v, j->span, c * CHUNK, j->kv_head));
     }
 }
 

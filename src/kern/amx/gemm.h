@@ -280,14 +280,22 @@ static void pair_panels_tiles(uint16_t *out, int64_t ldo, int64_t panels, const 
     }
 }
 
+/* 16 numbers of each key, as columns of pairs of keys, are a square twice to be transposed. */
 static void v_of_k_tiles(uint16_t *v, const uint16_t *k, int64_t dk, int64_t dv) {
-    int64_t kp = round_up(dk, TILE_K);
-    for (int64_t j = 0; j < round_up(dv, PANEL); j++)
-        for (int64_t key = 0; key < CHUNK; key++) {
-            uint16_t x = k[key / PANEL * PANEL * kp + (j / 2 * PANEL + key % PANEL) * 2 + j % 2];
-            v[j / PANEL * PANEL * CHUNK + (key / 2 * PANEL + j % PANEL) * 2 + key % 2] =
-                j < dv ? x : 0;
-        }
+    const int64_t kp = round_up(dk, TILE_K);
+    for (int64_t j = 0; j < dv; j += PANEL, v += PANEL * CHUNK) {
+        _Alignas(64) uint16_t column[PANEL][CHUNK];
+        for (int64_t c = 0; c < PANEL; c += 2)
+            for (int64_t key = 0; key < CHUNK; key += PANEL) {
+                const __m512i pair = _mm512_loadu_si512(k + key * kp + (j + c) * PANEL);
+                _mm256_store_si256((__m256i *)&column[c][key], _mm512_cvtepi32_epi16(pair));
+                _mm256_store_si256((__m256i *)&column[c + 1][key],
+                                   _mm512_cvtepi32_epi16(_mm512_srli_epi32(pair, 16)));
+            }
+        if (dv - j < PANEL) memset(column[dv - j], 0, (size_t)(PANEL - (dv - j)) * CHUNK * 2);
+        kern.transpose((uint32_t *)(void *)v, PANEL, (const uint32_t *)(const void *)column,
+                       CHUNK / 2, PANEL, CHUNK / 2);
+    }
 }
 
 /* All that depends on the order of pairs goes together. */
