@@ -24,14 +24,19 @@ typedef struct Counts {
     int64_t running, waiting;
 } Counts;
 
+typedef struct Form Form; /* a grammar that requests share (form.c) */
+enum { FORMS = 64 };
+
 typedef struct Api {
     const ServeSpec *spec;
     Bundle *bundle;
-    Queue *jobs; /* Job *: from the workers to the engine's thread */
+    Lexicon *lexicon; /* of the model's tokens; NULL: it has no end tokens */
+    Queue *jobs;      /* Job *: from the workers to the engine's thread */
     Server *http;
     Monitor *lock; /* of what is below: threads of HTTP and the engine's come here */
     Counts count;
     bool draining;
+    Form *form[FORMS];       /* NULL: a free place */
     const char *fingerprint; /* of the plan, hexadecimal */
     char key[65];            /* SHA-256 of the one key; empty: none is asked for */
     int64_t started;
@@ -143,6 +148,8 @@ typedef struct Talk {
     Ids ids;
     bool in_thought;
     Str rendered;
+    GrammarSpec form; /* of the answer, where `formed` */
+    bool formed;
 } Talk;
 /* OpenAI's messages into those that templates know: parts joined, developer as system. */
 bool talk_messages(Call *c, Talk *t, json_t *messages);
@@ -151,6 +158,10 @@ bool talk_messages(Call *c, Talk *t, json_t *messages);
 bool talk_thinking(Call *c, Talk *t);
 bool talk_encode(Call *c, Talk *t);
 void talk_drop(Talk *t);
+/* The form that the answer must have, of a member "format"; what of t->tools may or must be called:
+ * "auto", "none", "required", or with `name` this one; many: more than once. */
+bool form_format(Call *c, Talk *t, const char *param, const json_t *format);
+bool form_tools(Call *c, Talk *t, const char *choice, const char *name, bool many);
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
@@ -179,8 +190,9 @@ struct Choice {
     int64_t index;
     Ask ask;
     Generation g;
-    Constraint budget; /* of the thought; self NULL: none */
-    Str echo;          /* text that stands in front (completions) */
+    Constraint budget;     /* of the thought; self NULL: none */
+    Constraint form, both; /* of the answer; of both */
+    Str echo;              /* text that stands in front (completions) */
     int64_t thought_sent, text_sent, calls_sent, tokens_sent;
     int64_t n_thought, n_calls; /* tokens of the thought; calls that were written */
     int64_t offset;             /* completions: bytes of text whose tokens were written */
@@ -205,6 +217,7 @@ struct Job {
     int64_t n_top;
     double wrote; /* when something was last written */
     void *state;  /* of the face */
+    Form *form;   /* NULL: its answer is free */
     bool gone;    /* its client; the API's lock guards it */
     bool began, failed;
     Buf out; /* for one event */
@@ -219,6 +232,10 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n);
 bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
 /* Sets the choices' prompts to the conversation's ids, and the budget of the thought. */
 bool job_talk(Call *c, Job *j, const Talk *t);
+/* Binds them to the conversation's form; form_leave when the job is over. */
+bool job_form(Call *c, Job *j, Talk *t);
+void form_leave(Api *api, Form *f); /* NULL is fine */
+void forms_close(Api *api);
 /* To the engine's thread, which owns it from now on; or the fault of a full queue. */
 bool job_send(Call *c, Job *j);
 /* The engine's thread: runs until the API is drained. */

@@ -33,8 +33,14 @@ const Field chat_fields[] = {
     {"logprobs", FIELD_BOOL, P(logprobs), 0, 0, "Log-probabilities of the tokens.", NULL},
     {"top_logprobs", FIELD_INT, P(top_logprobs), 0, 20, "And of the likeliest ones.", NULL},
     {"tools", FIELD_JSON, P(tools), 0, 0, "Functions that the model may call.", SCHEMA_LIST},
-    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0, "auto or none.", SCHEMA_ANY},
-    {"response_format", FIELD_JSON, P(response_format), 0, 0, "{\"type\": \"text\"}", SCHEMA_ANY},
+    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0,
+     "auto, none, required, or {\"type\": \"function\", \"function\": {\"name\": ...}}",
+     SCHEMA_ANY},
+    {"parallel_tool_calls", FIELD_JSON, P(parallel), 0, 0, "false: one call at most.", SCHEMA_ANY},
+    {"response_format", FIELD_JSON, P(response_format), 0, 0,
+     "{\"type\": \"text\", \"json_object\", or \"json_schema\" with \"json_schema\": {\"schema\": "
+     "...}}",
+     SCHEMA_ANY},
     {"reasoning_effort", FIELD_TEXT, P(effort), 0, 0,
      "none, minimal and low (512 tokens of thought), medium (2048), high and xhigh (8192), max.",
      NULL},
@@ -52,10 +58,8 @@ const int64_t n_chat_fields = COUNT(chat_fields);
 
 /* ---- what is asked --------------------------------------------------------------------------- */
 
-/* Tools that are offered: those of tool_choice none are not. */
 static bool tools_take(Call *c, Talk *t) {
     const Params *p = &c->p;
-    const char *choice = json_string_value(p->tool_choice);
     if (!p->tools || json_array_size(p->tools) == 0) return true;
     if (!json_is_array(p->tools)) return fault_value(&c->fault, "tools", "tools must be a list");
     for (size_t i = 0; i < json_array_size(p->tools); i++) {
@@ -64,23 +68,19 @@ static bool tools_take(Call *c, Talk *t) {
             return fault_value(&c->fault, "tools", "tool %lld has no function with a name",
                                (long long)i + 1);
     }
-    if (choice && !strcmp(choice, "none")) return true;
-    if (p->tool_choice && (!choice || strcmp(choice, "auto")))
-        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
-                         "tool_choice", "tool_choice: auto and none are supported");
-    if (c->api->bundle->chat.tools == TOOLS_NONE)
-        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", "tools",
-                         "the model's chat template knows no tools");
     t->tools = json_incref(p->tools);
     return true;
 }
 
-static bool format_check(Call *c) {
-    const json_t *f = c->p.response_format;
-    const char *type = json_string_value(json_object_get(f, "type"));
-    if (!f || (type && !strcmp(type, "text"))) return true;
-    return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
-                     "response_format", "response_format: only the type text is supported");
+/* "auto", or {"type": "function", "function": {"name": ...}}. */
+static bool choice_take(Call *c, Talk *t) {
+    const json_t *choice = c->p.tool_choice;
+    const char *word = json_string_value(choice),
+               *name =
+                   json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
+    if (choice && !word && !name) word = "";
+    return form_tools(c, t, word || name ? (word ? word : "") : "auto", name,
+                      !json_is_false(c->p.parallel));
 }
 
 static bool logprobs_read(Call *c, Job *j) {
@@ -94,11 +94,13 @@ static bool logprobs_read(Call *c, Job *j) {
 static const Face chat_face;
 
 static bool chat_ask(Call *c, Talk *t) {
-    if (!members_read(c, chat_fields, n_chat_fields) || !format_check(c)) return false;
+    if (!members_read(c, chat_fields, n_chat_fields)) return false;
     if (!talk_messages(c, t, c->p.messages) || !tools_take(c, t)) return false;
+    if (!form_format(c, t, "response_format", c->p.response_format) || !choice_take(c, t))
+        return false;
     if (!talk_thinking(c, t) || !talk_encode(c, t)) return false;
     Job *j = job_new(c, &chat_face, "chatcmpl-", (int64_t)c->p.n);
-    if (!j || !logprobs_read(c, j) || !job_talk(c, j, t)) return false;
+    if (!j || !logprobs_read(c, j) || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
     j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
     for (int64_t i = 0; j->logprobs && i < j->n; i++)
         j->choice[i].of_thought = PUSH(c->a, uint8_t, j->choice[i].ask.max_tokens);

@@ -117,6 +117,7 @@ static void job_count(Job *j) {
 
 static void job_drop(Job *j) {
     if (j->face->drop) j->face->drop(j);
+    form_leave(j->api, j->form);
 }
 
 /* The answer is made before what it is made of goes; with the exchange the job itself is gone. */

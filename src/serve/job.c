@@ -170,6 +170,7 @@ bool job_send(Call *c, Job *j) {
     count_add(api, &api->count.waiting, 1);
     if (queue_try_push(api->jobs, &j)) return true;
     count_add(api, &api->count.waiting, -1);
+    form_leave(api, j->form);
     return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
                      "the server is busy: %lld requests wait already; try again in a moment",
                      (long long)api->spec->queue);

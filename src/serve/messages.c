@@ -17,10 +17,12 @@ const Field messages_fields[] = {
     {"stop_sequences", FIELD_JSON, P(stop), 0, 0, "Up to 16 strings.", "{\"type\":\"array\"}"},
     {"tools", FIELD_JSON, P(tools), 0, 0, "name, description, input_schema.",
      "{\"type\":\"array\"}"},
-    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0, "{\"type\": \"auto\" or \"none\"}", "{}"},
+    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0,
+     "{\"type\": \"auto\", \"any\", \"tool\" or \"none\", \"name\"}", "{}"},
     {"thinking", FIELD_JSON, P(thinking), 0, 0,
      "{\"type\": \"enabled\", \"disabled\" or \"adaptive\", \"budget_tokens\": N}", "{}"},
-    {"output_config", FIELD_JSON, P(output_config), 0, 0, "{\"effort\": low to max}", "{}"},
+    {"output_config", FIELD_JSON, P(output_config), 0, 0,
+     "{\"effort\": low to max, \"format\": {\"type\": \"json_schema\", \"schema\"}}", "{}"},
     {"metadata", FIELD_JSON, P(metadata), 0, 0, "{\"user_id\": TEXT}", "{}"},
 };
 const int64_t n_messages_fields = COUNT(messages_fields);
@@ -131,27 +133,24 @@ static json_t *openai_messages(Call *c) {
 
 /* Tools that the client runs have a schema; those of Anthropic's own servers have none. */
 static bool tools_take(Call *c, Talk *t) {
-    const char *choice = type_of(c->p.tool_choice);
+    const char *choice = type_of(c->p.tool_choice),
+               *name = json_string_value(json_object_get(c->p.tool_choice, "name"));
+    const bool one = json_is_true(json_object_get(c->p.tool_choice, "disable_parallel_tool_use"));
     json_t *all = json_array();
     for (size_t i = 0; i < json_array_size(c->p.tools); i++) {
         json_t *tool = json_array_get(c->p.tools, i),
                *schema = json_object_get(tool, "input_schema");
-        if (schema && strcmp(choice, "none"))
+        if (schema)
             json_array_append_new(
                 all, json_pack("{s:s, s:{s:O?, s:O*, s:O}}", "type", "function", "function", "name",
                                json_object_get(tool, "name"), "description",
                                json_object_get(tool, "description"), "parameters", schema));
     }
-    if (*choice && strcmp(choice, "auto") && strcmp(choice, "none")) {
-        json_decref(all);
-        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
-                         "tool_choice", "tool_choice: auto and none are supported");
-    }
     if (json_array_size(all)) t->tools = json_incref(all);
     json_decref(all);
-    return !t->tools || c->api->bundle->chat.tools != TOOLS_NONE
-           || fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", "tools",
-                        "the model's chat template knows no tools");
+    return form_format(c, t, "output_config", json_object_get(c->p.output_config, "format"))
+           && form_tools(c, t, *choice ? choice : "auto", !strcmp(choice, "tool") ? name : NULL,
+                         !one);
 }
 
 static bool talk_take(Call *c, Talk *t) {
@@ -186,7 +185,7 @@ static bool messages_ask(Call *c, Talk *t) {
     if (c->p.max_tokens == NOT_GIVEN)
         return fault_value(&c->fault, "max_tokens", "max_tokens: Field required");
     Job *j = job_new(c, &messages_face, "msg_", 1);
-    if (!j || !job_talk(c, j, t)) return false;
+    if (!j || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
     j->state = PUSH(c->a, Blocks, 1);
     return job_send(c, j);
 }

@@ -13,9 +13,11 @@ const Field responses_fields[] = {
     {"top_p", FIELD_NUMBER, P(top_p), 0, 1, "Sample among the likeliest that reach it.", NULL},
     {"tools", FIELD_JSON, P(tools), 0, 0, "Functions; other kinds are passed over.",
      "{\"type\":\"array\"}"},
-    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0, "auto or none.", "{}"},
+    {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0,
+     "auto, none, required, or {\"type\": \"function\", \"name\"}", "{}"},
     {"reasoning", FIELD_JSON, P(reasoning), 0, 0, "{\"effort\": none to max}", "{}"},
-    {"text", FIELD_JSON, P(text), 0, 0, "{\"format\": {\"type\": \"text\"}}", "{}"},
+    {"text", FIELD_JSON, P(text), 0, 0,
+     "{\"format\": {\"type\": \"text\", \"json_object\" or \"json_schema\", \"schema\"}}", "{}"},
     {"metadata", FIELD_JSON, P(metadata), 0, 0, "Comes back as it is.", "{}"},
     {"previous_response_id", FIELD_JSON, P(previous), 0, 0, "Not supported: nothing is stored.",
      "{}"},
@@ -131,16 +133,12 @@ static json_t *openai_messages(Call *c) {
 
 /* Functions stand flat here. */
 static bool tools_take(Call *c, Talk *t) {
-    const char *choice = json_string_value(c->p.tool_choice);
+    const char *choice = json_string_value(c->p.tool_choice),
+               *name = json_string_value(json_object_get(c->p.tool_choice, "name"));
     json_t *all = json_array();
-    if (c->p.tool_choice && (!choice || (strcmp(choice, "auto") && strcmp(choice, "none")))) {
-        json_decref(all);
-        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
-                         "tool_choice", "tool_choice: auto and none are supported");
-    }
     for (size_t i = 0; i < json_array_size(c->p.tools); i++) {
         json_t *tool = json_array_get(c->p.tools, i);
-        if (!strcmp(type_of(tool), "function") && (!choice || strcmp(choice, "none")))
+        if (!strcmp(type_of(tool), "function"))
             json_array_append_new(all,
                                   json_pack("{s:s, s:{s:O?, s:O*, s:O*}}", "type", "function",
                                             "function", "name", json_object_get(tool, "name"),
@@ -151,7 +149,8 @@ static bool tools_take(Call *c, Talk *t) {
     if (json_array_size(all) && c->api->bundle->chat.tools != TOOLS_NONE)
         t->tools = json_incref(all);
     json_decref(all);
-    return true;
+    return form_format(c, t, "text.format", json_object_get(c->p.text, "format"))
+           && form_tools(c, t, choice ? choice : "auto", name, !json_is_false(c->p.parallel));
 }
 
 /* ---- what is asked --------------------------------------------------------------------------- */
@@ -172,15 +171,10 @@ typedef struct State {
 static const Face responses_face;
 
 static bool params_check(Call *c) {
-    const char *format =
-        json_string_value(json_object_get(json_object_get(c->p.text, "format"), "type"));
     if (c->p.previous && !json_is_null(c->p.previous))
         return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
                          "previous_response_id",
                          "previous_response_id: nothing is stored; send the whole conversation");
-    if (format && strcmp(format, "text"))
-        return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", "text",
-                         "text.format: only the type text is supported");
     return true;
 }
 
@@ -216,7 +210,7 @@ static bool responses_ask(Call *c, Talk *t) {
                     && talk_encode(c, t);
     json_decref(all);
     Job *j = ok ? job_new(c, &responses_face, "resp_", 1) : NULL;
-    if (!j || !job_talk(c, j, t)) return false;
+    if (!j || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
     j->state = state_new(c);
     if (job_send(c, j)) return true;
     responses_drop(j);

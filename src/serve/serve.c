@@ -33,6 +33,11 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
                  .fingerprint = spec->fingerprint,
                  .started = os_time()};
     key_set(api);
+    if (b->n_end
+        && !lexicon_new(&api->lexicon, a, b->tok, b->model->cfg.V, b->end, b->n_end, err)) {
+        arena_close(a);
+        return false;
+    }
     const ServerSpec http = {.host = spec->host,
                              .port = spec->port,
                              .unix_path = spec->unix_path,
@@ -57,6 +62,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
         desk_run(api, engine);
         server_close(api->http);
     }
+    forms_close(api);
     arena_close(a);
     return ok;
 }
