@@ -410,6 +410,23 @@ static int32_t other_names(Schema *s, const Member *m, int64_t n, int64_t at, in
     return net_or(s->n, node, chars_but(s->n, not, n_not, s->w, free));
 }
 
+/* Up to NAME_REST characters as they are, none an escape, which could spell a name that is not
+ * meant. */
+static int32_t rest_of_name(Schema *s, int32_t close) {
+    Net *n = s->n;
+    const int loop = net_loop(n, char_kinds[s->w == WRITE_CALL ? KIND_CALL : KIND_JSON]);
+    if (s->plain < 0) {
+        s->plain = net_rule(n);
+        n->rule[s->plain] = chars_but(n, NULL, 0, s->w, NET_RETURN);
+    }
+    int32_t node = close;
+    for (int32_t left = 1; left <= NAME_REST; left++) {
+        node = net_or(n, net_call(n, s->plain, node), close);
+        net_mark(n, node, loop, left, true);
+    }
+    return node;
+}
+
 /* A rule: one member that is none of the named ones. */
 static int32_t other_member(Schema *s, const Member *m, int64_t n, const json_t *schema) {
     const int32_t rule = net_rule(s->n);
@@ -421,13 +438,9 @@ static int32_t other_member(Schema *s, const Member *m, int64_t n, const json_t 
         Member *sorted = PUSH(s->n->a, Member, n);
         memcpy(sorted, m, (size_t)n * sizeof *m);
         qsort(sorted, (size_t)n, sizeof *sorted, name_order);
-        const int32_t free = net_place(s->n);
-        net_put(s->n, free, chars_but(s->n, NULL, 0, s->w, free), close);
-        net_mark(s->n, free, net_loop(s->n, char_kinds[s->w == WRITE_CALL ? KIND_CALL : KIND_JSON]),
-                 NET_FOREVER, false);
-        name = other_names(s, sorted, n, 0, free, value);
+        name = other_names(s, sorted, n, 0, rest_of_name(s, close), value);
     } else {
-        name = any_text(s->n, s->w, 0, NET_FOREVER, close);
+        name = any_text(s->n, s->w, 0, NAME_REST, close);
     }
     s->n->rule[rule] = net_text(s->n, STR("\""), name);
     return rule;
@@ -755,7 +768,7 @@ int32_t schema_put(Schema *s, const json_t *schema, int32_t next) {
 }
 
 void schema_init(Schema *s, Net *n, const json_t *root, const char *name, Writing w, Err *err) {
-    *s = (Schema){.n = n, .root = root, .w = w, .any = -1, .any_object = -1, .err = err};
+    *s = (Schema){.n = n, .root = root, .w = w, .any = -1, .plain = -1, .err = err};
     s->ref = PUSH(n->a, const json_t *, NET_RULES);
     s->ref_rule = PUSH(n->a, int32_t, NET_RULES);
     (void)path_add(s, "", name);

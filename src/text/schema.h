@@ -6,6 +6,7 @@
 
 enum { SCHEMA_BYTES = 256 << 10, SCHEMA_DEPTH = 64, ENUM_MOST = 4096, LENGTH_MOST = 8192 };
 enum { ITEMS_MOST = 1024, PATH_BYTES = 400 };
+enum { NAME_REST = 64 }; /* characters of a name that the schema does not know */
 
 /* A schema while it is compiled. Where something is refused, err names the path. */
 typedef struct Schema {
@@ -16,7 +17,7 @@ typedef struct Schema {
     const json_t **ref; /* (n_refs) what a $ref led to, */
     int32_t *ref_rule;  /* and its rule */
     int64_t n_refs;
-    int32_t any, any_object; /* rules, or -1 */
+    int32_t any, plain; /* rules, or -1: of any value; of a character that stands itself */
     int depth;
     char path[PATH_BYTES];
     int64_t n_path, n_root; /* bytes; those of the name that it begins with */

@@ -132,6 +132,6 @@ Str draw_bytes(Bench *b, uint64_t seed, int64_t n) {
 int main(void) {
     return (vector_tests() + encode_tests() + decode_tests() + chat_tests() + split_tests()
             + stop_tests() + hostile_tests() + jinja_tests() + export_tests() + learn_tests()
-            + bytes_tests() + think_tests() + grammar_tests())
+            + bytes_tests() + think_tests() + grammar_tests() + random_grammar_tests())
            != 0;
 }

@@ -56,4 +56,4 @@ Str draw_bytes(Bench *b, uint64_t seed, int64_t n);
 /* Groups; each returns the number of failed tests. */
 int vector_tests(void), encode_tests(void), decode_tests(void), chat_tests(void), split_tests(void),
     stop_tests(void), hostile_tests(void), jinja_tests(void), export_tests(void), learn_tests(void),
-    bytes_tests(void), think_tests(void), grammar_tests(void);
+    bytes_tests(void), think_tests(void), grammar_tests(void), random_grammar_tests(void);
