@@ -47,7 +47,9 @@ static bool prompt_take(const Options *o, Arena *a, Str *out, Err *err) {
 
 static bool request_make(const Options *o, Session *s, Str prompt, Request *r, Err *err) {
     const Bundle *b = &s->bundle;
-    *r = (Request){.opts = o->request, .prompt = prompt};
+    Grammars *grammars = PUSH(s->arena, Grammars, 1);
+    grammars->a = s->arena;
+    *r = (Request){.opts = o->request, .prompt = prompt, .grammars = grammars};
     return (!o->ids
             || ids_parse(s->arena, &r->ids.v, &r->ids.n, str_of(o->ids), b->model->cfg.V, "--ids",
                          err))

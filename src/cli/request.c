@@ -62,6 +62,12 @@ int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o) {
                  "token that the model's tokenizer puts in front of texts, if it has one."),
         FLAG_OPT("ignore-end", &o->ignore_end,
                  "Do not stop at the model's end token (for benchmarks)."),
+        TEXT_OPT("schema", "FILE", &o->schema,
+                 "The answer is a JSON value that this JSON Schema allows: a file, or the schema "
+                 "itself where it begins with {. What the model thinks before stays free."),
+        FLAG_OPT("json-object", &o->json_object, "The answer is a JSON object."),
+        TEXT_OPT("regex", "REGEX", &o->regex,
+                 "The answer is a text that this regular expression matches as a whole."),
     };
     _Static_assert(COUNT(rows) == REQUEST_OPTS, "REQUEST_OPTS counts the rows");
     memcpy(row, rows, sizeof rows);
@@ -174,6 +180,14 @@ static bool bias_read(OptList *l, Arena *a, const char *key, const json_t *v, Er
     return true;
 }
 
+/* NUL-terminated, too. */
+static Str json_written(Arena *a, const json_t *v) {
+    size_t n = json_dumpb(v, NULL, 0, 0);
+    char *p = arena_push(a, (int64_t)n + 1);
+    json_dumpb(v, p, n, 0);
+    return (Str){p, (int64_t)n};
+}
+
 /* A setting goes through opt_set as if it had been written on the command line, so that the bounds
  * are those of the table. */
 static bool setting_read(const Opt *row, Arena *a, const char *key, const json_t *v, Err *err) {
@@ -185,6 +199,8 @@ static bool setting_read(const Opt *row, Arena *a, const char *key, const json_t
         *(bool *)row->to = json_is_true(v);
         return true;
     }
+    if (json_is_object(v) && !strcmp(key, "schema"))
+        return *(const char **)row->to = json_written(a, v).p, true;
     if (has_nul(v)) return wrong(err, key, "a text without \\u0000");
     const char *value = json_is_integer(v) ? str_fmt(a, "%lld", (long long)json_integer_value(v)).p
                         : json_is_real(v)  ? str_fmt(a, "%.17g", json_real_value(v)).p
@@ -229,11 +245,8 @@ bool conversation_request(Arena *a, Str *out, const json_t *line, Err *err) {
     json_object_set(o, "messages", (json_t *)messages);
     if (json_is_array(tools)) json_object_set(o, "tools", (json_t *)tools);
     if (more) json_object_update(o, (json_t *)more);
-    size_t n = json_dumpb(o, NULL, 0, 0);
-    char *p = arena_push(a, (int64_t)n + 1);
-    json_dumpb(o, p, n, 0);
+    *out = json_written(a, o);
     json_decref(o);
-    *out = (Str){p, (int64_t)n};
     return true;
 }
 
@@ -276,8 +289,50 @@ static bool prompt_read(Request *r, Arena *a, const json_t *line, Err *err) {
     return r->prompt.n > 0 || err_set(err, ERR_FORMAT, "the prompt is empty");
 }
 
+/* response_format as APIs write it: {"type": "text" | "json_object"}, or {"type": "json_schema",
+ * "json_schema": {"schema": {...}}}. */
+static bool format_read(Request *r, Arena *a, const json_t *v, Err *err) {
+    const json_t *type = json_object_get(v, "type"),
+                 *schema = json_object_get(json_object_get(v, "json_schema"), "schema");
+    const char *name = json_is_string(type) ? json_string_value(type) : "";
+    if (!v || json_is_null(v) || !strcmp(name, "text")) return true;
+    if (!strcmp(name, "json_object")) return r->opts.json_object = true;
+    if (strcmp(name, "json_schema") != 0 || !json_is_object(schema))
+        return wrong(err, "response_format",
+                     "{\"type\": \"json_object\"} or {\"type\": \"json_schema\", "
+                     "\"json_schema\": {\"schema\": {...}}}");
+    r->opts.schema = json_written(a, schema).p;
+    return true;
+}
+
+/* tool_choice: "none", "auto", "required" or {"type": "function", "function": {"name": ...}}; and
+ * parallel_tool_calls: false for one call at most. */
+static bool choice_read(Request *r, Arena *a, const json_t *line, Err *err) {
+    const json_t *v = json_object_get(line, "tool_choice"), *tools = json_object_get(line, "tools"),
+                 *parallel = json_object_get(line, "parallel_tool_calls"),
+                 *name = json_object_get(json_object_get(v, "function"), "name");
+    const char *word = json_is_string(v) ? json_string_value(v) : "";
+    if (parallel && !json_is_boolean(parallel))
+        return wrong(err, "parallel_tool_calls", "true or false");
+    r->one_call = json_is_false(parallel);
+    if (!v || json_is_null(v) || !strcmp(word, "none")) return true;
+    if (json_array_size(tools) == 0)
+        return err_set(err, ERR_FORMAT, "\"tool_choice\" goes with \"tools\"");
+    if (json_is_string(name))
+        r->tool_name = text_of(a, name);
+    else if (strcmp(word, "auto") != 0 && strcmp(word, "required") != 0)
+        return wrong(err, "tool_choice",
+                     "\"none\", \"auto\", \"required\" or {\"type\": \"function\", "
+                     "\"function\": {\"name\": ...}}");
+    r->choice = !strcmp(word, "auto") ? CHOICE_AUTO : CHOICE_REQUIRED;
+    r->tool_list = json_written(a, tools);
+    return true;
+}
+
 bool request_read(Request *r, Arena *a, const json_t *line, Err *err) {
-    static const char *const own[] = {"prompt", "messages", "ids", "tools", "kwargs"};
+    static const char *const own[] = {
+        "prompt", "messages",        "ids",         "tools",
+        "kwargs", "response_format", "tool_choice", "parallel_tool_calls"};
     Opt row[REQUEST_OPTS];
     const char *key, *names[COUNT(own) + REQUEST_OPTS];
     int64_t n = request_opts(row, &r->opts);
@@ -294,7 +349,8 @@ bool request_read(Request *r, Arena *a, const json_t *line, Err *err) {
         return err_set(err, ERR_FORMAT, "there is no setting \"%s\"%s%s%s", key,
                        near ? "; is " : "", near ? near : "", near ? " meant?" : "");
     }
-    return prompt_read(r, a, line, err);
+    return format_read(r, a, json_object_get(line, "response_format"), err)
+           && choice_read(r, a, line, err) && prompt_read(r, a, line, err);
 }
 
 /* ---- for the model --------------------------------------------------------------------------- */
@@ -365,6 +421,71 @@ static bool limit_set(Request *r, Arena *a, const Bundle *b, Err *err) {
     return thought_budget(&r->limit, a, &b->chat, b->model->cfg.V, budget, r->in_thought, err);
 }
 
+/* The schema of --schema: a file's, or the text itself. */
+static bool schema_take(Str *out, Arena *a, const char *given, Err *err) {
+    *out = str_trim(str_of(given), " \t\r\n");
+    if (str_starts(*out, STR("{"))) return true;
+    return os_read(a, out, given, 1 << 20, err);
+}
+
+/* What the answer must be; *asked: something. */
+static bool form_of(GrammarSpec *spec, bool *asked, const Request *r, Arena *a, const Bundle *b,
+                    Err *err) {
+    const RequestOpts *o = &r->opts;
+    const int forms = !!o->schema + !!o->regex + o->json_object;
+    *asked = forms > 0 || r->choice != CHOICE_NONE;
+    *spec = (GrammarSpec){.kind = GRAMMAR_OBJECT};
+    if (forms > 1 || (forms && r->choice != CHOICE_NONE))
+        return err_set(err, ERR_USAGE,
+                       "give one of schema, json-object, regex and a choice of tools");
+    spec->thoughts =
+        !r->plain && b->chat.thought_end.n > 0 && !(o->think && !strcmp(o->think, "off"));
+    if (o->regex) spec->kind = GRAMMAR_REGEX, spec->text = str_of(o->regex);
+    if (o->schema) spec->kind = GRAMMAR_SCHEMA;
+    if (r->choice != CHOICE_NONE) {
+        spec->kind = GRAMMAR_CALLS, spec->text = r->tool_list, spec->name = r->tool_name;
+        spec->syntax = r->tools, spec->must_call = r->choice == CHOICE_REQUIRED;
+        spec->many = !r->one_call;
+    }
+    return !o->schema || schema_take(&spec->text, a, o->schema, err);
+}
+
+/* The grammar, of those that are kept, or a new one; when no more are kept it is the request's. */
+static bool grammar_find(Grammar **out, Grammars *all, Arena *a, const Bundle *b,
+                         const GrammarSpec *spec, Err *err) {
+    const Str key =
+        str_fmt(a, "%d %d %d %d %d %.*s\n%.*s", (int)spec->kind, spec->thoughts, (int)spec->syntax,
+                spec->must_call, spec->many, STRF(spec->name), STRF(spec->text));
+    for (int64_t i = 0; i < all->n; i++)
+        if (str_eq(all->key[i], key)) return *out = all->grammar[i], true;
+    if (!all->lexicon
+        && !lexicon_new(&all->lexicon, all->a, b->tok, b->model->cfg.V, b->end, b->n_end, err))
+        return false;
+    const bool keep = all->n < GRAMMARS_KEPT;
+    if (!grammar_new(out, keep ? all->a : a, all->lexicon, spec, err)) return false;
+    if (keep) all->key[all->n] = str_copy(all->a, key), all->grammar[all->n++] = *out;
+    return true;
+}
+
+/* Binds the answer, beside the limit of the thought. */
+static bool form_set(Request *r, Arena *a, const Bundle *b, Err *err) {
+    GrammarSpec spec;
+    Grammar *g;
+    bool asked;
+    if (!form_of(&spec, &asked, r, a, b, err)) return false;
+    if (!asked) return true;
+    CHECK(r->grammars);
+    if (!b->tok)
+        return err_set(err, ERR_USAGE, "an answer of a given form: the model has no tokenizer");
+    if (!grammar_find(&g, r->grammars, a, b, &spec, err)) return false;
+    Constraint *both = PUSH(a, Constraint, 2);
+    both[0] = r->limit;
+    grammar_constraint(&both[1], a, g, r->in_thought);
+    r->limit = both[1];
+    if (both[0].self) constraint_both(&r->limit, a, &both[0], &both[1]);
+    return true;
+}
+
 bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Err *err) {
     RequestOpts *o = &r->opts;
     r->plain = o->raw || r->ids.n > 0;
@@ -382,7 +503,7 @@ bool request_encode(Request *r, Arena *a, const Bundle *b, int64_t positions, Er
     o->max_tokens = MIN(o->max_tokens, positions - r->ids.n);
     r->sampling = sampling_of(o, &b->recommended);
     if (o->dry_multiplier > 0) r->dry_breaks = dry_breaks(a, b);
-    if (!bias_set(r, err) || !limit_set(r, a, b, err)) return false;
+    if (!bias_set(r, err) || !limit_set(r, a, b, err) || !form_set(r, a, b, err)) return false;
     Stops check;
     for (int64_t i = 0; i < MIN(o->stop.n, STOPS_MAX); i++) r->stop[i] = str_of(o->stop.v[i]);
     for (int64_t i = 0; i < o->stop.n; i++)

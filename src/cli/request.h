@@ -13,6 +13,8 @@ typedef struct RequestOpts {
     int64_t top_k, seed, dry_allowed_length, dry_penalty_last_n;
     int64_t max_tokens, top_logprobs;
     const char *think, *think_budget, *system;
+    const char *schema, *regex; /* what the answer must be */
+    bool json_object;
     OptList stop, logit_bias;
     bool raw, ignore_end;
 } RequestOpts;
@@ -21,10 +23,23 @@ typedef struct RequestOpts {
     .temperature = NOT_GIVEN, .top_p = NOT_GIVEN, .top_k = NOT_GIVEN, .min_p = NOT_GIVEN,          \
     .repetition_penalty = NOT_GIVEN, .dry_base = 1.75, .dry_allowed_length = 2,                    \
     .dry_penalty_last_n = -1
-enum { REQUEST_OPTS = 21, TOP_LOGPROBS = 20, BIASES = 64 };
-enum { RUN_OPTS = 3 }; /* the last RUN_OPTS rows are not for a chat */
+enum { REQUEST_OPTS = 24, TOP_LOGPROBS = 20, BIASES = 64 };
+enum { RUN_OPTS = 6 }; /* the last RUN_OPTS rows are not for a chat */
 /* Fills the rows of a command's table, pointing into *o; returns REQUEST_OPTS. */
 int64_t request_opts(Opt row[REQUEST_OPTS], RequestOpts *o);
+
+/* Grammars that several requests share; the caller's, in an arena that outlives them. */
+enum { GRAMMARS_KEPT = 32 };
+typedef struct Grammars {
+    Arena *a;
+    Lexicon *lexicon; /* NULL until the first */
+    Str key[GRAMMARS_KEPT];
+    Grammar *grammar[GRAMMARS_KEPT];
+    int64_t n;
+} Grammars;
+
+/* How tools may be called, of "tool_choice": without it all that the model writes is let be. */
+typedef enum ToolChoice { CHOICE_NONE, CHOICE_AUTO, CHOICE_REQUIRED } ToolChoice;
 
 /* What is to be answered: of prompt, messages, conversation and ids the one that is there. */
 typedef struct Request {
@@ -39,7 +54,11 @@ typedef struct Request {
     Str stop[STOPS_MAX];
     Bias bias[BIASES];
     const uint64_t *dry_breaks;
-    Constraint limit; /* of the thought; self NULL: none */
+    Constraint limit; /* of the thought and the answer; self NULL: none */
+    Grammars *grammars;
+    ToolChoice choice;
+    Str tool_list, tool_name; /* JSON; the only tool that may be called, n = 0: any */
+    bool one_call;
     bool tools_given;
     ToolSyntax tools; /* of the calls that are looked for in the answer */
     bool plain;       /* no chat format: text is not looked through for reasoning */

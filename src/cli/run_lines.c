@@ -26,6 +26,7 @@ typedef struct LinesRun {
     Slot slot[SLOTS];
     int64_t head, tail, done, tokens; /* slots head..tail-1 of the ring; printed; generated */
     int64_t positions;
+    Grammars grammars;
     double load_ms;
     bool ended;
 } LinesRun;
@@ -52,6 +53,7 @@ static bool lines_plan(LinesRun *r, PlanSpec *plan, Err *err) {
 static bool slot_start(LinesRun *r, Slot *s, const json_t *line) {
     Request *q = &s->request;
     q->opts = *r->defaults;
+    q->grammars = &r->grammars;
     if (!request_read(q, s->a, line, &s->bad)) return false;
     if (!q->opts.raw && q->ids.n == 0 && r->no_chat->code != ERR_NONE)
         return err_set(&s->bad, r->no_chat->code, "%s", r->no_chat->msg);
@@ -124,7 +126,7 @@ bool lines_run(Session *s, PlanSpec *plan, const RequestOpts *defaults, const Er
                int64_t context, double start, Err *err) {
     Arena *a = arena_open("lines", ARENA_NO_LIMIT);
     LinesRun *r = PUSH(a, LinesRun, 1);
-    *r = (LinesRun){.s = s, .defaults = defaults, .no_chat = no_chat};
+    *r = (LinesRun){.s = s, .defaults = defaults, .no_chat = no_chat, .grammars.a = a};
     r->positions = context_bounded(s, context);
     lines_init(&r->lines, a);
     bool ok = lines_plan(r, plan, err);
