@@ -27,7 +27,7 @@ static Str json_bytes(Arena *a, const json_t *j) {
     return s;
 }
 
-/* {"type": "text" | "json_object" | "json_schema"}, the schema where the API of the route has it. */
+/* {"type": "text" or "json_object" or "json_schema"}; the schema stands where the route has it. */
 bool form_format(Call *c, Talk *t, const char *param, const json_t *format) {
     const char *type = json_string_value(json_object_get(format, "type"));
     const json_t *inner = json_object_get(format, "json_schema"),
