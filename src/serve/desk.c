@@ -22,6 +22,11 @@ static bool thinks(const Choice *c) {
 
 static Str rest(const Buf *b, int64_t from) { return (Str){b->p + from, b->n - from}; }
 
+/* Calls that are whole; behind them stands the text of one that is not. */
+static int64_t calls_whole(const Generation *g) {
+    return g->splitter.state == SPLIT_CALL ? g->splitter.call : g->calls.n;
+}
+
 /* Called when the text of a token has been taken apart. */
 static void token_shown(void *arg, Token t, Finish finish) {
     Choice *c = arg;
@@ -32,11 +37,13 @@ static void token_shown(void *arg, Token t, Finish finish) {
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
     if (finish != FINISH_NONE) c->ended = true;
     if (!j->stream || job_gone(j)) return;
-    const Delta d = {rest(&g->reasoning, c->thought_sent), rest(&g->text, c->text_sent),
-                     rest(&g->calls, c->calls_sent), c->tokens_sent};
+    const Delta d = {rest(&g->reasoning, c->thought_sent),
+                     rest(&g->text, c->text_sent),
+                     {g->calls.p + c->calls_sent, calls_whole(g) - c->calls_sent},
+                     c->tokens_sent};
     if (d.thought.n || d.text.n || d.calls.n || (j->logprobs && g->n > d.from)) {
         j->face->delta(c, &d);
-        c->thought_sent = g->reasoning.n, c->text_sent = g->text.n, c->calls_sent = g->calls.n;
+        c->thought_sent = g->reasoning.n, c->text_sent = g->text.n, c->calls_sent = calls_whole(g);
         c->tokens_sent = g->n;
     }
 }
