@@ -113,8 +113,30 @@ static bool admit(Engine *e, Seq *s) {
     return true;
 }
 
+static int64_t active_of(const Engine *e, int64_t tenant) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < e->active.n; i++) n += e->active.v[i]->req.tenant == tenant;
+    return n;
+}
+
+/* Who is next: of those of the highest priority, whose tenant has the fewest active sequences, and
+ * of these who came first. So a tenant that brings many requests delays another's by no more than
+ * its share. */
+static Seq *next_waiting(const Engine *e) {
+    Seq *best = NULL;
+    int64_t fewest = 0;
+    for (int64_t i = 0; i < e->waiting.n; i++) {
+        Seq *s = e->waiting.v[i];
+        if (s->req.priority < e->waiting.v[0]->req.priority) break;
+        const int64_t n = active_of(e, s->req.tenant);
+        if (!best || n < fewest) best = s, fewest = n;
+        if (fewest == 0) break;
+    }
+    return best;
+}
+
 void sched_admit(Engine *e) {
-    while (e->waiting.n > 0 && e->active.n < e->spec.seqs && admit(e, e->waiting.v[0])) continue;
+    while (e->waiting.n > 0 && e->active.n < e->spec.seqs && admit(e, next_waiting(e))) continue;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

@@ -416,6 +416,26 @@ static void the_queue_goes_by_priority_then_arrival(void **state) {
     rig_close(&r);
 }
 
+/* A tenant with many requests delays another's by no more than the end of one of its own. */
+static void no_tenant_starves_another(void **state) {
+    enum { MANY = 6 };
+    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 8, .rows = 64}, 0);
+    Answer got[MANY + 1];
+    for (int64_t i = 0; i <= MANY; i++) {
+        must_ask(&r,
+                 (Ask){.text = i,
+                       .n = 4,
+                       .max_tokens = 3 + i,
+                       .sampling = {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 0},
+                       .tenant = i == MANY},
+                 &got[i]);
+        if (i == MANY - 1) assert_true(engine_step(r.engine));
+    }
+    rig_run(&r);
+    for (int i = 2; i < MANY; i++) assert_true(got[MANY].first < got[i].first);
+    rig_close(&r);
+}
+
 /* A long prompt does not stall who is speaking: a token each step, and a step is never above its
  * budget. */
 static void the_gap_between_tokens_is_one_step(void **state) {
@@ -656,6 +676,7 @@ int engine_tests(void) {
         ARENA_TEST(forks_go_their_own_way),
         ARENA_TEST(thousands_of_requests_with_cancels),
         ARENA_TEST(the_queue_goes_by_priority_then_arrival),
+        ARENA_TEST(no_tenant_starves_another),
         ARENA_TEST(the_gap_between_tokens_is_one_step),
         ARENA_TEST(who_waits_for_pages_is_not_overtaken),
         ARENA_TEST(a_full_house_goes_without_the_copy),
