@@ -152,6 +152,9 @@ int64_t engine_cached(Engine *e, int64_t seq);
  * changed. */
 void engine_forget(Engine *e);
 
+/* A drafter for one sequence that guesses from what the sequence has said before; in `a`. */
+void lookup_drafter(Drafter *out, Arena *a);
+
 /* ---- pages (for the engine, tests, and later speculation) ------------------------------------ */
 
 /* A sequence's KV: its length and pages, page[i] holding positions 128i..128i+127. Pages are

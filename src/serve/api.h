@@ -22,6 +22,7 @@ typedef struct Counts {
     int64_t requests, refused, failed, cancelled, unknown_fields;
     int64_t prompt_tokens, cached_tokens, tokens, reasoning_tokens;
     int64_t running, waiting;
+    EngineStats engine; /* as of its last step */
 } Counts;
 
 typedef struct Form Form; /* a grammar that requests share (form.c) */
@@ -192,6 +193,7 @@ struct Choice {
     Generation g;
     Constraint budget;     /* of the thought; self NULL: none */
     Constraint form, both; /* of the answer; of both */
+    Drafter drafter;       /* self NULL: none */
     Str echo;              /* text that stands in front (completions) */
     int64_t thought_sent, text_sent, calls_sent, tokens_sent;
     int64_t n_thought, n_calls; /* tokens of the thought; calls that were written */

@@ -4,6 +4,7 @@
  * client: what cannot be written is dropped by HTTP, and the job with it. */
 #include "serve/api.h"
 
+enum { DRAFT_SEQS = 4 };
 static const double ALIVE_SECONDS = 10, IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
 
 typedef struct Desk {
@@ -68,6 +69,14 @@ static void job_cancel(Desk *d, Job *j) {
             engine_cancel(d->engine, j->choice[i].g.seq);
 }
 
+/* With few sequences a step reads the weights for little else, and rows for guesses cost next to
+ * nothing; with many they would take time from the others. */
+static void drafter_give(Desk *d, Choice *c) {
+    if (engine_stats(d->engine).active >= DRAFT_SEQS || c->drafter.self) return;
+    lookup_drafter(&c->drafter, c->job->a);
+    c->ask.drafter = &c->drafter;
+}
+
 /* All choices or none: where one finds no place, those before it are taken back. */
 static void job_start(Desk *d, Job *j) {
     Err err = {0};
@@ -75,6 +84,7 @@ static void job_start(Desk *d, Job *j) {
     count_add(d->api, &d->api->count.running, 1);
     for (int64_t i = 0; i < j->n && !j->failed; i++) {
         Choice *c = &j->choice[i];
+        drafter_give(d, c);
         c->g = (Generation){.token_shown = token_shown, .arg = c};
         c->started = generation_start(&c->g, j->a, d->api->bundle, d->engine, &c->ask, &err);
         c->ended = !c->started;
@@ -164,6 +174,13 @@ static void jobs_sweep(Desk *d) {
     }
 }
 
+static void stats_show(Api *api, const Engine *engine) {
+    const EngineStats now = engine_stats(engine);
+    monitor_enter(api->lock);
+    api->count.engine = now;
+    monitor_leave(api->lock);
+}
+
 /* After an interrupt nothing new is let in, and what is under way has so many seconds. */
 static bool drained(Desk *d, double *deadline) {
     if (!os_interrupted()) return false;
@@ -202,6 +219,7 @@ void desk_run(Api *api, Engine *engine) {
         }
         if (d.jobs) engine_step(engine);
         jobs_sweep(&d);
+        stats_show(api, engine);
         if (drained(&d, &deadline) && got != QUEUE_ITEM) break;
     }
     jobs_refuse(api);

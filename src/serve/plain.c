@@ -158,6 +158,15 @@ void answer_metrics(Call *c) {
     metric(&b, "reasoning_tokens_total", "counter", "Those of thoughts.", n->reasoning_tokens);
     metric(&b, "unknown_fields_total", "counter", "Members that no table names.",
            n->unknown_fields);
+    metric(&b, "steps_total", "counter", "Steps of the engine.", n->engine.steps);
+    metric(&b, "tokens_drafted_total", "counter", "Tokens that were guessed.", n->engine.drafted);
+    metric(&b, "tokens_accepted_total", "counter", "Guesses that were right.", n->engine.accepted);
+    metric(&b, "tokens_forced_total", "counter", "Tokens that a form left no choice of.",
+           n->engine.forced);
+    metric(&b, "pages_evicted_total", "counter", "Pages of prompts that were forgotten.",
+           n->engine.evicted);
+    metric(&b, "pages_free", "gauge", "Pages of 128 positions that nothing is kept in.",
+           n->engine.pages_free);
     metric(&b, "requests_running", "gauge", "Requests in the engine.", n->running);
     metric(&b, "requests_waiting", "gauge", "Requests before it.", n->waiting);
     metric(&b, "connections", "gauge", "Open connections.", server_connections(c->api->http));

@@ -424,11 +424,35 @@ static void biases_reach_the_draw(void **state) {
     rig_close(&r);
 }
 
+/* What followed the last three tokens before is guessed: longer while that is right, with pauses
+ * while it is wrong. */
+static void lookups_guess_what_followed(void **state) {
+    static const int32_t said[] = {5, 1, 2, 3, 7, 8, 9, 10, 1, 2, 3};
+    int32_t draft[16];
+    Drafter d;
+    lookup_drafter(&d, *state);
+    assert_int_equal(d.propose(d.self, said, 3, draft, 16), 0);
+    assert_int_equal(d.propose(d.self, said, COUNT(said) - 1, draft, 16), 0);
+    assert_int_equal(d.propose(d.self, said, COUNT(said), draft, 16), 2);
+    assert_true(draft[0] == 7 && draft[1] == 8);
+    d.learn(d.self, said, COUNT(said), 2, 2);
+    assert_int_equal(d.propose(d.self, said, COUNT(said), draft, 16), 4);
+    assert_int_equal(d.propose(d.self, said, COUNT(said), draft, 3), 3);
+    int64_t tried = 0;
+    for (int i = 0; i < 100; i++) {
+        const int64_t n = d.propose(d.self, said, COUNT(said), draft, 16);
+        d.learn(d.self, said, COUNT(said), n, 0);
+        tried += n > 0;
+    }
+    assert_in_range(tried, 5, 12);
+}
+
 int speculate_tests(void) {
     const struct CMUnitTest tests[] = {
         ARENA_TEST(drafts_change_nothing),         ARENA_TEST(constraints_hold),
         ARENA_TEST(drafts_delay_nobody),           ARENA_TEST(a_poisoned_draft_harms_nobody),
         ARENA_TEST(a_cancel_ends_an_accepted_run), ARENA_TEST(biases_reach_the_draw),
+        ARENA_TEST(lookups_guess_what_followed),
     };
     team = team_open(2);
     int failed = cmocka_run_group_tests_name("speculate", tests, NULL, NULL);
