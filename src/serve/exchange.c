@@ -197,6 +197,15 @@ static int64_t piece_take(Exchange *x, char *to, int64_t most) {
     return part;
 }
 
+/* libmicrohttpd 0.9.75 closes the connection when a reader ends it, and then forgets to clean up
+ * behind it until all older connections have gone. One that is suspended and resumed is looked at
+ * once more. */
+static ssize_t end_connection(Exchange *x, ssize_t how) {
+    MHD_suspend_connection(x->c->mhd);
+    MHD_resume_connection(x->c->mhd);
+    return how;
+}
+
 /* libmicrohttpd asks for bytes: whole pieces, one at a time. */
 static ssize_t stream_next(void *exchange, uint64_t at, char *to, size_t most) {
     Exchange *x = exchange;
@@ -205,7 +214,7 @@ static ssize_t stream_next(void *exchange, uint64_t at, char *to, size_t most) {
     (void)at;
     http_enter(x->http);
     if (x->gone || x->http->closing) {
-        n = MHD_CONTENT_READER_END_WITH_ERROR;
+        n = end_connection(x, MHD_CONTENT_READER_END_WITH_ERROR);
     } else if (x->probe && x->out_sent == 0 && (int64_t)most >= question.n) {
         memcpy(to, question.p, (size_t)question.n);
         n = question.n, x->probe = false;
@@ -213,6 +222,7 @@ static ssize_t stream_next(void *exchange, uint64_t at, char *to, size_t most) {
         n = piece_take(x, to, (int64_t)most);
     } else if (x->ended) {
         n = MHD_CONTENT_READER_END_OF_STREAM;
+        if (x->old) n = end_connection(x, n); /* its end is the answer's */
     } else {
         exchange_suspend(x);
     }

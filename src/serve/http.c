@@ -1,13 +1,15 @@
 /* http.c -- the server: a listening socket, libmicrohttpd's network thread, the reaper, workers.
  *
- * What a stranger can make it hold, for each of spec.connections: libmicrohttpd's 64 KB for the
- * head and what is being sent (and some 40 KB of TLS); a copy of the head, below 64 KB; a body of
+ * What a stranger can make it hold, for each of spec.connections: libmicrohttpd's 44 KB for the
+ * head and what is being sent (and some 40 KB of TLS); a copy of the head, below 44 KB; a body of
  * body_bytes (twice that where its length was not declared), all bodies together at most 16 times
  * body_bytes; twice out_bytes of a stream; 256 KB in the system for what was not read. Of requests
  * that wait there are `queue`; of closed connections that linger 64. */
 #include "serve/connection.h"
 
-enum { MEMORY = 64 << 10, SPARE_FILES = 64 + LINGERS };
+/* libmicrohttpd touches half of a connection's memory, whatever comes. It suffices for a head of
+ * GUARD_HEAD bytes in GUARD_HEADERS headers, and the head of an answer. */
+enum { MEMORY = 44 << 10, SPARE_FILES = 64 + LINGERS };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 

@@ -58,7 +58,7 @@ struct Site {
     char folder[256];
     Queue *taken;
     Monitor *gate;
-    bool go;
+    bool go, last;
 };
 
 static void echo(Exchange *x) {
@@ -141,6 +141,23 @@ Exchange *site_taken(Site *s) {
     Exchange *x = NULL;
     if (queue_pop(s->taken, &x, 20) != QUEUE_ITEM) fail_msg("no request came");
     return x;
+}
+
+Exchange *site_next(Site *s) {
+    Exchange *x;
+    for (;;) {
+        if (queue_pop(s->taken, &x, 1) == QUEUE_ITEM) return x;
+        monitor_enter(s->gate);
+        const bool last = s->last;
+        monitor_leave(s->gate);
+        if (last) return NULL;
+    }
+}
+
+void site_last(Site *s) {
+    monitor_enter(s->gate);
+    s->last = true;
+    monitor_leave(s->gate);
 }
 
 void site_go(Site *s) {
@@ -266,7 +283,8 @@ static int64_t entries(const char *path) {
 int64_t files_open(void) { return entries("/proc/self/fd"); }
 int64_t threads_running(void) { return entries("/proc/self/task"); }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     CHECK(gnutls_certificate_allocate_credentials(&trust) == 0);
     const int failed = test_guard() + test_probes() + test_http() + test_streams();
     gnutls_certificate_free_credentials(trust);

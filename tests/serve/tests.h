@@ -25,7 +25,9 @@ Site *site_open(const SiteSpec *spec);
 void site_close(Site *s);
 Server *site_http(Site *s);
 Exchange *site_taken(Site *s); /* the next request for "/stream" or "/late" */
-void site_go(Site *s);         /* lets those at "/slow" go on */
+Exchange *site_next(Site *s);  /* the same; NULL where site_last was called and none is left */
+void site_last(Site *s);
+void site_go(Site *s); /* lets those at "/slow" go on */
 
 typedef struct Wire {
     int fd;
