@@ -218,8 +218,8 @@ static void an_answer_is_read_in_time(void **state) {
     assert_true(wire_send(&w, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")));
     Exchange *x = site_taken(s);
     exchange_answer(x, 200, "application/json", (Str){arena_push(a, ANSWER), ANSWER});
-    while (http_connections(site_http(s)) && os_now() - from < 20) os_sleep(0.02);
-    assert_int_equal(http_connections(site_http(s)), 0);
+    while (server_connections(site_http(s)) && os_now() - from < 20) os_sleep(0.02);
+    assert_int_equal(server_connections(site_http(s)), 0);
     wire_close(&w);
     site_close(s);
     arena_close(a);
@@ -273,12 +273,12 @@ static void addresses(void **state) {
                                os_env("TMPDIR") ? os_env("TMPDIR") : P_tmpdir, (int)getpid())
                            .p;
     Site *s = site_open(&(SiteSpec){0});
-    assert_string_equal(http_address(site_http(s)),
-                        str_fmt(a, "http://127.0.0.1:%lld", (long long)http_port(site_http(s))).p);
+    assert_string_equal(server_address(site_http(s)),
+                        str_fmt(a, "http://127.0.0.1:%lld", (long long)server_port(site_http(s))).p);
     ask(s);
     /* The port is taken now. */
     Err err = {0};
-    HttpSpec second = {.host = "127.0.0.1", .port = http_port(site_http(s))};
+    ServerSpec second = {.host = "127.0.0.1", .port = server_port(site_http(s))};
     int fd;
     assert_false(net_listen(&fd, second.host, second.port, &err));
     assert_non_null(strstr(err.msg, "port 0 takes a free one"));
@@ -302,7 +302,7 @@ static void addresses(void **state) {
     if (net_listen(&fd, "::1", 0, &(Err){0})) {
         net_close(fd);
         s = site_open(&(SiteSpec){.host = "::1"});
-        assert_true(str_starts(str_of(http_address(site_http(s))), STR("http://[::1]:")));
+        assert_true(str_starts(str_of(server_address(site_http(s))), STR("http://[::1]:")));
         ask(s);
         site_close(s);
     }
@@ -319,7 +319,7 @@ static void bad_certificates_are_an_error(void **state) {
     must(os_put(a, path, STR("no certificate"), &err), &err);
     Site *s = site_open(&(SiteSpec){0}); /* for its handler */
     const int64_t files = files_open(), threads = threads_running();
-    HttpSpec spec = {.host = "127.0.0.1",
+    ServerSpec spec = {.host = "127.0.0.1",
                      .tls_cert = path,
                      .tls_key = path,
                      .connections = 4,
@@ -328,8 +328,8 @@ static void bad_certificates_are_an_error(void **state) {
                      .workers = 1,
                      .queue = 1,
                      .handler = (void (*)(void *, Exchange *))(uintptr_t)1};
-    Http *h;
-    assert_false(http_open(&h, a, &spec, &err));
+    Server *h;
+    assert_false(server_open(&h, a, &spec, &err));
     assert_non_null(strstr(err.msg, "must be a certificate and its key"));
     assert_int_equal(files_open(), files);
     assert_int_equal(threads_running(), threads);
@@ -350,16 +350,16 @@ static void draining(void **state) {
     wire_open(&busy, s);
     assert_true(wire_send(&busy, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")));
     Exchange *x = site_taken(s);
-    http_drain(site_http(s));
+    server_drain(site_http(s));
     wire_wait(&idle, NULL, 5);
     assert_true(idle.closed);
-    for (const double from = os_now(); http_connections(site_http(s)) > 1;) {
+    for (const double from = os_now(); server_connections(site_http(s)) > 1;) {
         if (os_now() - from > 20) fail_msg("the idle connection is still there");
         os_sleep(0.001);
     }
     Err err = {0};
     int fd; /* nobody listens any more, so the port is free */
-    must(net_listen(&fd, "127.0.0.1", http_port(site_http(s)), &err), &err);
+    must(net_listen(&fd, "127.0.0.1", server_port(site_http(s)), &err), &err);
     net_close(fd);
     exchange_answer(x, 200, "application/json", STR("{\"late\":1}"));
     must_read(&busy, "{\"late\":1}");

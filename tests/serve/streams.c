@@ -242,8 +242,8 @@ static void one_that_does_not_read_is_dropped(void **state) {
     assert_true(written < 64 * OUT);
     assert_true(arena_peak(exchange_arena(x)) < 3 * OUT + (64 << 10));
     exchange_end(x);
-    while (http_connections(site_http(s)) && os_now() - from < 20) os_sleep(0.01);
-    assert_int_equal(http_connections(site_http(s)), 0);
+    while (server_connections(site_http(s)) && os_now() - from < 20) os_sleep(0.01);
+    assert_int_equal(server_connections(site_http(s)), 0);
     wire_close(&w);
     /* One that reads gets as much as it likes. */
     x = stream_open(s, &w);
@@ -305,8 +305,8 @@ static void idle_streams(void **state) {
            (long long)n, each, took, 1e3 * slowest, os_now() - all);
     for (int64_t i = 0; i < n; i++) exchange_end(x[i]), close(fd[i]);
     const double until = os_now() + 30;
-    while (http_connections(site_http(s)) && os_now() < until) os_sleep(0.01);
-    assert_int_equal(http_connections(site_http(s)), 0);
+    while (server_connections(site_http(s)) && os_now() < until) os_sleep(0.01);
+    assert_int_equal(server_connections(site_http(s)), 0);
     if (memory_is_own()) assert_true(each < 40 << 10);
     site_close(s);
 }
@@ -361,8 +361,8 @@ static void a_crowd(void **state) {
     site_last(s);
     for (int i = 0; i < WRITERS; i++) pthread_join(thread[i], NULL);
     const double until = os_now() + 30;
-    while (http_connections(site_http(s)) && os_now() < until) os_sleep(0.01);
-    assert_int_equal(http_connections(site_http(s)), 0);
+    while (server_connections(site_http(s)) && os_now() < until) os_sleep(0.01);
+    assert_int_equal(server_connections(site_http(s)), 0);
     site_close(s);
 }
 
