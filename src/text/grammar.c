@@ -99,7 +99,7 @@ static int32_t arguments_put(Net *n, const Tool *t, int32_t next, Err *err) {
     const json_t *type = json_object_get(t->parameters, "type");
     if (!json_is_string(type) || strcmp(json_string_value(type), "object") != 0)
         return schema_refuse(&s, "type", "the arguments of a tool are an \"object\"");
-    return schema_put(&s, t->parameters, next);
+    return schema_compile(&s, next);
 }
 
 /* What stands between the tags of a call, for each family. */
@@ -177,7 +177,7 @@ static bool json_compile(Grammar *g, const GrammarSpec *spec, Err *err) {
     if (ok && spec->kind == GRAMMAR_CALLS)
         ok = calls_compile(g, spec, root, err);
     else if (ok && root)
-        starts_put(g, spec->thoughts, schema_put(&s, root, NET_END));
+        starts_put(g, spec->thoughts, schema_compile(&s, NET_END));
     else if (ok)
         starts_put(g, spec->thoughts, any_object_put(&s, NET_END));
     json_decref(root);

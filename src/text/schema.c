@@ -14,6 +14,8 @@ static const char *const type_names[] = {"null",   "boolean", "integer", "number
                                          "string", "array",   "object"};
 enum { ALL_TYPES = (1 << T_N) - 1 };
 
+static int32_t schema_put(Schema *s, const json_t *schema, int32_t next);
+
 /* ---- paths and refusals ---------------------------------------------------------------------- */
 
 static int64_t path_add(Schema *s, const char *dot, const char *key) {
@@ -247,7 +249,7 @@ static int32_t tree_put(Net *n, const Str *v, int64_t count, int64_t at, int32_t
     return node;
 }
 
-int32_t literals_put(Schema *s, Str *v, int64_t n, int32_t next) {
+static int32_t literals_put(Schema *s, Str *v, int64_t n, int32_t next) {
     int64_t kept = 0;
     qsort(v, (size_t)n, sizeof *v, literal_order);
     for (int64_t i = 0; i < n; i++)
@@ -319,7 +321,8 @@ static int32_t values_put(Schema *s, const json_t *schema, int32_t next) {
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
-int32_t mark_put(Schema *s, const char *mark, int32_t next) {
+/* ':' or ',' and the blank behind it. */
+static int32_t mark_put(Schema *s, const char *mark, int32_t next) {
     const int32_t blank = net_text(s->n, STR(" "), next);
     return net_text(s->n, str_of(mark), s->blank ? blank : net_or(s->n, next, blank));
 }
@@ -556,18 +559,19 @@ static const json_t *pointed(Schema *s, const char *ref) {
     return *ref ? NULL : at;
 }
 
-/* The rule of what a $ref leads to; each is compiled once, under its own path. */
+/* The rule of what a $ref leads to, which is compiled when all that is around it was. */
 static int32_t ref_put(Schema *s, const char *ref, int32_t next) {
     const json_t *to = pointed(s, ref);
     if (!to) return schema_refuse(s, "$ref", "leads to nothing in this schema");
     for (int64_t i = 0; i < s->n_refs; i++)
-        if (s->ref[i] == to) return net_call(s->n, s->ref_rule[i], next);
+        if (s->ref[i].to == to) return net_call(s->n, s->ref[i].rule, next);
     if (s->n_refs == NET_RULES) return schema_refuse(s, "$ref", "too many are used");
-    const int32_t rule = net_rule(s->n);
-    s->ref[s->n_refs] = to, s->ref_rule[s->n_refs++] = rule;
-    char path[PATH_BYTES];
-    const int64_t n_path = s->n_path;
-    memcpy(path, s->path, sizeof path);
+    s->ref[s->n_refs++] = (Ref){ref, to, net_rule(s->n)};
+    return net_call(s->n, s->ref[s->n_refs - 1].rule, next);
+}
+
+/* The path of "#/a/b". */
+static void ref_path(Schema *s, const char *ref) {
     path_cut(s, s->n_root);
     for (const char *p = ref + 1; *p == '/';) {
         char key[81];
@@ -576,10 +580,6 @@ static int32_t ref_put(Schema *s, const char *ref, int32_t next) {
         (void)path_add(s, ".", key);
         p += n;
     }
-    const int32_t node = schema_put(s, to, NET_RETURN);
-    s->n->rule[rule] = node;
-    if (!refused(s)) memcpy(s->path, path, sizeof path), s->n_path = n_path;
-    return net_call(s->n, rule, next);
 }
 
 /* All types that values of the schema can have, for a reader who knows no more of it than it says.
@@ -737,7 +737,7 @@ static int32_t types_put(Schema *s, const json_t *schema, int32_t next) {
     return node;
 }
 
-int32_t schema_put(Schema *s, const json_t *schema, int32_t next) {
+static int32_t schema_put(Schema *s, const json_t *schema, int32_t next) {
     static const char *const several[] = {"anyOf", "oneOf", "allOf"};
     int32_t node = NET_NONE;
     if (refused(s) || s->n->full) return NET_NONE;
@@ -767,10 +767,19 @@ int32_t schema_put(Schema *s, const json_t *schema, int32_t next) {
     return node;
 }
 
+int32_t schema_compile(Schema *s, int32_t next) {
+    const int32_t node = schema_put(s, s->root, next);
+    for (int64_t i = 0; i < s->n_refs && !refused(s) && !s->n->full; i++) {
+        ref_path(s, s->ref[i].name);
+        const int32_t entry = schema_put(s, s->ref[i].to, NET_RETURN);
+        s->n->rule[s->ref[i].rule] = entry;
+    }
+    return node;
+}
+
 void schema_init(Schema *s, Net *n, const json_t *root, const char *name, Writing w, Err *err) {
     *s = (Schema){.n = n, .root = root, .w = w, .any = -1, .plain = -1, .err = err};
-    s->ref = PUSH(n->a, const json_t *, NET_RULES);
-    s->ref_rule = PUSH(n->a, int32_t, NET_RULES);
+    s->ref = PUSH(n->a, Ref, NET_RULES);
     (void)path_add(s, "", name);
     s->n_root = s->n_path;
 }

@@ -8,14 +8,20 @@ enum { SCHEMA_BYTES = 256 << 10, SCHEMA_DEPTH = 64, ENUM_MOST = 4096, LENGTH_MOS
 enum { ITEMS_MOST = 1024, PATH_BYTES = 400 };
 enum { NAME_REST = 64 }; /* characters of a name that the schema does not know */
 
+/* What a $ref leads to. */
+typedef struct Ref {
+    const char *name;
+    const json_t *to;
+    int32_t rule;
+} Ref;
+
 /* A schema while it is compiled. Where something is refused, err names the path. */
 typedef struct Schema {
     Net *n;
     const json_t *root; /* what $ref leads into */
     Writing w;
-    bool blank;         /* one blank behind ':' and ',', always; else perhaps */
-    const json_t **ref; /* (n_refs) what a $ref led to, */
-    int32_t *ref_rule;  /* and its rule */
+    bool blank; /* one blank behind ':' and ',', always; else perhaps */
+    Ref *ref;   /* (n_refs) */
     int64_t n_refs;
     int32_t any, plain; /* rules, or -1: of any value; of a character that stands itself */
     int depth;
@@ -25,12 +31,8 @@ typedef struct Schema {
 } Schema;
 /* name: what the path begins with. */
 void schema_init(Schema *s, Net *n, const json_t *root, const char *name, Writing w, Err *err);
-/* A value of this schema; NET_NONE with err set where it is refused. */
-int32_t schema_put(Schema *s, const json_t *schema, int32_t next);
+/* A value of the root; NET_NONE with err set where it is refused. */
+int32_t schema_compile(Schema *s, int32_t next);
 int32_t any_object_put(Schema *s, int32_t next);
-/* ':' or ',' and the blank behind it. */
-int32_t mark_put(Schema *s, const char *mark, int32_t next);
 /* Refuses, naming the path and key below it; NET_NONE. */
 int32_t schema_refuse(Schema *s, const char *key, const char *what);
-/* Texts that these are, each as it stands. */
-int32_t literals_put(Schema *s, Str *v, int64_t n, int32_t next);

@@ -271,8 +271,245 @@ static void the_rest_is_refused_by_its_path(void **state) {
     tokenizer_close(y.t);
 }
 
+/* ---- expressions ----------------------------------------------------------------------------- */
+
+static void expressions_match_whole_texts(void **state) {
+    static const struct {
+        const char *regex, *good[5], *bad[5];
+    } texts[] = {
+        {"abc", {"abc"}, {"ab", "abcd", "xabc", ""}},
+        {"a|bc|", {"a", "bc", ""}, {"b", "abc"}},
+        {"^(yes|no)$", {"yes", "no"}, {"yesno", ""}},
+        {"(?:ab)+c?", {"ab", "ababc"}, {"c", "aba", ""}},
+        {"[a-c\\d_-]{2,4}", {"a1", "_-b2"}, {"a", "abcab", "d1"}},
+        {"[^a-z]*", {"", "AB\n", "\xc3\xa9\xe6\x80\x9d"}, {"a", "Aa", "\xc3"}},
+        {"[\xc3\xa0-\xc3\xb6]+", {"\xc3\xa9"}, {"e", "\xc3\xb8"}},
+        {"a{3}", {"aaa"}, {"aa", "aaaa"}},
+        {"a{2,}", {"aa", "aaaaaa"}, {"a"}},
+        {"a.c",
+         {"abc", "a\xe6\x80\x9d"
+                 "c"},
+         {"a\nc", "ac"}},
+        {"\\x41\\u00e9\\n\\.", {"A\xc3\xa9\n."}, {"A"}},
+        {"\\w+\\s\\W", {"ab_1 !"}, {"ab", "- !"}},
+        {"(a*)*b", {"b", "aaab"}, {"a"}},
+        {"((a?){3}){2}", {"", "aaa", "aaaaaa"}, {"aaaaaaa"}},
+        {"a*?b", {"aab"}, {"aa"}},
+    };
+    static const char *const refused[] = {"(",        "a)",
+                                          "[a",       "[]",
+                                          "*",        "a**",
+                                          "a{2",      "a{3,2}",
+                                          "a{99999}", "\\b",
+                                          "\\p{L}",   "(?=a)",
+                                          "(?<n>a)",  "a^b",
+                                          "a$b",      "\\",
+                                          "\\1",      "[b-a]",
+                                          "\\xZZ",    "\\ud800",
+                                          "[[]",      "((a{1000}){1000}){10}"};
+    Bytes y;
+    bytes_made(&y, *state);
+    for (int64_t i = 0; i < COUNT(texts); i++) {
+        const Str regex = str_of(texts[i].regex);
+        Grammar *g = grammar_made(&y, &(GrammarSpec){.kind = GRAMMAR_REGEX, .text = regex});
+        for (int k = 0; k < 5 && texts[i].good[k]; k++)
+            accepts(&y, g, regex, str_of(texts[i].good[k]));
+        for (int k = 0; k < 5 && texts[i].bad[k]; k++)
+            refuses(&y, g, regex, str_of(texts[i].bad[k]));
+    }
+    for (int64_t i = 0; i < COUNT(refused); i++) {
+        Grammar *g;
+        Err err = {0};
+        const GrammarSpec spec = {.kind = GRAMMAR_REGEX, .text = str_of(refused[i])};
+        if (grammar_new(&g, y.b->keep, y.l, &spec, &err)) fail_msg("%s is taken", refused[i]);
+        assert_true(err.msg[0] != 0);
+    }
+    tokenizer_close(y.t);
+}
+
+/* What takes others exponential time or all memory: here it is refused, or walked as anything else.
+ */
+static void hostile_forms_take_no_time(void **state) {
+    Bytes y;
+    bytes_made(&y, *state);
+    Buf deep = {.a = y.b->keep}, as = {.a = y.b->keep}, bomb = {.a = y.b->keep};
+    for (int i = 0; i < 3000; i++) buf_fmt(&deep, "{\"items\":");
+    for (int i = 0; i < 2000; i++) buf_fmt(&as, "a");
+    buf_fmt(&bomb, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
+    for (int i = 0; i < 40; i++) /* 2^40 values if it were written out */
+        buf_fmt(&bomb,
+                "\"d%d\":{\"properties\":{\"a\":{\"$ref\":\"#/$defs/d%d\"},\"b\":{\"$ref\":\"#/"
+                "$defs/d%d\"}}},",
+                i, i + 1, i + 1);
+    buf_fmt(&bomb, "\"d40\":{\"type\":\"null\"}}}");
+    Grammar *g = grammar_made(&y, &(GrammarSpec){.kind = GRAMMAR_REGEX, .text = STR("(a+)+b")});
+    assert_int_equal(reached(&y, g, buf_str(&as), false), 2000);
+    g = grammar_made(
+        &y, &(GrammarSpec){.kind = GRAMMAR_REGEX, .text = STR("(a|a)*(a|aa)*((a?){20}){20}b")});
+    assert_int_equal(reached(&y, g, buf_str(&as), false), 2000);
+    g = grammar_made(&y, &(GrammarSpec){.text = buf_str(&bomb)});
+    accepts(&y, g, STR("bomb"), STR("{\"a\":{\"b\":{}}}"));
+    Err err = {0};
+    assert_false(grammar_new(&g, y.b->keep, y.l, &(GrammarSpec){.text = buf_str(&deep)}, &err));
+    err = (Err){0};
+    const GrammarSpec huge = {
+        .text = STR(
+            "{\"items\":{\"type\":\"string\",\"minLength\":8000},\"minItems\":1,\"anyOf\":[]}")};
+    assert_false(grammar_new(&g, y.b->keep, y.l, &huge, &err));
+    tokenizer_close(y.t);
+}
+
+/* ---- thoughts and calls ---------------------------------------------------------------------- */
+
+static void thoughts_are_free(void **state) {
+    Bytes y;
+    bytes_made(&y, *state);
+    const GrammarSpec spec = {.text = STR("{\"type\":\"null\"}"), .thoughts = true};
+    Grammar *g = grammar_made(&y, &spec);
+    accepts(&y, g, STR("thoughts"), STR("null"));
+    accepts(&y, g, STR("thoughts"), STR("<think>\nany <</think <\xff</think>\n\nnull"));
+    accepts(&y, g, STR("thoughts"), STR("\n<think></think>null"));
+    refuses(&y, g, STR("thoughts"), STR("<think>x"));
+    refuses(&y, g, STR("thoughts"), STR("<think>x</think>\n\n\nnull"));
+    refuses(&y, g, STR("thoughts"), STR("thought</think>null"));
+    assert_int_equal(reached(&y, g, STR("a thought</think>\nnull"), true), -1);
+    assert_int_equal(reached(&y, g, STR("null"), true), 4);
+    g = grammar_made(&y, &(GrammarSpec){.text = spec.text});
+    refuses(&y, g, STR("no thoughts"), STR("<think></think>null"));
+    tokenizer_close(y.t);
+}
+
+/* A budget and a grammar at once: the thought is ended, and the answer is bound. */
+static void a_budget_and_a_grammar_go_together(void **state) {
+    Bytes y;
+    bytes_made(&y, *state);
+    Chat chat;
+    Constraint k[3];
+    const Str source =
+        STR("{% for m in messages %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{{ "
+            "m.content }}{% endfor %}");
+    assert_true(chat_init(&chat, y.b->keep, y.t, source, (Str){0}, (Str){0}, &y.b->err));
+    assert_true(thought_budget(&k[0], y.b->keep, &chat, y.V, 3, true, &y.b->err));
+    grammar_constraint(
+        &k[1], y.b->keep,
+        grammar_made(&y, &(GrammarSpec){.text = STR("{\"const\":7}"), .thoughts = true}), true);
+    constraint_both(&k[2], y.b->keep, &k[0], &k[1]);
+    Buf said = {.a = y.b->keep};
+    for (int step = 0; step < 64; step++) {
+        int32_t forced[32], id = y.id['m'];
+        int64_t n = k[2].forced(k[2].self, forced, 32);
+        for (int64_t i = 0; i < n; i++) (void)k[2].accept(k[2].self, forced[i]);
+        k[2].rollback(k[2].self, n);
+        uint64_t bits[8] = {0};
+        const bool masked = k[2].mask(k[2].self, bits, y.V);
+        if (n) id = forced[0];
+        assert_true(!masked || has(bits, id));
+        const bool more = k[2].accept(k[2].self, id);
+        if (!more) break;
+        buf_add(&said, token_bytes(y.t, id));
+    }
+    same_str(buf_str(&said), STR("mmm\n</think>\n\n7"));
+    tokenizer_close(y.t);
+}
+
+static const char tool_list[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"get\",\"parameters\":{\"type\":\"object\","
+    "\"properties\":{\"city\":{\"type\":\"string\"},\"n\":{\"type\":\"integer\"}},\"required\":["
+    "\"city\"]}}},"
+    "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
+
+#define CALL(s) "<tool_call>\n" s "\n</tool_call>"
+#define BEGIN   "<｜tool▁calls▁begin｜>"
+#define ONE(s)  "<｜tool▁call▁begin｜>" s "<｜tool▁call▁end｜>"
+#define END     "<｜tool▁calls▁end｜>"
+
+/* What is accepted is read as calls by the splitter. */
+static void call_accepted(Bytes *y, Grammar *g, ToolSyntax syntax, const char *text,
+                          int64_t calls) {
+    accepts(y, g, STR("calls"), str_of(text));
+    Buf reasoning = {.a = y->b->out}, answer = {.a = y->b->out}, lines = {.a = y->b->out};
+    const SplitText to = {&reasoning, &answer, &lines};
+    Splitter s;
+    splitter_init(&s, false, syntax);
+    splitter_push(&s, str_of(text), &to);
+    splitter_end(&s, &to);
+    for (int64_t i = 0; i < lines.n; i++) calls -= lines.p[i] == '\n';
+    assert_int_equal(calls, 0);
+}
+
+static void calls_are_bound(void **state) {
+    Bytes y;
+    bytes_made(&y, *state);
+    GrammarSpec spec = {
+        .kind = GRAMMAR_CALLS, .text = str_of(tool_list), .syntax = TOOLS_QWEN, .many = true};
+    Grammar *g = grammar_made(&y, &spec);
+    const char *one = CALL("{\"name\": \"get\", \"arguments\": {\"city\": \"Paris\"}}");
+    call_accepted(&y, g, TOOLS_QWEN, "no call, <tool and <<tool_call", 0);
+    call_accepted(&y, g, TOOLS_QWEN, one, 1);
+    call_accepted(
+        &y, g, TOOLS_QWEN,
+        str_fmt(y.b->keep, "I look.\n%s\n%s", one, CALL("{\"name\": \"now\", \"arguments\": {}}"))
+            .p,
+        2);
+    call_accepted(&y, g, TOOLS_QWEN,
+                  CALL("{\"name\": \"get\", \"arguments\": {\"city\": "
+                       "\"a<b<\\/tool_call>\\u003c\", \"n\": 3}}"),
+                  1);
+    refuses(&y, g, STR("calls"),
+            str_of(CALL("{\"name\": \"get\", \"arguments\": {\"city\": \"</tool_call>\"}}")));
+    refuses(&y, g, STR("calls"), str_of(CALL("{\"name\": \"get\", \"arguments\": {}}")));
+    refuses(&y, g, STR("calls"), str_of(CALL("{\"name\": \"put\", \"arguments\": {}}")));
+    refuses(&y, g, STR("calls"), STR("<tool_call>text"));
+    refuses(&y, g, STR("calls"), str_of(str_fmt(y.b->keep, "%s and text", one).p));
+    spec.must_call = true, spec.many = false, spec.name = STR("now");
+    g = grammar_made(&y, &spec);
+    call_accepted(&y, g, TOOLS_QWEN, CALL("{\"name\": \"now\", \"arguments\": {}}"), 1);
+    refuses(&y, g, STR("one call"), STR("text"));
+    refuses(&y, g, STR("one call"), str_of(one));
+    refuses(&y, g, STR("one call"),
+            STR(CALL("{\"name\": \"now\", \"arguments\": {}}") "\n<tool_call>"));
+    spec = (GrammarSpec){
+        .kind = GRAMMAR_CALLS, .text = str_of(tool_list), .syntax = TOOLS_DEEPSEEK, .many = true};
+    g = grammar_made(&y, &spec);
+    call_accepted(&y, g, TOOLS_DEEPSEEK, "text", 0);
+    call_accepted(&y, g, TOOLS_DEEPSEEK, "text" BEGIN ONE("get<｜tool▁sep｜>{\"city\": \"x\"}") END,
+                  1);
+    call_accepted(&y, g, TOOLS_DEEPSEEK,
+                  BEGIN ONE("now<｜tool▁sep｜>{}") ONE("now<｜tool▁sep｜>{}") END, 2);
+    call_accepted(&y, g, TOOLS_DEEPSEEK,
+                  BEGIN ONE("function<｜tool▁sep｜>get\n```json\n{\"city\": \"x\"}\n```") "\n" ONE(
+                      "function<｜tool▁sep｜>now\n```json\n{}\n```") END,
+                  2);
+    refuses(&y, g, STR("calls"), STR(BEGIN ONE("get<｜tool▁sep｜>{}") END));
+    refuses(&y, g, STR("calls"),
+            STR(BEGIN ONE("get<｜tool▁sep｜>{\"city\": \"<｜tool▁call▁end｜>\"}") END));
+    static const struct {
+        const char *tools, *message;
+    } refused[] = {{"[]", "tools: "},
+                   {"{}", "tools: "},
+                   {"[{}]", "tools.0.function.name: "},
+                   {"[{\"function\":{\"name\":\"a b\"}}]", "tools.0.function.name: "},
+                   {"[{\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"array\"}}}]",
+                    "tools.a.parameters.type: "},
+                   {"[{\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"object\","
+                    "\"properties\":{\"x\":{\"not\":1}}}}}]",
+                    "tools.a.parameters.properties.x.not: "}};
+    for (int64_t i = 0; i < COUNT(refused); i++) {
+        Err err = {0};
+        spec.text = str_of(refused[i].tools);
+        assert_false(grammar_new(&g, y.b->keep, y.l, &spec, &err));
+        if (!str_starts(str_of(err.msg), str_of(refused[i].message))) fail_msg("%s", err.msg);
+    }
+    tokenizer_close(y.t);
+}
+
 int grammar_tests(void) {
     const struct CMUnitTest tests[] = {TEXT_TEST(keywords_mean_what_they_say),
-                                       TEXT_TEST(the_rest_is_refused_by_its_path)};
+                                       TEXT_TEST(the_rest_is_refused_by_its_path),
+                                       TEXT_TEST(expressions_match_whole_texts),
+                                       TEXT_TEST(hostile_forms_take_no_time),
+                                       TEXT_TEST(thoughts_are_free),
+                                       TEXT_TEST(a_budget_and_a_grammar_go_together),
+                                       TEXT_TEST(calls_are_bound)};
     return cmocka_run_group_tests_name("grammars", tests, NULL, NULL);
 }
