@@ -26,13 +26,20 @@ static void block_run(const Product *t, Range r, Range p) {
 
 /* A block of panels stays in L2 while the rows go by, in blocks that have room beside it. */
 enum { ROWS_L2 = 160 << 10, PANELS_L2 = 320 << 10, BLOCK_ROWS = 32 };
+/* CPUs with AMX have 2 MB of it. Their product takes one part of k after another, so only a part
+ * need be there. */
+enum { ROWS_L2_TILES = 512 << 10, PANELS_L2_TILES = 1 << 20 };
 enum { LEAST_ROWS = 64, PANEL_STEP = 4, ROW_STEP = 8 };
 
 static void rect_run(const Product *t, Range r, Range p) {
-    int64_t row = rows_bytes(t->x->form, 64, t->x->k) / 64 + 1,
-            panel = panel_stride(t->layout, t->x->k) + 1;
-    int64_t n = MAX(ROWS_L2 / row / BLOCK_ROWS * BLOCK_ROWS, LEAST_ROWS);
-    int64_t m = MAX(PANELS_L2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
+    const bool tiles = t->layout == LAYOUT_BF16 && kern.pairs_in_order;
+    const int64_t k = tiles ? MIN(t->x->k, CUT_K) : t->x->k;
+    const int64_t row = rows_bytes(t->x->form, 64, k) / 64 + 1,
+                  panel = panel_stride(t->layout, k) + 1;
+    const int64_t rows_l2 = tiles ? ROWS_L2_TILES : ROWS_L2,
+                  panels_l2 = tiles ? PANELS_L2_TILES : PANELS_L2;
+    const int64_t n = MAX(rows_l2 / row / BLOCK_ROWS * BLOCK_ROWS, LEAST_ROWS);
+    int64_t m = MAX(panels_l2 / panel / PANEL_STEP * PANEL_STEP, PANEL_STEP);
     if (r.lo >= r.hi || p.lo >= p.hi) return;
     if (r.hi - r.lo <= n) m = p.hi - p.lo;
     for (int64_t pi = p.lo; pi < p.hi; pi += m)

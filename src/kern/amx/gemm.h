@@ -175,48 +175,49 @@ static void strip_part(Tiles *t, Block b, int64_t n, Range k) {
         }
 }
 
-/* The only part. All but the last slice of k is summed in a memory of its own, the last one on the
- * way to y. */
-static void strip_carry(Tiles *t, Carry *c, float *y, Block b, int64_t n, int64_t m) {
+/* One part of k. All but its last slice is summed in a memory of its own, the last one on the way
+ * to y. */
+static void strip_carry(Tiles *t, Carry *c, float *y, Block b, int64_t n, int64_t m, Range k) {
     _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE];
-    const int64_t last = n > BLOCK_SIDE ? (b.kp - 1) / DEPTH * DEPTH : 0;
+    const int64_t last = n > BLOCK_SIDE ? k.lo + (k.hi - k.lo - 1) / DEPTH * DEPTH : k.lo;
     b.to = total, b.ldt = BLOCK_SIDE;
     if (b.from && m % PANEL) { /* tiles are whole */
         lines_move(total, BLOCK_SIDE, b.from, b.ldf, n, m, false);
         b.from = total, b.ldf = BLOCK_SIDE;
     }
-    if (last) {
-        strip_part(t, b, n, (Range){0, last});
+    if (last > k.lo) {
+        strip_part(t, b, n, (Range){k.lo, last});
         b.from = total, b.ldf = BLOCK_SIDE;
     }
     for (int64_t i = 0; i < n; i += BLOCK_SIDE) {
         Block at = block_at(&b, i, n);
-        block_carry(t, &at, (Range){last, b.kp}, c, y + i * c->ldy, m);
+        block_carry(t, &at, (Range){last, k.hi}, c, y + i * c->ldy, m);
     }
 }
 
-/* Parts beyond the first are summed apart and added (contract 2.1). */
-static void strip_parts(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int64_t m, bool add) {
+/* Where something is added to the whole sum, parts beyond the first are summed apart and added
+ * first (contract 2.1). */
+static void strip_parts(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int64_t m) {
     _Alignas(64) float total[STRIP_ROWS * BLOCK_SIDE], part[STRIP_ROWS * BLOCK_SIDE];
     b.to = total, b.ldt = BLOCK_SIDE;
     strip_part(t, b, n, (Range){0, CUT_K});
-    b.from = NULL, b.to = part;
+    b.to = part;
     for (int64_t k = CUT_K; k < b.kp; k += CUT_K) {
         strip_part(t, b, n, (Range){k, MIN(b.kp, k + CUT_K)});
         lines_move(total, BLOCK_SIDE, part, BLOCK_SIDE, n, m, true);
     }
-    lines_move(y, ldy, total, BLOCK_SIDE, n, m, add);
+    lines_move(y, ldy, total, BLOCK_SIDE, n, m, true);
 }
 
 /* Where y is small it is in L1, and takes whole panels as they are. */
 enum { SMALL_LDY = 64 };
 
-static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
-                            int64_t m, int64_t k, StoreMode mode) {
+/* One part of k for all rows and outputs, which stands alone, or is added to y, or goes on from it. */
+static void part_run(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
+                     int64_t m, int64_t kp, Range k, StoreMode mode) {
     Tiles t;
     _Alignas(64) float sum[2][BLOCK_SIDE * BLOCK_SIDE];
     Carry c = {.sum = sum, .ldy = ldy, .add = mode == STORE_ADD};
-    const int64_t kp = round_up(k, TILE_K);
     for (int64_t i = 0; i < n; i += STRIP_ROWS)
         for (int64_t j = 0; j < m; j += BLOCK_SIDE) {
             const int64_t rows = MIN(n - i, STRIP_ROWS), outputs = MIN(m - j, BLOCK_SIDE);
@@ -224,16 +225,25 @@ static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n,
             Block b = {.x = x + i * kp, .kp = kp, .w = w + j * kp, .to = at, .ldt = ldy};
             b.panels = (outputs + PANEL - 1) / PANEL;
             if (mode == STORE_CONTINUE) b.from = at, b.ldf = ldy;
-            if (kp > CUT_K)
-                strip_parts(&t, at, ldy, b, rows, outputs, c.add);
+            if (c.add && k.lo == 0 && k.hi < kp)
+                strip_parts(&t, at, ldy, b, rows, outputs);
             else if (c.add || outputs % PANEL)
-                b.call = at, b.ldc = ldy, strip_carry(&t, &c, at, b, rows, outputs);
+                b.call = at, b.ldc = ldy, strip_carry(&t, &c, at, b, rows, outputs, k);
             else if (ldy > SMALL_LDY)
-                b.call = at, b.ldc = ldy, strip_part(&t, b, rows, (Range){0, kp});
+                b.call = at, b.ldc = ldy, strip_part(&t, b, rows, k);
             else
-                strip_part(&t, b, rows, (Range){0, kp});
+                strip_part(&t, b, rows, k);
         }
     carry_rows(&c, BLOCK_SIDE);
+}
+
+/* Where the sum is y, it collects the parts, one for all rows and outputs after another. */
+static void gemm_bf16_tiles(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
+                            int64_t m, int64_t k, StoreMode mode) {
+    const int64_t kp = round_up(k, TILE_K);
+    part_run(y, ldy, x, n, w, m, kp, (Range){0, MIN(kp, CUT_K)}, mode);
+    for (int64_t lo = CUT_K; lo < kp && mode == STORE_SET; lo += CUT_K)
+        part_run(y, ldy, x, n, w, m, kp, (Range){lo, MIN(kp, lo + CUT_K)}, STORE_ADD);
 }
 
 /* ---- pairs in order: dword d of a row or column is k = 2d, 2d+1 ------------------------------ */
