@@ -273,8 +273,9 @@ static void addresses(void **state) {
                                os_env("TMPDIR") ? os_env("TMPDIR") : P_tmpdir, (int)getpid())
                            .p;
     Site *s = site_open(&(SiteSpec){0});
-    assert_string_equal(server_address(site_http(s)),
-                        str_fmt(a, "http://127.0.0.1:%lld", (long long)server_port(site_http(s))).p);
+    assert_string_equal(
+        server_address(site_http(s)),
+        str_fmt(a, "http://127.0.0.1:%lld", (long long)server_port(site_http(s))).p);
     ask(s);
     /* The port is taken now. */
     Err err = {0};
@@ -320,14 +321,14 @@ static void bad_certificates_are_an_error(void **state) {
     Site *s = site_open(&(SiteSpec){0}); /* for its handler */
     const int64_t files = files_open(), threads = threads_running();
     ServerSpec spec = {.host = "127.0.0.1",
-                     .tls_cert = path,
-                     .tls_key = path,
-                     .connections = 4,
-                     .body_bytes = 1000,
-                     .out_bytes = 1000,
-                     .workers = 1,
-                     .queue = 1,
-                     .handler = (void (*)(void *, Exchange *))(uintptr_t)1};
+                       .tls_cert = path,
+                       .tls_key = path,
+                       .connections = 4,
+                       .body_bytes = 1000,
+                       .out_bytes = 1000,
+                       .workers = 1,
+                       .queue = 1,
+                       .handler = (void (*)(void *, Exchange *))(uintptr_t)1};
     Server *h;
     assert_false(server_open(&h, a, &spec, &err));
     assert_non_null(strstr(err.msg, "must be a certificate and its key"));
