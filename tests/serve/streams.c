@@ -1,5 +1,5 @@
 /* streams.c -- tests of answers that come piece by piece: each at once, until the client leaves,
- * which is noticed while nothing is written; half-closed clients; clients that do not read; many. */
+ * which is noticed while nothing is written; half-closed clients; clients that never read; many */
 #define _GNU_SOURCE
 #include "tests.h"
 #include <malloc.h>
@@ -311,7 +311,7 @@ static void idle_streams(void **state) {
     site_close(s);
 }
 
-/* Clients that read, leave, half-close and never read, all at once, written to from four threads. */
+/* Clients that read, leave, half-close and never read, at once, written to from four threads. */
 enum { CROWD = 24, WRITERS = 4 };
 typedef struct Crowd {
     Site *s;
