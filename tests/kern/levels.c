@@ -52,6 +52,8 @@ typedef struct Shape {
     Fill fill;
 } Shape;
 
+enum { SHAPES = 200 };
+
 /* Small shapes in all residues, a few long ones over the cut, the sizes of real layers' borders. */
 static Shape shape_at(int64_t i, int64_t step) {
     static const int64_t ks[] = {1, 2, 31, 32, 33, 64, 576, 2047, 2048, 2049, 4100, 6144};
@@ -62,11 +64,10 @@ static Shape shape_at(int64_t i, int64_t step) {
     s.k = round_up(s.k, step);
     if (s.k > CUT_K && s.mode == STORE_CONTINUE) s.mode = STORE_ADD;
     if (s.k > 1000) s.n = draw_to(1, 9), s.m = draw_to(1, 40);
+    if (i >= SHAPES - 4) s.n = draw_to(16, 50); /* long, and whole tiles of rows */
     s.ldy = s.m + draw_to(0, 3);
     return s;
 }
-enum { SHAPES = 200 };
-
 static int64_t extent(const Shape *s) { return (s->n - 1) * s->ldy + s->m; }
 
 static void check_gemm_f32(void) {

@@ -1,8 +1,12 @@
 /* fill.c -- the AMX level: the bf16 product on the tile instructions, and their self-test. */
 #include "kern/amx/gemm.h"
+#include "kern/amx/quant.h"
 
 /* All that is not on tiles stays as the AVX-512 level filled it in. */
-void kern_fill_amx(Kern *k) { fill_tiles(k); }
+void kern_fill_amx(Kern *k) {
+    fill_tiles(k);
+    fill_tiles_int8(k);
+}
 
 /* Words around 1, around the smallest normal, powers of two (ties, cancellation), and any bits
  * but NaN's. */
@@ -19,10 +23,10 @@ bool kern_test_amx(void) {
     enum { CASES = 64, WORDS = TILE_LINES * 32 };
     const unsigned mode = _mm_getcsr();
     _mm_setcsr(0x9fc0); /* nearest, FTZ, DAZ, no traps */
-    Tiles soft = {.rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    Tiles soft = {.rows = {16, 16, 16, 16, 16, 16, 16, 16}, .across = TILE_BYTES};
     _Alignas(64) uint16_t a[WORDS], b[WORDS];
     _Alignas(64) float c[TILE_LINES * PANEL], hard[TILE_LINES * PANEL], model[TILE_LINES * PANEL];
-    tile_config(NULL, (const uint8_t[TILE_N]){16, 16, 16, 16, 16, 16, 16, 16});
+    tile_config(NULL, (const uint8_t[TILE_N]){16, 16, 16, 16, 16, 16, 16, 16}, TILE_BYTES);
     bool ok = true;
     for (uint64_t i = 0; i < CASES && ok; i++) {
         for (uint32_t j = 0; j < WORDS; j++) {
@@ -48,7 +52,7 @@ bool kern_test_amx(void) {
                   || (hard[j] != hard[j] && model[j] != model[j]);
     }
     tile_release(&soft);
-    tiles_rows = 0;
+    tiles_form = 0;
     _mm_setcsr(mode);
     return ok;
 }

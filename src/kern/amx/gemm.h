@@ -60,18 +60,6 @@ INLINE void carry_rows(Carry *c, int64_t rows) {
     }
 }
 
-/* Tiles for blocks of n rows; panels have 16 pairs always. A block of at most 16 rows leaves tiles
- * 2 3 5 out. LDTILECFG costs as much as a small block, so a thread's tiles stay as they are from
- * one product to the next. (The system saves 8 KB more for such a thread when it is switched.) */
-static _Thread_local int64_t tiles_rows;
-
-static void block_config(Tiles *t, int64_t n) {
-    const uint8_t top = (uint8_t)MIN(n, TILE_LINES), low = (uint8_t)MAX(n - TILE_LINES, 0);
-    if (TILES_STAY && n == tiles_rows) return;
-    tile_config(t, (const uint8_t[TILE_N]){top, top, low, low, top, low, TILE_LINES, TILE_LINES});
-    tiles_rows = n;
-}
-
 static void block_begin(Tiles *t, const Block *b, bool low, bool right) {
     const float *c = b->from, *under = c + TILE_LINES * b->ldf;
     if (!c) {
@@ -130,7 +118,7 @@ INLINE void block_sum(Tiles *t, const Block *b, Range k, bool low, bool right, C
 }
 
 static void block_run(Tiles *t, const Block *b, Range k, Carry *c) {
-    block_config(t, b->n);
+    tiles_set(t, b->n);
     if (b->n > TILE_LINES && b->panels > 1)
         if (c)
             block_sum(t, b, k, true, true, c);
@@ -212,7 +200,7 @@ static void strip_parts(Tiles *t, float *y, int64_t ldy, Block b, int64_t n, int
 /* Where y is small it is in L1, and takes whole panels as they are. */
 enum { SMALL_LDY = 64 };
 
-/* One part of k for all rows and outputs, which stands alone, or is added to y, or goes on from it. */
+/* One part of k for all rows and outputs: it stands alone, or is added to y, or goes on from it. */
 static void part_run(float *y, int64_t ldy, const uint16_t *x, int64_t n, const uint16_t *w,
                      int64_t m, int64_t kp, Range k, StoreMode mode) {
     Tiles t;
