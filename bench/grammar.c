@@ -59,7 +59,7 @@ static void cost_print(Cost *c, const char *what, const char *name) {
                 {"p99", c->us[c->n * 99 / 100]},
                 {"most", c->us[c->n - 1]}};
     for (int64_t i = 0; i < COUNT(rows); i++) {
-        snprintf(text, sizeof text, "mask and accept, %s, %s", what, rows[i].of);
+        snprintf(text, sizeof text, "mask and accept %s %s", what, rows[i].of);
         bench_row("-", 1, text, name, rows[i].us, "us");
     }
 }

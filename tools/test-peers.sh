@@ -7,6 +7,7 @@
 #   families     logits of models of every family, odd shapes: transformers
 #   convert      our GGUF files and quantisers: gguf-py, llama.cpp
 #   divergence   what quantised types lose, on a real and a trained model: llama.cpp
+#   schemas      answers bound to random JSON Schemas: jsonschema with its FormatChecker
 #   training     200 steps beside torch, and trained models elsewhere: transformers, llama.cpp
 #
 # PEERS_VENV names a Python environment that has tests/peers/requirements.txt; else one is made in BUILD/peers, from the package index
@@ -22,7 +23,7 @@ if [ -z "$env" ]; then
         cp tests/peers/requirements.txt "$env/installed"
     fi
 fi
-parts="tokenizer templates families convert divergence training"
+parts="tokenizer templates schemas families convert divergence training"
 [ $# -eq 0 ] || { parts=$1; shift; }
 export LISAO="${LISAO:-$build/lisao}" PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$build/logs"
