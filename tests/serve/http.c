@@ -1,4 +1,4 @@
-/* http.c -- tests of whole answers: deadlines, limits, the queue, addresses, draining and closing. */
+/* http.c -- tests of whole answers: deadlines, limits, the queue, addresses, draining, closing. */
 #define _GNU_SOURCE
 #include "tests.h"
 #include <sys/socket.h>
