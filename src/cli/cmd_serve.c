@@ -153,7 +153,7 @@ int cmd_serve(int argc, char **argv) {
                        "answers. docs/api.md describes the routes. An answer depends on its own "
                        "request only: not on who else is served.",
                        "lisao serve SmolLM2-135M-Instruct.Q4_1\n"
-                       "LISAO_API_KEY=secret lisao serve model.gguf --port 9000 --parallel 8\n",
+                       "LISAO_API_KEY=secret lisao serve model.gguf --context 2048 --parallel 8\n",
                        opts,
                        COUNT(opts)};
     int code;
