@@ -126,10 +126,12 @@ static int32_t height_of(const Net *n, const Node *v) {
     return rule == NET_FOREVER ? rule : MAX(rule + 1, h[v->next]);
 }
 
-/* Nodes mostly stand behind those that follow them, so few passes are needed. */
+/* Nodes mostly stand behind those that follow them, so few passes are needed; what takes many is
+ * deeper than can be walked. */
 static void heights_count(Net *n) {
     for (int32_t i = 0; i < n->n; i++) n->height[i] = NET_FOREVER;
-    for (bool moved = true; moved;) {
+    bool moved = true;
+    for (int32_t pass = 0; moved && pass < 4 * NET_DEPTH; pass++) {
         moved = false;
         for (int32_t i = NET_RETURN; i < n->n; i++) {
             const int32_t h = height_of(n, &n->node[i]);

@@ -17,6 +17,7 @@ enum {
     NET_END,
     NET_FIRST, /* the first node of one's own */
     NET_NODES = 100000,
+    NET_WORK = 1000000, /* parts of expressions that are put, those that come to nothing too */
     NET_SETS = 1024,
     NET_RULES = 2048,
     NET_LOOPS = 12, /* kinds of characters whose repetitions have a table of tokens */
@@ -68,6 +69,7 @@ typedef struct Net {
     CharKind loop[NET_LOOPS];
     int32_t n, n_sets, n_rules, n_loops;
     int32_t texts[WRITINGS], texts_open; /* rules of a character of any text (pattern.c), or -1 */
+    int32_t work;
     bool full;
 } Net;
 

@@ -395,6 +395,7 @@ static int32_t repeat_put(Net *n, Pattern *p, Writing w, int32_t next) {
 
 int32_t pattern_put(Net *n, Pattern *p, Writing w, int32_t next) {
     int32_t node = NET_NONE;
+    n->full |= ++n->work > NET_WORK;
     if (n->full) return NET_NONE;
     switch (p->kind) {
     case RE_CLASS: return class_put(n, p, w, next);

@@ -203,7 +203,8 @@ static bool limit_read(Schema *s, const json_t *schema, const char *key, bool wi
                              "must be a number of at most 18 digits before the point and 15 "
                              "behind it"),
                false;
-    if (json_is_integer(v) && llabs(json_integer_value(v)) > (1ll << 53))
+    const json_int_t most = 1ll << 53, n = json_integer_value(v);
+    if (b.there && (n > most || n < -most))
         return schema_refuse(s, key, "has more digits than can be compared exactly"), false;
     if (to->there && b.there) return schema_refuse(s, key, "a second limit on this side"), false;
     if (b.there) *to = b, to->without = without;
@@ -488,6 +489,7 @@ static int32_t object_put(Schema *s, const json_t *schema, int32_t next) {
     if (properties && !json_is_object(properties))
         return schema_refuse(s, "properties", "must be an object");
     if (required && !json_is_array(required)) return schema_refuse(s, "required", "must be a list");
+    if (most > MEMBERS_MOST) return schema_refuse(s, "properties", "are more than 1024");
     json_object_foreach((json_t *)properties, key, v) m[n++] =
         (Member){str_copy(s->n->a, str_of(key)), v, false};
     for (size_t i = 0; i < json_array_size(required); i++) {
@@ -503,6 +505,9 @@ static int32_t object_put(Schema *s, const json_t *schema, int32_t next) {
         }
         named->required = true;
     }
+    for (int64_t i = 0; i < n; i++)
+        if (m[i].name.n > MEMBER_NAME)
+            return schema_refuse(s, "properties", "one has a name of over 256 bytes");
     /* Where nothing is said of other members, named ones are all that is written. */
     if (!additional && (n > 0 || properties)) additional = json_false();
     if (!additional) additional = json_true();
@@ -589,7 +594,8 @@ static int types_of(Schema *s, const json_t *schema, int depth) {
     const json_t *ref = json_object_get(schema, "$ref"), *any = json_object_get(schema, "anyOf");
     int types = 0;
     if (!any) any = json_object_get(schema, "oneOf");
-    if (depth > SCHEMA_DEPTH || !json_is_object(schema)) return ALL_TYPES;
+    if (depth > SCHEMA_DEPTH || ++s->looks > LOOKS_MOST || !json_is_object(schema))
+        return ALL_TYPES;
     if (json_is_string(ref)) {
         const json_t *to = pointed(s, json_string_value(ref));
         return to ? types_of(s, to, depth + 1) : ALL_TYPES;
@@ -614,21 +620,22 @@ static const json_t *unref(Schema *s, const json_t *schema) {
     return schema;
 }
 
-static bool value_in(const json_t *v, const json_t *schema) {
+static bool value_in(Schema *s, const json_t *v, const json_t *schema) {
     const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
     bool in = one && json_equal((json_t *)v, (json_t *)one);
-    for (size_t i = 0; i < json_array_size(list); i++)
-        in |= json_equal((json_t *)v, json_array_get(list, i)) != 0;
+    for (size_t i = 0; i < json_array_size(list) && !in; i++) /* unknown: as if it were in */
+        in = ++s->looks > LOOKS_MOST || json_equal((json_t *)v, json_array_get(list, i)) != 0;
     return in;
 }
 
 /* Both allow known values only, and none in common. */
-static bool values_differ(const json_t *a, const json_t *b) {
+static bool values_differ(Schema *s, const json_t *a, const json_t *b) {
     const json_t *one = json_object_get(a, "const"), *list = json_object_get(a, "enum");
     if ((!one && !list) || (!json_object_get(b, "const") && !json_object_get(b, "enum")))
         return false;
-    bool in = one && value_in(one, b);
-    for (size_t i = 0; i < json_array_size(list); i++) in |= value_in(json_array_get(list, i), b);
+    bool in = one && value_in(s, one, b);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        in |= value_in(s, json_array_get(list, i), b);
     return !in;
 }
 
@@ -650,14 +657,14 @@ static bool disjoint(Schema *s, const json_t *a, const json_t *b) {
     if (y & numbers) y |= numbers;
     if ((x & y) == 0) return true;
     a = unref(s, a), b = unref(s, b);
-    if (values_differ(a, b)) return true;
+    if (values_differ(s, a, b)) return true;
     if ((x & y) != 1 << T_OBJECT) return false;
     const char *key;
     json_t *v;
     const json_t *other = json_object_get(b, "properties");
     json_object_foreach(json_object_get(a, "properties"), key, v) {
         const json_t *w = json_object_get(other, key);
-        if (w && requires(a, key) && requires(b, key) && values_differ(unref(s, v), unref(s, w)))
+        if (w && requires(a, key) && requires(b, key) && values_differ(s, unref(s, v), unref(s, w)))
             return true;
     }
     return false;
@@ -668,6 +675,7 @@ static int32_t either_put(Schema *s, const json_t *schema, const char *key, int3
     const json_t *list = json_object_get(schema, key);
     const size_t n = json_array_size(list);
     if (n == 0) return schema_refuse(s, key, "must be a list of schemas");
+    if (n > EITHER_MOST) return schema_refuse(s, key, "has more than 256 schemas");
     if (!keywords_check(s, schema, known, 1)) return NET_NONE;
     if (!strcmp(key, "allOf") && n > 1)
         return schema_refuse(s, key, "of more than one schema is not supported");

@@ -6,6 +6,7 @@
 
 enum { SCHEMA_BYTES = 256 << 10, SCHEMA_DEPTH = 64, ENUM_MOST = 4096, LENGTH_MOST = 8192 };
 enum { ITEMS_MOST = 1024, PATH_BYTES = 400 };
+enum { EITHER_MOST = 256, MEMBERS_MOST = 1024, MEMBER_NAME = 256, LOOKS_MOST = 1 << 20 };
 enum { NAME_REST = 64 }; /* characters of a name that the schema does not know */
 
 /* What a $ref leads to. */
@@ -25,6 +26,7 @@ typedef struct Schema {
     int64_t n_refs;
     int32_t any, plain; /* rules, or -1: of any value; of a character that stands itself */
     int depth;
+    int64_t looks; /* at schemas and values, to tell whether those of a oneOf are apart */
     char path[PATH_BYTES];
     int64_t n_path, n_root; /* bytes; those of the name that it begins with */
     Err *err;

@@ -356,6 +356,33 @@ static void hostile_forms_take_no_time(void **state) {
         .text = STR(
             "{\"items\":{\"type\":\"string\",\"minLength\":8000},\"minItems\":1,\"anyOf\":[]}")};
     assert_false(grammar_new(&g, y.b->keep, y.l, &huge, &err));
+    static const char *const empties[] = {"((){10000}){10000}", "(((\\ud7ff|){2}){10000}){10000}",
+                                          "(([^\\x00-\\U]{2}){10000}){10000}"};
+    for (int64_t i = 0; i < COUNT(empties); i++) {
+        err = (Err){0};
+        const GrammarSpec spec = {.kind = GRAMMAR_REGEX, .text = str_of(empties[i])};
+        assert_true(grammar_new(&g, y.b->keep, y.l, &spec, &err) || err.msg[0]);
+    }
+    /* types that double with every step; a name as long as the schema */
+    Buf types = {.a = y.b->keep}, name = {.a = y.b->keep};
+    buf_fmt(&types, "{\"oneOf\":[{\"$ref\":\"#/$defs/t0\"},{\"$ref\":\"#/$defs/t0\"}],\"$defs\":{");
+    for (int i = 0; i < 60; i++)
+        buf_fmt(&types,
+                "\"t%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/t%d\"},{\"$ref\":\"#/$defs/t%d\"}]},", i,
+                i + 1, i + 1);
+    buf_fmt(&types, "\"t60\":{\"type\":\"null\"}}}");
+    buf_fmt(&name, "{\"additionalProperties\":true,\"properties\":{\"");
+    for (int i = 0; i < 100000; i++) buf_fmt(&name, "a");
+    buf_fmt(&name, "\":true}}");
+    err = (Err){0};
+    assert_false(grammar_new(&g, y.b->keep, y.l, &(GrammarSpec){.text = buf_str(&types)}, &err));
+    err = (Err){0};
+    assert_false(grammar_new(&g, y.b->keep, y.l, &(GrammarSpec){.text = buf_str(&name)}, &err));
+    accepts(&y,
+            grammar_made(
+                &y, &(GrammarSpec){.text = STR(
+                                       "{\"type\":\"integer\",\"minimum\":-9223372036854775808}")}),
+            STR("least"), STR("-1"));
     tokenizer_close(y.t);
 }
 

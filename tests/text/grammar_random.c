@@ -389,7 +389,7 @@ static void drawn_bytes_fit_random_schemas(void **state) {
     Drawing d;
     Tokenizer *t = tokenizer_fine(b, byte_tokenizer_json(b->keep));
     drawing_made(&d, b, t, "<|end|>");
-    schemas_hold(&d, 1000, full_run() ? 1000 : 100, weights_made(b, d.V));
+    schemas_hold(&d, 1000, full_run() ? 1000 : 60, weights_made(b, d.V));
     tokenizer_close(t);
 }
 
@@ -406,7 +406,7 @@ static void drawn_tokens_fit_random_schemas(void **state) {
     for (int32_t id = 0; id < d.V; id++) /* few of 4,096 tokens end a text */
         if (token_bytes(t, id).n && memchr(token_bytes(t, id).p, '"', (size_t)token_bytes(t, id).n))
             weight[id] = 9;
-    schemas_hold(&d, 5000, full_run() ? 300 : 40, weight);
+    schemas_hold(&d, 5000, full_run() ? 300 : 25, weight);
     tokenizer_close(t), tokenizer_close(y);
 }
 
