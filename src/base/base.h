@@ -223,8 +223,9 @@ bool os_append(const char *path, Str bytes, Err *err) CHECKED;
 bool os_sync(const char *path, Err *err) CHECKED;  /* makes what was appended durable */
 bool os_mkdir(const char *path, Err *err) CHECKED; /* with its parents; an existing one is fine */
 bool os_rename(const char *from, const char *to, Err *err) CHECKED; /* atomic and durable */
-bool os_remove(const char *path, Err *err) CHECKED; /* a file, or a folder with its files */
-void os_remove_empty(const char *folder);           /* does nothing to a folder that is not empty */
+bool os_remove(const char *path, Err *err) CHECKED;  /* a file, or a folder with its files */
+bool os_private(const char *path, Err *err) CHECKED; /* no other user may open it any more */
+void os_remove_empty(const char *folder); /* does nothing to a folder that is not empty */
 /* Locks a folder against other callers of os_lock, until os_unlock or the end of the process; -1
  * with an Err when another holds it. Always succeeds on file systems without locks. */
 int os_lock(const char *folder, Err *err);

@@ -394,6 +394,10 @@ bool stamp_same(const FileStamp *a, const FileStamp *b) {
            && a->changed == b->changed;
 }
 
+bool os_private(const char *path, Err *err) {
+    return chmod(path, os_is_dir(path) ? 0700 : 0600) == 0 || os_error(err, "protect", path);
+}
+
 bool os_exists(const char *path) { return access(path, F_OK) == 0; }
 
 bool os_is_link(const char *path) {

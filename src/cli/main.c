@@ -31,6 +31,7 @@ static const struct {
     {"doctor", "check whether this machine is fit, and say what to do", cmd_doctor},
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
     {"tokenizer", "learn a tokenizer from texts", cmd_tokenizer},
+    {"keys", "make, list and revoke keys of the service", cmd_keys},
     {"perplexity", "measure how well a model predicts a text", cmd_perplexity},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };

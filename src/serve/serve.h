@@ -11,6 +11,7 @@
  * docs/api.md describes the routes. */
 #pragma once
 #include "answer/answer.h"
+#include "serve/keys.h"
 
 typedef struct ServeSpec {
     const char *host; /* an address; "localhost" */

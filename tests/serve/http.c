@@ -149,7 +149,7 @@ static void many_bodies(void **state) {
     site_go(s);
     for (int i = 0; i < WIRES; i++) {
         must_read(&w[i], "\r\n\r\n");
-        served += wire_wait(&w[i], "\"n\":65536", 0.2);
+        if (!wire_count(&w[i], "HTTP/1.1 503 ")) must_read(&w[i], "\"n\":65536"), served++;
         wire_close(&w[i]);
     }
     assert_true(refused >= WIRES - 16);

@@ -1,0 +1,429 @@
+/* keys.c -- keys and usage in SQLite.
+ *
+ * A key is "lisao-sk-", 43 characters that are 32 random bytes in base 62, and 4 that check those:
+ * a misspelled key is told from a wrong one without looking anything up. Stored is its hash under
+ * the folder's pepper: without that file the database says nothing about keys, and which hash a
+ * guess has cannot be foreseen, so that the time of a search tells nothing. */
+#include "serve/keys.h"
+
+#include <sodium.h>
+#include <sqlite3.h>
+#include <stdio.h>
+
+enum { SECRET = 32, DIGITS = 43, CHECKS = 4, HASH = 32, PEPPER = 32, BUSY_MS = 10000 };
+static const char PREFIX[] = "lisao-sk-", BASE62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                     "abcdefghijklmnopqrstuvwxyz";
+enum { PREFIX_N = sizeof PREFIX - 1 };
+_Static_assert(PREFIX_N + DIGITS + CHECKS + 1 == KEY_TEXT, "the length of a key");
+
+struct Keys {
+    sqlite3 *db;
+    Monitor *lock;
+    const char *path;
+    uint8_t pepper[PEPPER];
+};
+
+static const char SCHEMA[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS keys(id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL "
+    "UNIQUE, name TEXT NOT NULL, tenant TEXT NOT NULL, scopes INTEGER NOT NULL, requests_minute "
+    "INTEGER NOT NULL, tokens_minute INTEGER NOT NULL, tokens_day INTEGER NOT NULL, concurrent "
+    "INTEGER NOT NULL, weight REAL NOT NULL, created INTEGER NOT NULL, used INTEGER NOT NULL, "
+    "revoked INTEGER NOT NULL, expires INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS usage(day INTEGER NOT NULL, key INTEGER NOT NULL REFERENCES "
+    "keys(id), requests INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT "
+    "NULL, tokens_cached INTEGER NOT NULL, PRIMARY KEY(day, key)) WITHOUT ROWID;"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+/* ---- scopes ---------------------------------------------------------------------------------- */
+
+static const char *const scope_names[] = {"chat",       "embeddings",  "files",  "admin",
+                                          "train:read", "train:write", "metrics"};
+
+bool scopes_parse(int64_t *scopes, Str names, Err *err) {
+    for (*scopes = 0; names.n > 0;) {
+        const Str name = str_cut(&names, ',');
+        int64_t i = 0;
+        while (i < COUNT(scope_names) && !str_eq(name, str_of(scope_names[i]))) i++;
+        if (i == COUNT(scope_names)) {
+            const char *near = str_nearest(name, scope_names, COUNT(scope_names));
+            return err_set(err, ERR_USAGE,
+                           "there is no scope \"%.*s\"%s%s (there are: chat, embeddings, files, "
+                           "admin, train:read, train:write, metrics)",
+                           STRF(name), near ? ", do you mean " : "", near ? near : "");
+        }
+        *scopes |= (int64_t)1 << i;
+    }
+    return *scopes || err_set(err, ERR_USAGE, "a key needs a scope, for example chat");
+}
+
+Str scopes_text(Arena *a, int64_t scopes) {
+    Buf b = {.a = a};
+    for (int64_t i = 0; i < COUNT(scope_names); i++)
+        if (scopes >> i & 1) buf_fmt(&b, "%s%s", b.n ? "," : "", scope_names[i]);
+    return buf_str(&b);
+}
+
+/* ---- the text of a key ----------------------------------------------------------------------- */
+
+/* bytes as one large number, its last `n` digits; the bytes are used up. */
+static void base62(char *to, int64_t n, uint8_t *bytes, int64_t n_bytes) {
+    for (int64_t i = n - 1; i >= 0; i--) {
+        uint32_t rest = 0;
+        for (int64_t k = 0; k < n_bytes; k++) {
+            const uint32_t v = rest << 8 | bytes[k];
+            bytes[k] = (uint8_t)(v / 62), rest = v % 62;
+        }
+        to[i] = BASE62[rest];
+    }
+}
+
+/* The characters that check those in front of them. */
+static void checks_of(char to[CHECKS], const char *text) {
+    uint8_t sum[16];
+    crypto_generichash(sum, sizeof sum, (const uint8_t *)text, PREFIX_N + DIGITS, NULL, 0);
+    base62(to, CHECKS, sum, sizeof sum);
+}
+
+static void text_make(char text[KEY_TEXT]) {
+    uint8_t secret[SECRET];
+    randombytes_buf(secret, sizeof secret);
+    memcpy(text, PREFIX, PREFIX_N);
+    base62(text + PREFIX_N, DIGITS, secret, SECRET);
+    checks_of(text + PREFIX_N + DIGITS, text);
+    text[KEY_TEXT - 1] = 0;
+    sodium_memzero(secret, sizeof secret);
+}
+
+static bool text_is_key(Str s) {
+    char checks[CHECKS];
+    if (s.n != KEY_TEXT - 1 || !str_starts(s, STR("lisao-sk-"))) return false;
+    checks_of(checks, s.p);
+    return sodium_memcmp(checks, s.p + PREFIX_N + DIGITS, CHECKS) == 0;
+}
+
+static void text_hash(const Keys *k, uint8_t hash[HASH], Str text) {
+    crypto_generichash(hash, HASH, (const uint8_t *)text.p, (unsigned long long)text.n, k->pepper,
+                       PEPPER);
+}
+
+/* ---- SQLite ---------------------------------------------------------------------------------- */
+
+static bool failed(const Keys *k, const char *what, Err *err) {
+    const int code = sqlite3_extended_errcode(k->db) & 0xff;
+    const char *hint = code == SQLITE_FULL ? " (the disk is full)"
+                       : code == SQLITE_NOTADB
+                           ? " (another program has written it, or it is damaged)"
+                       : code == SQLITE_CORRUPT ? " (it is damaged: restore it from a copy)"
+                                                : "";
+    return err_set(err, ERR_IO, "%s in %s: %s%s", what, k->path, sqlite3_errmsg(k->db), hint);
+}
+
+static bool execute(const Keys *k, const char *sql, const char *what, Err *err) {
+    return sqlite3_exec(k->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(k, what, err);
+}
+
+/* A statement that lives for one call; NULL with an Err. */
+static sqlite3_stmt *prepare(const Keys *k, const char *sql, Err *err) {
+    sqlite3_stmt *s = NULL;
+    if (sqlite3_prepare_v2(k->db, sql, -1, &s, NULL) != SQLITE_OK) failed(k, "preparing", err);
+    return s;
+}
+
+/* Runs it to its end, and gives it back. */
+static bool finish(const Keys *k, sqlite3_stmt *s, const char *what, Err *err) {
+    if (!s) return false;
+    int code;
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) continue;
+    const bool fine = code == SQLITE_DONE || failed(k, what, err);
+    sqlite3_finalize(s);
+    return fine;
+}
+
+static void bind(sqlite3_stmt *s, const int64_t *value, int n) {
+    for (int i = 0; s && i < n; i++) sqlite3_bind_int64(s, i + 1, value[i]);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static bool pepper_open(Keys *k, Arena *a, const char *folder, Err *err) {
+    const char *path = str_fmt(a, "%s/pepper", folder).p;
+    Str pepper;
+    if (!os_exists(path)) {
+        randombytes_buf(k->pepper, PEPPER);
+        return os_put(a, path, (Str){(const char *)k->pepper, PEPPER}, err)
+               && os_private(path, err);
+    }
+    if (!os_read(a, &pepper, path, PEPPER, err)) return false;
+    if (pepper.n != PEPPER)
+        return err_set(
+            err, ERR_FORMAT,
+            "%s has %lld bytes, not %d: restore it from a copy, for without it no key is "
+            "known",
+            path, (long long)pepper.n, PEPPER);
+    memcpy(k->pepper, pepper.p, PEPPER);
+    sodium_memzero((char *)(uintptr_t)pepper.p, PEPPER);
+    return true;
+}
+
+static bool database_open(Keys *k, Err *err) {
+    const int how = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
+    if (sqlite3_open_v2(k->path, &k->db, how, NULL) != SQLITE_OK) return failed(k, "opening", err);
+    sqlite3_busy_timeout(k->db, BUSY_MS);
+    sqlite3_db_config(k->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    return execute(
+               k,
+               "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+               "PRAGMA trusted_schema = OFF;",
+               "opening", err)
+           && execute(k, SCHEMA, "making the tables", err) && os_private(k->path, err);
+}
+
+const char *data_folder(Arena *a) {
+    const char *data = os_env("XDG_DATA_HOME"), *home = os_env("HOME");
+    if (data) return str_fmt(a, "%s/lisao", data).p;
+    return str_fmt(a, "%s/.local/share/lisao", home ? home : ".").p;
+}
+
+bool keys_open(Keys **out, Arena *a, const char *data, Err *err) {
+    Keys *k = PUSH(a, Keys, 1);
+    const char *folder = str_fmt(a, "%s/keys", data ? data : data_folder(a)).p;
+    *out = NULL;
+    *k = (Keys){.lock = monitor_new(a), .path = str_fmt(a, "%s/keys.db", folder).p};
+    if (sodium_init() < 0) return err_set(err, ERR_UNSUPPORTED, "libsodium does not start");
+    if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
+    const int lock = os_lock_wait(folder, err); /* two that begin at once have one pepper */
+    if (lock < 0) return false;
+    const bool fine = pepper_open(k, a, folder, err) && database_open(k, err);
+    os_unlock(lock);
+    if (fine)
+        *out = k;
+    else
+        keys_close(k);
+    return fine;
+}
+
+void keys_close(Keys *k) {
+    if (!k) return;
+    sqlite3_close(k->db);
+    sodium_memzero(k->pepper, PEPPER);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+#define KEY_COLUMNS                                                                                \
+    "id, name, tenant, scopes, requests_minute, tokens_minute, tokens_day, concurrent, weight, "   \
+    "created, used, revoked, expires"
+
+static void column_text(sqlite3_stmt *s, int i, char to[KEY_NAME]) {
+    const unsigned char *p = sqlite3_column_text(s, i);
+    snprintf(to, KEY_NAME, "%s", p ? (const char *)p : "");
+}
+
+static void key_read(sqlite3_stmt *s, Key *to) {
+    *to = (Key){.id = sqlite3_column_int64(s, 0),
+                .scopes = sqlite3_column_int64(s, 3),
+                .limits = {sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5),
+                           sqlite3_column_int64(s, 6), sqlite3_column_int64(s, 7),
+                           sqlite3_column_double(s, 8)},
+                .created = sqlite3_column_int64(s, 9),
+                .used = sqlite3_column_int64(s, 10),
+                .revoked = sqlite3_column_int64(s, 11),
+                .expires = sqlite3_column_int64(s, 12)};
+    column_text(s, 1, to->name);
+    column_text(s, 2, to->tenant);
+}
+
+static bool name_check(const char *what, const char name[KEY_NAME], Err *err) {
+    Str rest = str_of(name);
+    if (!utf8_valid(rest)) return err_set(err, ERR_USAGE, "the %s is not UTF-8", what);
+    for (int n; rest.n > 0; rest.p += n, rest.n -= n) {
+        n = utf8_length(rest);
+        if (utf8_control(rest))
+            return err_set(err, ERR_USAGE, "the %s holds a control character", what);
+    }
+    return true;
+}
+
+bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) {
+    uint8_t hash[HASH];
+    if (!name_check("name", key->name, err) || !name_check("tenant", key->tenant, err))
+        return false;
+    text_make(text);
+    text_hash(k, hash, (Str){text, KEY_TEXT - 1});
+    key->created = os_time();
+    const KeyLimits *l = &key->limits;
+    const int64_t value[] = {key->scopes,   l->requests_minute, l->tokens_minute, l->tokens_day,
+                             l->concurrent, key->created,       key->expires};
+    monitor_enter(k->lock);
+    sqlite3_stmt *s =
+        prepare(k,
+                "INSERT INTO keys(scopes, requests_minute, tokens_minute, tokens_day, concurrent, "
+                "created, expires, hash, name, tenant, weight, used, revoked) "
+                "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+                err);
+    bind(s, value, (int)COUNT(value));
+    sqlite3_bind_blob(s, 8, hash, HASH, SQLITE_TRANSIENT);
+    sqlite3_bind_text(s, 9, key->name, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(s, 10, key->tenant, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_double(s, 11, l->weight > 0 ? l->weight : 1);
+    const bool fine = finish(k, s, "writing a key", err);
+    key->id = sqlite3_last_insert_rowid(k->db);
+    monitor_leave(k->lock);
+    if (!fine) sodium_memzero(text, KEY_TEXT);
+    return fine;
+}
+
+static int64_t number(const Keys *k, const char *sql, Err *err) {
+    sqlite3_stmt *s = prepare(k, sql, err);
+    const int64_t n = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_finalize(s);
+    return n;
+}
+
+int64_t keys_count(Keys *k) {
+    Err err = {0};
+    monitor_enter(k->lock);
+    const int64_t n = number(
+        k, "SELECT count(*) FROM keys WHERE revoked = 0 AND (expires = 0 OR expires > unixepoch())",
+        &err);
+    monitor_leave(k->lock);
+    return n;
+}
+
+bool keys_list(Keys *k, Arena *a, Key **list, int64_t *n, Err *err) {
+    monitor_enter(k->lock);
+    *n = 0;
+    const int64_t most = number(k, "SELECT count(*) FROM keys", err);
+    *list = PUSH(a, Key, most);
+    sqlite3_stmt *s = prepare(k, "SELECT " KEY_COLUMNS " FROM keys ORDER BY id", err);
+    while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) key_read(s, &(*list)[(*n)++]);
+    const bool fine = finish(k, s, "reading keys", err);
+    monitor_leave(k->lock);
+    return fine;
+}
+
+/* A change of one key that must be there and not revoked. */
+static bool change(Keys *k, int64_t id, sqlite3_stmt *s, Err *err) {
+    if (!finish(k, s, "writing a key", err)) return false;
+    return sqlite3_changes(k->db) == 1
+           || err_set(err, ERR_USAGE,
+                      "there is no key %lld that is in use (`lisao keys list` shows all)",
+                      (long long)id);
+}
+
+bool keys_revoke(Keys *k, int64_t id, Err *err) {
+    monitor_enter(k->lock);
+    sqlite3_stmt *s = prepare(k, "UPDATE keys SET revoked = ? WHERE id = ? AND revoked = 0", err);
+    bind(s, (int64_t[]){os_time(), id}, 2);
+    const bool fine = change(k, id, s, err);
+    monitor_leave(k->lock);
+    return fine;
+}
+
+bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) {
+    uint8_t hash[HASH];
+    text_make(text);
+    text_hash(k, hash, (Str){text, KEY_TEXT - 1});
+    monitor_enter(k->lock);
+    sqlite3_stmt *s = prepare(k, "UPDATE keys SET hash = ?3 WHERE id = ?2 AND revoked = 0", err);
+    bind(s, (int64_t[]){0, id}, 2);
+    sqlite3_bind_blob(s, 3, hash, HASH, SQLITE_TRANSIENT);
+    const bool fine = change(k, id, s, err);
+    monitor_leave(k->lock);
+    if (!fine) sodium_memzero(text, KEY_TEXT);
+    return fine;
+}
+
+/* Reads the key with this hash; both hashes are compared once more, in constant time. */
+static bool hash_find(const Keys *k, const uint8_t hash[HASH], Key *key) {
+    Err err = {0};
+    bool found = false;
+    sqlite3_stmt *s = prepare(k, "SELECT " KEY_COLUMNS ", hash FROM keys WHERE hash = ?", &err);
+    if (!s) return false;
+    sqlite3_bind_blob(s, 1, hash, HASH, SQLITE_TRANSIENT);
+    if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, 13) == HASH) {
+        found = sodium_memcmp(sqlite3_column_blob(s, 13), hash, HASH) == 0;
+        key_read(s, key);
+    }
+    sqlite3_finalize(s);
+    return found;
+}
+
+/* That a key was used is written once a minute, and lost where that fails. */
+static void used_note(const Keys *k, Key *key, int64_t now) {
+    enum { MINUTE = 60 };
+    Err err = {0};
+    if (now - key->used < MINUTE) return;
+    key->used = now;
+    sqlite3_stmt *s = prepare(k, "UPDATE keys SET used = ? WHERE id = ?", &err);
+    bind(s, (int64_t[]){now, key->id}, 2);
+    if (!finish(k, s, "writing when a key was used", &err)) log_at(LOG_WARN, "%s", err.msg);
+}
+
+bool keys_check(Keys *k, Str header, Key *key) {
+    const Str bearer = STR("Bearer ");
+    uint8_t hash[HASH];
+    Str text = header;
+    if (text.n > bearer.n && str_eq_caseless((Str){text.p, bearer.n}, bearer))
+        text = (Str){text.p + bearer.n, text.n - bearer.n};
+    text = str_trim(text, " \t");
+    *key = (Key){0};
+    if (!text_is_key(text)) return false;
+    text_hash(k, hash, text);
+    const int64_t now = os_time();
+    monitor_enter(k->lock);
+    const bool known = hash_find(k, hash, key);
+    const bool valid = known && !key->revoked && (!key->expires || key->expires > now);
+    if (valid) used_note(k, key, now);
+    monitor_leave(k->lock);
+    if (!valid) *key = (Key){0};
+    return valid;
+}
+
+/* ---- usage ----------------------------------------------------------------------------------- */
+
+enum { DAY = 86400 };
+
+bool usage_add(Keys *k, int64_t key, int64_t when, const Usage *u, Err *err) {
+    const int64_t value[] = {when / DAY,   key,           u->requests,
+                             u->tokens_in, u->tokens_out, u->tokens_cached};
+    monitor_enter(k->lock);
+    sqlite3_stmt *s = prepare(
+        k,
+        "INSERT INTO usage(day, key, requests, tokens_in, tokens_out, tokens_cached) "
+        "VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(day, key) DO UPDATE SET requests = requests + "
+        "excluded.requests, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + "
+        "excluded.tokens_out, tokens_cached = tokens_cached + excluded.tokens_cached",
+        err);
+    bind(s, value, (int)COUNT(value));
+    const bool fine = finish(k, s, "adding usage", err);
+    monitor_leave(k->lock);
+    return fine;
+}
+
+static void usage_read(sqlite3_stmt *s, UsageDay *to) {
+    *to = (UsageDay){.day = sqlite3_column_int64(s, 0),
+                     .key = sqlite3_column_int64(s, 1),
+                     .usage = {sqlite3_column_int64(s, 2), sqlite3_column_int64(s, 3),
+                               sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5)}};
+}
+
+bool usage_show(Keys *k, Arena *a, int64_t key, int64_t from, UsageDay **list, int64_t *n,
+                Err *err) {
+    monitor_enter(k->lock);
+    const int64_t most = number(k, "SELECT count(*) FROM usage", err);
+    *list = PUSH(a, UsageDay, most);
+    *n = 0;
+    sqlite3_stmt *s =
+        prepare(k,
+                "SELECT day, key, requests, tokens_in, tokens_out, tokens_cached FROM usage "
+                "WHERE day >= ? AND (?2 = 0 OR key = ?2) ORDER BY day, key",
+                err);
+    bind(s, (int64_t[]){from, key}, 2);
+    while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) usage_read(s, &(*list)[(*n)++]);
+    const bool fine = finish(k, s, "reading usage", err);
+    monitor_leave(k->lock);
+    return fine;
+}
