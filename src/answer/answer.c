@@ -108,6 +108,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .constraint = r->limit,
                 .drafter = r->drafter,
                 .tenant = r->tenant,
+                .weight = r->weight,
                 .priority = r->priority,
                 .like = r->like,
                 .stop = b->end,

@@ -18,10 +18,11 @@ typedef struct Ask {
     const Bias *bias; /* (n_bias) */
     int64_t n_bias;
     const uint64_t *dry_breaks;
-    const Constraint *limit;        /* NULL: none */
-    const Drafter *drafter;         /* NULL: none */
-    int64_t tenant, priority, like; /* as in SeqReq */
-    const Str *stop;                /* (n_stop) strings that end the answer */
+    const Constraint *limit; /* NULL: none */
+    const Drafter *drafter;  /* NULL: none */
+    double weight;           /* as in SeqReq, as these */
+    int64_t tenant, priority, like;
+    const Str *stop; /* (n_stop) strings that end the answer */
     int64_t n_stop;
     bool ignore_end;  /* the model's end tokens do not end it */
     bool plain;       /* no chat format: text is not looked through for reasoning */

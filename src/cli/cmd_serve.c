@@ -7,10 +7,10 @@
 
 typedef struct Options {
     ModelOpts model;
-    const char *host, *api_key, *name, *unix_path, *tls_cert, *tls_key;
+    const char *host, *api_key, *name, *unix_path, *tls_cert, *tls_key, *data;
     OptList names;
     int64_t port, context, parallel, queue, connections;
-    bool describe;
+    bool describe, no_keys;
 } Options;
 
 /* DRAFTS: rows of a step for tokens that are given, as evaluations ask for. */
@@ -39,20 +39,29 @@ static bool engine_make(Session *s, const Options *o, PlanSpec *plan, int64_t po
 }
 
 typedef struct Greeting {
-    const char *model, *key;
+    const char *model;
+    bool keys; /* are asked for */
 } Greeting;
 
-static void greet(void *arg, const char *address) {
+static void greet(void *arg, const char *address, const char *first) {
     const Greeting *g = arg;
-    const char *key = g->key ? " -H \"Authorization: Bearer $LISAO_API_KEY\"" : "";
+    const char *header = first     ? " -H 'Authorization: Bearer "
+                         : g->keys ? " -H \"Authorization: Bearer $LISAO_API_KEY\""
+                                   : "";
     printf("listening on %s\n", address);
     fflush(stdout);
+    if (first)
+        fprintf(
+            stderr,
+            "\nThis key was made for you. It is shown now and never again; lisao keys makes and "
+            "revokes others.\n\n    %s\n",
+            first);
     fprintf(stderr,
             "\n%s, by the APIs of OpenAI, DeepSeek and Anthropic. Try it:\n\n"
-            "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s -d "
+            "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s%s%s -d "
             "'{\"messages\": [{\"role\": \"user\", \"content\": \"What is rain?\"}]}'\n\n"
             "Clients of OpenAI take the base URL %s/v1, those of Anthropic %s. Ctrl-C ends it.\n",
-            g->model, address, key, address, address);
+            g->model, address, header, first ? first : "", first ? "'" : "", address, address);
 }
 
 /* "models/SmolLM2.gguf" is SmolLM2. */
@@ -86,6 +95,8 @@ static bool run(const Options *o, const char *name, Err *err) {
                                 .tls_cert = o->tls_cert,
                                 .tls_key = o->tls_key,
                                 .api_key = key && *key ? key : NULL,
+                                .data = o->data,
+                                .no_keys = o->no_keys,
                                 .model = model_name(&s, o->name),
                                 .context = positions,
                                 .connections = o->connections,
@@ -95,7 +106,7 @@ static bool run(const Options *o, const char *name, Err *err) {
                                 .fingerprint = s.plan->fingerprint,
                                 .version = LISAO_VERSION,
                                 .created = stamp.modified / 1000000000};
-        Greeting g = {spec.model, spec.api_key};
+        Greeting g = {spec.model, !o->no_keys};
         ok = serve_run(&spec, &s.bundle, engine, greet, &g, err);
     }
     session_close(&s);
@@ -119,14 +130,16 @@ int cmd_serve(int argc, char **argv) {
                  .queue = 256,
                  .connections = 4096};
     const Opt opts[] = {
-        TEXT_OPT("host", "ADDRESS", &o.host,
-                 "Listen on this address (default 127.0.0.1). One that other machines reach needs "
-                 "a key."),
+        TEXT_OPT("host", "ADDRESS", &o.host, "Listen on this address (default 127.0.0.1)."),
         NUMBER_OPT(OPT_I64, "port", "N", &o.port, "Listen on this port; 0: one that is free.", 0,
                    65535),
-        TEXT_OPT("api-key", "KEY", &o.api_key,
-                 "Let in only who sends this key (default: LISAO_API_KEY; none is asked for "
-                 "without). Other users of the machine can read it here: prefer the variable."),
+        TEXT_OPT(
+            "api-key", "KEY", &o.api_key,
+            "Let in only who sends this key (default: LISAO_API_KEY; without it those of lisao "
+            "keys). Other users of the machine can read it here: prefer the variable."),
+        FLAG_OPT("no-keys", &o.no_keys, "Let in everybody on this machine without a key."),
+        TEXT_OPT("data", "DIR", &o.data,
+                 "Where keys and what was used are kept (default: ~/.local/share/lisao)."),
         TEXT_OPT("name", "NAME", &o.name,
                  "What answers call the model (default: its file's name)."),
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
@@ -146,16 +159,18 @@ int cmd_serve(int argc, char **argv) {
                  "Print the routes and what requests may say, as docs/api.md has them, and end."),
         MODEL_OPTS(o.model),
     };
-    const Command c = {"serve",
-                       "MODEL",
-                       "answer requests by the APIs of OpenAI, DeepSeek and Anthropic",
-                       "Serves the model over HTTP and prints `listening on ADDRESS` once it "
-                       "answers. docs/api.md describes the routes. An answer depends on its own "
-                       "request only: not on who else is served.",
-                       "lisao serve SmolLM2-135M-Instruct.Q4_1\n"
-                       "LISAO_API_KEY=secret lisao serve model.gguf --context 2048 --parallel 8\n",
-                       opts,
-                       COUNT(opts)};
+    const Command c = {
+        "serve",
+        "MODEL",
+        "answer requests by the APIs of OpenAI, DeepSeek and Anthropic",
+        "Serves the model over HTTP and prints `listening on ADDRESS` once it "
+        "answers. The first start makes a key and shows it; lisao keys makes others. "
+        "docs/api.md describes the routes. An answer depends on its own request "
+        "only: not on who else is served.",
+        "lisao serve SmolLM2-135M-Instruct.Q4_1\n"
+        "LISAO_API_KEY=secret lisao serve model.gguf --context 2048 --parallel 8\n",
+        opts,
+        COUNT(opts)};
     int code;
     if (!command_start(&c, &argc, argv, &code)) return code;
     Err err = {0};

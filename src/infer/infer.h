@@ -89,8 +89,9 @@ typedef struct SeqReq {
     const int32_t *stop;
     int64_t n_stop;   /* end tokens (at most 8), copied */
     int64_t tenant;   /* prefix pages are shared within a tenant only */
-    int64_t priority; /* higher first; equal: of the tenant that has the fewest running, then in
-                       * order of arrival */
+    double weight;    /* of the tenant, 0: 1; twice the weight, twice the share of what runs */
+    int64_t priority; /* higher first; equal: of the tenant that has the least of its share running,
+                       * then in order of arrival */
     int64_t like; /* number of an earlier request with the same prompt, whose computed prompt this
                    * one begins with a copy of, if it is still there; it waits for that. 0: none */
     const Constraint *constraint; /* may be NULL; these two (base/sequence.h) belong to this */

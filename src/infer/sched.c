@@ -119,18 +119,19 @@ static int64_t active_of(const Engine *e, int64_t tenant) {
     return n;
 }
 
-/* Who is next: of those of the highest priority, whose tenant has the fewest active sequences, and
- * of these who came first. So a tenant that brings many requests delays another's by no more than
- * its share. */
+/* Who is next: of those of the highest priority, whose tenant has the fewest active sequences for
+ * its weight, and of these who came first. So a tenant that brings many requests delays another's
+ * by no more than its share. */
 static Seq *next_waiting(const Engine *e) {
     Seq *best = NULL;
-    int64_t fewest = 0;
+    double least = 0;
     for (int64_t i = 0; i < e->waiting.n; i++) {
         Seq *s = e->waiting.v[i];
         if (s->req.priority < e->waiting.v[0]->req.priority) break;
-        const int64_t n = active_of(e, s->req.tenant);
-        if (!best || n < fewest) best = s, fewest = n;
-        if (fewest == 0) break;
+        const double weight = s->req.weight > 0 ? s->req.weight : 1,
+                     n = (double)active_of(e, s->req.tenant) / weight;
+        if (!best || n < least) best = s, least = n;
+        if (least <= 0) break;
     }
     return best;
 }

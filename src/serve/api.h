@@ -25,6 +25,7 @@ typedef struct Counts {
     EngineStats engine; /* as of its last step */
 } Counts;
 
+typedef struct Gate Gate; /* who is let in (gate.c) */
 typedef struct Form Form; /* a grammar that requests share (form.c) */
 enum { FORMS = 64 };
 
@@ -39,7 +40,8 @@ typedef struct Api {
     bool draining;
     Form *form[FORMS];       /* NULL: a free place */
     const char *fingerprint; /* of the plan, hexadecimal */
-    char key[65];            /* SHA-256 of the one key; empty: none is asked for */
+    char key[65];            /* SHA-256 of the one key; empty: there is none */
+    Gate *gate;              /* the keys of a store; NULL: none are asked for */
     int64_t started;
 } Api;
 
@@ -55,6 +57,7 @@ typedef struct Fault {
     int64_t status;
     const char *type, *code; /* of OpenAI; the type of Anthropic follows from the status */
     const char *param;       /* NULL: none */
+    int64_t retry;           /* seconds until it may come again; 0: 1 with 429 and 503 */
     char message[1200];
 } Fault;
 /* Sets a fault unless there is one; returns false. */
@@ -90,6 +93,7 @@ typedef struct Call {
     Style style;
     Str path; /* behind the prefix */
     json_t *body;
+    Key key; /* id 0: none was asked for, or the one */
     Params p;
     Fault fault;
 } Call;
@@ -218,9 +222,11 @@ struct Job {
     bool stream, usage, logprobs;
     int64_t n_top;
     double wrote; /* when something was last written */
-    void *state;  /* of the face */
-    Form *form;   /* NULL: its answer is free */
-    bool gone;    /* its client; the API's lock guards it */
+    int64_t key;  /* 0: none that is counted */
+    KeyLimits limits;
+    void *state; /* of the face */
+    Form *form;  /* NULL: its answer is free */
+    bool gone;   /* its client; the API's lock guards it */
     bool began, failed;
     Buf out; /* for one event */
     Fault fault;
@@ -242,6 +248,16 @@ void forms_close(Api *api);
 bool job_send(Call *c, Job *j);
 /* The engine's thread: runs until the API is drained. */
 void desk_run(Api *api, Engine *engine);
+
+/* ---- who is let in ------------------------------------------------------------------------- */
+
+/* The keys of the folder `data`; makes the first one where there is none. */
+bool gate_open(Gate **g, Arena *a, const char *data, Err *err) CHECKED;
+void gate_close(Gate *g);              /* all that was used is on the disk; NULL is fine */
+const char *gate_first(const Gate *g); /* the key that was made; NULL: none */
+bool gate_enter(Call *c, KeyScope scope);
+bool gate_admit(Call *c, Job *j);
+void gate_leave(Job *j, const Usage *used); /* used NULL: it never began */
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -121,8 +121,11 @@ static void job_check(Job *j) {
 static void job_count(Job *j) {
     Api *api = j->api;
     Counts *n = &api->count;
+    Usage used = {.requests = 1};
     for (int64_t i = 0; i < j->n; i++) {
         const Choice *c = &j->choice[i];
+        used.tokens_in += c->g.n_prompt, used.tokens_out += c->g.n;
+        used.tokens_cached += c->g.n_cached;
         count_add(api, &n->tokens, c->g.n);
         count_add(api, &n->reasoning_tokens, c->n_thought);
         count_add(api, &n->prompt_tokens, c->g.n_prompt);
@@ -130,6 +133,7 @@ static void job_count(Job *j) {
     }
     if (job_gone(j)) count_add(api, &n->cancelled, 1);
     if (j->fault.status) count_add(api, &n->failed, 1);
+    gate_leave(j, &used);
 }
 
 static void job_drop(Job *j) {
@@ -203,6 +207,7 @@ static void jobs_refuse(Api *api) {
     queue_close(api->jobs);
     while (queue_pop(api->jobs, &j, 0) == QUEUE_ITEM) {
         job_drop(j);
+        gate_leave(j, NULL);
         fault_answer(j->x, &f, j->style);
     }
 }

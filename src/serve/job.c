@@ -106,14 +106,16 @@ static bool biases_read(Call *c, Bias **out, int64_t *n) {
 
 /* Requests of different users share no cached prompt: what one has asked could be told by time. */
 static int64_t tenant_of(const Call *c) {
-    return c->p.user.n ? (int64_t)(checksum(c->p.user.p, c->p.user.n, 1) >> 1) : 0;
+    const Str user = c->p.user, tenant = str_of(c->key.tenant);
+    if (!user.n && !tenant.n) return 0;
+    return (int64_t)(checksum(user.p, user.n, checksum(tenant.p, tenant.n, 1)) >> 1);
 }
 
 Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     Job *j = PUSH(c->a, Job, 1);
     Str *stop;
     Bias *bias;
-    Ask ask = {.tenant = tenant_of(c)};
+    Ask ask = {.tenant = tenant_of(c), .weight = c->key.limits.weight};
     if (!stops_read(c, &stop, &ask.n_stop) || !biases_read(c, &bias, &ask.n_bias)) return NULL;
     ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
     *j = (Job){.api = c->api, .x = c->x, .a = c->a, .face = face, .style = c->style, .n = n};
@@ -167,10 +169,15 @@ bool job_talk(Call *c, Job *j, const Talk *t) {
 
 bool job_send(Call *c, Job *j) {
     Api *api = c->api;
+    if (!gate_admit(c, j)) {
+        form_leave(api, j->form);
+        return false;
+    }
     count_add(api, &api->count.waiting, 1);
     if (queue_try_push(api->jobs, &j)) return true;
     count_add(api, &api->count.waiting, -1);
     form_leave(api, j->form);
+    gate_leave(j, NULL);
     return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
                      "the server is busy: %lld requests wait already; try again in a moment",
                      (long long)api->spec->queue);

@@ -13,7 +13,7 @@ void id_make(char *out, int64_t size, const char *prefix) {
 static bool fault_put(Fault *f, int64_t status, const char *type, const char *code,
                       const char *param, const char *fmt, va_list args) {
     if (f->status) return false;
-    *f = (Fault){.status = status, .type = type, .code = code, .param = param};
+    f->status = status, f->type = type, f->code = code, f->param = param;
     vsnprintf(f->message, sizeof f->message, fmt, args);
     return false;
 }
@@ -73,13 +73,14 @@ json_t *fault_json(const Fault *f, Style style, const char *request_id) {
 
 void fault_answer(Exchange *x, const Fault *f, Style style) {
     const bool anthropic = style == STYLE_ANTHROPIC;
-    char id[48];
+    char id[48], retry[24];
     id_make(id, sizeof id, "req_");
     json_t *j = fault_json(f, style, id);
     char *text = json_dumps(j, JSON_COMPACT);
     exchange_head(x, "x-request-id", id);
     exchange_head(x, "request-id", id);
-    if (f->status == 429 || f->status == 503) exchange_head(x, "retry-after", "1");
+    snprintf(retry, sizeof retry, "%lld", (long long)MAX(f->retry, 1));
+    if (f->status == 429 || f->status == 503) exchange_head(x, "retry-after", retry);
     if (f->status == 401) exchange_head(x, "www-authenticate", "Bearer");
     exchange_answer(x, anthropic && f->status == 503 ? 529 : f->status, "application/json",
                     str_of(text ? text : "{}"));

@@ -59,31 +59,9 @@ static bool path_fits(const Route *r, Str path) {
     return path.n >= p.n && !memcmp(p.p, path.p, (size_t)p.n - 1);
 }
 
-/* The key, whichever header brings it: one rule for all routes. */
-static Str key_given(Exchange *x) {
-    Str key = exchange_header(x, "authorization");
-    if (key.p && key.n > 7 && str_eq_caseless((Str){key.p, 7}, STR("bearer ")))
-        return str_trim((Str){key.p + 7, key.n - 7}, " ");
-    key = exchange_header(x, "x-api-key");
-    return key.p ? key : exchange_header(x, "api-key");
-}
-
-/* Hashes are compared, all of their bytes, so that time tells nothing of the key. */
-static bool key_check(Call *c) {
-    char hex[65];
-    Sha256 hash;
-    int differ = 0;
-    if (!*c->api->key) return true;
-    const Str key = key_given(c->x);
-    sha256_init(&hash);
-    if (key.p) sha256_add(&hash, key.p, key.n);
-    sha256_hex(&hash, hex);
-    for (int i = 0; i < 64; i++) differ |= hex[i] ^ c->api->key[i];
-    if (!differ) return true;
-    return fault_set(&c->fault, 401, "invalid_request_error", "invalid_api_key", NULL,
-                     key.p ? "the API key is not valid"
-                           : "there is no API key: send it as 'Authorization: Bearer KEY' or "
-                             "'x-api-key: KEY'");
+/* /metrics tells of all who are served. */
+static KeyScope scope_of(const Route *r) {
+    return strcmp(r->path, "/metrics") ? SCOPE_CHAT : SCOPE_METRICS;
 }
 
 static const Route *route_find(Call *c) {
@@ -106,7 +84,7 @@ static const Route *route_find(Call *c) {
 
 static void call_run(Call *c) {
     const Route *r = route_find(c);
-    if (!r || (!r->open && !key_check(c))) return;
+    if (!r || (!r->open && !gate_enter(c, scope_of(r)))) return;
     if (api_drains(c->api) && !r->open) {
         fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
                   "the server is going down: try again in a moment");

@@ -6,10 +6,9 @@ enum { BODY_BYTES = 32 << 20, OUT_BYTES = 1 << 20, WORKERS = 2, BACKLOG = 256 };
 static bool address_check(const ServeSpec *s, Err *err) {
     const bool local = !s->host || !strcmp(s->host, "localhost") || !strncmp(s->host, "127.", 4)
                        || !strcmp(s->host, "::1");
-    if (local || s->api_key) return true;
+    if (local || !s->no_keys) return true;
     return err_set(err, ERR_USAGE,
-                   "serving on %s, which other machines reach, needs a key: give --api-key KEY or "
-                   "set LISAO_API_KEY",
+                   "serving on %s, which other machines reach, needs keys: leave --no-keys out",
                    s->host);
 }
 
@@ -22,7 +21,8 @@ static void key_set(Api *api) {
 }
 
 bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
-               void (*ready)(void *arg, const char *address), void *arg, Err *err) {
+               void (*ready)(void *arg, const char *address, const char *key), void *arg,
+               Err *err) {
     if (!address_check(spec, err)) return false;
     Arena *a = arena_open("service", ARENA_NO_LIMIT);
     Api *api = PUSH(a, Api, 1);
@@ -56,12 +56,15 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
                              .handler = call_handle,
                              .refused = call_refused,
                              .arg = api};
-    bool ok = server_open(&api->http, a, &http, err);
+    const bool stored = !spec->api_key && !spec->no_keys;
+    bool ok = !stored || gate_open(&api->gate, a, spec->data, err);
+    ok = ok && server_open(&api->http, a, &http, err);
     if (ok) {
-        if (ready) ready(arg, server_address(api->http));
+        if (ready) ready(arg, server_address(api->http), gate_first(api->gate));
         desk_run(api, engine);
         server_close(api->http);
     }
+    gate_close(api->gate);
     forms_close(api);
     arena_close(a);
     return ok;

@@ -2,8 +2,8 @@
  * Anthropic.
  *
  * Promises: an answer depends on its own request only, not on who else is served, and names what it
- * can be computed again by. Nothing in a request is trusted. A public address without a key is
- * refused.
+ * can be computed again by. Nothing in a request is trusted. Without a key nobody is let in, unless
+ * that was asked for, and then from this machine only.
  * Threads: the calling thread becomes the engine's; HTTP has threads of its own, which see no more
  * of the model than its tokenizer and template.
  * Ownership: the bundle and the engine stay the caller's.
@@ -17,7 +17,9 @@ typedef struct ServeSpec {
     const char *host; /* an address; "localhost" */
     int64_t port;     /* 0: any that is free */
     const char *unix_path, *tls_cert, *tls_key;
-    const char *api_key; /* NULL: none is asked for */
+    const char *api_key; /* the only key; NULL: those of keys.h in `data` */
+    const char *data;    /* NULL: data_folder */
+    bool no_keys;        /* none is asked for; refused on a public address */
     const char *model;   /* the name that answers give it */
     int64_t context;     /* most tokens of a prompt and its answer */
     int64_t connections, queue;
@@ -29,9 +31,10 @@ typedef struct ServeSpec {
 } ServeSpec;
 
 /* Serves until it is interrupted (os_interrupted): then no new request is let in, and those under
- * way are answered, for up to 30 seconds or until a second interrupt. `ready` is called with the
- * address once requests are answered. */
+ * way are answered, for up to 30 seconds or until a second interrupt. `ready` is called once
+ * requests are answered, with the address and, where this start made one, the first key. */
 bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
-               void (*ready)(void *arg, const char *address), void *arg, Err *err) CHECKED;
+               void (*ready)(void *arg, const char *address, const char *key), void *arg,
+               Err *err) CHECKED;
 /* The routes and what their requests may say, as tables in Markdown: docs/api.md has them. */
 void serve_describe(Buf *out);

@@ -1,0 +1,127 @@
+/* gate.c -- who is let in, how much of it, and what was used.
+ *
+ * Either one key, which was given at the start, or those of a store (keys.h), of which the first
+ * start makes one. Usage is written by a thread of its own, since a disk may take its time: what
+ * ended is on the disk a moment later, and in any case before the service has ended. */
+#include "serve/api.h"
+#include "serve/limiter.h"
+
+enum { LIMITED_KEYS = 4096, LEDGER = 4096 };
+
+typedef struct Entry {
+    int64_t key, when;
+    Usage usage;
+} Entry;
+
+struct Gate {
+    Keys *keys;
+    Limiter *limiter; /* the API's lock guards it */
+    Queue *ledger;    /* Entry */
+    LoneThread *clerk;
+    char first[KEY_TEXT]; /* the key that this start made; empty: none */
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static void usage_write(Gate *g, const Entry *e) {
+    Err err = {0};
+    if (!usage_add(g->keys, e->key, e->when, &e->usage, &err))
+        log_at(LOG_ERROR, "the usage of key %lld was not written: %s", (long long)e->key, err.msg);
+}
+
+static void clerk_run(void *arg) {
+    Gate *g = arg;
+    Entry e;
+    for (QueueResult got; (got = queue_pop(g->ledger, &e, 1)) != QUEUE_CLOSED;)
+        if (got == QUEUE_ITEM) usage_write(g, &e);
+}
+
+static bool first_make(Gate *g, Err *err) {
+    Key key = {.name = "first", .tenant = "first", .scopes = SCOPE_ALL, .limits = {.weight = 1}};
+    return keys_count(g->keys) > 0 || keys_create(g->keys, &key, g->first, err);
+}
+
+bool gate_open(Gate **out, Arena *a, const char *data, Err *err) {
+    Gate *g = *out = PUSH(a, Gate, 1);
+    *g = (Gate){.limiter = limiter_new(a, LIMITED_KEYS),
+                .ledger = queue_new(a, LEDGER, sizeof(Entry))};
+    return keys_open(&g->keys, a, data, err) && first_make(g, err)
+           && lone_start(&g->clerk, a, clerk_run, g, err);
+}
+
+void gate_close(Gate *g) {
+    if (!g) return;
+    queue_close(g->ledger);
+    lone_join(g->clerk);
+    keys_close(g->keys);
+}
+
+const char *gate_first(const Gate *g) { return g && *g->first ? g->first : NULL; }
+
+/* ---- letting in ------------------------------------------------------------------------------ */
+
+/* The key, whichever header brings it: one rule for all routes. */
+static Str key_given(Exchange *x) {
+    static const char *const header[] = {"authorization", "x-api-key", "api-key"};
+    Str key = {0};
+    for (int64_t i = 0; i < COUNT(header) && !key.p; i++) key = exchange_header(x, header[i]);
+    return key;
+}
+
+/* Hashes are compared, all of their bytes, so that time tells nothing of the key. */
+static bool is_the_key(const Api *api, Str key) {
+    char hex[65];
+    Sha256 hash;
+    int differ = 0;
+    if (key.n > 7 && str_eq_caseless((Str){key.p, 7}, STR("bearer "))) key.p += 7, key.n -= 7;
+    key = str_trim(key, " ");
+    sha256_init(&hash);
+    if (key.p) sha256_add(&hash, key.p, key.n);
+    sha256_hex(&hash, hex);
+    for (int i = 0; i < 64; i++) differ |= hex[i] ^ api->key[i];
+    return !differ;
+}
+
+bool gate_enter(Call *c, KeyScope scope) {
+    Api *api = c->api;
+    const Str key = key_given(c->x);
+    if (!*api->key && !api->gate) return true;
+    if (*api->key ? !is_the_key(api, key) : !key.p || !keys_check(api->gate->keys, key, &c->key))
+        return fault_set(&c->fault, 401, "invalid_request_error", "invalid_api_key", NULL,
+                         key.p ? "the API key is not valid"
+                               : "there is no API key: send it as 'Authorization: Bearer KEY' or "
+                                 "'x-api-key: KEY'");
+    if (!c->key.id || c->key.scopes & scope) return true;
+    return fault_set(&c->fault, 403, "permission_error", "insufficient_scope", NULL,
+                     "the API key is not for this route");
+}
+
+/* Counts a request against its key's limits, or says when it may come again. */
+bool gate_admit(Call *c, Job *j) {
+    Gate *g = c->api->gate;
+    int64_t tokens = 0;
+    if (!g || !c->key.id) return true;
+    for (int64_t i = 0; i < j->n; i++) tokens += j->choice[i].ask.n_prompt;
+    monitor_enter(c->api->lock);
+    const double wait = limiter_admit(g->limiter, c->key.id, &c->key.limits, tokens, os_now());
+    monitor_leave(c->api->lock);
+    j->key = c->key.id, j->limits = c->key.limits;
+    if (wait <= 0) return true;
+    j->key = 0;
+    c->fault.retry = (int64_t)wait + 1;
+    return fault_set(&c->fault, 429, "rate_limit_error", "rate_limit_exceeded", NULL,
+                     "the API key has used up its limit: try again in %lld seconds",
+                     (long long)c->fault.retry);
+}
+
+/* A job that ended, or never began (used NULL). */
+void gate_leave(Job *j, const Usage *used) {
+    Gate *g = j->api->gate;
+    if (!g || !j->key) return;
+    monitor_enter(j->api->lock);
+    if (used) limiter_spend(g->limiter, j->key, &j->limits, used->tokens_out, os_now());
+    limiter_done(g->limiter, j->key);
+    monitor_leave(j->api->lock);
+    const Entry e = {j->key, os_time(), used ? *used : (Usage){0}};
+    if (used && !queue_try_push(g->ledger, &e)) usage_write(g, &e);
+}
