@@ -364,7 +364,12 @@ static void a_crowd(void **state) {
     site_last(s);
     for (int i = 0; i < WRITERS; i++) pthread_join(thread[i], NULL);
     const double until = os_now() + 30;
-    while (server_connections(site_http(s)) && os_now() < until) os_sleep(0.01);
+    for (int64_t i = 1; server_connections(site_http(s)) && os_now() < until; i++) {
+        os_sleep(0.01);
+        if (i % 100) continue; /* what the library has overlooked goes with the next that comes */
+        wire_open(&w, s);
+        leave(&w, BY_CLOSE);
+    }
     assert_int_equal(server_connections(site_http(s)), 0);
     site_close(s);
 }
