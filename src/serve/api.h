@@ -240,8 +240,9 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n);
 bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
 /* Sets the choices' prompts to the conversation's ids, and the budget of the thought. */
 bool job_talk(Call *c, Job *j, const Talk *t);
-/* Binds them to the conversation's form; form_leave when the job is over. */
+/* Finds or makes what binds them to the conversation's form; form_leave when the job is over. */
 bool job_form(Call *c, Job *j, Talk *t);
+void form_bind(Choice *o); /* on the engine's thread, to which grammars belong */
 void form_leave(Api *api, Form *f); /* NULL is fine */
 void forms_close(Api *api);
 /* To the engine's thread, which owns it from now on; or the fault of a full queue. */

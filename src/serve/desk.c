@@ -84,6 +84,7 @@ static void job_start(Desk *d, Job *j) {
     count_add(d->api, &d->api->count.running, 1);
     for (int64_t i = 0; i < j->n && !j->failed; i++) {
         Choice *c = &j->choice[i];
+        form_bind(c);
         drafter_give(d, c);
         c->g = (Generation){.token_shown = token_shown, .arg = c};
         c->started = generation_start(&c->g, j->a, d->api->bundle, d->engine, &c->ask, &err);

@@ -152,7 +152,7 @@ void forms_close(Api *api) {
         if (api->form[i]) arena_close(api->form[i]->a);
 }
 
-/* Binds the job's choices. Tools whose parameters are more than the grammars know are offered
+/* The form that the job's choices are bound to. Tools whose parameters are more than the grammars know are offered
  * unbound, where no call has to come. */
 bool job_form(Call *c, Job *j, Talk *t) {
     char key[65];
@@ -167,11 +167,13 @@ bool job_form(Call *c, Job *j, Talk *t) {
     if (!j->form) j->form = form_add(c, key, &t->form, &err);
     if (!j->form && t->form.kind == GRAMMAR_CALLS && !t->form.must_call) return true;
     if (!j->form) return fault_err(&c->fault, &err);
-    for (int64_t i = 0; i < j->n; i++) {
-        Choice *o = &j->choice[i];
-        grammar_constraint(&o->form, c->a, j->form->grammar, t->in_thought);
-        if (o->budget.self) constraint_both(&o->both, c->a, &o->budget, &o->form);
-        o->ask.limit = o->budget.self ? &o->both : &o->form;
-    }
     return true;
+}
+
+void form_bind(Choice *o) {
+    Job *j = o->job;
+    if (!j->form) return;
+    grammar_constraint(&o->form, j->a, j->form->grammar, o->ask.in_thought);
+    if (o->budget.self) constraint_both(&o->both, j->a, &o->budget, &o->form);
+    o->ask.limit = o->budget.self ? &o->both : &o->form;
 }

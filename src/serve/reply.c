@@ -10,11 +10,21 @@ void id_make(char *out, int64_t size, const char *prefix) {
         at += snprintf(out + at, (size_t)(size - at), "%02x", random[i]);
 }
 
+/* Messages quote what a request said, and may end in the middle of a character. */
+static void text_mend(char *s) {
+    for (Str left = str_of(s); left.n;) {
+        const int n = MAX(utf8_length(left), 1);
+        if (utf8_length(left) == 0) s[left.p - s] = '?';
+        left.p += n, left.n -= n;
+    }
+}
+
 static bool fault_put(Fault *f, int64_t status, const char *type, const char *code,
                       const char *param, const char *fmt, va_list args) {
     if (f->status) return false;
     f->status = status, f->type = type, f->code = code, f->param = param;
     vsnprintf(f->message, sizeof f->message, fmt, args);
+    text_mend(f->message);
     return false;
 }
 

@@ -1,7 +1,10 @@
 /* serve.c -- starts HTTP before an engine, and ends it. */
 #include "serve/api.h"
 
-enum { BODY_BYTES = 32 << 20, OUT_BYTES = 1 << 20, WORKERS = 2, BACKLOG = 256 };
+/* A body may have so many bytes, and so many for each token of the context: encoding takes some
+ * hundred times as much for a moment. */
+enum { BODY_BYTES = 1 << 20, BODY_TOKEN = 64 };
+enum { OUT_BYTES = 1 << 20, WORKERS = 2, BACKLOG = 256 };
 
 static bool address_check(const ServeSpec *s, Err *err) {
     const bool local = !s->host || !strcmp(s->host, "localhost") || !strncmp(s->host, "127.", 4)
@@ -46,7 +49,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
                              .names = spec->names,
                              .n_names = spec->n_names,
                              .connections = spec->connections,
-                             .body_bytes = BODY_BYTES,
+                             .body_bytes = BODY_BYTES + BODY_TOKEN * spec->context,
                              .out_bytes = OUT_BYTES,
                              .workers = WORKERS,
                              .queue = BACKLOG,
