@@ -48,6 +48,7 @@ void sha256_init(Sha256 *s) {
 }
 
 void sha256_add(Sha256 *s, const void *data, int64_t n) {
+    if (n == 0) return; /* p may be NULL then */
     const uint8_t *p = data;
     int64_t held = (int64_t)(s->bytes % 64);
     s->bytes += (uint64_t)n;

@@ -242,7 +242,7 @@ bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
 bool job_talk(Call *c, Job *j, const Talk *t);
 /* Finds or makes what binds them to the conversation's form; form_leave when the job is over. */
 bool job_form(Call *c, Job *j, Talk *t);
-void form_bind(Choice *o); /* on the engine's thread, to which grammars belong */
+void form_bind(Choice *o);          /* on the engine's thread, to which grammars belong */
 void form_leave(Api *api, Form *f); /* NULL is fine */
 void forms_close(Api *api);
 /* To the engine's thread, which owns it from now on; or the fault of a full queue. */

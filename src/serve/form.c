@@ -152,8 +152,8 @@ void forms_close(Api *api) {
         if (api->form[i]) arena_close(api->form[i]->a);
 }
 
-/* The form that the job's choices are bound to. Tools whose parameters are more than the grammars know are offered
- * unbound, where no call has to come. */
+/* The form that the job's choices are bound to. Tools whose parameters are more than the grammars
+ * know are offered unbound, where no call has to come. */
 bool job_form(Call *c, Job *j, Talk *t) {
     char key[65];
     Err err = {0};
