@@ -152,9 +152,9 @@ static void many_bodies(void **state) {
         if (!wire_count(&w[i], "HTTP/1.1 503 ")) must_read(&w[i], "\"n\":65536"), served++;
         wire_close(&w[i]);
     }
-    /* A slow machine refuses one more, whose body came while another's was being put aside. */
+    /* A body takes room for up to twice its bytes while it comes, so between half of 16 and 16. */
     assert_true(refused >= WIRES - 16);
-    assert_in_range(served, 14, 16);
+    assert_in_range(served, 8, 16);
     site_close(s);
     arena_close(a);
 }
