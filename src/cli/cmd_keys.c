@@ -218,7 +218,7 @@ int cmd_keys(int argc, char **argv) {
         "for good; `rotate` prints another one in its place, with the same id and limits. `usage` "
         "prints requests and tokens of each day. A running service heeds all of it at once.",
         "lisao keys create laptop --tokens-day 1000000\nlisao keys list --json\n"
-        "lisao keys revoke 3\nlisao keys usage 2 --days 7\n",
+        "lisao keys revoke 2\nlisao keys usage 2 --days 7\n",
         opts,
         COUNT(opts)};
     int code;

@@ -222,11 +222,13 @@ static void acknowledged_keys_stay(bool killed) {
 
 static void two_processes_at_once(void **state) {
     (void)state;
+    need_native();
     acknowledged_keys_stay(false);
 }
 
 static void killed_in_the_middle(void **state) {
     (void)state;
+    need_native();
     for (int i = 0; i < (full_run() ? 20 : 3); i++) acknowledged_keys_stay(true);
 }
 

@@ -107,6 +107,7 @@ static void defaults(ServerSpec *h, const SiteSpec *o) {
 Site *site_open(const SiteSpec *o) {
     enum { TAKEN = 1 << 14 };
     static const char *const names[] = {"x"};
+    need_native(); /* deadlines of tenths of a second */
     Arena *a = arena_open("site", (int64_t)1 << 30);
     Site *s = PUSH(a, Site, 1);
     *s = (Site){.arena = a, .wanted = *o};
