@@ -2,7 +2,7 @@
  *
  * The order: route.c finds the route and lets in whose key fits; fields.c reads the body by the
  * route's table; the route's function (chat.c, messages.c, responses.c, text.c, plain.c) makes it
- * a Job; desk.c runs jobs on the engine's thread; the job's Face writes the answer.
+ * a Job; engine_thread.c runs jobs on the engine thread; the job's Face writes the answer.
  *
  * A Call lives while its handler runs, on a worker's thread; what outlives it is the Job. Both are
  * in the exchange's arena. */
@@ -33,7 +33,7 @@ typedef struct Api {
     const ServeSpec *spec;
     Bundle *bundle;
     Lexicon *lexicon; /* of the model's tokens; NULL: it has no end tokens */
-    Queue *jobs;      /* Job *: from the workers to the engine's thread */
+    Queue *jobs;      /* Job *: from the workers to the engine thread */
     Server *http;
     Monitor *lock; /* of what is below: threads of HTTP and the engine's come here */
     Counts count;
@@ -179,7 +179,7 @@ typedef struct Delta {
     int64_t from; /* first of g.token that is new */
 } Delta;
 
-/* How an answer is written. All are called on the engine's thread. */
+/* How an answer is written. All are called on the engine thread. */
 typedef struct Face {
     void (*begin)(Job *j);                    /* of a stream, once it was admitted; may be NULL */
     void (*delta)(Choice *c, const Delta *d); /* of a stream */
@@ -230,7 +230,7 @@ struct Job {
     bool began, failed;
     Buf out; /* for one event */
     Fault fault;
-    Job *next; /* in the desk's list */
+    Job *next; /* in the list of those under way */
 };
 
 /* A job of n choices with the settings of the call: sampling, stop strings, biases. id_prefix:
@@ -242,13 +242,13 @@ bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
 bool job_talk(Call *c, Job *j, const Talk *t);
 /* Finds or makes what binds them to the conversation's form; form_leave when the job is over. */
 bool job_form(Call *c, Job *j, Talk *t);
-void form_bind(Choice *o);          /* on the engine's thread, to which grammars belong */
+void form_bind(Choice *o);          /* on the engine thread, to which grammars belong */
 void form_leave(Api *api, Form *f); /* NULL is fine */
 void forms_close(Api *api);
-/* To the engine's thread, which owns it from now on; or the fault of a full queue. */
+/* To the engine thread, which owns it from now on; or the fault of a full queue. */
 bool job_send(Call *c, Job *j);
-/* The engine's thread: runs until the API is drained. */
-void desk_run(Api *api, Engine *engine);
+/* The engine thread: runs until the API is drained. */
+void engine_thread_run(Api *api, Engine *engine);
 
 /* ---- who is let in ------------------------------------------------------------------------- */
 
@@ -275,3 +275,11 @@ bool job_gone(Job *j);            /* its client has left */
 void job_leave(void *job);        /* says so */
 json_t *lisao_json(const Job *j); /* what an answer can be replayed by */
 void id_make(char *out, int64_t size, const char *prefix);
+
+const char *type_of(const json_t *o); /* its member "type", or "" */
+/* What several faces write: the members that OpenAI's objects begin with; the end of a stream, with
+ * the usage where it was asked for (takes it over); a sign of life; a fault in its midst. */
+json_t *openai_head(const Job *j, const char *object);
+void stream_done(Job *j, json_t *usage);
+void stream_alive(Job *j);
+void stream_fault(Job *j, const Fault *f);

@@ -168,16 +168,8 @@ static json_t *usage_json(const Job *j) {
                      "prompt_cache_miss_tokens", (json_int_t)(g->n_prompt - g->n_cached));
 }
 
-static json_t *head_json(const Job *j, const char *object) {
-    char fingerprint[24];
-    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
-    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", object, "created",
-                     (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
-                     fingerprint);
-}
-
 static void chunk_send(Job *j, json_t *choices) {
-    json_t *o = head_json(j, "chat.completion.chunk");
+    json_t *o = openai_head(j, "chat.completion.chunk");
     json_object_set_new(o, "choices", choices);
     if (j->usage) json_object_set_new(o, "usage", json_null());
     job_event(j, NULL, o);
@@ -225,7 +217,7 @@ static json_t *message_json(Choice *c) {
 }
 
 static void chat_whole(Job *j) {
-    json_t *o = head_json(j, "chat.completion"), *choices = json_array();
+    json_t *o = openai_head(j, "chat.completion"), *choices = json_array();
     for (int64_t i = 0; i < j->n; i++) {
         Choice *c = &j->choice[i];
         json_t *message = message_json(c); /* before the reason: it counts the calls */
@@ -245,26 +237,16 @@ static void chat_finish(Job *j) {
         chat_whole(j);
         return;
     }
-    json_t *o = head_json(j, "chat.completion.chunk");
+    json_t *o = openai_head(j, "chat.completion.chunk");
     json_object_set_new(o, "choices", json_array());
     json_object_set_new(o, "usage", usage_json(j));
     json_object_set_new(o, "lisao", lisao_json(j));
-    if (j->usage)
-        job_event(j, NULL, o);
-    else
-        json_decref(o);
-    exchange_write(j->x, STR("data: [DONE]\n\n"));
-}
-
-static void chat_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
-
-static void chat_fault(Job *j, const Fault *f) {
-    job_event(j, NULL, fault_json(f, STYLE_OPENAI, ""));
+    stream_done(j, o);
 }
 
 static const Face chat_face = {.begin = chat_begin,
                                .delta = chat_delta,
                                .end = chat_end,
                                .finish = chat_finish,
-                               .alive = chat_alive,
-                               .fault = chat_fault};
+                               .alive = stream_alive,
+                               .fault = stream_fault};

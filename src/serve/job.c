@@ -244,3 +244,30 @@ json_t *call_json(Choice *c, Str line) {
 json_t *lisao_json(const Job *j) {
     return json_pack("{s:s, s:I}", "fingerprint", j->api->fingerprint, "seed", (json_int_t)j->seed);
 }
+
+/* ---- what several faces write ------------------------------------------------- */
+
+const char *type_of(const json_t *o) {
+    const char *type = json_string_value(json_object_get(o, "type"));
+    return type ? type : "";
+}
+
+json_t *openai_head(const Job *j, const char *object) {
+    char fingerprint[24];
+    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", object, "created",
+                     (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
+                     fingerprint);
+}
+
+void stream_done(Job *j, json_t *usage) {
+    if (j->usage)
+        job_event(j, NULL, usage);
+    else
+        json_decref(usage);
+    exchange_write(j->x, STR("data: [DONE]\n\n"));
+}
+
+void stream_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
+
+void stream_fault(Job *j, const Fault *f) { job_event(j, NULL, fault_json(f, STYLE_OPENAI, "")); }

@@ -29,11 +29,6 @@ const int64_t n_messages_fields = COUNT(messages_fields);
 
 /* ---- from Anthropic's blocks ----------------------------------------------------------------- */
 
-static const char *type_of(const json_t *block) {
-    const char *type = json_string_value(json_object_get(block, "type"));
-    return type ? type : "";
-}
-
 /* The texts of a string or of text blocks, one after the other. */
 static json_t *texts_join(Call *c, const json_t *content) {
     Buf all = {.a = c->a};

@@ -29,11 +29,6 @@ const int64_t n_responses_fields = COUNT(responses_fields);
 
 /* ---- from items ------------------------------------------------------------------------------ */
 
-static const char *type_of(const json_t *item) {
-    const char *type = json_string_value(json_object_get(item, "type"));
-    return type ? type : "";
-}
-
 static Str texts_join(Call *c, const json_t *content) {
     Buf all = {.a = c->a};
     const json_t *text = content;
@@ -448,8 +443,6 @@ static void responses_finish(Job *j) {
     job_answer(j, response_json(j, status_of(c)));
 }
 
-static void responses_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
-
 static void responses_fault(Job *j, const Fault *f) {
     json_t *o = response_json(j, "failed");
     json_object_set_new(o, "error",
@@ -460,6 +453,6 @@ static void responses_fault(Job *j, const Fault *f) {
 static const Face responses_face = {.begin = responses_begin,
                                     .delta = responses_delta,
                                     .finish = responses_finish,
-                                    .alive = responses_alive,
+                                    .alive = stream_alive,
                                     .fault = responses_fault,
                                     .drop = responses_drop};

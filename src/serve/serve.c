@@ -64,7 +64,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     ok = ok && server_open(&api->http, a, &http, err);
     if (ok) {
         if (ready) ready(arg, server_address(api->http), gate_first(api->gate));
-        desk_run(api, engine);
+        engine_thread_run(api, engine);
         server_close(api->http);
     }
     gate_close(api->gate);

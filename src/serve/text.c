@@ -257,20 +257,12 @@ static json_t *text_logprobs(Choice *c, int64_t from, int64_t to) {
                      "top_logprobs", l.top, "text_offset", l.offset);
 }
 
-static json_t *text_head(const Job *j) {
-    char fingerprint[24];
-    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
-    return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", "text_completion",
-                     "created", (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
-                     fingerprint);
-}
-
 static const char *text_reason(const Choice *c) {
     return c->g.finish == FINISH_LENGTH ? "length" : "stop";
 }
 
 static void text_send(Choice *c, Str text, json_t *logprobs, const char *reason) {
-    json_t *o = text_head(c->job);
+    json_t *o = openai_head(c->job, "text_completion");
     json_object_set_new(o, "choices",
                         json_pack("[{s:o, s:I, s:o, s:s?}]", "text", json_of(text), "index",
                                   (json_int_t)c->index, "logprobs", logprobs, "finish_reason",
@@ -316,7 +308,7 @@ static Str whole_text(Choice *c) {
 }
 
 static void text_finish(Job *j) {
-    json_t *o = text_head(j), *choices = json_array();
+    json_t *o = openai_head(j, "text_completion"), *choices = json_array();
     for (int64_t i = 0; !j->stream && i < j->n; i++) {
         Choice *c = &j->choice[i];
         json_array_append_new(choices, json_pack("{s:o, s:I, s:o, s:s}", "text",
@@ -331,22 +323,12 @@ static void text_finish(Job *j) {
         job_answer(j, o);
         return;
     }
-    if (j->usage)
-        job_event(j, NULL, o);
-    else
-        json_decref(o);
-    exchange_write(j->x, STR("data: [DONE]\n\n"));
-}
-
-static void text_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }
-
-static void text_fault(Job *j, const Fault *f) {
-    job_event(j, NULL, fault_json(f, STYLE_OPENAI, ""));
+    stream_done(j, o);
 }
 
 static const Face text_face = {.begin = text_begin,
                                .delta = text_delta,
                                .end = text_end,
                                .finish = text_finish,
-                               .alive = text_alive,
-                               .fault = text_fault};
+                               .alive = stream_alive,
+                               .fault = stream_fault};

@@ -1,4 +1,4 @@
-/* desk.c -- the engine's thread: takes jobs, steps the engine, lets faces write what came.
+/* engine_thread.c -- the engine thread: takes jobs, steps the engine, lets faces write what came.
  *
  * A job belongs to this thread from job_send to the end of its exchange. Nothing here waits for a
  * client: what cannot be written is dropped by HTTP, and the job with it. */
@@ -7,11 +7,11 @@
 enum { DRAFT_SEQS = 4 };
 static const double ALIVE_SECONDS = 10, IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
 
-typedef struct Desk {
+typedef struct Running {
     Api *api;
     Engine *engine;
     Job *jobs; /* under way */
-} Desk;
+} Running;
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
@@ -63,7 +63,7 @@ static void job_begin(Job *j) {
     if (j->face->begin) j->face->begin(j);
 }
 
-static void job_cancel(Desk *d, Job *j) {
+static void job_cancel(Running *d, Job *j) {
     for (int64_t i = 0; i < j->n; i++)
         if (j->choice[i].started && !j->choice[i].ended)
             engine_cancel(d->engine, j->choice[i].g.seq);
@@ -71,14 +71,14 @@ static void job_cancel(Desk *d, Job *j) {
 
 /* With few sequences a step reads the weights for little else, and rows for guesses cost next to
  * nothing; with many they would take time from the others. */
-static void drafter_give(Desk *d, Choice *c) {
+static void drafter_give(Running *d, Choice *c) {
     if (engine_stats(d->engine).active >= DRAFT_SEQS || c->drafter.self) return;
     lookup_drafter(&c->drafter, c->job->a);
     c->ask.drafter = &c->drafter;
 }
 
 /* All choices or none: where one finds no place, those before it are taken back. */
-static void job_start(Desk *d, Job *j) {
+static void job_start(Running *d, Job *j) {
     Err err = {0};
     j->next = d->jobs, d->jobs = j;
     count_add(d->api, &d->api->count.running, 1);
@@ -161,7 +161,7 @@ static void job_finish(Job *j) {
 }
 
 /* Ends what is over, cancels whose client has gone, and lets no stream fall silent. */
-static void jobs_sweep(Desk *d) {
+static void jobs_sweep(Running *d) {
     const double now = os_now();
     for (Job **at = &d->jobs; *at;) {
         Job *j = *at;
@@ -187,7 +187,7 @@ static void stats_show(Api *api, const Engine *engine) {
 }
 
 /* After an interrupt nothing new is let in, and what is under way has so many seconds. */
-static bool drained(Desk *d, double *deadline) {
+static bool drained(Running *d, double *deadline) {
     if (!os_interrupted()) return false;
     if (!api_drains(d->api)) {
         *deadline = os_now() + DRAIN_SECONDS;
@@ -213,8 +213,8 @@ static void jobs_refuse(Api *api) {
     }
 }
 
-void desk_run(Api *api, Engine *engine) {
-    Desk d = {.api = api, .engine = engine};
+void engine_thread_run(Api *api, Engine *engine) {
+    Running d = {.api = api, .engine = engine};
     double deadline = 0;
     for (;;) {
         Job *j;
