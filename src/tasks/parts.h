@@ -66,8 +66,8 @@ typedef struct Term {
 void term_print(Buf *b, const Term *t);
 void rational_print(Buf *b, Rational r); /* "7" or "7/2" */
 
-extern const Task task_addition, task_countdown, task_division, task_liars, task_multiplication,
-    task_subtraction, task_word_problems;
+extern const Task task_about, task_addition, task_countdown, task_division, task_liars,
+    task_multiplication, task_subtraction, task_word_problems;
 
 /* ---- problems of a file (file.c) ------------------------------------------------------------- */
 

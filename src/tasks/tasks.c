@@ -48,9 +48,9 @@ bool task_check(const Task *t, const Problem *p, Str answer) {
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-const Task *const tasks[] = {&task_addition,     &task_countdown,      &task_division,
-                             &task_liars,        &task_multiplication, &task_subtraction,
-                             &task_word_problems};
+const Task *const tasks[] = {&task_about,       &task_addition,     &task_countdown,
+                             &task_division,    &task_liars,        &task_multiplication,
+                             &task_subtraction, &task_word_problems};
 const int64_t tasks_n = COUNT(tasks);
 
 bool task_find(const Task **t, Str name, Err *err) {

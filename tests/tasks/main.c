@@ -49,6 +49,6 @@ void pairs_agree(Pair *pair, int64_t n, int64_t same, int64_t across) {
 int main(void) {
     log_set(LOG_ERROR);
     return (stream_tests() + digits_tests() + countdown_tests() + word_problem_tests()
-            + liars_tests() + file_tests() + attack_tests())
+            + liars_tests() + about_tests() + file_tests() + attack_tests())
            != 0;
 }

@@ -25,5 +25,5 @@ typedef struct Pair {
  * more than `across` of them in two languages. Sorts them. */
 void pairs_agree(Pair *pair, int64_t n, int64_t same, int64_t across);
 
-int stream_tests(void), digits_tests(void), countdown_tests(void), word_problem_tests(void),
-    liars_tests(void), file_tests(void), attack_tests(void);
+int stream_tests(void), about_tests(void), digits_tests(void), countdown_tests(void),
+    word_problem_tests(void), liars_tests(void), file_tests(void), attack_tests(void);
