@@ -146,12 +146,13 @@ typedef struct Piece {
 /* Pieces of whole rows, for one forward pass: place i holds token[i] and is to predict target[i],
  * or nothing where that is -1.
  * Piece p covers places at[p] .. at[p]+len[p]-1, which are positions 0..len[p]-1 of a sequence of
- * its own. */
+ * its own, and is number piece[p] of text part[p] (of a mixture). */
 typedef struct Packed {
     int64_t n, n_pieces;
     int64_t targets;         /* places that predict something */
     int32_t *token, *target; /* (cap) each */
     int64_t *at, *len;       /* (cap) each: a piece has at least one place */
+    int32_t *piece, *part;   /* (cap) each */
     int64_t cap;
 } Packed;
 Packed packed_new(Arena *a, int64_t cap);
@@ -188,6 +189,10 @@ typedef struct RowCounts {
     double empty;         /* the part of all places that holds none, and is not computed */
 } RowCounts;
 RowCounts loader_counts(const Loader *l);
+/* All pieces of the shard, in its order: their numbers. */
+const Piece *loader_pieces(const Loader *l, int64_t *n);
+/* Piece number `piece` behind those in b, which has room for it. */
+void loader_put(const Loader *l, Packed *b, int64_t piece);
 /* Fills `b` with the next `rows` rows (b->cap >= rows * sequence), through the end of an epoch into
  * the next. Never fails. */
 void loader_next(Loader *l, Packed *b, int64_t rows);

@@ -58,12 +58,22 @@ Packed packed_new(Arena *a, int64_t cap) {
                     .target = PUSH(a, int32_t, cap),
                     .at = PUSH(a, int64_t, cap),
                     .len = PUSH(a, int64_t, cap),
+                    .piece = PUSH(a, int32_t, cap),
+                    .part = PUSH(a, int32_t, cap),
                     .cap = cap};
 }
 
-static void add_piece(Packed *b, const Shard *s, Piece p) {
+const Piece *loader_pieces(const Loader *l, int64_t *n) {
+    *n = l->packing.n_pieces;
+    return l->packing.piece;
+}
+
+void loader_put(const Loader *l, Packed *b, int64_t piece) {
+    const Shard *s = l->shard;
+    const Piece p = l->packing.piece[piece];
     CHECK(b->n + p.n <= b->cap);
     b->at[b->n_pieces] = b->n;
+    b->piece[b->n_pieces] = (int32_t)piece, b->part[b->n_pieces] = 0;
     b->len[b->n_pieces++] = p.n;
     for (int64_t i = 0; i < p.n; i++, b->n++) {
         b->token[b->n] = shard_token(s, p.start + i);
@@ -84,8 +94,7 @@ void loader_rewind(Loader *l) { epoch_begin(l, 0); }
 void loader_add(Loader *l, Packed *b) {
     const Packing *p = &l->packing;
     if (l->at.row == p->n_rows) epoch_begin(l, l->at.epoch + 1);
-    for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i])
-        add_piece(b, l->shard, p->piece[i]);
+    for (int32_t i = p->first[p->row[l->at.row]]; i >= 0; i = p->next[i]) loader_put(l, b, i);
     l->at.row++;
 }
 

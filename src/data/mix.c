@@ -78,7 +78,9 @@ void mix_next(Mix *m, Packed *b, int64_t rows) {
         const uint32_t point = m->offset + (uint32_t)m->rows++ * GOLDEN;
         int64_t i = 0;
         while (point >= m->end[i]) i++;
+        const int64_t before = b->n_pieces;
         loader_add(m->loader[i], b);
+        for (int64_t p = before; p < b->n_pieces; p++) b->part[p] = (int32_t)i;
     }
     for (int64_t i = 0; i < m->n; i++) loader_drop(m->loader[i]);
 }

@@ -34,8 +34,7 @@ Level kern_level(void);          /* the level in force */
 const char *level_name(Level v); /* "ref", "avx2", "avx512", "amx-emu", "amx" */
 bool level_of_name(const char *name, Level *v);
 void cpu_name(char name[64]); /* its brand, or "unknown CPU" */
-/* For `lisao info`: the CPU, the levels, which level supplies each kernel, what was left out and
- * why. */
+/* For `lisao info`: the CPU, the levels, who supplies each kernel, what was left out and why. */
 void kern_print(Buf *out);
 
 /* ---- packed forms ---------------------------------------------------------------------------- */
@@ -256,10 +255,12 @@ float row_max(const float *x, int64_t n);
 /* m + log(tree of exp(x - m)): the one log-sum-exp of the program. */
 float row_lse(const float *x, int64_t n);
 void row_exp(float *y, const float *x, float m, int64_t n); /* y = exp(x - m); y may be x */
-/* Row i of dz, as a row for a product: (exp(z - lse) - onehot(target)) * scale; +0 where target is
- * -1. In f32 it may stand where z does. */
+/* Row i of dz, as a row for a product: (exp(z - lse) - q) * scale, for n targets, ascending, with
+ * probabilities q whose sum is 1; n = 0: +0. In f32 it may stand where z does. */
+void soft_cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse,
+                             const int32_t *target, const float *q, int64_t n, float scale);
 void cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse, int64_t target,
-                        float scale);
+                        float scale);          /* of one target, or of none: -1 */
 double tree_f64(const float *x, int64_t n);    /* sum on the 16-lane tree in f64 */
 double tree_sq_f64(const float *x, int64_t n); /* sum of squares, same */
 

@@ -160,18 +160,25 @@ void row_exp(float *y, const float *x, float m, int64_t n) {
     kern.cross_entropy_back(y, x, m, 1.0f, n);
 }
 
-/* The loss is lse - z_target, so dz = (softmax(z) - onehot(target)) scale. */
-void cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse, int64_t target,
-                        float scale) {
-    CHECK(target < dz->k);
-    for (int64_t j = 0; j < dz->k; j += ROW_PIECE) {
+/* The loss is lse - sum of q z, so dz = (softmax(z) - q) scale. dz may stand where z does: what is
+ * left of z for a target is read before its piece is written. */
+void soft_cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse,
+                             const int32_t *target, const float *q, int64_t n, float scale) {
+    CHECK(n == 0 || target[n - 1] < dz->k);
+    for (int64_t j = 0, t = 0; j < dz->k; j += ROW_PIECE) {
         float x[ROW_PIECE] = {0};
-        const int64_t m = MIN(dz->k - j, ROW_PIECE), at = target - j;
-        const float hit = at >= 0 && at < m ? (exp_f32(z[target] - lse) - 1.0f) * scale : 0;
-        if (target >= 0) kern.cross_entropy_back(x, z + j, lse, scale, m);
-        if (at >= 0 && at < m) x[at] = hit;
+        const int64_t m = MIN(dz->k - j, ROW_PIECE);
+        if (n > 0) kern.cross_entropy_back(x, z + j, lse, scale, m);
+        for (; t < n && target[t] < j + m; t++)
+            x[target[t] - j] = (exp_f32(z[target[t]] - lse) - q[t]) * scale;
         row_piece_put(dz, i, j, x, m);
     }
+}
+
+void cross_entropy_back(const Rows *dz, int64_t i, const float *z, float lse, int64_t target,
+                        float scale) {
+    const int32_t only = (int32_t)target;
+    soft_cross_entropy_back(dz, i, z, lse, &only, &(float){1}, target >= 0, scale);
 }
 
 /* ---- sums in f64 ----------------------------------------------------------------------------- */

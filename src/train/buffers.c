@@ -17,9 +17,9 @@ void rows_new(Trainer *t) {
 }
 
 int64_t rows_most(const Recipe *r) {
-    enum { PUSHES = 4, LINE = 64 }; /* of packed_new, each of which may begin on a new line */
+    enum { PUSHES = 6, LINE = 64 }; /* of packed_new, each of which may begin on a new line */
     const int64_t N = r->batch.micro, n = r->batch.tokens / N,
-                  place = 2 * (int64_t)sizeof(int32_t) + 2 * (int64_t)sizeof(int64_t);
+                  place = 4 * (int64_t)sizeof(int32_t) + 2 * (int64_t)sizeof(int64_t);
     return n * ((int64_t)sizeof(Packed) + N * place + PUSHES * LINE)
            + most_spans(r) * (int64_t)sizeof(Span) + N * (int64_t)sizeof(Want) + 3 * LINE;
 }

@@ -75,6 +75,7 @@ const Key recipe_keys[] = {
     COUNT_("distill.most", FATE_FREE, distill.most, "1", 1, 1024),
     {"distill.keep", KEY_CHOICE, FATE_FREE, TO(distill.right), "all", 0, 0, "all|right"},
     COUNT_("distill.max_tokens", FATE_FREE, distill.max_tokens, "512", 1, 1 << 20),
+    COUNT_("distill.logits", FATE_FIXED, distill.logits, "0", 0, 1024),
     {"distill.temperature", KEY_NUMBER, FATE_FREE, TO(distill.temperature), "1", 0, 100, NULL},
 
     {"data.train", KEY_TEXTS, FATE_FREE, TO(data.train), "", 0, 1e9, NULL},

@@ -189,7 +189,8 @@ static bool run(Trainer *t, Err *err) {
 bool train_run(const Recipe *r, int64_t threads, Err *err) {
     Trainer *t;
     os_catch_interrupt();
-    if (r->objective == OBJECTIVE_DISTILL && !distill_make(r, threads, err)) return false;
+    if (r->objective == OBJECTIVE_DISTILL && !r->distill.logits && !distill_make(r, threads, err))
+        return false;
     if (!trainer_open(&t, r, threads, err)) return false;
     const bool ok = run(t, err);
     trainer_close(t);

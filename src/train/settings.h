@@ -16,7 +16,7 @@ const char *objective_name(Objective o);
 typedef struct Recipe {
     const char *path;    /* the file, for messages */
     Objective objective; /* pretrain: texts; sft: .jsonl are conversations; distill: sft on what a
-                          * teacher answers; grpo: its own answers */
+                          * teacher answers, or on its probabilities; grpo: its own answers */
     struct {
         const char *teacher;   /* a model, or the address of one, http://HOST/v1 */
         const char *model;     /* its name there */
@@ -25,7 +25,9 @@ typedef struct Recipe {
         int64_t samples, most; /* answers to each, and so many of them are kept */
         int64_t max_tokens;
         double temperature;
-        bool right; /* only right ones are kept */
+        bool right;     /* only right ones are kept */
+        int64_t logits; /* learn the probabilities of so many tokens at every place of data.train
+                         * instead, which the teacher reads; 0: its answers */
     } distill;
     struct {
         const char *family;       /* llama, qwen3, deepseek_v3, ..; "" with init_from */

@@ -345,7 +345,8 @@ static bool folder_lock(Trainer *t, Err *err) {
 
 static bool data_open(Trainer *t, bool resumed, Err *err) {
     if (is_grpo(t->recipe)) return rollouts_open(t, err) && (!resumed || resume_fits(t, err));
-    return shards_open(t, err) && (!resumed || resume_fits(t, err)) && loaders_new(t, err);
+    return shards_open(t, err) && (!resumed || resume_fits(t, err)) && loaders_new(t, err)
+           && (!t->recipe->distill.logits || t->lock < 0 || soft_open(t, err));
 }
 
 static bool trainer_build(Trainer *t, Err *err) {
@@ -420,6 +421,7 @@ void trainer_close(Trainer *t) {
     shard_close(&t->valid);
     bundle_close(&t->source);
     rollouts_close(t->rolls);
+    soft_close(t->soft);
     if (t->lock >= 0) os_unlock(t->lock);
     bundle_close(&t->text.bundle);
     arena_close(t->scratch);

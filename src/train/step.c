@@ -39,6 +39,8 @@ static void micro_batch(Thread th, Trainer *t, const Packed *b) {
     phase("head and loss");
     if (t->rolls)
         grpo_back(th, t, b);
+    else if (t->soft)
+        soft_back(th, t, b, scale);
     else
         hidden_loss_back(th, t->plan, t->hidden, t->logprob, b->target, scale, b->n, t->logits);
     if (th.i == 0 && !t->rolls) t->stats.loss -= tree_f64(t->logprob, b->n);

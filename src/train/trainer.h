@@ -18,6 +18,7 @@ typedef struct TextSetup {
 
 typedef struct Sampler Sampler;   /* sample.c */
 typedef struct Rollouts Rollouts; /* rollout.c: what objective grpo learns from */
+typedef struct Soft Soft;         /* soft.c: what distill.logits learns from */
 
 /* The step whose validation had the lowest loss so far; 0: there was none yet. A loss compares with
  * those on the same text only. */
@@ -63,6 +64,7 @@ struct Trainer {
     int64_t n_shards;
     Sampler *sampler; /* NULL: no samples are written */
     Rollouts *rolls;  /* NULL: the objective is another one */
+    Soft *soft;       /* NULL: targets are the tokens of the text */
 
     /* One step's rows, and one micro-batch's work. N = batch.micro places at most. */
     Packed *micro;
@@ -131,6 +133,13 @@ bool resume_fits(const Trainer *t, Err *err) CHECKED;
 bool resume_moments(Trainer *t, Err *err) CHECKED;
 /* Without a best validation, where it was one of another text. */
 void resume_best(Trainer *t);
+
+/* soft.c: a teacher's probabilities for the places of data.train, read, or made first where they
+ * are not there yet; they need the loaders. soft_back is hidden_loss_back with them as targets:
+ * t->logprob becomes minus the divergence KL(teacher || model) of each row. */
+bool soft_open(Trainer *t, Err *err) CHECKED;
+void soft_close(Soft *s); /* NULL is fine */
+void soft_back(Thread th, Trainer *t, const Packed *b, float scale);
 
 /* further.c: what a step predicts beyond the next token. Called for each of the threads but
  * further_new and further_count (of the step's rows). further_forward follows the model's forward

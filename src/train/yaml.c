@@ -254,6 +254,27 @@ static bool model_check(const Recipe *r, Err *err) {
                       "%s: init_from brings its own shape; leave out the keys of model.*", r->path);
 }
 
+/* A teacher that reads the texts of data.train must be a model here. */
+static bool logits_check(const Recipe *r, Err *err) {
+    const Str teacher = str_of(r->distill.teacher);
+    if (!teacher.n || !r->data.train[0])
+        return err_set(err, ERR_USAGE,
+                       "%s: the key %s is missing: with distill.logits a teacher reads texts, and "
+                       "the student learns what it would say at each place of them",
+                       r->path, teacher.n ? "data.train" : "distill.teacher");
+    if (str_starts(teacher, STR("http://")) || str_starts(teacher, STR("https://")))
+        return err_set(err, ERR_USAGE,
+                       "%s: distill.logits needs a teacher that is a folder or a file here, and "
+                       "distill.teacher is the address %s: leave distill.logits out to learn its "
+                       "answers",
+                       r->path, r->distill.teacher);
+    return !r->distill.prompts[0]
+           || err_set(err, ERR_USAGE,
+                      "%s: with distill.logits the texts are those of data.train, and "
+                      "distill.prompts is %s: leave one of them out",
+                      r->path, r->distill.prompts);
+}
+
 /* What a run learns from: texts that are named, or what its teacher answers. */
 static bool data_check(Recipe *r, Arena *a, Err *err) {
     const bool distill = r->objective == OBJECTIVE_DISTILL;
@@ -261,6 +282,7 @@ static bool data_check(Recipe *r, Arena *a, Err *err) {
         return err_set(err, ERR_USAGE, "%s: the key data.train is missing (or give it by --set)",
                        r->path);
     if (!distill) return true;
+    if (r->distill.logits > 0) return logits_check(r, err);
     if (!r->distill.teacher[0] || !r->distill.prompts[0])
         return err_set(err, ERR_USAGE,
                        "%s: the key distill.%s is missing, without which objective distill has "

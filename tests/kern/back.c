@@ -579,6 +579,8 @@ static void experts_go_back(void **state) {
 typedef struct LossTwin {
     int64_t n, target;
     double scale;
+    const int32_t *token; /* (3) soft targets */
+    const float *q;
 } LossTwin;
 
 static double loss_of_z(const double *z, const void *arg) {
@@ -586,12 +588,35 @@ static double loss_of_z(const double *z, const void *arg) {
     return (twin_lse(z, t->n) - z[t->target]) * t->scale;
 }
 
+static double soft_loss_of_z(const double *z, const void *arg) {
+    const LossTwin *t = arg;
+    double sum = 0;
+    for (int k = 0; k < 3; k++) sum += (double)t->q[k] * z[t->token[k]];
+    return (twin_lse(z, t->n) - sum) * t->scale;
+}
+
+/* Three targets with probabilities, the first and the last token among them. */
+static void soft_targets_go_back(void **state) {
+    (void)state;
+    for (int64_t n = 3; n < 600; n += 149) {
+        double *z = draws(n);
+        float *zf = narrowed(z, n), *dz = n % 2 ? zf : NEW(float, n);
+        const int32_t token[] = {0, (int32_t)n / 2, (int32_t)n - 1};
+        const float q[] = {0.5f, 0.375f, 0.125f};
+        const LossTwin t = {n, 0, (double)0.125f, token, q};
+        const Rows rows = rows_in(FORM_F32, 1, n, dz);
+        soft_cross_entropy_back(&rows, 0, zf, row_lse(zf, n), token, q, 3, 0.125f);
+        check_slopes(dz, z, n, soft_loss_of_z, &t, 1e-6, "soft targets");
+        guard_reset();
+    }
+}
+
 static void cross_entropy_goes_back(void **state) {
     (void)state;
     for (int64_t n = 2; n < 140; n += 23) {
         double *z = draws(n);
         float *zf = narrowed(z, n), *dz = n % 2 ? zf : NEW(float, n);
-        LossTwin t = {n, n / 3, (double)0.125f};
+        LossTwin t = {n, n / 3, (double)0.125f, NULL, NULL};
         const Rows rows = rows_in(FORM_F32, 1, n, dz);
         cross_entropy_back(&rows, 0, zf, row_lse(zf, n), t.target, 0.125f);
         check_slopes(dz, z, n, loss_of_z, &t, 1e-6, "cross-entropy");
@@ -606,7 +631,7 @@ int test_back(void) {
         cmocka_unit_test(rope_goes_back),          cmocka_unit_test(silu_goes_back),
         cmocka_unit_test(router_goes_back),        cmocka_unit_test(balance_goes_back),
         cmocka_unit_test(experts_go_back),         cmocka_unit_test(attention_goes_back),
-        cmocka_unit_test(cross_entropy_goes_back),
+        cmocka_unit_test(cross_entropy_goes_back), cmocka_unit_test(soft_targets_go_back),
     };
     CHECK(kern_init(LEVEL_N, &err));
     return cmocka_run_group_tests_name("back", tests, NULL, NULL);

@@ -164,9 +164,10 @@ int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "grpo")) return grpo_tests();
     if (argc == 2 && !strcmp(argv[1], "chain")) return chain_tests();
     if (argc == 2 && !strcmp(argv[1], "resume")) return resume_tests();
+    if (argc == 2 && !strcmp(argv[1], "soft")) return soft_tests();
     return (families_tests() + recipe_tests() + optim_tests() + muon_tests() + balance_tests()
             + whole_tests() + resume_tests() + rollout_tests() + panels_tests() + sample_tests()
             + peak_tests() + task_tests() + sft_tests() + grpo_tests() + distill_tests()
-            + chain_tests())
+            + soft_tests() + chain_tests())
            != 0;
 }

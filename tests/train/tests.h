@@ -39,6 +39,6 @@ Hex model_hash(const Model *m);
 int recipe_tests(void), optim_tests(void), muon_tests(void), balance_tests(void), whole_tests(void),
     resume_tests(void), rollout_tests(void), panels_tests(void), peak_tests(void),
     sample_tests(void), families_tests(void), task_tests(void), sft_tests(void),
-    distill_tests(void), grpo_tests(void), chain_tests(void);
+    distill_tests(void), soft_tests(void), grpo_tests(void), chain_tests(void);
 /* What the test of peaks runs in a process of its own. */
 int peak_measure(const char *recipe, const char *steps);
