@@ -81,22 +81,36 @@ static const char *last_folder(const Job *j) {
     return j->chain.stage[j->chain.n_stages - 1].recipe.checkpoint.folder;
 }
 
-static bool stages_measure(Job *j, Err *err) {
+/* Adds to what was measured. */
+static bool models_add(Job *j, const char *const *model, int64_t n, const char *budgets, Err *err) {
     const Chain *c = &j->chain;
-    const char *model[STAGES_MOST];
+    json_t *more = NULL;
     MeasureOpts m = {.model = {.threads = j->o->threads, .cpu = j->o->cpu},
                      .solve = {.problems = c->evaluate.problems,
                                .samples = c->evaluate.samples,
                                .max_tokens = c->evaluate.max_tokens,
                                .seed = c->evaluate.seed,
+                               .budget_list = budgets,
                                .temperature = -1},
                      .json = j->o->json};
     for (int64_t i = 0; i < c->evaluate.n_tasks; i++) m.task.v[m.task.n++] = c->evaluate.task[i];
+    const bool ok = solve_read(&m.solve, err) && models_measure(&more, &m, j->a, model, n, err);
+    json_array_extend(j->measured, more);
+    json_decref(more);
+    return ok;
+}
+
+static bool stages_measure(Job *j, Err *err) {
+    const Chain *c = &j->chain;
+    const char *model[STAGES_MOST];
     if (c->evaluate.n_tasks == 0) return true;
+    j->measured = json_array();
     for (int64_t i = 0; i < c->n_stages; i++) model[i] = c->stage[i].recipe.checkpoint.folder;
     log_at(LOG_INFO, "measuring the model after each stage on problems that it has never seen");
-    if (!tasks_known(&m.task, err) || !solve_read(&m.solve, err)
-        || !models_measure(&j->measured, &m, j->a, model, c->n_stages, err))
+    if (!models_add(j, model, c->n_stages, NULL, err)) return false;
+    if (c->evaluate.budgets[0]) log_at(LOG_INFO, "and the last one with budgets for its thoughts");
+    if (c->evaluate.budgets[0]
+        && !models_add(j, &model[c->n_stages - 1], 1, c->evaluate.budgets, err))
         return false;
     char *z = json_dumps(j->measured, JSON_INDENT(2));
     CHECK(z);
@@ -113,7 +127,7 @@ static bool report_write(const Job *j, Err *err) {
     int64_t n = 0;
     for (; ok && n < c->n_stages; n++)
         ok = run_metrics(&run[n], j->a, c->stage[n].recipe.checkpoint.folder, err);
-    ok = ok && report_html(&out, run, n, err)
+    ok = ok && report_html(&out, run, n, j->measured, err)
          && os_put(j->a, str_fmt(j->a, "%s/report.html", c->folder).p, buf_str(&out), err);
     while (n > 0) json_decref(run[--n].row), json_decref(run[n].answers);
     return ok;
@@ -194,7 +208,9 @@ static bool ends_check(const Job *j, Err *err) {
     const Chain *c = &j->chain;
     OptList task = {0};
     for (int64_t i = 0; i < c->evaluate.n_tasks; i++) task.v[task.n++] = c->evaluate.task[i];
-    return tasks_known(&task, err)
+    SolveOpts budgets = {.problems = 1,
+                         .budget_list = c->evaluate.budgets[0] ? c->evaluate.budgets : NULL};
+    return tasks_known(&task, err) && solve_read(&budgets, err)
            && (!c->export_type[0] || bundle_type_known(c->export_type, err));
 }
 

@@ -39,7 +39,7 @@ static bool report(Arena *a, const Options *o, char **argv, int64_t n, Err *err)
     }
     if (ok) names_part(run, n, a);
     if (ok && o->csv) report_csv(&out, run, n);
-    ok = ok && (o->csv || report_html(&out, run, n, err))
+    ok = ok && (o->csv || report_html(&out, run, n, NULL, err))
          && write_out(a, o->out, buf_str(&out), err);
     while (read > 0) json_decref(run[--read].row), json_decref(run[read].answers);
     return ok;

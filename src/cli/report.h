@@ -15,6 +15,8 @@ typedef struct RunMetrics {
 /* `run`: the folder of a run, or a metrics.jsonl. */
 bool run_metrics(RunMetrics *m, Arena *a, const char *run, Err *err) CHECKED;
 
-/* The page with everything in it (report_page.c), and a table with a line for each run and step. */
-bool report_html(Buf *out, const RunMetrics *run, int64_t n, Err *err) CHECKED;
+/* The page with everything in it (report_page.c), and a table with a line for each run and step.
+ * measured: NULL, or what models_measure found of models and budgets. */
+bool report_html(Buf *out, const RunMetrics *run, int64_t n, const json_t *measured,
+                 Err *err) CHECKED;
 void report_csv(Buf *out, const RunMetrics *run, int64_t n);

@@ -197,8 +197,9 @@ static Str page_until(const char *mark, const char **rest) {
     return (Str){from, at - from};
 }
 
-bool report_html(Buf *out, const RunMetrics *run, int64_t n, Err *err) {
+bool report_html(Buf *out, const RunMetrics *run, int64_t n, const json_t *measured, Err *err) {
     json_t *o = report_json(run, n);
+    json_object_set_new(o, "measured", measured ? json_deep_copy(measured) : json_array());
     char *z = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
     json_decref(o);
     if (!z)

@@ -25,7 +25,7 @@ typedef struct ChainIn {
     struct {
         char **task;
         uint32_t task_count;
-        char *problems, *samples, *max_tokens, *seed;
+        char *problems, *samples, *max_tokens, *seed, *budgets;
     } evaluate;
 } ChainIn;
 
@@ -65,10 +65,13 @@ static const cyaml_schema_value_t string_entry = {
 static const cyaml_schema_field_t tokenizer_fields[] = {
     LIST("texts", tokenizer.text), TEXT("vocab", tokenizer.vocab), TEXT("digits", tokenizer.digits),
     TEXT("documents", tokenizer.documents), CYAML_FIELD_END};
-static const cyaml_schema_field_t evaluate_fields[] = {
-    LIST("tasks", evaluate.task),      TEXT("problems", evaluate.problems),
-    TEXT("samples", evaluate.samples), TEXT("max_tokens", evaluate.max_tokens),
-    TEXT("seed", evaluate.seed),       CYAML_FIELD_END};
+static const cyaml_schema_field_t evaluate_fields[] = {LIST("tasks", evaluate.task),
+                                                       TEXT("problems", evaluate.problems),
+                                                       TEXT("samples", evaluate.samples),
+                                                       TEXT("max_tokens", evaluate.max_tokens),
+                                                       TEXT("seed", evaluate.seed),
+                                                       TEXT("budgets", evaluate.budgets),
+                                                       CYAML_FIELD_END};
 
 /* The recipe's schema stands in it twice: under "all", and with a name in front for each stage. */
 typedef struct ChainSchema {
@@ -125,6 +128,7 @@ static bool count_of(int64_t *out, const Chain *c, const char *key, const char *
 static bool members_read(Chain *c, Arena *a, const ChainIn *in, Err *err) {
     c->folder = text_of(a, in->folder, "");
     c->export_type = text_of(a, in->export_type, "");
+    c->evaluate.budgets = text_of(a, in->evaluate.budgets, "");
     for (uint32_t i = 0; i < in->tokenizer.text_count; i++)
         c->tokenizer.text[c->tokenizer.n_texts++] = text_of(a, in->tokenizer.text[i], "");
     for (uint32_t i = 0; i < in->evaluate.task_count; i++)

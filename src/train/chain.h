@@ -11,7 +11,8 @@
  *   stages:                         # in this order; settings of one's own win
  *     - {name: learn, model: {...}, data: {...}, optim: {...}}
  *     - {name: reinforce, objective: grpo, data: {...}, optim: {...}}
- *   evaluate: {tasks: ["countdown:3"], problems: 500, samples: 1, max_tokens: 256, seed: 1}
+ *   evaluate: {tasks: ["countdown:3"], problems: 500, samples: 1, max_tokens: 256, seed: 1,
+ *              budgets: "0,16,64,none"}     # of the last model's thoughts, for a curve
  *   export: q8_0                    # type of the GGUF file at the end
  *
  * Stages behind the first take their weights from the one before them unless they have an
@@ -32,6 +33,7 @@ typedef struct Chain {
     struct {
         const char *task[CHAIN_LIST];
         int64_t n_tasks, problems, samples, max_tokens, seed;
+        const char *budgets; /* as `lisao eval --think-budget` takes them; "": none */
     } evaluate;
     const char *export_type; /* "": none */
 } Chain;

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         run[1] = run[0];
         report_csv(&table, run, 2);
         CHECK(table.n > 0);
-        if (report_html(&page, run, 2, &err)) page_check(buf_str(&page));
+        if (report_html(&page, run, 2, NULL, &err)) page_check(buf_str(&page));
     }
     json_decref(run[0].row);
     arena_pop(a, mark);
