@@ -48,22 +48,43 @@ static bool tokenizer_make(const Job *j, Err *err) {
            && tokenizer_learn(&s, c->tokenizer.text, c->tokenizer.n_texts, err);
 }
 
-/* Whether the stage's newest checkpoint is that of its last step. */
-static bool is_done(const Job *j, const Stage *s) {
+/* Of the stage's newest checkpoint; 0: there is none. */
+static int64_t steps_done(const Job *j, const Stage *s) {
     Store *store;
     Err none = {0};
     if (!os_is_dir(s->recipe.checkpoint.folder)
         || !store_open(&store, j->a, s->recipe.checkpoint.folder, &none))
-        return false;
-    const bool done = store_step(store) >= s->recipe.optim.steps;
+        return 0;
+    const int64_t step = store_step(store);
     store_close(store);
-    return done;
+    return step;
+}
+
+/* A stage began with weights of the one before it, and its folder says after how many steps: when
+ * that one has learned more since, what was made of it is out of date. */
+static bool stage_fits(const Job *j, const Stage *s, Err *err) {
+    if (s == j->chain.stage) return true;
+    const char *folder = s->recipe.checkpoint.folder, *file = str_fmt(j->a, "%s/begun", folder).p;
+    const bool begun = steps_done(j, s) > 0;
+    const int64_t now = steps_done(j, s - 1);
+    Str said = {0};
+    int64_t then = now;
+    if (begun && os_exists(file) && !os_read(j->a, &said, file, 4096, err)) return false;
+    if (!begun || !said.n)
+        return os_mkdir(folder, err)
+               && os_put(j->a, file, str_fmt(j->a, "%lld\n", (long long)now), err);
+    return (str_i64(str_trim(said, "\n"), &then) && then == now)
+           || err_set(err, ERR_USAGE,
+                      "stage %s began with the weights of %s after %lld steps, which has %lld "
+                      "now: remove %s to do it again, or set %s.optim.steps back",
+                      s->name, s[-1].name, (long long)then, (long long)now, folder, s[-1].name);
 }
 
 static bool stages_run(Job *j, Err *err) {
     const Chain *c = &j->chain;
     for (const Stage *s = c->stage; s < c->stage + c->n_stages; s++) {
-        const bool done = is_done(j, s);
+        if (!stage_fits(j, s, err)) return false;
+        const bool done = steps_done(j, s) >= s->recipe.optim.steps;
         log_at(LOG_INFO, "stage %d of %d, %s: %s%s", (int)(s - c->stage) + 1, (int)c->n_stages,
                s->name, objective_name(s->recipe.objective), done ? ", done already" : "");
         if (!done && !train_run(&s->recipe, j->o->threads, err)) return false;
