@@ -91,7 +91,7 @@ help:
 	@echo 'make golden     writes the golden hashes anew (say why in docs/decisions/); ONLY=NAME: of models so named'
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
-	@echo 'make install    copies program, man page and recipes under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
+	@echo 'make install    copies program, man page, recipes and models under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
 	@echo 'make clean      removes $$B'
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
@@ -142,6 +142,7 @@ $B/lisao.1: $B/lisao
 	$B/lisao --man > $@.new && mv $@.new $@
 
 INTO     = $(DESTDIR)$(PREFIX)
+SHIPPED := $(patsubst models/%,%,$(wildcard models/*/*.gguf models/*/README.md))
 RECIPES := $(notdir $(wildcard recipes/*.yaml recipes/*.json recipes/*.md))
 
 install: all $B/lisao.1
@@ -153,10 +154,12 @@ install-files:
 	install -D -m 644 $B/lisao.1 $(INTO)/share/man/man1/lisao.1
 	install -d $(INTO)/share/lisao/recipes
 	install -m 644 $(RECIPES:%=recipes/%) $(INTO)/share/lisao/recipes
+	for f in $(SHIPPED); do install -D -m 644 models/$$f $(INTO)/share/lisao/models/$$f; done
 
 uninstall:
 	rm -f $(INTO)/bin/lisao $(INTO)/share/man/man1/lisao.1 $(RECIPES:%=$(INTO)/share/lisao/recipes/%)
-	for d in $(INTO)/share/lisao/recipes $(INTO)/share/lisao; do \
+	rm -f $(SHIPPED:%=$(INTO)/share/lisao/models/%)
+	for d in $(addprefix $(INTO)/share/lisao/,recipes $(addprefix models/,$(sort $(dir $(SHIPPED)))) models) $(INTO)/share/lisao; do \
 	    [ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
 
 clean:

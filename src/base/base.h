@@ -253,8 +253,11 @@ int64_t os_memory_free(void), os_memory_now(void), os_memory_peak(void);
 int64_t os_files_most(void); /* files that this process may have open at once */
 /* Bytes that files in the folder may still take; -1 where it is not there. */
 int64_t os_disk_free(const char *folder);
-const char *os_env(const char *name), *os_program(Arena *a); /* or NULL; own executable's path */
-const char *os_cache_folder(Arena *a, const char *kind);     /* $XDG_CACHE_HOME/lisao/KIND */
+const char *os_env(const char *name); /* or NULL */
+/* Where what comes with the program lies: PREFIX/share/lisao/KIND of PREFIX/bin/lisao, and KIND
+ * beside the folder that it was built in. How many of the two are known. */
+int64_t os_shipped(Arena *a, const char *folder[2], const char *kind);
+const char *os_cache_folder(Arena *a, const char *kind); /* $XDG_CACHE_HOME/lisao/KIND */
 bool os_is_tty(int fd);
 int64_t os_columns(void);           /* terminal width, 80 when unknown */
 void os_random(void *p, int64_t n); /* unpredictable bytes */

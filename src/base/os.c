@@ -451,10 +451,15 @@ const char *os_cache_folder(Arena *a, const char *kind) {
     return str_fmt(a, "%s/.cache/lisao/%s", home ? home : ".", kind).p;
 }
 
-const char *os_program(Arena *a) {
+int64_t os_shipped(Arena *a, const char *folder[2], const char *kind) {
     char path[4096];
     ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-    return n > 0 && n < (ssize_t)sizeof path ? str_copy(a, (Str){path, n}).p : NULL;
+    if (n <= 0 || n == (ssize_t)sizeof path) return 0;
+    for (int slashes = 0; n > 0; n--) /* up to the last slash but one */
+        if (path[n - 1] == '/' && ++slashes == 2) break;
+    folder[0] = str_fmt(a, "%.*sshare/lisao/%s", (int)n, path, kind).p;
+    folder[1] = str_fmt(a, "%.*s%s", (int)n, path, kind).p;
+    return n > 0 ? 2 : 0;
 }
 
 bool os_is_tty(int fd) { return isatty(fd); }

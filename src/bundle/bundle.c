@@ -20,6 +20,17 @@ static bool named_like_repo(const char *name) {
     return slash && slash > name && name[0] != '.' && slash[1] && !strchr(slash + 1, '/');
 }
 
+/* models/NAME/NAME.gguf of what comes with the program; NULL: there is none of that name. */
+static const char *shipped_find(Arena *a, const char *name) {
+    const char *folder[2];
+    const int64_t n = os_shipped(a, folder, "models");
+    for (int64_t i = 0; i < n; i++) {
+        const char *path = str_fmt(a, "%s/%s/%s.gguf", folder[i], name, name).p;
+        if (os_exists(path)) return path;
+    }
+    return NULL;
+}
+
 static bool path_find(const char **path, Arena *a, const char *name, unsigned parts, Err *err) {
     const char *what = !parts || parts & BUNDLE_MODEL ? "model" : "tokenizer";
     if (!name || !*name) return err_set(err, ERR_USAGE, "the name of the %s is empty", what);
@@ -32,6 +43,8 @@ static bool path_find(const char **path, Arena *a, const char *name, unsigned pa
         if (os_exists(*path)) return true; /* a tokenizer by itself is no model, and opens */
         if (!models_find(&found, a, name, err)) return false;
         if (found.n) return *path = str_fmt(a, "%s/%.*s", cache, STRF(found)).p, true;
+        const char *shipped = shipped_find(a, name);
+        if (shipped) return *path = shipped, true;
         near = models_nearest(a, name);
     }
     return err_set(err, ERR_IO,

@@ -3,18 +3,6 @@
 
 /* ---- by name --------------------------------------------------------------------------------- */
 
-/* The folders of recipes that come with the program: where `make install` puts them (PREFIX/share
- * of PREFIX/bin/lisao), and where they lie in the source tree (beside build/lisao's folder). */
-static int64_t folders_of(Arena *a, const char *folder[2]) {
-    const char *program = os_program(a), *end = program ? strrchr(program, '/') : NULL;
-    while (end && end > program && end[-1] != '/') end--; /* behind the last slash but one */
-    if (!end || end == program) return 0;
-    const int n = (int)(end - program);
-    folder[0] = str_fmt(a, "%.*sshare/lisao/recipes", n, program).p;
-    folder[1] = str_fmt(a, "%.*srecipes", n, program).p;
-    return 2;
-}
-
 /* " (there are: tiny-en)", or nothing. */
 static Str names_of(Arena *a, const char *folder) {
     Str *name;
@@ -34,7 +22,7 @@ bool recipe_find(Arena *a, const char **path, const char *name, Err *err) {
     /* A missing file is no error here: reading it says what is wrong. */
     if (strchr(name, '/') || (os_exists(name) && !os_is_dir(name))) return true;
     const char *folder[2];
-    const int64_t n = folders_of(a, folder);
+    const int64_t n = os_shipped(a, folder, "recipes");
     Buf there = {.a = a};
     for (int64_t i = 0; i < n; i++) {
         *path = str_fmt(a, "%s/%s%s", folder[i], name,
