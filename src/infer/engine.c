@@ -280,6 +280,21 @@ void engine_cancel(Engine *e, int64_t id) {
 
 void engine_forget(Engine *e) { prefix_forget(e->prefix); }
 
+bool engine_store(Engine *e, Arena *a, const char *folder, int64_t bytes, Err *err) {
+    CHECK(!e->disk && prefix_pages(e->prefix) == 0);
+    if (!disk_open(&e->disk, a, folder, bytes, e->plan, err)) return false;
+    prefix_keep(e->prefix, e->disk);
+    return true;
+}
+
+void engine_keep(Engine *e) { prefix_write(e->prefix); }
+
+void engine_store_close(Engine *e) {
+    prefix_keep(e->prefix, NULL);
+    disk_close(e->disk);
+    e->disk = NULL;
+}
+
 /* A page is free, or owned by a sequence, or kept by the prefix cache alone. */
 int64_t engine_cached(Engine *e, int64_t id) {
     const Seq *s = seq_find(e, id);
@@ -293,5 +308,6 @@ EngineStats engine_stats(const Engine *e) {
     s.pages = pages_count(e->pages);
     s.pages_free = pages_free(e->pages);
     s.pages_cached = prefix_pages(e->prefix);
+    s.stored = disk_stats(e->disk).written, s.loaded = disk_stats(e->disk).read;
     return s;
 }

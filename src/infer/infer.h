@@ -129,6 +129,7 @@ typedef struct EngineStats {
     int64_t active, waiting;                 /* sequences, now */
     int64_t pages, pages_free, pages_cached; /* cached: in the prefix tree, in use or not */
     int64_t evicted;                         /* pages that the tree had to give back */
+    int64_t stored, loaded;                  /* pages written to disk; read from there */
 } EngineStats;
 
 typedef struct Engine Engine;
@@ -152,6 +153,14 @@ int64_t engine_cached(Engine *e, int64_t seq);
 /* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights
  * changed. */
 void engine_forget(Engine *e);
+/* Keeps full pages of the prefix cache in files of `folder`, `bytes` of them at most: those that
+ * memory has no room for, and with engine_keep all that are there; and finds them again, in a later
+ * process, too. plan_fingerprint comes first: files are named after it, the tenant and the tokens.
+ * What stands in a prompt can be learned from them, so the folder is for nobody else. What cannot
+ * be written or read is a warning, and computed anew. Until engine_forget. */
+bool engine_store(Engine *e, Arena *a, const char *folder, int64_t bytes, Err *err) CHECKED;
+void engine_keep(Engine *e);
+void engine_store_close(Engine *e);
 
 /* A drafter for one sequence that guesses from what the sequence has said before; in `a`. */
 void lookup_drafter(Drafter *out, Arena *a);

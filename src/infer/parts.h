@@ -56,9 +56,13 @@ typedef struct Place {
     int64_t node, depth, age;
 } Place;
 typedef struct Prefix Prefix;
+typedef struct Disk Disk;
 
 /* A tree over `count` pages; pages is NULL where the Space only counts. */
 Prefix *prefix_build(Space *s, Pages *pages, int64_t count);
+/* From here on full pages that leave the tree go to disk, and are looked for there. */
+void prefix_keep(Prefix *t, Disk *d);
+void prefix_write(Prefix *t); /* all full pages that are not on disk */
 /* The place of a sequence of which no page is in the tree. */
 Place prefix_begin(const Prefix *t);
 /* Gives the empty sequence s what is known of its first n tokens: whole pages to share, then
@@ -74,6 +78,24 @@ int64_t prefix_idle(const Prefix *t);  /* how often that would go well now */
 void prefix_forget(Prefix *t);         /* empties the tree; places are void */
 int64_t prefix_pages(const Prefix *t); /* pages in the tree */
 bool prefix_sound(const Prefix *t);    /* for tests: links, references, the invariant */
+
+/* ---- pages on disk (disk.c) ------------------------------------------------------------------ */
+
+typedef struct DiskStats {
+    int64_t written, read; /* pages */
+} DiskStats;
+/* Files of `folder`, `bytes` of them at most; memory from `a`. */
+bool disk_open(Disk **d, Arena *a, const char *folder, int64_t bytes, const Plan *p,
+               Err *err) CHECKED;
+void disk_close(Disk *d); /* NULL is fine */
+DiskStats disk_stats(const Disk *d);
+/* The name of a page with these PAGE tokens behind the page `parent` (NULL: it is the first). */
+void disk_key(const Disk *d, char key[65], const char *parent, int64_t tenant,
+              const int32_t *token);
+bool disk_has(Disk *d, const char *key); /* d NULL: no */
+/* Writes a page that is not there; where that fails, once, nothing is written any more. */
+void disk_put(Disk *d, const char *key, const void *page);
+bool disk_get(Disk *d, const char *key, void *page); /* false: it is not there, or damaged */
 
 /* ---- the engine (engine.c, step.c, sched.c) -------------------------------------------------- */
 
@@ -116,6 +138,7 @@ struct Engine {
     int64_t V, positions;
     Pages *pages;
     Prefix *prefix;
+    Disk *disk; /* NULL: pages are in memory only */
     Prompts *prompts;
     Seq *seq;
     int64_t n_seqs; /* (seqs + queue) slots */

@@ -23,6 +23,7 @@ typedef struct Node {
     int64_t tenant, clock;
     int64_t n;      /* tokens: 1..PAGE */
     int32_t *token; /* (PAGE) */
+    char key[65];   /* of a full page, its name on disk, where there is one */
 } Node;
 
 struct Prefix {
@@ -30,6 +31,7 @@ struct Prefix {
     Node *node;   /* one for each page */
     int64_t root; /* first of the roots */
     int64_t clock, age, n;
+    Disk *disk; /* NULL: there is none */
 };
 
 Prefix *prefix_build(Space *s, Pages *pages, int64_t count) {
@@ -43,6 +45,23 @@ Prefix *prefix_build(Space *s, Pages *pages, int64_t count) {
 }
 
 int64_t prefix_pages(const Prefix *t) { return t->n; }
+void prefix_keep(Prefix *t, Disk *d) { t->disk = d; }
+
+/* The name on disk of PAGE tokens behind node `parent`. */
+static void key_of(const Prefix *t, char key[65], int64_t parent, int64_t tenant,
+                   const int32_t *token) {
+    disk_key(t->disk, key, parent == NONE ? NULL : t->node[parent].key, tenant, token);
+}
+
+static void node_write(const Prefix *t, int64_t i) {
+    const Node *d = &t->node[i];
+    if (t->disk && d->n == PAGE) disk_put(t->disk, d->key, page_at(t->pages, i));
+}
+
+void prefix_write(Prefix *t) {
+    for (int64_t i = 0; i < pages_count(t->pages); i++)
+        if (t->node[i].used) node_write(t, i);
+}
 
 /* ---- links ----------------------------------------------------------------------------------- */
 
@@ -57,8 +76,9 @@ static void node_add(Prefix *t, int64_t i, int64_t parent, int64_t tenant, const
     Node *d = &t->node[i];
     CHECK(!d->used);
     int64_t *link = first_link(t, parent);
-    *d = (Node){true, parent, NONE, *link, tenant, ++t->clock, n, d->token};
+    *d = (Node){true, parent, NONE, *link, tenant, ++t->clock, n, d->token, ""};
     memcpy(d->token, token, (size_t)n * sizeof *token);
+    if (t->disk && n == PAGE) key_of(t, d->key, parent, tenant, token);
     *link = i;
     t->n++;
     page_hold(t->pages, i);
@@ -100,26 +120,6 @@ static int64_t child_find(Prefix *t, int64_t parent, int64_t tenant, const int32
 
 Place prefix_begin(const Prefix *t) { return (Place){NONE, 0, t->age}; }
 
-/* Walks down from the roots as far as the tokens agree, and holds each page on the way, so that
- * none of them can be evicted before it is read. A page that agrees only in part ends the walk: its
- * beginning is of use, what is behind it is another text. */
-void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n) {
-    CHECK(s->n_pages == 0);
-    *at = prefix_begin(t);
-    while (s->length < n) {
-        int64_t length, i = child_find(t, at->node, tenant, token + s->length,
-                                       MIN(n - s->length, PAGE), &length);
-        if (i == NONE) return;
-        t->node[i].clock = ++t->clock;
-        page_hold(t->pages, i);
-        s->page[s->n_pages++] = page_at(t->pages, i);
-        s->length += length;
-        if (length < PAGE) s->dirty = s->n_pages * PAGE;
-        if (kv_cut(s)) return;
-        *at = (Place){i, at->depth + 1, t->age};
-    }
-}
-
 /* ---- growing --------------------------------------------------------------------------------- */
 
 /* Page number at->depth of s holds n tokens, and goes into the tree, unless the tree has these
@@ -155,6 +155,49 @@ void prefix_grow(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *
     }
 }
 
+/* ---- sharing --------------------------------------------------------------------------------- */
+
+/* The page behind the last of s with the next PAGE of n tokens, from disk: it goes into the tree as
+ * if s had computed it. false: it is not there, or no page is free. */
+static bool page_load(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token,
+                      int64_t n) {
+    char key[65];
+    if (!t->disk || n < PAGE) return false;
+    key_of(t, key, at->node, tenant, token);
+    if (!disk_has(t->disk, key)) return false;
+    while (!kv_reserve(t->pages, s, s->length + PAGE))
+        if (!prefix_evict(t)) return false;
+    if (!disk_get(t->disk, key, s->page[at->depth])) {
+        page_drop(t->pages, page_number(t->pages, s->page[--s->n_pages]));
+        return false;
+    }
+    s->length = s->dirty = s->length + PAGE;
+    page_grow(t, s, at, tenant, token, PAGE);
+    return true;
+}
+
+/* Walks down from the roots as far as the tokens agree, and holds each page on the way, so that
+ * none of them can be evicted before it is read. A page that agrees only in part ends the walk: its
+ * beginning is of use, what is behind it is another text. Full pages may be on disk, too. */
+void prefix_share(Prefix *t, KvSeq *s, Place *at, int64_t tenant, const int32_t *token, int64_t n) {
+    CHECK(s->n_pages == 0);
+    *at = prefix_begin(t);
+    while (s->length < n) {
+        int64_t length, i = child_find(t, at->node, tenant, token + s->length,
+                                       MIN(n - s->length, PAGE), &length);
+        if (length < PAGE && page_load(t, s, at, tenant, token + s->length, n - s->length))
+            continue;
+        if (i == NONE) return;
+        t->node[i].clock = ++t->clock;
+        page_hold(t->pages, i);
+        s->page[s->n_pages++] = page_at(t->pages, i);
+        s->length += length;
+        if (length < PAGE) s->dirty = s->n_pages * PAGE;
+        if (kv_cut(s)) return;
+        *at = (Place){i, at->depth + 1, t->age};
+    }
+}
+
 /* ---- giving back ----------------------------------------------------------------------------- */
 
 /* Whether only the tree holds the page. */
@@ -177,6 +220,7 @@ bool prefix_evict(Prefix *t) {
             && (oldest == NONE || t->node[i].clock < t->node[oldest].clock))
             oldest = i;
     if (oldest == NONE) return false;
+    node_write(t, oldest);
     node_remove(t, oldest);
     return true;
 }
@@ -193,6 +237,7 @@ static void forget_below(Prefix *t, int64_t parent) {
 void prefix_forget(Prefix *t) {
     forget_below(t, NONE);
     t->age++;
+    t->disk = NULL; /* it has pages of the weights that are no more */
 }
 
 bool prefix_sound(const Prefix *t) {
