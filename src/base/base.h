@@ -287,5 +287,6 @@ void progress_end(Progress *p);
 
 #include "base/child.h"   /* programs that answer lines */
 #include "base/net.h"     /* sockets of a server */
+#include "base/service.h" /* signals, systemd, the clock of a program that runs for days */
 #include "base/measure.h" /* times of repetitions, and how fast threads read memory */
 #include "base/profile.h" /* where threads spend their time */

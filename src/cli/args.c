@@ -129,9 +129,15 @@ static bool wants_help(int argc, char **argv) {
 }
 
 bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err) {
-    bool seen[OPTS_MAX] = {0}, options = true;
-    int n = 1;
+    bool given[OPTS_MAX] = {0};
     CHECK(c->n_opts <= OPTS_MAX);
+    return opt_parse_given(c, argc, argv, given, helped, err);
+}
+
+bool opt_parse_given(const Command *c, int *argc, char **argv, bool *given, bool *helped,
+                     Err *err) {
+    bool options = true;
+    int n = 1;
     *helped = wants_help(*argc, argv); /* before the defaults in the table are changed */
     if (*helped) {
         Arena *a = arena_open("help", 1 << 20);
@@ -146,7 +152,7 @@ bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err)
             options = false;
         else if (!options || !is_option(argv[i]))
             argv[n++] = argv[i];
-        else if (!opt_take(c, *argc, argv, &i, seen, err))
+        else if (!opt_take(c, *argc, argv, &i, given, err))
             return false;
     }
     *argc = n;

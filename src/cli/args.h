@@ -28,6 +28,9 @@ typedef struct Command {
 /* Parses argv[1..]; operands stay in argv[1..*argc-1]. "--" ends options. Unknown, missing,
  * doubled or out-of-range: ERR_USAGE with the nearest name. --help prints and sets *helped. */
 bool opt_parse(const Command *c, int *argc, char **argv, bool *helped, Err *err) CHECKED;
+/* The same; given[i] (n_opts) is set where option i was there. */
+bool opt_parse_given(const Command *c, int *argc, char **argv, bool *given, bool *helped,
+                     Err *err) CHECKED;
 /* Sets *o->to as if the option had been given with this value. Not for a flag. */
 bool opt_set(const Opt *o, const char *value, Err *err) CHECKED;
 void opt_help(const Command *c, Buf *out); /* text for a terminal */

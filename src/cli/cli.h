@@ -110,5 +110,7 @@ int cmd_keys(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);
+/* The same; given[i] (n_opts) is set where option i was there. NULL: nobody asks. */
+bool command_start_given(const Command *c, int *argc, char **argv, bool *given, int *code);
 /* Prints the error as "lisao NAME: message" and returns its exit code. */
 int command_failed(const Command *c, const Err *err);

@@ -65,6 +65,10 @@ static int version(void) {
 }
 
 bool command_start(const Command *c, int *argc, char **argv, int *code) {
+    return command_start_given(c, argc, argv, NULL, code);
+}
+
+bool command_start_given(const Command *c, int *argc, char **argv, bool *given, int *code) {
     Err err = {0};
     bool helped = false;
     if (*argc == 2 && !strcmp(argv[1], "--man")) {
@@ -76,7 +80,8 @@ bool command_start(const Command *c, int *argc, char **argv, int *code) {
         *code = 0;
         return false;
     }
-    bool ok = opt_parse(c, argc, argv, &helped, &err);
+    bool ok = given ? opt_parse_given(c, argc, argv, given, &helped, &err)
+                    : opt_parse(c, argc, argv, &helped, &err);
     *code = ok ? 0 : command_failed(c, &err);
     return ok && !helped;
 }

@@ -9,6 +9,7 @@
 #pragma once
 #include "answer/answer.h"
 #include "serve/http.h"
+#include "serve/journal.h"
 #include "serve/serve.h"
 
 #include <jansson.h>
@@ -35,12 +36,13 @@ typedef struct Api {
     Lexicon *lexicon; /* of the model's tokens; NULL: it has no end tokens */
     Queue *jobs;      /* Job *: from the workers to the engine thread */
     Server *http;
+    Journal *journal;
     Monitor *lock; /* of what is below: threads of HTTP and the engine's come here */
     Counts count;
     bool draining;
     Form *form[FORMS];       /* NULL: a free place */
     const char *fingerprint; /* of the plan, hexadecimal */
-    char key[65];            /* SHA-256 of the one key; empty: there is none */
+    char key[65];            /* SHA-256 of the one key (spec->api_key), which may be changed */
     Gate *gate;              /* the keys of a store; NULL: none are asked for */
     int64_t started;
 } Api;
@@ -252,13 +254,20 @@ void engine_thread_run(Api *api, Engine *engine);
 
 /* ---- who is let in ------------------------------------------------------------------------- */
 
-/* The keys of the folder `data`; makes the first one where there is none. */
-bool gate_open(Gate **g, Arena *a, const char *data, Err *err) CHECKED;
+/* The keys of the folder `data`; makes_first: makes one where there is none. */
+bool gate_open(Gate **g, Arena *a, const char *data, bool makes_first, Err *err) CHECKED;
+void gate_changes(Gate *g, Buf *out);  /* lines on what became of keys since the last time */
 void gate_close(Gate *g);              /* all that was used is on the disk; NULL is fine */
 const char *gate_first(const Gate *g); /* the key that was made; NULL: none */
 bool gate_enter(Call *c, KeyScope scope);
 bool gate_admit(Call *c, Job *j);
 void gate_leave(Job *j, const Usage *used); /* used NULL: it never began */
+
+/* The thread that heeds SIGHUP. */
+typedef struct Keeper Keeper;
+bool keeper_open(Keeper **k, Arena *a, Api *api, Err *err) CHECKED;
+void keeper_close(Keeper *k); /* NULL is fine */
+void api_key_set(Api *api, const char *key);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -61,6 +61,7 @@ typedef struct Field {
     const char *name, *value;
 } Field;
 
+enum { EXCHANGE_ID = 40 };
 struct Exchange {
     Server *http;
     Connection *c; /* while attached */
@@ -73,7 +74,8 @@ struct Exchange {
     int64_t n_headers, body_cap;
     int64_t declared; /* bytes of the body; -1: unknown */
     int64_t excess;   /* bytes of a body that were thrown away */
-    char peer[NET_ADDRESS];
+    char peer[NET_ADDRESS], id[EXCHANGE_ID];
+    ExchangeNote note; /* its owner's */
     double began;
     bool is_head, old; /* HEAD; HTTP/1.0 */
     bool closes;       /* the connection, behind the answer */

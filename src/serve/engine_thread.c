@@ -33,6 +33,8 @@ static void token_shown(void *arg, Token t, Finish finish) {
     Choice *c = arg;
     Job *j = c->job;
     Generation *g = &c->g;
+    ExchangeNote *note = exchange_note(j->x);
+    if (note->first <= 0) note->first = os_now() - exchange_began(j->x);
     const bool thought = t.id >= 0 && !g->plain && thinks(c);
     c->n_thought += thought;
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
@@ -53,10 +55,6 @@ static void token_shown(void *arg, Token t, Finish finish) {
 
 static void job_begin(Job *j) {
     if (!j->stream) return;
-    char id[48];
-    id_make(id, sizeof id, "req_");
-    exchange_head(j->x, "x-request-id", id);
-    exchange_head(j->x, "request-id", id);
     exchange_head(j->x, "x-accel-buffering", "no");
     exchange_begin(j->x, 200, "text/event-stream; charset=utf-8");
     j->began = true, j->wrote = os_now();
@@ -81,6 +79,7 @@ static void drafter_give(Running *d, Choice *c) {
 static void job_start(Running *d, Job *j) {
     Err err = {0};
     j->next = d->jobs, d->jobs = j;
+    exchange_note(j->x)->waited = os_now() - exchange_began(j->x);
     count_add(d->api, &d->api->count.running, 1);
     for (int64_t i = 0; i < j->n && !j->failed; i++) {
         Choice *c = &j->choice[i];
@@ -123,15 +122,20 @@ static void job_count(Job *j) {
     Api *api = j->api;
     Counts *n = &api->count;
     Usage used = {.requests = 1};
+    ExchangeNote *note = exchange_note(j->x);
     for (int64_t i = 0; i < j->n; i++) {
         const Choice *c = &j->choice[i];
         used.tokens_in += c->g.n_prompt, used.tokens_out += c->g.n;
         used.tokens_cached += c->g.n_cached;
+        note->tokens_thought += c->n_thought;
         count_add(api, &n->tokens, c->g.n);
         count_add(api, &n->reasoning_tokens, c->n_thought);
         count_add(api, &n->prompt_tokens, c->g.n_prompt);
         count_add(api, &n->cached_tokens, c->g.n_cached);
     }
+    note->tokens_in = used.tokens_in, note->tokens_cached = used.tokens_cached;
+    note->tokens_out = used.tokens_out;
+    note->code = j->fault.status ? j->fault.code : NULL;
     if (job_gone(j)) count_add(api, &n->cancelled, 1);
     if (j->fault.status) count_add(api, &n->failed, 1);
     gate_leave(j, &used);

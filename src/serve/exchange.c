@@ -6,12 +6,22 @@
  * it. A buffer that would grow beyond its bound is one that nobody reads: the connection ends. */
 #include "serve/connection.h"
 
+#include <stdio.h>
+
 enum { OUT_FIRST = 1 << 10, OLD_BLOCK = 4096 };
 
 void http_enter(Server *h) { monitor_enter(h->lock); }
 void http_leave(Server *h) { monitor_leave(h->lock); }
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static void id_new(char id[EXCHANGE_ID]) {
+    uint8_t random[16];
+    os_random(random, sizeof random);
+    int at = snprintf(id, EXCHANGE_ID, "req_");
+    for (int64_t i = 0; i < COUNT(random); i++)
+        at += snprintf(id + at, (size_t)(EXCHANGE_ID - at), "%02x", random[i]);
+}
 
 Exchange *exchange_new(Server *h) {
     http_enter(h);
@@ -21,13 +31,28 @@ Exchange *exchange_new(Server *h) {
     if (!a) a = arena_open("request", ARENA_NO_LIMIT);
     Exchange *x = PUSH(a, Exchange, 1);
     *x = (Exchange){.http = h, .arena = a, .body = STR(""), .attached = true};
+    id_new(x->id);
     return x;
+}
+
+static void over_tell(const Exchange *x) {
+    const ServerSpec *s = &x->http->spec;
+    if (!s->over || x->began <= 0) return; /* nothing that could be called a request came */
+    const Served all = {.id = x->id,
+                        .peer = x->peer,
+                        .method = x->method,
+                        .status = x->status,
+                        .gone = x->gone,
+                        .seconds = os_now() - x->began,
+                        .note = &x->note};
+    s->over(s->arg, &all);
 }
 
 void exchange_release(Exchange *x) {
     enum { KEPT = 256 << 10 }; /* an arena that was larger goes back to the system */
     Server *h = x->http;
     if (x->owned || x->attached || x->telling) return;
+    over_tell(x);
     if (x->response) MHD_destroy_response(x->response);
     h->bodies -= x->body.n;
     h->n_exchanges--;
@@ -83,6 +108,8 @@ Arena *exchange_arena(Exchange *x) { return x->arena; }
 Str exchange_body(const Exchange *x) { return x->body; }
 const char *exchange_peer(const Exchange *x) { return x->peer; }
 double exchange_began(const Exchange *x) { return x->began; }
+const char *exchange_id(const Exchange *x) { return x->id; }
+ExchangeNote *exchange_note(Exchange *x) { return &x->note; }
 
 Str exchange_path(const Exchange *x) {
     Str rest = x->target;
@@ -134,6 +161,8 @@ static bool is_events(const char *type) {
 static void headers_add(const Exchange *x, struct MHD_Response *r, const char *type) {
     MHD_add_response_header(r, "Content-Type", type);
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "x-request-id", x->id); /* of OpenAI's clients */
+    MHD_add_response_header(r, "request-id", x->id);   /* of Anthropic's */
     field_default(x, r, "Cache-Control", is_events(type) ? "no-cache" : "no-store");
     if (is_events(type)) field_default(x, r, "X-Accel-Buffering", "no");
     for (const Field *f = x->field; f; f = f->next) MHD_add_response_header(r, f->name, f->value);

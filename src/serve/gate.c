@@ -13,8 +13,15 @@ typedef struct Entry {
     Usage usage;
 } Entry;
 
+typedef struct View {
+    Arena *arena;
+    Key *key; /* (n) by id */
+    int64_t n;
+} View;
+
 struct Gate {
     Keys *keys;
+    View view;        /* the keys as they were when somebody last asked for changes */
     Limiter *limiter; /* the API's lock guards it */
     Queue *ledger;    /* Entry */
     LoneThread *clerk;
@@ -41,22 +48,77 @@ static bool first_make(Gate *g, Err *err) {
     return keys_count(g->keys) > 0 || keys_create(g->keys, &key, g->first, err);
 }
 
-bool gate_open(Gate **out, Arena *a, const char *data, Err *err) {
+static bool view_read(Gate *g, Err *err) {
+    View v = {.arena = arena_open("keys", ARENA_NO_LIMIT)};
+    if (!keys_list(g->keys, v.arena, &v.key, &v.n, err)) return arena_close(v.arena), false;
+    if (g->view.arena) arena_close(g->view.arena);
+    g->view = v;
+    return true;
+}
+
+bool gate_open(Gate **out, Arena *a, const char *data, bool makes_first, Err *err) {
     Gate *g = *out = PUSH(a, Gate, 1);
     *g = (Gate){.limiter = limiter_new(a, LIMITED_KEYS),
                 .ledger = queue_new(a, LEDGER, sizeof(Entry))};
-    return keys_open(&g->keys, a, data, err) && first_make(g, err)
-           && lone_start(&g->clerk, a, clerk_run, g, err);
+    return keys_open(&g->keys, a, data, err) && (!makes_first || first_make(g, err))
+           && view_read(g, err) && lone_start(&g->clerk, a, clerk_run, g, err);
 }
 
 void gate_close(Gate *g) {
     if (!g) return;
     queue_close(g->ledger);
     lone_join(g->clerk);
+    if (g->view.arena) arena_close(g->view.arena);
     keys_close(g->keys);
 }
 
 const char *gate_first(const Gate *g) { return g && *g->first ? g->first : NULL; }
+
+/* ---- what became of keys --------------------------------------------------------------------- */
+
+static void limit_show(Buf *out, const char *what, int64_t was, int64_t is) {
+    if (was != is) buf_fmt(out, ", %s %lld (was %lld)", what, (long long)is, (long long)was);
+}
+
+static void key_compare(Buf *out, const Key *was, const Key *is) {
+    Buf all = {.a = out->a};
+    const KeyLimits *a = &was->limits, *b = &is->limits;
+    if (!was->revoked && is->revoked) buf_add(&all, STR(", revoked"));
+    limit_show(&all, "scopes", was->scopes, is->scopes);
+    limit_show(&all, "requests a minute", a->requests_minute, b->requests_minute);
+    limit_show(&all, "tokens a minute", a->tokens_minute, b->tokens_minute);
+    limit_show(&all, "tokens a day", a->tokens_day, b->tokens_day);
+    limit_show(&all, "requests at a time", a->concurrent, b->concurrent);
+    limit_show(&all, "expires", was->expires, is->expires);
+    if (all.n)
+        buf_fmt(out, "key %lld (%s): %.*s\n", (long long)is->id, is->name, (int)all.n - 2,
+                all.p + 2);
+}
+
+static const Key *key_in(const View *v, int64_t id) {
+    for (int64_t i = 0; i < v->n; i++)
+        if (v->key[i].id == id) return &v->key[i];
+    return NULL;
+}
+
+void gate_changes(Gate *g, Buf *out) {
+    Err err = {0};
+    const View was = g->view;
+    g->view.arena = NULL; /* view_read leaves it alone */
+    if (!view_read(g, &err)) {
+        g->view = was;
+        buf_fmt(out, "%s\n", err.msg);
+        return;
+    }
+    for (int64_t i = 0; i < g->view.n; i++) {
+        const Key *is = &g->view.key[i], *before = key_in(&was, is->id);
+        if (before)
+            key_compare(out, before, is);
+        else
+            buf_fmt(out, "key %lld (%s): new\n", (long long)is->id, is->name);
+    }
+    arena_close(was.arena);
+}
 
 /* ---- letting in ------------------------------------------------------------------------------ */
 
@@ -69,8 +131,8 @@ static Str key_given(Exchange *x) {
 }
 
 /* Hashes are compared, all of their bytes, so that time tells nothing of the key. */
-static bool is_the_key(const Api *api, Str key) {
-    char hex[65];
+static bool is_the_key(Api *api, Str key) {
+    char hex[65], one[65];
     Sha256 hash;
     int differ = 0;
     if (key.n > 7 && str_eq_caseless((Str){key.p, 7}, STR("bearer "))) key.p += 7, key.n -= 7;
@@ -78,19 +140,26 @@ static bool is_the_key(const Api *api, Str key) {
     sha256_init(&hash);
     if (key.p) sha256_add(&hash, key.p, key.n);
     sha256_hex(&hash, hex);
-    for (int i = 0; i < 64; i++) differ |= hex[i] ^ api->key[i];
+    monitor_enter(api->lock);
+    memcpy(one, api->key, sizeof one);
+    monitor_leave(api->lock);
+    for (int i = 0; i < 64; i++) differ |= hex[i] ^ one[i];
     return !differ;
 }
 
 bool gate_enter(Call *c, KeyScope scope) {
     Api *api = c->api;
     const Str key = key_given(c->x);
-    if (!*api->key && !api->gate) return true;
-    if (*api->key ? !is_the_key(api, key) : !key.p || !keys_check(api->gate->keys, key, &c->key))
+    const bool one = api->spec->api_key;
+    if (!one && !api->gate) return true;
+    if (one ? !is_the_key(api, key) : !key.p || !keys_check(api->gate->keys, key, &c->key))
         return fault_set(&c->fault, 401, "invalid_request_error", "invalid_api_key", NULL,
                          key.p ? "the API key is not valid"
                                : "there is no API key: send it as 'Authorization: Bearer KEY' or "
                                  "'x-api-key: KEY'");
+    ExchangeNote *note = exchange_note(c->x);
+    note->key = c->key.id;
+    snprintf(note->tenant, sizeof note->tenant, "%s", c->key.tenant);
     if (!c->key.id || c->key.scopes & scope) return true;
     return fault_set(&c->fault, 403, "permission_error", "insufficient_scope", NULL,
                      "the API key is not for this route");

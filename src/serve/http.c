@@ -39,10 +39,11 @@ static void names_collect(Server *h, Arena *a, const ServerSpec *s) {
                               .any_address = !strcmp(local, "0.0.0.0") || !strcmp(local, "::")};
     h->port = net_port(h->listener);
     const bool six = strchr(local, ':');
-    h->address = s->unix_path ? str_fmt(a, "unix:%s", s->unix_path).p
-                              : str_fmt(a, "http%s://%s%s%s:%lld", s->tls_cert ? "s" : "",
-                                        six ? "[" : "", local, six ? "]" : "", (long long)h->port)
-                                    .p;
+    const bool path = s->unix_path || !strcmp(local, "unix");
+    h->address = path ? str_fmt(a, "unix:%s", s->unix_path ? s->unix_path : "inherited").p
+                      : str_fmt(a, "http%s://%s%s%s:%lld", s->tls_cert ? "s" : "", six ? "[" : "",
+                                local, six ? "]" : "", (long long)h->port)
+                            .p;
 }
 
 static void slots_make(Server *h, Arena *a, const ServerSpec *s) {

@@ -14,6 +14,26 @@
 typedef struct Server Server;
 typedef struct Exchange Exchange;
 
+/* What its handler tells of a request, for the log; whose exchange it is may write it. Names are of
+ * tables, never what a client sent. */
+typedef struct ExchangeNote {
+    const char *route, *code; /* "/chat/completions"; of what went wrong; NULL: none */
+    char tenant[64];          /* empty: none is known */
+    int64_t key;              /* 0: none is known */
+    int64_t tokens_in, tokens_cached, tokens_out, tokens_thought;
+    double waited, first; /* seconds until the engine had it, until its first token; 0: never */
+} ExchangeNote;
+
+/* A request that is over: its answer is in the system's hands, or its client has left. */
+typedef struct Served {
+    const char *id, *peer;
+    Str method;     /* as it was sent */
+    int64_t status; /* 0: its client left before there was one */
+    bool gone;      /* its client, before the answer's end */
+    double seconds; /* since its head had come */
+    const ExchangeNote *note;
+} Served;
+
 typedef struct ServerSpec {
     const char *host; /* an address or "localhost"; NULL with unix_path */
     int64_t port;     /* 0: any that is free */
@@ -32,6 +52,8 @@ typedef struct ServerSpec {
     /* An answer to what the guard refuses, in the shape of the route's family: its body, in the
      * exchange's arena; type application/json. */
     Str (*refused)(void *arg, Exchange *x, int64_t status, const char *why);
+    /* Told of each request when it is over; must not wait. NULL: nobody is. */
+    void (*over)(void *arg, const Served *s);
     void *arg;
 } ServerSpec;
 
@@ -54,6 +76,8 @@ Str exchange_body(const Exchange *x);                     /* NUL-terminated behi
 const char *exchange_peer(const Exchange *x);             /* "127.0.0.1", "unix" */
 double exchange_began(const Exchange *x);                 /* os_now when its head had come */
 Arena *exchange_arena(Exchange *x);
+const char *exchange_id(const Exchange *x); /* "req_...", of its answer's headers, too */
+ExchangeNote *exchange_note(Exchange *x);
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 

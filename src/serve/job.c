@@ -204,13 +204,9 @@ void job_event(Job *j, const char *event, json_t *data) {
 }
 
 void job_answer(Job *j, json_t *whole) {
-    char id[48];
-    id_make(id, sizeof id, "req_");
     j->out.n = 0;
     json_dump_callback(whole, buf_put, &j->out, JSON_COMPACT);
     json_decref(whole);
-    exchange_head(j->x, "x-request-id", id);
-    exchange_head(j->x, "request-id", id);
 }
 
 const char *finish_reason(const Choice *c) {

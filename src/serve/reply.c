@@ -83,12 +83,10 @@ json_t *fault_json(const Fault *f, Style style, const char *request_id) {
 
 void fault_answer(Exchange *x, const Fault *f, Style style) {
     const bool anthropic = style == STYLE_ANTHROPIC;
-    char id[48], retry[24];
-    id_make(id, sizeof id, "req_");
-    json_t *j = fault_json(f, style, id);
+    char retry[24];
+    json_t *j = fault_json(f, style, exchange_id(x));
     char *text = json_dumps(j, JSON_COMPACT);
-    exchange_head(x, "x-request-id", id);
-    exchange_head(x, "request-id", id);
+    exchange_note(x)->code = f->code;
     snprintf(retry, sizeof retry, "%lld", (long long)MAX(f->retry, 1));
     if (f->status == 429 || f->status == 503) exchange_head(x, "retry-after", retry);
     if (f->status == 401) exchange_head(x, "www-authenticate", "Bearer");
@@ -99,10 +97,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style) {
 }
 
 void answer_json(Call *c, json_t *j) {
-    char id[48], *text = json_dumps(j, JSON_COMPACT);
-    id_make(id, sizeof id, "req_");
-    exchange_head(c->x, "x-request-id", id);
-    exchange_head(c->x, "request-id", id);
+    char *text = json_dumps(j, JSON_COMPACT);
     exchange_answer(c->x, 200, "application/json", str_of(text ? text : "null"));
     free(text);
     json_decref(j);

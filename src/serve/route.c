@@ -84,6 +84,7 @@ static const Route *route_find(Call *c) {
 
 static void call_run(Call *c) {
     const Route *r = route_find(c);
+    if (r) exchange_note(c->x)->route = r->path;
     if (!r || (!r->open && !gate_enter(c, scope_of(r)))) return;
     if (api_drains(c->api) && !r->open) {
         fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
@@ -126,9 +127,8 @@ Str call_refused(void *arg, Exchange *x, int64_t status, const char *why) {
                               : "invalid_request",
               NULL, "%s", why);
     const Str path = exchange_path(x);
-    char id[48];
-    id_make(id, sizeof id, "req_");
-    json_t *j = fault_json(&f, path.p ? style_of(path) : STYLE_OPENAI, id);
+    exchange_note(x)->code = f.code;
+    json_t *j = fault_json(&f, path.p ? style_of(path) : STYLE_OPENAI, exchange_id(x));
     char *text = json_dumps(j, JSON_COMPACT);
     const Str body = str_copy(exchange_arena(x), str_of(text ? text : "{}"));
     free(text);

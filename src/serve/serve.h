@@ -20,8 +20,15 @@ typedef struct ServeSpec {
     const char *api_key; /* the only key; NULL: those of keys.h in `data` */
     const char *data;    /* NULL: data_folder */
     bool no_keys;        /* none is asked for; refused on a public address */
-    const char *model;   /* the name that answers give it */
-    int64_t context;     /* most tokens of a prompt and its answer */
+    bool no_first_key;   /* where there are no keys, none is made */
+    const char *log;     /* "text", "json" or "none": lines on standard error for requests */
+    int64_t socket;      /* that systemd handed over; 0: none */
+    /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
+     * the service runs. said: a line for each other change. */
+    bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);
+    void *reload_arg;
+    const char *model; /* the name that answers give it */
+    int64_t context;   /* most tokens of a prompt and its answer */
     int64_t connections, queue;
     const char *const *names; /* (n_names) Host names that are let in */
     int64_t n_names;
