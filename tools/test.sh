@@ -29,6 +29,7 @@ holds() {
         emulated) [ -n "${LISAO_RUN-}" ] ;;
         no-own-memory) [ -n "${LISAO_RUN-}" ] || grep -q '__[at]san_init' "$LISAO_BIN" ;;
         no-own-speed) [ -n "${LISAO_RUN-}" ] || grep -q '__tsan_init' "$LISAO_BIN" ;;
+        no-sandbox) grep -q '__[at]san_init' "$LISAO_BIN" || ! grep -q landlock /proc/kallsyms ;;
         no-namespaces) ! unshare -rm true 2> /dev/null ;;
         no-avx2) cpu_lacks avx2 fma f16c bmi2 ;;
         no-avx512) cpu_lacks avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 ;;

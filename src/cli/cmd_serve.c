@@ -13,7 +13,7 @@ typedef struct Options {
     const char *config, *log;
     OptList names;
     int64_t port, context, parallel, queue, connections;
-    bool describe, no_keys, no_first_key;
+    bool describe, no_keys, no_first_key, no_sandbox;
 } Options;
 enum { OPTIONS = 40 };
 
@@ -204,6 +204,7 @@ static bool run(Settings *settings, Err *err) {
                                 .data = o->data,
                                 .no_keys = o->no_keys,
                                 .no_first_key = o->no_first_key,
+                                .no_sandbox = o->no_sandbox,
                                 .log = o->log,
                                 .reload = settings_again,
                                 .reload_arg = settings,
@@ -276,6 +277,9 @@ int cmd_serve(int argc, char **argv) {
         TEXT_OPT("tls-key", "FILE", &o->tls_key, "Its key (PEM)."),
         TEXT_OPT("log", "text|json|none", &o->log,
                  "How each request is told on standard error: never what it says."),
+        FLAG_OPT("no-sandbox", &o->no_sandbox,
+                 "Let the process do what it could before it served: start programs, open "
+                 "connections, write anywhere."),
         FLAG_OPT("describe", &o->describe,
                  "Print the routes and what requests may say, as docs/api.md has them, and end."),
         MODEL_OPTS(o->model),

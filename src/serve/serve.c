@@ -46,6 +46,32 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
                         .arg = api};
 }
 
+/* ---- what is left to the process ------------------------------------------------------------- */
+
+/* Threads that begin later write beneath the folder of data alone. */
+static bool files_narrow(const ServeSpec *spec, Arena *a, bool stored, Err *err) {
+    const char *data = spec->data ? spec->data : data_folder(a);
+    const char *slash = spec->unix_path ? strrchr(spec->unix_path, '/') : NULL;
+    const char *beside = !spec->unix_path ? NULL
+                         : !slash         ? "."
+                         : slash == spec->unix_path
+                             ? "/"
+                             : str_copy(a, (Str){spec->unix_path, slash - spec->unix_path}).p;
+    return (!stored || os_mkdir(data, err)) && sandbox_files(stored ? data : NULL, beside, err);
+}
+
+/* All threads are there: the calls that they need yet are all that is left. */
+static bool calls_narrow(const ServeSpec *spec, Err *err) {
+    return spec->no_sandbox || sandbox_calls(err);
+}
+
+static void narrowing_say(const Api *api, const Err *err) {
+    if (err->code)
+        journal_say(api->journal, "sandbox", "the service goes on without: %s", err->msg);
+}
+
+/* ---- the service ----------------------------------------------------------------------------- */
+
 bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
                void (*ready)(void *arg, const char *address, const char *key), void *arg,
                Err *err) {
@@ -67,10 +93,15 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     }
     const ServerSpec http = http_spec(spec, api);
     const bool stored = !spec->api_key && !spec->no_keys;
+    Err files = {0}, calls = {0};
+    if (!spec->no_sandbox) (void)files_narrow(spec, a, stored, &files);
     bool ok = journal_open(&api->journal, a, spec->log, err)
               && (!stored || gate_open(&api->gate, a, spec->data, !spec->no_first_key, err))
               && keeper_open(&keeper, a, api, err) && server_open(&api->http, a, &http, err);
     if (ok) {
+        (void)calls_narrow(spec, &calls);
+        narrowing_say(api, &files);
+        narrowing_say(api, &calls);
         if (ready) ready(arg, server_address(api->http), gate_first(api->gate));
         service_notify("READY=1");
         engine_thread_run(api, engine);
