@@ -92,6 +92,7 @@ help:
 	@echo 'make format     lays all code out by clang-format 14'
 	@echo 'make man        writes $$B/lisao.1'
 	@echo 'make install    copies program, man page, recipes and models under DESTDIR/PREFIX (PREFIX=$(PREFIX)); uninstall'
+	@echo 'make deb        builds $$B/lisao_VERSION_ARCH.deb, a Debian package with the service (docs/deploy.md)'
 	@echo 'make clean      removes $$B'
 	@echo
 	@echo 'Variables: CC=gcc|clang-14  OPT=-O2  SAN=address,undefined  B=build (the folder that is built into)'
@@ -155,6 +156,10 @@ install-files:
 	install -d $(INTO)/share/lisao/recipes
 	install -m 644 $(RECIPES:%=recipes/%) $(INTO)/share/lisao/recipes
 	for f in $(SHIPPED); do install -D -m 644 models/$$f $(INTO)/share/lisao/models/$$f; done
+
+# A Debian package; runs no part of it.
+deb: all $B/lisao.1
+	@tools/deb.sh $B $(VERSION)
 
 uninstall:
 	rm -f $(INTO)/bin/lisao $(INTO)/share/man/man1/lisao.1 $(RECIPES:%=$(INTO)/share/lisao/recipes/%)
@@ -254,7 +259,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick test-peers test-clients lint bench mutations valgrind golden format man install install-files uninstall clean \
+.PHONY: all help tests test test-quick test-peers test-clients lint bench mutations valgrind golden format man install install-files deb uninstall clean \
         fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -106,8 +106,8 @@ static bool call_rule(scmp_filter_ctx f, uint32_t action, const char *name) {
     return number == __NR_SCMP_ERROR || number < 0 || seccomp_rule_add(f, action, number, 0) == 0;
 }
 
-/* Calls of which some are fine: memory that is not executed, questions to a terminal or socket, this
- * process's own limits as a question. */
+/* Calls of which some are fine: memory that is not executed; questions to a terminal or socket, and
+ * about this process's limits. */
 static bool some_rules(scmp_filter_ctx f) {
     static const unsigned long question[] = {TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO};
     const struct scmp_arg_cmp not_code = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);

@@ -22,7 +22,7 @@ void os_clock(char out[OS_CLOCK]); /* the time, "2026-11-30T10:48:05.123Z" */
  * removed beneath `folder` alone, sockets made and files removed beneath `sockets`, which must be
  * there; NULL: nowhere (Landlock). Files that are open stay so, and all may be read. */
 bool sandbox_files(const char *folder, const char *sockets, Err *err) CHECKED;
-/* Of all threads: only the system calls of a program that serves and has started. Starting a program
- * or another process, or looking into one, kills the process (SIGSYS); the others, such as opening
- * a socket, are refused with EPERM (seccomp). */
+/* Of all threads: only the system calls of a program that serves and has started. Starting a
+ * program, or looking into another process, kills this one (SIGSYS); other calls, such as opening a
+ * socket, are refused with EPERM (seccomp). */
 bool sandbox_calls(Err *err) CHECKED;
