@@ -16,7 +16,8 @@ strip --strip-unneeded --remove-section=.comment "$root/usr/bin/lisao"
 gzip -9n "$root/usr/share/man/man1/lisao.1"
 install -D -m 644 packaging/lisao.service "$root/lib/systemd/system/lisao.service"
 install -D -m 644 packaging/lisao.yaml "$root/etc/lisao/lisao.yaml"
-install -d "$doc"
+install -d "$doc/examples"
+install -m 644 packaging/haproxy.cfg "$doc/examples/"
 for page in api deploy; do gzip -9nc "docs/$page.md" >"$doc/$page.md.gz"; done
 gzip -9nc CHANGELOG.md >"$doc/CHANGELOG.md.gz"
 cat >"$doc/copyright" <<END
