@@ -106,9 +106,13 @@ static bool message_add(Call *c, json_t *all, const json_t *m) {
     const json_t *content = json_object_get(m, "content");
     if (!json_is_string(content) && !json_is_array(content))
         return fault_value(&c->fault, "messages", "a message's content must be a string or blocks");
+    if (role && !strcmp(role, "system")) { /* of Claude Code, behind the first user's */
+        json_t *text = texts_join(c, content);
+        return !json_array_append_new(all, json_pack("{s:s, s:o}", "role", role, "content", text));
+    }
     if (role && !strcmp(role, "user")) return user_add(c, all, content);
     if (role && !strcmp(role, "assistant")) return assistant_add(c, all, content);
-    return fault_value(&c->fault, "messages", "a message's role must be user or assistant");
+    return fault_value(&c->fault, "messages", "a message's role must be user, assistant or system");
 }
 
 static json_t *openai_messages(Call *c) {
