@@ -84,7 +84,11 @@ typedef struct Params {
     json_t *messages, *prompt, *tools, *tool_choice, *stop, *logit_bias, *response_format;
     json_t *stream_options, *thinking, *reasoning, *kwargs, *system, *input, *include, *ids;
     json_t *enable_thinking, *output_config, *text, *previous, *parallel, *metadata;
+    json_t *request, *answer; /* to be verified */
+    Str route;
 } Params;
+
+typedef struct Verify Verify; /* an answer that is compared (compare.c) */
 
 typedef struct Call {
     Api *api;
@@ -97,6 +101,10 @@ typedef struct Call {
     json_t *body;
     Key key; /* id 0: none was asked for, or the one */
     Params p;
+    int64_t now;    /* what templates and answers take for the time; seconds since 1970 */
+    Verify *verify; /* NULL: it is a request of its own */
+    bool seeded;    /* by the answer that is verified: */
+    uint64_t seed;
     Fault fault;
 } Call;
 
@@ -127,6 +135,7 @@ void routes_describe(Buf *b, const Route *route, int64_t n);               /* in
 void call_handle(void *api, Exchange *x);                                  /* ServerSpec.handler */
 Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
 void answer_json(Call *c, json_t *j); /* status 200; takes j over */
+json_t *json_of(Str s);
 
 /* The routes' functions, by file. */
 void answer_chat(Call *c);
@@ -139,10 +148,11 @@ void answer_version(Call *c), answer_balance(Call *c), answer_tokenize(Call *c),
 void answer_template(Call *c), answer_embeddings(Call *c), answer_metrics(Call *c),
     answer_root(Call *c);
 void answer_openapi(Call *c);
+void answer_verify(Call *c);
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
-    token_fields[];
+    token_fields[], verify_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
-    n_token_fields;
+    n_token_fields, n_verify_fields;
 
 /* ---- conversations --------------------------------------------------------------------------- */
 
@@ -221,6 +231,9 @@ struct Job {
     Str model;
     int64_t created;
     uint64_t seed;
+    int64_t budget;  /* of a thought; -1: none */
+    Sha256 *prompts; /* of all prompts' tokens so far */
+    Verify *verify;  /* NULL: it is no verification */
     bool stream, usage, logprobs;
     int64_t n_top;
     double wrote; /* when something was last written */
@@ -247,6 +260,8 @@ bool job_form(Call *c, Job *j, Talk *t);
 void form_bind(Choice *o);          /* on the engine thread, to which grammars belong */
 void form_leave(Api *api, Form *f); /* NULL is fine */
 void forms_close(Api *api);
+/* Adds a prompt to the hash that the answer names; once for each that differs. */
+void job_prompt(Job *j, const int32_t *ids, int64_t n);
 /* To the engine thread, which owns it from now on; or the fault of a full queue. */
 bool job_send(Call *c, Job *j);
 /* The engine thread: runs until the API is drained. */
@@ -271,7 +286,6 @@ void api_key_set(Api *api, const char *key);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-json_t *json_of(Str s);
 void job_event(Job *j, const char *event, json_t *data); /* one SSE event; takes data over */
 void job_answer(Job *j, json_t *whole);                  /* the whole answer; takes it over */
 const char *finish_reason(const Choice *c);              /* of OpenAI */
@@ -280,10 +294,22 @@ int64_t job_tokens(const Job *j);
 json_t *call_json(Choice *c, Str line);
 /* Takes the first line off *lines. */
 Str line_cut(Str *lines);
-bool job_gone(Job *j);            /* its client has left */
-void job_leave(void *job);        /* says so */
-json_t *lisao_json(const Job *j); /* what an answer can be replayed by */
+bool job_gone(Job *j);     /* its client has left */
+void job_leave(void *job); /* says so */
+json_t *token_json(const Job *j, Token t);
 void id_make(char *out, int64_t size, const char *prefix);
+
+/* What an answer can be computed again by: its member `lisao`, and its headers. */
+json_t *lisao_json(const Job *j);
+void job_heads(Job *j);
+/* What the call's p.answer claims; NULL: c->fault says why it cannot be read. */
+Verify *verify_new(Call *c);
+/* A job that verifies: its drafts are set; whether its newest token is not the answer's; the report
+ * from the answer as it was computed (takes it over). */
+void verify_begin(Job *j);
+bool verify_differs(const Choice *c);
+json_t *verify_report(Job *j, json_t *computed);
+void verify_drop(Verify *v); /* NULL is fine */
 
 const char *type_of(const json_t *o); /* its member "type", or "" */
 /* What several faces write: the members that OpenAI's objects begin with; the end of a stream, with

@@ -115,19 +115,6 @@ void answer_chat(Call *c) {
 
 /* ---- log-probabilities ----------------------------------------------------------------------- */
 
-static json_t *token_json(const Job *j, Token t) {
-    const Str s = token_bytes(j->api->bundle->tok, t.id);
-    json_t *bytes = json_array(), *text = json_stringn(s.p ? s.p : "", (size_t)s.n);
-    for (int64_t i = 0; i < s.n; i++) json_array_append_new(bytes, json_integer((uint8_t)s.p[i]));
-    if (!text) { /* a piece of a character */
-        Buf b = {.a = j->a};
-        text_decode(&b, j->api->bundle->tok, &t.id, 1, false);
-        text = json_of(buf_str(&b));
-    }
-    return json_pack("{s:o, s:f, s:o}", "token", text, "logprob", (double)t.logprob, "bytes",
-                     bytes);
-}
-
 /* Tokens from..to-1 of a choice, those of its thought or those of its answer. The end token is no
  * text. */
 static json_t *tokens_json(const Choice *c, int64_t from, int64_t to, bool thought) {
@@ -168,16 +155,16 @@ static json_t *usage_json(const Job *j) {
                      "prompt_cache_miss_tokens", (json_int_t)(g->n_prompt - g->n_cached));
 }
 
-static void chunk_send(Job *j, json_t *choices) {
-    json_t *o = openai_head(j, "chat.completion.chunk");
-    json_object_set_new(o, "choices", choices);
-    if (j->usage) json_object_set_new(o, "usage", json_null());
-    job_event(j, NULL, o);
-}
-
+/* The last one says what the answer can be computed again by. */
 static void delta_send(Choice *c, json_t *delta, json_t *logprobs, const char *reason) {
-    chunk_send(c->job, json_pack("[{s:I, s:o, s:o, s:s?}]", "index", (json_int_t)c->index, "delta",
-                                 delta, "logprobs", logprobs, "finish_reason", reason));
+    Job *j = c->job;
+    json_t *o = openai_head(j, "chat.completion.chunk");
+    json_object_set_new(o, "choices",
+                        json_pack("[{s:I, s:o, s:o, s:s?}]", "index", (json_int_t)c->index, "delta",
+                                  delta, "logprobs", logprobs, "finish_reason", reason));
+    if (j->usage) json_object_set_new(o, "usage", json_null());
+    if (reason && c->index == j->n - 1) json_object_set_new(o, "lisao", lisao_json(j));
+    job_event(j, NULL, o);
 }
 
 static void chat_begin(Job *j) {
@@ -240,7 +227,6 @@ static void chat_finish(Job *j) {
     json_t *o = openai_head(j, "chat.completion.chunk");
     json_object_set_new(o, "choices", json_array());
     json_object_set_new(o, "usage", usage_json(j));
-    json_object_set_new(o, "lisao", lisao_json(j));
     stream_done(j, o);
 }
 

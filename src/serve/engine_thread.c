@@ -39,6 +39,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
     c->n_thought += thought;
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
     if (finish != FINISH_NONE) c->ended = true;
+    if (finish == FINISH_NONE && verify_differs(c)) engine_cancel(g->engine, g->seq);
     if (!j->stream || job_gone(j)) return;
     const Delta d = {rest(&g->reasoning, c->thought_sent),
                      rest(&g->text, c->text_sent),
@@ -55,6 +56,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
 
 static void job_begin(Job *j) {
     if (!j->stream) return;
+    job_heads(j);
     exchange_head(j->x, "x-accel-buffering", "no");
     exchange_begin(j->x, 200, "text/event-stream; charset=utf-8");
     j->began = true, j->wrote = os_now();
@@ -144,6 +146,7 @@ static void job_count(Job *j) {
 static void job_drop(Job *j) {
     if (j->face->drop) j->face->drop(j);
     form_leave(j->api, j->form);
+    verify_drop(j->verify);
 }
 
 /* The answer is made before what it is made of goes; with the exchange the job itself is gone. */

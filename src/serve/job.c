@@ -111,6 +111,20 @@ static int64_t tenant_of(const Call *c) {
     return (int64_t)(checksum(user.p, user.n, checksum(tenant.p, tenant.n, 1)) >> 1);
 }
 
+/* The request's, or that of the answer that is verified, or one that is drawn. */
+static bool seed_choose(Call *c, uint64_t *seed) {
+    *seed = c->seed;
+    if (c->p.seed != NOT_GIVEN)
+        *seed = (uint64_t)(int64_t)c->p.seed;
+    else if (!c->verify)
+        os_random(seed, sizeof *seed), *seed &= ((uint64_t)1 << 53) - 1;
+    else if (!c->seeded && sampling_of(c, 0).temperature > 0)
+        return fault_value(&c->fault, "seed",
+                           "what was drawn without a seed cannot be computed again: neither the "
+                           "request nor the answer's lisao.seed names one");
+    return true;
+}
+
 Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     Job *j = PUSH(c->a, Job, 1);
     Str *stop;
@@ -119,14 +133,12 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     if (!stops_read(c, &stop, &ask.n_stop) || !biases_read(c, &bias, &ask.n_bias)) return NULL;
     ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
     *j = (Job){.api = c->api, .x = c->x, .a = c->a, .face = face, .style = c->style, .n = n};
-    j->left = n, j->created = os_time(), j->stream = c->p.stream, j->out.a = c->a;
+    j->left = n, j->created = c->now, j->out.a = c->a, j->budget = -1;
+    j->stream = c->p.stream && !c->verify, j->verify = c->verify;
     j->model = str_copy(c->a, str_of(c->api->spec->model));
     j->choice = PUSH(c->a, Choice, n);
     id_make(j->id, sizeof j->id, id_prefix);
-    if (c->p.seed != NOT_GIVEN)
-        j->seed = (uint64_t)(int64_t)c->p.seed;
-    else
-        os_random(&j->seed, sizeof j->seed), j->seed &= ((uint64_t)1 << 53) - 1;
+    if (!seed_choose(c, &j->seed)) return NULL;
     for (int64_t i = 0; i < n; i++) {
         j->choice[i] = (Choice){.job = j, .index = i, .ask = ask};
         j->choice[i].ask.sampling = sampling_of(c, j->seed + (uint64_t)i);
@@ -152,6 +164,8 @@ bool job_talk(Call *c, Job *j, const Talk *t) {
     int64_t most;
     Err err = {0};
     if (!job_room(c, t->ids.n, &most)) return false;
+    job_prompt(j, t->ids.v, t->ids.n);
+    j->budget = t->budget;
     for (int64_t i = 0; i < j->n; i++) {
         Choice *o = &j->choice[i];
         o->ask.prompt = t->ids.v, o->ask.n_prompt = t->ids.n, o->ask.max_tokens = most;
@@ -169,6 +183,7 @@ bool job_talk(Call *c, Job *j, const Talk *t) {
 
 bool job_send(Call *c, Job *j) {
     Api *api = c->api;
+    if (j->verify) verify_begin(j);
     if (!gate_admit(c, j)) {
         form_leave(api, j->form);
         return false;
@@ -184,8 +199,6 @@ bool job_send(Call *c, Job *j) {
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
-
-json_t *json_of(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
 
 static int buf_put(const char *p, size_t n, void *to) {
     buf_add(to, (Str){p, (int64_t)n});
@@ -204,9 +217,11 @@ void job_event(Job *j, const char *event, json_t *data) {
 }
 
 void job_answer(Job *j, json_t *whole) {
+    if (j->verify) whole = verify_report(j, whole);
     j->out.n = 0;
     json_dump_callback(whole, buf_put, &j->out, JSON_COMPACT);
     json_decref(whole);
+    job_heads(j);
 }
 
 const char *finish_reason(const Choice *c) {
@@ -235,10 +250,6 @@ json_t *call_json(Choice *c, Str line) {
     free(text);
     json_decref(call);
     return j;
-}
-
-json_t *lisao_json(const Job *j) {
-    return json_pack("{s:s, s:I}", "fingerprint", j->api->fingerprint, "seed", (json_int_t)j->seed);
 }
 
 /* ---- what several faces write ------------------------------------------------- */

@@ -96,6 +96,8 @@ void fault_answer(Exchange *x, const Fault *f, Style style) {
     json_decref(j);
 }
 
+json_t *json_of(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
+
 void answer_json(Call *c, json_t *j) {
     char *text = json_dumps(j, JSON_COMPACT);
     exchange_answer(c->x, 200, "application/json", str_of(text ? text : "null"));

@@ -12,6 +12,8 @@ static const Route routes[] = {
      "how many tokens a conversation has, in Anthropic's form", TABLE(messages)},
     {"POST", "/responses", answer_responses, false, "an answer, in the form of OpenAI's Responses",
      TABLE(responses)},
+    {"POST", "/verify", answer_verify, false,
+     "whether an answer is what its request gives, to the last bit", TABLE(verify)},
     {"POST", "/tokenize", answer_tokenize, false, "the token ids of a text or a conversation",
      TABLE(token)},
     {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", TABLE(token)},
@@ -101,6 +103,7 @@ void call_handle(void *arg, Exchange *x) {
               .n_routes = COUNT(routes),
               .x = x,
               .a = exchange_arena(x),
+              .now = os_time(),
               .style = style_of(exchange_path(x))};
     count_add(api, &api->count.requests, 1);
     c.path = prefix_cut(exchange_path(x));

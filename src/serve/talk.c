@@ -215,7 +215,7 @@ static bool request_text(Call *c, const Talk *t, Str *out) {
 
 bool talk_encode(Call *c, Talk *t) {
     const Bundle *b = c->api->bundle;
-    ChatOptions options = {.generate = true, .think = t->think, .now = os_time()};
+    ChatOptions options = {.generate = true, .think = t->think, .now = c->now};
     Buf shown = {.a = c->a};
     Prefix prefix;
     Err err = {0};

@@ -206,6 +206,7 @@ static bool text_ask(Call *c) {
     j->logprobs = c->p.text_logprobs != NOT_GIVEN;
     j->n_top = j->logprobs ? (int64_t)c->p.text_logprobs : 0;
     j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
+    for (int64_t i = 0; i < n; i++) job_prompt(j, prompt[i].ids.v, prompt[i].ids.n);
     for (int64_t i = 0; i < j->n; i++)
         if (!choice_set(c, j, &j->choice[i], &prompt[i / each])) return false;
     return job_send(c, j);
@@ -267,6 +268,7 @@ static void text_send(Choice *c, Str text, json_t *logprobs, const char *reason)
                         json_pack("[{s:o, s:I, s:o, s:s?}]", "text", json_of(text), "index",
                                   (json_int_t)c->index, "logprobs", logprobs, "finish_reason",
                                   reason));
+    if (reason && c->index == c->job->n - 1) json_object_set_new(o, "lisao", lisao_json(c->job));
     job_event(c->job, NULL, o);
 }
 
@@ -318,8 +320,8 @@ static void text_finish(Job *j) {
     }
     json_object_set_new(o, "choices", choices);
     json_object_set_new(o, "usage", text_usage(j));
-    json_object_set_new(o, "lisao", lisao_json(j));
     if (!j->stream) {
+        json_object_set_new(o, "lisao", lisao_json(j));
         job_answer(j, o);
         return;
     }
