@@ -26,8 +26,10 @@ typedef struct Counts {
     EngineStats engine; /* as of its last step */
 } Counts;
 
-typedef struct Gate Gate; /* who is let in (gate.c) */
-typedef struct Form Form; /* a grammar that requests share (form.c) */
+typedef struct Gate Gate;       /* who is let in (gate.c) */
+typedef struct Form Form;       /* a grammar that requests share (form.c) */
+typedef struct Streams Streams; /* what can be taken up again (kept.c), and one such stream */
+typedef struct Kept Kept;
 enum { FORMS = 64 };
 
 typedef struct Api {
@@ -43,7 +45,8 @@ typedef struct Api {
     Form *form[FORMS];       /* NULL: a free place */
     const char *fingerprint; /* of the plan, hexadecimal */
     char key[65];            /* SHA-256 of the one key (spec->api_key), which may be changed */
-    Gate *gate;              /* the keys of a store; NULL: none are asked for */
+    Streams *streams;
+    Gate *gate; /* the keys of a store; NULL: none are asked for */
     int64_t started;
 } Api;
 
@@ -78,7 +81,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
     Str model, user, suffix, system_text, effort, instructions;
-    bool stream, echo, logprobs, add_special, ignore_eos;
+    bool stream, echo, logprobs, add_special, ignore_eos, background;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
     json_t *messages, *prompt, *tools, *tool_choice, *stop, *logit_bias, *response_format;
@@ -149,6 +152,7 @@ void answer_template(Call *c), answer_embeddings(Call *c), answer_metrics(Call *
     answer_root(Call *c);
 void answer_openapi(Call *c);
 void answer_verify(Call *c);
+void answer_stream(Call *c), answer_stream_cancel(Call *c);
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
     token_fields[], verify_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
@@ -241,7 +245,11 @@ struct Job {
     KeyLimits limits;
     void *state; /* of the face */
     Form *form;  /* NULL: its answer is free */
-    bool gone;   /* its client; the API's lock guards it */
+    const char *tenant;
+    Kept *kept;      /* its events; NULL: they are not kept */
+    int64_t events;  /* so far */
+    bool background; /* it goes on when its client has left */
+    bool gone;       /* its client; the API's lock guards it */
     bool began, failed;
     Buf out; /* for one event */
     Fault fault;
@@ -283,6 +291,17 @@ typedef struct Keeper Keeper;
 bool keeper_open(Keeper **k, Arena *a, Api *api, Err *err) CHECKED;
 void keeper_close(Keeper *k); /* NULL is fine */
 void api_key_set(Api *api, const char *key);
+
+/* ---- streams that are taken up again ----------------------------------------------------------- */
+
+Streams *streams_new(Arena *a);
+void streams_sweep(Api *api); /* on the engine thread: gives readers what they have room for */
+void streams_close(Api *api); /* ends them all */
+/* On the engine thread: begins to keep what j sends, where there is room for it (j->kept); an
+ * event; the end, with a status that is never freed. */
+void kept_begin(Job *j);
+void kept_add(Api *api, Kept *s, Str event);
+void kept_end(Job *j, const char *status);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -11,6 +11,8 @@ const Field chat_fields[] = {
      "assistant's, the answer goes on with it.",
      SCHEMA_LIST},
     {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"background", FIELD_BOOL, P(background), 0, 0,
+     "With stream: go on when the client leaves; GET /streams/ID takes it up again.", NULL},
     {"stream_options", FIELD_JSON, P(stream_options), 0, 0, "{\"include_usage\": true}",
      SCHEMA_ANY},
     {"max_tokens", FIELD_INT, P(max_tokens), 1, 1 << 24, "Most tokens of the answer.", NULL},

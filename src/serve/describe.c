@@ -74,7 +74,11 @@ void answer_openapi(Call *c) {
         const char *name = str_fmt(c->a, "%.*s%s", (int)(path.n - id), path.p, id ? "{id}" : "").p;
         json_t *methods = json_object_get(paths, name);
         if (!methods) json_object_set_new(paths, name, methods = json_object());
-        json_object_set_new(methods, *r->method == 'P' ? "post" : "get", route_json(r));
+        json_object_set_new(methods,
+                            *r->method == 'P'   ? "post"
+                            : *r->method == 'D' ? "delete"
+                                                : "get",
+                            route_json(r));
     }
     answer_json(
         c, json_pack("{s:s, s:{s:s, s:s}, s:[{s:s}], s:o, s:{s:{s:{s:s, s:s}}}, s:[{s:[]}]}",

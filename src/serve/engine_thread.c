@@ -57,6 +57,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
 static void job_begin(Job *j) {
     if (!j->stream) return;
     job_heads(j);
+    if (j->kept) exchange_head(j->x, "x-lisao-stream", j->id);
     exchange_head(j->x, "x-accel-buffering", "no");
     exchange_begin(j->x, 200, "text/event-stream; charset=utf-8");
     j->began = true, j->wrote = os_now();
@@ -83,6 +84,9 @@ static void job_start(Running *d, Job *j) {
     j->next = d->jobs, d->jobs = j;
     exchange_note(j->x)->waited = os_now() - exchange_began(j->x);
     count_add(d->api, &d->api->count.running, 1);
+    if (j->stream) kept_begin(j);
+    if (j->background && !j->kept)
+        j->failed = true, err_set(&err, ERR_LIMIT, "no more streams are kept for this tenant now");
     for (int64_t i = 0; i < j->n && !j->failed; i++) {
         Choice *c = &j->choice[i];
         form_bind(c);
@@ -149,15 +153,27 @@ static void job_drop(Job *j) {
     verify_drop(j->verify);
 }
 
+/* What did not come to its end is no answer, except to a verification, which has ended it. */
+static void job_cancelled(Job *j) {
+    for (int64_t i = 0; i < j->n && !j->verify; i++)
+        if (j->choice[i].g.finish == FINISH_CANCEL)
+            fault_set(&j->fault, 503, "server_error", "cancelled", NULL,
+                      "the answer was cancelled");
+}
+
 /* The answer is made before what it is made of goes; with the exchange the job itself is gone. */
 static void job_finish(Job *j) {
     job_check(j);
     job_count(j);
+    job_cancelled(j);
     const bool fault = j->fault.status != 0;
     if (fault && j->began) j->face->fault(j, &j->fault);
     for (int64_t i = 0; !fault && j->stream && i < j->n; i++)
         if (j->face->end) j->face->end(&j->choice[i]);
     if (!fault) j->face->finish(j);
+    kept_end(j, !fault                                ? "completed"
+                : !strcmp(j->fault.code, "cancelled") ? "cancelled"
+                                                      : "failed");
     job_drop(j);
     if (j->stream && j->began)
         exchange_end(j->x);
@@ -232,8 +248,10 @@ void engine_thread_run(Api *api, Engine *engine) {
         }
         if (d.jobs) engine_step(engine);
         jobs_sweep(&d);
+        streams_sweep(api);
         stats_show(api, engine);
         if (drained(&d, &deadline) && got != QUEUE_ITEM) break;
     }
     jobs_refuse(api);
+    streams_close(api);
 }

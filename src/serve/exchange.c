@@ -316,6 +316,15 @@ bool exchange_write(Exchange *x, Str bytes) {
     return fine;
 }
 
+int64_t exchange_room(Exchange *x) {
+    http_enter(x->http);
+    const int64_t unread = x->out_to - x->out_from,
+                  room = x->http->spec.out_bytes - unread - (int64_t)sizeof(int32_t);
+    const bool gone = x->gone || !x->attached;
+    http_leave(x->http);
+    return gone ? -1 : MAX(room, 0);
+}
+
 void exchange_end(Exchange *x) {
     Server *h = x->http;
     http_enter(h);

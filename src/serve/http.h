@@ -90,6 +90,8 @@ void exchange_answer(Exchange *x, int64_t status, const char *type, Str body);
 void exchange_begin(Exchange *x, int64_t status, const char *type);
 bool exchange_write(Exchange *x, Str bytes);
 void exchange_end(Exchange *x);
+/* How many bytes a write may have now; -1: the client has gone. */
+int64_t exchange_room(Exchange *x);
 /* `gone` is called once, from another thread, where the client leaves before the answer's end; not
  * after exchange_end has returned. Where it has left already, at once. */
 void exchange_on_gone(Exchange *x, void (*gone)(void *arg), void *arg);

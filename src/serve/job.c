@@ -35,7 +35,7 @@ bool job_gone(Job *j) {
 void job_leave(void *job) {
     Job *j = job;
     monitor_enter(j->api->lock);
-    j->gone = true;
+    j->gone |= !j->background;
     monitor_leave(j->api->lock);
 }
 
@@ -135,9 +135,16 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     *j = (Job){.api = c->api, .x = c->x, .a = c->a, .face = face, .style = c->style, .n = n};
     j->left = n, j->created = c->now, j->out.a = c->a, j->budget = -1;
     j->stream = c->p.stream && !c->verify, j->verify = c->verify;
+    j->background = c->p.background && !c->verify;
+    j->tenant = str_copy(c->a, str_of(c->key.tenant)).p;
     j->model = str_copy(c->a, str_of(c->api->spec->model));
     j->choice = PUSH(c->a, Choice, n);
     id_make(j->id, sizeof j->id, id_prefix);
+    if (j->background && !j->stream) {
+        fault_value(&c->fault, "background",
+                    "background: true needs stream: true: nothing else is kept");
+        return NULL;
+    }
     if (!seed_choose(c, &j->seed)) return NULL;
     for (int64_t i = 0; i < n; i++) {
         j->choice[i] = (Choice){.job = j, .index = i, .ask = ask};
@@ -205,15 +212,24 @@ static int buf_put(const char *p, size_t n, void *to) {
     return 0;
 }
 
-void job_event(Job *j, const char *event, json_t *data) {
+static void event_begin(Job *j, const char *event) {
     j->out.n = 0;
     if (event) buf_fmt(&j->out, "event: %s\n", event);
-    buf_add(&j->out, STR("data: "));
-    json_dump_callback(data, buf_put, &j->out, JSON_COMPACT);
+    buf_fmt(&j->out, "id: %lld\ndata: ", (long long)j->events++);
+}
+
+static void event_send(Job *j) {
     buf_add(&j->out, STR("\n\n"));
-    json_decref(data);
+    if (j->kept) kept_add(j->api, j->kept, buf_str(&j->out));
     if (!exchange_write(j->x, buf_str(&j->out))) job_leave(j);
     j->wrote = os_now();
+}
+
+void job_event(Job *j, const char *event, json_t *data) {
+    event_begin(j, event);
+    json_dump_callback(data, buf_put, &j->out, JSON_COMPACT);
+    json_decref(data);
+    event_send(j);
 }
 
 void job_answer(Job *j, json_t *whole) {
@@ -272,7 +288,9 @@ void stream_done(Job *j, json_t *usage) {
         job_event(j, NULL, usage);
     else
         json_decref(usage);
-    exchange_write(j->x, STR("data: [DONE]\n\n"));
+    event_begin(j, NULL);
+    buf_add(&j->out, STR("[DONE]"));
+    event_send(j);
 }
 
 void stream_alive(Job *j) { exchange_write(j->x, STR(": keep-alive\n\n")); }

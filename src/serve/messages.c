@@ -11,6 +11,8 @@ const Field messages_fields[] = {
     {"system", FIELD_JSON, P(system), 0, 0, "A string, or blocks of text.", "{}"},
     {"max_tokens", FIELD_INT, P(max_tokens), 1, 1 << 24, "Most tokens of the answer.", NULL},
     {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"background", FIELD_BOOL, P(background), 0, 0,
+     "With stream: go on when the client leaves; GET /streams/ID takes it up again.", NULL},
     {"temperature", FIELD_NUMBER, P(temperature), 0, 1, "0: the likeliest token.", NULL},
     {"top_p", FIELD_NUMBER, P(top_p), 0, 1, "Sample among the likeliest that reach it.", NULL},
     {"top_k", FIELD_INT, P(top_k), 0, 1 << 20, "Sample among so many; 0: all.", NULL},
@@ -332,7 +334,9 @@ static void messages_finish(Job *j) {
     event(j, "message_stop", json_object());
 }
 
-static void messages_alive(Job *j) { event(j, "ping", json_object()); }
+static void messages_alive(Job *j) {
+    exchange_write(j->x, STR("event: ping\ndata: {\"type\":\"ping\"}\n\n"));
+}
 
 static void messages_fault(Job *j, const Fault *f) {
     job_event(j, "error", fault_json(f, STYLE_ANTHROPIC, j->id));

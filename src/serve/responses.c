@@ -8,6 +8,8 @@ const Field responses_fields[] = {
      "A string, or items: messages, function_call, function_call_output, reasoning.", "{}"},
     {"instructions", FIELD_TEXT, P(instructions), 0, 0, "A system message in front.", NULL},
     {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"background", FIELD_BOOL, P(background), 0, 0,
+     "With stream: go on when the client leaves; GET /streams/ID takes it up again.", NULL},
     {"max_output_tokens", FIELD_INT, P(max_tokens), 1, 1 << 24, "Most tokens of the answer.", NULL},
     {"temperature", FIELD_NUMBER, P(temperature), 0, 2, "0: the likeliest token.", NULL},
     {"top_p", FIELD_NUMBER, P(top_p), 0, 1, "Sample among the likeliest that reach it.", NULL},
@@ -262,7 +264,7 @@ static json_t *response_json(Job *j, const char *status) {
                   "id", j->id, "object", "response", "created_at", (json_int_t)j->created, "status",
                   status, "model", j->model.p, "output", s->output, "error", "incomplete_details",
                   cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
-                  "parallel_tool_calls", 1, "background", 0, "truncation", "disabled",
+                  "parallel_tool_calls", 1, "background", j->background, "truncation", "disabled",
                   "max_tool_calls", "previous_response_id", "prompt_cache_key", "safety_identifier",
                   "store", 0, "top_logprobs", 0, "service_tier", "default");
     settings_put(o, j);

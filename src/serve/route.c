@@ -14,6 +14,12 @@ static const Route routes[] = {
      TABLE(responses)},
     {"POST", "/verify", answer_verify, false,
      "whether an answer is what its request gives, to the last bit", TABLE(verify)},
+    {"GET", "/streams/*", answer_stream, false, "a stream once more, from where it was left", NULL,
+     NULL},
+    {"DELETE", "/streams/*", answer_stream_cancel, false, "ends a stream's answer", NULL, NULL},
+    {"GET", "/responses/*", answer_stream, false, "the same, of a response", NULL, NULL},
+    {"POST", "/responses/*", answer_stream_cancel, false, "/responses/ID/cancel: the same, too",
+     NULL, NULL},
     {"POST", "/tokenize", answer_tokenize, false, "the token ids of a text or a conversation",
      TABLE(token)},
     {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", TABLE(token)},
@@ -93,7 +99,7 @@ static void call_run(Call *c) {
                   "the server is going down: try again in a moment");
         return;
     }
-    if (strcmp(r->method, "POST") || body_read(c)) r->run(c);
+    if (!r->field || body_read(c)) r->run(c);
 }
 
 void call_handle(void *arg, Exchange *x) {
@@ -108,7 +114,7 @@ void call_handle(void *arg, Exchange *x) {
     count_add(api, &api->count.requests, 1);
     c.path = prefix_cut(exchange_path(x));
     if (str_eq(exchange_method(x), STR("OPTIONS"))) {
-        exchange_head(x, "allow", "GET, HEAD, POST, OPTIONS");
+        exchange_head(x, "allow", "GET, HEAD, POST, DELETE, OPTIONS");
         exchange_answer(x, 204, "text/plain", STR(""));
         return;
     }

@@ -4,7 +4,8 @@
 /* A body may have so many bytes, and so many for each token of the context: encoding takes some
  * hundred times as much for a moment. */
 enum { BODY_BYTES = 1 << 20, BODY_TOKEN = 64 };
-enum { OUT_BYTES = 1 << 20, WORKERS = 2, BACKLOG = 256 };
+/* What a stream may have unread: its last event lists all tokens. */
+enum { OUT_BYTES = 1 << 20, OUT_TOKEN = 16, WORKERS = 2, BACKLOG = 256 };
 
 static bool is_local(const char *host) {
     return !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1")
@@ -34,7 +35,7 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
                         .n_names = spec->n_names,
                         .connections = spec->connections,
                         .body_bytes = BODY_BYTES + BODY_TOKEN * spec->context,
-                        .out_bytes = OUT_BYTES,
+                        .out_bytes = OUT_BYTES + OUT_TOKEN * spec->context,
                         .workers = WORKERS,
                         .queue = BACKLOG,
                         .head_seconds = 10,
@@ -83,6 +84,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
                  .bundle = b,
                  .lock = monitor_new(a),
                  .jobs = queue_new(a, spec->queue, sizeof(Job *)),
+                 .streams = streams_new(a),
                  .fingerprint = spec->fingerprint,
                  .started = os_time()};
     if (spec->api_key) api_key_set(api, spec->api_key);

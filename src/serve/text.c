@@ -12,6 +12,8 @@ const Field text_fields[] = {
     {"suffix", FIELD_TEXT, P(suffix), 0, 0,
      "What follows: the model fills the middle, if it has the tokens for that.", NULL},
     {"stream", FIELD_BOOL, P(stream), 0, 0, "Answer by server-sent events.", NULL},
+    {"background", FIELD_BOOL, P(background), 0, 0,
+     "With stream: go on when the client leaves; GET /streams/ID takes it up again.", NULL},
     {"stream_options", FIELD_JSON, P(stream_options), 0, 0, "{\"include_usage\": true}", "{}"},
     {"max_tokens", FIELD_INT, P(max_tokens), 0, 1 << 24, "Most tokens of the answer (16).", NULL},
     {"temperature", FIELD_NUMBER, P(temperature), 0, 2, "0: the likeliest token.", NULL},

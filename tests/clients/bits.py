@@ -45,7 +45,8 @@ def answer(server, body, verified=None):
         whole = json.loads(data)
         choices = whole["choices"]
     else:
-        events = [json.loads(e[6:]) for e in data.split("\n\n") if e.startswith("data: ") and e != "data: [DONE]"]
+        lines = [e[6:] for e in data.split("\n") if e.startswith("data: ")]
+        events = [json.loads(e) for e in lines if e != "[DONE]"]
         choices = [c for e in events for c in e["choices"]]
         text = "".join(c["delta"].get("content") or "" for c in choices)
         logprobs = [t for c in choices if c["logprobs"] for t in c["logprobs"]["content"]]
