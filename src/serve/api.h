@@ -44,6 +44,7 @@ typedef struct Api {
     bool draining;
     Form *form[FORMS];       /* NULL: a free place */
     const char *fingerprint; /* of the plan, hexadecimal */
+    uint8_t handle_key[32];  /* seals thoughts (handle.c) */
     char key[65];            /* SHA-256 of the one key (spec->api_key), which may be changed */
     Streams *streams;
     Gate *gate; /* the keys of a store; NULL: none are asked for */
@@ -106,6 +107,7 @@ typedef struct Call {
     Params p;
     int64_t now;    /* what templates and answers take for the time; seconds since 1970 */
     Verify *verify; /* NULL: it is a request of its own */
+    bool warned;    /* a thought is missing */
     bool seeded;    /* by the answer that is verified: */
     uint64_t seed;
     Fault fault;
@@ -282,6 +284,7 @@ bool gate_open(Gate **g, Arena *a, const char *data, bool makes_first, Err *err)
 void gate_changes(Gate *g, Buf *out);  /* lines on what became of keys since the last time */
 void gate_close(Gate *g);              /* all that was used is on the disk; NULL is fine */
 const char *gate_first(const Gate *g); /* the key that was made; NULL: none */
+void gate_secret(Gate *g, const char *purpose, uint8_t secret[32]); /* of the store; for good */
 bool gate_enter(Call *c, KeyScope scope);
 bool gate_admit(Call *c, Job *j);
 void gate_leave(Job *j, const Usage *used); /* used NULL: it never began */
@@ -292,7 +295,16 @@ bool keeper_open(Keeper **k, Arena *a, Api *api, Err *err) CHECKED;
 void keeper_close(Keeper *k); /* NULL is fine */
 void api_key_set(Api *api, const char *key);
 
-/* ---- streams that are taken up again ----------------------------------------------------------- */
+/* ---- thoughts that clients hold (handle.c) --------------------------------------------------- */
+
+bool handles_open(Api *api, Err *err) CHECKED;
+/* What stands for a thought of the job's answer; of the same one always the same. */
+json_t *handle_json(const Job *j, Str thought);
+/* Sets the message's reasoning_content: what the handle holds, else the text that was sent. Either
+ * may be NULL. A handle that is not of this server and tenant, without text, is warned of. */
+void thought_put(Call *c, json_t *message, const json_t *handle, json_t *text);
+
+/* ---- streams that are taken up again --------------------------------------------------------- */
 
 Streams *streams_new(Arena *a);
 void streams_sweep(Api *api); /* on the engine thread: gives readers what they have room for */

@@ -147,6 +147,10 @@ static bool is_the_key(Api *api, Str key) {
     return !differ;
 }
 
+void gate_secret(Gate *g, const char *purpose, uint8_t secret[32]) {
+    keys_secret(g->keys, purpose, secret);
+}
+
 bool gate_enter(Call *c, KeyScope scope) {
     Api *api = c->api;
     const Str key = key_given(c->x);

@@ -2,8 +2,8 @@
  * connection takes its stream up again: GET and DELETE /streams/ID.
  *
  * Events lie in blocks, each in an arena of its own; of a stream that is too long the oldest blocks
- * go. Those who take a stream up are readers: each sweep gives them what they have room for, so that
- * none holds up another or the answer. The API's lock guards it all. */
+ * go. Those who take a stream up are readers: each sweep gives them what they have room for, so
+ * that none holds up another or the answer. The API's lock guards it all. */
 #include "serve/api.h"
 
 enum { STREAMS = 256, STREAMS_TENANT = 64, READERS = 256 };

@@ -204,6 +204,10 @@ bool keys_open(Keys **out, Arena *a, const char *data, Err *err) {
     return fine;
 }
 
+void keys_secret(const Keys *k, const char *purpose, uint8_t secret[32]) {
+    crypto_generichash(secret, 32, (const uint8_t *)purpose, strlen(purpose), k->pepper, PEPPER);
+}
+
 void keys_close(Keys *k) {
     if (!k) return;
     sqlite3_close(k->db);

@@ -43,7 +43,9 @@ const char *data_folder(Arena *a);
 /* Of the folder `data` (NULL: data_folder): makes data/keys, which no other user may open, and what
  * it needs. */
 bool keys_open(Keys **k, Arena *a, const char *data, Err *err) CHECKED;
-void keys_close(Keys *k);    /* NULL is fine */
+void keys_close(Keys *k); /* NULL is fine */
+/* A secret for something else, from the folder's: the same for the same purpose. */
+void keys_secret(const Keys *k, const char *purpose, uint8_t secret[32]);
 int64_t keys_count(Keys *k); /* that are neither revoked nor expired */
 /* Makes a key as *key says (name, tenant, scopes, limits, expires), sets its id and created, and
  * writes the key itself to `text`, where it is for the only time. */

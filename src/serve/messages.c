@@ -47,9 +47,9 @@ static json_t *texts_join(Call *c, const json_t *content) {
 /* A block of an assistant's message: text, thinking and tool_use go into one message. */
 static bool assistant_block(Call *c, json_t *to, const json_t *block) {
     const char *type = type_of(block);
-    if (!strcmp(type, "redacted_thinking")) return true;
-    if (!strcmp(type, "thinking")) {
-        json_object_set(to, "reasoning_content", json_object_get(block, "thinking"));
+    if (!strcmp(type, "thinking") || !strcmp(type, "redacted_thinking")) {
+        thought_put(c, to, json_object_get(block, *type == 't' ? "signature" : "data"),
+                    json_object_get(block, "thinking"));
         return true;
     }
     if (strcmp(type, "tool_use"))
@@ -249,7 +249,9 @@ static void delta_send(Job *j, const char *type, const char *member, json_t *val
 static void block_close(Job *j) {
     Blocks *b = j->state;
     if (b->open == OPEN_NONE) return;
-    if (b->open == OPEN_THOUGHT) delta_send(j, "signature_delta", "signature", json_string(""));
+    if (b->open == OPEN_THOUGHT)
+        delta_send(j, "signature_delta", "signature",
+                   handle_json(j, buf_str(&j->choice[0].g.reasoning)));
     event(j, "content_block_stop", json_pack("{s:I}", "index", (json_int_t)(b->n - 1)));
     b->open = OPEN_NONE;
 }
@@ -303,8 +305,9 @@ static json_t *content_json(Choice *c) {
     json_t *all = json_array();
     Str calls = buf_str(&c->g.calls);
     if (c->g.splitter.thought)
-        json_array_append_new(all, json_pack("{s:s, s:o, s:s}", "type", "thinking", "thinking",
-                                             json_of(buf_str(&c->g.reasoning)), "signature", ""));
+        json_array_append_new(all, json_pack("{s:s, s:o, s:o}", "type", "thinking", "thinking",
+                                             json_of(buf_str(&c->g.reasoning)), "signature",
+                                             handle_json(c->job, buf_str(&c->g.reasoning))));
     if (c->g.text.n || !calls.n)
         json_array_append_new(
             all, json_pack("{s:s, s:o}", "type", "text", "text", json_of(buf_str(&c->g.text))));

@@ -18,6 +18,9 @@ const Field responses_fields[] = {
     {"tool_choice", FIELD_JSON, P(tool_choice), 0, 0,
      "auto, none, required, or {\"type\": \"function\", \"name\"}", "{}"},
     {"reasoning", FIELD_JSON, P(reasoning), 0, 0, "{\"effort\": none to max}", "{}"},
+    {"include", FIELD_JSON, P(include), 0, 0,
+     "[\"reasoning.encrypted_content\"]: thoughts come with a handle that stands for them.",
+     "{\"type\":\"array\"}"},
     {"text", FIELD_JSON, P(text), 0, 0,
      "{\"format\": {\"type\": \"text\", \"json_object\" or \"json_schema\", \"schema\"}}", "{}"},
     {"metadata", FIELD_JSON, P(metadata), 0, 0, "Comes back as it is.", "{}"},
@@ -99,7 +102,9 @@ static bool item_add(Call *c, json_t *all, const json_t *item) {
     } else if (!strcmp(type, "reasoning")) {
         const Str text = texts_join(c, json_object_get(item, "content"));
         json_t *to = json_pack("{s:s, s:s}", "role", "assistant", "content", "");
-        if (text.n) json_object_set_new(to, "reasoning_content", json_of(text));
+        json_t *sent = json_of(text);
+        thought_put(c, to, json_object_get(item, "encrypted_content"), sent);
+        json_decref(sent);
         json_array_append_new(all, to);
     } else if (!strcmp(type, "item_reference")) {
         return fault_value(&c->fault, "input",
@@ -163,6 +168,7 @@ typedef struct State {
     json_t *tools, *tool_choice, *metadata, *reasoning;
     Str instructions, user;
     double temperature, top_p, max_tokens;
+    bool handles; /* are wanted of thoughts */
 } State;
 
 static const Face responses_face;
@@ -173,6 +179,14 @@ static bool params_check(Call *c) {
                          "previous_response_id",
                          "previous_response_id: nothing is stored; send the whole conversation");
     return true;
+}
+
+static bool includes(const json_t *list, const char *what) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *one = json_string_value(json_array_get(list, i));
+        if (one && !strcmp(one, what)) return true;
+    }
+    return false;
 }
 
 static State *state_new(const Call *c) {
@@ -187,7 +201,8 @@ static State *state_new(const Call *c) {
                  .user = p->user,
                  .temperature = p->temperature,
                  .top_p = p->top_p,
-                 .max_tokens = p->max_tokens};
+                 .max_tokens = p->max_tokens,
+                 .handles = includes(p->include, "reasoning.encrypted_content")};
     return s;
 }
 
@@ -294,9 +309,13 @@ static json_t *message_item(const char *id, json_t *parts, const char *status) {
                      "status", status, "content", parts);
 }
 
-static json_t *thought_item(const char *id, json_t *parts, const char *status) {
-    return json_pack("{s:s, s:s, s:[], s:o, s:n, s:s}", "type", "reasoning", "id", id, "summary",
-                     "content", parts, "encrypted_content", "status", status);
+static json_t *thought_item(const Job *j, const char *id, json_t *parts, const char *status) {
+    const State *s = j->state;
+    const bool handle = s->handles && !strcmp(status, "completed");
+    return json_pack("{s:s, s:s, s:[], s:o, s:o, s:s}", "type", "reasoning", "id", id, "summary",
+                     "content", parts, "encrypted_content",
+                     handle ? handle_json(j, buf_str(&j->choice[0].g.reasoning)) : json_null(),
+                     "status", status);
 }
 
 static json_t *call_item(Choice *c, Str line) {
@@ -357,7 +376,7 @@ static void item_close(Choice *c) {
     event(j, thought ? "response.reasoning_text.done" : "response.output_text.done", done);
     part_event(j, "response.content_part.done", thought ? thought_part(text) : text_part(text));
     json_t *item = thought
-                       ? thought_item(s->item, json_pack("[o]", thought_part(text)), "completed")
+                       ? thought_item(j, s->item, json_pack("[o]", thought_part(text)), "completed")
                        : message_item(s->item, json_pack("[o]", text_part(text)), "completed");
     json_array_append(s->output, item);
     item_event(j, "response.output_item.done", item);
@@ -373,7 +392,7 @@ static void item_open(Choice *c, Open which, int64_t from) {
     id_make(s->item, sizeof s->item, thought ? "rs_" : "msg_");
     s->open = which, s->from = from;
     item_event(j, "response.output_item.added",
-               thought ? thought_item(s->item, json_array(), "in_progress")
+               thought ? thought_item(j, s->item, json_array(), "in_progress")
                        : message_item(s->item, json_array(), "in_progress"));
     part_event(j, "response.content_part.added",
                thought ? thought_part(STR("")) : text_part(STR("")));
@@ -422,9 +441,10 @@ static void output_fill(Choice *c) {
     char id[48];
     id_make(id, sizeof id, "rs_");
     if (c->g.splitter.thought)
-        json_array_append_new(
-            s->output, thought_item(id, json_pack("[o]", thought_part(buf_str(&c->g.reasoning))),
-                                    "completed"));
+        json_array_append_new(s->output,
+                              thought_item(c->job, id,
+                                           json_pack("[o]", thought_part(buf_str(&c->g.reasoning))),
+                                           "completed"));
     id_make(id, sizeof id, "msg_");
     if (c->g.text.n || !calls.n)
         json_array_append_new(

@@ -99,7 +99,8 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     if (!spec->no_sandbox) (void)files_narrow(spec, a, stored, &files);
     bool ok = journal_open(&api->journal, a, spec->log, err)
               && (!stored || gate_open(&api->gate, a, spec->data, !spec->no_first_key, err))
-              && keeper_open(&keeper, a, api, err) && server_open(&api->http, a, &http, err);
+              && keeper_open(&keeper, a, api, err) && handles_open(api, err)
+              && server_open(&api->http, a, &http, err);
     if (ok) {
         (void)calls_narrow(spec, &calls);
         narrowing_say(api, &files);
