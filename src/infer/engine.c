@@ -52,6 +52,13 @@ static void batch_build(Engine *e, Space *s, int64_t threads) {
     e->masked = TAKE(s, bool, wants);
     e->drawn = TAKE(s, Token, wants);
     e->work = space_take(s, threads * sampler_bytes(e->V));
+    if (!e->spec.inside) return;
+    const int64_t slots = wants * e->cfg->L * MAX(e->cfg->K, 1);
+    e->hidden_row = TAKE(s, int32_t, wants);
+    e->expert_row = TAKE(s, int32_t, wants);
+    e->out.hidden = TAKE(s, float, wants * e->cfg->C);
+    e->out.expert = TAKE(s, int32_t, slots);
+    e->out.expert_weight = TAKE(s, float, slots);
 }
 
 /* All that an engine takes, except KV pages and logits: the plan counts these by itself. */
@@ -67,7 +74,7 @@ static void engine_build(Engine *e, Space *s, const KvLayout *kv, int64_t thread
 static int64_t engine_bytes(const EngineSpec *spec, const PlanSpec *p, const Model *m,
                             int64_t threads) {
     Arena *scratch = arena_open("engine", ARENA_NO_LIMIT);
-    Engine draft = {.spec = spec_whole(*spec, p->positions), .V = m->cfg.V};
+    Engine draft = {.spec = spec_whole(*spec, p->positions), .cfg = &m->cfg, .V = m->cfg.V};
     draft.positions = p->positions;
     KvLayout kv = kv_layout_of(scratch, m, p);
     Space count = {.bytes = round_up(sizeof(Engine), 64)};
@@ -131,7 +138,8 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     int64_t threads = team_threads(team), bytes = engine_bytes(spec, p, plan->model, threads);
     if (!plan_check(p, &whole, bytes, err)) return false;
     Engine *e = *out = PUSH(a, Engine, 1);
-    *e = (Engine){.spec = whole, .plan = plan, .team = team, .V = plan->model->cfg.V};
+    *e = (Engine){.spec = whole, .plan = plan, .team = team, .taking = -1};
+    e->cfg = &plan->model->cfg, e->V = e->cfg->V;
     e->positions = p->positions;
     engine_build(e, &(Space){.a = a}, &plan->kv, threads);
     e->out.logits = PUSH(a, float, wants_most(spec) * e->V);
@@ -255,7 +263,8 @@ static bool size_check(const Engine *e, const SeqReq *r, Err *err) {
 /* The prompt is copied into the queue's own store, so the caller's memory is free again at once.
  * Ids count up and are never used twice. */
 int64_t engine_add(Engine *e, const SeqReq *r, Err *err) {
-    CHECK(r->on_token);
+    CHECK(r->on_token && (!r->inside || e->spec.inside));
+    CHECK(!(r->inside & WANT_EXPERTS) || e->cfg->E > 0);
     if (!size_check(e, r, err) || !sampling_check(&r->sampling, err) || !bias_check(r, e->V, err)
         || !tokens_check("prompt", r->prompt, r->n_prompt, e->V, err)
         || !tokens_check("end", r->stop, r->n_stop, e->V, err))
@@ -299,6 +308,18 @@ void engine_store_close(Engine *e) {
 int64_t engine_cached(Engine *e, int64_t id) {
     const Seq *s = seq_find(e, id);
     return s && s->state == SEQ_ACTIVE ? s->cached : 0;
+}
+
+Inside engine_inside(const Engine *e) {
+    Inside in = {0};
+    if (e->taking < 0 || !e->spec.inside) return in;
+    const int32_t hidden = e->hidden_row[e->taking], expert = e->expert_row[e->taking];
+    const int64_t slots = e->cfg->L * e->cfg->K;
+    if (hidden >= 0) in.hidden = e->out.hidden + hidden * e->cfg->C;
+    if (expert >= 0)
+        in.expert = e->out.expert + expert * slots,
+        in.weight = e->out.expert_weight + expert * slots;
+    return in;
 }
 
 EngineStats engine_stats(const Engine *e) {

@@ -96,6 +96,8 @@ typedef struct SeqReq {
                    * one begins with a copy of, if it is still there; it waits for that. 0: none */
     const Constraint *constraint; /* may be NULL; these two (base/sequence.h) belong to this */
     const Drafter *drafter;       /* sequence alone, and to the caller, until its last on_token */
+    int32_t inside; /* WANT_HIDDEN, WANT_EXPERTS: what engine_inside shall have of each token's row;
+                     * needs EngineSpec.inside */
     /* Once for each token, the last one with finish != FINISH_NONE. A sequence that ends without a
      * new token (cancelled, error) gets one more call, with id -1 and logits NULL. logits (V): of
      * this draw, valid during the call. */
@@ -118,6 +120,7 @@ typedef struct EngineSpec {
      * request that would bring more is refused. 0: QUEUE_PROMPT for each place of the queue. */
     int64_t queue_tokens;
     bool no_prefix; /* leave the prefix cache off */
+    bool inside;    /* requests may ask for hidden states and experts */
 } EngineSpec;
 enum { QUEUE_PROMPT = 1024 };
 typedef struct EngineStats {
@@ -148,6 +151,15 @@ int64_t engine_add(Engine *e, const SeqReq *r, Err *err);
 void engine_cancel(Engine *e, int64_t seq);
 bool engine_step(Engine *e); /* false: nothing to do; not from a callback */
 EngineStats engine_stats(const Engine *e);
+/* In on_token, of a token that was computed: what its request asked for (SeqReq.inside) of the row
+ * that it was drawn from, the one of the token before; else NULL. As in Out (model/model.h): hidden
+ * (C), expert and weight (L, K), of which dense layers are undefined. */
+typedef struct Inside {
+    const float *hidden;
+    const int32_t *expert;
+    const float *weight;
+} Inside;
+Inside engine_inside(const Engine *e);
 /* Prompt tokens of a sequence that runs, on_token included, that were found and not computed. */
 int64_t engine_cached(Engine *e, int64_t seq);
 /* Drops the prefix cache, and keeps what the sequences now running have computed out of it: weights

@@ -135,6 +135,7 @@ struct Engine {
     EngineSpec spec; /* no default left in it */
     Plan *plan;
     Team *team;
+    const Config *cfg;
     int64_t V, positions;
     Pages *pages;
     Prefix *prefix;
@@ -150,14 +151,17 @@ struct Engine {
     /* The step under way. */
     Batch batch;
     Out out;
-    bool step_valid; /* no router met NaN in it */
-    int32_t *token;  /* (rows) */
-    Want *want;      /* (wants): for each sequence, and for each draft */
-    Span *span;      /* (seqs) */
-    Seq **row_seq;   /* (seqs) whose span, in batch order */
-    Seq **want_seq;  /* (wants) whose logits, in batch order */
-    uint64_t *mask;  /* (wants, mask_words) */
-    bool *masked;    /* (wants) */
+    bool step_valid;                  /* no router met NaN in it */
+    int32_t *token;                   /* (rows) */
+    Want *want;                       /* (wants): for each sequence, and for each draft */
+    Span *span;                       /* (seqs) */
+    Seq **row_seq;                    /* (seqs) whose span, in batch order */
+    Seq **want_seq;                   /* (wants) whose logits, in batch order */
+    uint64_t *mask;                   /* (wants, mask_words) */
+    bool *masked;                     /* (wants) */
+    int32_t *hidden_row, *expert_row; /* (wants) in Out; -1: not wanted. NULL without spec.inside */
+    int32_t n_hidden, n_experts;      /* rows of these in the batch */
+    int64_t taking;                   /* the want whose token is taken; -1: none */
     int64_t mask_words;
     Token *drawn;  /* (wants) */
     uint8_t *work; /* (threads) sampler_bytes */

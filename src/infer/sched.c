@@ -225,8 +225,13 @@ static void batch_add(Engine *e, Seq *s) {
     b->n += n;
     if (s->rows < todo(s)) return;
     for (int64_t i = 0; i <= s->drafts; i++) {
+        const int32_t inside = s->req.inside;
+        if (e->spec.inside) {
+            e->hidden_row[b->n_want] = inside & WANT_HIDDEN ? e->n_hidden++ : -1;
+            e->expert_row[b->n_want] = inside & WANT_EXPERTS ? e->n_experts++ : -1;
+        }
         e->want_seq[b->n_want] = s;
-        e->want[b->n_want++] = (Want){(int32_t)(row + i), WANT_LOGITS};
+        e->want[b->n_want++] = (Want){(int32_t)(row + i), WANT_LOGITS | inside};
     }
 }
 
@@ -258,6 +263,7 @@ static int64_t rows_share(Engine *e, Seq *alone) {
  * */
 bool sched_batch(Engine *e) {
     e->batch = (Batch){.token = e->token, .span = e->span, .want = e->want};
+    e->n_hidden = e->n_experts = 0;
     Seq *alone = first_suspect(e);
     int64_t left = MIN(rows_share(e, alone), alone ? 0 : e->spec.drafts);
     for (int64_t i = 0; i < e->active.n; i++) {

@@ -153,7 +153,10 @@ static void seq_deliver(Engine *e, Seq *s, int64_t first) {
         right += i < drafts && s->token[n + i] == t.id;
         e->stats.forced += i < s->n_forced;
         e->stats.accepted += i >= forced && right > i;
-        if (token_take(e, s, t, known, e->out.logits + at * e->V)) return;
+        e->taking = at;
+        const Finish finish = token_take(e, s, t, known, e->out.logits + at * e->V);
+        e->taking = -1;
+        if (finish != FINISH_NONE) return;
         if (s->cancelled) right = i; /* its next token will not come */
         if (right <= i) kv_settle(e, s, known);
     }

@@ -67,6 +67,88 @@ static void pages_are_back(Rig *r) {
     assert_int_equal(engine_stats(r->engine).pages_free, s.pages);
 }
 
+/* ---- what the model computed inside ---------------------------------------------------------- */
+
+typedef struct Look {
+    const Rig *r;
+    int32_t what;
+    int64_t n;
+    bool over;
+    Sha256 sha;
+    char hex[65];
+} Look;
+
+static void look_token(void *arg, int64_t seq, Token t, Finish finish, const float *logits) {
+    Look *l = arg;
+    const Config *c = &l->r->model->cfg;
+    const Inside in = engine_inside(l->r->engine);
+    (void)seq, (void)logits;
+    CHECK(t.id >= 0);
+    CHECK((in.hidden != NULL) == ((l->what & WANT_HIDDEN) != 0));
+    CHECK((in.expert != NULL) == ((l->what & WANT_EXPERTS) != 0));
+    if (in.hidden) sha256_add(&l->sha, in.hidden, c->C * (int64_t)sizeof(float));
+    for (int64_t i = c->first_dense * c->K; in.expert && i < c->L * c->K; i++) {
+        CHECK(in.expert[i] >= 0 && in.expert[i] < c->E);
+        sha256_add(&l->sha, &in.expert[i], sizeof in.expert[i]);
+        sha256_add(&l->sha, &in.weight[i], sizeof in.weight[i]);
+    }
+    l->n++;
+    l->over = finish != FINISH_NONE;
+    if (l->over) sha256_hex(&l->sha, l->hex);
+}
+
+static void look_add(Rig *r, Look *l, int64_t i, const Drafter *drafter) {
+    static int32_t prompt[PROMPT_MAX];
+    const Ask q = ask_of(i);
+    Err err = {0};
+    *l = (Look){.r = r,
+                .what =
+                    (int32_t[]){WANT_HIDDEN | WANT_EXPERTS, 0, WANT_EXPERTS, WANT_HIDDEN}[i % 4]};
+    if (!r->model->cfg.E) l->what &= ~WANT_EXPERTS;
+    sha256_init(&l->sha);
+    ask_prompt(prompt, q.text, q.n, r->model->cfg.V);
+    const SeqReq req = {.prompt = prompt,
+                        .n_prompt = q.n,
+                        .max_tokens = 12,
+                        .sampling = q.sampling,
+                        .drafter = drafter,
+                        .inside = l->what,
+                        .on_token = look_token,
+                        .arg = l};
+    if (!engine_add(r->engine, &req, &err)) fail_msg("%s", err.msg);
+}
+
+/* Alone, and in a crowd of which some want one thing and some another, with drafts that fail. */
+static void inside_is_each_sequences_own(void **state) {
+    Arena *a = *state;
+    for (int m = 0; m < 2; m++) {
+        Look alone_look[ASKS], look[ASKS];
+        EngineSpec spec = SINGLE;
+        spec.inside = true;
+        Rig r = rig_of(a, MODELS[m], spec, 0);
+        for (int64_t i = 0; i < ASKS; i++) {
+            look_add(&r, &alone_look[i], i, NULL);
+            rig_run(&r);
+        }
+        rig_close(&r);
+        spec = (EngineSpec){
+            .seqs = 9, .queue = ASKS, .rows = 90, .chunk = 13, .drafts = 16, .inside = true};
+        r = rig_of(a, MODELS[m], spec, 0);
+        for (int64_t i = 0; i < ASKS; i++) {
+            Drafter *d = PUSH(a, Drafter, 1);
+            lookup_drafter(d, a);
+            look_add(&r, &look[i], i, i % 3 ? d : NULL);
+        }
+        rig_run(&r);
+        for (int64_t i = 0; i < ASKS; i++) {
+            assert_true(look[i].over && look[i].n == alone_look[i].n);
+            assert_string_equal(look[i].hex, alone_look[i].hex);
+        }
+        assert_string_not_equal(look[0].hex, look[4].hex);
+        rig_close(&r);
+    }
+}
+
 /* ---- the same answer ------------------------------------------------------------------------- */
 
 static void neighbour_and_chunks_change_nothing(void **state) {
@@ -667,6 +749,7 @@ static void a_poisoned_sequence_falls_alone(void **state) {
 
 int engine_tests(void) {
     const struct CMUnitTest tests[] = {
+        ARENA_TEST(inside_is_each_sequences_own),
         ARENA_TEST(neighbour_and_chunks_change_nothing),
         ARENA_TEST(requests_like_others_copy_their_prompt),
         ARENA_TEST(a_live_prompt_is_copied_whole),
