@@ -111,6 +111,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .weight = r->weight,
                 .priority = r->priority,
                 .like = r->like,
+                .inside = r->inside,
                 .stop = b->end,
                 .n_stop = r->ignore_end ? 0 : b->n_end,
                 .on_token = on_token,

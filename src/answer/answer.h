@@ -29,6 +29,7 @@ typedef struct Ask {
     bool in_thought;  /* the prompt has opened a thought */
     ToolSyntax tools; /* of the calls that are looked for in the answer */
     int64_t n_top;    /* likeliest tokens that are kept for each place */
+    int32_t inside;   /* as in SeqReq; token_shown may call engine_inside */
 } Ask;
 
 /* What is generated becomes text in the moment it comes. */

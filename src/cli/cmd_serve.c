@@ -37,6 +37,7 @@ static bool engine_make(Session *s, const Options *o, PlanSpec *plan, int64_t po
                     .rows = MAX(RUN_ROWS, o->parallel),
                     .chunk = RUN_ROWS / 2,
                     .drafts = DRAFTS,
+                    .inside = true,
                     .pages = MAX(one, one * o->parallel / 2),
                     .queue_tokens = MAX(positions, o->queue * MIN(positions, QUEUE_PROMPT))};
     for (;; e.pages = MAX(one, e.pages / 2)) {

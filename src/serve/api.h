@@ -82,7 +82,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
     Str model, user, suffix, system_text, effort, instructions;
-    bool stream, echo, logprobs, add_special, ignore_eos, background;
+    bool stream, echo, logprobs, add_special, ignore_eos, background, experts;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
     json_t *messages, *prompt, *tools, *tool_choice, *stop, *logit_bias, *response_format;
@@ -219,6 +219,7 @@ struct Choice {
     Str echo;              /* text that stands in front (completions) */
     int64_t thought_sent, text_sent, calls_sent, tokens_sent;
     int64_t n_thought, n_calls; /* tokens of the thought; calls that were written */
+    Buf experts;                /* (tokens, L, K) int32_t, where a verification asks for them */
     int64_t offset;             /* completions: bytes of text whose tokens were written */
     uint8_t *of_thought;        /* NULL, or for each token whether it is one of the thought's */
     bool started, ended;
@@ -339,6 +340,7 @@ Verify *verify_new(Call *c);
  * from the answer as it was computed (takes it over). */
 void verify_begin(Job *j);
 bool verify_differs(const Choice *c);
+void verify_token(Choice *c); /* in the engine's callback of a token that came */
 json_t *verify_report(Job *j, json_t *computed);
 void verify_drop(Verify *v); /* NULL is fine */
 

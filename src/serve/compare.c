@@ -19,7 +19,7 @@ struct Verify {
     json_t *answer; /* owned */
     Claim *claim;   /* (n) */
     int64_t n, n_top;
-    bool list;
+    bool list, experts;
 };
 
 static int64_t claim_propose(void *self, const int32_t *token, int64_t n, int32_t *draft,
@@ -82,9 +82,14 @@ static bool logprobs_expand(Call *c, json_t *choice) {
 
 Verify *verify_new(Call *c) {
     const json_t *choices = lisao_choices(c->p.answer);
+    if (c->p.experts && !c->api->bundle->model->cfg.E) {
+        fault_value(&c->fault, "experts", "the model has no experts");
+        return NULL;
+    }
     Verify *v = PUSH(c->a, Verify, 1);
     *v = (Verify){.n = (int64_t)json_array_size(choices),
-                  .list = c->p.top_logprobs != NOT_GIVEN,
+                  .list = c->p.top_logprobs != NOT_GIVEN || c->p.experts,
+                  .experts = c->p.experts,
                   .n_top = (int64_t)MAX(c->p.top_logprobs, 0)};
     v->claim = PUSH(c->a, Claim, MAX(v->n, 1));
     for (int64_t i = 0; i < v->n; i++) {
@@ -106,11 +111,20 @@ void verify_begin(Job *j) {
     for (int64_t i = 0; i < j->n; i++) {
         Ask *ask = &j->choice[i].ask;
         ask->n_top = MAX(ask->n_top, v->n_top);
+        ask->inside = v->experts ? WANT_EXPERTS : 0;
+        j->choice[i].experts.a = j->a;
         if (i >= v->n) continue;
         v->claim[i].n_prompt = ask->n_prompt;
         j->choice[i].drafter = (Drafter){&v->claim[i], claim_propose, claim_learn};
         ask->drafter = &j->choice[i].drafter;
     }
+}
+
+void verify_token(Choice *c) {
+    const Config *cfg = &c->job->api->bundle->model->cfg;
+    const Inside in = engine_inside(c->g.engine);
+    const int64_t bytes = cfg->L * cfg->K * (int64_t)sizeof *in.expert;
+    if (in.expert) buf_add(&c->experts, (Str){(const char *)in.expert, bytes});
 }
 
 static bool claim_holds(const Claim *o, const Generation *g, int64_t i) {
@@ -234,6 +248,23 @@ static json_t *alternative_json(Job *j, Token t) {
     return o;
 }
 
+/* Of token i, for each layer: the experts in the router's order, null for a dense one. */
+static json_t *experts_json(const Choice *c, int64_t i) {
+    const Config *cfg = &c->job->api->bundle->model->cfg;
+    json_t *layers = json_array();
+    for (int64_t l = 0; l < cfg->L; l++) {
+        json_t *chosen = l < cfg->first_dense ? json_null() : json_array();
+        for (int64_t k = 0; l >= cfg->first_dense && k < cfg->K; k++) {
+            int32_t id;
+            memcpy(&id, c->experts.p + ((i * cfg->L + l) * cfg->K + k) * (int64_t)sizeof id,
+                   sizeof id);
+            json_array_append_new(chosen, json_integer(id));
+        }
+        json_array_append_new(layers, chosen);
+    }
+    return layers;
+}
+
 static json_t *tokens_list(Choice *c) {
     Job *j = c->job;
     const int64_t n_top = MIN(j->verify->n_top, j->api->bundle->model->cfg.V);
@@ -243,6 +274,7 @@ static json_t *tokens_list(Choice *c) {
         for (int64_t k = 0; k < n_top; k++)
             json_array_append_new(top, alternative_json(j, c->g.top[i * c->g.n_top + k]));
         json_object_set_new(one, "top_logprobs", top);
+        if (j->verify->experts) json_object_set_new(one, "experts", experts_json(c, i));
         json_array_append_new(all, one);
     }
     return all;

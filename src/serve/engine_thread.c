@@ -39,6 +39,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
     c->n_thought += thought;
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
     if (finish != FINISH_NONE) c->ended = true;
+    if (j->verify && t.id >= 0) verify_token(c);
     if (finish == FINISH_NONE && verify_differs(c)) engine_cancel(g->engine, g->seq);
     if (!j->stream || job_gone(j)) return;
     const Delta d = {rest(&g->reasoning, c->thought_sent),

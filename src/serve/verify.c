@@ -15,6 +15,8 @@ const Field verify_fields[] = {
      NULL},
     {"top_logprobs", FIELD_INT, P(top_logprobs), 0, 20,
      "List the tokens, each with so many of the likeliest.", NULL},
+    {"experts", FIELD_BOOL, P(experts), 0, 0,
+     "List the tokens, each with the experts of every layer.", NULL},
 };
 const int64_t n_verify_fields = COUNT(verify_fields);
 
