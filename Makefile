@@ -83,6 +83,8 @@ help:
 	@echo 'make test-peers runs Lisao beside transformers, tokenizers, jinja2 and llama.cpp (some GB from the Python'
 	@echo '                package index, the first time); ONLY="PART WORD": a part of it (tools/test-peers.sh)'
 	@echo 'make test-clients runs the clients of OpenAI, Anthropic, Vercel and LangChain against lisao serve (400 MB)'
+	@echo 'make test-web   the page of lisao serve in Chromium, and that web/dist is what web/ builds (100 MB, the first time)'
+	@echo 'make web        builds web/dist from web/ (Node; first: npm ci --ignore-scripts in web/)'
 	@echo 'make lint       include rules, public headers, sizes, layout; no AVX-512 outside its folders'
 	@echo 'make bench      builds and runs bench/*.c: one CSV row for each measurement'
 	@echo 'make fuzz       runs every fuzz target for T seconds (T=$(T)) under clang, ASan and UBSan'
@@ -113,6 +115,13 @@ test-peers: all
 
 test-clients: all
 	@tools/test-clients.sh $B $(ONLY)
+
+# The page of the service. `make web` builds web/dist anew, where Node and the packages of web/ are (npm ci in web/).
+test-web: all
+	@tools/test-web.sh $B $(ONLY)
+
+web:
+	@cd web && npm run --silent build
 
 lint: all
 	@tools/lint.sh $B
@@ -195,7 +204,7 @@ $B/fuzz_%: $B/obj/tests/fuzz/%.o $(call libs_of,cli) $(SUPPORT)
 # $B/flags: compiler and flags; every object depends on it. gen/commit.h: the commit for --version, with "+"
 # where the sources have uncommitted changes.
 keep = mkdir -p $(dir $1) && printf '%b' '$(subst ','\'',$2)' | cmp -s - $1 || printf '%b' '$(subst ','\'',$2)' > $1
-ifneq ($(filter-out help clean format mutations install-files uninstall,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean format mutations web install-files uninstall,$(or $(MAKECMDGOALS),all)),)
 COMMIT := $(shell c=$$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown); \
                   git diff --quiet HEAD -- src Makefile 2>/dev/null || c=$$c+; echo $$c)
 COMMIT_H = \#define LISAO_VERSION "$(VERSION)"\n\#define LISAO_COMMIT "$(COMMIT)"\n
@@ -223,6 +232,16 @@ $B/include/gen/report.h: src/cli/report.html
 	@mkdir -p $(@D)
 	$Qsed 's/\\/\\\\/g; s/"/\\"/g; s/.*/"&\\n"/' $< > $@.new && mv $@.new $@
 $B/obj/src/cli/report_page.o: $B/include/gen/report.h
+
+# The page of `lisao serve`, as it is and by gzip, as strings of bytes, and its policy (web/dist, built by `make web`).
+bytes = od -An -v -tx1 | sed 's/ /\\x/g; s/.*/"&"/'
+$B/include/gen/page_policy.h: web/dist/page.html web/dist/page.csp
+	@mkdir -p $(@D)
+	$Qcat web/dist/page.html | $(bytes) > $(@D)/page_plain.h
+	$Qgzip -9nc web/dist/page.html | $(bytes) > $(@D)/page_gzip.h
+	$Q{ sed 's/.*/#define PAGE_POLICY "&"/' web/dist/page.csp; \
+	    sha256sum web/dist/page.html | sed 's/^\(.\{32\}\).*/#define PAGE_TAG "\1"/'; } > $@.new && mv $@.new $@
+$B/obj/src/serve/page.o: $B/include/gen/page_policy.h
 
 # A library is made anew so that no object of a file that is gone stays in it.
 define module_rule
@@ -259,7 +278,7 @@ $B/bench/%: $B/obj/bench/%.o $(call libs_of,any)
 	@echo 'ld  $@'
 	$Q$(CC) $(LDFLAGS) $(SANITIZE) -o $@ $< $(call group,$(filter %.a,$^)) $(LIBS)
 
-.PHONY: all help tests test test-quick test-peers test-clients lint bench mutations valgrind golden format man install install-files deb uninstall clean \
+.PHONY: all help tests test test-quick test-peers test-clients test-web web lint bench mutations valgrind golden format man install install-files deb uninstall clean \
         fuzz fuzz-run
 .SECONDARY:
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -70,6 +70,9 @@ static void greet(void *arg, const char *address, const char *first) {
             "revokes others.\n\n    %s\n",
             first);
     if (g->quiet) return;
+    if (*address == 'h')
+        fprintf(stderr, "\nA chat in the browser: %s/%s%s\n", address, first ? "#key=" : "",
+                first ? first : "");
     fprintf(stderr,
             "\n%s, by the APIs of OpenAI, DeepSeek and Anthropic. Try it:\n\n"
             "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s%s%s -d "

@@ -151,7 +151,7 @@ void answer_models(Call *c), answer_model(Call *c), answer_health(Call *c), answ
 void answer_version(Call *c), answer_balance(Call *c), answer_tokenize(Call *c),
     answer_detokenize(Call *c);
 void answer_template(Call *c), answer_embeddings(Call *c), answer_metrics(Call *c),
-    answer_root(Call *c);
+    answer_page(Call *c);
 void answer_openapi(Call *c);
 void answer_verify(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);

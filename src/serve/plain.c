@@ -3,11 +3,6 @@
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-void answer_root(Call *c) {
-    exchange_answer(c->x, 200, "text/plain; charset=utf-8",
-                    STR("Lisao serves a model here. The API is described at /openapi.json.\n"));
-}
-
 void answer_health(Call *c) { answer_json(c, json_pack("{s:s}", "status", "ok")); }
 
 void answer_ready(Call *c) {

@@ -36,7 +36,7 @@ static const Route routes[] = {
     {"GET", "/openapi.json", answer_openapi, true, "this description", NULL, NULL},
     {"GET", "/health", answer_health, true, "that the process lives", NULL, NULL},
     {"GET", "/ready", answer_ready, true, "whether new requests are let in", NULL, NULL},
-    {"GET", "/", answer_root, true, "a greeting", NULL, NULL},
+    {"GET", "/", answer_page, true, "the page: a chat in the browser", NULL, NULL},
 };
 
 /* Clients append their route to whatever they take for the base of the API. */

@@ -1,0 +1,496 @@
+// The page in a real browser against a real server with a tiny model, which thinks and answers at random.
+import assert from 'node:assert/strict';
+import {readFile} from 'node:fs/promises';
+import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, watch} from './common.mjs';
+import {payloads, rich} from './texts.mjs';
+
+/** A short answer after a short thought. */
+const short = {effort: 'budget', budget: 16, max_tokens: 40, seed: 7};
+/** One that does not end by itself while a test looks at it. */
+const long = {effort: 'budget', budget: 16, max_tokens: 16000, seed: 7};
+const endless = {effort: 'max', max_tokens: 16000, seed: 7};
+
+const text = (page, selector) => page.locator(selector).innerText();
+const count = (page, selector) => page.locator(selector).count();
+const answerOf = (page) => text(page, '.answer.last .prose');
+
+async function opened(server, settings = short, options = {}) {
+    const page = await openPage(server.url, options);
+    await ready(page);
+    await choose(page, settings);
+    return page;
+}
+
+const cases = {
+    // ---- asking -----------------------------------------------------------------------------------
+
+    async a_question_is_answered(server) {
+        const page = await opened(server);
+        await ask(page, 'The river');
+        await ended(page);
+        assert.ok((await answerOf(page)).length > 20);
+        assert.match(await text(page, '.answer.last .info'), /40 tokens · [\d.,]+ tokens\/s · first after/);
+        assert.equal(await text(page, '.row.here .title'), 'The river');
+        assert.match(page.url(), /#\/c\/[\w-]+$/);
+        assert.match(await page.title(), /^The river/);
+        await page.click('.answer.last .info');
+        assert.match(await text(page, '.facts'), /Seed\s*7\b/);
+        assert.match(await text(page, '.facts'), /Fingerprint\s*[0-9a-f]{16}/);
+        await page.keyboard.press('Escape');
+        await page.click('.composer .ring');
+        assert.match(await text(page, '.context'), /of 16,384 tokens/);
+    },
+
+    async the_same_seed_gives_the_same_answer(server) {
+        const page = await opened(server);
+        await ask(page, 'The river');
+        await ended(page);
+        const first = await answerOf(page);
+        await page.click('.answer.last [aria-label="Answer again"]');
+        await page.waitForSelector('.answer.last .versions');
+        await ended(page);
+        assert.equal(await answerOf(page), first);
+    },
+
+    async a_thought_is_seen_while_it_comes_and_folded_away(server) {
+        const page = await opened(server, endless);
+        await ask(page, 'The sea');
+        await page.waitForSelector('.thought.live .tail');
+        await page.waitForFunction(() => /Thinking[\s\S]*\d s · [\d,]+ tokens/.test(document.querySelector('.thought-head').innerText));
+        await page.click('.thought-head [aria-expanded]');
+        await page.waitForSelector('.thought-text');
+        await page.getByRole('button', {name: 'Answer now'}).click();
+        await page.waitForSelector('.answer.last .prose:not(.thought-text)');
+        await page.click('[aria-label="Stop"]');
+        await ended(page);
+        assert.match(await text(page, '.thought-head'), /Thought for [\d.]+ s[\s\S]*tokens/);
+    },
+
+    async effort_and_budget_are_asked_for(server) {
+        const page = await opened(server, {max_tokens: 60});
+        const bodies = [];
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && bodies.push(r.postDataJSON()));
+        await page.click('.pill');
+        await page.getByLabel('Tokens of thought').fill('12');
+        await page.keyboard.press('Escape');
+        await ask(page, 'The sea');
+        await ended(page);
+        await page.click('.pill');
+        await page.getByLabel('Off').check();
+        await page.keyboard.press('Escape');
+        await ask(page, 'And now');
+        await ended(page);
+        assert.deepEqual(bodies[0].thinking, {type: 'enabled', budget_tokens: 12});
+        assert.equal(bodies[1].reasoning_effort, 'none');
+        assert.equal(bodies[1].messages.length, 3);
+        assert.equal(await count(page, '.answer .thought'), 1);
+    },
+
+    async an_answer_is_stopped_and_goes_on(server) {
+        const page = await opened(server, long);
+        await ask(page, 'The river');
+        await page.waitForSelector('.answer.last .prose');
+        await page.keyboard.press('Escape');
+        await ended(page);
+        assert.match(await text(page, '.ended'), /You stopped/);
+        const before = await answerOf(page);
+        await page.getByRole('button', {name: 'Continue'}).click();
+        await page.waitForFunction((n) => document.querySelector('.answer.last .prose').innerText.length > n + 40, before.length);
+        await page.click('[aria-label="Stop"]');
+        await ended(page);
+        assert.ok((await answerOf(page)).startsWith(before.slice(0, -1)));
+        assert.equal(await count(page, '.answer'), 1);
+    },
+
+    async questions_are_edited_and_branches_kept(server) {
+        const page = await opened(server);
+        await ask(page, 'First');
+        await ended(page);
+        await ask(page, 'Second');
+        await ended(page);
+        await page.hover('.question >> nth=0');
+        await page.click('.question >> nth=0 >> [aria-label="Edit"]');
+        await page.fill('.edit textarea', 'First, in other words');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('.bubble:has-text("other words")');
+        await ended(page);
+        assert.equal(await count(page, '.question'), 1);
+        assert.equal(await text(page, '.question .versions'), '2/2');
+        await page.click('.question [aria-label="Previous version"]');
+        await page.waitForSelector('.bubble:has-text("Second")');
+        assert.equal(await count(page, '.question'), 2);
+        await page.reload();
+        await page.waitForSelector('.bubble:has-text("Second")');
+    },
+
+    // ---- keeping ----------------------------------------------------------------------------------
+
+    async a_reload_keeps_the_conversation(server) {
+        const page = await opened(server);
+        await ask(page, 'The river');
+        await ended(page);
+        const before = await text(page, '.thread');
+        await page.reload();
+        await ready(page);
+        assert.equal(await text(page, '.thread'), before);
+    },
+
+    async a_reload_in_midstream_keeps_what_came(server) {
+        const page = await opened(server, long);
+        await ask(page, 'The river');
+        await page.waitForSelector('.answer.last .prose');
+        await page.waitForTimeout(1500);
+        await page.reload();
+        await page.waitForSelector('.ended');
+        assert.match(await text(page, '.ended'), /was interrupted/);
+        assert.ok((await answerOf(page)).length > 0);
+        await page.getByRole('button', {name: 'Continue'}).click();
+        await page.waitForSelector('.answer.last[aria-busy=true]');
+        await page.click('[aria-label="Stop"]');
+        await ended(page);
+    },
+
+    async another_tab_sees_what_is_written(server) {
+        const page = await opened(server, long);
+        const other = await page.context().newPage();
+        other.faults = [];
+        watch(other, server.url);
+        await other.goto(server.url);
+        await ready(other);
+        await ask(page, 'The river');
+        await other.click('.row .title:has-text("The river")');
+        await other.waitForSelector('.answer.last .prose');
+        await page.click('[aria-label="Stop"]');
+        await ended(page);
+        await other.waitForSelector('.answer.last[aria-busy=false]');
+        assert.equal(await answerOf(other), await answerOf(page));
+    },
+
+    async conversations_are_found_renamed_pinned_deleted(server) {
+        const page = await opened(server);
+        await importFile(page, exported(conversation({title: 'On rivers', answer: 'The Yangtze is long.'}),
+                                        conversation({title: '诗', answer: '路漫漫其修远兮，吾将上下而求索。'}),
+                                        conversation({title: 'Old', question: 'Nothing'})));
+        assert.equal(await count(page, '.row'), 3);
+        await page.keyboard.press('Control+k');
+        await page.keyboard.type('yangtze long');
+        await page.waitForFunction(() => document.querySelectorAll('.row').length === 1);
+        assert.match(await text(page, '.row'), /On rivers\s+The Yangtze/);
+        await page.fill('#search', '求索');
+        await page.waitForSelector('.row .title:text-is("诗")');
+        assert.equal(await count(page, '.row'), 1);
+        await page.fill('#search', 'not to be found');
+        await page.waitForSelector('.none');
+        await page.fill('#search', '');
+        const menu = async (title, item) => {
+            await page.hover(`.row:has-text("${title}")`);
+            await page.getByRole('button', {name: `More for “${title}”`}).click();
+            await page.getByRole('menuitem', {name: item, exact: true}).click();
+        };
+        await menu('Old', 'Pin');
+        await page.waitForSelector('section[aria-label="Pinned"] .title:text-is("Old")');
+        await menu('Old', 'Rename');
+        await page.keyboard.type('New name');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('.title:text-is("New name")');
+        await menu('诗', 'Delete');
+        await page.getByRole('dialog').getByRole('button', {name: 'Delete'}).click();
+        await page.waitForFunction(() => document.querySelectorAll('.row').length === 2);
+        await page.reload();
+        await ready(page);
+        assert.deepEqual(await page.locator('.row .title').allInnerTexts(), ['New name', 'On rivers']);
+    },
+
+    async an_export_comes_back_equal(server) {
+        const page = await opened(server);
+        await ask(page, 'The river');
+        await ended(page);
+        await importFile(page, exported(conversation({title: 'Rich', answer: rich, thought: 'Hm.', files: [{name: 'a.txt', text: 'A\nB'}]})));
+        const save = async () => {
+            await page.getByRole('button', {name: 'Settings'}).click();
+            const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', {name: 'Export all'}).click()]);
+            await page.keyboard.press('Escape');
+            return readFile(await file.path(), 'utf8');
+        };
+        const sorted = (s) => JSON.parse(s).conversations.sort((a, b) => (a.id < b.id ? -1 : 1));
+        const before = await save();
+        await page.getByRole('button', {name: 'Settings'}).click();
+        await page.getByRole('button', {name: 'Delete all conversations'}).click();
+        await page.getByRole('dialog').getByRole('button', {name: 'Delete all conversations'}).click();
+        await page.waitForFunction(() => !document.querySelector('.row'));
+        await importFile(page, before);
+        assert.equal(await count(page, '.row'), 2);
+        assert.deepEqual(sorted(await save()), sorted(before));
+        await importFile(page, '{"format": "lisao-conversations", "conversations": [{"id": "x"}]}');
+        assert.match(await text(page, '.toast'), /no export of conversations/);
+        assert.equal(await count(page, '.row'), 2);
+    },
+
+    // ---- what goes along --------------------------------------------------------------------------
+
+    async files_go_along_as_text(server) {
+        const page = await opened(server);
+        let body;
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && (body = r.postDataJSON()));
+        await page.setInputFiles('#attach', [{name: 'notes.md', mimeType: 'text/markdown', buffer: Buffer.from('# Notes\n山鬼')},
+                                             {name: 'raw.bin', mimeType: 'application/octet-stream', buffer: Buffer.from([0xff, 0, 1])}]);
+        await page.waitForSelector('.chip');
+        assert.match(await text(page, '.toast'), /raw\.bin is not a text file/);
+        await page.click('.composer .chip button');
+        assert.equal(await text(page, '.file'), '# Notes\n山鬼');
+        await page.keyboard.press('Escape');
+        await ask(page, 'What is in it?');
+        await ended(page);
+        assert.equal(body.messages[0].content, '<file name="notes.md">\n# Notes\n山鬼\n</file>\n\nWhat is in it?');
+        assert.equal(await count(page, '.question .chip'), 1);
+    },
+
+    async settings_are_kept_and_asked_for(server) {
+        const page = await opened(server);
+        await page.getByRole('button', {name: 'Settings'}).click();
+        await page.getByLabel('For new conversations').fill('Answer in verse.');
+        await page.getByLabel('Temperature').fill('0.7');
+        await page.getByLabel('Top k').fill('5');
+        await page.getByText('Dark', {exact: true}).click();
+        await page.getByText('中文', {exact: true}).click();
+        await page.keyboard.press('Escape');
+        await page.reload();
+        await ready(page);
+        assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
+        assert.equal(await page.getAttribute('html', 'data-theme'), 'dark');
+        assert.match(await text(page, '.welcome h1'), /想知道什么/);
+        let body;
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && (body = r.postDataJSON()));
+        await ask(page, '你好');
+        await ended(page);
+        assert.deepEqual(body.messages[0], {role: 'system', content: 'Answer in verse.'});
+        assert.equal(body.temperature, 0.7);
+        assert.equal(body.top_k, 5);
+        assert.match(await text(page, '.answer.last .info'), /词元/);
+    },
+
+    async a_key_is_asked_for_and_taken_from_a_link() {
+        const server = await Server.start({key: 'the-right-key'});
+        const page = await openPage(server.url);
+        await page.fill('input[type=password]', 'a-wrong-one');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('.hint.wrong');
+        await page.fill('input[type=password]', 'the-right-key');
+        await page.keyboard.press('Enter');
+        await ready(page);
+        assert.equal(await count(page, 'dialog'), 0);
+        assert.equal(await page.evaluate(() => localStorage.getItem('lisao.key')), null);
+        const linked = await openPage(server.url, {path: '#key=the-right-key'});
+        await ready(linked);
+        assert.equal(linked.url(), server.url + '/');
+        await choose(linked, short);
+        await ask(linked, 'The river');
+        await ended(linked);
+        await linked.getByRole('button', {name: 'Settings'}).click();
+        await linked.getByRole('button', {name: 'Forget the key'}).click();
+        await linked.waitForSelector('input[type=password]');
+        await server.end();
+    },
+
+    async a_server_that_dies_is_told_and_an_answer_goes_on() {
+        let server = await Server.start();
+        const page = await opened(server, long);
+        await ask(page, 'The river');
+        await page.waitForSelector('.answer.last .prose');
+        await server.end('SIGKILL');
+        await page.waitForSelector('.failure');
+        const before = await answerOf(page);
+        assert.ok(before.length > 0);
+        await page.reload().catch(() => {});
+        server = await Server.start({port: server.port});
+        await page.goto(page.url().startsWith('chrome') ? server.url : page.url());
+        await ready(page);
+        if (!(await count(page, '.failure'))) await page.click('.row a');
+        assert.equal(await answerOf(page), before);
+        await page.locator('.failure').getByRole('button', {name: 'Continue'}).click();
+        await page.waitForFunction((n) => document.querySelector('.answer.last .prose').innerText.length > n, before.length);
+        await page.click('[aria-label="Stop"]');
+        await ended(page);
+        await server.end();
+    },
+
+    // ---- how it looks -----------------------------------------------------------------------------
+
+    async answers_are_laid_out(server) {
+        const page = await opened(server);
+        await importFile(page, exported(conversation({title: 'Rich', answer: rich})));
+        await page.click('.row a');
+        await page.waitForSelector('.answer');
+        assert.equal(await count(page, '.prose table th'), 3);
+        assert.equal(await count(page, '.prose math'), 6);
+        assert.equal(await count(page, '.prose .formula math[display=block]'), 2);
+        assert.equal(await count(page, '.prose li.task'), 2);
+        assert.equal(await text(page, '.code .hljs-keyword'), 'return');
+        assert.equal(await count(page, '.prose img'), 0);
+        assert.equal(await page.getAttribute('.prose a >> nth=0', 'rel'), 'noopener noreferrer nofollow');
+        assert.match(await text(page, '.prose'), /image on example\.org/);
+        assert.equal(await count(page, '.hidden-mark'), 1);
+        assert.match(await text(page, '.prose'), /costs \$5 and \$10/);
+        await page.click('.code [aria-label="Copy"]');
+        assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^int main\(void\)/);
+        assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector('.code')).borderRadius), '0px');
+    },
+
+    async nothing_foreign_is_run(server) {
+        const page = await opened(server);
+        const all = payloads.map((p) => conversation({title: p, question: p, answer: p, thought: p, system: p, state: 'failed', error: p,
+                                                      files: [{name: p, text: p}], facts: {tokens: 1, model: p, fingerprint: p, seed: 1}}));
+        await importFile(page, exported(...all));
+        assert.equal(await count(page, '.row'), payloads.length);
+        for (const row of await page.locator('.row a').all()) {
+            await row.click();
+            await page.waitForSelector('.answer .thought');
+            await page.click('.thought-head [aria-expanded=false]');
+            await page.click('.answer .info');
+            await page.keyboard.press('Escape');
+            await page.click('.question .chip button');
+            await page.keyboard.press('Escape');
+            assert.deepEqual(await page.evaluate(() => {
+                const bad = [...document.querySelectorAll('#page *')].filter((e) =>
+                    /^(script|iframe|object|embed|img|video|audio|form|base|link|meta|style|foreignobject|input|maction)$/i.test(e.localName)
+                        && !e.matches('.composer, .composer input, .search input, .naming')
+                    || [...e.attributes].some((a) => /^on/i.test(a.name) || /^\s*(javascript|data|vbscript):/i.test(a.value)));
+                return bad.map((e) => e.outerHTML.slice(0, 200));
+            }), []);
+        }
+        // Whoever clicks on every link of an answer gets to the web at most.
+        const addresses = await page.locator('.prose a').evaluateAll((l) => l.map((a) => new URL(a.href).protocol));
+        assert.ok(addresses.every((p) => ['http:', 'https:', 'mailto:'].includes(p)));
+        assert.equal(await page.evaluate(() => window.hacked), undefined);
+    },
+
+    async nothing_foreign_is_run_while_it_streams(server) {
+        const page = await opened(server, {effort: 'budget', budget: 8});
+        // The page's own request, with a form that leaves the model no choice of what to say.
+        let said = '';
+        await page.route('**/chat/completions', (route) => {
+            const body = {...route.request().postDataJSON(), response_format:
+                {type: 'json_schema', json_schema: {name: 'x', schema: {const: said}}}};
+            route.continue({postData: JSON.stringify(body)});
+        });
+        for (const p of payloads.filter((p) => p.length < 200 && !/["\\\n]/.test(p)).slice(0, 12)) {
+            said = p;
+            await page.keyboard.press('Control+Shift+o');
+            await ask(page, 'Say it');
+            await ended(page);
+            assert.ok((await page.locator('.answer.last').innerText()).length > 3);
+        }
+        assert.equal(await page.evaluate(() => window.hacked), undefined);
+    },
+
+    async a_model_with_a_hostile_name() {
+        const server = await Server.start({options: ['--name', payloads[0]]});
+        const page = await opened(server);
+        assert.equal(await text(page, '.model'), payloads[0]);
+        await server.end();
+    },
+
+    async whoever_reads_by_ear_or_uses_keys_is_served(server) {
+        // axe itself needs what the policy forbids; it looks at the same page without it.
+        const context = await (await openBrowser()).newContext({locale: 'en', bypassCSP: true, reducedMotion: 'reduce'});
+        const axe = await readFile(axePath, 'utf8');
+        const p = await context.newPage();
+        await p.addInitScript(axe);
+        await p.goto(server.url);
+        await ready(p);
+        const looked = async (where) => {
+            const found = await p.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+            assert.deepEqual(found.violations.map((v) => `${where}: ${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
+        };
+        for (const theme of ['light', 'dark']) {
+            await choose(p, {theme, ...short});
+            await p.goto(server.url + '/#/');
+            await looked(`${theme} welcome`);
+            if (theme === 'light') await importFile(p, exported(conversation({title: 'Rich', answer: rich, thought: 'Hm.', state: 'stopped',
+                facts: {prompt: 12, cached: 3, tokens: 40, writing: 900, first: 200, seed: 3, fingerprint: 'ab'.repeat(32), thoughtTime: 2000}})));
+            await p.click('.row a');
+            await p.waitForSelector('.answer');
+            await p.click('.thought-head [aria-expanded]');
+            await looked(`${theme} conversation`);
+            await p.click('.answer .info');
+            await looked(`${theme} details`);
+            await p.keyboard.press('Escape');
+            await p.click('.pill');
+            await looked(`${theme} effort`);
+            await p.keyboard.press('Escape');
+            await p.hover('.row');
+            await p.getByRole('button', {name: 'More for “Rich”'}).click();
+            await looked(`${theme} menu`);
+            await p.keyboard.press('Escape');
+            await p.click('.question [aria-label="Edit"]');
+            await looked(`${theme} edit`);
+            await p.keyboard.press('Escape');
+            await p.getByRole('button', {name: 'Settings'}).click();
+            await looked(`${theme} settings`);
+            await p.keyboard.press('Escape');
+            await p.getByRole('button', {name: 'Keyboard'}).click();
+            await looked(`${theme} keyboard`);
+            await p.keyboard.press('Escape');
+        }
+    },
+
+    async everything_is_reached_by_keys(server) {
+        const page = await opened(server);
+        await page.keyboard.type('The river');
+        await page.keyboard.press('Shift+Enter');
+        await page.keyboard.type('runs');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('.answer.last');
+        await ended(page);
+        assert.equal(await text(page, '.bubble'), 'The river\nruns');
+        await page.focus('#ask');
+        await page.keyboard.press('ArrowUp');
+        await page.waitForSelector('.edit textarea');
+        await page.keyboard.press('End');
+        await page.keyboard.type('!');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('.question .versions');
+        await ended(page);
+        await page.keyboard.press('Control+Shift+o');
+        await page.waitForSelector('.welcome');
+        await page.keyboard.press('Control+k');
+        await page.keyboard.press('Tab');
+        await page.keyboard.press('Tab');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('[role=menu]');
+        assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Pin');
+        await page.keyboard.press('ArrowDown');
+        assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Rename');
+        await page.keyboard.press('ArrowUp');
+        await page.keyboard.press('ArrowUp');
+        assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Delete');
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('dialog');
+        await page.keyboard.press('Escape');
+        assert.equal(await count(page, 'dialog'), 0);
+        assert.equal(await count(page, '.row'), 1);
+        await page.keyboard.press('Control+/');
+        await page.waitForSelector('dialog .keys');
+        await page.keyboard.press('Escape');
+        await page.keyboard.press('Control+Shift+s');
+        await page.waitForFunction(() => !document.querySelector('.sidebar'));
+    },
+
+    async a_phone_is_wide_enough(server) {
+        const page = await opened(server, short, {viewport: {width: 360, height: 740}, hasTouch: true, isMobile: true});
+        const fits = async () => assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+        await fits();
+        assert.equal(await count(page, '.sidebar'), 0);
+        await page.click('[aria-label="Show conversations"]');
+        await importFile(page, exported(conversation({title: 'Rich', answer: rich + '\n\n' + 'W'.repeat(300), thought: 'Hm.'})));
+        await page.click('.row a');
+        await page.waitForSelector('.answer');
+        assert.equal(await count(page, '.sidebar'), 0);
+        await fits();
+        await ask(page, 'The river');
+        await ended(page);
+        await fits();
+    },
+};
+
+run(cases, await Server.start());

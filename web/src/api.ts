@@ -1,0 +1,151 @@
+// The server's API: the key, requests, and the stream of an answer.
+
+export class ApiError extends Error {
+    constructor(readonly status: number, message: string, readonly code = '') {
+        super(message);
+    }
+}
+
+// ---- the key ------------------------------------------------------------------------------------
+
+const KEY = 'lisao.key';
+
+/** `#key=...` of the link that `lisao serve` prints: taken out of the address at once. */
+export function takeKeyOfLink(): void {
+    const given = /^#key=([\x21-\x7e]+)$/.exec(location.hash)?.[1];
+    if (!given) return;
+    history.replaceState(null, '', location.pathname + location.search);
+    setKey(decodeURIComponent(given), localStorage.getItem(KEY) !== null);
+}
+
+export const getKey = () => sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? '';
+export const keyIsKept = () => localStorage.getItem(KEY) !== null;
+
+/** kept: also when this tab is closed. */
+export function setKey(key: string, kept: boolean): void {
+    sessionStorage.removeItem(KEY);
+    localStorage.removeItem(KEY);
+    if (key) (kept ? localStorage : sessionStorage).setItem(KEY, key);
+}
+
+// ---- requests -----------------------------------------------------------------------------------
+
+async function call(path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+    const headers: Record<string, string> = {};
+    const key = getKey();
+    if (key) headers['Authorization'] = `Bearer ${key}`;
+    if (body) headers['Content-Type'] = 'application/json';
+    const response = await fetch(new URL('v1/' + path, document.baseURI), {
+        method: body ? 'POST' : 'GET',
+        headers,
+        body: body ? JSON.stringify(body) : null,
+        signal: signal ?? null,
+        credentials: 'omit',
+        cache: 'no-store',
+    });
+    if (!response.ok) {
+        const said = await response.json().catch(() => null);
+        throw new ApiError(response.status, said?.error?.message ?? response.statusText, said?.error?.code ?? '');
+    }
+    return response;
+}
+
+export interface Model {
+    id: string;
+    context: number;
+    /** Its template knows thoughts. */
+    thinks: boolean;
+}
+
+export async function getModel(): Promise<Model> {
+    const list = await (await call('models')).json();
+    const first = list.data[0];
+    return {id: first.id, context: first.context_length, thinks: await modelThinks()};
+}
+
+/** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
+async function modelThinks(): Promise<boolean> {
+    const prompt = async (on: boolean): Promise<string> => {
+        const body = {messages: [{role: 'user', content: '?'}], thinking: {type: on ? 'enabled' : 'disabled'}};
+        return (await (await call('apply-template', body)).json()).prompt;
+    };
+    try {
+        const [on, off] = await Promise.all([prompt(true), prompt(false)]);
+        return on !== off || on.trimEnd().endsWith('<think>');
+    } catch (e) {
+        if (e instanceof ApiError && e.status === 400) return false; // it has no template
+        throw e;
+    }
+}
+
+// ---- the stream of an answer --------------------------------------------------------------------
+
+export interface Piece {
+    kind: 'admitted' | 'thought' | 'text' | 'end';
+    text: string;
+    /** How many tokens it is of. */
+    tokens: number;
+    reason?: string;
+}
+
+export interface Usage {
+    prompt: number;
+    cached: number;
+    tokens: number;
+    thoughtTokens: number;
+    seed?: number;
+    fingerprint?: string;
+    model?: string;
+}
+
+export interface Asked {
+    messages: {role: string; content: string; reasoning_content?: string}[];
+    [setting: string]: unknown;
+}
+
+/** Lines of server-sent events; only `data:` matters here. */
+async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+    const reader = body.pipeThrough(new TextDecoderStream() as unknown as
+                                    ReadableWritablePair<string, Uint8Array>).getReader();
+    let left = '';
+    for (;;) {
+        const {done, value} = await reader.read();
+        if (done) return;
+        const lines = (left + value).split('\n');
+        left = lines.pop()!;
+        for (const line of lines) if (line.startsWith('data:')) yield line.slice(5).trim();
+    }
+}
+
+/** Asks, and calls `heard` for each piece. Resolves with the usage once the answer is whole. */
+export async function ask(asked: Asked, signal: AbortSignal, heard: (piece: Piece) => void): Promise<Usage> {
+    // One event may bring several tokens: the log-probabilities tell how many.
+    const body = {...asked, model: 'lisao', stream: true, stream_options: {include_usage: true}, logprobs: true};
+    const response = await call('chat/completions', body, signal);
+    let usage: Usage | null = null;
+    for await (const data of events(response.body!)) {
+        if (data === '[DONE]') break;
+        const o = JSON.parse(data);
+        if (o.error) throw new ApiError(500, o.error.message, o.error.code ?? '');
+        if (o.usage)
+            usage = {
+                prompt: o.usage.prompt_tokens,
+                cached: o.usage.prompt_tokens_details.cached_tokens,
+                tokens: o.usage.completion_tokens,
+                thoughtTokens: o.usage.completion_tokens_details.reasoning_tokens,
+                seed: o.lisao?.seed,
+                fingerprint: o.lisao?.fingerprint,
+                model: o.model,
+            };
+        const choice = o.choices[0];
+        if (!choice) continue;
+        const {delta, logprobs, finish_reason: reason} = choice;
+        const tokens = (logprobs?.content?.length ?? 0) + (logprobs?.reasoning_content?.length ?? 0);
+        if (delta.role) heard({kind: 'admitted', text: '', tokens: 0});
+        if (delta.reasoning_content) heard({kind: 'thought', text: delta.reasoning_content, tokens});
+        if (!delta.role && typeof delta.content === 'string') heard({kind: 'text', text: delta.content, tokens});
+        if (reason) heard({kind: 'end', text: '', tokens: 0, reason});
+    }
+    if (!usage) throw new ApiError(0, '', 'cut');
+    return usage;
+}
