@@ -14,10 +14,20 @@ const text = (page, selector) => page.locator(selector).innerText();
 const count = (page, selector) => page.locator(selector).count();
 const answerOf = (page) => text(page, '.answer.last .prose');
 
+/** Whether the server has this route. */
+async function knows(server, route) {
+    const described = await (await fetch(server.url + '/openapi.json')).json();
+    return Object.keys(described.paths).some((p) => p.replace(/\{.*\}/, '*').endsWith(route));
+}
+
 async function opened(server, settings = short, options = {}) {
     const page = await openPage(server.url, options);
     await ready(page);
     await choose(page, settings);
+    // An answer shall not end by chance while a test looks at it.
+    if (settings.max_tokens > 40)
+        await page.route('**/chat/completions', (route) =>
+            route.continue({postData: JSON.stringify({...route.request().postDataJSON(), ignore_eos: true})}));
     return page;
 }
 
@@ -140,7 +150,17 @@ const cases = {
         await ask(page, 'The river');
         await page.waitForSelector('.answer.last .prose');
         await page.waitForTimeout(1500);
+        const before = await answerOf(page);
         await page.reload();
+        if (await knows(server, '/streams/*')) { // the answer goes on where it was
+            await page.waitForFunction((n) => document.querySelector('.answer.last[aria-busy=true] .prose')?.innerText.length > n + 100, before.length);
+            await page.waitForSelector('.pace');
+            await page.click('[aria-label="Stop"]');
+            await page.waitForSelector('.ended');
+            assert.match(await text(page, '.ended'), /You stopped/);
+            assert.ok((await answerOf(page)).startsWith(before.slice(0, -8)));
+            return;
+        }
         await page.waitForSelector('.ended');
         assert.match(await text(page, '.ended'), /was interrupted/);
         assert.ok((await answerOf(page)).length > 0);
@@ -148,6 +168,65 @@ const cases = {
         await page.waitForSelector('.answer.last[aria-busy=true]');
         await page.click('[aria-label="Stop"]');
         await ended(page);
+    },
+
+    async an_answer_that_was_read_twice_is_the_same(server) {
+        if (!(await knows(server, '/streams/*'))) return 'no-streams';
+        const page = await opened(server, {...short, max_tokens: 300});
+        await ask(page, 'The river');
+        await page.waitForSelector('.answer.last .prose');
+        await page.reload();
+        await ready(page);
+        await ended(page);
+        await page.click('.answer.last [aria-label="Answer again"]');
+        await page.waitForSelector('.answer.last .versions');
+        await ended(page);
+        const again = await answerOf(page);
+        assert.match(await text(page, '.answer.last .info'), /300 tokens/);
+        await page.click('.answer.last [aria-label="Previous version"]');
+        await page.waitForSelector('.answer.last .versions:has-text("1/2")');
+        assert.equal(await answerOf(page), again);
+        assert.match(await text(page, '.answer.last .info'), /300 tokens · [\d.,]+ tokens\/s · first after/);
+    },
+
+    async an_answer_is_verified_and_taken_apart(server) {
+        if (!(await knows(server, '/verify'))) return 'no-verify';
+        const page = await opened(server, {...short, temperature: 1, seed: null});
+        await ask(page, 'First');
+        await ended(page);
+        await ask(page, 'The river');
+        await ended(page);
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.verdict.same');
+        assert.match(await text(page, '.verdict'), /all 40 tokens and log-probabilities are the same, to the bit/);
+        await page.click('.answer.last [aria-label="Tokens"]');
+        await page.waitForSelector('.token');
+        const before = (await page.locator('.token').allInnerTexts()).slice(0, 5).join('');
+        await page.click('.token >> nth=5');
+        assert.equal(await count(page, '.alternatives li'), 6);
+        const other = await page.getAttribute('.alternatives .icon >> nth=0', 'aria-label');
+        await page.click('.alternatives .icon >> nth=0');
+        await page.waitForSelector('.versions:has-text("2/2")');
+        await ended(page);
+        const now = await answerOf(page);
+        assert.ok(now.replace(/\s/g, '').startsWith((before + /“(.*)”/.exec(other)[1]).replace(/[\s↵]/g, '').slice(0, 12)));
+        // Whoever alters what was said is found out.
+        await page.click('.answer.last [aria-label="Previous version"]');
+        const whole = await page.evaluate(() => new Promise((resolve) => {
+            indexedDB.open('lisao').onsuccess = (e) => {
+                const store = e.target.result.transaction('messages', 'readwrite').objectStore('messages');
+                store.getAll().onsuccess = (all) => {
+                    const m = all.target.result.find((m) => m.asked?.lisao && m.text && all.target.result.some((q) => q.id === m.parent && q.text === 'The river'));
+                    store.put({...m, text: m.text + '!'}).onsuccess = () => resolve(m.text);
+                };
+            };
+        }));
+        assert.ok(whole.length > 5);
+        await page.reload();
+        await page.waitForSelector('.answer.last');
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.verdict.other');
+        assert.match(await text(page, '.verdict'), /not the same: choices\[0\]\.message\.content/);
     },
 
     async another_tab_sees_what_is_written(server) {

@@ -30,13 +30,13 @@ export function setKey(key: string, kept: boolean): void {
 
 // ---- requests -----------------------------------------------------------------------------------
 
-async function call(path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+async function call(path: string, body?: unknown, signal?: AbortSignal, method = body ? 'POST' : 'GET'): Promise<Response> {
     const headers: Record<string, string> = {};
     const key = getKey();
     if (key) headers['Authorization'] = `Bearer ${key}`;
     if (body) headers['Content-Type'] = 'application/json';
     const response = await fetch(new URL('v1/' + path, document.baseURI), {
-        method: body ? 'POST' : 'GET',
+        method,
         headers,
         body: body ? JSON.stringify(body) : null,
         signal: signal ?? null,
@@ -88,14 +88,21 @@ export interface Piece {
     reason?: string;
 }
 
+/** What an answer can be computed again by, as the server wrote it: its member `lisao`. */
+export type Proof = {seed?: number; fingerprint?: string; choices?: {tokens: number[]}[]; [member: string]: unknown};
+
 export interface Usage {
     prompt: number;
     cached: number;
     tokens: number;
     thoughtTokens: number;
-    seed?: number;
-    fingerprint?: string;
-    model?: string;
+    lisao: Proof;
+}
+
+/** A stream of the server: its id, and the number of the last event that came; -1: none. */
+export interface Stream {
+    id: string;
+    at: number;
 }
 
 export interface Asked {
@@ -103,39 +110,42 @@ export interface Asked {
     [setting: string]: unknown;
 }
 
-/** Lines of server-sent events; only `data:` matters here. */
-async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+/** Server-sent events: what they say, and their number where they have one. */
+async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{data: string; number: number}> {
     const reader = body.pipeThrough(new TextDecoderStream() as unknown as
                                     ReadableWritablePair<string, Uint8Array>).getReader();
-    let left = '';
+    let left = '', number = -1;
     for (;;) {
         const {done, value} = await reader.read();
         if (done) return;
         const lines = (left + value).split('\n');
         left = lines.pop()!;
-        for (const line of lines) if (line.startsWith('data:')) yield line.slice(5).trim();
+        for (const line of lines) {
+            if (line.startsWith('id:')) number = Number(line.slice(3));
+            if (line.startsWith('data:')) yield {data: line.slice(5).trim(), number};
+        }
     }
 }
 
-/** Asks, and calls `heard` for each piece. Resolves with the usage once the answer is whole. */
-export async function ask(asked: Asked, signal: AbortSignal, heard: (piece: Piece) => void): Promise<Usage> {
-    // One event may bring several tokens: the log-probabilities tell how many.
-    const body = {...asked, model: 'lisao', stream: true, stream_options: {include_usage: true}, logprobs: true};
-    const response = await call('chat/completions', body, signal);
-    let usage: Usage | null = null;
-    for await (const data of events(response.body!)) {
+type Hear = (piece: Piece) => void;
+
+/** Reads a stream to its end; `stream` says how far. */
+async function read(response: Response, stream: Stream, heard: Hear): Promise<Usage> {
+    let usage: Usage | null = null, lisao: Proof = {};
+    for await (const {data, number} of events(response.body!)) {
+        if (number >= 0 && number <= stream.at) continue;
         if (data === '[DONE]') break;
         const o = JSON.parse(data);
         if (o.error) throw new ApiError(500, o.error.message, o.error.code ?? '');
+        stream.id = o.id, stream.at = number;
+        if (o.lisao) lisao = o.lisao;
         if (o.usage)
             usage = {
                 prompt: o.usage.prompt_tokens,
                 cached: o.usage.prompt_tokens_details.cached_tokens,
                 tokens: o.usage.completion_tokens,
                 thoughtTokens: o.usage.completion_tokens_details.reasoning_tokens,
-                seed: o.lisao?.seed,
-                fingerprint: o.lisao?.fingerprint,
-                model: o.model,
+                lisao,
             };
         const choice = o.choices[0];
         if (!choice) continue;
@@ -148,4 +158,43 @@ export async function ask(asked: Asked, signal: AbortSignal, heard: (piece: Piec
     }
     if (!usage) throw new ApiError(0, '', 'cut');
     return usage;
+}
+
+/** Asks, and calls `heard` for each piece. Resolves once the answer is whole. */
+export async function ask(asked: Asked, stream: Stream, signal: AbortSignal, heard: Hear): Promise<Usage> {
+    // One event may bring several tokens: the log-probabilities tell how many. An answer goes on
+    // while the page is loaded anew, and takes it up again.
+    const body = {...asked, model: 'lisao', stream: true, background: true, stream_options: {include_usage: true}, logprobs: true};
+    return read(await call('chat/completions', body, signal), stream, heard);
+}
+
+/** Goes on behind the last event that came. */
+export async function takeUp(stream: Stream, signal: AbortSignal, heard: Hear): Promise<Usage> {
+    return read(await call(`streams/${stream.id}?after=${stream.at}`, undefined, signal), stream, heard);
+}
+
+export const cancel = (stream: Stream) =>
+    stream.at >= 0 ? call(`streams/${stream.id}`, undefined, undefined, 'DELETE').then(() => {}, () => {}) : Promise.resolve();
+
+// ---- computing an answer again ------------------------------------------------------------------
+
+export interface Alternative {
+    id: number;
+    token: string;
+    bytes: number[];
+    logprob: number;
+}
+
+export interface Verdict {
+    same: boolean;
+    tokens: number;
+    same_tokens: number;
+    difference: {at: string; given: unknown; computed: unknown} | null;
+    choices: {tokens?: (Alternative & {top_logprobs: Alternative[]})[]}[];
+}
+
+export async function verify(asked: Asked, text: string, thought: string | undefined, lisao: Proof): Promise<Verdict> {
+    const message = {role: 'assistant', content: text, ...(thought ? {reasoning_content: thought} : {})};
+    const body = {request: asked, route: '/chat/completions', answer: {choices: [{index: 0, message}], lisao}, top_logprobs: 6};
+    return (await call('verify', body)).json();
 }

@@ -1,6 +1,7 @@
 // What the page knows, and all that changes it.
 import {batch, computed, signal} from '@preact/signals';
-import {ApiError, ask, getKey, getModel, type Asked, type Model} from './api';
+import {ApiError, ask, cancel, getKey, getModel, takeUp, verify as askToVerify} from './api';
+import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
 import {asked, settings} from './settings';
 import type {Change, Store} from './store';
@@ -49,13 +50,23 @@ export async function connect(): Promise<boolean> {
     try {
         model.value = await getModel();
         keyWish.value = 'none';
-        return true;
     } catch (e) {
         if (e instanceof ApiError && e.status === 401) keyWish.value = getKey() ? 'wrong' : 'needed';
-        else say(explain(e), true);
-        return false;
+        else {
+            if (!reconnecting) say(explain(e), true);
+            clearTimeout(reconnecting);
+            reconnecting = window.setTimeout(connect, RECONNECT);
+            return false;
+        }
     }
+    clearTimeout(reconnecting);
+    reconnecting = 0;
+    return keyWish.value === 'none';
 }
+
+/** A server that is being started is asked again until it answers. */
+const RECONNECT = 3000;
+let reconnecting = 0;
 
 /** `#/c/ID` is a conversation; anything else a new one. */
 async function route(): Promise<void> {
@@ -74,7 +85,7 @@ async function open(id: string): Promise<void> {
     for (const [i, m] of all.entries()) {
         const running = runs.get(m.id);
         if (running) all[i] = running.message;
-        else if (m.state === 'writing' && !elsewhere(m.id)) all[i] = {...m, state: 'cut'};
+        else if (m.state === 'writing') takeOver(m);
     }
     batch(() => {
         currentId.value = id;
@@ -88,9 +99,25 @@ export function go(id: string | null): void {
 
 // ---- other tabs ---------------------------------------------------------------------------------
 
-/** Answers that other tabs write, and when they were last heard of. */
-const written = new Map<string, number>();
-const elsewhere = (id: string) => Date.now() - (written.get(id) ?? 0) < 5000;
+/** Tabs ask each other here who writes an answer. */
+const tabs = new BroadcastChannel('lisao.runs');
+const claimed = new Set<string>();
+const REPLY = 250;
+
+tabs.onmessage = ({data}: MessageEvent<{who?: string; mine?: string}>) => {
+    if (data.who && runs.has(data.who)) tabs.postMessage({mine: data.who});
+    if (data.mine) claimed.add(data.mine);
+};
+
+/** An answer under way that this tab does not write: if no other one does, its stream is taken up. */
+async function takeOver(m: Message): Promise<void> {
+    claimed.delete(m.id);
+    tabs.postMessage({who: m.id});
+    await new Promise((later) => setTimeout(later, REPLY));
+    if (claimed.has(m.id) || runs.has(m.id)) return;
+    if (m.stream) run(m, (r, hear) => takeUp(r.stream, r.control.signal, hear), true);
+    else putMessages({...m, state: 'cut'});
+}
 
 async function heardOf(change: Change): Promise<void> {
     const m = change.message;
@@ -99,7 +126,6 @@ async function heardOf(change: Change): Promise<void> {
         if (currentId.value && !current.value) go(null);
         return;
     }
-    written.set(m.id, Date.now());
     if (m.conversation === currentId.value && !runs.has(m.id)) show(m);
 }
 
@@ -116,7 +142,7 @@ export function alter(id: string, some: Partial<Conversation>): void {
 }
 
 export async function remove(id: string): Promise<void> {
-    for (const r of runs.values()) if (r.message.conversation === id) r.control.abort();
+    for (const r of runs.values()) if (r.message.conversation === id) halt(r);
     const rest = new Map(conversations.value);
     rest.delete(id);
     if (currentId.value === id) go(null);
@@ -125,7 +151,7 @@ export async function remove(id: string): Promise<void> {
 }
 
 export async function removeAll(): Promise<void> {
-    for (const r of runs.values()) r.control.abort();
+    for (const r of runs.values()) halt(r);
     go(null);
     conversations.value = new Map();
     await keep(store.clear());
@@ -183,7 +209,7 @@ function question(c: Conversation, parent: string | null, text: string, files: A
     const a = freshAnswer(c.id, q.id);
     putMessages(q, a);
     put({...c, leaf: a.id, updated: Date.now()});
-    run(a);
+    begin(a);
 }
 
 /** The question in other words: a branch beside the old one. */
@@ -198,7 +224,7 @@ export function regenerate(m: Message): void {
     const a = freshAnswer(c.id, m.parent);
     putMessages(a);
     put({...c, leaf: a.id, updated: Date.now()});
-    run(a);
+    begin(a);
 }
 
 export function choose(m: Message): void {
@@ -210,19 +236,30 @@ export function choose(m: Message): void {
 export function goOn(m: Message): void {
     const again: Message = {...m, state: 'writing'};
     delete again.error;
+    delete again.asked;
     putMessages(again);
-    run(again, true);
+    begin(again, true);
+}
+
+/** Another answer beside `m`, which begins with `text` and goes on from there. */
+export function branchOff(m: Message, text: string): void {
+    const c = current.value;
+    if (!c || !m.parent) return;
+    const a: Message = {...freshAnswer(c.id, m.parent), text, ...(m.thought ? {thought: m.thought} : {})};
+    putMessages(a);
+    put({...c, leaf: a.id, updated: Date.now()});
+    begin(a, true);
 }
 
 export function stop(): void {
-    for (const r of runs.values()) if (r.message.conversation === currentId.value) r.control.abort();
+    for (const r of runs.values()) if (r.message.conversation === currentId.value) halt(r);
 }
 
 /** Ends the thought, so that the answer begins. */
 export async function answerNow(m: Message): Promise<void> {
     const r = runs.get(m.id);
     if (!r) return;
-    r.control.abort();
+    halt(r);
     await r.ended;
     const stopped = messages.value.get(m.id);
     if (stopped?.state === 'stopped') goOn(stopped);
@@ -234,10 +271,13 @@ export type Phase = 'waiting' | 'reading' | 'thinking' | 'writing';
 
 export interface Run {
     message: Message;
+    /** Of the answer that goes on. */
+    before: Message['facts'];
     control: AbortController;
+    stream: Stream;
     phase: Phase;
+    /** Times of performance.now(); 0: not yet. */
     began: number;
-    /** When the first token came, the thought ended; 0: not yet. */
     first: number;
     thoughtEnd: number;
     tokens: number;
@@ -250,17 +290,20 @@ export const runOf = (id: string) => runs.get(id);
 /** Whether the conversation that is shown has an answer under way. */
 export const busy = computed(() => [...messages.value.values()].some((m) => m.state === 'writing' && runs.has(m.id)));
 
+function halt(r: Run): void {
+    r.control.abort();
+    cancel(r.stream);
+}
+
 const SHOWN_EVERY = 50, KEPT_EVERY = 1000;
 
-function asking(a: Message, goesOn: boolean): Asked {
-    const c = conversations.value.get(a.conversation)!;
+/** The conversation up to the answer. */
+function talk(a: Message, system: string): Asked['messages'] {
     const out: Asked['messages'] = [];
-    if (c.system.trim()) out.push({role: 'system', content: c.system});
+    if (system.trim()) out.push({role: 'system', content: system});
     for (const m of branch(messages.value, a.parent))
         out.push({role: m.role, content: m.role === 'user' ? questionText(m) : m.text});
-    if (goesOn && (a.text || a.thought))
-        out.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
-    return {...asked(settings.value, model.value?.thinks ?? false), messages: out};
+    return out;
 }
 
 function explain(e: unknown): string {
@@ -271,22 +314,58 @@ function explain(e: unknown): string {
     return t('errorNetwork');
 }
 
-function run(a: Message, goesOn = false): void {
-    const body = asking(a, goesOn);
-    const r: Run = {message: a, control: new AbortController(), phase: 'waiting', began: performance.now(), first: 0,
-                    thoughtEnd: 0, tokens: 0, thoughtTokens: 0, ended: Promise.resolve()};
-    runs.set(a.id, r);
-    spoken.value = t('writing');
-    r.ended = answerCome(r, body, goesOn);
+/** Asks for an answer; goesOn: for more of it. */
+function begin(a: Message, goesOn = false): void {
+    const system = conversations.value.get(a.conversation)!.system;
+    const given = asked(settings.value, model.value?.thinks ?? false);
+    const body: Asked = {...given, messages: talk(a, system)};
+    if (goesOn && (a.text || a.thought))
+        body.messages.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
+    if (!goesOn) a.asked = {system, settings: given};
+    delete a.stream;
+    run(a, (r, hear) => ask(body, r.stream, r.control.signal, hear), goesOn);
 }
 
-async function answerCome(r: Run, body: Asked, goesOn: boolean): Promise<void> {
-    const before = r.message.facts;
+type Source = (r: Run, hear: (piece: Piece) => void) => Promise<Usage>;
+
+function run(a: Message, source: Source, goesOn: boolean): void {
+    const now = performance.now(), began = a.stream ? now - (Date.now() - a.stream.began) : now;
+    // Of a stream that is taken up again the facts are its own so far, else those of an earlier part.
+    const own = a.stream ? a.facts : undefined;
+    const r: Run = {message: a, before: own ? undefined : a.facts, control: new AbortController(), stream: {id: a.stream?.id ?? '', at: a.stream?.at ?? -1},
+                    phase: a.text ? 'writing' : 'waiting', began, first: own?.first ? began + own.first : 0,
+                    thoughtEnd: own?.thoughtTime && a.text ? began + own.thoughtTime : 0, tokens: own?.tokens ?? 0,
+                    thoughtTokens: own?.thoughtTokens ?? 0, ended: Promise.resolve()};
+    runs.set(a.id, r);
+    spoken.value = t('writing');
+    r.ended = answerCome(r, source, goesOn);
+}
+
+/** A connection that breaks is no end: the stream is taken up where the server keeps it. */
+async function wholeAnswer(r: Run, source: Source, hear: (piece: Piece) => void): Promise<Usage> {
+    for (let tries = 0; ; tries++) {
+        try {
+            return await source(r, hear);
+        } catch (e) {
+            const broken = !(e instanceof ApiError) || e.code === 'cut';
+            if (r.control.signal.aborted || !broken || r.stream.at < 0 || tries === 3) throw e;
+            await new Promise((later) => setTimeout(later, 500 << tries));
+            source = () => takeUp(r.stream, r.control.signal, hear);
+        }
+    }
+}
+
+async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void> {
+    const {before} = r;
     let text = r.message.text, thought = r.message.thought ?? '', state: Message['state'] = 'done';
     let shownAt = 0, keptAt = performance.now(), timer = 0;
     const put = () => {
         timer = 0, shownAt = performance.now();
         r.message = {...r.message, text, ...(thought ? {thought} : {})};
+        if (r.message.state === 'writing') {
+            r.message.facts = facts()!;
+            if (r.stream.at >= 0) r.message.stream = {...r.stream, began: Date.now() - (performance.now() - r.began)};
+        }
         if (r.message.conversation === currentId.value) show(r.message);
         if (shownAt - keptAt > KEPT_EVERY) (keptAt = shownAt), keep(store.putMessages([r.message]));
     };
@@ -305,7 +384,7 @@ async function answerCome(r: Run, body: Asked, goesOn: boolean): Promise<void> {
     });
     put();
     try {
-        const usage = await ask(body, r.control.signal, (piece) => {
+        const usage = await wholeAnswer(r, source, (piece) => {
             const now = performance.now();
             if (piece.kind === 'admitted') r.phase = 'reading';
             else if (piece.kind === 'end') state = piece.reason === 'length' ? 'length' : 'done';
@@ -313,30 +392,42 @@ async function answerCome(r: Run, body: Asked, goesOn: boolean): Promise<void> {
                 r.first ||= now, r.tokens += piece.tokens;
                 if (piece.kind === 'thought') (thought += piece.text), (r.phase = 'thinking'), (r.thoughtTokens += piece.tokens);
                 else if (piece.text) {
-                    if (r.phase === 'thinking') r.thoughtEnd = now, (text = text.trimStart());
+                    if (r.phase === 'thinking') r.thoughtEnd = now;
                     text += piece.text, r.phase = 'writing';
                 }
             }
             putSoon();
         });
-        const {prompt, cached, tokens, thoughtTokens, seed, fingerprint} = usage;
+        const {prompt, cached, tokens, thoughtTokens, lisao} = usage;
         r.message.facts = {...facts(), prompt, cached, tokens};
         if (thoughtTokens) r.message.facts.thoughtTokens = thoughtTokens + (goesOn ? before?.thoughtTokens ?? 0 : 0);
         // An answer in two parts has two seeds: only a whole one can be computed again by one.
-        if (!goesOn && seed !== undefined && fingerprint) Object.assign(r.message.facts, {seed, fingerprint});
+        if (r.message.asked && lisao.fingerprint) {
+            Object.assign(r.message.facts, {seed: lisao.seed, fingerprint: lisao.fingerprint});
+            if (lisao.choices) r.message.asked = {...r.message.asked, lisao};
+        }
     } catch (e) {
         r.message.facts = facts();
         if (r.control.signal.aborted) state = 'stopped';
+        else if (e instanceof ApiError && ['stream_not_found', 'events_expired'].includes(e.code)) state = 'cut';
         else if (e instanceof ApiError && e.status === 401) (state = 'failed'), (keyWish.value = getKey() ? 'wrong' : 'needed');
         else state = 'failed';
         if (state === 'failed') r.message.error = explain(e);
     }
     clearTimeout(timer);
-    r.message.state = state;
+    r.message = {...r.message, state};
+    delete r.message.stream;
     runs.delete(r.message.id);
     put();
     spoken.value = state === 'failed' ? r.message.error ?? '' : t('written');
     if (conversations.value.has(r.message.conversation)) await keep(store.putMessages([r.message]));
+}
+
+// ---- computing an answer again ------------------------------------------------------------------
+
+export function verify(m: Message): Promise<Verdict> {
+    const {system, settings: given, lisao} = m.asked!;
+    return askToVerify({...given, messages: talk(m, system)}, m.text, m.thought, lisao as Proof);
 }
 
 // A tab that closes keeps what has come.

@@ -2,12 +2,13 @@
 import type {ComponentChildren} from 'preact';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {showFile} from './dialogs';
-import {Again, Back, Chevron, Down, File, Forward, Info, Pencil} from './icons';
+import {Again, Back, Chevron, Down, File, Forward, Info, Pencil, Seal, Tokens as TokensIcon} from './icons';
 import {duration, language, number, t} from './i18n';
 import {CopyButton, Markdown} from './markdown';
 import {Opener} from './menu';
 import {pure} from './pure';
 import {answerNow, busy, choose, edit, goOn, messages, regenerate, runOf, shown} from './state';
+import {Tokens, useVerdict, VerdictLine} from './verify';
 import {children, type Attachment, type Facts, type Message} from './tree';
 
 // ---- time that passes ---------------------------------------------------------------------------
@@ -204,18 +205,27 @@ function Ended({m}: {m: Message}) {
 
 const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: boolean; words: string}) => {
     const live = m.state === 'writing';
+    const [taken, setTaken] = useState(false); // apart, into tokens
+    const {verdict, ask: verifyIt} = useVerdict(m);
+    const tokens = verdict && verdict !== 'pending' ? verdict.choices[0]?.tokens : undefined;
+    const canVerify = !live && !!m.asked?.lisao;
     const thinks = live && !!m.thought && !m.text;
     return (
         <article class={last ? 'answer last' : 'answer'} data-id={m.id} aria-label={t('answer')} aria-busy={live}>
             {m.thought && <Thought m={m} thinks={thinks} />}
             {live && !m.thought && !m.text && <Reading m={m} />}
-            {m.text && <div class={live ? 'prose growing' : 'prose'}><Markdown text={m.text} open={live} /></div>}
+            {taken && tokens ? <Tokens m={m} all={tokens} />
+                : m.text && <div class={live ? 'prose growing' : 'prose'}><Markdown text={m.text} open={live} /></div>}
             {live ? m.text && <Pace m={m} /> : <Ended m={m} />}
+            {verdict && <VerdictLine verdict={verdict} />}
             {!live && (
                 <div class="tools">
                     {versions > 1 && <Versions m={m} all={siblings(m)} />}
                     <CopyButton text={() => m.text} />
                     <button type="button" class="icon" aria-label={t('regenerate')} title={t('regenerate')} onClick={() => regenerate(m)}><Again /></button>
+                    {canVerify && <button type="button" class="icon" aria-label={t('verify')} title={t('verify')} onClick={verifyIt}><Seal /></button>}
+                    {canVerify && <button type="button" class="icon" aria-pressed={taken} aria-label={t('tokensShow')} title={t('tokensShow')}
+                                          onClick={() => (setTaken(!taken), taken || tokens || verifyIt())}><TokensIcon /></button>}
                     {m.facts && (
                         <Opener label={`${t('details')}: ${factsLine(m.facts)}`} face={<><Info /><span class="aside">{factsLine(m.facts)}</span></>} class="quiet info" menu={false} side="up">
                             {() => <Details f={m.facts!} />}

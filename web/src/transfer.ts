@@ -13,7 +13,7 @@ export function toJson(all: Whole[]): string {
     const conversations = all.map(({conversation, messages}) => ({
         ...conversation,
         messages: [...messages].sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1))
-            .map(({conversation: _, ...m}) => m),
+            .map(({conversation: _, stream: __, ...m}) => m),
     }));
     return JSON.stringify({format: FORMAT, version: 1, conversations}, null, 1) + '\n';
 }
@@ -86,6 +86,9 @@ function messageOf(o: unknown, conversation: string): Message {
     if (typeof o['error'] === 'string') m.error = o['error'];
     const facts = factsOf(o['facts']);
     if (facts) m.facts = facts;
+    const a = o['asked'];
+    if (isBag(a) && typeof a['system'] === 'string' && isBag(a['settings']))
+        m.asked = {system: a['system'], settings: a['settings'], ...(isBag(a['lisao']) ? {lisao: a['lisao']} : {})};
     if (Array.isArray(o['files']))
         m.files = o['files'].filter(isBag).map((f): Attachment => ({name: text(f, 'name'), text: text(f, 'text')}));
     return m;

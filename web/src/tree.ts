@@ -35,6 +35,10 @@ export interface Message {
     state: State;
     error?: string;
     facts?: Facts;
+    /** Of an answer under way: the server's stream, how far it was read, and when it was asked for. */
+    stream?: {id: string; at: number; began: number};
+    /** What it was asked with and can be computed again by; `lisao` is there once it is whole. */
+    asked?: {system: string; settings: Record<string, unknown>; lisao?: Record<string, unknown>};
 }
 
 export interface Conversation {
