@@ -228,6 +228,17 @@ static Str token_text(const Job *j, int32_t id, Buf *b) {
     return buf_str(b);
 }
 
+/* The same as the name of a member, which readers of JSON take without a NUL only: such a token is
+ * named by its bytes, "bytes:\x00", as OpenAI does where a token is no text. */
+static Str token_key(const Job *j, int32_t id, Buf *b) {
+    const Str s = token_text(j, id, b);
+    if (!s.n || !memchr(s.p, 0, (size_t)s.n)) return s;
+    Buf bytes = {.a = j->a};
+    buf_fmt(&bytes, "bytes:");
+    for (int64_t i = 0; i < s.n; i++) buf_fmt(&bytes, "\\x%02x", (unsigned)(uint8_t)s.p[i]);
+    return buf_str(&bytes);
+}
+
 /* One token; a prompt's first has no log-probability. */
 static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const Token *top,
                       int64_t *offset, Buf *b) {
@@ -238,7 +249,7 @@ static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const 
     *offset += s.n;
     json_t *best = t && j->n_top ? json_object() : json_null();
     for (int64_t k = 0; t && k < MIN(j->n_top, j->api->bundle->model->cfg.V); k++) {
-        const Str one = token_text(j, top[k].id, b);
+        const Str one = token_key(j, top[k].id, b);
         json_object_setn_new(best, one.p, (size_t)one.n, json_real((double)top[k].logprob));
     }
     json_array_append_new(l->top, best);
