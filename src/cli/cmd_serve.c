@@ -12,7 +12,7 @@ typedef struct Options {
     const char *host, *api_key, *key_file, *name, *unix_path, *tls_cert, *tls_key, *data;
     const char *config, *log;
     OptList names;
-    int64_t port, context, parallel, queue, connections;
+    int64_t port, context, parallel, queue, connections, prompts_on_disk;
     bool describe, no_keys, no_first_key, no_sandbox;
 } Options;
 enum { OPTIONS = 40 };
@@ -180,6 +180,20 @@ static bool settings_again(void *arg, Arena *a, const char **api_key, Buf *said,
     return true;
 }
 
+/* Computed prompts of earlier starts, in DATA/prompts. */
+static bool prompts_open(Engine *engine, Session *s, const Options *o, Err *err) {
+    const char *data = o->data ? o->data : data_folder(s->arena);
+    return o->prompts_on_disk == 0
+           || engine_store(engine, s->arena, str_fmt(s->arena, "%s/prompts", data).p,
+                           o->prompts_on_disk << 20, err);
+}
+
+static void prompts_close(Engine *engine, const Options *o) {
+    if (o->prompts_on_disk == 0) return;
+    engine_keep(engine);
+    engine_store_close(engine);
+}
+
 /* ---- the service ----------------------------------------------------------------------------- */
 
 static bool run(Settings *settings, Err *err) {
@@ -196,8 +210,8 @@ static bool run(Settings *settings, Err *err) {
     const int64_t positions = ok ? context_bounded(&s, o->context) : 0;
     ok = ok && engine_make(&s, o, &plan, positions, &engine, err)
          && os_stamp(&stamp, s.bundle.path, err) && key_find(&key, s.arena, o, err);
-    if (ok) {
-        plan_fingerprint(s.plan, s.team);
+    if (ok) plan_fingerprint(s.plan, s.team);
+    if (ok && prompts_open(engine, &s, o, err)) {
         const ServeSpec spec = {.host = o->host,
                                 .port = o->port,
                                 .unix_path = o->unix_path,
@@ -209,6 +223,7 @@ static bool run(Settings *settings, Err *err) {
                                 .no_keys = o->no_keys,
                                 .no_first_key = o->no_first_key,
                                 .no_sandbox = o->no_sandbox,
+                                .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
                                 .reload_arg = settings,
@@ -223,7 +238,9 @@ static bool run(Settings *settings, Err *err) {
                                 .created = stamp.modified / 1000000000};
         Greeting g = {spec.model, !o->no_keys, !strcmp(o->log, "json")};
         ok = serve_run(&spec, &s.bundle, engine, greet, &g, err);
-    }
+        prompts_close(engine, o);
+    } else
+        ok = false;
     session_close(&s);
     return ok;
 }
@@ -266,6 +283,10 @@ int cmd_serve(int argc, char **argv) {
                  "Where keys and what was used are kept (default: ~/.local/share/lisao)."),
         TEXT_OPT("name", "NAME", &o->name,
                  "What answers call the model (default: its file's name)."),
+        NUMBER_OPT(OPT_I64, "prompts-on-disk", "MB", &o->prompts_on_disk,
+                   "Keep computed prompts in DIR/prompts, also for the next start, at most so "
+                   "much; 0: none.",
+                   0, 1 << 24),
         NUMBER_OPT(OPT_I64, "context", "N", &o->context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
         NUMBER_OPT(OPT_I64, "parallel", "N", &o->parallel, "Answers that are written at once.", 1,

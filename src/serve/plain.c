@@ -160,6 +160,10 @@ void answer_metrics(Call *c) {
            n->engine.forced);
     metric(&b, "pages_evicted_total", "counter", "Pages of prompts that were forgotten.",
            n->engine.evicted);
+    metric(&b, "pages_stored_total", "counter", "Pages of prompts written to disk.",
+           n->engine.stored);
+    metric(&b, "pages_loaded_total", "counter", "Pages of prompts read from there.",
+           n->engine.loaded);
     metric(&b, "pages_free", "gauge", "Pages of 128 positions that nothing is kept in.",
            n->engine.pages_free);
     metric(&b, "requests_running", "gauge", "Requests in the engine.", n->running);

@@ -50,7 +50,7 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
 /* ---- what is left to the process ------------------------------------------------------------- */
 
 /* Threads that begin later write beneath the folder of data alone. */
-static bool files_narrow(const ServeSpec *spec, Arena *a, bool stored, Err *err) {
+static bool files_narrow(const ServeSpec *spec, Arena *a, bool writes, Err *err) {
     const char *data = spec->data ? spec->data : data_folder(a);
     const char *slash = spec->unix_path ? strrchr(spec->unix_path, '/') : NULL;
     const char *beside = !spec->unix_path ? NULL
@@ -58,7 +58,7 @@ static bool files_narrow(const ServeSpec *spec, Arena *a, bool stored, Err *err)
                          : slash == spec->unix_path
                              ? "/"
                              : str_copy(a, (Str){spec->unix_path, slash - spec->unix_path}).p;
-    return (!stored || os_mkdir(data, err)) && sandbox_files(stored ? data : NULL, beside, err);
+    return (!writes || os_mkdir(data, err)) && sandbox_files(writes ? data : NULL, beside, err);
 }
 
 /* All threads are there: the calls that they need yet are all that is left. */
@@ -96,7 +96,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     const ServerSpec http = http_spec(spec, api);
     const bool stored = !spec->api_key && !spec->no_keys;
     Err files = {0}, calls = {0};
-    if (!spec->no_sandbox) (void)files_narrow(spec, a, stored, &files);
+    if (!spec->no_sandbox) (void)files_narrow(spec, a, stored || spec->writes, &files);
     bool ok = journal_open(&api->journal, a, spec->log, err)
               && (!stored || gate_open(&api->gate, a, spec->data, !spec->no_first_key, err))
               && keeper_open(&keeper, a, api, err) && handles_open(api, err)

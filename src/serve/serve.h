@@ -24,6 +24,7 @@ typedef struct ServeSpec {
     const char *log;     /* "text", "json" or "none": lines on standard error for requests */
     int64_t socket;      /* that systemd handed over; 0: none */
     bool no_sandbox;     /* what the process may do is not narrowed once it serves */
+    bool writes;         /* the caller's engine does, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */
     bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);
