@@ -141,7 +141,7 @@ export async function run(cases, ...given) {
             console.log(`not ok - ${name}\n${String(e.stack ?? e).replace(/^/gm, '    ')}`);
             for (const c of browser.contexts())
                 for (const p of c.pages())
-                    console.log(await p.locator('body').innerText().then((t) => t.replace(/^/gm, '    | '), String));
+                    console.log(await p.locator('body').innerText().then((t) => t.slice(0, 1500).replace(/^/gm, '    | '), String));
         }
         for (const c of browser.contexts()) if (!pages.has(c)) await c.close();
     }

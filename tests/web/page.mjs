@@ -555,6 +555,45 @@ const cases = {
         await page.waitForFunction(() => !document.querySelector('.sidebar'));
     },
 
+    async much_stays_quick(server) {
+        const page = await opened(server);
+        const many = Array.from({length: 1000}, (_, i) => conversation({title: `Conversation ${i}`, answer: `${rich}\n\nNumber ${i}.`}));
+        // About 100,000 tokens: 400 KB in 100 questions and answers.
+        const big = conversation({title: 'Long'});
+        big.messages = Array.from({length: 100}, (_, i) => ({...big.messages[i % 2], id: `big-${i}`, parent: i ? `big-${i - 1}` : null,
+            created: big.created + i, text: i % 2 ? (rich + '\n\n').repeat(9) : `Question ${i}`}));
+        big.leaf = 'big-99';
+        await importFile(page, exported(big, ...many));
+        const timed = async (what, work, most) => {
+            const begun = Date.now();
+            await work();
+            const ms = Date.now() - begun;
+            console.log(`#   ${what}: ${ms} ms`);
+            assert.ok(ms < most, `${what} took ${ms} ms`);
+        };
+        await timed('the page, with 1,001 conversations', async () => (await page.reload(), await ready(page)), 10_000);
+        await timed('search over all of them', async () => {
+            await page.fill('#search', 'number 777');
+            await page.waitForFunction(() => document.querySelectorAll('.row').length === 1);
+        }, 5000);
+        await page.fill('#search', 'Long');
+        await page.waitForFunction(() => document.querySelectorAll('.row').length === 1);
+        await timed('opening 400 KB of conversation', async () => {
+            await page.click('.row a');
+            await page.waitForFunction(() => document.querySelectorAll('article').length === 20);
+            await page.evaluate(() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r))));
+        }, 15_000);
+        await page.evaluate(() => {
+            window.longest = 0;
+            new PerformanceObserver((l) => l.getEntries().forEach((e) => (window.longest = Math.max(window.longest, e.duration)))).observe({type: 'longtask'});
+        });
+        await timed('typing 40 letters in it', () => page.type('#ask', 'a'.repeat(40)), 10_000);
+        await page.evaluate(() => (document.querySelector('.thread').scrollTop = 300));
+        await page.waitForFunction(() => document.querySelectorAll('article').length === 40);
+        assert.ok(await page.evaluate(() => document.querySelector('.thread').scrollTop > 1000));
+        console.log(`#   longest task meanwhile: ${Math.round(await page.evaluate(() => window.longest))} ms`);
+    },
+
     async a_phone_is_wide_enough(server) {
         const page = await opened(server, short, {viewport: {width: 360, height: 740}, hasTouch: true, isMobile: true});
         const fits = async () => assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);

@@ -3,7 +3,7 @@ import {signal} from '@preact/signals';
 import {useEffect, useLayoutEffect, useRef} from 'preact/hooks';
 import {Bulb, Clip, Square, Up} from './icons';
 import {number, t} from './i18n';
-import {Opener} from './menu';
+import {fitText, Opener} from './menu';
 import {change, EFFORTS, settings} from './settings';
 import {busy, currentId, model, say, send, shown, stop} from './state';
 import {FileChip} from './thread';
@@ -100,10 +100,8 @@ export function Composer() {
     const input = useRef<HTMLInputElement>(null);
     const id = currentId.value ?? '';
     const fit = () => {
-        const a = area.current!;
-        a.style.height = 'auto';
-        a.style.height = `${a.scrollHeight}px`;
-        drafts.set(currentId.value ?? '', a.value);
+        fitText(area.current!);
+        drafts.set(currentId.value ?? '', area.current!.value);
     };
     useLayoutEffect(() => {
         area.current!.value = drafts.get(id) ?? '';

@@ -2,6 +2,13 @@
 import type {ComponentChildren} from 'preact';
 import {useEffect, useRef, useState} from 'preact/hooks';
 
+/** Makes a text field as high as its text, where the browser does not do so itself. */
+export function fitText(area: HTMLTextAreaElement): void {
+    if (CSS.supports('field-sizing', 'content')) return;
+    area.style.height = 'auto';
+    area.style.height = `${area.scrollHeight}px`;
+}
+
 interface Props {
     label: string;
     /** What the button shows. */

@@ -162,15 +162,10 @@ export const messagesOf = (id: string) => store.messages(id);
 
 /** Takes over whole conversations; those whose id is known stay as they are. */
 export async function takeIn(all: {conversation: Conversation; messages: Message[]}[]): Promise<number> {
-    let taken = 0;
-    for (const one of all) {
-        if (conversations.value.has(one.conversation.id)) continue;
-        await store.putMessages(one.messages);
-        await store.put(one.conversation);
-        taken++;
-    }
+    const fresh = all.filter((one) => !conversations.value.has(one.conversation.id));
+    await store.putAll(fresh.map((one) => one.conversation), fresh.flatMap((one) => one.messages));
     await reload();
-    return taken;
+    return fresh.length;
 }
 
 // ---- messages -----------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ export interface Store {
     put(conversation: Conversation): Promise<void>;
     /** Writes a message, or another version of one. */
     putMessages(messages: Message[]): Promise<void>;
+    /** Many whole conversations at once: all of them or none. */
+    putAll(conversations: Conversation[], messages: Message[]): Promise<void>;
     /** The conversation with all its messages. */
     remove(conversation: string): Promise<void>;
     /** Conversations with a message that holds all words, the excerpt around the first. */
@@ -72,6 +74,14 @@ class BrowserStore implements Store {
         for (const m of messages) t.objectStore('messages').put(m);
         await finished(t);
         for (const m of messages) this.news.postMessage({conversation: m.conversation, message: m});
+    }
+
+    async putAll(conversations: Conversation[], messages: Message[]): Promise<void> {
+        const t = this.db.transaction(['conversations', 'messages'], 'readwrite');
+        for (const c of conversations) t.objectStore('conversations').put(c);
+        for (const m of messages) t.objectStore('messages').put(m);
+        await finished(t);
+        this.news.postMessage({conversation: ''});
     }
 
     async remove(conversation: string): Promise<void> {

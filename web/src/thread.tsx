@@ -5,7 +5,7 @@ import {showFile} from './dialogs';
 import {Again, Back, Chevron, Down, File, Forward, Info, Pencil, Seal, Tokens as TokensIcon} from './icons';
 import {duration, language, number, t} from './i18n';
 import {CopyButton, Markdown} from './markdown';
-import {Opener} from './menu';
+import {fitText, Opener} from './menu';
 import {pure} from './pure';
 import {answerNow, busy, choose, edit, goOn, messages, regenerate, runOf, shown} from './state';
 import {Tokens, useVerdict, VerdictLine} from './verify';
@@ -116,11 +116,7 @@ export function FileChip({file, onRemove}: {file: Attachment; onRemove?: () => v
 
 function EditForm({m, onEnd}: {m: Message; onEnd: () => void}) {
     const area = useRef<HTMLTextAreaElement>(null);
-    const fit = () => {
-        const a = area.current!;
-        a.style.height = 'auto';
-        a.style.height = `${a.scrollHeight}px`;
-    };
+    const fit = () => fitText(area.current!);
     useLayoutEffect(() => {
         fit();
         area.current!.focus();
@@ -240,6 +236,8 @@ const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: b
 // ---- all ----------------------------------------------------------------------------------------
 
 const NEAR = 80;
+/** So many messages are drawn at first, and as many more each time one scrolls to their beginning. */
+const DRAWN = 20, AHEAD = 600;
 
 export function Thread() {
     const place = useRef<HTMLDivElement>(null);
@@ -247,6 +245,8 @@ export function Thread() {
     const [away, setAway] = useState(false);
     const path = shown.value;
     const first = path[0]?.conversation;
+    const [drawn, setDrawn] = useState({of: first, n: DRAWN});
+    const from = Math.max(path.length - (drawn.of === first ? drawn.n : DRAWN), 0);
     const toEnd = () => {
         const p = place.current!;
         p.scrollTop = p.scrollHeight;
@@ -255,7 +255,14 @@ export function Thread() {
         const p = place.current!, far = p.scrollHeight - p.scrollTop - p.clientHeight;
         follows.current = far < NEAR;
         setAway(far > 2 * NEAR);
+        if (from && p.scrollTop < AHEAD) kept.current = p.scrollHeight - p.scrollTop, setDrawn({of: first, n: path.length - from + DRAWN});
     };
+    // What is drawn above moves nothing that is seen.
+    const kept = useRef(0);
+    useLayoutEffect(() => {
+        if (kept.current) place.current!.scrollTop = place.current!.scrollHeight - kept.current;
+        kept.current = 0;
+    }, [drawn]);
     useLayoutEffect(() => {
         follows.current = true;
         toEnd();
@@ -269,10 +276,10 @@ export function Thread() {
     const count = (m: Message) => counts.get(placeOf(m))!;
     return (
         <div class="thread-frame">
-            <div class="thread" ref={place} onScroll={onScroll} tabIndex={0} role="log" aria-live="off" aria-label={t('conversations')}>
+            <div class={from ? 'thread part' : 'thread'} ref={place} onScroll={onScroll} tabIndex={0} role="log" aria-live="off" aria-label={t('conversations')}>
                 <div class="column">
-                    {path.map((m, i) => m.role === 'user' ? <Question key={m.id} m={m} versions={count(m)} words={language.value} />
-                        : <Answer key={m.id} m={m} versions={count(m)} last={i === path.length - 1} words={language.value} />)}
+                    {path.slice(from).map((m, i) => m.role === 'user' ? <Question key={m.id} m={m} versions={count(m)} words={language.value} />
+                        : <Answer key={m.id} m={m} versions={count(m)} last={from + i === path.length - 1} words={language.value} />)}
                 </div>
             </div>
             {away && <button type="button" class="latest" onClick={() => ((follows.current = true), toEnd())} aria-label={t('latest')} title={t('latest')}><Down /></button>}
