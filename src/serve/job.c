@@ -107,8 +107,15 @@ static bool biases_read(Call *c, Bias **out, int64_t *n) {
 /* Requests of different users share no cached prompt: what one has asked could be told by time. */
 static int64_t tenant_of(const Call *c) {
     const Str user = c->p.user, tenant = str_of(c->key.tenant);
+    char hex[65];
+    Sha256 hash;
     if (!user.n && !tenant.n) return 0;
-    return (int64_t)(checksum(user.p, user.n, checksum(tenant.p, tenant.n, 1)) >> 1);
+    sha256_init(&hash); /* a client that chooses `user` must not meet another tenant's number */
+    sha256_add(&hash, c->key.tenant, tenant.n + 1);
+    if (user.n) sha256_add(&hash, user.p, user.n);
+    sha256_hex(&hash, hex);
+    hex[15] = 0;
+    return (int64_t)strtoull(hex, NULL, 16);
 }
 
 /* The request's, or that of the answer that is verified, or one that is drawn. */
