@@ -18,7 +18,7 @@ install -D -m 644 packaging/lisao.service "$root/lib/systemd/system/lisao.servic
 install -D -m 644 packaging/lisao.yaml "$root/etc/lisao/lisao.yaml"
 install -d "$doc/examples"
 install -m 644 packaging/haproxy.cfg "$doc/examples/"
-for page in api deploy; do gzip -9nc "docs/$page.md" >"$doc/$page.md.gz"; done
+for page in api deploy clients; do gzip -9nc "docs/$page.md" >"$doc/$page.md.gz"; done
 gzip -9nc CHANGELOG.md >"$doc/CHANGELOG.md.gz"
 cat >"$doc/copyright" <<END
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/

@@ -34,7 +34,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
     Job *j = c->job;
     Generation *g = &c->g;
     ExchangeNote *note = exchange_note(j->x);
-    if (note->first <= 0) note->first = os_now() - exchange_began(j->x);
+    if (note->first <= 0 && t.id >= 0) note->first = os_now() - exchange_began(j->x);
     const bool thought = t.id >= 0 && !g->plain && thinks(c);
     c->n_thought += thought;
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;

@@ -45,7 +45,7 @@ static void request_text(const Line *l) {
     *more = 0;
     if (n->key) at += snprintf(more, sizeof more, " key=%lld", (long long)n->key);
     if (*n->tenant) at += tenant_put(more + at, (size_t)(size - at), n->tenant);
-    if (n->first > 0)
+    if (n->waited > 0)
         at += snprintf(more + at, (size_t)(size - at),
                        " waited=%.3f first=%.3f in=%lld cached=%lld out=%lld thought=%lld",
                        n->waited, n->first, (long long)n->tokens_in, (long long)n->tokens_cached,
@@ -67,7 +67,7 @@ static json_t *request_json(const Line *l) {
     if (n->code) json_object_set_new(j, "code", json_string(n->code));
     if (n->key) json_object_set_new(j, "key", json_integer((json_int_t)n->key));
     if (*n->tenant) json_object_set_new(j, "tenant", json_string(n->tenant));
-    if (n->first <= 0) return j;
+    if (n->waited <= 0) return j;
     json_t *more = json_pack(
         "{s:f, s:f, s:I, s:I, s:I, s:I}", "waited", rounded(n->waited), "first", rounded(n->first),
         "tokens_in", (json_int_t)n->tokens_in, "tokens_cached", (json_int_t)n->tokens_cached,
