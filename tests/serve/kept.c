@@ -126,7 +126,7 @@ static void long_streams_keep_their_end(void **state) {
     assert_int_equal(take(&s, &w, "a", "one", "?after=995"), 200);
     kept_end(&j, "completed");
     read_until(&s, &w, "\r\n0\r\n\r\n");
-    assert_int_equal(wire_count(&w, "id: "), 4);
+    assert_int_equal(wire_count(&w, "\nid: "), 4);
     assert_int_equal(wire_count(&w, "eee\n\n"), 4);
     wire_close(&w);
     service_close(&s);
