@@ -141,7 +141,7 @@ static void line_send(Journal *j, const Line *l) {
 
 /* A method is what the client wrote; told are those that there are. */
 static const char *method_known(Str method) {
-    static const char *const known[] = {"GET", "HEAD", "POST", "OPTIONS"};
+    static const char *const known[] = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"};
     for (int64_t i = 0; i < COUNT(known); i++)
         if (str_eq(method, str_of(known[i]))) return known[i];
     return "-";
