@@ -101,7 +101,7 @@ bool disk_open(Disk **out, Arena *a, const char *folder, int64_t bytes, const Pl
                 .file = PUSH(a, uint8_t, file),
                 .scratch = arena_open("names of pages", ARENA_NO_LIMIT)};
     d->entry = PUSH(a, Entry, d->most);
-    const bool ok = os_mkdir(folder, err) && files_find(d, err);
+    const bool ok = os_mkdir(folder, err) && os_private(folder, err) && files_find(d, err);
     if (!ok) disk_close(d);
     *out = ok ? d : NULL;
     return ok;

@@ -168,8 +168,8 @@ void engine_forget(Engine *e);
 /* Keeps full pages of the prefix cache in files of `folder`, `bytes` of them at most: those that
  * memory has no room for, and with engine_keep all that are there; and finds them again, in a later
  * process, too. plan_fingerprint comes first: files are named after it, the tenant and the tokens.
- * What stands in a prompt can be learned from them, so the folder is for nobody else. What cannot
- * be written or read is a warning, and computed anew. Until engine_forget. */
+ * What stands in a prompt can be learned from them, so no other user may open the folder from then
+ * on. What cannot be written or read is a warning, and computed anew. Until engine_forget. */
 bool engine_store(Engine *e, Arena *a, const char *folder, int64_t bytes, Err *err) CHECKED;
 void engine_keep(Engine *e);
 void engine_store_close(Engine *e);

@@ -5,6 +5,7 @@
 #include "support/rig.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { POSITIONS = 512, ASKS = 6, BIG = 1 << 28 };
 static Team *team;
@@ -45,6 +46,7 @@ static EngineStats all_asked(Rig *r, Answer *to, int64_t tenant, bool keep) {
 static const char *folder_new(Arena *a) {
     char z[] = "/tmp/lisao-disk-XXXXXX";
     assert_non_null(mkdtemp(z));
+    assert_int_equal(chmod(z, 0755), 0);
     return str_copy(a, str_of(z)).p;
 }
 
@@ -82,6 +84,8 @@ static void a_later_engine_reads_them(void **state) {
         same_answers(want, got);
         assert_true(s.stored >= 6 && s.loaded == 0);
         const int64_t pages = s.stored;
+        struct stat st;
+        assert_true(stat(folder, &st) == 0 && (st.st_mode & 077) == 0);
         r = rig_with(a, models[m], 60, folder, BIG); /* all that is there is read, once */
         s = all_asked(&r, got, 0, true);
         same_answers(want, got);
