@@ -114,11 +114,11 @@ static bool some_rules(scmp_filter_ctx f) {
     bool fine =
         seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_code) == 0
         && seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_code) == 0
-        && seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0))
+        && seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0, 0))
                == 0;
     for (int64_t i = 0; fine && i < COUNT(question); i++)
         fine = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                SCMP_A1(SCMP_CMP_EQ, question[i]))
+                                SCMP_A1(SCMP_CMP_EQ, question[i], 0))
                == 0;
     return fine;
 }
