@@ -50,7 +50,7 @@ static bool byte_tokenizer_put(const char **path, Trainer *t, Err *err) {
                      err);
 }
 
-static bool tokens_same(const Tokenizer *x, const Tokenizer *y) {
+bool tokens_same(const Tokenizer *x, const Tokenizer *y) {
     bool same = tokenizer_size(x) == tokenizer_size(y);
     for (int32_t id = 0; same && id < tokenizer_size(x); id++)
         same = str_eq(token_bytes(x, id), token_bytes(y, id));

@@ -88,14 +88,12 @@ typedef struct Reader {
 static bool reader_open(Reader *x, Err *err) {
     const Trainer *t = x->t;
     const Recipe *r = t->recipe;
-    const int64_t N = r->batch.micro, size = tokenizer_size(t->text.bundle.tok);
+    const int64_t N = r->batch.micro;
     if (!bundle_open(&x->bundle, x->arena, r->distill.teacher, BUNDLE_MODEL | BUNDLE_TOKENIZER,
                      err))
         return false;
     Model *m = x->bundle.model;
-    bool same = tokenizer_size(x->bundle.tok) == size;
-    for (int32_t id = 0; same && id < size; id++)
-        same = str_eq(token_bytes(x->bundle.tok, id), token_bytes(t->text.bundle.tok, id));
+    const bool same = tokens_same(x->bundle.tok, t->text.bundle.tok);
     if (!same || m->cfg.max_positions < r->batch.sequence)
         return err_set(err, ERR_USAGE,
                        "distill.teacher, %s, %s: take another teacher, or learn its answers "

@@ -134,6 +134,9 @@ bool resume_moments(Trainer *t, Err *err) CHECKED;
 /* Without a best validation, where it was one of another text. */
 void resume_best(Trainer *t);
 
+/* setup.c: whether both have the same tokens by the same ids. */
+bool tokens_same(const Tokenizer *x, const Tokenizer *y);
+
 /* soft.c: a teacher's probabilities for the places of data.train, read, or made first where they
  * are not there yet; they need the loaders. soft_back is hidden_loss_back with them as targets:
  * t->logprob becomes minus the divergence KL(teacher || model) of each row. */
