@@ -50,13 +50,6 @@ static bool byte_tokenizer_put(const char **path, Trainer *t, Err *err) {
                      err);
 }
 
-bool tokens_same(const Tokenizer *x, const Tokenizer *y) {
-    bool same = tokenizer_size(x) == tokenizer_size(y);
-    for (int32_t id = 0; same && id < tokenizer_size(x); id++)
-        same = str_eq(token_bytes(x, id), token_bytes(y, id));
-    return same;
-}
-
 /* The model that learns to converse has read text in its own tokens, and in its own template if it
  * has one. */
 static bool base_fits(Trainer *t, Bundle *base, Err *err) {

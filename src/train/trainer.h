@@ -134,8 +134,13 @@ bool resume_moments(Trainer *t, Err *err) CHECKED;
 /* Without a best validation, where it was one of another text. */
 void resume_best(Trainer *t);
 
-/* setup.c: whether both have the same tokens by the same ids. */
-bool tokens_same(const Tokenizer *x, const Tokenizer *y);
+/* Whether both have the same tokens by the same ids. */
+static inline bool tokens_same(const Tokenizer *x, const Tokenizer *y) {
+    bool same = tokenizer_size(x) == tokenizer_size(y);
+    for (int32_t id = 0; same && id < tokenizer_size(x); id++)
+        same = str_eq(token_bytes(x, id), token_bytes(y, id));
+    return same;
+}
 
 /* soft.c: a teacher's probabilities for the places of data.train, read, or made first where they
  * are not there yet; they need the loaders. soft_back is hidden_loss_back with them as targets:
