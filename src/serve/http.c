@@ -154,8 +154,9 @@ void server_drain(Server *h) {
     http_leave(h);
     if (!first) return;
     if (h->daemon) MHD_quiesce_daemon(h->daemon);
-    if (h->listener >= 0) net_close(h->listener);
-    h->listener = -1;
+    /* No more clients. The network thread may still have the number in hand: it is closed once
+     * that thread is gone. At an adopted one others may go on listening. */
+    if (h->listener >= 0 && !h->adopted) net_shut(h->listener);
     Err none = {0};
     if (h->spec.unix_path && !os_remove(h->spec.unix_path, &none)) log_at(LOG_WARN, "%s", none.msg);
 }
@@ -178,6 +179,7 @@ void server_close(Server *h) {
     if (h->watch) watch_wake(h->watch);
     lone_join(h->reaper);
     if (h->daemon) MHD_stop_daemon(h->daemon);
+    if (h->listener >= 0) net_close(h->listener);
     watch_close(h->watch);
     CHECK(h->n_exchanges == 0);
     while (h->n_pool) arena_close(h->pool[--h->n_pool]);
