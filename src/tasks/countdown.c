@@ -8,14 +8,14 @@
  * writes a line for each: "25+7=32|35,29,96" is a step, and behind it what the third number makes
  * of its result, as far as that lies in 0-100, until the target stands there. With three numbers
  * whole numbers are enough: where a quotient is needed it can be taken last. For four numbers a
- * thought chooses a first step, "[25-7=18]", and tries that as three numbers; up to two first steps
- * that lead nowhere come before one that does. Of the few problems that need fractions in between
- * it writes the steps alone. */
+ * thought tries all signs; then it chooses a first step, "[25-7=18]", and tries that as three
+ * numbers; up to three first steps that lead nowhere come before one that does. Of the few problems
+ * that need fractions in between it writes the steps alone. */
 #include "tasks/parts.h"
 
 #include <stdlib.h>
 
-enum { NUMBERS = 4, LOW = 10, HIGH = 100, SHOWN = 100, PRODUCT_MAX = 9900, FAILURES = 2 };
+enum { NUMBERS = 4, LOW = 10, HIGH = 100, SHOWN = 100, PRODUCT_MAX = 9900, FAILURES = 3 };
 static const char OPS[] = {'+', '-', '*', '/'};
 
 static bool is_whole(const Term *t, int64_t value) {
@@ -137,12 +137,32 @@ static int64_t branches_search(Branch *branch, Arena *a, const Term *const *v, i
     return n;
 }
 
-/* The branches that are written: some that fail and then the first that does not. false: there is
- * none. */
+/* The numbers in their order, joined by + and - alone: "[3+7=10] 10+25=35|85,15 25-10=15|65,35 [7-3"
+ * and so on. Differences are positive, so these four lines have all choices of signs. */
+static bool search_signs(Buf *thought, Buf *answer, const Term *const *v, int64_t target) {
+    for (int i = 0; i < 2; i++) {
+        Term first, second;
+        CHECK(whole_step(&first, v[0], OPS[i], v[1]));
+        buf_add(thought, i ? STR(" [") : STR("["));
+        step_print(thought, &first);
+        buf_add(thought, STR("]"));
+        for (int k = 0; k < 2; k++) {
+            CHECK(whole_step(&second, &first, OPS[k], v[2]));
+            buf_add(thought, STR(" "));
+            step_print(thought, &second);
+            buf_add(thought, STR("|"));
+            if (last_step(thought, answer, &second, v[3], target)) return true;
+        }
+    }
+    return false;
+}
+
+/* The signs; then branches, some that fail and the first that does not. false: there is none. */
 static bool search_four(Buf *thought, Buf *answer, Arena *a, Draws *d, const Term *const *v,
                         int64_t target) {
     Branch branch[6 * COUNT(OPS)];
     const Branch *found = NULL, *failed[COUNT(branch)];
+    if (search_signs(thought, answer, v, target)) return true;
     const int64_t n = branches_search(branch, a, v, target);
     int64_t fails = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -151,11 +171,11 @@ static bool search_four(Buf *thought, Buf *answer, Arena *a, Draws *d, const Ter
     }
     for (int64_t left = draw_below(d, FAILURES + 1); found && left > 0 && fails > 0; left--) {
         const int64_t i = draw_below(d, fails);
-        buf_fmt(thought, "%.*s ", STRF(buf_str(&failed[i]->thought)));
+        buf_fmt(thought, " %.*s", STRF(buf_str(&failed[i]->thought)));
         failed[i] = failed[--fails];
     }
     if (!found) return false;
-    buf_add(thought, buf_str(&found->thought));
+    buf_fmt(thought, " %.*s", STRF(buf_str(&found->thought)));
     buf_add(answer, buf_str(&found->answer));
     return true;
 }

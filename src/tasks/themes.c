@@ -175,15 +175,15 @@ const Language language_english = {.theme = themes_english,
                                    .joint = " ",
                                    .times = {"twice", "%lld times"},
                                    .part = {"half", "a third", "a quarter"},
-                                   .together = "sum",
-                                   .difference = "more"};
+                                   .given = "Given:",
+                                   .blank = " "};
 const Language language_chinese = {.theme = themes_chinese,
                                    .themes = COUNT(themes_chinese),
                                    .joint = "",
                                    .times = {"2倍", "%lld倍"},
                                    .part = {"一半", "三分之一", "四分之一"},
-                                   .together = "共",
-                                   .difference = "多"};
+                                   .given = "已知：",
+                                   .blank = ""};
 
 /* ---- sentences ------------------------------------------------------------------------------- */
 

@@ -8,9 +8,12 @@
  * come then, from what is given on, and with them the choice between more, fewer, times and a part:
  * all quantities lie in 2-99, so that what is hard is which step to take.
  *
- * A thought starts from the question. "Dan<Bob,Cat" says what Dan's quantity is computed from; the
- * first of these that is not known comes next, in the same way, and when one is known,
- * "Bob=7+3=10", the last that was begun goes on. */
+ * A thought first says what the text says, sentence by sentence: "Bob Ann + 3" of Bob, "? Cat" of
+ * the question. Then it starts from what is asked for: it says again what that is computed from,
+ * does the same for the first of these that is not known, and when all are known, "Bob 7+3=10", the
+ * last that was begun goes on. A name stands right before what is said of it, as the same tokens
+ * wherever it begins a step: what is to be learned is one sentence at a time, and then to find what
+ * followed a name before. */
 #include "tasks/word_problems.h"
 
 enum { OPERATIONS = 10, SUMS = 4, EXTRAS = 2, MOST = 1 + OPERATIONS + SUMS + EXTRAS, VALUE = 99 };
@@ -191,81 +194,99 @@ static Str canonical(Arena *a, Graph *g) {
 
 /* ---- the thought ----------------------------------------------------------------------------- */
 
-static void name_print(Buf *b, const Language *l, const Theme *t, const Quantity *q) {
-    const char *name = q->kind == TOGETHER     ? l->together
-                       : q->kind == DIFFERENCE ? l->difference
-                                               : t->name[q->name];
-    buf_add(b, str_of(name));
+typedef struct Telling {
+    const Language *l;
+    const Theme *t;
+    const char *thing;
+    Graph *g;
+    int order[MOST]; /* of the sentences */
+} Telling;
+
+/* Between two steps, and the name that a step is about: in English with a blank before it, as
+ * names in a sentence have, so that they are the same tokens. */
+static void step_begin(Buf *b, const Telling *s, const Quantity *q) {
+    buf_add(b, str_of(b->n ? ";" : s->l->given));
+    buf_add(b, str_of(s->l->blank));
+    buf_add(b, is_question(q) ? STR("?") : str_of(s->t->name[q->name]));
 }
 
-/* "7+3=" of "Bob=7+3=10"; nothing where the quantity is given. */
-static void step_print(Buf *b, const Graph *g, const Quantity *q) {
-    const int64_t x = q->deps > 0 ? g->q[q->of[0]].value : q->n;
-    const int64_t y = q->deps > 1 ? g->q[q->of[1]].value : q->deps == 1 ? q->n : q->m;
-    if (q->kind != GIVEN) buf_fmt(b, "%lld%c%lld=", (long long)x, how[q->kind].op, (long long)y);
-    buf_fmt(b, "%lld", (long long)q->value);
-}
-
-static void think(Buf *b, const Language *l, const Theme *t, Graph *g, Quantity *q) {
-    bool ready = true;
-    for (int i = 0; i < q->deps; i++) ready = ready && g->q[q->of[i]].known;
-    if (!ready) {
-        if (b->n) buf_add(b, STR(" "));
-        name_print(b, l, t, q);
-        for (int i = 0; i < q->deps; i++) {
-            buf_add(b, i ? STR(",") : STR("<"));
-            name_print(b, l, t, &g->q[q->of[i]]);
-        }
+/* "Bob Ann + 3": what the text says of a quantity; "? Bob" what is asked for. */
+static void said_print(Buf *b, const Telling *s, const Quantity *q) {
+    const Quantity *x = q->deps > 0 ? &s->g->q[q->of[0]] : NULL;
+    const Quantity *y = q->deps > 1 ? &s->g->q[q->of[1]] : NULL;
+    const char *blank = s->l->blank;
+    const char op = how[q->kind].op;
+    step_begin(b, s, q);
+    if (!x) {
+        buf_fmt(b, "%s%lld", blank, (long long)q->n);
+        if (op) buf_fmt(b, "%c%lld", op, (long long)q->m);
+        return;
     }
-    for (int i = 0; i < q->deps; i++)
-        if (!g->q[q->of[i]].known) think(b, l, t, g, &g->q[q->of[i]]);
-    if (b->n) buf_add(b, STR(" "));
-    name_print(b, l, t, q);
-    buf_add(b, STR("="));
-    step_print(b, g, q);
+    buf_fmt(b, "%s%s", blank, s->t->name[x->name]);
+    if (op) buf_fmt(b, "%s%c%s", blank, op, blank);
+    if (y)
+        buf_add(b, str_of(s->t->name[y->name]));
+    else if (op)
+        buf_fmt(b, "%lld", (long long)q->n);
+}
+
+static void solve(Buf *b, const Telling *s, Quantity *q) {
+    const Quantity *all = s->g->q;
     q->known = true;
+    if (!is_question(q)) said_print(b, s, q);
+    for (int i = 0; i < q->deps; i++)
+        if (!all[q->of[i]].known) solve(b, s, &s->g->q[q->of[i]]);
+    if (q->deps > 0) {
+        step_begin(b, s, q);
+        buf_fmt(b, "%s%lld%c%lld", s->l->blank, (long long)all[q->of[0]].value, how[q->kind].op,
+                (long long)(q->deps > 1 ? all[q->of[1]].value : q->n));
+    }
+    if (q->kind != GIVEN) buf_fmt(b, "=%lld", (long long)q->value);
 }
 
 /* ---- problems -------------------------------------------------------------------------------- */
 
-static void sentence_add(Buf *b, Draws *d, const Language *l, const Theme *t, const char *thing,
-                         const Graph *g, const Quantity *q) {
-    const char *const *say = t->say[q->kind];
-    if (b->n) buf_add(b, str_of(l->joint));
-    quantity_say(b, l, t, thing, g->q, q, say[say[1] ? draw_wording(d, 2) : 0]);
+static void sentence_add(Buf *b, Draws *d, const Telling *s, const Quantity *q) {
+    const char *const *say = s->t->say[q->kind];
+    if (b->n) buf_add(b, str_of(s->l->joint));
+    quantity_say(b, s->l, s->t, s->thing, s->g->q, q, say[say[1] ? draw_wording(d, 2) : 0]);
 }
 
-/* The sentences in any order, and the question. */
-static Str told(Arena *a, Draws *d, const Language *l, const Theme *t, const Graph *g) {
-    Buf b = {.a = a};
-    int order[MOST], things = 1;
-    while (things < COUNT(t->thing) && t->thing[things]) things++;
-    const char *thing = t->thing[draw_below(d, things)];
-    draw_some(d, order, g->n, g->n);
-    for (int i = 0; i < g->n; i++)
-        if (!is_question(&g->q[order[i]])) sentence_add(&b, d, l, t, thing, g, &g->q[order[i]]);
+/* The sentences in any order, and the question; the thought says the same, and computes. */
+static void tell(Problem *p, Arena *a, Draws *d, Telling *s) {
+    Buf told = {.a = a}, thought = {.a = a};
+    Quantity *first = s->g->q;
     const Quantity asked = {.kind = ASKED, .deps = 1};
-    sentence_add(&b, d, l, t, thing, g, is_question(&g->q[0]) ? &g->q[0] : &asked);
-    return buf_str(&b);
+    const Quantity *question = is_question(first) ? first : &asked;
+    for (int i = 0; i < s->g->n; i++) {
+        const Quantity *q = &first[s->order[i]];
+        if (is_question(q)) continue;
+        sentence_add(&told, d, s, q);
+        said_print(&thought, s, q);
+    }
+    sentence_add(&told, d, s, question);
+    said_print(&thought, s, question);
+    solve(&thought, s, first);
+    p->prompt = buf_str(&told), p->thought = buf_str(&thought);
 }
 
 static void draw(Problem *p, Arena *a, Draws *d, int operations) {
     const bool chinese = d->index % 2;
     const Language *l = chinese ? &language_chinese : &language_english;
-    const Theme *t = &l->theme[draw_wording(d, l->themes)];
     Graph g;
-    int names[PEOPLE];
+    Telling s = {.l = l, .t = &l->theme[draw_wording(d, l->themes)], .g = &g};
+    int names[PEOPLE], things = 1;
     do graph_grow(&g, d, operations);
     while (!graph_fill(&g, d, 0) || !extras_fill(&g, d));
     draw_some(d, names, g.n, PEOPLE);
     for (int i = 0; i < g.n; i++) g.q[i].name = names[i];
-    Buf thought = {.a = a};
-    think(&thought, l, t, &g, &g.q[0]);
-    *p = (Problem){.prompt = told(a, d, l, t, &g),
-                   .thought = buf_str(&thought),
-                   .answer = str_fmt(a, "%lld", (long long)g.q[0].value),
-                   .canonical = canonical(a, &g),
-                   .stratum = task_word_problems.stratum[chinese]};
+    while (things < COUNT(s.t->thing) && s.t->thing[things]) things++;
+    s.thing = s.t->thing[draw_below(d, things)];
+    draw_some(d, s.order, g.n, g.n);
+    tell(p, a, d, &s);
+    p->answer = str_fmt(a, "%lld", (long long)g.q[0].value);
+    p->canonical = canonical(a, &g);
+    p->stratum = task_word_problems.stratum[chinese];
 }
 
 const Task task_word_problems = {.name = "word-problems",

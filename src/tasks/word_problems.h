@@ -43,10 +43,10 @@ typedef struct Theme {
 typedef struct Language {
     const Theme *theme;
     int themes;
-    const char *joint;                 /* between two sentences */
-    const char *times[2];              /* 2 times, and n times: "twice", "%lld times" */
-    const char *part[3];               /* a half, a third, a quarter */
-    const char *together, *difference; /* names of what is asked for, in a thought */
+    const char *joint;         /* between two sentences */
+    const char *times[2];      /* 2 times, and n times: "twice", "%lld times" */
+    const char *part[3];       /* a half, a third, a quarter */
+    const char *given, *blank; /* a thought's beginning, and what stands between words */
 } Language;
 extern const Language language_english, language_chinese;
 
