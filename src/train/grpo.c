@@ -282,22 +282,22 @@ static float row_scale(const Trainer *t, int64_t i, float logprob) {
     return (cut ? 0 : w * rho) - (r->first_plan ? divergence_slope(t, i, logprob) : 0);
 }
 
-/* Rows row .. row + n - 1 of the batch: z (n, V). Rows are independent, and threads split them. */
-static void scores_back(Thread th, const Trainer *t, const Packed *b, int64_t row,
-                        const Rows *dlogits, const float *z) {
-    const int64_t V = dlogits->k;
-    const Rollouts *r = t->rolls;
-    const Range mine = thread_range(th, dlogits->n);
-    for (int64_t i = mine.lo; i < mine.hi; i++) {
-        const float *logits = z + i * V;
-        const int64_t at = row + i, target = b->target[at];
-        const float lse = target < 0 ? 0 : row_lse(logits, V);
-        t->logprob[at] = target < 0 ? 0 : logits[target] - lse;
-        r->entropy[at] = target < 0 ? 0 : (float)row_entropy(r->work + th.i * V, logits, lse, V);
-        const float scale = target < 0 ? r->clipped[at] = 0 : row_scale(t, at, t->logprob[at]);
-        cross_entropy_back(dlogits, i, logits, lse, target, scale);
-    }
-    thread_sync(th);
+typedef struct Scored {
+    const Trainer *t;
+    const Packed *b;
+} Scored;
+
+static void score_back(void *arg, int64_t thread, int64_t row, const Rows *dlogits, int64_t i,
+                       const float *z) {
+    const Scored *s = arg;
+    const Rollouts *r = s->t->rolls;
+    const int64_t V = dlogits->k, target = s->b->target[row];
+    const float lse = target < 0 ? 0 : row_lse(z, V);
+    float *logprob = &s->t->logprob[row];
+    *logprob = target < 0 ? 0 : z[target] - lse;
+    r->entropy[row] = target < 0 ? 0 : (float)row_entropy(r->work + thread * V, z, lse, V);
+    const float scale = target < 0 ? r->clipped[row] = 0 : row_scale(s->t, row, *logprob);
+    cross_entropy_back(dlogits, i, z, lse, target, scale);
 }
 
 static void rows_sum(Trainer *t, const Packed *b) {
@@ -331,15 +331,7 @@ bool grpo_first(Thread th, Trainer *t, const Packed *b) {
 }
 
 void grpo_back(Thread th, Trainer *t, const Packed *b) {
-    const Config *c = &t->model->cfg;
-    for (int64_t row = 0, step = head_rows(t->plan); row < b->n; row += step) {
-        const int64_t rows = MIN(step, b->n - row);
-        float *h = t->hidden + row * c->C;
-        head_logits(th, t->plan, t->logits, h, rows);
-        const Rows dlogits = head_gradient(t->plan, t->logits, rows);
-        scores_back(th, t, b, row, &dlogits, t->logits);
-        head_back(th, t->plan, h, &dlogits, h, row, rows);
-    }
-    head_back_end(th, t->plan, b->n);
+    Scored s = {t, b};
+    hidden_rows_back(th, t->plan, t->hidden, b->n, t->logits, score_back, &s);
     if (th.i == 0) rows_sum(t, b);
 }

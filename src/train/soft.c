@@ -331,21 +331,21 @@ static float row_back(const Soft *s, int64_t thread, const Rows *dz, int64_t i, 
     return sum;
 }
 
+typedef struct Taught {
+    Trainer *t;
+    float scale;
+} Taught;
+
+static void taught_back(void *arg, int64_t thread, int64_t row, const Rows *dlogits, int64_t i,
+                        const float *z) {
+    const Taught *taught = arg;
+    const Soft *s = taught->t->soft;
+    taught->t->logprob[row] = row_back(s, thread, dlogits, i, z, s->record[row], taught->scale);
+}
+
 void soft_back(Thread th, Trainer *t, const Packed *b, float scale) {
-    const Config *c = &t->model->cfg;
+    Taught taught = {t, scale};
     if (th.i == 0) records_find(t, b);
     thread_sync(th);
-    for (int64_t row = 0, step = head_rows(t->plan); row < b->n; row += step) {
-        const int64_t rows = MIN(step, b->n - row);
-        float *h = t->hidden + row * c->C;
-        head_logits(th, t->plan, t->logits, h, rows);
-        const Rows dlogits = head_gradient(t->plan, t->logits, rows);
-        const Range mine = thread_range(th, rows);
-        for (int64_t i = mine.lo; i < mine.hi; i++)
-            t->logprob[row + i] = row_back(t->soft, th.i, &dlogits, i, t->logits + i * c->V,
-                                           t->soft->record[row + i], scale);
-        thread_sync(th);
-        head_back(th, t->plan, h, &dlogits, h, row, rows);
-    }
-    head_back_end(th, t->plan, b->n);
+    hidden_rows_back(th, t->plan, t->hidden, b->n, t->logits, taught_back, &taught);
 }

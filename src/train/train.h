@@ -146,14 +146,20 @@ bool names_tasks(const char *data);
  * a target is -1 it is 0, and the row has no gradient. */
 void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,
                     int64_t n, int64_t V);
-/* dlogits, rows for a product, are the gradients of scale * sum of -log p(target), and in f32 may
- * stand where the logits do; logprob as above. */
-void loss_back(Thread th, float *logprob, const Rows *dlogits, const float *logits,
-               const int32_t *target, float scale);
-/* The same two from hidden states (n, C), whose logits are there some rows at a time: logits is
- * (head_rows, V). hidden becomes its gradient; the head's is added to its Param.grad. */
+/* The log-probability of one row's target, as above, from its logits z (V). Row i of dlogits, rows
+ * for a product, becomes the gradient of scale * -log p(target); in f32 it may stand where z does. */
+float loss_back(const Rows *dlogits, int64_t i, const float *z, int32_t target, float scale);
+/* Log-probabilities from hidden states (n, C), whose logits are there some rows at a time: logits
+ * is (head_rows, V). */
 void hidden_logprobs(Thread th, Plan *p, float *logprob, const float *hidden, const int32_t *target,
                      int64_t n, float *logits);
+/* The same way back: hidden becomes its gradient, the head's is added to its Param.grad. `back`
+ * makes row i of dlogits of the logits z (V) of row `row`; threads split the rows. */
+typedef void RowBack(void *arg, int64_t thread, int64_t row, const Rows *dlogits, int64_t i,
+                     const float *z);
+void hidden_rows_back(Thread th, Plan *p, float *hidden, int64_t n, float *logits, RowBack *back,
+                      void *arg);
+/* ... by loss_back of each row. */
 void hidden_loss_back(Thread th, Plan *p, float *hidden, float *logprob, const int32_t *target,
                       float scale, int64_t n, float *logits);
 
