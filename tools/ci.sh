@@ -16,7 +16,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 . tools/setup.sh
 CI=build/ci
 mkdir -p $CI
-ln -sfn ../../recipes $CI/recipes # which a program looks for beside the folder that it was built into
+ln -sfn ../../recipes ../../models $CI/ # which a program looks for beside the folder that it was built into
 
 # tests STAGE [NAME...]: builds everything with the variables of make in MAKE_WITH; runs these test programs, else all
 # but LEFT_OUT.
