@@ -169,7 +169,8 @@ typedef struct Talk {
     Think think;
     int64_t budget; /* of the thought, in tokens; -1: none */
     Ids ids;
-    bool in_thought;
+    bool in_thought; /* the prompt has opened one; */
+    bool answers;    /* or the answer has begun: no thought may come */
     Str rendered;
     GrammarSpec form; /* of the answer, where `formed` */
     bool formed;

@@ -159,7 +159,7 @@ bool job_form(Call *c, Job *j, Talk *t) {
     Err err = {0};
     if (!t->formed) return true;
     if (!c->api->lexicon) return unsupported(c, NULL, "the model has no token that ends an answer");
-    t->form.thoughts = c->api->bundle->chat.thought_end.n > 0;
+    t->form.thoughts = c->api->bundle->chat.thought_end.n > 0 && !t->answers;
     key_of(key, &t->form);
     monitor_enter(c->api->lock);
     j->form = form_find(c->api, key);

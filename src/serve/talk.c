@@ -201,6 +201,13 @@ static bool prefix_encode(Call *c, Talk *t, const Prefix *p, Arena *scratch, Err
     return ok && text_encode(&t->ids, chat->t, p->text, TEXT_PLAIN, scratch, err);
 }
 
+/* Whether what comes next is the answer: thinking is off, or the template has closed the thought,
+ * or the client has begun the answer. */
+static bool answer_begun(const Talk *t, Str rendered, const Prefix *prefix) {
+    while (rendered.n > 0 && rendered.p[rendered.n - 1] == '\n') rendered.n--;
+    return t->think == THINK_OFF || prefix->there || str_ends(rendered, STR("</think>"));
+}
+
 static bool request_text(Call *c, const Talk *t, Str *out) {
     json_t *o = json_pack("{s:O}", "messages", t->messages);
     if (t->tools) json_object_set(o, "tools", t->tools);
@@ -224,6 +231,7 @@ bool talk_encode(Call *c, Talk *t) {
     Arena *scratch = arena_open("template", ARENA_NO_LIMIT);
     bool ok = chat_encode(&t->ids, &shown, &b->chat, NULL, 0, options, scratch, &err);
     t->in_thought = ok && chat_opens_thought(buf_str(&shown));
+    t->answers = answer_begun(t, buf_str(&shown), &prefix);
     ok = ok && (!prefix.there || prefix_encode(c, t, &prefix, scratch, &err));
     arena_close(scratch);
     t->rendered = buf_str(&shown);
