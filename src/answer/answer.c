@@ -10,11 +10,17 @@ static void show(const Generation *p, Str s, bool thought) {
     if (p->show && s.n > 0) p->show(p->arg, s, thought);
 }
 
+/* Given tokens are text as they are. */
+static bool is_given(const Generation *p) { return p->n <= p->given; }
+
 /* The piece goes through the stop strings and is split into thoughts and answer. */
 static void text_add(Generation *p, bool end) {
     int64_t thought = p->reasoning.n, answer = p->text.n;
     p->passed.n = 0;
-    stops_push(&p->stops, buf_str(&p->piece), &p->passed);
+    if (is_given(p))
+        buf_add(&p->passed, buf_str(&p->piece));
+    else
+        stops_push(&p->stops, buf_str(&p->piece), &p->passed);
     if (end) stops_end(&p->stops, &p->passed);
     const SplitText to = {&p->reasoning, &p->text, &p->calls};
     if (p->plain)
@@ -47,10 +53,11 @@ int64_t generation_bytes(int64_t tokens, int64_t n_top) {
     return 2 * room * (1 + n_top) * (int64_t)sizeof(Token);
 }
 
-/* Special tokens are no text, but for those that the splitter waits for. */
+/* Special tokens are no text, but for those that the splitter waits for and those that were given.
+ */
 static void token_decode(Generation *p, int32_t id) {
-    p->decoder.skip_special =
-        p->plain || !splitter_knows(&p->splitter, token_bytes(p->bundle->tok, id));
+    const Str spelling = token_bytes(p->bundle->tok, id);
+    p->decoder.skip_special = !is_given(p) && (p->plain || !splitter_knows(&p->splitter, spelling));
     decoder_push(&p->decoder, id, &p->piece);
 }
 
@@ -94,6 +101,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                       .passed.a = a,
                       .n_top = r->n_top,
                       .n_prompt = r->n_prompt,
+                      .given = r->given,
                       .start = os_now()};
     if (b->tok) decoder_init(&p->decoder, b->tok, true);
     splitter_init(&p->splitter, r->in_thought, r->tools);
@@ -106,6 +114,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .n_bias = r->n_bias,
                 .dry_breaks = r->dry_breaks,
                 .constraint = r->limit,
+                .given = r->given,
                 .drafter = r->drafter,
                 .tenant = r->tenant,
                 .weight = r->weight,

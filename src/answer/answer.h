@@ -19,6 +19,7 @@ typedef struct Ask {
     int64_t n_bias;
     const uint64_t *dry_breaks;
     const Constraint *limit; /* NULL: none */
+    int64_t given;           /* so many of the first tokens it forces: none of them is an end */
     const Drafter *drafter;  /* NULL: none */
     double weight;           /* as in SeqReq, as these */
     int64_t tenant, priority, like;
@@ -53,7 +54,7 @@ typedef struct Generation {
     Token *token, *top;         /* top: the n_top likeliest at each place */
     int64_t n, room;            /* generated, the end token included; the lists take so many */
     bool full;                  /* there was no memory for longer lists, and it was ended */
-    int64_t seq, n_prompt, n_top;
+    int64_t seq, n_prompt, n_top, given;
     int64_t n_cached; /* of the prompt, found in the cache; known from the first token on */
     Finish finish;    /* FINISH_NONE while it runs */
     double start, first, last; /* seconds: asked, first token, last token */

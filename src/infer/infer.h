@@ -88,6 +88,7 @@ typedef struct SeqReq {
     const uint64_t *dry_breaks; /* (V bits) or NULL, kept likewise */
     const int32_t *stop;
     int64_t n_stop;   /* end tokens (at most 8), copied */
+    int64_t given;    /* so many of the first tokens are no end: the constraint forces them */
     int64_t tenant;   /* prefix pages are shared within a tenant only */
     double weight;    /* of the tenant, 0: 1; twice the weight, twice the share of what runs */
     int64_t priority; /* higher first; equal: of the tenant that has the least of its share running,

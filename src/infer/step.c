@@ -102,7 +102,7 @@ static void step_void(Engine *e) {
 /* Why s ends with its last token, if it does. An end token counts before the constraint, and both
  * before the limit, which is the least that can be said of an answer. */
 static Finish finish_of(const Seq *s, bool more) {
-    for (int64_t i = 0; i < s->req.n_stop; i++)
+    for (int64_t i = 0; i < s->req.n_stop && s->drawn > s->req.given; i++)
         if (s->token[s->n - 1] == s->stop[i]) return FINISH_STOP;
     return !more ? FINISH_STOP : s->drawn == s->req.max_tokens ? FINISH_LENGTH : FINISH_NONE;
 }

@@ -177,6 +177,7 @@ static void choice_give(Choice *o, const Prompt *p, Arena *a) {
     *g = (Given){p->ids.v + 1, p->ids.n - 1, 0};
     o->budget = (Constraint){g, given_mask, given_forced, given_accept, given_rollback};
     o->ask.limit = &o->budget;
+    o->ask.given = g->n;
     o->ask.n_prompt = 1;
     o->ask.max_tokens += p->ids.n - 1;
 }
@@ -285,11 +286,18 @@ static void text_send(Choice *c, Str text, json_t *logprobs, const char *reason)
     job_event(c->job, NULL, o);
 }
 
-/* What is forced comes as text by itself. */
+/* What of the prompt stands before the generated text: what is forced comes as text by itself. */
+static Str text_front(const Choice *c) {
+    Buf b = {.a = c->job->a};
+    if (!c->budget.self) return c->echo;
+    text_decode(&b, c->g.bundle->tok, c->ask.prompt, 1, false);
+    return buf_str(&b);
+}
+
 static void text_begin(Job *j) {
     for (int64_t i = 0; i < j->n; i++) {
-        Choice *c = &j->choice[i];
-        if (c->echo.n && !c->budget.self) text_send(c, c->echo, json_null(), NULL);
+        const Str front = text_front(&j->choice[i]);
+        if (front.n) text_send(&j->choice[i], front, json_null(), NULL);
     }
 }
 
@@ -314,10 +322,7 @@ static json_t *text_usage(const Job *j) {
 static Str whole_text(Choice *c) {
     const Generation *g = &c->g;
     Buf b = {.a = c->job->a};
-    if (c->budget.self)
-        text_decode(&b, g->bundle->tok, c->ask.prompt, 1, false);
-    else
-        buf_add(&b, c->echo);
+    buf_add(&b, text_front(c));
     buf_add(&b, buf_str(&g->text));
     return buf_str(&b);
 }

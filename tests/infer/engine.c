@@ -612,6 +612,16 @@ static void end_tokens_end(void **state) {
     alone(&r, q, &cut);
     assert_int_equal(cut.finish, FINISH_STOP);
     assert_int_equal(cut.n, at + 1);
+    q.given = at; /* those before it */
+    alone(&r, q, &cut);
+    assert_int_equal(cut.n, at + 1);
+    q.given = at + 1;
+    alone(&r, q, &cut);
+    assert_true(cut.n > at + 1);
+    for (int64_t i = 0; i < cut.n; i++) assert_int_equal(cut.token[i].id, whole.token[i].id);
+    q.given = q.max_tokens;
+    alone(&r, q, &cut);
+    assert_int_equal(cut.finish, FINISH_LENGTH);
     rig_close(&r);
 }
 

@@ -72,6 +72,7 @@ int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err) {
                                           .sampling = q->sampling,
                                           .stop = q->stop,
                                           .n_stop = q->n_stop,
+                                          .given = q->given,
                                           .bias = q->bias,
                                           .n_bias = q->n_bias,
                                           .constraint = q->constraint,

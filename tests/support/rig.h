@@ -34,7 +34,7 @@ typedef struct Ask {
     Sampling sampling;
     int64_t tenant, priority, like;
     const int32_t *stop;
-    int64_t n_stop;
+    int64_t n_stop, given;
     const Bias *bias;
     int64_t n_bias;
     const Constraint *constraint;
