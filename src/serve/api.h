@@ -1,8 +1,8 @@
 /* api.h -- private to serve/: a request of the API from its bytes to a job of the engine.
  *
  * The order: route.c finds the route and lets in whose key fits; fields.c reads the body by the
- * route's table; the route's function (chat.c, messages.c, responses.c, text.c, plain.c) makes it
- * a Job; engine_thread.c runs jobs on the engine thread; the job's Face writes the answer.
+ * route's table; the route's function (chat.c, messages.c, responses.c, text.c, embed.c, plain.c)
+ * makes it a Job; engine_thread.c runs jobs on the engine thread; the job's Face writes the answer.
  *
  * A Call lives while its handler runs, on a worker's thread; what outlives it is the Job. Both are
  * in the exchange's arena. */
@@ -81,10 +81,11 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
  * not). JSON values are borrowed from the body. */
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
-    Str model, user, suffix, system_text, effort, instructions;
+    Str model, user, suffix, system_text, effort, instructions, encoding;
     bool stream, echo, logprobs, add_special, ignore_eos, background, experts;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
+    double dimensions;
     json_t *messages, *prompt, *tools, *tool_choice, *stop, *logit_bias, *response_format;
     json_t *stream_options, *thinking, *reasoning, *kwargs, *system, *input, *include, *ids;
     json_t *enable_thinking, *output_config, *text, *previous, *parallel, *metadata;
@@ -156,9 +157,9 @@ void answer_openapi(Call *c);
 void answer_verify(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
-    token_fields[], verify_fields[];
+    token_fields[], verify_fields[], embeddings_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
-    n_token_fields, n_verify_fields;
+    n_token_fields, n_verify_fields, n_embeddings_fields;
 
 /* ---- conversations --------------------------------------------------------------------------- */
 
@@ -223,6 +224,7 @@ struct Choice {
     Buf experts;                /* (tokens, L, K) int32_t, where a verification asks for them */
     int64_t offset;             /* completions: bytes of text whose tokens were written */
     uint8_t *of_thought;        /* NULL, or for each token whether it is one of the thought's */
+    double *sum;                /* (C) of its hidden states, where they are asked for; else NULL */
     bool started, ended;
 };
 
@@ -234,6 +236,7 @@ struct Job {
     Style style;
     Choice *choice; /* (n) */
     int64_t n, left;
+    int64_t begun, most; /* choices that were started; at most so many at once, 0: all */
     int64_t number;
     char id[48];
     Str model;
@@ -242,7 +245,7 @@ struct Job {
     int64_t budget;  /* of a thought; -1: none */
     Sha256 *prompts; /* of all prompts' tokens so far */
     Verify *verify;  /* NULL: it is no verification */
-    bool stream, usage, logprobs;
+    bool stream, usage, logprobs, base64;
     int64_t n_top;
     double wrote; /* when something was last written */
     int64_t key;  /* 0: none that is counted */
@@ -267,6 +270,16 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n);
 bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens);
 /* Sets the choices' prompts to the conversation's ids, and the budget of the thought. */
 bool job_talk(Call *c, Job *j, const Talk *t);
+/* What stands in p.prompt, a member that is called `param`: up to `most` prompts. */
+typedef struct Prompt {
+    Ids ids;
+    Str text;
+} Prompt;
+bool prompts_take(Call *c, const char *param, int64_t most, Prompt **out, int64_t *n);
+/* The prompt's tokens behind the first are answered too, as those that must come. */
+void choice_give(Choice *o, const Prompt *p);
+int64_t choice_read(const Choice *c);    /* tokens of its prompt, given ones among them */
+int64_t choice_written(const Choice *c); /* those that it answered with */
 /* Finds or makes what binds them to the conversation's form; form_leave when the job is over. */
 bool job_form(Call *c, Job *j, Talk *t);
 void form_bind(Choice *o);          /* on the engine thread, to which grammars belong */
@@ -343,7 +356,8 @@ void verify_begin(Job *j);
 bool verify_differs(const Choice *c);
 void verify_token(Choice *c); /* in the engine's callback of a token that came */
 json_t *verify_report(Job *j, json_t *computed);
-void verify_drop(Verify *v); /* NULL is fine */
+void verify_drop(Verify *v);     /* NULL is fine */
+void embedding_token(Choice *c); /* in the engine's callback of a token that came */
 
 const char *type_of(const json_t *o); /* its member "type", or "" */
 /* What several faces write: the members that OpenAI's objects begin with; the end of a stream, with

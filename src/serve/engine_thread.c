@@ -40,6 +40,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
     if (c->of_thought && t.id >= 0 && g->n > 0) c->of_thought[g->n - 1] = thought;
     if (finish != FINISH_NONE) c->ended = true;
     if (j->verify && t.id >= 0) verify_token(c);
+    if (c->sum && t.id >= 0) embedding_token(c);
     if (finish == FINISH_NONE && verify_differs(c)) engine_cancel(g->engine, g->seq);
     if (!j->stream || job_gone(j)) return;
     const Delta d = {rest(&g->reasoning, c->thought_sent),
@@ -66,17 +67,47 @@ static void job_begin(Job *j) {
 }
 
 static void job_cancel(Running *d, Job *j) {
-    for (int64_t i = 0; i < j->n; i++)
-        if (j->choice[i].started && !j->choice[i].ended)
-            engine_cancel(d->engine, j->choice[i].g.seq);
+    for (int64_t i = 0; i < j->n; i++) {
+        Choice *c = &j->choice[i];
+        if (c->started && !c->ended) engine_cancel(d->engine, c->g.seq);
+        c->ended |= !c->started;
+    }
 }
 
 /* With few sequences a step reads the weights for little else, and rows for guesses cost next to
  * nothing; with many they would take time from the others. */
 static void drafter_give(Running *d, Choice *c) {
-    if (engine_stats(d->engine).active >= DRAFT_SEQS || c->drafter.self) return;
+    if (engine_stats(d->engine).active >= DRAFT_SEQS || c->drafter.self || c->sum) return;
     lookup_drafter(&c->drafter, c->job->a);
     c->ask.drafter = &c->drafter;
+}
+
+static bool choice_start(Running *d, Choice *c, Err *err) {
+    form_bind(c);
+    drafter_give(d, c);
+    c->g = (Generation){.token_shown = token_shown, .arg = c};
+    c->started = generation_start(&c->g, c->job->a, d->api->bundle, d->engine, &c->ask, err);
+    return c->started;
+}
+
+/* Starts choices, as many as the job may have at once. One that finds no place fails the job, or
+ * where others of it run waits for their end. */
+static bool job_more(Running *d, Job *j, Err *err) {
+    int64_t running = 0;
+    for (int64_t i = 0; i < j->begun; i++) running += !j->choice[i].ended;
+    for (; j->begun < j->n && (!j->most || running < j->most); j->begun++, running++) {
+        Choice *c = &j->choice[j->begun];
+        if (!choice_start(d, c, err)) return j->most && running > 0;
+        for (int64_t k = j->begun + 1; k < j->n; k++) /* the prompt is computed once */
+            if (j->choice[k].ask.prompt == c->ask.prompt) j->choice[k].ask.like = c->g.seq;
+    }
+    return true;
+}
+
+static void job_fail(Running *d, Job *j, const Err *err) {
+    j->failed = true;
+    fault_err(&j->fault, err);
+    job_cancel(d, j);
 }
 
 /* All choices or none: where one finds no place, those before it are taken back. */
@@ -86,25 +117,11 @@ static void job_start(Running *d, Job *j) {
     exchange_note(j->x)->waited = os_now() - exchange_began(j->x);
     count_add(d->api, &d->api->count.running, 1);
     if (j->stream) kept_begin(j);
-    if (j->background && !j->kept)
-        j->failed = true, err_set(&err, ERR_LIMIT, "no more streams are kept for this tenant now");
-    for (int64_t i = 0; i < j->n && !j->failed; i++) {
-        Choice *c = &j->choice[i];
-        form_bind(c);
-        drafter_give(d, c);
-        c->g = (Generation){.token_shown = token_shown, .arg = c};
-        c->started = generation_start(&c->g, j->a, d->api->bundle, d->engine, &c->ask, &err);
-        c->ended = !c->started;
-        j->failed |= !c->started;
-        if (i == 0) c->ask.like = 0;
-        for (int64_t k = i + 1; k < j->n; k++) /* the prompt is computed once */
-            if (c->started && j->choice[k].ask.prompt == c->ask.prompt)
-                j->choice[k].ask.like = c->g.seq;
-    }
-    if (j->failed) {
-        fault_err(&j->fault, &err);
-        for (int64_t i = 0; i < j->n; i++) j->choice[i].ended |= !j->choice[i].started;
-        job_cancel(d, j);
+    const bool fine = j->background && !j->kept
+                          ? err_set(&err, ERR_LIMIT, "no more streams are kept for this tenant now")
+                          : job_more(d, j, &err);
+    if (!fine) {
+        job_fail(d, j, &err);
         return;
     }
     job_begin(j);
@@ -132,12 +149,12 @@ static void job_count(Job *j) {
     ExchangeNote *note = exchange_note(j->x);
     for (int64_t i = 0; i < j->n; i++) {
         const Choice *c = &j->choice[i];
-        used.tokens_in += c->g.n_prompt, used.tokens_out += c->g.n;
+        used.tokens_in += choice_read(c), used.tokens_out += choice_written(c);
         used.tokens_cached += c->g.n_cached;
         note->tokens_thought += c->n_thought;
-        count_add(api, &n->tokens, c->g.n);
+        count_add(api, &n->tokens, choice_written(c));
         count_add(api, &n->reasoning_tokens, c->n_thought);
-        count_add(api, &n->prompt_tokens, c->g.n_prompt);
+        count_add(api, &n->prompt_tokens, choice_read(c));
         count_add(api, &n->cached_tokens, c->g.n_cached);
     }
     note->tokens_in = used.tokens_in, note->tokens_cached = used.tokens_cached;
@@ -157,7 +174,7 @@ static void job_drop(Job *j) {
 /* What did not come to its end is no answer, except to a verification, which has ended it. */
 static void job_cancelled(Job *j) {
     for (int64_t i = 0; i < j->n && !j->verify; i++)
-        if (j->choice[i].g.finish == FINISH_CANCEL)
+        if (j->choice[i].g.finish == FINISH_CANCEL || !j->choice[i].started)
             fault_set(&j->fault, 503, "server_error", "cancelled", NULL,
                       "the answer was cancelled");
 }
@@ -195,8 +212,11 @@ static void jobs_sweep(Running *d) {
             job_finish(j); /* j is gone */
             continue;
         }
+        Err err = {0};
         if (job_gone(j))
             job_cancel(d, j);
+        else if (!job_more(d, j, &err))
+            job_fail(d, j, &err);
         else if (j->began && now - j->wrote > ALIVE_SECONDS)
             j->face->alive(j), j->wrote = now;
         at = &j->next;

@@ -95,6 +95,7 @@ static const Params params_none = {
     .repetition_penalty = NOT_GIVEN,
     .top_logprobs = NOT_GIVEN,
     .text_logprobs = NOT_GIVEN,
+    .dimensions = NOT_GIVEN,
 };
 
 bool members_read(Call *c, const Field *field, int64_t n) {

@@ -174,7 +174,7 @@ bool gate_admit(Call *c, Job *j) {
     Gate *g = c->api->gate;
     int64_t tokens = 0;
     if (!g || !c->key.id) return true;
-    for (int64_t i = 0; i < j->n; i++) tokens += j->choice[i].ask.n_prompt;
+    for (int64_t i = 0; i < j->n; i++) tokens += j->choice[i].ask.n_prompt + j->choice[i].ask.given;
     monitor_enter(c->api->lock);
     const double wait = limiter_admit(g->limiter, c->key.id, &c->key.limits, tokens, os_now());
     monitor_leave(c->api->lock);

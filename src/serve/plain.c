@@ -25,11 +25,6 @@ void answer_balance(Call *c) {
                              "topped_up_balance", "0.00"));
 }
 
-void answer_embeddings(Call *c) {
-    fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter", NULL,
-              "embeddings are not supported by this server");
-}
-
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* One object for the clients of both families. */

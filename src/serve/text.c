@@ -1,6 +1,5 @@
 /* text.c -- POST /completions: how a text goes on. With echo and log-probabilities it is what
- * evaluations read the likelihood of a given text from: a Constraint forces the prompt's tokens
- * behind the first, so that the engine computes theirs as it does those of any other answer. */
+ * evaluations read the likelihood of a given text from: its prompt is given (prompts.c). */
 #include "serve/api.h"
 
 #include <stdio.h>
@@ -37,99 +36,6 @@ const Field text_fields[] = {
 };
 const int64_t n_text_fields = COUNT(text_fields);
 enum { PROMPTS_MAX = 16, TEXT_TOKENS = 16 };
-
-/* ---- tokens that are given ------------------------------------------------------------------- */
-
-typedef struct Given {
-    const int32_t *token; /* (n) */
-    int64_t n, at;
-} Given;
-
-static bool given_mask(void *self, uint64_t *bits, int64_t V) {
-    const Given *g = self;
-    if (g->at >= g->n) return false;
-    if (g->token[g->at] < V) bits[g->token[g->at] / 64] |= (uint64_t)1 << g->token[g->at] % 64;
-    return true;
-}
-
-static int64_t given_forced(void *self, int32_t *token, int64_t most) {
-    const Given *g = self;
-    const int64_t n = MAX(MIN(g->n - g->at, most), 0);
-    if (n) memcpy(token, g->token + g->at, (size_t)n * sizeof *token);
-    return n;
-}
-
-static bool given_accept(void *self, int32_t token) {
-    (void)token;
-    ((Given *)self)->at++;
-    return true;
-}
-
-static void given_rollback(void *self, int64_t n) { ((Given *)self)->at -= n; }
-
-/* ---- prompts --------------------------------------------------------------------------------- */
-
-typedef struct Prompt {
-    Ids ids;
-    Str text;
-} Prompt;
-
-static bool all_numbers(const json_t *v) {
-    for (size_t i = 0; i < json_array_size(v); i++)
-        if (!json_is_integer(json_array_get(v, i))) return false;
-    return json_array_size(v) > 0;
-}
-
-static bool ids_take(Call *c, Prompt *p, const json_t *v) {
-    const int64_t V = c->api->bundle->model->cfg.V;
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_int_t id = json_integer_value(json_array_get(v, i));
-        if (id < 0 || id >= V)
-            return fault_value(&c->fault, "prompt", "prompt: %lld is no token id below %lld",
-                               (long long)id, (long long)V);
-        if (!ids_add(&p->ids, (int32_t)id)) return false;
-    }
-    Buf text = {.a = c->a};
-    text_decode(&text, c->api->bundle->tok, p->ids.v, p->ids.n, false);
-    p->text = buf_str(&text);
-    return true;
-}
-
-/* A text is encoded behind the token that begins texts, where the model has one. */
-static bool text_take(Call *c, Prompt *p, const json_t *v) {
-    const Bundle *b = c->api->bundle;
-    Err err = {0};
-    p->text = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
-    Arena *scratch = arena_open("prompt", ARENA_NO_LIMIT);
-    const bool ok = (b->bos < 0 || ids_add(&p->ids, b->bos))
-                    && text_encode(&p->ids, b->tok, p->text, TEXT_PARSED, scratch, &err)
-                    && bundle_ids_check(b, p->ids.v, p->ids.n, &err);
-    arena_close(scratch);
-    return ok || fault_err(&c->fault, &err);
-}
-
-static bool prompt_take(Call *c, Prompt *p, const json_t *v) {
-    p->ids.a = c->a;
-    if (all_numbers(v) ? !ids_take(c, p, v)
-        : json_is_string(v)
-            ? !text_take(c, p, v)
-            : !fault_value(&c->fault, "prompt",
-                           "prompt must be a string, token ids, or a list of either"))
-        return false;
-    return p->ids.n > 0 || fault_value(&c->fault, "prompt", "the prompt is empty");
-}
-
-static bool prompts_take(Call *c, Prompt *p, int64_t *n) {
-    const json_t *v = c->p.prompt;
-    const bool list = json_is_array(v) && !all_numbers(v);
-    *n = list ? (int64_t)json_array_size(v) : 1;
-    if (*n < 1 || *n > PROMPTS_MAX)
-        return fault_value(&c->fault, "prompt", "prompt: 1 to %d of them are taken at once",
-                           PROMPTS_MAX);
-    for (int64_t i = 0; i < *n; i++)
-        if (!prompt_take(c, &p[i], list ? json_array_get(v, (size_t)i) : v)) return false;
-    return true;
-}
 
 /* ---- filling the middle ---------------------------------------------------------------------- */
 
@@ -171,24 +77,13 @@ static bool suffix_add(Call *c, Prompt *p) {
 
 /* ---- what is asked --------------------------------------------------------------------------- */
 
-/* The prompt's tokens behind the first are answered too, as those that must come. */
-static void choice_give(Choice *o, const Prompt *p, Arena *a) {
-    Given *g = PUSH(a, Given, 1);
-    *g = (Given){p->ids.v + 1, p->ids.n - 1, 0};
-    o->budget = (Constraint){g, given_mask, given_forced, given_accept, given_rollback};
-    o->ask.limit = &o->budget;
-    o->ask.given = g->n;
-    o->ask.n_prompt = 1;
-    o->ask.max_tokens += p->ids.n - 1;
-}
-
 static bool choice_set(Call *c, Job *j, Choice *o, const Prompt *p) {
     int64_t most;
     if (!job_room(c, p->ids.n, &most)) return false;
     o->ask.prompt = p->ids.v, o->ask.n_prompt = p->ids.n, o->ask.max_tokens = most;
     o->ask.plain = true, o->ask.n_top = j->n_top;
     if (c->p.echo) o->echo = p->text;
-    if (c->p.echo && j->logprobs) choice_give(o, p, c->a);
+    if (c->p.echo && j->logprobs) choice_give(o, p);
     return o->ask.max_tokens > 0
            || fault_value(&c->fault, "max_tokens",
                           "max_tokens: 0 goes with echo and logprobs only");
@@ -197,9 +92,11 @@ static bool choice_set(Call *c, Job *j, Choice *o, const Prompt *p) {
 static const Face text_face;
 
 static bool text_ask(Call *c) {
-    Prompt prompt[PROMPTS_MAX] = {0};
+    Prompt *prompt;
     int64_t n;
-    if (!members_read(c, text_fields, n_text_fields) || !prompts_take(c, prompt, &n)) return false;
+    if (!members_read(c, text_fields, n_text_fields)
+        || !prompts_take(c, "prompt", PROMPTS_MAX, &prompt, &n))
+        return false;
     for (int64_t i = 0; c->p.suffix.n && i < n; i++)
         if (!suffix_add(c, &prompt[i])) return false;
     if (c->p.max_tokens == NOT_GIVEN) c->p.max_tokens = TEXT_TOKENS;
@@ -307,14 +204,10 @@ static void text_delta(Choice *c, const Delta *d) {
 
 static void text_end(Choice *c) { text_send(c, (Str){0}, json_null(), text_reason(c)); }
 
-/* Of tokens that were given, those behind the first are not counted as an answer's. */
 static json_t *text_usage(const Job *j) {
     int64_t prompt = 0, answer = 0;
-    for (int64_t i = 0; i < j->n; i++) {
-        const Choice *c = &j->choice[i];
-        const int64_t given = c->budget.self ? MIN(((Given *)c->budget.self)->n, c->g.n) : 0;
-        prompt += c->g.n_prompt + given, answer += c->g.n - given;
-    }
+    for (int64_t i = 0; i < j->n; i++)
+        prompt += choice_read(&j->choice[i]), answer += choice_written(&j->choice[i]);
     return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)prompt, "completion_tokens",
                      (json_int_t)answer, "total_tokens", (json_int_t)(prompt + answer));
 }

@@ -1,4 +1,5 @@
 """The official Python clients of OpenAI and Anthropic, against `lisao serve`."""
+import struct
 import time
 
 import anthropic
@@ -58,6 +59,15 @@ def chat_seed(server, o, a):
     first, again, three = ask(seed=7), ask(seed=7), ask(seed=7, n=3)
     assert first == again and three[0] == first[0], (first, again, three)
     assert ask(seed=8) == three[1:2], "choice i draws by seed + i"
+
+
+def embeddings(server, o, a):
+    texts = ["The river runs to the sea.", "A stream flows to the ocean.", "Divide both sides by two."]
+    alone = o.embeddings.create(model="x", input=texts[0]).data[0].embedding  # the client asks for base64
+    three = o.embeddings.create(model="x", input=texts, encoding_format="float")
+    assert [d.index for d in three.data] == [0, 1, 2] and three.usage.total_tokens > 15
+    assert [struct.pack("<f", x) for x in alone] == [struct.pack("<f", x) for x in three.data[0].embedding]
+    assert all(abs(sum(x * x for x in d.embedding) - 1) < 1e-5 for d in three.data)
 
 
 def chat_prefix(server, o, a):
@@ -179,5 +189,5 @@ def cancelled(server, o, a):
 
 if __name__ == "__main__":
     with Server("--act", "a16") as server:
-        run([chat_whole, chat_stream, chat_length, chat_seed, chat_prefix, chat_errors, keys, models, completions,
-             messages_whole, messages_stream, responses, cancelled], server, *clients(server))
+        run([chat_whole, chat_stream, chat_length, chat_seed, chat_prefix, embeddings, chat_errors, keys, models,
+             completions, messages_whole, messages_stream, responses, cancelled], server, *clients(server))
