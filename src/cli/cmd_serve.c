@@ -13,6 +13,7 @@ typedef struct Options {
     const char *config, *log;
     OptList names;
     int64_t port, context, parallel, queue, connections, prompts_on_disk;
+    double keep_alive;
     bool describe, no_keys, no_first_key, no_sandbox;
 } Options;
 enum { OPTIONS = 40 };
@@ -231,6 +232,7 @@ static bool run(Settings *settings, Err *err) {
                                 .context = positions,
                                 .connections = o->connections,
                                 .queue = o->queue,
+                                .alive = o->keep_alive,
                                 .names = o->names.v,
                                 .n_names = o->names.n,
                                 .fingerprint = s.plan->fingerprint,
@@ -261,6 +263,7 @@ int cmd_serve(int argc, char **argv) {
                           .parallel = 32,
                           .queue = 256,
                           .connections = 4096,
+                          .keep_alive = 10,
                           .log = "text"}};
     Options *o = &s.now;
     const Opt opts[] = {
@@ -294,6 +297,10 @@ int cmd_serve(int argc, char **argv) {
         NUMBER_OPT(OPT_I64, "queue", "N", &o->queue, "Requests that may wait; one more is refused.",
                    1, 1 << 16),
         NUMBER_OPT(OPT_I64, "connections", "N", &o->connections, "Most connections.", 8, 1 << 16),
+        NUMBER_OPT(OPT_F64, "keep-alive", "SECONDS", &o->keep_alive,
+                   "When a stream that has nothing to say sends a comment, and an answer that is "
+                   "no stream, from three times as long on, a blank line; 0: never.",
+                   0, 3600),
         {OPT_LIST, "allow-host", "NAME", &o->names,
          "A name by which clients may call this server, beside localhost and the address.", 0, 0,
          NULL},

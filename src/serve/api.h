@@ -258,7 +258,8 @@ struct Job {
     bool background; /* it goes on when its client has left */
     bool gone;       /* its client; the API's lock guards it */
     bool began, failed;
-    Buf out; /* for one event */
+    bool blank; /* no stream, and its answer has begun with blank lines */
+    Buf out;    /* for one event, or the whole answer */
     Fault fault;
     Job *next; /* in the list of those under way */
 };

@@ -90,6 +90,7 @@ struct Exchange {
     char *out; /* what a stream has to send: each piece behind its length, an int32_t */
     int64_t out_from, out_to, out_cap;
     int64_t out_sent; /* bytes of the first piece that are on their way */
+    Str last;         /* what follows behind them, in the exchange's arena */
 };
 
 /* ---- exchange.c ------------------------------------------------------------------------------ */

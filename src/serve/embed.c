@@ -111,7 +111,6 @@ static void embeddings_finish(Job *j) {
     Arena *scratch = arena_open("embeddings", ARENA_NO_LIMIT);
     float *v = PUSH(scratch, float, C);
     int64_t tokens = 0;
-    job_heads(j);
     j->out.n = 0;
     buf_add(&j->out, STR("{\"object\":\"list\",\"data\":["));
     for (int64_t i = 0; i < j->n; i++) {

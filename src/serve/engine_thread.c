@@ -4,8 +4,8 @@
  * client: what cannot be written is dropped by HTTP, and the job with it. */
 #include "serve/api.h"
 
-enum { DRAFT_SEQS = 4 };
-static const double ALIVE_SECONDS = 10, IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
+enum { DRAFT_SEQS = 4, WHOLE_WAITS = 3 };
+static const double IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
 
 typedef struct Running {
     Api *api;
@@ -114,7 +114,8 @@ static void job_fail(Running *d, Job *j, const Err *err) {
 static void job_start(Running *d, Job *j) {
     Err err = {0};
     j->next = d->jobs, d->jobs = j;
-    exchange_note(j->x)->waited = os_now() - exchange_began(j->x);
+    j->wrote = os_now();
+    exchange_note(j->x)->waited = j->wrote - exchange_began(j->x);
     count_add(d->api, &d->api->count.running, 1);
     if (j->stream) kept_begin(j);
     const bool fine = j->background && !j->kept
@@ -179,6 +180,33 @@ static void job_cancelled(Job *j) {
                       "the answer was cancelled");
 }
 
+/* An error behind blank lines has the status 200 that they came with. */
+static void fault_write(Job *j) {
+    json_t *fault = fault_json(&j->fault, j->style, exchange_id(j->x));
+    char *text = json_dumps(fault, JSON_COMPACT);
+    exchange_end_with(j->x, str_of(text ? text : "{}"));
+    free(text);
+    json_decref(fault);
+}
+
+/* What of the answer was not written yet, or what went wrong. */
+static void job_reply(Job *j) {
+    const bool fault = j->fault.status != 0;
+    if (j->stream && j->began) {
+        exchange_end(j->x);
+    } else if (j->blank) {
+        if (fault)
+            fault_write(j);
+        else
+            exchange_end_with(j->x, buf_str(&j->out));
+    } else if (fault) {
+        fault_answer(j->x, &j->fault, j->style);
+    } else {
+        job_heads(j);
+        exchange_answer(j->x, 200, "application/json", buf_str(&j->out));
+    }
+}
+
 /* The answer is made before what it is made of goes; with the exchange the job itself is gone. */
 static void job_finish(Job *j) {
     job_check(j);
@@ -193,12 +221,28 @@ static void job_finish(Job *j) {
                 : !strcmp(j->fault.code, "cancelled") ? "cancelled"
                                                       : "failed");
     job_drop(j);
-    if (j->stream && j->began)
-        exchange_end(j->x);
-    else if (fault)
-        fault_answer(j->x, &j->fault, j->style);
-    else
-        exchange_answer(j->x, 200, "application/json", buf_str(&j->out));
+    job_reply(j);
+}
+
+/* A blank line before JSON is nothing to those who read it, and something to what lies between. It
+ * says that there is an answer (status 200), so the first one comes late: few answers fail then. */
+static void blank_write(Job *j) {
+    if (!j->blank) {
+        job_heads(j);
+        exchange_begin(j->x, 200, "application/json");
+    }
+    j->blank = true;
+    if (!exchange_write(j->x, STR("\n"))) job_leave(j);
+}
+
+static void job_alive(Job *j, double now) {
+    const double alive = j->api->spec->alive, waits = j->stream || j->blank ? 1 : WHOLE_WAITS;
+    if (alive <= 0 || now - j->wrote <= alive * waits) return;
+    if (!j->stream)
+        blank_write(j);
+    else if (j->began)
+        j->face->alive(j);
+    j->wrote = now;
 }
 
 /* Ends what is over, cancels whose client has gone, and lets no stream fall silent. */
@@ -217,8 +261,8 @@ static void jobs_sweep(Running *d) {
             job_cancel(d, j);
         else if (!job_more(d, j, &err))
             job_fail(d, j, &err);
-        else if (j->began && now - j->wrote > ALIVE_SECONDS)
-            j->face->alive(j), j->wrote = now;
+        else
+            job_alive(j, now);
         at = &j->next;
     }
 }

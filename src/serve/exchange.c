@@ -249,6 +249,10 @@ static ssize_t stream_next(void *exchange, uint64_t at, char *to, size_t most) {
         n = question.n, x->probe = false;
     } else if (x->out_to > x->out_from) {
         n = piece_take(x, to, (int64_t)most);
+    } else if (x->last.n > 0) {
+        n = (ssize_t)MIN((int64_t)most, x->last.n);
+        memcpy(to, x->last.p, (size_t)n);
+        x->last.p += n, x->last.n -= n;
     } else if (x->ended) {
         n = MHD_CONTENT_READER_END_OF_STREAM;
         if (x->old) n = end_connection(x, n); /* its end is the answer's */
@@ -316,6 +320,8 @@ bool exchange_write(Exchange *x, Str bytes) {
     return fine;
 }
 
+void exchange_end(Exchange *x) { exchange_end_with(x, STR("")); }
+
 int64_t exchange_room(Exchange *x) {
     http_enter(x->http);
     const int64_t unread = x->out_to - x->out_from,
@@ -325,14 +331,16 @@ int64_t exchange_room(Exchange *x) {
     return gone ? -1 : MAX(room, 0);
 }
 
-void exchange_end(Exchange *x) {
+void exchange_end_with(Exchange *x, Str last) {
     Server *h = x->http;
+    if (last.n) last = str_copy(x->arena, last);
     http_enter(h);
     CHECK(x->owned && x->streams);
     x->ended = true;
+    if (!x->is_head) x->last = last;
     if (x->attached)
         x->c->deadline = os_now() + h->spec.body_seconds
-                         + (double)(x->out_to - x->out_from) / (double)(64 << 10);
+                         + (double)(x->out_to - x->out_from + last.n) / (double)(64 << 10);
     exchange_wake(x);
     let_go(x);
     http_leave(h);

@@ -90,6 +90,8 @@ void exchange_answer(Exchange *x, int64_t status, const char *type, Str body);
 void exchange_begin(Exchange *x, int64_t status, const char *type);
 bool exchange_write(Exchange *x, Str bytes);
 void exchange_end(Exchange *x);
+/* The same behind a last piece of any length, which is copied. */
+void exchange_end_with(Exchange *x, Str last);
 /* How many bytes a write may have now; -1: the client has gone. */
 int64_t exchange_room(Exchange *x);
 /* `gone` is called once, from another thread, where the client leaves before the answer's end; not

@@ -244,7 +244,6 @@ void job_answer(Job *j, json_t *whole) {
     j->out.n = 0;
     json_dump_callback(whole, buf_put, &j->out, JSON_COMPACT);
     json_decref(whole);
-    job_heads(j);
 }
 
 const char *finish_reason(const Choice *c) {

@@ -32,6 +32,8 @@ typedef struct ServeSpec {
     const char *model; /* the name that answers give it */
     int64_t context;   /* most tokens of a prompt and its answer */
     int64_t connections, queue;
+    double alive; /* seconds without a word until a stream shows that it lives; an answer that is
+                   * no stream waits three times as long at first; 0: never */
     const char *const *names; /* (n_names) Host names that are let in */
     int64_t n_names;
     const char *fingerprint; /* of the plan */

@@ -87,6 +87,33 @@ static void events_arrive_one_by_one(void **state) {
     arena_close(a);
 }
 
+/* A sign of life, then an answer of any length in one piece, longer than what a stream may hold;
+ * the connection goes on behind it. */
+static void a_long_piece_ends_it(void **state) {
+    (void)state;
+    static Wire w;
+    Arena *a = arena_open("piece", 1 << 20);
+    Buf piece = {.a = a};
+    while (piece.n < 40000) buf_add(&piece, STR("0123456789"));
+    for (int tls = 0; tls < 2; tls++) {
+        Site *s = site_open(&(SiteSpec){.tls = tls, .out_bytes = 1000});
+        wire_open(&w, s);
+        assert_true(wire_send(&w, STR(STREAM)));
+        Exchange *x = site_taken(s);
+        exchange_begin(x, 200, "application/json");
+        assert_true(exchange_write(x, STR("\n")));
+        must_read(&w, "\r\n1\r\n\n\r\n");
+        exchange_end_with(x, buf_str(&piece));
+        must_read(&w, "\r\n0\r\n\r\n");
+        assert_true(wire_count(&w, "0123456789") > 3900); /* some are cut by chunks */
+        assert_true(wire_send(&w, STR("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")));
+        must_read(&w, "\"n\":0");
+        wire_close(&w);
+        site_close(s);
+    }
+    arena_close(a);
+}
+
 static void old_and_headless_clients(void **state) {
     (void)state;
     static Wire w;
@@ -377,6 +404,7 @@ static void a_crowd(void **state) {
 int test_streams(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_arrive_one_by_one),
+        cmocka_unit_test(a_long_piece_ends_it),
         cmocka_unit_test(old_and_headless_clients),
         cmocka_unit_test(a_client_that_leaves_is_noticed),
         cmocka_unit_test(one_that_waits_is_noticed),
