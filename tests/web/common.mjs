@@ -102,6 +102,7 @@ export async function choose(page, settings) {
 export async function importFile(page, object) {
     const buffer = Buffer.from(typeof object === 'string' ? object : JSON.stringify(object));
     await page.getByRole('button', {name: 'Settings'}).click();
+    await page.waitForSelector('.toast', {state: 'detached'}); // what an earlier one said
     await page.setInputFiles('#import', {name: 'conversations.json', mimeType: 'application/json', buffer});
     await page.waitForSelector('.toast');
     await page.keyboard.press('Escape');

@@ -5,7 +5,7 @@ import {Asked, KeyDialog, KeysDialog, SettingsDialog} from './dialogs';
 import {Mark, Panel, Plus} from './icons';
 import {language, t} from './i18n';
 import {settings} from './settings';
-import {drawer, hideSidebar, narrow, showSidebar, Sidebar} from './sidebar';
+import {drawer, find, hideSidebar, narrow, showSidebar, Sidebar} from './sidebar';
 import {busy, current, go, keyWish, model, shown, spoken, stop, toast} from './state';
 import {Thread} from './thread';
 
@@ -41,7 +41,7 @@ export function App() {
             const dialog = document.querySelector('dialog[open]');
             const doing =
                 dialog ? null
-                : mod && letter === 'k' ? () => (showSidebar(), requestAnimationFrame(() => document.getElementById('search')?.focus()))
+                : mod && letter === 'k' ? find
                 : mod && e.shiftKey && letter === 'o' ? () => go(null)
                 : mod && e.shiftKey && letter === 's' ? () => (open ? hideSidebar() : showSidebar())
                 : mod && letter === '/' ? () => setOver('keys')

@@ -1,6 +1,6 @@
 // Where one asks.
 import {signal} from '@preact/signals';
-import {useEffect, useLayoutEffect, useRef} from 'preact/hooks';
+import {useLayoutEffect, useRef} from 'preact/hooks';
 import {Bulb, Clip, Square, Up} from './icons';
 import {number, t} from './i18n';
 import {fitText, Opener} from './menu';
@@ -108,7 +108,7 @@ export function Composer() {
         fit();
         if (matchMedia('(hover: hover)').matches) area.current!.focus();
     }, [id]);
-    useEffect(() => {
+    useLayoutEffect(() => {
         if (!wish.value) return;
         area.current!.value = wish.value;
         wish.value = '';

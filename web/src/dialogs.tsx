@@ -1,7 +1,7 @@
 // What lies over the page: settings, the key, questions before something is lost.
 import {signal} from '@preact/signals';
 import type {ComponentChildren} from 'preact';
-import {useEffect, useId, useRef, useState} from 'preact/hooks';
+import {useId, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {getKey, keyIsKept, setKey} from './api';
 import {Cross} from './icons';
 import {t, type Word} from './i18n';
@@ -13,14 +13,17 @@ import type {Attachment} from './tree';
 function Modal({title, onClose, wide, children}: {title: string; onClose: (() => void) | null; wide?: boolean; children: ComponentChildren}) {
     const dialog = useRef<HTMLDialogElement>(null);
     const id = useId();
-    useEffect(() => {
+    // Before the next key comes: it is meant for the dialog already.
+    useLayoutEffect(() => {
         const before = document.activeElement as HTMLElement | null;
         dialog.current!.showModal();
         return () => before?.focus();
     }, []);
+    // The browser may close it without asking.
+    const closed = () => (onClose ? onClose() : dialog.current?.showModal());
     return (
         <dialog ref={dialog} class={wide ? 'wide' : undefined} aria-labelledby={id}
-                onCancel={(e) => (e.preventDefault(), onClose?.())}
+                onCancel={(e) => (e.preventDefault(), onClose?.())} onClose={closed}
                 onPointerDown={(e) => e.target === dialog.current && onClose?.()}>
             <div class="dialog">
                 <header>

@@ -1,6 +1,6 @@
 // A button that opens something beside it: a menu of commands, or a panel of any content.
 import type {ComponentChildren} from 'preact';
-import {useEffect, useRef, useState} from 'preact/hooks';
+import {useLayoutEffect, useRef, useState} from 'preact/hooks';
 
 /** Makes a text field as high as its text, where the browser does not do so itself. */
 export function fitText(area: HTMLTextAreaElement): void {
@@ -29,7 +29,8 @@ export function Opener({label, face, class: look, menu, side, align = 'start', c
         button.current?.focus();
     };
     const items = () => [...place.current!.querySelectorAll<HTMLElement>('[role^=menuitem]')];
-    useEffect(() => {
+    // Before the next key comes: it is meant for the menu already.
+    useLayoutEffect(() => {
         if (!open) return;
         const outside = (e: Event) => !place.current!.contains(e.target as Node) && setOpen(false);
         addEventListener('pointerdown', outside);

@@ -1,6 +1,6 @@
 // The list of conversations.
 import {signal} from '@preact/signals';
-import {useEffect, useRef, useState} from 'preact/hooks';
+import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {ask as askFor} from './dialogs';
 import {Bin, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
 import {language, t, type Word} from './i18n';
@@ -24,6 +24,14 @@ export function hideSidebar(): void {
 export function showSidebar(): void {
     if (narrow.matches) drawer.value = true;
     else change({sidebar: true});
+}
+
+/** Whether the field for searching is to have the focus, as soon as it is there. */
+const searching = signal(false);
+
+export function find(): void {
+    showSidebar();
+    searching.value = true;
 }
 
 // ---- order --------------------------------------------------------------------------------------
@@ -55,7 +63,7 @@ async function exportOne(c: Conversation, markdown: boolean): Promise<void> {
 const Row = pure(({c, here, excerpt}: {c: Conversation; here: boolean; excerpt: string | undefined}) => {
     const [naming, setNaming] = useState(false);
     const field = useRef<HTMLInputElement>(null);
-    useEffect(() => field.current?.select(), [naming]);
+    useLayoutEffect(() => field.current?.select(), [naming]);
     const title = c.title || t('untitled');
     const named = () => {
         const name = field.current?.value.trim();
@@ -108,6 +116,11 @@ export function Sidebar({onSettings, onKeys}: {onSettings: () => void; onKeys: (
         const timer = setTimeout(() => search(wanted).then((found) => late || setHits(found)), 150);
         return () => ((late = true), clearTimeout(timer));
     }, [words]);
+    const field = useRef<HTMLInputElement>(null);
+    useLayoutEffect(() => {
+        if (searching.value) field.current!.focus();
+        searching.value = false;
+    }, [searching.value]);
     const all = [...conversations.value.values()];
     const excerpts = new Map((hits ?? []).map((h) => [h.conversation, h.excerpt]));
     const list = wanted.length
@@ -123,7 +136,7 @@ export function Sidebar({onSettings, onKeys}: {onSettings: () => void; onKeys: (
             </button>
             <div class="search">
                 <Search />
-                <input id="search" type="search" placeholder={t('search')} aria-label={t('search')} value={words}
+                <input ref={field} id="search" type="search" placeholder={t('search')} aria-label={t('search')} value={words}
                        onInput={(e) => setWords(e.currentTarget.value)} />
             </div>
             <div class="list">

@@ -93,8 +93,10 @@ async function open(id: string): Promise<void> {
     });
 }
 
+/** At once, not when the browser tells of the new address: what is typed next belongs there. */
 export function go(id: string | null): void {
     location.hash = id ? `#/c/${id}` : '#/';
+    route();
 }
 
 // ---- other tabs ---------------------------------------------------------------------------------
@@ -354,7 +356,7 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
     const {before} = r;
     let text = r.message.text, thought = r.message.thought ?? '', state: Message['state'] = 'done';
     let shownAt = 0, keptAt = performance.now(), timer = 0;
-    const put = () => {
+    const put = (kept = false) => {
         timer = 0, shownAt = performance.now();
         r.message = {...r.message, text, ...(thought ? {thought} : {})};
         if (r.message.state === 'writing') {
@@ -362,7 +364,7 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
             if (r.stream.at >= 0) r.message.stream = {...r.stream, began: Date.now() - (performance.now() - r.began)};
         }
         if (r.message.conversation === currentId.value) show(r.message);
-        if (shownAt - keptAt > KEPT_EVERY) (keptAt = shownAt), keep(store.putMessages([r.message]));
+        if (kept || shownAt - keptAt > KEPT_EVERY) (keptAt = shownAt), keep(store.putMessages([r.message]));
     };
     // Tokens come faster than one can read: the page is laid out 20 times a second at most.
     const putSoon = () => {
@@ -381,7 +383,10 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
     try {
         const usage = await wholeAnswer(r, source, (piece) => {
             const now = performance.now();
-            if (piece.kind === 'admitted') r.phase = 'reading';
+            if (piece.kind === 'admitted') {
+                r.phase = 'reading';
+                put(true); // by which stream it comes: from now on it can be taken up again
+            }
             else if (piece.kind === 'end') state = piece.reason === 'length' ? 'length' : 'done';
             else {
                 r.first ||= now, r.tokens += piece.tokens;

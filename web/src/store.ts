@@ -37,8 +37,10 @@ const done = <T>(r: IDBRequest<T>) =>
         r.onerror = () => reject(r.error);
     });
 
+/** Nothing follows in it: it is committed at once, and so even where the page ends now. */
 const finished = (t: IDBTransaction) =>
     new Promise<void>((resolve, reject) => {
+        t.commit();
         t.oncomplete = () => resolve();
         t.onerror = t.onabort = () => reject(t.error);
     });

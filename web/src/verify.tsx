@@ -15,23 +15,29 @@ const percent = (logprob: number) => `${(100 * share(logprob)).toFixed(1)} %`;
 const shadeOf = (logprob: number) => `token p${Math.min(Math.floor(share(logprob) * 5), 4)}`;
 const shown = (token: string) => token.replace(/\n/g, '↵').replace(/\t/g, '⇥') || '∅';
 
-/** The tokens of the text, without those of the thought and of tags, and how many bytes stand before each. */
-function tokensOf(all: Token[], text: string): {token: Token; before: number}[] {
-    const bytes = all.flatMap((x) => x.bytes), wanted = [...new TextEncoder().encode(text)];
-    let begin = bytes.length - wanted.length;
-    while (begin > 0 && !wanted.every((b, i) => bytes[begin + i] === b)) begin--;
-    const out: {token: Token; before: number}[] = [];
+const decoded = (bytes: number[]) => new TextDecoder().decode(new Uint8Array(bytes));
+/** Bytes that are no character stand as U+FFFD, of which not everyone writes as many. */
+const sure = (text: string) => text.replaceAll('\uFFFD', '');
+
+/** Where the text begins in the bytes of all tokens: behind the thought and its tags. */
+function beginOf(bytes: number[], text: string): number {
+    const first = new TextEncoder().encode(text)[0], wanted = sure(text);
+    for (let begin = bytes.length; begin > 0; begin--)
+        if ((bytes[begin] === first || first === 0xef) && sure(decoded(bytes.slice(begin))).startsWith(wanted)) return begin;
+    return 0;
+}
+
+/** The tokens of the text, and what stands before each, as bytes. */
+function tokensOf(all: Token[], text: string): {token: Token; before: number[]}[] {
+    const bytes = all.flatMap((x) => x.bytes), begin = beginOf(bytes, text);
+    const end = text.includes('\uFFFD') ? bytes.length : begin + new TextEncoder().encode(text).length;
+    const out: {token: Token; before: number[]}[] = [];
     let at = 0;
     for (const token of all) {
-        if (at >= begin && at < begin + wanted.length) out.push({token, before: at - begin});
+        if (at >= begin && at < end) out.push({token, before: bytes.slice(begin, at)});
         at += token.bytes.length;
     }
     return out;
-}
-
-function beginning(text: string, before: number, bytes: number[]): string {
-    const all = new TextEncoder().encode(text).slice(0, before);
-    return new TextDecoder().decode(new Uint8Array([...all, ...bytes]));
 }
 
 export function Tokens({m, all}: {m: Message; all: Token[]}) {
@@ -58,7 +64,7 @@ export function Tokens({m, all}: {m: Message; all: Token[]}) {
                             <span>{percent(x.logprob)}</span>
                             {x.id === chosen.token.id ? <Check /> : (
                                 <button type="button" class="icon" aria-label={t('goOnFrom', shown(x.token))} title={t('goOnFrom', shown(x.token))}
-                                        onClick={() => branchOff(m, beginning(m.text, chosen.before, x.bytes))}>→</button>
+                                        onClick={() => branchOff(m, decoded([...chosen.before, ...x.bytes]))}>→</button>
                             )}
                         </li>
                     ))}
