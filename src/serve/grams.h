@@ -1,0 +1,12 @@
+/* grams.h -- private to serve/: words for an index of texts in languages with and without blanks. */
+#pragma once
+#include "base/base.h"
+
+/* The text with its Chinese, Japanese and Korean characters as overlapping pairs, each a word, and
+ * the last one alone: "ab路漫c" gives "ab 路漫 漫 c". So a tokenizer that knows blanks and letters
+ * indexes it. */
+void grams_add(Buf *out, Str text);
+/* The words as a query of FTS5: each a phrase that may end within its last word. */
+void grams_query(Buf *out, const Str *word, int64_t n);
+/* Of the text what stands around the word, on one line, as a JSON string. */
+void grams_excerpt(Buf *out, Str text, Str word);
