@@ -12,9 +12,9 @@ typedef struct Options {
     const char *host, *api_key, *key_file, *name, *unix_path, *tls_cert, *tls_key, *data;
     const char *config, *log;
     OptList names;
-    int64_t port, context, parallel, queue, connections, prompts_on_disk;
+    int64_t port, context, parallel, queue, connections, prompts_on_disk, history_days;
     double keep_alive;
-    bool describe, no_keys, no_first_key, no_sandbox;
+    bool history, describe, no_keys, no_first_key, no_sandbox;
 } Options;
 enum { OPTIONS = 40 };
 
@@ -224,6 +224,8 @@ static bool run(Settings *settings, Err *err) {
                                 .no_keys = o->no_keys,
                                 .no_first_key = o->no_first_key,
                                 .no_sandbox = o->no_sandbox,
+                                .history = o->history,
+                                .history_days = o->history_days,
                                 .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
@@ -290,6 +292,12 @@ int cmd_serve(int argc, char **argv) {
                    "Keep computed prompts in DIR/prompts, also for the next start, at most so "
                    "much; 0: none.",
                    0, 1 << 24),
+        FLAG_OPT("history", &o->history,
+                 "Keep the page's conversations in DIR/history, for each tenant of keys."),
+        NUMBER_OPT(OPT_I64, "history-days", "N", &o->history_days,
+                   "With --history: remove conversations that were not written to for so long; 0: "
+                   "none.",
+                   0, 36500),
         NUMBER_OPT(OPT_I64, "context", "N", &o->context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
         NUMBER_OPT(OPT_I64, "parallel", "N", &o->parallel, "Answers that are written at once.", 1,

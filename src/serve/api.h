@@ -26,6 +26,7 @@ typedef struct Counts {
     EngineStats engine; /* as of its last step */
 } Counts;
 
+typedef struct History History; /* conversations that are kept (history.h) */
 typedef struct Gate Gate;       /* who is let in (gate.c) */
 typedef struct Form Form;       /* a grammar that requests share (form.c) */
 typedef struct Streams Streams; /* what can be taken up again (kept.c), and one such stream */
@@ -47,7 +48,8 @@ typedef struct Api {
     uint8_t handle_key[32];  /* seals thoughts (handle.c) */
     char key[65];            /* SHA-256 of the one key (spec->api_key), which may be changed */
     Streams *streams;
-    Gate *gate; /* the keys of a store; NULL: none are asked for */
+    Gate *gate;       /* the keys of a store; NULL: none are asked for */
+    History *history; /* NULL: no conversations are kept */
     int64_t started;
 } Api;
 
@@ -90,6 +92,7 @@ typedef struct Params {
     json_t *stream_options, *thinking, *reasoning, *kwargs, *system, *input, *include, *ids;
     json_t *enable_thinking, *output_config, *text, *previous, *parallel, *metadata;
     json_t *request, *answer; /* to be verified */
+    json_t *conversations, *words;
     Str route;
 } Params;
 
@@ -155,11 +158,14 @@ void answer_template(Call *c), answer_embeddings(Call *c), answer_metrics(Call *
     answer_page(Call *c);
 void answer_openapi(Call *c);
 void answer_verify(Call *c);
+void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(Call *c),
+    answer_history_export(Call *c), answer_history_search(Call *c), answer_history_read(Call *c),
+    answer_history_remove(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
-    token_fields[], verify_fields[], embeddings_fields[];
+    token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
-    n_token_fields, n_verify_fields, n_embeddings_fields;
+    n_token_fields, n_verify_fields, n_embeddings_fields, n_history_fields, n_search_fields;
 
 /* ---- conversations --------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /* serve.c -- starts HTTP before an engine, and ends it. */
 #include "serve/api.h"
+#include "serve/history.h"
 
 /* A body may have so many bytes, and so many for each token of the context: encoding takes some
  * hundred times as much for a moment. */
@@ -96,9 +97,13 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     const ServerSpec http = http_spec(spec, api);
     const bool stored = !spec->api_key && !spec->no_keys;
     Err files = {0}, calls = {0};
-    if (!spec->no_sandbox) (void)files_narrow(spec, a, stored || spec->writes, &files);
+    if (!spec->no_sandbox)
+        (void)files_narrow(spec, a, stored || spec->history || spec->writes, &files);
     bool ok = journal_open(&api->journal, a, spec->log, err)
               && (!stored || gate_open(&api->gate, a, spec->data, !spec->no_first_key, err))
+              && (!spec->history
+                  || history_open(&api->history, a, spec->data ? spec->data : data_folder(a),
+                                  spec->history_days, err))
               && keeper_open(&keeper, a, api, err) && handles_open(api, err)
               && server_open(&api->http, a, &http, err);
     if (ok) {
@@ -112,6 +117,7 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     keeper_close(keeper);
     server_close(api->http);
     gate_close(api->gate);
+    history_close(api->history);
     forms_close(api);
     journal_close(api->journal);
     arena_close(a);

@@ -17,14 +17,16 @@ typedef struct ServeSpec {
     const char *host; /* an address; "localhost" */
     int64_t port;     /* 0: any that is free */
     const char *unix_path, *tls_cert, *tls_key;
-    const char *api_key; /* the only key; NULL: those of keys.h in `data` */
-    const char *data;    /* NULL: data_folder */
-    bool no_keys;        /* none is asked for; refused on a public address */
-    bool no_first_key;   /* where there are no keys, none is made */
-    const char *log;     /* "text", "json" or "none": lines on standard error for requests */
-    int64_t socket;      /* that systemd handed over; 0: none */
-    bool no_sandbox;     /* what the process may do is not narrowed once it serves */
-    bool writes;         /* the caller's engine does, beneath `data`, keys or not */
+    const char *api_key;  /* the only key; NULL: those of keys.h in `data` */
+    const char *data;     /* NULL: data_folder */
+    bool no_keys;         /* none is asked for; refused on a public address */
+    bool no_first_key;    /* where there are no keys, none is made */
+    const char *log;      /* "text", "json" or "none": lines on standard error for requests */
+    int64_t socket;       /* that systemd handed over; 0: none */
+    bool no_sandbox;      /* what the process may do is not narrowed once it serves */
+    bool history;         /* conversations of the page are kept in `data` */
+    int64_t history_days; /* since they were written to; 0: for good */
+    bool writes;          /* the caller's engine does, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */
     bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);

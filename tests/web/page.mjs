@@ -1,6 +1,8 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
-import {readFile} from 'node:fs/promises';
+import {mkdtemp, readFile, rm} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, watch} from './common.mjs';
 import {payloads, rich} from './texts.mjs';
 
@@ -394,6 +396,85 @@ const cases = {
         await page.click('[aria-label="Stop"]');
         await ended(page);
         await server.end();
+    },
+
+    // ---- a history on the server -------------------------------------------------------------------
+
+    async a_server_keeps_the_history() {
+        const data = await mkdtemp(join(tmpdir(), 'lisao-page-'));
+        const kept = {options: ['--history', '--data', data]};
+        let server = await Server.start(kept);
+        const page = await opened(server);
+        await ask(page, 'The river');
+        await ended(page);
+        const said = await answerOf(page);
+        await importFile(page, exported(conversation({title: '诗', answer: '路漫漫其修远兮，吾将上下而求索。'}),
+                                        conversation({title: 'Old', question: 'Nothing'})));
+        await page.waitForSelector('.row >> nth=2');
+        assert.deepEqual(await page.evaluate(() => new Promise((resolve) => {
+            indexedDB.open('lisao').onsuccess = (e) =>
+                e.target.result.transaction('conversations').objectStore('conversations').count().onsuccess = (n) => resolve(n.target.result);
+        })), 0);
+        // It outlives the server, and another browser has it.
+        await server.end('SIGKILL');
+        server = await Server.start({...kept, port: server.port});
+        const other = await opened(server);
+        await other.click('.row:has-text("The river") a');
+        await other.waitForSelector('.answer.last .prose');
+        assert.equal(await answerOf(other), said);
+        await other.fill('#search', '求索');
+        await other.waitForFunction(() => document.querySelectorAll('.row').length === 1);
+        assert.match(await text(other, '.row'), /路漫漫其修远兮/);
+        await other.fill('#search', '');
+        // An answer under way is taken up after a reload, and is whole in the other browser.
+        await choose(other, {...short, max_tokens: 400});
+        await other.goto(server.url + '/#/');
+        await other.waitForSelector('.welcome');
+        await ask(other, 'The sea');
+        await other.waitForSelector('.answer.last .prose');
+        await other.reload();
+        await ready(other);
+        await ended(other);
+        assert.match(await text(other, '.answer.last .info'), /400 tokens/);
+        const whole = await answerOf(other);
+        await page.reload();
+        await ready(page);
+        await page.click('.row:has-text("The sea") a');
+        await page.waitForSelector('.answer.last .prose');
+        assert.equal(await answerOf(page), whole);
+        await page.getByRole('button', {name: 'Settings'}).click();
+        assert.match(await text(page, 'dialog'), /kept by the server, for your account/);
+        await page.getByRole('button', {name: 'Delete all conversations'}).click();
+        await page.getByRole('dialog').getByRole('button', {name: 'Delete all conversations'}).click();
+        await page.waitForFunction(() => !document.querySelector('.row'));
+        await other.reload();
+        await ready(other);
+        assert.equal(await count(other, '.row'), 0);
+        await server.end();
+        await rm(data, {recursive: true});
+    },
+
+    async what_a_browser_kept_moves_to_the_server() {
+        const data = await mkdtemp(join(tmpdir(), 'lisao-page-'));
+        let server = await Server.start();
+        const page = await opened(server);
+        const many = Array.from({length: 300}, (_, i) => conversation({title: `Conversation ${i}`, answer: `${rich}\n\nNumber ${i}.`}));
+        await importFile(page, exported(...many));
+        await server.end();
+        server = await Server.start({port: server.port, options: ['--history', '--data', data]});
+        await page.reload();
+        await ready(page);
+        assert.equal(await count(page, '.row'), 0);
+        await page.getByRole('button', {name: 'Move 300 conversations'}).click();
+        await page.waitForFunction(() => document.querySelectorAll('.row').length === 300);
+        await page.fill('#search', 'number 277');
+        await page.waitForFunction(() => document.querySelectorAll('.row').length === 1);
+        await page.reload();
+        await ready(page);
+        assert.equal(await count(page, '.row'), 300);
+        assert.equal(await page.getByRole('button', {name: 'Move'}).count(), 0);
+        await server.end();
+        await rm(data, {recursive: true});
     },
 
     // ---- how it looks -----------------------------------------------------------------------------

@@ -30,7 +30,11 @@ export function setKey(key: string, kept: boolean): void {
 
 // ---- requests -----------------------------------------------------------------------------------
 
-async function call(path: string, body?: unknown, signal?: AbortSignal, method = body ? 'POST' : 'GET'): Promise<Response> {
+/** Most bytes of a request that outlives its page. */
+const OUTLIVES = 60_000;
+
+export async function call(path: string, body?: unknown, signal?: AbortSignal, method = body ? 'POST' : 'GET'): Promise<Response> {
+    const text = body ? JSON.stringify(body) : null;
     const headers: Record<string, string> = {};
     const key = getKey();
     if (key) headers['Authorization'] = `Bearer ${key}`;
@@ -38,7 +42,8 @@ async function call(path: string, body?: unknown, signal?: AbortSignal, method =
     const response = await fetch(new URL('v1/' + path, document.baseURI), {
         method,
         headers,
-        body: body ? JSON.stringify(body) : null,
+        body: text,
+        keepalive: path === 'history' && method === 'POST' && text!.length * 3 < OUTLIVES,
         signal: signal ?? null,
         credentials: 'omit',
         cache: 'no-store',

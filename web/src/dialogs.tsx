@@ -6,7 +6,7 @@ import {getKey, keyIsKept, setKey} from './api';
 import {Cross} from './icons';
 import {t, type Word} from './i18n';
 import {change, settings, type Settings} from './settings';
-import {alter, connect, conversations, current, keyWish, messagesOf, removeAll, say, takeIn} from './state';
+import {alter, connect, conversations, current, keyWish, moveHere, removeAll, say, shared, takeIn, wholeStore} from './state';
 import {download, fromJson, toJson} from './transfer';
 import type {Attachment} from './tree';
 
@@ -139,9 +139,7 @@ function NumberField({name, lo, hi, step}: {name: keyof Settings & Word; lo: num
 }
 
 async function exportAll(): Promise<void> {
-    const all = [];
-    for (const c of conversations.value.values()) all.push({conversation: c, messages: await messagesOf(c.id)});
-    download(`lisao-${new Date().toISOString().slice(0, 10)}.json`, toJson(all), 'application/json');
+    download(`lisao-${new Date().toISOString().slice(0, 10)}.json`, toJson(await wholeStore()), 'application/json');
 }
 
 async function importFile(input: HTMLInputElement): Promise<void> {
@@ -154,6 +152,14 @@ async function importFile(input: HTMLInputElement): Promise<void> {
         say(t('imported', taken, all.length - taken));
     } catch (e) {
         say(t('importBad', String((e as Error).message)), true);
+    }
+}
+
+export async function moveAll(): Promise<void> {
+    try {
+        say(t('moved', await moveHere()));
+    } catch (e) {
+        say(String((e as Error).message), true);
     }
 }
 
@@ -188,7 +194,7 @@ export function SettingsDialog({onClose}: {onClose: () => void}) {
             </section>
             <section>
                 <h3>{t('data')}</h3>
-                <p class="hint">{t('dataHint')}</p>
+                <p class="hint">{t(shared.value ? 'dataShared' : 'dataHint')}</p>
                 <div class="buttons">
                     <button type="button" class="plain" onClick={exportAll}>{t('exportAll')}</button>
                     <button type="button" class="plain" onClick={() => input.current!.click()}>{t('import')}</button>

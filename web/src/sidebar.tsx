@@ -1,13 +1,13 @@
 // The list of conversations.
 import {signal} from '@preact/signals';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
-import {ask as askFor} from './dialogs';
+import {ask as askFor, moveAll} from './dialogs';
 import {Bin, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
 import {language, t, type Word} from './i18n';
 import {Item, Opener} from './menu';
 import {pure} from './pure';
 import {change} from './settings';
-import {alter, conversations, currentId, go, messagesOf, remove, search} from './state';
+import {alter, conversations, currentId, go, leftBehind, messagesOf, remove, search} from './state';
 import type {Hit} from './store';
 import {download, fileName, toJson, toMarkdown} from './transfer';
 import type {Conversation} from './tree';
@@ -140,6 +140,9 @@ export function Sidebar({onSettings, onKeys}: {onSettings: () => void; onKeys: (
                        onInput={(e) => setWords(e.currentTarget.value)} />
             </div>
             <div class="list">
+                {leftBehind.value > 0 && (
+                    <button type="button" class="quiet left-behind" onClick={moveAll}>{t('moveHere', leftBehind.value)}</button>
+                )}
                 {!all.length && <p class="none">{t('noConversations')}</p>}
                 {!!all.length && !list.length && <p class="none" role="status">{t('noHits')}</p>}
                 {grouped(list).map(([group, some]) => (

@@ -3,6 +3,7 @@ import {batch, computed, signal} from '@preact/signals';
 import {ApiError, ask, cancel, getKey, getModel, takeUp, verify as askToVerify} from './api';
 import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
+import {serverKeeps, ServerStore} from './server';
 import {asked, settings} from './settings';
 import type {Change, Store} from './store';
 import {branch, newestLeaf, newId, questionText, titleOf} from './tree';
@@ -20,7 +21,11 @@ export const toast = signal<{text: string; bad: boolean} | null>(null);
 export type KeyWish = 'none' | 'needed' | 'wrong';
 export const keyWish = signal<KeyWish>('none');
 
-let store: Store;
+/** Where conversations are kept, and the browser's own place for them. */
+let store: Store, home: Store;
+export const shared = signal(false);
+/** Conversations that are in this browser, while the server keeps others. */
+export const leftBehind = signal(0);
 let toastTimer = 0;
 
 export function say(text: string, bad = false): void {
@@ -34,12 +39,35 @@ const keep = (work: Promise<void>) => work.catch((e) => say(t('errorStore', Stri
 // ---- starting -----------------------------------------------------------------------------------
 
 export async function start(opened: Store): Promise<void> {
-    store = opened;
+    home = store = opened;
     store.onChange(heardOf);
+    addEventListener('hashchange', route);
+    if (await connect()) return;
     await reload();
     await route();
-    addEventListener('hashchange', route);
-    await connect();
+}
+
+/** From now on conversations are kept where the server wants them. */
+async function settle(): Promise<void> {
+    const wish = await serverKeeps();
+    if (wish !== store.shared) {
+        store = wish ? new ServerStore() : home;
+        store.onChange(heardOf);
+        currentId.value = null;
+    }
+    shared.value = wish;
+    await reload();
+    await route();
+    leftBehind.value = wish ? (await home.conversations()).length : 0;
+}
+
+/** The conversations of this browser become the server's. */
+export async function moveHere(): Promise<number> {
+    const all = await home.whole();
+    const n = await takeIn(all);
+    await home.clear();
+    leftBehind.value = 0;
+    return n;
 }
 
 async function reload(): Promise<void> {
@@ -48,7 +76,9 @@ async function reload(): Promise<void> {
 
 export async function connect(): Promise<boolean> {
     try {
-        model.value = await getModel();
+        const found = await getModel();
+        await settle();
+        model.value = found;
         keyWish.value = 'none';
     } catch (e) {
         if (e instanceof ApiError && e.status === 401) keyWish.value = getKey() ? 'wrong' : 'needed';
@@ -161,6 +191,7 @@ export async function removeAll(): Promise<void> {
 
 export const search = (words: string[]) => store.search(words);
 export const messagesOf = (id: string) => store.messages(id);
+export const wholeStore = () => store.whole();
 
 /** Takes over whole conversations; those whose id is known stay as they are. */
 export async function takeIn(all: {conversation: Conversation; messages: Message[]}[]): Promise<number> {

@@ -1,5 +1,6 @@
-// Where conversations are kept. The page knows this interface only, so that a history on the server
-// can take the place of the browser's own database.
+// Where conversations are kept. The page knows this interface only: behind it is the browser's own
+// database, or the server's history (server.ts).
+import type {Whole} from './transfer';
 import type {Conversation, Message} from './tree';
 
 export interface Hit {
@@ -8,6 +9,8 @@ export interface Hit {
 }
 
 export interface Store {
+    /** Other browsers see them, too. */
+    readonly shared: boolean;
     conversations(): Promise<Conversation[]>;
     messages(conversation: string): Promise<Message[]>;
     put(conversation: Conversation): Promise<void>;
@@ -20,6 +23,8 @@ export interface Store {
     /** Conversations with a message that holds all words, the excerpt around the first. */
     search(words: string[]): Promise<Hit[]>;
     clear(): Promise<void>;
+    /** All of them, with their messages. */
+    whole(): Promise<Whole[]>;
     /** Calls back when another tab has written: a conversation, or a message of one. */
     onChange(heard: (change: Change) => void): void;
 }
@@ -52,6 +57,7 @@ function excerptAt(text: string, word: string): string {
 }
 
 class BrowserStore implements Store {
+    readonly shared = false;
     private readonly news = new BroadcastChannel('lisao');
     constructor(private readonly db: IDBDatabase) {}
 
@@ -122,6 +128,12 @@ class BrowserStore implements Store {
         t.objectStore('messages').clear();
         await finished(t);
         this.news.postMessage({conversation: ''});
+    }
+
+    async whole(): Promise<Whole[]> {
+        const out = [];
+        for (const conversation of await this.conversations()) out.push({conversation, messages: await this.messages(conversation.id)});
+        return out;
     }
 
     onChange(heard: (change: Change) => void): void {

@@ -70,7 +70,7 @@ function factsOf(x: unknown): Facts | undefined {
     return out as Facts;
 }
 
-function messageOf(o: unknown, conversation: string): Message {
+export function messageOf(o: unknown, conversation: string): Message {
     if (!isBag(o)) throw new Error('messages');
     const states = ['done', 'stopped', 'length', 'cut', 'failed'] as const;
     const m: Message = {
@@ -94,20 +94,25 @@ function messageOf(o: unknown, conversation: string): Message {
     return m;
 }
 
+export function conversationOf(c: unknown): Conversation {
+    if (!isBag(c)) throw new Error('conversations');
+    return {
+        id: id(c, 'id'),
+        title: text(c, 'title'),
+        pinned: c['pinned'] === true,
+        created: time(c, 'created'),
+        updated: time(c, 'updated'),
+        system: typeof c['system'] === 'string' ? c['system'] : '',
+        leaf: c['leaf'] === null ? null : id(c, 'leaf'),
+    };
+}
+
 export function fromJson(source: string): Whole[] {
     const file: unknown = JSON.parse(source);
     if (!isBag(file) || file['format'] !== FORMAT || !Array.isArray(file['conversations'])) throw new Error('format');
     return file['conversations'].map((c: unknown) => {
         if (!isBag(c) || !Array.isArray(c['messages'])) throw new Error('conversations');
-        const conversation: Conversation = {
-            id: id(c, 'id'),
-            title: text(c, 'title'),
-            pinned: c['pinned'] === true,
-            created: time(c, 'created'),
-            updated: time(c, 'updated'),
-            system: typeof c['system'] === 'string' ? c['system'] : '',
-            leaf: c['leaf'] === null ? null : id(c, 'leaf'),
-        };
+        const conversation = conversationOf(c);
         return {conversation, messages: c['messages'].map((m: unknown) => messageOf(m, conversation.id))};
     });
 }
