@@ -25,8 +25,8 @@ BUILT  := $(foreach r,$(MODULES),$(if $(shell find src/$r -name '*.c' 2>/dev/nul
 pkg_cflags = $(shell pkg-config --cflags $1 2>/dev/null)
 pkg_libs   = $(or $(shell pkg-config --libs $1 2>/dev/null),-l$(patsubst lib%,%,$1))
 DEPS       = jansson libpcre2-8 libutf8proc libcyaml libedit libcurl libarchive libmicrohttpd libsodium sqlite3 libseccomp
-LIBS      := $(foreach d,$(DEPS),$(call pkg_libs,$d)) -lm
-TEST_LIBS := $(call pkg_libs,cmocka) $(call pkg_libs,gnutls)
+LIBS      := $(foreach d,$(DEPS) gnutls,$(call pkg_libs,$d)) -lm
+TEST_LIBS := $(call pkg_libs,cmocka)
 
 SANITIZE = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS  := -std=c17 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -g -Wall -Wextra -Wshadow -Wstrict-prototypes -pthread \

@@ -25,7 +25,8 @@ static Connection *slot_take(Server *h, struct MHD_Connection *mhd, int fd) {
     if (h->first_free < 0) return NULL;
     Connection *c = &h->slot[h->first_free];
     h->first_free = c->next_free;
-    *c = (Connection){.mhd = mhd,
+    *c = (Connection){.http = h,
+                      .mhd = mhd,
                       .fd = fd,
                       .generation = c->generation + 1,
                       .deadline = os_now() + h->spec.head_seconds,
@@ -59,6 +60,20 @@ void connection_notify(void *http, struct MHD_Connection *mhd, void **context,
         if (!h->closing) reaper_linger(h, fd);
     }
     http_leave(h);
+}
+
+/* libmicrohttpd gives each session its connection as the pointer that GnuTLS keeps for its owner.
+ */
+int connection_certificate(gnutls_session_t tls, const struct gnutls_cert_retr_st *info,
+                           gnutls_pcert_st **cert, unsigned *n, gnutls_ocsp_data_st **ocsp,
+                           unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags) {
+    struct MHD_Connection *mhd = gnutls_session_get_ptr(tls);
+    const Connection *c = mhd ? connection_of(mhd) : NULL;
+    (void)info;
+    *ocsp = NULL, *n_ocsp = 0, *flags = 0;
+    if (!c) return -1;
+    certificate_now(c->http->certificate, cert, n, key);
+    return 0;
 }
 
 void *connection_target(void *http, const char *target, struct MHD_Connection *mhd) {

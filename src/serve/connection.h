@@ -8,6 +8,7 @@
  * handler, until it has answered (`owned`). Who leaves last frees it. A connection is suspended
  * while libmicrohttpd has nothing to do for it; whoever makes something resumes it. */
 #pragma once
+#include "serve/certificate.h"
 #include "serve/guard.h"
 #include "serve/http.h"
 #include <microhttpd.h>
@@ -15,6 +16,7 @@
 static const double NEVER = 1e300;
 
 typedef struct Connection { /* a slot; slots are used again */
+    Server *http;
     struct MHD_Connection *mhd;
     Exchange *x; /* the request that is read or answered; NULL between requests */
     int fd;      /* -1: the slot is free */
@@ -39,6 +41,7 @@ struct Server {
     const char *address;
     Monitor *lock;
     struct MHD_Daemon *daemon;
+    Certificate *certificate; /* NULL: plain */
     Watch *watch;
     Queue *queue;
     LoneThread *reaper, **worker;
@@ -114,6 +117,9 @@ void *connection_target(void *http, const char *target, struct MHD_Connection *m
 enum MHD_Result connection_request(void *http, struct MHD_Connection *mhd, const char *url,
                                    const char *method, const char *version, const char *upload,
                                    size_t *n_upload, void **context);
+int connection_certificate(gnutls_session_t tls, const struct gnutls_cert_retr_st *info,
+                           gnutls_pcert_st **cert, unsigned *n, gnutls_ocsp_data_st **ocsp,
+                           unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags);
 void connection_completed(void *http, struct MHD_Connection *mhd, void **context,
                           enum MHD_RequestTerminationCode how);
 

@@ -54,15 +54,9 @@ static void slots_make(Server *h, Arena *a, const ServerSpec *s) {
     for (int64_t i = 0; i < LINGERS; i++) h->linger[i].fd = -1;
 }
 
-typedef struct Start {
-    Server *h;
-    const char *key, *cert; /* NULL: plain */
-} Start;
-
-static void daemon_start(void *arg) {
-    const Start *s = arg;
-    Server *h = s->h;
-    char *key = (char *)(uintptr_t)s->key, *cert = (char *)(uintptr_t)s->cert;
+static void daemon_start(void *http) {
+    Server *h = http;
+    const bool tls = h->certificate;
     struct MHD_OptionItem o[] = {
         {MHD_OPTION_LISTEN_SOCKET, h->listener, NULL},
         {MHD_OPTION_CONNECTION_LIMIT, h->n_slots, NULL},
@@ -71,32 +65,26 @@ static void daemon_start(void *arg) {
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_notify, h},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)connection_completed, h},
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)connection_target, h},
-        {cert ? MHD_OPTION_HTTPS_MEM_KEY : MHD_OPTION_END, 0, key},
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, cert},
+        {tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, 0,
+         (void *)(uintptr_t)connection_certificate},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
         {MHD_OPTION_END, 0, NULL}};
     h->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME
-                             | (cert ? MHD_USE_TLS : MHD_NO_FLAG),
+                             | (tls ? MHD_USE_TLS : MHD_NO_FLAG),
                          0, NULL, NULL, connection_request, h, MHD_OPTION_ARRAY, o, MHD_OPTION_END);
 }
 
 static bool network_open(Server *h, Arena *a, const ServerSpec *spec, Err *err) {
-    enum { PEM_MOST = 1 << 20 };
-    Start s = {.h = h};
-    Str key = {0}, cert = {0};
-    if (spec->tls_cert
-        && (!os_read(a, &cert, spec->tls_cert, PEM_MOST, err)
-            || !os_read(a, &key, spec->tls_key, PEM_MOST, err)))
+    if (spec->tls_cert && !certificate_open(&h->certificate, a, spec->tls_cert, spec->tls_key, err))
         return false;
-    s.key = key.p, s.cert = cert.p;
-    lone_without_signals(daemon_start, &s);
-    if (key.p) memset((char *)(uintptr_t)key.p, 0, (size_t)key.n);
-    if (h->daemon) return true;
-    if (!cert.p) return err_set(err, ERR_IO, "libmicrohttpd does not start on %s", h->address);
-    return err_set(err, ERR_FORMAT,
-                   "TLS does not start: %s and %s must be a certificate and its key in PEM",
-                   spec->tls_cert, spec->tls_key);
+    lone_without_signals(daemon_start, h);
+    return h->daemon || err_set(err, ERR_IO, "libmicrohttpd does not start on %s", h->address);
+}
+
+bool server_certificate(Server *h, bool *differs, Err *err) {
+    *differs = false;
+    return !h->certificate || certificate_read(h->certificate, differs, err);
 }
 
 static void worker_run(void *http) {
@@ -179,6 +167,7 @@ void server_close(Server *h) {
     if (h->watch) watch_wake(h->watch);
     lone_join(h->reaper);
     if (h->daemon) MHD_stop_daemon(h->daemon);
+    certificate_close(h->certificate);
     if (h->listener >= 0) net_close(h->listener);
     watch_close(h->watch);
     CHECK(h->n_exchanges == 0);

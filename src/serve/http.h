@@ -61,6 +61,9 @@ bool server_open(Server **h, Arena *a, const ServerSpec *spec, Err *err) CHECKED
 int64_t server_port(const Server *h);
 const char *server_address(const Server *h); /* "http://127.0.0.1:8080" */
 int64_t server_connections(const Server *h); /* open now */
+/* Reads the files of the certificate again, for connections that come; those that are open go on.
+ * Fails where they are not a certificate and its key: then it stays the one that it was. */
+bool server_certificate(Server *h, bool *differs, Err *err) CHECKED;
 /* Takes no more connections, and closes those that are between requests; answers go on. */
 void server_drain(Server *h);
 void server_close(

@@ -23,6 +23,15 @@ void api_key_set(Api *api, const char *key) {
     if (differs) journal_say(api->journal, "reload", "the API key is another one");
 }
 
+static void certificate_again(Api *api, Buf *said) {
+    bool differs;
+    Err err = {0};
+    if (!server_certificate(api->http, &differs, &err))
+        buf_fmt(said, "the certificate stays as it was: %s\n", err.msg);
+    else if (differs)
+        buf_fmt(said, "the certificate is another one\n");
+}
+
 static void reload(Api *api) {
     const ServeSpec *spec = api->spec;
     Arena *a = arena_open("reload", ARENA_NO_LIMIT);
@@ -35,6 +44,7 @@ static void reload(Api *api) {
     else if (key && spec->api_key)
         api_key_set(api, key);
     if (api->gate) gate_changes(api->gate, &said);
+    certificate_again(api, &said);
     const Str all = said.n ? buf_str(&said) : STR("nothing else has changed\n");
     for (Str rest = all; rest.n;) {
         const Str line = str_cut(&rest, '\n');

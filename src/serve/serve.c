@@ -104,8 +104,8 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
               && (!spec->history
                   || history_open(&api->history, a, spec->data ? spec->data : data_folder(a),
                                   spec->history_days, err))
-              && keeper_open(&keeper, a, api, err) && handles_open(api, err)
-              && server_open(&api->http, a, &http, err);
+              && handles_open(api, err) && server_open(&api->http, a, &http, err)
+              && keeper_open(&keeper, a, api, err);
     if (ok) {
         (void)calls_narrow(spec, &calls);
         narrowing_say(api, &files);

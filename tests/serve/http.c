@@ -340,6 +340,47 @@ static void bad_certificates_are_an_error(void **state) {
     arena_close(a);
 }
 
+static void again(Site *s, bool changes) {
+    bool differs;
+    Err err = {0};
+    must(server_certificate(site_http(s), &differs, &err), &err);
+    assert_int_equal(differs, changes);
+}
+
+/* A new certificate is shown from then on; who was there goes on by the old one. */
+static void certificates_are_renewed(void **state) {
+    (void)state;
+    static Wire old, new;
+    char first[65], second[65], third[65];
+    Site *s = site_open(&(SiteSpec){.tls = true});
+    wire_open(&old, s);
+    wire_certificate(&old, first);
+    again(s, false);
+    site_certificate(s);
+    again(s, true);
+    wire_open(&new, s);
+    wire_certificate(&new, second);
+    assert_string_not_equal(first, second);
+    assert_true(wire_send(&old, STR(GET "\r\n")) && wire_send(&new, STR(GET "\r\n")));
+    must_read(&old, "\"n\":0");
+    must_read(&new, "\"n\":0");
+    wire_close(&new);
+    /* What is none changes nothing. */
+    char path[200];
+    bool differs;
+    Err err = {0};
+    snprintf(path, sizeof path, "%s/key.pem", site_folder(s));
+    assert_int_equal(truncate(path, 20), 0);
+    assert_false(server_certificate(site_http(s), &differs, &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    wire_open(&new, s);
+    wire_certificate(&new, third);
+    assert_string_equal(second, third);
+    wire_close(&new);
+    wire_close(&old);
+    site_close(s);
+}
+
 /* ---- the end --------------------------------------------------------------------------------- */
 
 static void draining(void **state) {
@@ -413,6 +454,7 @@ int test_http(void) {
         cmocka_unit_test(a_full_queue_refuses_at_once),
         cmocka_unit_test(addresses),
         cmocka_unit_test(bad_certificates_are_an_error),
+        cmocka_unit_test(certificates_are_renewed),
         cmocka_unit_test(draining),
         cmocka_unit_test(nothing_stays),
     };

@@ -104,6 +104,9 @@ static void defaults(ServerSpec *h, const SiteSpec *o) {
     h->host = o->unix_path ? NULL : o->host ? o->host : "127.0.0.1";
 }
 
+const char *site_folder(const Site *s) { return s->folder; }
+void site_certificate(Site *s) { certificate_make(s->arena, s->folder); }
+
 Site *site_open(const SiteSpec *o) {
     enum { TAKEN = 1 << 14 };
     static const char *const names[] = {"x"};
@@ -209,6 +212,16 @@ void wire_open(Wire *w, Site *s) {
         if (gnutls_error_is_fatal(code)) fail_msg("handshake: %s", gnutls_strerror(code));
     w->tls = tls;
     fcntl(w->fd, F_SETFL, O_NONBLOCK); /* a record may hold no bytes of ours */
+}
+
+void wire_certificate(const Wire *w, char sha[65]) {
+    unsigned n;
+    const gnutls_datum_t *cert = gnutls_certificate_get_peers(w->tls, &n);
+    Sha256 hash;
+    assert_true(cert && n == 1);
+    sha256_init(&hash);
+    sha256_add(&hash, cert->data, cert->size);
+    sha256_hex(&hash, sha);
 }
 
 bool wire_send(Wire *w, Str bytes) {

@@ -25,8 +25,10 @@ typedef struct SiteSpec {
 Site *site_open(const SiteSpec *spec);
 void site_close(Site *s);
 Server *site_http(Site *s);
-Exchange *site_taken(Site *s); /* the next request for "/stream" or "/late" */
-Exchange *site_next(Site *s);  /* the same; NULL where site_last was called and none is left */
+const char *site_folder(const Site *s); /* with TLS: of cert.pem and key.pem */
+void site_certificate(Site *s);         /* makes others there */
+Exchange *site_taken(Site *s);          /* the next request for "/stream" or "/late" */
+Exchange *site_next(Site *s); /* the same; NULL where site_last was called and none is left */
 void site_last(Site *s);
 void site_go(Site *s); /* lets those at "/slow" go on */
 
@@ -39,7 +41,8 @@ typedef struct Wire {
     bool closed; /* by the server */
 } Wire;
 void wire_open(Wire *w, Site *s);
-void wire_plain(Wire *w, Site *s); /* without TLS, whatever the server speaks */
+void wire_plain(Wire *w, Site *s);                  /* without TLS, whatever the server speaks */
+void wire_certificate(const Wire *w, char sha[65]); /* the one that the server has shown */
 bool wire_send(Wire *w, Str bytes);
 void wire_close(Wire *w);
 /* Reads for so many seconds, or until the server closes, or until `text` was read. */
