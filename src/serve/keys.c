@@ -5,21 +5,20 @@
  * the folder's pepper: without that file the database says nothing about keys, and which hash a
  * guess has cannot be foreseen, so that the time of a search tells nothing. */
 #include "serve/keys.h"
+#include "serve/sql.h"
 
 #include <sodium.h>
-#include <sqlite3.h>
 #include <stdio.h>
 
-enum { SECRET = 32, DIGITS = 43, CHECKS = 4, HASH = 32, PEPPER = 32, BUSY_MS = 10000 };
+enum { SECRET = 32, DIGITS = 43, CHECKS = 4, HASH = 32, PEPPER = 32 };
 static const char PREFIX[] = "lisao-sk-", BASE62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                                      "abcdefghijklmnopqrstuvwxyz";
 enum { PREFIX_N = sizeof PREFIX - 1 };
 _Static_assert(PREFIX_N + DIGITS + CHECKS + 1 == KEY_TEXT, "the length of a key");
 
 struct Keys {
-    sqlite3 *db;
+    Sql sql;
     Monitor *lock;
-    const char *path;
     uint8_t pepper[PEPPER];
 };
 
@@ -110,37 +109,6 @@ static void text_hash(const Keys *k, uint8_t hash[HASH], Str text) {
 
 /* ---- SQLite ---------------------------------------------------------------------------------- */
 
-static bool failed(const Keys *k, const char *what, Err *err) {
-    const int code = sqlite3_extended_errcode(k->db) & 0xff;
-    const char *hint = code == SQLITE_FULL ? " (the disk is full)"
-                       : code == SQLITE_NOTADB
-                           ? " (another program has written it, or it is damaged)"
-                       : code == SQLITE_CORRUPT ? " (it is damaged: restore it from a copy)"
-                                                : "";
-    return err_set(err, ERR_IO, "%s in %s: %s%s", what, k->path, sqlite3_errmsg(k->db), hint);
-}
-
-static bool execute(const Keys *k, const char *sql, const char *what, Err *err) {
-    return sqlite3_exec(k->db, sql, NULL, NULL, NULL) == SQLITE_OK || failed(k, what, err);
-}
-
-/* A statement that lives for one call; NULL with an Err. */
-static sqlite3_stmt *prepare(const Keys *k, const char *sql, Err *err) {
-    sqlite3_stmt *s = NULL;
-    if (sqlite3_prepare_v2(k->db, sql, -1, &s, NULL) != SQLITE_OK) failed(k, "preparing", err);
-    return s;
-}
-
-/* Runs it to its end, and gives it back. */
-static bool finish(const Keys *k, sqlite3_stmt *s, const char *what, Err *err) {
-    if (!s) return false;
-    int code;
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) continue;
-    const bool fine = code == SQLITE_DONE || failed(k, what, err);
-    sqlite3_finalize(s);
-    return fine;
-}
-
 static void bind(sqlite3_stmt *s, const int64_t *value, int n) {
     for (int i = 0; s && i < n; i++) sqlite3_bind_int64(s, i + 1, value[i]);
 }
@@ -167,19 +135,6 @@ static bool pepper_open(Keys *k, Arena *a, const char *folder, Err *err) {
     return true;
 }
 
-static bool database_open(Keys *k, Err *err) {
-    const int how = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
-    if (sqlite3_open_v2(k->path, &k->db, how, NULL) != SQLITE_OK) return failed(k, "opening", err);
-    sqlite3_busy_timeout(k->db, BUSY_MS);
-    sqlite3_db_config(k->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    return execute(
-               k,
-               "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
-               "PRAGMA trusted_schema = OFF;",
-               "opening", err)
-           && execute(k, SCHEMA, "making the tables", err) && os_private(k->path, err);
-}
-
 const char *data_folder(Arena *a) {
     const char *data = os_env("XDG_DATA_HOME"), *home = os_env("HOME");
     if (data) return str_fmt(a, "%s/lisao", data).p;
@@ -190,12 +145,14 @@ bool keys_open(Keys **out, Arena *a, const char *data, Err *err) {
     Keys *k = PUSH(a, Keys, 1);
     const char *folder = str_fmt(a, "%s/keys", data ? data : data_folder(a)).p;
     *out = NULL;
-    *k = (Keys){.lock = monitor_new(a), .path = str_fmt(a, "%s/keys.db", folder).p};
+    *k = (Keys){.lock = monitor_new(a)};
     if (sodium_init() < 0) return err_set(err, ERR_UNSUPPORTED, "libsodium does not start");
     if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
     const int lock = os_lock_wait(folder, err); /* two that begin at once have one pepper */
     if (lock < 0) return false;
-    const bool fine = pepper_open(k, a, folder, err) && database_open(k, err);
+    const bool fine = pepper_open(k, a, folder, err)
+                      && sql_open(&k->sql, str_fmt(a, "%s/keys.db", folder).p, err)
+                      && sql_do(&k->sql, SCHEMA, "making the tables", err);
     os_unlock(lock);
     if (fine)
         *out = k;
@@ -210,7 +167,7 @@ void keys_secret(const Keys *k, const char *purpose, uint8_t secret[32]) {
 
 void keys_close(Keys *k) {
     if (!k) return;
-    sqlite3_close(k->db);
+    sql_close(&k->sql);
     sodium_memzero(k->pepper, PEPPER);
 }
 
@@ -261,26 +218,26 @@ bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) {
     const int64_t value[] = {key->scopes,   l->requests_minute, l->tokens_minute, l->tokens_day,
                              l->concurrent, key->created,       key->expires};
     monitor_enter(k->lock);
-    sqlite3_stmt *s =
-        prepare(k,
-                "INSERT INTO keys(scopes, requests_minute, tokens_minute, tokens_day, concurrent, "
-                "created, expires, hash, name, tenant, weight, used, revoked) "
-                "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
-                err);
+    sqlite3_stmt *s = sql_prepare(
+        &k->sql,
+        "INSERT INTO keys(scopes, requests_minute, tokens_minute, tokens_day, concurrent, "
+        "created, expires, hash, name, tenant, weight, used, revoked) "
+        "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        err);
     bind(s, value, (int)COUNT(value));
     sqlite3_bind_blob(s, 8, hash, HASH, SQLITE_TRANSIENT);
     sqlite3_bind_text(s, 9, key->name, -1, SQLITE_TRANSIENT);
     sqlite3_bind_text(s, 10, key->tenant, -1, SQLITE_TRANSIENT);
     sqlite3_bind_double(s, 11, l->weight > 0 ? l->weight : 1);
-    const bool fine = finish(k, s, "writing a key", err);
-    key->id = sqlite3_last_insert_rowid(k->db);
+    const bool fine = sql_finish(&k->sql, s, "writing a key", err);
+    key->id = sqlite3_last_insert_rowid(k->sql.db);
     monitor_leave(k->lock);
     if (!fine) sodium_memzero(text, KEY_TEXT);
     return fine;
 }
 
 static int64_t number(const Keys *k, const char *sql, Err *err) {
-    sqlite3_stmt *s = prepare(k, sql, err);
+    sqlite3_stmt *s = sql_prepare(&k->sql, sql, err);
     const int64_t n = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     sqlite3_finalize(s);
     return n;
@@ -301,17 +258,17 @@ bool keys_list(Keys *k, Arena *a, Key **list, int64_t *n, Err *err) {
     *n = 0;
     const int64_t most = number(k, "SELECT count(*) FROM keys", err);
     *list = PUSH(a, Key, most);
-    sqlite3_stmt *s = prepare(k, "SELECT " KEY_COLUMNS " FROM keys ORDER BY id", err);
+    sqlite3_stmt *s = sql_prepare(&k->sql, "SELECT " KEY_COLUMNS " FROM keys ORDER BY id", err);
     while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) key_read(s, &(*list)[(*n)++]);
-    const bool fine = finish(k, s, "reading keys", err);
+    const bool fine = sql_finish(&k->sql, s, "reading keys", err);
     monitor_leave(k->lock);
     return fine;
 }
 
 /* A change of one key that must be there and not revoked. */
 static bool change(Keys *k, int64_t id, sqlite3_stmt *s, Err *err) {
-    if (!finish(k, s, "writing a key", err)) return false;
-    return sqlite3_changes(k->db) == 1
+    if (!sql_finish(&k->sql, s, "writing a key", err)) return false;
+    return sqlite3_changes(k->sql.db) == 1
            || err_set(err, ERR_USAGE,
                       "there is no key %lld that is in use (`lisao keys list` shows all)",
                       (long long)id);
@@ -319,7 +276,8 @@ static bool change(Keys *k, int64_t id, sqlite3_stmt *s, Err *err) {
 
 bool keys_revoke(Keys *k, int64_t id, Err *err) {
     monitor_enter(k->lock);
-    sqlite3_stmt *s = prepare(k, "UPDATE keys SET revoked = ? WHERE id = ? AND revoked = 0", err);
+    sqlite3_stmt *s =
+        sql_prepare(&k->sql, "UPDATE keys SET revoked = ? WHERE id = ? AND revoked = 0", err);
     bind(s, (int64_t[]){os_time(), id}, 2);
     const bool fine = change(k, id, s, err);
     monitor_leave(k->lock);
@@ -331,7 +289,8 @@ bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) {
     text_make(text);
     text_hash(k, hash, (Str){text, KEY_TEXT - 1});
     monitor_enter(k->lock);
-    sqlite3_stmt *s = prepare(k, "UPDATE keys SET hash = ?3 WHERE id = ?2 AND revoked = 0", err);
+    sqlite3_stmt *s =
+        sql_prepare(&k->sql, "UPDATE keys SET hash = ?3 WHERE id = ?2 AND revoked = 0", err);
     bind(s, (int64_t[]){0, id}, 2);
     sqlite3_bind_blob(s, 3, hash, HASH, SQLITE_TRANSIENT);
     const bool fine = change(k, id, s, err);
@@ -344,7 +303,8 @@ bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) {
 static bool hash_find(const Keys *k, const uint8_t hash[HASH], Key *key) {
     Err err = {0};
     bool found = false;
-    sqlite3_stmt *s = prepare(k, "SELECT " KEY_COLUMNS ", hash FROM keys WHERE hash = ?", &err);
+    sqlite3_stmt *s =
+        sql_prepare(&k->sql, "SELECT " KEY_COLUMNS ", hash FROM keys WHERE hash = ?", &err);
     if (!s) return false;
     sqlite3_bind_blob(s, 1, hash, HASH, SQLITE_TRANSIENT);
     if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, 13) == HASH) {
@@ -361,9 +321,10 @@ static void used_note(const Keys *k, Key *key, int64_t now) {
     Err err = {0};
     if (now - key->used < MINUTE) return;
     key->used = now;
-    sqlite3_stmt *s = prepare(k, "UPDATE keys SET used = ? WHERE id = ?", &err);
+    sqlite3_stmt *s = sql_prepare(&k->sql, "UPDATE keys SET used = ? WHERE id = ?", &err);
     bind(s, (int64_t[]){now, key->id}, 2);
-    if (!finish(k, s, "writing when a key was used", &err)) log_at(LOG_WARN, "%s", err.msg);
+    if (!sql_finish(&k->sql, s, "writing when a key was used", &err))
+        log_at(LOG_WARN, "%s", err.msg);
 }
 
 bool keys_check(Keys *k, Str header, Key *key) {
@@ -394,15 +355,15 @@ bool usage_add(Keys *k, int64_t key, int64_t when, const Usage *u, Err *err) {
     const int64_t value[] = {when / DAY,   key,           u->requests,
                              u->tokens_in, u->tokens_out, u->tokens_cached};
     monitor_enter(k->lock);
-    sqlite3_stmt *s = prepare(
-        k,
+    sqlite3_stmt *s = sql_prepare(
+        &k->sql,
         "INSERT INTO usage(day, key, requests, tokens_in, tokens_out, tokens_cached) "
         "VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(day, key) DO UPDATE SET requests = requests + "
         "excluded.requests, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + "
         "excluded.tokens_out, tokens_cached = tokens_cached + excluded.tokens_cached",
         err);
     bind(s, value, (int)COUNT(value));
-    const bool fine = finish(k, s, "adding usage", err);
+    const bool fine = sql_finish(&k->sql, s, "adding usage", err);
     monitor_leave(k->lock);
     return fine;
 }
@@ -421,13 +382,13 @@ bool usage_show(Keys *k, Arena *a, int64_t key, int64_t from, UsageDay **list, i
     *list = PUSH(a, UsageDay, most);
     *n = 0;
     sqlite3_stmt *s =
-        prepare(k,
-                "SELECT day, key, requests, tokens_in, tokens_out, tokens_cached FROM usage "
-                "WHERE day >= ? AND (?2 = 0 OR key = ?2) ORDER BY day, key",
-                err);
+        sql_prepare(&k->sql,
+                    "SELECT day, key, requests, tokens_in, tokens_out, tokens_cached FROM usage "
+                    "WHERE day >= ? AND (?2 = 0 OR key = ?2) ORDER BY day, key",
+                    err);
     bind(s, (int64_t[]){from, key}, 2);
     while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) usage_read(s, &(*list)[(*n)++]);
-    const bool fine = finish(k, s, "reading usage", err);
+    const bool fine = sql_finish(&k->sql, s, "reading usage", err);
     monitor_leave(k->lock);
     return fine;
 }
