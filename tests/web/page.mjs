@@ -16,6 +16,9 @@ const text = (page, selector) => page.locator(selector).innerText();
 const count = (page, selector) => page.locator(selector).count();
 const answerOf = (page) => text(page, '.answer.last .prose');
 
+/** The token that is U+0000, which no request can send back as it is. */
+const nul = JSON.parse(await readFile('recipes/tokenizer-4k.json', 'utf8')).model.vocab['Ā'];
+
 /** Whether the server has this route. */
 async function knows(server, route) {
     const described = await (await fetch(server.url + '/openapi.json')).json();
@@ -28,7 +31,7 @@ async function opened(server, settings = short, options = {}) {
     await choose(page, settings);
     // An answer shall not end by chance while a test looks at it, nor when it is computed again.
     const altered = (alter) => (route) => route.continue({postData: JSON.stringify(alter(route.request().postDataJSON()))});
-    const endless = (body) => ({...body, ignore_eos: true});
+    const endless = (body) => ({...body, ignore_eos: true, logit_bias: {[nul]: -100}});
     await page.route('**/chat/completions', altered(endless));
     await page.route('**/verify', altered((body) => ({...body, request: endless(body.request)})));
     return page;
@@ -452,6 +455,19 @@ const cases = {
         assert.equal(await count(other, '.row'), 0);
         await server.end();
         await rm(data, {recursive: true});
+    },
+
+    async a_conversation_with_a_zero_goes_on(server) {
+        const page = await opened(server);
+        await importFile(page, exported(conversation({title: 'Zero', answer: 'A\0B'})));
+        await page.click('.row a');
+        await page.waitForSelector('.answer.last');
+        await page.fill('#ask', 'And now?');
+        await page.press('#ask', 'Enter');
+        await page.waitForSelector('.question >> nth=1');
+        await ended(page);
+        assert.equal(await count(page, '.failure'), 0);
+        assert.equal(await count(page, '.answer'), 2);
     },
 
     async what_a_browser_kept_moves_to_the_server() {

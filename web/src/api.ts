@@ -34,7 +34,9 @@ export function setKey(key: string, kept: boolean): void {
 const OUTLIVES = 60_000;
 
 export async function call(path: string, body?: unknown, signal?: AbortSignal, method = body ? 'POST' : 'GET'): Promise<Response> {
-    const text = body ? JSON.stringify(body) : null;
+    // A model may say U+0000, which the server takes from nobody.
+    const plain = (_: string, x: unknown) => (typeof x === 'string' ? x.replaceAll('\0', '\uFFFD') : x);
+    const text = body ? JSON.stringify(body, plain) : null;
     const headers: Record<string, string> = {};
     const key = getKey();
     if (key) headers['Authorization'] = `Bearer ${key}`;
