@@ -54,8 +54,8 @@ typedef struct Session {
     Plan *plan;
 } Session;
 
-/* Opens parts of a model (bundle/bundle.h) and sets kernel level and threads; then the caller
- * completes *spec (rows, pages, ...) and calls session_plan. */
+/* Opens parts of a model (bundle/bundle.h) and sets kernel level and threads, unless there is a
+ * team already; then the caller completes *spec (rows, pages, ...) and calls session_plan. */
 bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
                   Err *err) CHECKED;
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) CHECKED;

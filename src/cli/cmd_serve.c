@@ -1,22 +1,23 @@
-/* cmd_serve.c -- `lisao serve`: a model as a service. */
-#include "cli/cli.h"
+/* cmd_serve.c -- `lisao serve`: models as a service. */
+#include "cli/fleet.h"
 #include "cli/settings.h"
 #include "gen/commit.h"
-#include "serve/serve.h"
 
 #include <stdio.h>
 
 typedef struct Options {
-    ModelOpts model;
-    const char *path; /* of the model, or its name */
-    const char *host, *api_key, *key_file, *name, *unix_path, *tls_cert, *tls_key, *data;
+    ModelSettings all;   /* of the one model, or the defaults of several */
+    ModelSettings entry; /* the one that is read from the file's list */
+    ModelSettings model[FLEET_MOST];
+    int64_t n_models; /* as the command line or the file lists them; 0: all.path is the one */
+    const char *host, *api_key, *key_file, *unix_path, *tls_cert, *tls_key, *data;
     const char *config, *log;
     OptList names;
-    int64_t port, context, parallel, queue, connections, prompts_on_disk, history_days;
+    int64_t port, queue, connections, prompts_on_disk, memory, history_days;
     double keep_alive;
     bool history, describe, no_keys, no_first_key, no_sandbox;
 } Options;
-enum { OPTIONS = 40 };
+enum { OPTIONS = 40, ENTRY_OPTIONS = 10 };
 
 /* How the options came to be, to read their file again. */
 typedef struct Settings {
@@ -25,36 +26,10 @@ typedef struct Settings {
     bool given[OPTIONS];    /* of the table's, in `bare` */
 } Settings;
 
-/* DRAFTS: rows of a step for tokens that are given, as evaluations ask for. */
-enum { DRAFTS = 256 };
-
-/* Pages for half of the conversations at full length, since few are that long; fewer where memory
- * is short, at least for one. */
-static bool engine_make(Session *s, const Options *o, PlanSpec *plan, int64_t positions,
-                        Engine **engine, Err *err) {
-    const int64_t one = round_up(positions, PAGE) / PAGE;
-    EngineSpec e = {.seqs = o->parallel,
-                    .queue = o->queue,
-                    .rows = MAX(RUN_ROWS, o->parallel),
-                    .chunk = RUN_ROWS / 2,
-                    .drafts = DRAFTS,
-                    .inside = true,
-                    .pages = MAX(one, one * o->parallel / 2),
-                    .queue_tokens = MAX(positions, o->queue * MIN(positions, QUEUE_PROMPT))};
-    for (;; e.pages = MAX(one, e.pages / 2)) {
-        Err why = {0};
-        engine_plan(plan, s->bundle.model, &e, positions, s->team);
-        plan->results = generation_bytes(e.pages * PAGE, 0);
-        if (session_plan(s, plan, &why)) break;
-        if (e.pages == one) return *err = why, false;
-    }
-    return engine_new(engine, s->arena, s->plan, &e, s->team, err);
-}
-
 typedef struct Greeting {
-    const char *model;
-    bool keys;  /* are asked for */
-    bool quiet; /* standard error is for programs to read */
+    const char *models; /* "a, b" */
+    bool keys;          /* are asked for */
+    bool quiet;         /* standard error is for programs to read */
 } Greeting;
 
 static void greet(void *arg, const char *address, const char *first) {
@@ -79,20 +54,7 @@ static void greet(void *arg, const char *address, const char *first) {
             "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s%s%s -d "
             "'{\"messages\": [{\"role\": \"user\", \"content\": \"What is rain?\"}]}'\n\n"
             "Clients of OpenAI take the base URL %s/v1, those of Anthropic %s. Ctrl-C ends it.\n",
-            g->model, address, header, first ? first : "", first ? "'" : "", address, address);
-}
-
-/* "models/SmolLM2.gguf" is SmolLM2. */
-static const char *model_name(const Session *s, const char *given) {
-    Str name = str_of(given ? given : s->bundle.path);
-    if (given) return given;
-    for (int64_t i = name.n; i > 0; i--)
-        if (name.p[i - 1] == '/' && i < name.n) {
-            name.p += i, name.n -= i;
-            break;
-        }
-    if (str_ends(name, STR(".gguf"))) name.n -= 5;
-    return str_copy(s->arena, name).p;
+            g->models, address, header, first ? first : "", first ? "'" : "", address, address);
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -113,33 +75,124 @@ static bool key_find(const char **key, Arena *a, const Options *o, Err *err) {
     return line.n || err_set(err, ERR_USAGE, "%s: its first line should be a key", o->key_file);
 }
 
-/* The environment and the file, for what the command line leaves open. */
-static bool settings_read(Settings *s, Arena *a, Err *err) {
-    static const char *const not_there[] = {"config", "describe", NULL};
-    if (!settings_from_env(s->command, s->given, err)) return false;
-    s->bare = s->now;
-    bool given[OPTIONS];
-    memcpy(given, s->given, sizeof given);
-    return !s->now.config
-           || settings_from_file(s->command, given, not_there, a, s->now.config, err);
+/* ---- several models -------------------------------------------------------------------------- */
+
+/* What an entry of the file's list may say: the command line's words. */
+static int64_t entry_opts(Opt to[ENTRY_OPTIONS], ModelSettings *m) {
+    const Opt opts[] = {
+        TEXT_OPT("model", "MODEL", &m->path, ""),
+        TEXT_OPT("path", "MODEL", &m->path, ""),
+        TEXT_OPT("name", "NAME", &m->name, ""),
+        TEXT_OPT("idle", "TIME", &m->idle, ""),
+        NUMBER_OPT(OPT_I64, "context", "N", &m->context, "", 16, 1 << 24),
+        NUMBER_OPT(OPT_I64, "parallel", "N", &m->parallel, "", 1, 512),
+        TEXT_OPT("act", "f32|a16|a8", &m->opts.act, ""),
+        TEXT_OPT("mla", "expanded|absorbed", &m->opts.mla, ""),
+        TEXT_OPT("kv", "f32|bf16", &m->opts.kv, ""),
+    };
+    memcpy(to, opts, sizeof opts);
+    return COUNT(opts);
 }
 
-/* The operand is the option --model. */
-static bool model_take(Settings *s, int argc, char **argv, Err *err) {
-    if (argc > 2)
-        return err_set(err, ERR_USAGE, "expected one MODEL, found %d arguments", argc - 1);
-    if (argc < 2) return true;
-    if (s->now.path) return err_set(err, ERR_USAGE, "MODEL and --model both name one");
-    s->now.path = argv[1];
-    for (int64_t i = 0; i < s->command->n_opts; i++)
-        if (s->command->opts[i].to == &s->now.path) s->given[i] = true;
+static void entry_begin(void *arg) {
+    Options *o = arg;
+    o->entry = o->all;
+    o->entry.path = o->entry.name = NULL;
+}
+
+static bool entry_take(void *arg, Err *err) {
+    Options *o = arg;
+    if (!o->entry.path) return err_set(err, ERR_USAGE, "it lacks model: MODEL");
+    if (o->n_models == FLEET_MOST)
+        return err_set(err, ERR_USAGE, "there are more than %d models", FLEET_MOST);
+    o->model[o->n_models++] = o->entry;
     return true;
 }
 
-static bool settings_check(const Options *o, Err *err) {
-    if (!o->path)
+/* The file, for what is not given. Who names models on the command line or in the environment does
+ * not mean those of the file. */
+static bool file_read(const Command *c, Options *o, bool *given, Arena *a, Err *err) {
+    static const char *const not_there[] = {"config", "describe", NULL};
+    Opt opts[ENTRY_OPTIONS];
+    const int64_t n = o->n_models;
+    const bool named = o->all.path || n;
+    const SettingList list = {.name = "models",
+                              .opts = opts,
+                              .n_opts = entry_opts(opts, &o->entry),
+                              .most = FLEET_MOST,
+                              .begin = entry_begin,
+                              .take = entry_take,
+                              .arg = o};
+    if (!o->config) return true;
+    o->n_models = 0;
+    const bool fine = settings_from_file(c, given, not_there, &list, a, o->config, err);
+    if (fine && !named && o->n_models && o->all.path)
+        return err_set(err, ERR_USAGE, "%s: model and models both name some", o->config);
+    if (named) o->n_models = n;
+    return fine;
+}
+
+static void models_show(const Options *o, Buf *out) {
+    ModelSettings m;
+    Opt opts[ENTRY_OPTIONS];
+    const int64_t n = entry_opts(opts, &m);
+    for (int64_t i = 0; i < o->n_models; i++) {
+        m = o->model[i];
+        for (int64_t k = 1; k < n; k++) {
+            buf_add(out, str_of(k > 1 ? " " : i ? "; " : ""));
+            setting_show(&opts[k], out);
+        }
+    }
+}
+
+/* Operands that are several: known before the options are, which each of them gets. */
+static void operands_fill(Options *o) {
+    for (int64_t i = 0; i < o->n_models; i++) {
+        const char *path = o->model[i].path;
+        o->model[i] = o->all;
+        o->model[i].path = path;
+    }
+}
+
+/* ---- where settings come from ---------------------------------------------------------------- */
+
+/* The environment and the file, for what the command line leaves open. */
+static bool settings_read(Settings *s, Arena *a, Err *err) {
+    if (!settings_from_env(s->command, s->given, err)) return false;
+    if (s->now.n_models && s->now.all.path)
+        return err_set(err, ERR_USAGE, "MODEL and --model (LISAO_MODEL) both name some");
+    s->bare = s->now;
+    bool given[OPTIONS];
+    memcpy(given, s->given, sizeof given);
+    const bool operands = s->now.n_models;
+    if (!file_read(s->command, &s->now, given, a, err)) return false;
+    if (operands) operands_fill(&s->now);
+    return true;
+}
+
+/* One operand is the option --model. */
+static bool model_take(Settings *s, int argc, char **argv, Err *err) {
+    Options *o = &s->now;
+    if (argc < 2) return true;
+    if (o->all.path) return err_set(err, ERR_USAGE, "MODEL and --model both name one");
+    if (argc - 1 > FLEET_MOST)
+        return err_set(err, ERR_USAGE, "there are more than %d models", FLEET_MOST);
+    for (int i = 1; argc > 2 && i < argc; i++) o->model[o->n_models++].path = argv[i];
+    if (argc > 2) return true;
+    o->all.path = argv[1];
+    for (int64_t i = 0; i < s->command->n_opts; i++)
+        if (s->command->opts[i].to == &o->all.path) s->given[i] = true;
+    return true;
+}
+
+static bool settings_check(Options *o, Err *err) {
+    if (!o->all.path && !o->n_models)
         return err_set(err, ERR_USAGE,
-                       "expected one MODEL (or `model: MODEL` in the file of --config)");
+                       "expected one MODEL or several (or `model: MODEL` in the file of --config)");
+    if (o->n_models && o->all.name)
+        return err_set(err, ERR_USAGE,
+                       "--name is for one model; several get theirs in the list of --config");
+    if (!o->n_models) o->model[o->n_models++] = o->all;
     return !o->tls_cert == !o->tls_key
            || err_set(err, ERR_USAGE, "tls-cert and tls-key go together: %s is missing",
                       o->tls_cert ? "tls-key" : "tls-cert");
@@ -165,8 +218,14 @@ static void settings_compare(Buf *said, const Settings *s, const Opt *now) {
     }
 }
 
+static void models_compare(Buf *said, const Options *was, const Options *is) {
+    Buf before = {.a = said->a}, now = {.a = said->a};
+    models_show(was, &before), models_show(is, &now);
+    if (!str_eq(buf_str(&before), buf_str(&now)))
+        buf_fmt(said, "models are others now: from the next start on\n");
+}
+
 static bool settings_again(void *arg, Arena *a, const char **api_key, Buf *said, Err *err) {
-    static const char *const not_there[] = {"config", "describe", NULL};
     const Settings *s = arg;
     Options o = s->bare;
     Opt table[OPTIONS];
@@ -175,44 +234,45 @@ static bool settings_again(void *arg, Arena *a, const char **api_key, Buf *said,
     memcpy(given, s->given, sizeof given);
     table_move(table, s->command, &s->now, &o);
     c.opts = table;
-    if (o.config && !settings_from_file(&c, given, not_there, a, o.config, err)) return false;
+    const bool operands = o.n_models;
+    if (!file_read(&c, &o, given, a, err)) return false;
     if (!key_find(api_key, a, &o, err)) return false;
     settings_compare(said, s, table);
+    if (!operands && s->now.n_models > 1) models_compare(said, &s->now, &o);
     return true;
-}
-
-/* Computed prompts of earlier starts, in DATA/prompts. */
-static bool prompts_open(Engine *engine, Session *s, const Options *o, Err *err) {
-    const char *data = o->data ? o->data : data_folder(s->arena);
-    return o->prompts_on_disk == 0
-           || engine_store(engine, s->arena, str_fmt(s->arena, "%s/prompts", data).p,
-                           o->prompts_on_disk << 20, err);
-}
-
-static void prompts_close(Engine *engine, const Options *o) {
-    if (o->prompts_on_disk == 0) return;
-    engine_keep(engine);
-    engine_store_close(engine);
 }
 
 /* ---- the service ----------------------------------------------------------------------------- */
 
-static bool run(Settings *settings, Err *err) {
+static const char *names_joined(Arena *a, const ServeModel *m, int64_t n) {
+    Buf all = {.a = a};
+    for (int64_t i = 0; i < n; i++) buf_fmt(&all, "%s%s", i ? ", " : "", m[i].name);
+    return all.p;
+}
+
+/* Computed prompts, of earlier starts too, are in DATA/prompts. */
+static bool models_open(Fleet **fleet, Arena *a, const Options *o, Err *err) {
+    const char *data = o->data ? o->data : data_folder(a);
+    const FleetSpec spec = {
+        .model = o->model,
+        .n = o->n_models,
+        .queue = o->queue,
+        .memory = o->memory * 1000000,
+        .prompts = o->prompts_on_disk ? str_fmt(a, "%s/prompts", data).p : NULL,
+        .prompt_bytes = o->prompts_on_disk << 20,
+    };
+    return fleet_open(fleet, a, &spec, err);
+}
+
+static bool run(Settings *settings, Arena *a, Err *err) {
     const Options *o = &settings->now;
-    Session s = {0};
-    PlanSpec plan;
-    Engine *engine = NULL;
-    FileStamp stamp = {0};
+    Fleet *fleet = NULL;
     const char *key = NULL;
     int socket = 0;
     if (!service_socket(&socket, err)) return false;
     service_notify("STATUS=opening the model");
-    bool ok = session_open(&s, o->path, BUNDLE_ALL, &o->model, &plan, err);
-    const int64_t positions = ok ? context_bounded(&s, o->context) : 0;
-    ok = ok && engine_make(&s, o, &plan, positions, &engine, err)
-         && os_stamp(&stamp, s.bundle.path, err) && key_find(&key, s.arena, o, err);
-    if (ok) plan_fingerprint(s.plan, s.team);
-    if (ok && prompts_open(engine, &s, o, err)) {
+    bool ok = models_open(&fleet, a, o, err) && key_find(&key, a, o, err);
+    if (ok) {
         const ServeSpec spec = {.host = o->host,
                                 .port = o->port,
                                 .unix_path = o->unix_path,
@@ -230,22 +290,20 @@ static bool run(Settings *settings, Err *err) {
                                 .log = o->log,
                                 .reload = settings_again,
                                 .reload_arg = settings,
-                                .model = model_name(&s, o->name),
-                                .context = positions,
+                                .model = fleet_models(fleet),
+                                .n_models = o->n_models,
+                                .memory = o->memory * 1000000,
                                 .connections = o->connections,
                                 .queue = o->queue,
                                 .alive = o->keep_alive,
                                 .names = o->names.v,
                                 .n_names = o->names.n,
-                                .fingerprint = s.plan->fingerprint,
-                                .version = LISAO_VERSION,
-                                .created = stamp.modified / 1000000000};
-        Greeting g = {spec.model, !o->no_keys, !strcmp(o->log, "json")};
-        ok = serve_run(&spec, &s.bundle, engine, greet, &g, err);
-        prompts_close(engine, o);
-    } else
-        ok = false;
-    session_close(&s);
+                                .version = LISAO_VERSION};
+        Greeting g = {names_joined(a, spec.model, spec.n_models), !o->no_keys,
+                      !strcmp(o->log, "json")};
+        ok = serve_run(&spec, greet, &g, err);
+    }
+    fleet_close(fleet);
     return ok;
 }
 
@@ -261,17 +319,18 @@ static int describe(void) {
 int cmd_serve(int argc, char **argv) {
     Settings s = {.now = {.host = "127.0.0.1",
                           .port = 8080,
-                          .context = RUN_CONTEXT,
-                          .parallel = 32,
+                          .all = {.context = RUN_CONTEXT, .parallel = 32},
                           .queue = 256,
                           .connections = 4096,
                           .keep_alive = 10,
                           .log = "text"}};
     Options *o = &s.now;
     const Opt opts[] = {
-        TEXT_OPT("config", "FILE", &o->config,
-                 "Read settings from this YAML file: these options by name, and model: MODEL."),
-        TEXT_OPT("model", "MODEL", &o->path, "The same as MODEL."),
+        TEXT_OPT(
+            "config", "FILE", &o->config,
+            "Read settings from this YAML file: these options by name, model: MODEL, or models: "
+            "with a list."),
+        TEXT_OPT("model", "MODEL", &o->all.path, "The same as MODEL."),
         TEXT_OPT("host", "ADDRESS", &o->host, "Listen on this address (default 127.0.0.1)."),
         NUMBER_OPT(OPT_I64, "port", "N", &o->port, "Listen on this port; 0: one that is free.", 0,
                    65535),
@@ -286,7 +345,7 @@ int cmd_serve(int argc, char **argv) {
                  "Make no key where there is none yet: `lisao keys create` does."),
         TEXT_OPT("data", "DIR", &o->data,
                  "Where keys and what was used are kept (default: ~/.local/share/lisao)."),
-        TEXT_OPT("name", "NAME", &o->name,
+        TEXT_OPT("name", "NAME", &o->all.name,
                  "What answers call the model (default: its file's name)."),
         NUMBER_OPT(OPT_I64, "prompts-on-disk", "MB", &o->prompts_on_disk,
                    "Keep computed prompts in DIR/prompts, also for the next start, at most so "
@@ -298,10 +357,16 @@ int cmd_serve(int argc, char **argv) {
                    "With --history: remove conversations that were not written to for so long; 0: "
                    "none.",
                    0, 36500),
-        NUMBER_OPT(OPT_I64, "context", "N", &o->context,
+        NUMBER_OPT(OPT_I64, "context", "N", &o->all.context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
-        NUMBER_OPT(OPT_I64, "parallel", "N", &o->parallel, "Answers that are written at once.", 1,
-                   512),
+        NUMBER_OPT(OPT_I64, "parallel", "N", &o->all.parallel, "Answers that are written at once.",
+                   1, 512),
+        TEXT_OPT("idle", "TIME", &o->all.idle,
+                 "Give a model's memory back where nobody has asked it for so long: 90s, 10m, 2h "
+                 "(default: never)."),
+        NUMBER_OPT(OPT_I64, "memory", "MB", &o->memory,
+                   "Most memory of all models that are loaded at a time; 0: what the machine has.",
+                   0, 1 << 24),
         NUMBER_OPT(OPT_I64, "queue", "N", &o->queue, "Requests that may wait; one more is refused.",
                    1, 1 << 16),
         NUMBER_OPT(OPT_I64, "connections", "N", &o->connections, "Most connections.", 8, 1 << 16),
@@ -322,20 +387,24 @@ int cmd_serve(int argc, char **argv) {
                  "connections, write anywhere."),
         FLAG_OPT("describe", &o->describe,
                  "Print the routes and what requests may say, as docs/api.md has them, and end."),
-        MODEL_OPTS(o->model),
+        MODEL_OPTS(o->all.opts),
     };
     const Command c = {
         "serve",
-        "MODEL",
+        "MODEL...",
         "answer requests by the APIs of OpenAI, DeepSeek and Anthropic",
-        "Serves the model over HTTP and prints `listening on ADDRESS` once it "
-        "answers. The first start makes a key and shows it; lisao keys makes others. "
+        "Serves models over HTTP and prints `listening on ADDRESS` once it "
+        "answers. A request names one of several by `model`; each is loaded when it is first "
+        "asked, "
+        "and unloaded where another needs its memory. The first start makes a key and shows it; "
+        "lisao keys makes others. "
         "docs/api.md describes the routes. An answer depends on its own request "
         "only: not on who else is served. Each option may come from the environment (LISAO_PORT "
         "for --port) or from a YAML file; the command line wins over both, and the environment "
         "over the file. SIGTERM ends the service once requests under way are answered; SIGHUP has "
         "it read the file and the keys again. docs/deploy.md tells more.",
         "lisao serve SmolLM2-135M-Instruct.Q4_1\n"
+        "lisao serve small.gguf large.gguf --idle 10m\n"
         "LISAO_API_KEY=secret lisao serve model.gguf --context 2048 --parallel 8\n",
         opts,
         COUNT(opts)};
@@ -349,7 +418,7 @@ int cmd_serve(int argc, char **argv) {
     if (!os_is_tty(2)) os_catch_hangup(); /* in a terminal it means that this one is closed */
     Arena *a = arena_open("settings", ARENA_NO_LIMIT);
     const bool ok = model_take(&s, argc, argv, &err) && settings_read(&s, a, &err)
-                    && settings_check(o, &err) && run(&s, &err);
+                    && settings_check(o, &err) && run(&s, a, &err);
     arena_close(a);
     return ok ? 0 : command_failed(&c, &err);
 }

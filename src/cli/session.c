@@ -9,7 +9,7 @@ static bool machine_open(Session *s, const ModelOpts *o, Err *err) {
     Level level = LEVEL_N;
     if (o->cpu) CHECK(level_of_name(o->cpu, &level));
     if (!kern_init(level, err)) return false;
-    s->team = team_open(o->threads ? o->threads : MIN(os_cpus(), 64));
+    if (!s->team) s->team = team_open(o->threads ? o->threads : MIN(os_cpus(), 64));
     return true;
 }
 

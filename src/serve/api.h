@@ -8,6 +8,7 @@
  * in the exchange's arena. */
 #pragma once
 #include "answer/answer.h"
+#include "serve/hosted.h"
 #include "serve/http.h"
 #include "serve/journal.h"
 #include "serve/serve.h"
@@ -23,10 +24,12 @@ typedef struct Counts {
     int64_t requests, refused, failed, cancelled, unknown_fields;
     int64_t prompt_tokens, cached_tokens, tokens, reasoning_tokens;
     int64_t running, waiting;
-    EngineStats engine; /* as of its last step */
+    int64_t loads, unloads, loaded; /* of models; now */
+    EngineStats engine;             /* of all, as of their last step */
 } Counts;
 
 typedef struct History History; /* conversations that are kept (history.h) */
+typedef struct Loader Loader;   /* the thread that loads models (hosted.c) */
 typedef struct Gate Gate;       /* who is let in (gate.c) */
 typedef struct Form Form;       /* a grammar that requests share (form.c) */
 typedef struct Streams Streams; /* what can be taken up again (kept.c), and one such stream */
@@ -35,18 +38,18 @@ enum { FORMS = 64 };
 
 typedef struct Api {
     const ServeSpec *spec;
-    Bundle *bundle;
-    Lexicon *lexicon; /* of the model's tokens; NULL: it has no end tokens */
-    Queue *jobs;      /* Job *: from the workers to the engine thread */
+    Hosted *host; /* (n_hosts) as spec->model */
+    int64_t n_hosts;
+    Loader *loader;
+    Queue *jobs; /* Job *: from the workers to the engine thread */
     Server *http;
     Journal *journal;
     Monitor *lock; /* of what is below: threads of HTTP and the engine's come here */
     Counts count;
     bool draining;
-    Form *form[FORMS];       /* NULL: a free place */
-    const char *fingerprint; /* of the plan, hexadecimal */
-    uint8_t handle_key[32];  /* seals thoughts (handle.c) */
-    char key[65];            /* SHA-256 of the one key (spec->api_key), which may be changed */
+    Form *form[FORMS];      /* NULL: a free place */
+    uint8_t handle_key[32]; /* seals thoughts (handle.c) */
+    char key[65];           /* SHA-256 of the one key (spec->api_key), which may be changed */
     Streams *streams;
     Gate *gate;       /* the keys of a store; NULL: none are asked for */
     History *history; /* NULL: no conversations are kept */
@@ -100,6 +103,7 @@ typedef struct Verify Verify; /* an answer that is compared (compare.c) */
 
 typedef struct Call {
     Api *api;
+    Hosted *m;                  /* the model that it is for */
     const struct Route *routes; /* (n_routes) all there are */
     int64_t n_routes;
     Exchange *x;
@@ -128,6 +132,8 @@ typedef struct Field {
 } Field;
 /* The body as JSON, strict: UTF-8, no member twice, at most 64 levels. */
 bool body_read(Call *c);
+/* Sets c->m to the model that a body names, or to the first; the route's 404 for another name. */
+bool model_pick(Call *c, const json_t *body);
 bool members_read(Call *c, const Field *field, int64_t n);
 #define P(member) offsetof(Params, member)
 
@@ -236,6 +242,7 @@ struct Choice {
 
 struct Job {
     Api *api;
+    Hosted *m;
     Exchange *x;
     Arena *a;
     const Face *face;
@@ -297,7 +304,7 @@ void job_prompt(Job *j, const int32_t *ids, int64_t n);
 /* To the engine thread, which owns it from now on; or the fault of a full queue. */
 bool job_send(Call *c, Job *j);
 /* The engine thread: runs until the API is drained. */
-void engine_thread_run(Api *api, Engine *engine);
+void engine_thread_run(Api *api);
 
 /* ---- who is let in ------------------------------------------------------------------------- */
 

@@ -4,7 +4,8 @@
 #define SCHEMA_LIST "{\"type\":\"array\"}"
 #define SCHEMA_ANY  "{}"
 const Field chat_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"model", FIELD_TEXT, P(model), 0, 0,
+     "The model's name (default: the first). One that is served alone has any name.", NULL},
     {"messages", FIELD_JSON, P(messages), 0, 0,
      "The conversation: role (system, developer, user, assistant, tool), content (a string, or a "
      "list of text parts), tool_calls, tool_call_id, reasoning_content. Where the last is an "
@@ -126,7 +127,7 @@ static json_t *tokens_json(const Choice *c, int64_t from, int64_t to, bool thoug
     for (int64_t i = from; i < to; i++) {
         if ((c->of_thought && c->of_thought[i]) != thought) continue;
         json_t *one = token_json(j, c->g.token[i]), *top = json_array();
-        for (int64_t k = 0; k < MIN(j->n_top, j->api->bundle->model->cfg.V); k++)
+        for (int64_t k = 0; k < MIN(j->n_top, j->m->bundle->model->cfg.V); k++)
             json_array_append_new(top, token_json(j, c->g.top[i * c->g.n_top + k]));
         json_object_set_new(one, "top_logprobs", top);
         json_array_append_new(all, one);

@@ -41,7 +41,7 @@ static json_t *lisao_choices(const json_t *answer) {
 }
 
 static bool claim_read(Call *c, Claim *o, const json_t *tokens) {
-    const int64_t n = (int64_t)json_array_size(tokens), V = c->api->bundle->model->cfg.V;
+    const int64_t n = (int64_t)json_array_size(tokens), V = c->m->bundle->model->cfg.V;
     int32_t *ids = PUSH(c->a, int32_t, MAX(n, 1));
     for (int64_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(tokens, (size_t)i);
@@ -82,7 +82,7 @@ static bool logprobs_expand(Call *c, json_t *choice) {
 
 Verify *verify_new(Call *c) {
     const json_t *choices = lisao_choices(c->p.answer);
-    if (c->p.experts && !c->api->bundle->model->cfg.E) {
+    if (c->p.experts && !c->m->bundle->model->cfg.E) {
         fault_value(&c->fault, "experts", "the model has no experts");
         return NULL;
     }
@@ -121,7 +121,7 @@ void verify_begin(Job *j) {
 }
 
 void verify_token(Choice *c) {
-    const Config *cfg = &c->job->api->bundle->model->cfg;
+    const Config *cfg = &c->job->m->bundle->model->cfg;
     const Inside in = engine_inside(c->g.engine);
     const int64_t bytes = cfg->L * cfg->K * (int64_t)sizeof *in.expert;
     if (in.expert) buf_add(&c->experts, (Str){(const char *)in.expert, bytes});
@@ -250,7 +250,7 @@ static json_t *alternative_json(Job *j, Token t) {
 
 /* Of token i, for each layer: the experts in the router's order, null for a dense one. */
 static json_t *experts_json(const Choice *c, int64_t i) {
-    const Config *cfg = &c->job->api->bundle->model->cfg;
+    const Config *cfg = &c->job->m->bundle->model->cfg;
     json_t *layers = json_array();
     for (int64_t l = 0; l < cfg->L; l++) {
         json_t *chosen = l < cfg->first_dense ? json_null() : json_array();
@@ -267,7 +267,7 @@ static json_t *experts_json(const Choice *c, int64_t i) {
 
 static json_t *tokens_list(Choice *c) {
     Job *j = c->job;
-    const int64_t n_top = MIN(j->verify->n_top, j->api->bundle->model->cfg.V);
+    const int64_t n_top = MIN(j->verify->n_top, j->m->bundle->model->cfg.V);
     json_t *all = json_array();
     for (int64_t i = 0; i < c->g.n; i++) {
         json_t *one = alternative_json(j, c->g.token[i]), *top = json_array();

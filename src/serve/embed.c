@@ -10,7 +10,8 @@
 #include <sodium.h>
 
 const Field embeddings_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"model", FIELD_TEXT, P(model), 0, 0,
+     "The model's name (default: the first). One that is served alone has any name.", NULL},
     {"input", FIELD_JSON, P(prompt), 0, 0,
      "A string, or token ids, or a list of up to 2048 of either.", "{}"},
     {"encoding_format", FIELD_TEXT, P(encoding), 0, 0,
@@ -26,7 +27,7 @@ enum { INPUTS_MAX = 2048, AT_ONCE = 16 };
 static const Face embeddings_face;
 
 static bool settings_check(Call *c) {
-    const int64_t C = c->api->bundle->model->cfg.C;
+    const int64_t C = c->m->bundle->model->cfg.C;
     const Str form = c->p.encoding;
     if (form.n && !str_eq(form, STR("float")) && !str_eq(form, STR("base64")))
         return fault_value(&c->fault, "encoding_format",
@@ -39,7 +40,7 @@ static bool settings_check(Call *c) {
 
 /* The token behind the text is drawn, and is nobody's. */
 static bool input_set(Call *c, Choice *o, const Prompt *p) {
-    const int64_t C = c->api->bundle->model->cfg.C;
+    const int64_t C = c->m->bundle->model->cfg.C;
     int64_t most;
     if (!job_room(c, p->ids.n, &most)) return false;
     o->ask.prompt = p->ids.v, o->ask.n_prompt = p->ids.n, o->ask.max_tokens = 1;
@@ -73,7 +74,7 @@ void answer_embeddings(Call *c) { embeddings_ask(c); }
 /* ---- the answer ------------------------------------------------------------------------------ */
 
 void embedding_token(Choice *c) {
-    const int64_t C = c->job->api->bundle->model->cfg.C;
+    const int64_t C = c->job->m->bundle->model->cfg.C;
     const float *hidden = engine_inside(c->g.engine).hidden;
     for (int64_t i = 0; i < C; i++) c->sum[i] += (double)hidden[i];
 }
@@ -107,7 +108,7 @@ static void floats_put(Buf *b, const float *v, int64_t C) {
 
 /* Written as bytes: as JSON in memory it would take many times as much. */
 static void embeddings_finish(Job *j) {
-    const int64_t C = j->api->bundle->model->cfg.C;
+    const int64_t C = j->m->bundle->model->cfg.C;
     Arena *scratch = arena_open("embeddings", ARENA_NO_LIMIT);
     float *v = PUSH(scratch, float, C);
     int64_t tokens = 0;

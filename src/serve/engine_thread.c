@@ -1,16 +1,20 @@
-/* engine_thread.c -- the engine thread: takes jobs, steps the engine, lets faces write what came.
+/* engine_thread.c -- the engine thread: takes jobs, steps the engines of the models that are loaded
+ * in turn, lets faces write what came. A job whose model is not loaded waits for that.
  *
  * A job belongs to this thread from job_send to the end of its exchange. Nothing here waits for a
  * client: what cannot be written is dropped by HTTP, and the job with it. */
 #include "serve/api.h"
 
 enum { DRAFT_SEQS = 4, WHOLE_WAITS = 3 };
-static const double IDLE_SECONDS = 0.2, DRAIN_SECONDS = 30;
+enum { RETRY_BUSY = 5, RETRY_FAILED = 30 }; /* seconds */
+static const double IDLE_SECONDS = 0.2, LOAD_SECONDS = 0.02, DRAIN_SECONDS = 30;
 
 typedef struct Running {
     Api *api;
-    Engine *engine;
-    Job *jobs; /* under way */
+    Job *jobs;        /* under way */
+    Job *held;        /* wait for their model, in the order in which they came */
+    EngineStats gone; /* counts of engines that are no more */
+    double deadline;  /* of a drain */
 } Running;
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
@@ -56,77 +60,216 @@ static void token_shown(void *arg, Token t, Finish finish) {
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-static void job_begin(Job *j) {
-    if (!j->stream) return;
+static void stream_open(Job *j) {
     job_heads(j);
     if (j->kept) exchange_head(j->x, "x-lisao-stream", j->id);
     exchange_head(j->x, "x-accel-buffering", "no");
     exchange_begin(j->x, 200, "text/event-stream; charset=utf-8");
-    j->began = true, j->wrote = os_now();
+    j->began = true;
+}
+
+static void job_begin(Job *j) {
+    if (!j->stream) return;
+    if (!j->began) stream_open(j);
+    j->wrote = os_now();
     if (j->face->begin) j->face->begin(j);
 }
 
-static void job_cancel(Running *d, Job *j) {
+/* A blank line before JSON is nothing to those who read it, and something to what lies between. It
+ * says that there is an answer (status 200), so the first one comes late: few answers fail then. */
+static void blank_write(Job *j) {
+    if (!j->blank) {
+        job_heads(j);
+        exchange_begin(j->x, 200, "application/json");
+    }
+    j->blank = true;
+    if (!exchange_write(j->x, STR("\n"))) job_leave(j);
+}
+
+/* A stream that waits for its model for so long is opened. */
+static void job_alive(Job *j, double now) {
+    const double alive = j->api->spec->alive, waits = j->stream || j->blank ? 1 : WHOLE_WAITS;
+    if (alive <= 0 || now - j->wrote <= alive * waits) return;
+    if (j->stream && !j->began) stream_open(j);
+    if (j->stream)
+        j->face->alive(j);
+    else
+        blank_write(j);
+    j->wrote = now;
+}
+
+static void job_cancel(Job *j) {
     for (int64_t i = 0; i < j->n; i++) {
         Choice *c = &j->choice[i];
-        if (c->started && !c->ended) engine_cancel(d->engine, c->g.seq);
+        if (c->started && !c->ended) engine_cancel(j->m->engine, c->g.seq);
         c->ended |= !c->started;
     }
 }
 
 /* With few sequences a step reads the weights for little else, and rows for guesses cost next to
  * nothing; with many they would take time from the others. */
-static void drafter_give(Running *d, Choice *c) {
-    if (engine_stats(d->engine).active >= DRAFT_SEQS || c->drafter.self || c->sum) return;
+static void drafter_give(Choice *c) {
+    if (engine_stats(c->job->m->engine).active >= DRAFT_SEQS || c->drafter.self || c->sum) return;
     lookup_drafter(&c->drafter, c->job->a);
     c->ask.drafter = &c->drafter;
 }
 
-static bool choice_start(Running *d, Choice *c, Err *err) {
+static bool choice_start(Choice *c, Err *err) {
+    const Hosted *m = c->job->m;
     form_bind(c);
-    drafter_give(d, c);
+    drafter_give(c);
     c->g = (Generation){.token_shown = token_shown, .arg = c};
-    c->started = generation_start(&c->g, c->job->a, d->api->bundle, d->engine, &c->ask, err);
+    c->started = generation_start(&c->g, c->job->a, m->bundle, m->engine, &c->ask, err);
     return c->started;
 }
 
 /* Starts choices, as many as the job may have at once. One that finds no place fails the job, or
  * where others of it run waits for their end. */
-static bool job_more(Running *d, Job *j, Err *err) {
+static bool job_more(Job *j, Err *err) {
     int64_t running = 0;
     for (int64_t i = 0; i < j->begun; i++) running += !j->choice[i].ended;
     for (; j->begun < j->n && (!j->most || running < j->most); j->begun++, running++) {
         Choice *c = &j->choice[j->begun];
-        if (!choice_start(d, c, err)) return j->most && running > 0;
+        if (!choice_start(c, err)) return j->most && running > 0;
         for (int64_t k = j->begun + 1; k < j->n; k++) /* the prompt is computed once */
             if (j->choice[k].ask.prompt == c->ask.prompt) j->choice[k].ask.like = c->g.seq;
     }
     return true;
 }
 
-static void job_fail(Running *d, Job *j, const Err *err) {
+static void job_fail(Job *j, const Err *err) {
     j->failed = true;
     fault_err(&j->fault, err);
-    job_cancel(d, j);
+    job_cancel(j);
 }
 
-/* All choices or none: where one finds no place, those before it are taken back. */
+/* All choices or none: where one finds no place, those before it are taken back. One with a fault
+ * already begins nothing. */
 static void job_start(Running *d, Job *j) {
     Err err = {0};
-    j->next = d->jobs, d->jobs = j;
+    j->next = d->jobs, d->jobs = j, j->m->jobs++;
     j->wrote = os_now();
     exchange_note(j->x)->waited = j->wrote - exchange_began(j->x);
+    count_add(d->api, &d->api->count.waiting, -1);
     count_add(d->api, &d->api->count.running, 1);
-    if (j->stream) kept_begin(j);
-    const bool fine = j->background && !j->kept
+    if (j->stream && !j->kept) kept_begin(j);
+    const bool fine = j->fault.status ? false
+                      : j->background && !j->kept
                           ? err_set(&err, ERR_LIMIT, "no more streams are kept for this tenant now")
-                          : job_more(d, j, &err);
+                          : job_more(j, &err);
     if (!fine) {
-        job_fail(d, j, &err);
+        job_fail(j, &err);
         return;
     }
     job_begin(j);
     exchange_on_gone(j->x, job_leave, j);
+}
+
+/* ---- jobs whose model is not loaded ---------------------------------------------------------- */
+
+static void job_hold(Running *d, Job *j) {
+    Job **end = &d->held;
+    while (*end) end = &(*end)->next;
+    j->next = NULL, *end = j;
+    j->wrote = os_now();
+    if (j->m->held++ == 0) j->m->since = j->wrote;
+    if (j->stream) kept_begin(j);
+    exchange_on_gone(j->x, job_leave, j);
+}
+
+static void job_take(Running *d, Job *j) {
+    const int64_t most = d->api->spec->queue;
+    if (host_state(d->api, j->m) == HOST_IN) {
+        job_start(d, j);
+    } else if (j->m->held < most) {
+        job_hold(d, j);
+    } else {
+        fault_set(&j->fault, 503, "server_error", "overloaded", NULL,
+                  "%lld requests wait for the model already; try again in a moment",
+                  (long long)most);
+        job_start(d, j); /* and end it, as others do */
+    }
+}
+
+/* What becomes of one that is held; false: it waits on. */
+static bool held_settled(Running *d, Job *j, double now) {
+    const bool late = d->deadline > 0 && now > d->deadline;
+    if (j->fault.status) return true;
+    if (host_state(d->api, j->m) == HOST_IN) return true;
+    if (!job_gone(j) && !late) return false;
+    return !fault_set(&j->fault, 503, "server_error", "cancelled", NULL,
+                      "the answer was cancelled");
+}
+
+/* One that is refused is started, too, and ends at once. */
+static void held_sweep(Running *d) {
+    const double now = os_now();
+    for (Job **at = &d->held; *at;) {
+        Job *j = *at;
+        if (held_settled(d, j, now)) {
+            *at = j->next, j->m->held--;
+            job_start(d, j);
+            continue;
+        }
+        job_alive(j, now);
+        at = &j->next;
+    }
+}
+
+static void held_refuse(Running *d, const Hosted *m, const Fault *f) {
+    for (Job *j = d->held; j; j = j->next)
+        if (j->m == m) j->fault = *f;
+}
+
+static Fault no_room(const Running *d, const HostOrder *o) {
+    Fault f = {.retry = RETRY_BUSY};
+    fault_set(&f, 503, "server_error", "overloaded", "model",
+              "the model '%.64s' needs %.1f MB, and the models that answer now hold %.1f of %.1f "
+              "MB: try again in a moment",
+              o->m->spec->name, (double)o->m->spec->bytes / 1e6, (double)o->busy / 1e6,
+              (double)hosts_memory(d->api) / 1e6);
+    return f;
+}
+
+/* Why it failed is in the log; it may name files. */
+static bool load_failed(Running *d, Hosted *m) {
+    Fault f = {.retry = RETRY_FAILED};
+    monitor_enter(d->api->lock);
+    const bool failed = m->failed;
+    m->failed = false;
+    monitor_leave(d->api->lock);
+    if (!failed) return false;
+    fault_set(&f, 503, "server_error", "model_loading", "model",
+              "the model '%.64s' could not be loaded now", m->spec->name);
+    held_refuse(d, m, &f);
+    return true;
+}
+
+static void stats_add(EngineStats *to, const EngineStats *s) {
+    to->steps += s->steps, to->drafted += s->drafted, to->accepted += s->accepted;
+    to->forced += s->forced, to->evicted += s->evicted;
+    to->stored += s->stored, to->loaded += s->loaded;
+}
+
+/* Loads what jobs wait for and unloads what nobody does. */
+static void hosts_tend(Running *d) {
+    Api *api = d->api;
+    for (int64_t i = 0; i < api->n_hosts; i++)
+        if (load_failed(d, &api->host[i])) return;
+    const int64_t memory = d->held ? hosts_memory(api) : 0;
+    monitor_enter(api->lock);
+    const HostOrder next = hosts_next(api->host, api->n_hosts, memory, os_now());
+    monitor_leave(api->lock);
+    if (next.act == HOST_REFUSE) {
+        const Fault f = no_room(d, &next);
+        held_refuse(d, next.m, &f);
+    } else if (next.act != HOST_REST) {
+        if (next.act == HOST_UNLOAD) {
+            const EngineStats s = engine_stats(next.m->engine);
+            stats_add(&d->gone, &s);
+        }
+        host_order(api, &next);
+    }
 }
 
 static bool job_over(const Job *j) {
@@ -224,68 +367,59 @@ static void job_finish(Job *j) {
     job_reply(j);
 }
 
-/* A blank line before JSON is nothing to those who read it, and something to what lies between. It
- * says that there is an answer (status 200), so the first one comes late: few answers fail then. */
-static void blank_write(Job *j) {
-    if (!j->blank) {
-        job_heads(j);
-        exchange_begin(j->x, 200, "application/json");
-    }
-    j->blank = true;
-    if (!exchange_write(j->x, STR("\n"))) job_leave(j);
-}
-
-static void job_alive(Job *j, double now) {
-    const double alive = j->api->spec->alive, waits = j->stream || j->blank ? 1 : WHOLE_WAITS;
-    if (alive <= 0 || now - j->wrote <= alive * waits) return;
-    if (!j->stream)
-        blank_write(j);
-    else if (j->began)
-        j->face->alive(j);
-    j->wrote = now;
-}
-
 /* Ends what is over, cancels whose client has gone, and lets no stream fall silent. */
 static void jobs_sweep(Running *d) {
     const double now = os_now();
     for (Job **at = &d->jobs; *at;) {
         Job *j = *at;
         if (job_over(j)) {
-            *at = j->next;
+            *at = j->next, j->m->jobs--, j->m->used = now;
             count_add(d->api, &d->api->count.running, -1);
             job_finish(j); /* j is gone */
             continue;
         }
         Err err = {0};
         if (job_gone(j))
-            job_cancel(d, j);
-        else if (!job_more(d, j, &err))
-            job_fail(d, j, &err);
+            job_cancel(j);
+        else if (!job_more(j, &err))
+            job_fail(j, &err);
         else
             job_alive(j, now);
         at = &j->next;
     }
 }
 
-static void stats_show(Api *api, const Engine *engine) {
-    const EngineStats now = engine_stats(engine);
+static void engines_step(Running *d) {
+    for (Hosted *m = d->api->host; m < d->api->host + d->api->n_hosts; m++)
+        if (m->jobs && host_state(d->api, m) == HOST_IN) engine_step(m->engine);
+}
+
+static void stats_show(Running *d) {
+    Api *api = d->api;
+    EngineStats all = d->gone;
     monitor_enter(api->lock);
-    api->count.engine = now;
+    for (Hosted *m = api->host; m < api->host + api->n_hosts; m++) {
+        if (m->state != HOST_IN) continue;
+        const EngineStats s = engine_stats(m->engine);
+        stats_add(&all, &s);
+        all.pages_free += s.pages_free;
+    }
+    api->count.engine = all;
     monitor_leave(api->lock);
 }
 
 /* After an interrupt nothing new is let in, and what is under way has so many seconds. */
-static bool drained(Running *d, double *deadline) {
+static bool drained(Running *d) {
     if (!os_interrupted()) return false;
     if (!api_drains(d->api)) {
-        *deadline = os_now() + DRAIN_SECONDS;
+        d->deadline = os_now() + DRAIN_SECONDS;
         monitor_enter(d->api->lock);
         d->api->draining = true;
         monitor_leave(d->api->lock);
         server_drain(d->api->http);
     }
-    for (Job *j = d->jobs; j && os_now() > *deadline; j = j->next) job_cancel(d, j);
-    return !d->jobs;
+    for (Job *j = d->jobs; j && os_now() > d->deadline; j = j->next) job_cancel(j);
+    return !d->jobs && !d->held;
 }
 
 /* What came in between the last look and the end. */
@@ -301,21 +435,23 @@ static void jobs_refuse(Api *api) {
     }
 }
 
-void engine_thread_run(Api *api, Engine *engine) {
-    Running d = {.api = api, .engine = engine};
-    double deadline = 0;
+static double patience(const Running *d) {
+    return d->jobs ? 0 : d->held ? LOAD_SECONDS : IDLE_SECONDS;
+}
+
+void engine_thread_run(Api *api) {
+    Running d = {.api = api};
     for (;;) {
         Job *j;
         QueueResult got;
-        while ((got = queue_pop(api->jobs, &j, d.jobs ? 0 : IDLE_SECONDS)) == QUEUE_ITEM) {
-            count_add(api, &api->count.waiting, -1);
-            job_start(&d, j);
-        }
-        if (d.jobs) engine_step(engine);
+        while ((got = queue_pop(api->jobs, &j, patience(&d))) == QUEUE_ITEM) job_take(&d, j);
+        hosts_tend(&d);
+        held_sweep(&d);
+        engines_step(&d);
         jobs_sweep(&d);
         streams_sweep(api);
-        stats_show(api, engine);
-        if (drained(&d, &deadline) && got != QUEUE_ITEM) break;
+        stats_show(&d);
+        if (drained(&d) && got != QUEUE_ITEM) break;
     }
     jobs_refuse(api);
     streams_close(api);

@@ -49,6 +49,18 @@ bool body_read(Call *c) {
     return true;
 }
 
+bool model_pick(Call *c, const json_t *body) {
+    const json_t *name = json_object_get(body, "model");
+    const Str text = {json_string_value(name), (int64_t)json_string_length(name)};
+    Hosted *m = json_is_string(name) ? host_find(c->api, text) : c->api->host;
+    if (!m)
+        return fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
+                         "there is no model '%.64s'; GET /v1/models lists those that are served",
+                         text.p);
+    c->m = m;
+    return true;
+}
+
 static bool number_read(Call *c, const Field *f, const json_t *v) {
     const double x = json_number_value(v);
     if (!json_is_number(v) || (f->kind == FIELD_INT && x != (double)(int64_t)x))

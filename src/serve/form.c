@@ -7,6 +7,7 @@
 
 struct Form {
     char key[65];
+    const Lexicon *lexicon; /* of the model that it is for */
     Grammar *grammar;
     Arena *a;
     int64_t users;
@@ -66,7 +67,7 @@ bool form_tools(Call *c, Talk *t, const char *choice, const char *name, bool man
         t->tools = NULL;
     }
     if (!t->tools) return !must || fault_value(&c->fault, "tool_choice", "there are no tools");
-    if (c->api->bundle->chat.tools == TOOLS_NONE)
+    if (c->m->bundle->chat.tools == TOOLS_NONE)
         return unsupported(c, "tools", "the model's chat template knows no tools");
     if (name && !offers(t, str_of(name)))
         return fault_value(&c->fault, "tool_choice", "there is no tool '%.64s'", name);
@@ -77,7 +78,7 @@ bool form_tools(Call *c, Talk *t, const char *choice, const char *name, bool man
     if (t->formed) return true;
     t->form = (GrammarSpec){.kind = GRAMMAR_CALLS,
                             .text = json_bytes(c->a, t->tools),
-                            .syntax = c->api->bundle->chat.tools,
+                            .syntax = c->m->bundle->chat.tools,
                             .must_call = must,
                             .many = many && !name,
                             .name = name ? str_copy(c->a, str_of(name)) : (Str){0}};
@@ -98,12 +99,13 @@ static void key_of(char key[65], const GrammarSpec *s) {
 }
 
 /* Inside the lock. */
-static Form *form_find(Api *api, const char *key) {
-    for (int64_t i = 0; i < FORMS; i++)
-        if (api->form[i] && !strcmp(api->form[i]->key, key)) {
-            api->form[i]->users++, api->form[i]->used = os_now();
-            return api->form[i];
-        }
+static Form *form_find(const Call *c, const char *key) {
+    for (int64_t i = 0; i < FORMS; i++) {
+        Form *f = c->api->form[i];
+        if (!f || f->lexicon != c->m->lexicon || strcmp(f->key, key)) continue;
+        f->users++, f->used = os_now();
+        return f;
+    }
     return NULL;
 }
 
@@ -124,14 +126,14 @@ static Form *form_add(Call *c, const char *key, const GrammarSpec *spec, Err *er
     Api *api = c->api;
     Arena *a = arena_open("grammar", ARENA_NO_LIMIT);
     Form *f = PUSH(a, Form, 1);
-    *f = (Form){.a = a, .users = 1, .used = os_now()};
+    *f = (Form){.a = a, .lexicon = c->m->lexicon, .users = 1, .used = os_now()};
     memcpy(f->key, key, sizeof f->key);
-    if (!grammar_new(&f->grammar, a, api->lexicon, spec, err)) {
+    if (!grammar_new(&f->grammar, a, c->m->lexicon, spec, err)) {
         arena_close(a);
         return NULL;
     }
     monitor_enter(api->lock);
-    Form *other = form_find(api, key), **place = other ? NULL : form_place(api);
+    Form *other = form_find(c, key), **place = other ? NULL : form_place(api);
     if (place) *place = f;
     monitor_leave(api->lock);
     if (place) return f;
@@ -158,11 +160,11 @@ bool job_form(Call *c, Job *j, Talk *t) {
     char key[65];
     Err err = {0};
     if (!t->formed) return true;
-    if (!c->api->lexicon) return unsupported(c, NULL, "the model has no token that ends an answer");
-    t->form.thoughts = c->api->bundle->chat.thought_end.n > 0 && !t->answers;
+    if (!c->m->lexicon) return unsupported(c, NULL, "the model has no token that ends an answer");
+    t->form.thoughts = c->m->bundle->chat.thought_end.n > 0 && !t->answers;
     key_of(key, &t->form);
     monitor_enter(c->api->lock);
-    j->form = form_find(c->api, key);
+    j->form = form_find(c, key);
     monitor_leave(c->api->lock);
     if (!j->form) j->form = form_add(c, key, &t->form, &err);
     if (!j->form && t->form.kind == GRAMMAR_CALLS && !t->form.must_call) return true;

@@ -16,10 +16,10 @@ _Static_assert(sizeof(((Api *)0)->handle_key) == crypto_aead_xchacha20poly1305_i
                "a key");
 
 /* From the secret of the keys' store, or the one key; where none is asked for there is nothing to
- * keep secret either. */
+ * keep secret either. The model does not matter: a thought is text. */
 bool handles_open(Api *api, Err *err) {
     static const char purpose[] = "handles of thoughts";
-    const char *secret = api->spec->api_key ? api->spec->api_key : api->fingerprint;
+    const char *secret = api->spec->api_key ? api->spec->api_key : "";
     if (sodium_init() < 0) return err_set(err, ERR_UNSUPPORTED, "libsodium does not start");
     if (api->gate) return gate_secret(api->gate, purpose, api->handle_key), true;
     crypto_generichash_state state;

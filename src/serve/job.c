@@ -51,7 +51,7 @@ enum { DEFAULT_TEMPERATURE_PERCENT = 20 }; /* as in lisao chat */
 
 static Sampling sampling_of(const Call *c, uint64_t seed) {
     const Params *p = &c->p;
-    const Recommended *r = &c->api->bundle->recommended;
+    const Recommended *r = &c->m->bundle->recommended;
     return (Sampling){
         .temperature = chosen(p->temperature, r->temperature, DEFAULT_TEMPERATURE_PERCENT / 100.f),
         .top_k = p->top_k != NOT_GIVEN ? (int64_t)p->top_k : MAX(r->top_k, 0),
@@ -93,7 +93,7 @@ static bool biases_read(Call *c, Bias **out, int64_t *n) {
     json_object_foreach(c->p.logit_bias, key, v) {
         int64_t id;
         const double x = json_number_value(v);
-        if (!str_i64(str_of(key), &id) || id < 0 || id >= c->api->bundle->model->cfg.V
+        if (!str_i64(str_of(key), &id) || id < 0 || id >= c->m->bundle->model->cfg.V
             || !json_is_number(v) || x < -100 || x > 100)
             return fault_value(&c->fault, "logit_bias",
                                "logit_bias: \"%.40s\" must be a token id with a number from -100 "
@@ -139,12 +139,12 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     Ask ask = {.tenant = tenant_of(c), .weight = c->key.limits.weight};
     if (!stops_read(c, &stop, &ask.n_stop) || !biases_read(c, &bias, &ask.n_bias)) return NULL;
     ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
-    *j = (Job){.api = c->api, .x = c->x, .a = c->a, .face = face, .style = c->style, .n = n};
-    j->left = n, j->created = c->now, j->out.a = c->a, j->budget = -1;
+    *j = (Job){.api = c->api, .m = c->m, .x = c->x, .a = c->a, .face = face, .n = n};
+    j->style = c->style, j->left = n, j->created = c->now, j->out.a = c->a, j->budget = -1;
     j->stream = c->p.stream && !c->verify, j->verify = c->verify;
     j->background = c->p.background && !c->verify;
     j->tenant = str_copy(c->a, str_of(c->key.tenant)).p;
-    j->model = str_copy(c->a, str_of(c->api->spec->model));
+    j->model = str_copy(c->a, str_of(c->m->spec->name));
     j->choice = PUSH(c->a, Choice, n);
     id_make(j->id, sizeof j->id, id_prefix);
     if (j->background && !j->stream) {
@@ -162,7 +162,7 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
 
 bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens) {
     const Params *p = &c->p;
-    const int64_t context = c->api->spec->context, left = context - n_prompt;
+    const int64_t context = c->m->spec->context, left = context - n_prompt;
     if (left < 1)
         return fault_set(&c->fault, 400, "invalid_request_error", "context_length_exceeded",
                          "messages", "prompt is too long: %lld tokens > %lld maximum",
@@ -174,7 +174,7 @@ bool job_room(Call *c, int64_t n_prompt, int64_t *max_tokens) {
 }
 
 bool job_talk(Call *c, Job *j, const Talk *t) {
-    const Bundle *b = c->api->bundle;
+    const Bundle *b = c->m->bundle;
     int64_t most;
     Err err = {0};
     if (!job_room(c, t->ids.n, &most)) return false;
@@ -283,7 +283,7 @@ const char *type_of(const json_t *o) {
 
 json_t *openai_head(const Job *j, const char *object) {
     char fingerprint[24];
-    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->api->fingerprint);
+    snprintf(fingerprint, sizeof fingerprint, "fp_%.16s", j->m->fingerprint);
     return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", j->id, "object", object, "created",
                      (json_int_t)j->created, "model", j->model.p, "system_fingerprint",
                      fingerprint);

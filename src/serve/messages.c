@@ -4,7 +4,8 @@
 #include "serve/api.h"
 
 const Field messages_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"model", FIELD_TEXT, P(model), 0, 0,
+     "The model's name (default: the first). One that is served alone has any name.", NULL},
     {"messages", FIELD_JSON, P(messages), 0, 0,
      "The conversation; contents are strings or blocks of text, tool_use, tool_result, thinking.",
      "{\"type\":\"array\"}"},

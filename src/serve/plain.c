@@ -12,11 +12,16 @@ void answer_ready(Call *c) {
         answer_json(c, json_pack("{s:s}", "status", "ready"));
 }
 
+/* Of the first model; a fingerprint is known once it was loaded. */
 void answer_version(Call *c) {
-    const Api *a = c->api;
-    answer_json(c, json_pack("{s:s, s:s, s:s, s:I}", "version", a->spec->version, "model",
-                             a->spec->model, "fingerprint", a->fingerprint, "context_length",
-                             (json_int_t)a->spec->context));
+    const ServeModel *m = c->m->spec;
+    char print[sizeof c->m->fingerprint];
+    monitor_enter(c->api->lock);
+    memcpy(print, c->m->fingerprint, sizeof print);
+    monitor_leave(c->api->lock);
+    answer_json(c, json_pack("{s:s, s:s, s:s?, s:I}", "version", c->api->spec->version, "model",
+                             m->name, "fingerprint", *print ? print : NULL, "context_length",
+                             (json_int_t)m->context));
 }
 
 void answer_balance(Call *c) {
@@ -28,33 +33,40 @@ void answer_balance(Call *c) {
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* One object for the clients of both families. */
-static json_t *model_json(const Api *a) {
+static json_t *model_json(Api *api, const Hosted *h) {
+    const ServeModel *m = h->spec;
     char created[32] = "1970-01-01T00:00:00Z";
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I}", "id", a->spec->model,
-                     "object", "model", "created", (json_int_t)a->spec->created, "owned_by",
-                     "lisao", "type", "model", "display_name", a->spec->model, "created_at",
-                     created, "context_length", (json_int_t)a->spec->context, "max_output_tokens",
-                     (json_int_t)a->spec->context);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "id", m->name, "object",
+                     "model", "created", (json_int_t)m->created, "owned_by", "lisao", "type",
+                     "model", "display_name", m->name, "created_at", created, "context_length",
+                     (json_int_t)m->context, "max_output_tokens", (json_int_t)m->context, "loaded",
+                     host_state(api, h) == HOST_IN);
 }
 
 void answer_models(Call *c) {
-    const char *id = c->api->spec->model;
-    answer_json(c, json_pack("{s:s, s:[o], s:b, s:s, s:s}", "object", "list", "data",
-                             model_json(c->api), "has_more", 0, "first_id", id, "last_id", id));
+    Api *api = c->api;
+    json_t *all = json_array();
+    for (int64_t i = 0; i < api->n_hosts; i++)
+        json_array_append_new(all, model_json(api, &api->host[i]));
+    answer_json(c, json_pack("{s:s, s:o, s:b, s:s, s:s}", "object", "list", "data", all, "has_more",
+                             0, "first_id", api->host[0].spec->name, "last_id",
+                             api->host[api->n_hosts - 1].spec->name));
 }
 
 void answer_model(Call *c) {
     const Str id = {c->path.p + 8, c->path.n - 8}; /* behind "/models/" */
-    if (str_eq(id, str_of(c->api->spec->model)))
-        answer_json(c, model_json(c->api));
+    const Hosted *m = host_find(c->api, id);
+    if (m && str_eq(id, str_of(m->spec->name)))
+        answer_json(c, model_json(c->api, m));
     else
         fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
-                  "there is no model '%.*s'; %s is served", STRF(id), c->api->spec->model);
+                  "there is no model '%.*s'; GET /v1/models lists those that are served", STRF(id));
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 const Field token_fields[] = {
+    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name (default: the first).", NULL},
     {"messages", FIELD_JSON, P(messages), 0, 0, "A conversation.", "{\"type\":\"array\"}"},
     {"content", FIELD_JSON, P(prompt), 0, 0, "Or a text.", "{\"type\":\"string\"}"},
     {"prompt", FIELD_JSON, P(prompt), 0, 0, "The same.", "{\"type\":\"string\"}"},
@@ -75,7 +87,7 @@ static bool talk_take(Call *c, Talk *t) {
 }
 
 static bool text_ids(Call *c, Ids *ids) {
-    const Bundle *b = c->api->bundle;
+    const Bundle *b = c->m->bundle;
     const json_t *v = c->p.prompt;
     Err err = {0};
     ids->a = c->a;
@@ -102,7 +114,7 @@ void answer_tokenize(Call *c) {
 }
 
 void answer_detokenize(Call *c) {
-    const int64_t V = c->api->bundle->model->cfg.V;
+    const int64_t V = c->m->bundle->model->cfg.V;
     Buf text = {.a = c->a};
     if (!members_read(c, token_fields, n_token_fields)) return;
     for (size_t i = 0; i < json_array_size(c->p.ids); i++) {
@@ -116,7 +128,7 @@ void answer_detokenize(Call *c) {
     int32_t *ids = PUSH(c->a, int32_t, MAX(n, 1));
     for (int64_t i = 0; i < n; i++)
         ids[i] = (int32_t)json_integer_value(json_array_get(c->p.ids, (size_t)i));
-    text_decode(&text, c->api->bundle->tok, ids, n, false);
+    text_decode(&text, c->m->bundle->tok, ids, n, false);
     answer_json(c, json_pack("{s:o, s:o}", "content", json_of(buf_str(&text)), "text",
                              json_of(buf_str(&text))));
 }
@@ -161,6 +173,9 @@ void answer_metrics(Call *c) {
            n->engine.loaded);
     metric(&b, "pages_free", "gauge", "Pages of 128 positions that nothing is kept in.",
            n->engine.pages_free);
+    metric(&b, "model_loads_total", "counter", "Models that were loaded.", n->loads);
+    metric(&b, "model_unloads_total", "counter", "Models that were unloaded.", n->unloads);
+    metric(&b, "models_loaded", "gauge", "Models that are loaded.", n->loaded);
     metric(&b, "requests_running", "gauge", "Requests in the engine.", n->running);
     metric(&b, "requests_waiting", "gauge", "Requests before it.", n->waiting);
     metric(&b, "connections", "gauge", "Open connections.", server_connections(c->api->http));

@@ -12,7 +12,7 @@ static bool all_numbers(const json_t *v) {
 }
 
 static bool ids_take(Call *c, Prompt *p, const char *param, const json_t *v) {
-    const int64_t V = c->api->bundle->model->cfg.V;
+    const int64_t V = c->m->bundle->model->cfg.V;
     for (size_t i = 0; i < json_array_size(v); i++) {
         const json_int_t id = json_integer_value(json_array_get(v, i));
         if (id < 0 || id >= V)
@@ -21,14 +21,14 @@ static bool ids_take(Call *c, Prompt *p, const char *param, const json_t *v) {
         if (!ids_add(&p->ids, (int32_t)id)) return false;
     }
     Buf text = {.a = c->a};
-    text_decode(&text, c->api->bundle->tok, p->ids.v, p->ids.n, false);
+    text_decode(&text, c->m->bundle->tok, p->ids.v, p->ids.n, false);
     p->text = buf_str(&text);
     return true;
 }
 
 /* A text is encoded behind the token that begins texts, where the model has one. */
 static bool text_take(Call *c, Prompt *p, const json_t *v) {
-    const Bundle *b = c->api->bundle;
+    const Bundle *b = c->m->bundle;
     Err err = {0};
     p->text = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
     Arena *scratch = arena_open("prompt", ARENA_NO_LIMIT);

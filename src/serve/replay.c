@@ -5,12 +5,12 @@
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 json_t *token_json(const Job *j, Token t) {
-    const Str s = token_bytes(j->api->bundle->tok, t.id);
+    const Str s = token_bytes(j->m->bundle->tok, t.id);
     json_t *bytes = json_array(), *text = json_stringn(s.p ? s.p : "", (size_t)s.n);
     for (int64_t i = 0; i < s.n; i++) json_array_append_new(bytes, json_integer((uint8_t)s.p[i]));
     if (!text) { /* a piece of a character */
         Buf b = {.a = j->a};
-        text_decode(&b, j->api->bundle->tok, &t.id, 1, false);
+        text_decode(&b, j->m->bundle->tok, &t.id, 1, false);
         text = json_of(buf_str(&b));
     }
     return json_pack("{s:o, s:f, s:o}", "token", text, "logprob", (double)t.logprob, "bytes",
@@ -71,7 +71,7 @@ json_t *lisao_json(const Job *j) {
     prompt_hex(j, prompt);
     json_t *choices = json_array();
     for (int64_t i = 0; i < j->n; i++) json_array_append_new(choices, choice_json(&j->choice[i]));
-    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o}", "fingerprint", j->api->fingerprint,
+    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o}", "fingerprint", j->m->fingerprint,
                      "prompt_sha256", prompt, "seed", (json_int_t)j->seed, "created",
                      (json_int_t)j->created, "settings", settings_json(j), "choices", choices);
 }
@@ -82,7 +82,7 @@ void job_heads(Job *j) {
     char *text = json_dumps(settings, JSON_COMPACT);
     prompt_hex(j, prompt);
     snprintf(seed, sizeof seed, "%lld", (long long)j->seed);
-    exchange_head(j->x, "x-lisao-fingerprint", j->api->fingerprint);
+    if (*j->m->fingerprint) exchange_head(j->x, "x-lisao-fingerprint", j->m->fingerprint);
     exchange_head(j->x, "x-lisao-prompt-sha256", prompt);
     exchange_head(j->x, "x-lisao-seed", seed);
     exchange_head(j->x, "x-lisao-settings", text ? text : "{}");

@@ -3,7 +3,8 @@
 #include "serve/api.h"
 
 const Field responses_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"model", FIELD_TEXT, P(model), 0, 0,
+     "The model's name (default: the first). One that is served alone has any name.", NULL},
     {"input", FIELD_JSON, P(input), 0, 0,
      "A string, or items: messages, function_call, function_call_output, reasoning.", "{}"},
     {"instructions", FIELD_TEXT, P(instructions), 0, 0, "A system message in front.", NULL},
@@ -148,8 +149,7 @@ static bool tools_take(Call *c, Talk *t) {
                                             "parameters", json_object_get(tool, "parameters")));
     }
     /* A client that offers tools to a model that knows none is answered without. */
-    if (json_array_size(all) && c->api->bundle->chat.tools != TOOLS_NONE)
-        t->tools = json_incref(all);
+    if (json_array_size(all) && c->m->bundle->chat.tools != TOOLS_NONE) t->tools = json_incref(all);
     json_decref(all);
     return form_format(c, t, "text.format", json_object_get(c->p.text, "format"))
            && form_tools(c, t, choice ? choice : "auto", name, !json_is_false(c->p.parallel));

@@ -111,12 +111,13 @@ static void call_run(Call *c) {
                   "the server is going down: try again in a moment");
         return;
     }
-    if (!r->field || body_read(c)) r->run(c);
+    if (!r->field || (body_read(c) && model_pick(c, c->body))) r->run(c);
 }
 
 void call_handle(void *arg, Exchange *x) {
     Api *api = arg;
     Call c = {.api = api,
+              .m = api->host,
               .routes = routes,
               .n_routes = COUNT(routes),
               .x = x,

@@ -1,4 +1,4 @@
-/* serve.c -- starts HTTP before an engine, and ends it. */
+/* serve.c -- starts HTTP before engines, and ends it. */
 #include "serve/api.h"
 #include "serve/history.h"
 
@@ -25,6 +25,12 @@ static bool address_check(const ServeSpec *s, Err *err) {
 
 static void over(void *arg, const Served *s) { journal_request(((Api *)arg)->journal, s); }
 
+static int64_t context_most(const ServeSpec *spec) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < spec->n_models; i++) most = MAX(most, spec->model[i].context);
+    return most;
+}
+
 static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
     return (ServerSpec){.host = spec->host,
                         .port = spec->port,
@@ -35,8 +41,8 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
                         .names = spec->names,
                         .n_names = spec->n_names,
                         .connections = spec->connections,
-                        .body_bytes = BODY_BYTES + BODY_TOKEN * spec->context,
-                        .out_bytes = OUT_BYTES + OUT_TOKEN * spec->context,
+                        .body_bytes = BODY_BYTES + BODY_TOKEN * context_most(spec),
+                        .out_bytes = OUT_BYTES + OUT_TOKEN * context_most(spec),
                         .workers = WORKERS,
                         .queue = BACKLOG,
                         .head_seconds = 10,
@@ -74,7 +80,12 @@ static void narrowing_say(const Api *api, const Err *err) {
 
 /* ---- the service ----------------------------------------------------------------------------- */
 
-bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
+/* One model is there when it is said to be. */
+static bool hosts_start(Api *api, Arena *a, Err *err) {
+    return hosts_open(api, a, err) && (api->n_hosts > 1 || host_load(api, api->host, err));
+}
+
+bool serve_run(const ServeSpec *spec,
                void (*ready)(void *arg, const char *address, const char *key), void *arg,
                Err *err) {
     if (!address_check(spec, err)) return false;
@@ -82,15 +93,13 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
     Api *api = PUSH(a, Api, 1);
     Keeper *keeper = NULL;
     *api = (Api){.spec = spec,
-                 .bundle = b,
                  .lock = monitor_new(a),
                  .jobs = queue_new(a, spec->queue, sizeof(Job *)),
                  .streams = streams_new(a),
-                 .fingerprint = spec->fingerprint,
                  .started = os_time()};
     if (spec->api_key) api_key_set(api, spec->api_key);
-    if (b->n_end
-        && !lexicon_new(&api->lexicon, a, b->tok, b->model->cfg.V, b->end, b->n_end, err)) {
+    if (!hosts_start(api, a, err)) {
+        hosts_close(api);
         arena_close(a);
         return false;
     }
@@ -104,17 +113,18 @@ bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
               && (!spec->history
                   || history_open(&api->history, a, spec->data ? spec->data : data_folder(a),
                                   spec->history_days, err))
-              && handles_open(api, err) && server_open(&api->http, a, &http, err)
-              && keeper_open(&keeper, a, api, err);
+              && loader_open(api, a, err) && handles_open(api, err)
+              && server_open(&api->http, a, &http, err) && keeper_open(&keeper, a, api, err);
     if (ok) {
         (void)calls_narrow(spec, &calls);
         narrowing_say(api, &files);
         narrowing_say(api, &calls);
         if (ready) ready(arg, server_address(api->http), gate_first(api->gate));
         service_notify("READY=1");
-        engine_thread_run(api, engine);
+        engine_thread_run(api);
     }
     keeper_close(keeper);
+    hosts_close(api);
     server_close(api->http);
     gate_close(api->gate);
     history_close(api->history);

@@ -4,14 +4,30 @@
  * Promises: an answer depends on its own request only, not on who else is served, and names what it
  * can be computed again by. Nothing in a request is trusted. Without a key nobody is let in, unless
  * that was asked for, and then from this machine only.
- * Threads: the calling thread becomes the engine's; HTTP has threads of its own, which see no more
- * of the model than its tokenizer and template.
- * Ownership: the bundle and the engine stay the caller's.
+ * Threads: the calling thread becomes that of all engines; HTTP has threads of its own, which see
+ * no more of a model than its tokenizer and template; another one loads and unloads.
+ * Ownership: models stay the caller's.
  *
  * docs/api.md describes the routes. */
 #pragma once
 #include "answer/answer.h"
 #include "serve/keys.h"
+
+/* A model that is served. Its bundle is open all the while, so that requests are read and refused
+ * at once; its engine, with the weights as they are computed with, is there from load to unload. */
+typedef struct ServeModel {
+    const char *name; /* that requests and answers give it */
+    Bundle *bundle;
+    int64_t context; /* most tokens of a prompt and its answer */
+    int64_t created; /* of the model's file; seconds since 1970 */
+    int64_t bytes;   /* what loading takes, by its plan */
+    double idle;     /* seconds without a request after which it is unloaded; 0: it stays */
+    /* At the start, or on the loader's thread, never both at a time. limit: bytes that it may take;
+     * 0: what is free. fingerprint: of the plan; copied. */
+    bool (*load)(void *arg, int64_t limit, Engine **engine, const char **fingerprint, Err *err);
+    void (*unload)(void *arg);
+    void *arg;
+} ServeModel;
 
 typedef struct ServeSpec {
     const char *host; /* an address; "localhost" */
@@ -26,27 +42,26 @@ typedef struct ServeSpec {
     bool no_sandbox;      /* what the process may do is not narrowed once it serves */
     bool history;         /* conversations of the page are kept in `data` */
     int64_t history_days; /* since they were written to; 0: for good */
-    bool writes;          /* the caller's engine does, beneath `data`, keys or not */
+    bool writes;          /* the caller's engines do, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */
     bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);
     void *reload_arg;
-    const char *model; /* the name that answers give it */
-    int64_t context;   /* most tokens of a prompt and its answer */
+    const ServeModel *model; /* (n_models) the first is who answers where none is named */
+    int64_t n_models;        /* one is loaded at the start and has any name; more on demand */
+    int64_t memory;          /* bytes for all that are loaded; 0: what the machine has */
     int64_t connections, queue;
     double alive; /* seconds without a word until a stream shows that it lives; an answer that is
                    * no stream waits three times as long at first; 0: never */
     const char *const *names; /* (n_names) Host names that are let in */
     int64_t n_names;
-    const char *fingerprint; /* of the plan */
-    const char *version;     /* of the program */
-    int64_t created;         /* of the model's file; seconds since 1970 */
+    const char *version; /* of the program */
 } ServeSpec;
 
 /* Serves until it is interrupted (os_interrupted): then no new request is let in, and those under
  * way are answered, for up to 30 seconds or until a second interrupt. `ready` is called once
  * requests are answered, with the address and, where this start made one, the first key. */
-bool serve_run(const ServeSpec *spec, Bundle *b, Engine *engine,
+bool serve_run(const ServeSpec *spec,
                void (*ready)(void *arg, const char *address, const char *key), void *arg,
                Err *err) CHECKED;
 /* The routes and what their requests may say, as tables in Markdown: docs/api.md has them. */

@@ -51,7 +51,7 @@ static bool calls_copy(Call *c, json_t *to, const json_t *calls, int64_t at) {
             return fault_value(&c->fault, "messages",
                                "message %lld: tool call %lld has no function with a name",
                                (long long)at + 1, (long long)i + 1);
-        if (c->api->bundle->chat.tools != TOOLS_QWEN || !json_is_string(arguments)) continue;
+        if (c->m->bundle->chat.tools != TOOLS_QWEN || !json_is_string(arguments)) continue;
         json_t *object = json_loads(json_string_value(arguments), JSON_REJECT_DUPLICATES, NULL);
         if (json_is_object(object)) json_object_set(function, "arguments", object);
         json_decref(object);
@@ -188,7 +188,7 @@ static bool prefix_take(Call *c, Talk *t, Prefix *out) {
 
 /* Tags are the model's own tokens, what stands between them is text. */
 static bool prefix_encode(Call *c, Talk *t, const Prefix *p, Arena *scratch, Err *err) {
-    const Chat *chat = &c->api->bundle->chat;
+    const Chat *chat = &c->m->bundle->chat;
     const Str end = chat->thought_end, begin = STR("<think>\n");
     bool ok = true;
     if (p->thought.p && !t->in_thought)
@@ -221,7 +221,7 @@ static bool request_text(Call *c, const Talk *t, Str *out) {
 }
 
 bool talk_encode(Call *c, Talk *t) {
-    const Bundle *b = c->api->bundle;
+    const Bundle *b = c->m->bundle;
     ChatOptions options = {.generate = true, .think = t->think, .now = c->now};
     Buf shown = {.a = c->a};
     Prefix prefix;

@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 const Field text_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0, "The model's name; one model is served, by any.", NULL},
+    {"model", FIELD_TEXT, P(model), 0, 0,
+     "The model's name (default: the first). One that is served alone has any name.", NULL},
     {"prompt", FIELD_JSON, P(prompt), 0, 0,
      "A string, or token ids, or a list of up to 16 of either.", "{}"},
     {"suffix", FIELD_TEXT, P(suffix), 0, 0,
@@ -55,7 +56,7 @@ static const char *const middles[][3] = {
 };
 
 static bool suffix_add(Call *c, Prompt *p) {
-    const Tokenizer *t = c->api->bundle->tok;
+    const Tokenizer *t = c->m->bundle->tok;
     Ids ids = {.a = c->a};
     Err err = {0};
     for (int64_t i = 0; i < COUNT(middles); i++) {
@@ -122,7 +123,7 @@ typedef struct Lists {
 
 static Str token_text(const Job *j, int32_t id, Buf *b) {
     b->n = 0;
-    text_decode(b, j->api->bundle->tok, &id, 1, false);
+    text_decode(b, j->m->bundle->tok, &id, 1, false);
     return buf_str(b);
 }
 
@@ -146,7 +147,7 @@ static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const 
     json_array_append_new(l->offset, json_integer(*offset));
     *offset += s.n;
     json_t *best = t && j->n_top ? json_object() : json_null();
-    for (int64_t k = 0; t && k < MIN(j->n_top, j->api->bundle->model->cfg.V); k++) {
+    for (int64_t k = 0; t && k < MIN(j->n_top, j->m->bundle->model->cfg.V); k++) {
         const Str one = token_key(j, top[k].id, b);
         json_object_setn_new(best, one.p, (size_t)one.n, json_real((double)top[k].logprob));
     }

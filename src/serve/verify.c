@@ -61,7 +61,7 @@ void answer_verify(Call *c) {
     }
     RouteFn *run = verified_find(c);
     json_t *body = c->body;
-    Verify *v = run ? verify_new(c) : NULL;
+    Verify *v = run && model_pick(c, c->p.request) ? verify_new(c) : NULL;
     if (!v) return;
     verify_settings(c);
     c->verify = v;

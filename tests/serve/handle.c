@@ -12,7 +12,7 @@ typedef struct Holder {
 static void holder_init(Holder *h, const char *api_key, const char *tenant) {
     Err err = {0};
     *h = (Holder){.spec = {.api_key = api_key}};
-    h->api = (Api){.spec = &h->spec, .fingerprint = "f"};
+    h->api = (Api){.spec = &h->spec};
     h->job = (Job){.api = &h->api, .tenant = tenant};
     assert_true(handles_open(&h->api, &err));
 }

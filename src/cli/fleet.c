@@ -1,0 +1,208 @@
+/* fleet.c -- the models of `lisao serve`.
+ *
+ * Of each model its bundle is open from start to end. What loading makes, the plan with the packed
+ * weights and the engine, lies in an arena of its own, which unloading closes. All engines run on
+ * one team; a model is packed by another one, since the first may be at work. */
+#include "cli/fleet.h"
+
+/* DRAFTS: rows of a step for tokens that are given, as evaluations ask for. */
+enum { DRAFTS = 256 };
+
+typedef struct Ship {
+    Fleet *fleet;
+    Session s; /* without a plan; its team is the fleet's */
+    PlanSpec plan;
+    EngineSpec engine;
+    Arena *arena; /* of what is loaded; NULL: nothing is */
+    Plan *planned;
+    Engine *running;
+} Ship;
+
+struct Fleet {
+    FleetSpec spec;
+    Ship *ship; /* (n) opened so far */
+    ServeModel *model;
+    int64_t n;
+    Team *team, *packers; /* the same where nothing is loaded while others run */
+};
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+bool duration_read(double *seconds, const char *text, Err *err) {
+    static const struct {
+        char name;
+        double seconds;
+    } unit[] = {{'s', 1}, {'m', 60}, {'h', 3600}};
+    Str number = str_of(text);
+    double scale = 1;
+    for (int64_t i = 0; number.n && i < COUNT(unit); i++)
+        if (text[number.n - 1] == unit[i].name) {
+            scale = unit[i].seconds, number.n--;
+            break;
+        }
+    if (!str_f64(number, seconds) || *seconds < 0 || *seconds > 1e9)
+        return err_set(err, ERR_USAGE, "idle must be a time as 90s, 10m or 2h, not '%s'", text);
+    *seconds *= scale;
+    return true;
+}
+
+/* "models/SmolLM2.gguf" is SmolLM2. */
+static const char *model_name(const Session *s, const char *given) {
+    Str name = str_of(given ? given : s->bundle.path);
+    if (given) return given;
+    for (int64_t i = name.n; i > 0; i--)
+        if (name.p[i - 1] == '/' && i < name.n) {
+            name.p += i, name.n -= i;
+            break;
+        }
+    if (str_ends(name, STR(".gguf"))) name.n -= 5;
+    return str_copy(s->arena, name).p;
+}
+
+static bool name_is_new(const Fleet *f, const char *name, Err *err) {
+    for (int64_t i = 0; i < f->n; i++)
+        if (!strcmp(f->model[i].name, name))
+            return err_set(err, ERR_USAGE,
+                           "two models are called %s: give one another name (name: in the list of "
+                           "--config)",
+                           name);
+    return true;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static int64_t memory_most(const Fleet *f) {
+    return f->spec.memory ? f->spec.memory : os_memory_free() + os_memory_now();
+}
+
+/* Pages for half of the conversations at full length, since few are that long; fewer where memory
+ * is short, at least for one. */
+static bool size_find(Ship *p, const ModelSettings *o, int64_t positions, int64_t *bytes,
+                      Err *err) {
+    const Fleet *f = p->fleet;
+    const int64_t one = round_up(positions, PAGE) / PAGE, most = memory_most(f);
+    Model *m = p->s.bundle.model;
+    EngineSpec *e = &p->engine;
+    *e = (EngineSpec){.seqs = o->parallel,
+                      .queue = f->spec.queue,
+                      .rows = MAX(RUN_ROWS, o->parallel),
+                      .chunk = RUN_ROWS / 2,
+                      .drafts = DRAFTS,
+                      .inside = true,
+                      .pages = MAX(one, one * o->parallel / 2),
+                      .queue_tokens = MAX(positions, f->spec.queue * MIN(positions, QUEUE_PROMPT))};
+    for (;; e->pages = MAX(one, e->pages / 2)) {
+        Arena *scratch = arena_open("count", ARENA_NO_LIMIT);
+        Plan *count;
+        engine_plan(&p->plan, m, e, positions, f->team);
+        p->plan.results = generation_bytes(e->pages * PAGE, 0);
+        const bool ok = plan_count(&count, scratch, m, &p->plan, team_threads(f->team), err);
+        *bytes = ok ? count->bytes : 0;
+        arena_close(scratch);
+        if (!ok || *bytes <= most || e->pages == one) return ok;
+    }
+}
+
+/* A single one is refused by its own plan, which names its largest parts. */
+static bool size_check(const Fleet *f, const char *name, int64_t bytes, Err *err) {
+    const int64_t most = memory_most(f);
+    return f->spec.n == 1 || bytes <= most
+           || err_set(err, ERR_LIMIT,
+                      "%s needs %.1f MB, and there are %.1f MB for all models: give it a smaller "
+                      "context or parallel, or take a smaller model",
+                      name, (double)bytes / 1e6, (double)most / 1e6);
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static void ship_unload(void *arg) {
+    Ship *p = arg;
+    if (p->running && p->fleet->spec.prompts) {
+        engine_keep(p->running);
+        engine_store_close(p->running);
+    }
+    if (p->arena) arena_close(p->arena);
+    p->arena = NULL, p->running = NULL, p->planned = NULL;
+}
+
+/* Computed prompts of earlier times; of several models each has a folder. */
+static bool prompts_open(Ship *p, Engine *e, Err *err) {
+    const FleetSpec *s = &p->fleet->spec;
+    const char *folder = s->prompts;
+    if (!folder) return true;
+    if (s->n > 1) folder = str_fmt(p->arena, "%s/%.16s", folder, p->planned->fingerprint).p;
+    return engine_store(e, p->arena, folder, s->prompt_bytes, err);
+}
+
+static bool ship_load(void *arg, int64_t limit, Engine **engine, const char **fingerprint,
+                      Err *err) {
+    Ship *p = arg;
+    const Fleet *f = p->fleet;
+    p->arena = arena_open("engine", ARENA_NO_LIMIT);
+    if (plan_new(&p->planned, p->arena, p->s.bundle.model, &p->plan, limit, f->packers, err)
+        && engine_new(engine, p->arena, p->planned, &p->engine, f->team, err)
+        && prompts_open(p, *engine, err)) {
+        p->running = *engine;
+        *fingerprint = p->planned->fingerprint;
+        return true;
+    }
+    ship_unload(p);
+    return false;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static bool ship_open(Fleet *f, const ModelSettings *o, Err *err) {
+    Ship *p = &f->ship[f->n];
+    ServeModel *m = &f->model[f->n];
+    FileStamp stamp = {0};
+    *p = (Ship){.fleet = f, .s.team = f->team};
+    if (!session_open(&p->s, o->path, BUNDLE_ALL, &o->opts, &p->plan, err)) {
+        if (!f->team) f->team = p->s.team;
+        p->s.team = NULL;
+        session_close(&p->s);
+        return false;
+    }
+    f->team = p->s.team;
+    *m = (ServeModel){.name = model_name(&p->s, o->name),
+                      .bundle = &p->s.bundle,
+                      .context = context_bounded(&p->s, o->context),
+                      .load = ship_load,
+                      .unload = ship_unload,
+                      .arg = p};
+    const bool fine = name_is_new(f, m->name, err);
+    f->n++;
+    if (!fine || !os_stamp(&stamp, p->s.bundle.path, err)) return false;
+    m->created = stamp.modified / 1000000000;
+    return (!o->idle || duration_read(&m->idle, o->idle, err))
+           && size_find(p, o, m->context, &m->bytes, err) && size_check(f, m->name, m->bytes, err);
+}
+
+static bool loads_later(const Fleet *f) {
+    bool later = f->n > 1;
+    for (int64_t i = 0; i < f->n; i++) later |= f->model[i].idle > 0;
+    return later;
+}
+
+bool fleet_open(Fleet **out, Arena *a, const FleetSpec *spec, Err *err) {
+    Fleet *f = *out = PUSH(a, Fleet, 1);
+    *f = (Fleet){.spec = *spec};
+    f->ship = PUSH(a, Ship, spec->n), f->model = PUSH(a, ServeModel, spec->n);
+    for (int64_t i = 0; i < spec->n; i++)
+        if (!ship_open(f, &spec->model[i], err)) return false;
+    f->packers = loads_later(f) ? team_open(team_threads(f->team)) : f->team;
+    return true;
+}
+
+const ServeModel *fleet_models(const Fleet *f) { return f->model; }
+
+void fleet_close(Fleet *f) {
+    if (!f) return;
+    for (int64_t i = 0; i < f->n; i++) {
+        ship_unload(&f->ship[i]);
+        f->ship[i].s.team = NULL;
+        session_close(&f->ship[i].s);
+    }
+    if (f->packers && f->packers != f->team) team_close(f->packers);
+    if (f->team) team_close(f->team);
+}

@@ -1,0 +1,147 @@
+/* hosted.c -- which models are loaded, and the thread that loads and unloads them. */
+#include "serve/api.h"
+
+enum { ORDERS = 4 };
+
+struct Loader {
+    Queue *orders; /* Hosted * */
+    LoneThread *thread;
+};
+
+/* ---- what to do next ------------------------------------------------------------------------- */
+
+static bool spare(const Hosted *m) { return m->state == HOST_IN && !m->jobs && !m->held; }
+
+static bool tired(const Hosted *m, double now) {
+    return spare(m) && m->spec->idle > 0 && now - m->used >= m->spec->idle;
+}
+
+HostOrder hosts_next(Hosted *m, int64_t n, int64_t memory, double now) {
+    Hosted *wanted = NULL, *oldest = NULL, *idle = NULL;
+    int64_t taken = 0, busy = 0;
+    for (Hosted *h = m; h < m + n; h++) {
+        if (h->state == HOST_LOADING || h->state == HOST_LEAVING) return (HostOrder){0};
+        if (h->state == HOST_OUT && h->held && (!wanted || h->since < wanted->since)) wanted = h;
+        if (spare(h) && (!oldest || h->used < oldest->used)) oldest = h;
+        if (tired(h, now)) idle = h;
+        if (h->state == HOST_IN) taken += h->spec->bytes;
+        if (h->state == HOST_IN && !spare(h)) busy += h->spec->bytes;
+    }
+    if (wanted && taken + wanted->spec->bytes <= memory)
+        return (HostOrder){HOST_LOAD, wanted, memory - taken, busy};
+    if (wanted && busy + wanted->spec->bytes > memory)
+        return (HostOrder){HOST_REFUSE, wanted, 0, busy};
+    if (wanted) return (HostOrder){HOST_UNLOAD, oldest, 0, busy};
+    return (HostOrder){idle ? HOST_UNLOAD : HOST_REST, idle, 0, busy};
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static void state_set(Api *api, Hosted *m, HostState state) {
+    monitor_enter(api->lock);
+    m->state = state;
+    monitor_leave(api->lock);
+}
+
+static void load_note(Api *api, Hosted *m, Engine *engine, const char *fingerprint) {
+    monitor_enter(api->lock);
+    m->engine = engine, m->failed = !engine, m->state = engine ? HOST_IN : HOST_OUT;
+    if (engine) snprintf(m->fingerprint, sizeof m->fingerprint, "%s", fingerprint);
+    api->count.loads += engine != NULL, api->count.loaded += engine != NULL;
+    monitor_leave(api->lock);
+}
+
+bool host_load(Api *api, Hosted *m, Err *err) {
+    Engine *engine = NULL;
+    const char *fingerprint = NULL;
+    const bool ok = m->spec->load(m->spec->arg, m->limit, &engine, &fingerprint, err);
+    load_note(api, m, ok ? engine : NULL, fingerprint);
+    return ok;
+}
+
+static void host_unload(Api *api, Hosted *m) {
+    m->spec->unload(m->spec->arg);
+    monitor_enter(api->lock);
+    m->engine = NULL, m->state = HOST_OUT;
+    api->count.unloads++, api->count.loaded--;
+    monitor_leave(api->lock);
+}
+
+/* Names are of the settings, never what a client sent. */
+static void order_run(Api *api, Hosted *m) {
+    const double from = os_now(), mb = (double)m->spec->bytes / 1e6;
+    Err err = {0};
+    if (host_state(api, m) == HOST_LEAVING) {
+        host_unload(api, m);
+        journal_say(api->journal, "unload", "%s gave back %.1f MB", m->spec->name, mb);
+    } else if (host_load(api, m, &err)) {
+        journal_say(api->journal, "load", "%s took %.1f MB and %.3f s", m->spec->name, mb,
+                    os_now() - from);
+    } else
+        journal_say(api->journal, "load", "%s: %s", m->spec->name, err.msg);
+}
+
+static void loader_run(void *arg) {
+    enum { HOUR = 3600 };
+    Api *api = arg;
+    Hosted *m;
+    for (QueueResult got; (got = queue_pop(api->loader->orders, &m, HOUR)) != QUEUE_CLOSED;)
+        if (got == QUEUE_ITEM) order_run(api, m);
+}
+
+bool loader_open(Api *api, Arena *a, Err *err) {
+    Loader *l = api->loader = PUSH(a, Loader, 1);
+    *l = (Loader){.orders = queue_new(a, ORDERS, sizeof(Hosted *))};
+    return lone_start(&l->thread, a, loader_run, api, err);
+}
+
+void host_order(Api *api, const HostOrder *o) {
+    Hosted *m = o->m;
+    m->limit = o->limit;
+    state_set(api, m, o->act == HOST_LOAD ? HOST_LOADING : HOST_LEAVING);
+    CHECK(queue_try_push(api->loader->orders, &m)); /* one at a time is under way */
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+bool hosts_open(Api *api, Arena *a, Err *err) {
+    const ServeSpec *s = api->spec;
+    api->host = PUSH(a, Hosted, s->n_models);
+    for (int64_t i = 0; i < s->n_models; i++) {
+        Hosted *m = &api->host[api->n_hosts++];
+        Bundle *b = s->model[i].bundle;
+        *m = (Hosted){.spec = &s->model[i], .bundle = b, .limit = s->memory, .used = os_now()};
+        if (b->n_end
+            && !lexicon_new(&m->lexicon, a, b->tok, b->model->cfg.V, b->end, b->n_end, err))
+            return false;
+    }
+    return true;
+}
+
+void hosts_close(Api *api) {
+    if (api->loader) {
+        queue_close(api->loader->orders);
+        lone_join(api->loader->thread);
+    }
+    for (int64_t i = 0; i < api->n_hosts; i++)
+        if (api->host[i].state == HOST_IN) host_unload(api, &api->host[i]);
+}
+
+HostState host_state(Api *api, const Hosted *m) {
+    monitor_enter(api->lock);
+    const HostState state = m->state;
+    monitor_leave(api->lock);
+    return state;
+}
+
+/* What this process holds, nearly all of it models, is theirs as well as what is free. */
+int64_t hosts_memory(const Api *api) {
+    return api->spec->memory ? api->spec->memory : os_memory_free() + os_memory_now();
+}
+
+Hosted *host_find(Api *api, Str name) {
+    for (int64_t i = 0; i < api->n_hosts; i++)
+        if (api->n_hosts == 1 || str_eq(name, str_of(api->host[i].spec->name)))
+            return &api->host[i];
+    return str_eq(name, STR("lisao")) ? api->host : NULL;
+}
