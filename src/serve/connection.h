@@ -59,10 +59,10 @@ struct Server {
 };
 
 typedef enum Phase { PHASE_HEAD, PHASE_BODY, PHASE_WHOLE, PHASE_ANSWERED } Phase;
-typedef struct Field {
-    struct Field *next;
+typedef struct HeadField {
+    struct HeadField *next;
     const char *name, *value;
-} Field;
+} HeadField;
 
 enum { EXCHANGE_ID = 40 };
 struct Exchange {
@@ -87,7 +87,7 @@ struct Exchange {
     bool owned, attached, suspended, gone, telling, streams, events, ended, probe;
     struct MHD_Response *response; /* to be queued */
     int64_t status, answer_bytes;
-    Field *field; /* of the answer, further ones */
+    HeadField *field; /* of the answer, further ones */
     void (*on_gone)(void *arg);
     void *gone_arg;
     char *out; /* what a stream has to send: each piece behind its length, an int32_t */

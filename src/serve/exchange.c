@@ -138,13 +138,14 @@ static bool is_plain(const char *s) {
 
 void exchange_head(Exchange *x, const char *name, const char *value) {
     CHECK(*name && is_plain(name) && is_plain(value) && !strpbrk(name, ": "));
-    Field *f = PUSH(x->arena, Field, 1);
-    *f = (Field){x->field, str_copy(x->arena, str_of(name)).p, str_copy(x->arena, str_of(value)).p};
+    HeadField *f = PUSH(x->arena, HeadField, 1);
+    *f = (HeadField){x->field, str_copy(x->arena, str_of(name)).p,
+                     str_copy(x->arena, str_of(value)).p};
     x->field = f;
 }
 
 static bool has_field(const Exchange *x, const char *name) {
-    for (const Field *f = x->field; f; f = f->next)
+    for (const HeadField *f = x->field; f; f = f->next)
         if (str_eq_caseless(str_of(f->name), str_of(name))) return true;
     return false;
 }
@@ -165,7 +166,8 @@ static void headers_add(const Exchange *x, struct MHD_Response *r, const char *t
     MHD_add_response_header(r, "request-id", x->id);   /* of Anthropic's */
     field_default(x, r, "Cache-Control", is_events(type) ? "no-cache" : "no-store");
     if (is_events(type)) field_default(x, r, "X-Accel-Buffering", "no");
-    for (const Field *f = x->field; f; f = f->next) MHD_add_response_header(r, f->name, f->value);
+    for (const HeadField *f = x->field; f; f = f->next)
+        MHD_add_response_header(r, f->name, f->value);
     if (x->closes) MHD_add_response_header(r, "Connection", "close");
 }
 
