@@ -63,8 +63,9 @@ const int64_t n_chat_fields = COUNT(chat_fields);
 
 static bool tools_take(Call *c, Talk *t) {
     const Params *p = &c->p;
-    if (!p->tools || json_array_size(p->tools) == 0) return true;
+    if (!p->tools) return true;
     if (!json_is_array(p->tools)) return fault_value(&c->fault, "tools", "tools must be a list");
+    if (json_array_size(p->tools) == 0) return true;
     for (size_t i = 0; i < json_array_size(p->tools); i++) {
         const json_t *f = json_object_get(json_array_get(p->tools, i), "function");
         if (!json_is_string(json_object_get(f, "name")))

@@ -63,10 +63,11 @@ bool model_pick(Call *c, const json_t *body) {
 
 static bool number_read(Call *c, const Field *f, const json_t *v) {
     const double x = json_number_value(v);
-    if (!json_is_number(v) || (f->kind == FIELD_INT && x != (double)(int64_t)x))
+    const bool number = json_is_number(v), bounded = number && x >= f->lo && x <= f->hi;
+    if (!number || (bounded && f->kind == FIELD_INT && x != (double)(int64_t)x))
         return fault_value(&c->fault, f->name, "%s must be %s", f->name,
                            f->kind == FIELD_INT ? "an integer" : "a number");
-    if (x < f->lo || x > f->hi)
+    if (!bounded)
         return fault_value(&c->fault, f->name, "%s must be between %.15g and %.15g, not %.15g",
                            f->name, f->lo, f->hi, x);
     *(double *)((char *)&c->p + f->at) = x;

@@ -41,7 +41,7 @@ static inline Desk *desk_open(void) {
     Err err = {0};
     s.keep = arena_open("service", ARENA_NO_LIMIT), s.a = arena_open("request", (int64_t)1 << 31);
     CHECK(tokenizer_open_json(&s.tok, s.keep, byte_tokenizer_json(s.keep), "bytes", &err));
-    s.model.cfg.V = tokenizer_size(s.tok);
+    s.model.cfg.V = tokenizer_size(s.tok), s.model.cfg.C = 4;
     for (int i = 0; i < DESK_MODELS; i++) desk_model(&s, i);
     s.spec = (ServeSpec){.model = s.served, .n_models = DESK_MODELS, .api_key = "key", .queue = 1};
     s.api = (Api){

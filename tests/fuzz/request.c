@@ -35,8 +35,8 @@ static void fault_check(const Call *c) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-    static RouteFn *const runs[] = {answer_chat, answer_text, answer_messages, answer_responses,
-                                    answer_verify};
+    static RouteFn *const runs[] = {answer_chat,      answer_text,   answer_messages,
+                                    answer_responses, answer_verify, answer_embeddings};
     static Desk *s;
     Exchange x;
     Call c;

@@ -327,8 +327,7 @@ static void no_kill_loses_what_was_acknowledged(void **state) {
         arena_pop(p.a, m);
     }
     opened(&p, 0);
-    for (int i = 0; i < rounds; i++)
-        assert_true(messages_of(&p, str_fmt(p.a, "c%d", i).p) > i % 7);
+    for (int i = 0; i < rounds; i++) assert_true(messages_of(&p, str_fmt(p.a, "c%d", i).p) > i % 7);
     place_end(&p);
 }
 

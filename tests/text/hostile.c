@@ -396,6 +396,31 @@ static void parts(void **state) {
     }
 }
 
+/* A byte's spelling is a place in a table: one that is not <0x00> to <0xFF> leads nowhere. */
+static void bytes_misspelled(void **state) {
+    Bench *b = *state;
+    static const char *const wrong[] = {"<0x-1>", "<0x1>",  "<0x100>", "<0xG0>", "<0x0g>", "<0xff>",
+                                        "<0x 1>", "<0X41>", "<0x41",   "0x41",   "<0x+1>", ""};
+    static const int32_t type[] = {6};
+    static const float score[] = {0};
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        const Str token = str_of(wrong[i]);
+        const TokenizerParts p = {.name = "t.gguf",
+                                  .model = STR("llama"),
+                                  .tokens = &token,
+                                  .n_tokens = 1,
+                                  .types = type,
+                                  .n_types = 1,
+                                  .scores = score,
+                                  .n_scores = 1};
+        Tokenizer *t;
+        Err err = {0};
+        assert_false(tokenizer_open_parts(&t, b->keep, &p, &err));
+        if (!strstr(err.msg, "tokens[0]: a byte must be spelled"))
+            fail_msg("%s: %s", wrong[i], err.msg);
+    }
+}
+
 /* Tokens that are the same text, as padding is in published files: the first one is used. */
 static void doubles(void **state) {
     Bench *b = *state;
@@ -423,9 +448,9 @@ static void doubles(void **state) {
 
 int hostile_tests(void) {
     const struct CMUnitTest tests[] = {
-        TEXT_TEST(fields),       TEXT_TEST(added_tokens),  TEXT_TEST(syntax),
-        TEXT_TEST(special_made), TEXT_TEST(nothing_added), TEXT_TEST(added_grows),
-        TEXT_TEST(many_merges),  TEXT_TEST(damaged),       TEXT_TEST(parts),
-        TEXT_TEST(doubles),      TEXT_TEST(flooded)};
+        TEXT_TEST(fields),           TEXT_TEST(added_tokens),  TEXT_TEST(syntax),
+        TEXT_TEST(special_made),     TEXT_TEST(nothing_added), TEXT_TEST(added_grows),
+        TEXT_TEST(many_merges),      TEXT_TEST(damaged),       TEXT_TEST(parts),
+        TEXT_TEST(bytes_misspelled), TEXT_TEST(doubles),       TEXT_TEST(flooded)};
     return cmocka_run_group_tests_name("hostile tokenizers", tests, NULL, NULL);
 }
