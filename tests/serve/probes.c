@@ -116,6 +116,7 @@ static const Probe probes[] = {
     BAD("60 strange host", "GET /a HTTP/1.1\r\nHost: evil\r\n\r\n"),
     OK("61 host and port", "GET /a HTTP/1.1\r\nHost: localhost:99\r\n\r\n", 0),
     OK("62 empty value", GET "X:\r\nY: \r\n\r\n", 0),
+    BAD("63 NUL for a colon", GET "X\0\r\n\r\n"),
 };
 
 static Str probe_bytes(Arena *a, const Probe *p) {
