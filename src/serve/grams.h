@@ -1,4 +1,4 @@
-/* grams.h -- private to serve/: words for an index of texts in languages with and without blanks. */
+/* grams.h -- private to serve/: what texts are indexed by, in languages with and without blanks. */
 #pragma once
 #include "base/base.h"
 

@@ -1,5 +1,5 @@
-/* sql.h -- private to serve/: a database of SQLite that is written durably: WAL, synchronous = FULL,
- * what is deleted is overwritten. The caller sees to it that one thread is inside at a time. */
+/* sql.h -- private to serve/: a database of SQLite that is written durably (WAL, synchronous =
+ * FULL); what is deleted is overwritten. The caller lets in one thread at a time. */
 #pragma once
 #include "base/base.h"
 #include <sqlite3.h>
