@@ -430,7 +430,7 @@ const cases = {
         assert.match(await text(other, '.row'), /路漫漫其修远兮/);
         await other.fill('#search', '');
         // An answer under way is taken up after a reload, and is whole in the other browser.
-        await choose(other, {...short, max_tokens: 400});
+        await choose(other, {...short, max_tokens: 150});
         await other.goto(server.url + '/#/');
         await other.waitForSelector('.welcome');
         await ask(other, 'The sea');
@@ -438,7 +438,7 @@ const cases = {
         await other.reload();
         await ready(other);
         await ended(other);
-        assert.match(await text(other, '.answer.last .info'), /400 tokens/);
+        assert.match(await text(other, '.answer.last .info'), /150 tokens/);
         const whole = await answerOf(other);
         await page.reload();
         await ready(page);
