@@ -3,7 +3,7 @@
 #include "base/base.h"
 
 /* The text with its Chinese, Japanese and Korean characters as overlapping pairs, each a word, and
- * the last one alone: "ab路漫c" gives "ab 路漫 漫 c". So a tokenizer that knows blanks and letters
+ * the last one alone: "ab路漫c" gives "ab 路漫 漫 c". A tokenizer that knows blanks and letters
  * indexes it. */
 void grams_add(Buf *out, Str text);
 /* The words as a query of FTS5: each a phrase that may end within its last word. */

@@ -137,8 +137,8 @@ static int64_t branches_search(Branch *branch, Arena *a, const Term *const *v, i
     return n;
 }
 
-/* The numbers in their order, joined by + and - alone: "[3+7=10] 10+25=35|85,15 25-10=15|65,35 [7-3"
- * and so on. Differences are positive, so these four lines have all choices of signs. */
+/* The numbers in their order, joined by + and - alone: "[3+7=10] 10+25=35|85,15 25-10=15|65,35" and
+ * so on. Differences are positive, so these four lines have all choices of signs. */
 static bool search_signs(Buf *thought, Buf *answer, const Term *const *v, int64_t target) {
     for (int i = 0; i < 2; i++) {
         Term first, second;

@@ -147,7 +147,8 @@ bool names_tasks(const char *data);
 void token_logprobs(Thread th, float *logprob, const float *logits, const int32_t *target,
                     int64_t n, int64_t V);
 /* The log-probability of one row's target, as above, from its logits z (V). Row i of dlogits, rows
- * for a product, becomes the gradient of scale * -log p(target); in f32 it may stand where z does. */
+ * for a product, becomes the gradient of scale * -log p(target); in f32 it may stand where z does.
+ */
 float loss_back(const Rows *dlogits, int64_t i, const float *z, int32_t target, float scale);
 /* Log-probabilities from hidden states (n, C), whose logits are there some rows at a time: logits
  * is (head_rows, V). */

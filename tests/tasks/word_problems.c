@@ -1,6 +1,6 @@
 /* word_problems.c -- word problems: what the sentences say, read and solved here by another way;
- * thoughts that say what the text says and then compute it step by step; canonical forms that neither
- * language, names, numbers nor order move. */
+ * thoughts that say what the text says and then compute it step by step; canonical forms that
+ * neither language, names, numbers nor order move. */
 #include "tests.h"
 
 #include <stdio.h>
