@@ -38,6 +38,7 @@ static bool tokenizer_make(const Job *j, Err *err) {
                          .field = "text",
                          .vocab = c->tokenizer.vocab,
                          .digits = c->tokenizer.digits,
+                         .turns = c->tokenizer.turns,
                          .threads = j->o->threads,
                          .documents = c->tokenizer.documents,
                          .seed = 1};

@@ -23,6 +23,10 @@ int cmd_tokenizer(int argc, char **argv) {
                    "Most digits in a token: 3, as in DeepSeek-V3, or 1, which makes arithmetic "
                    "easier to learn.",
                    1, 3),
+        NUMBER_OPT(OPT_I64, "turns", "N", &o.turns,
+                   "How many questions of a conversation its chat template writes; 0: all, 1: the "
+                   "last one alone, for models that learn single problems.",
+                   0, 1),
         TEXT_OPT("o", "DIR", &o.out, "The folder that tokenizer.json goes into."),
         TEXT_OPT("separator", "LINE", &o.separator, "The line between documents of a text."),
         TEXT_OPT("field", "NAME", &o.field, "The member of a .jsonl's lines that has the text."),

@@ -77,8 +77,8 @@ static bool files_put(Job *j, const Tokenizer *tok, Arena *scratch, Err *err) {
     Arena *a = j->arena;
     Buf json = {.a = a};
     return tokenizer_json(&json, tok, -1, scratch, err) && os_mkdir(j->o->out, err)
-           && os_put(a, str_fmt(a, "%s/tokenizer_config.json", j->o->out).p, bpe_chat_config(a),
-                     err)
+           && os_put(a, str_fmt(a, "%s/tokenizer_config.json", j->o->out).p,
+                     bpe_chat_config(a, j->o->turns == 1), err)
            && os_put(a, str_fmt(a, "%s/tokenizer.json", j->o->out).p, buf_str(&json), err);
 }
 

@@ -267,18 +267,23 @@ static const char *const greetings[][2] = {
     {"Dear model", "小模型"},   {"OK", "好的"},        {"So", "嗯"},     {"My friend", "朋友"},
 };
 
+static const struct {
+    char kind;
+    const char *const (*list)[2];
+    int64_t n;
+} fillings[] = {{'t', things, COUNT(things)},
+                {'p', places, COUNT(places)},
+                {'w', works, COUNT(works)},
+                {'g', greetings, COUNT(greetings)},
+                {'h', greetings, COUNT(greetings)}};
+
 static Str filling(Arena *a, Draws *d, char kind, int language) {
+    int64_t i = 0;
     if (kind == 'n')
         return str_fmt(a, "%lld", (long long)draw_digits(d, 1 + (int)draw_below(d, 4)));
-    const char *const(*list)[2] = kind == 't'   ? things
-                                  : kind == 'p' ? places
-                                  : kind == 'w' ? works
-                                                : greetings;
-    const int64_t n = kind == 't'   ? COUNT(things)
-                      : kind == 'p' ? COUNT(places)
-                      : kind == 'w' ? COUNT(works)
-                                    : COUNT(greetings);
-    const char *const text = list[draw_below(d, n)][language];
+    if (kind == 'h' && draw_below(d, 2)) return STR("");
+    while (fillings[i].kind != kind) i++;
+    const char *const text = fillings[i].list[draw_below(d, fillings[i].n)][language];
     return kind == 'h' ? str_fmt(a, language ? "%s！" : "%s! ", text) : str_of(text);
 }
 

@@ -33,6 +33,13 @@ const int64_t learnt_special_n = COUNT(learnt_special);
 
 int64_t bpe_vocab_least(void) { return learnt_special_n + 256; }
 
+/* Of a conversation only the last question and what follows it; in front of the template. */
+static const char last_question[] =
+    "{%- set last = namespace(at=0) -%}\n"
+    "{%- for m in messages -%}\n"
+    "  {%- if m.role == 'user' -%}{%- set last.at = loop.index0 -%}{%- endif -%}\n"
+    "{%- endfor -%}\n"
+    "{%- set messages = messages[last.at:] -%}\n";
 static const char chat_template[] =
     "{%- set ns = namespace(system='', asked=-1) -%}\n"
     "{%- for m in messages if m.role == 'user' -%}{%- set ns.asked = ns.asked + 1 -%}{%- endfor "
@@ -92,12 +99,13 @@ static const char chat_template[] =
     "  {%- endif -%}\n"
     "{%- endif -%}\n";
 
-Str bpe_chat_config(Arena *a) {
+Str bpe_chat_config(Arena *a, bool last) {
+    const Str template = str_fmt(a, "%s%s", last ? last_question : "", chat_template);
     json_t *o =
         json_pack("{s:s, s:b, s:b, s:n, s:s, s:s, s:n, s:b, s:s}", "tokenizer_class",
                   "PreTrainedTokenizerFast", "add_bos_token", 0, "add_eos_token", 0, "bos_token",
                   "eos_token", learnt_special[1].text, "pad_token", learnt_special[2].text,
-                  "unk_token", "clean_up_tokenization_spaces", 0, "chat_template", chat_template);
+                  "unk_token", "clean_up_tokenization_spaces", 0, "chat_template", template.p);
     CHECK(o);
     char *z = json_dumps(o, JSON_INDENT(2));
     json_decref(o);

@@ -111,8 +111,9 @@ bool bpe_trainer_add(BpeTrainer *t, const Str *text, int64_t n, Err *err) CHECKE
 bool bpe_trainer_learn(BpeTrainer *t, Tokenizer **out, Arena *a, Err *err) CHECKED;
 void bpe_trainer_close(BpeTrainer *t);              /* NULL is fine; what was learnt stays */
 int64_t bpe_trainer_forgotten(const BpeTrainer *t); /* different words that did not fit */
-/* The tokenizer_config.json beside it: chat template, end token. */
-Str bpe_chat_config(Arena *a);
+/* The tokenizer_config.json beside it: chat template, end token. last: the template writes nothing
+ * that lies before the last question, for models that learn single problems. */
+Str bpe_chat_config(Arena *a, bool last);
 
 /* ---- text -> ids ----------------------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@ typedef struct ChainIn {
     struct {
         char **text;
         uint32_t text_count;
-        char *vocab, *digits, *documents;
+        char *vocab, *digits, *turns, *documents;
     } tokenizer;
     StageIn *stage;
     uint32_t stage_count;
@@ -63,7 +63,8 @@ static const cyaml_schema_value_t string_entry = {
     }
 
 static const cyaml_schema_field_t tokenizer_fields[] = {
-    LIST("texts", tokenizer.text), TEXT("vocab", tokenizer.vocab), TEXT("digits", tokenizer.digits),
+    LIST("texts", tokenizer.text),          TEXT("vocab", tokenizer.vocab),
+    TEXT("digits", tokenizer.digits),       TEXT("turns", tokenizer.turns),
     TEXT("documents", tokenizer.documents), CYAML_FIELD_END};
 static const cyaml_schema_field_t evaluate_fields[] = {LIST("tasks", evaluate.task),
                                                        TEXT("problems", evaluate.problems),
@@ -137,6 +138,7 @@ static bool members_read(Chain *c, Arena *a, const ChainIn *in, Err *err) {
                     1 << 20, err)
            && count_of(&c->tokenizer.digits, c, "tokenizer.digits", in->tokenizer.digits, 1, 1, 3,
                        err)
+           && count_of(&c->tokenizer.turns, c, "tokenizer.turns", in->tokenizer.turns, 0, 0, 1, err)
            && count_of(&c->tokenizer.documents, c, "tokenizer.documents", in->tokenizer.documents,
                        20000, 1, 1 << 28, err)
            && count_of(&c->evaluate.problems, c, "evaluate.problems", in->evaluate.problems, 500, 1,

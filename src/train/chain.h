@@ -5,7 +5,7 @@
 /* A YAML file:
  *
  *   folder: runs/reason-tiny        # every stage has a folder in it: 1-learn, 2-reinforce, ...
- *   tokenizer: {texts: [a, b], vocab: 1024, digits: 1, documents: 20000}   # or learnt beforehand
+ *   tokenizer: {texts: [a, b], vocab: 1024, digits: 1, turns: 0, documents: 20000}
  *   all:                            # settings of every stage: sections of a recipe
  *     batch: {sequence: 256, tokens: 8192}
  *   stages:                         # in this order; settings of one's own win
@@ -26,7 +26,7 @@ typedef struct Chain {
     const char *path, *folder;
     struct {
         const char *text[CHAIN_LIST]; /* files, or task:...; n_texts 0: the stages name one */
-        int64_t n_texts, vocab, digits, documents;
+        int64_t n_texts, vocab, digits, turns, documents;
     } tokenizer;
     Stage stage[STAGES_MOST];
     int64_t n_stages;

@@ -150,16 +150,24 @@ static const char *rendered(Bench *b, const Chat *c, const char *request, Think 
     return text.p;
 }
 
+static Chat chat_of(Bench *b, const Tokenizer *t, bool last) {
+    const Str config = bpe_chat_config(b->keep, last);
+    json_t *o = json_loadb(config.p, (size_t)config.n, 0, NULL);
+    assert_non_null(o);
+    const char *template = json_string_value(json_object_get(o, "chat_template"));
+    const Str end = str_of(json_string_value(json_object_get(o, "eos_token")));
+    Chat c;
+    if (!chat_init(&c, b->keep, t, str_copy(b->keep, str_of(template)), STR(""),
+                   str_copy(b->keep, end), &b->err))
+        fail_msg("%s", b->err.msg);
+    json_decref(o);
+    return c;
+}
+
 static void test_chat(void **state) {
     Bench *b = *state;
     Tokenizer *t = tokenizer_fine(b, learnt(b, STR("a b"), 280, (Want){1, 1, 0, 0, false}));
-    const Str config = bpe_chat_config(b->keep);
-    json_t *o = json_loadb(config.p, (size_t)config.n, 0, NULL);
-    assert_non_null(o);
-    Chat c;
-    if (!chat_init(&c, b->keep, t, str_of(json_string_value(json_object_get(o, "chat_template"))),
-                   STR(""), str_of(json_string_value(json_object_get(o, "eos_token"))), &b->err))
-        fail_msg("%s", b->err.msg);
+    const Chat c = chat_of(b, t, false), alone = chat_of(b, t, true);
     assert_int_equal(c.end, token_named(t, STR("<｜end▁of▁sentence｜>")));
     assert_int_equal(c.tools, TOOLS_DEEPSEEK);
     const char *turns = "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, "
@@ -169,6 +177,8 @@ static void test_chat(void **state) {
     const char *want = "Be brief.<｜User｜>1+1?<｜Assistant｜>2<｜end▁of▁sentence｜><｜User｜>And "
                        "2+2?<｜Assistant｜>";
     assert_string_equal(rendered(b, &c, turns, THINK_DEFAULT), want);
+    assert_string_equal(rendered(b, &alone, turns, THINK_DEFAULT),
+                        "<｜User｜>And 2+2?<｜Assistant｜>");
     assert_string_equal(rendered(b, &c, turns, THINK_ON), str_fmt(b->keep, "%s<think>\n", want).p);
     assert_string_equal(rendered(b, &c, turns, THINK_OFF),
                         str_fmt(b->keep, "%s<think>\n\n</think>\n\n", want).p);
@@ -195,7 +205,6 @@ static void test_chat(void **state) {
         "｜tool▁outputs▁begin｜>"
         "<｜tool▁output▁begin｜>wet<｜tool▁output▁end｜><｜tool▁output▁begin｜>cold"
         "<｜tool▁output▁end｜><｜tool▁outputs▁end｜><｜Assistant｜>");
-    json_decref(o);
     tokenizer_close(t);
 }
 
