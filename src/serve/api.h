@@ -136,6 +136,11 @@ bool body_read(Call *c);
 bool model_pick(Call *c, const json_t *body);
 bool members_read(Call *c, const Field *field, int64_t n);
 #define P(member) offsetof(Params, member)
+#define MODEL_FIELD                                                                                \
+    {                                                                                              \
+        "model", FIELD_TEXT, P(model), 0, 0,                                                       \
+            "The model's name (default: the first). One that is served alone has any name.", NULL  \
+    }
 
 typedef void RouteFn(Call *c);
 typedef struct Route {
@@ -151,6 +156,11 @@ void call_handle(void *api, Exchange *x);                                  /* Se
 Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
 void answer_json(Call *c, json_t *j); /* status 200; takes j over */
 json_t *json_of(Str s);
+static inline Str json_text(const json_t *v) { /* borrowed; p is NULL where it is no string */
+    return (Str){json_string_value(v), (int64_t)json_string_length(v)};
+}
+/* The bytes of float32, little-endian, in base64. */
+const char *f32_base64(Arena *a, const float *v, int64_t n);
 
 /* The routes' functions, by file. */
 void answer_chat(Call *c);

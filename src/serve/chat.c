@@ -4,8 +4,7 @@
 #define SCHEMA_LIST "{\"type\":\"array\"}"
 #define SCHEMA_ANY  "{}"
 const Field chat_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0,
-     "The model's name (default: the first). One that is served alone has any name.", NULL},
+    MODEL_FIELD,
     {"messages", FIELD_JSON, P(messages), 0, 0,
      "The conversation: role (system, developer, user, assistant, tool), content (a string, or a "
      "list of text parts), tool_calls, tool_call_id, reasoning_content. Where the last is an "

@@ -7,11 +7,9 @@
 #include "serve/api.h"
 
 #include <math.h>
-#include <sodium.h>
 
 const Field embeddings_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0,
-     "The model's name (default: the first). One that is served alone has any name.", NULL},
+    MODEL_FIELD,
     {"input", FIELD_JSON, P(prompt), 0, 0,
      "A string, or token ids, or a list of up to 2048 of either.", "{}"},
     {"encoding_format", FIELD_TEXT, P(encoding), 0, 0,
@@ -87,19 +85,6 @@ static void unit_put(float *out, const double *sum, int64_t C) {
     for (int64_t i = 0; i < C; i++) out[i] = (float)(sum[i] / norm);
 }
 
-static void base64_put(Buf *b, Arena *a, const float *v, int64_t C) {
-    const size_t bytes = 4 * (size_t)C,
-                 room = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
-    const Mark mark = arena_mark(a);
-    uint8_t *raw = PUSH(a, uint8_t, (int64_t)bytes);
-    char *text = PUSH(a, char, (int64_t)room);
-    for (int64_t i = 0; i < C; i++)
-        for (int k = 0; k < 4; k++) raw[4 * i + k] = (uint8_t)(bits_of_f32(v[i]) >> 8 * k);
-    sodium_bin2base64(text, room, raw, bytes, sodium_base64_VARIANT_ORIGINAL);
-    buf_fmt(b, "\"%s\"", text);
-    arena_pop(a, mark);
-}
-
 /* Nine digits say a float32 exactly. */
 static void floats_put(Buf *b, const float *v, int64_t C) {
     for (int64_t i = 0; i < C; i++) buf_fmt(b, "%s%.9g", i ? "," : "[", (double)v[i]);
@@ -119,10 +104,12 @@ static void embeddings_finish(Job *j) {
         tokens += choice_read(&j->choice[i]);
         buf_fmt(&j->out, "%s{\"object\":\"embedding\",\"index\":%lld,\"embedding\":", i ? "," : "",
                 (long long)i);
+        const Mark mark = arena_mark(scratch);
         if (j->base64)
-            base64_put(&j->out, scratch, v, C);
+            buf_fmt(&j->out, "\"%s\"", f32_base64(scratch, v, C));
         else
             floats_put(&j->out, v, C);
+        arena_pop(scratch, mark);
         buf_add(&j->out, STR("}"));
     }
     json_t *model = json_of(j->model);

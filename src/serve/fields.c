@@ -51,7 +51,7 @@ bool body_read(Call *c) {
 
 bool model_pick(Call *c, const json_t *body) {
     const json_t *name = json_object_get(body, "model");
-    const Str text = {json_string_value(name), (int64_t)json_string_length(name)};
+    const Str text = json_text(name);
     Hosted *m = json_is_string(name) ? host_find(c->api, text) : c->api->host;
     if (!m)
         return fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
@@ -87,7 +87,7 @@ static bool field_read(Call *c, const Field *f, json_t *v) {
     case FIELD_TEXT:
         if (!json_is_string(v))
             return fault_value(&c->fault, f->name, "%s must be a string", f->name);
-        *(Str *)to = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+        *(Str *)to = str_copy(c->a, json_text(v));
         return true;
     case FIELD_JSON: *(json_t **)to = v; return true;
     }

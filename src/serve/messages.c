@@ -4,8 +4,7 @@
 #include "serve/api.h"
 
 const Field messages_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0,
-     "The model's name (default: the first). One that is served alone has any name.", NULL},
+    MODEL_FIELD,
     {"messages", FIELD_JSON, P(messages), 0, 0,
      "The conversation; contents are strings or blocks of text, tool_use, tool_result, thinking.",
      "{\"type\":\"array\"}"},
@@ -39,8 +38,7 @@ static json_t *texts_join(Call *c, const json_t *content) {
     for (size_t i = 0; i < json_array_size(content); i++) {
         const json_t *text = json_object_get(json_array_get(content, i), "text");
         if (all.n && text) buf_add(&all, STR("\n"));
-        if (json_is_string(text))
-            buf_add(&all, (Str){json_string_value(text), (int64_t)json_string_length(text)});
+        if (json_is_string(text)) buf_add(&all, json_text(text));
     }
     return json_of(buf_str(&all));
 }

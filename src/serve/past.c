@@ -110,8 +110,7 @@ void answer_history_clear(Call *c) { removed(c, (Str){0}); }
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static Str text_of(const json_t *o, const char *name) {
-    const json_t *v = json_object_get(o, name);
-    return (Str){json_string_value(v), (int64_t)json_string_length(v)};
+    return json_text(json_object_get(o, name));
 }
 
 static bool id_read(Call *c, Str *id, const json_t *o, const char *name) {
@@ -184,8 +183,7 @@ void answer_history_search(Call *c) {
     int64_t n = 0;
     if (!history_of(c) || !members_read(c, search_fields, n_search_fields)) return;
     for (size_t i = 0; i < json_array_size(c->p.words) && n < WORDS_MOST; i++) {
-        const json_t *v = json_array_get(c->p.words, i);
-        word[n] = (Str){json_string_value(v), (int64_t)json_string_length(v)};
+        word[n] = json_text(json_array_get(c->p.words, i));
         n += word[n].n > 0;
     }
     buf_add(&b, STR("{\"object\":\"list\",\"data\":["));

@@ -93,7 +93,7 @@ static bool text_ids(Call *c, Ids *ids) {
     ids->a = c->a;
     if (!json_is_string(v))
         return fault_value(&c->fault, "content", "content must be a string, or give messages");
-    const Str text = {json_string_value(v), (int64_t)json_string_length(v)};
+    const Str text = json_text(v);
     Arena *scratch = arena_open("tokens", ARENA_NO_LIMIT);
     const bool ok = (!c->p.add_special || b->bos < 0 || ids_add(ids, b->bos))
                     && text_encode(ids, b->tok, text, c->p.add_special ? TEXT_PARSED : TEXT_PLAIN,

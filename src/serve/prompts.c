@@ -30,7 +30,7 @@ static bool ids_take(Call *c, Prompt *p, const char *param, const json_t *v) {
 static bool text_take(Call *c, Prompt *p, const json_t *v) {
     const Bundle *b = c->m->bundle;
     Err err = {0};
-    p->text = str_copy(c->a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+    p->text = str_copy(c->a, json_text(v));
     Arena *scratch = arena_open("prompt", ARENA_NO_LIMIT);
     const bool ok = (b->bos < 0 || ids_add(&p->ids, b->bos))
                     && text_encode(&p->ids, b->tok, p->text, TEXT_PARSED, scratch, &err)

@@ -46,18 +46,20 @@ static json_t *settings_json(const Job *j) {
                      j->budget < 0 ? json_null() : json_integer(j->budget));
 }
 
-/* The bytes of float32, little-endian, in base64. */
+const char *f32_base64(Arena *a, const float *v, int64_t n) {
+    const size_t bytes = 4 * (size_t)n,
+                 room = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
+    uint8_t *raw = PUSH(a, uint8_t, MAX((int64_t)bytes, 1));
+    char *text = PUSH(a, char, (int64_t)room);
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < 4; k++) raw[4 * i + k] = (uint8_t)(bits_of_f32(v[i]) >> 8 * k);
+    return sodium_bin2base64(text, room, raw, bytes, sodium_base64_VARIANT_ORIGINAL);
+}
+
 static json_t *logprobs_json(const Job *j, const Generation *g) {
-    const size_t bytes = 4 * (size_t)g->n;
-    const size_t room = sodium_base64_encoded_len(bytes, sodium_base64_VARIANT_ORIGINAL);
-    uint8_t *raw = PUSH(j->a, uint8_t, MAX((int64_t)bytes, 1));
-    char *text = PUSH(j->a, char, (int64_t)room);
-    for (int64_t i = 0; i < g->n; i++) {
-        const uint32_t x = bits_of_f32(g->token[i].logprob);
-        for (int k = 0; k < 4; k++) raw[4 * i + k] = (uint8_t)(x >> 8 * k);
-    }
-    sodium_bin2base64(text, room, raw, bytes, sodium_base64_VARIANT_ORIGINAL);
-    return json_string(text);
+    float *logprob = PUSH(j->a, float, MAX(g->n, 1));
+    for (int64_t i = 0; i < g->n; i++) logprob[i] = g->token[i].logprob;
+    return json_string(f32_base64(j->a, logprob, g->n));
 }
 
 static json_t *choice_json(const Choice *c) {

@@ -3,8 +3,7 @@
 #include "serve/api.h"
 
 const Field responses_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0,
-     "The model's name (default: the first). One that is served alone has any name.", NULL},
+    MODEL_FIELD,
     {"input", FIELD_JSON, P(input), 0, 0,
      "A string, or items: messages, function_call, function_call_output, reasoning.", "{}"},
     {"instructions", FIELD_TEXT, P(instructions), 0, 0, "A system message in front.", NULL},
@@ -40,8 +39,7 @@ static Str texts_join(Call *c, const json_t *content) {
     const json_t *text = content;
     for (size_t i = 0; i < (json_is_array(content) ? json_array_size(content) : 1); i++) {
         if (json_is_array(content)) text = json_object_get(json_array_get(content, i), "text");
-        if (json_is_string(text))
-            buf_add(&all, (Str){json_string_value(text), (int64_t)json_string_length(text)});
+        if (json_is_string(text)) buf_add(&all, json_text(text));
     }
     return buf_str(&all);
 }

@@ -32,7 +32,7 @@ static json_t *content_text(Call *c, const json_t *content, int64_t at) {
                       (long long)at + 1, type ? type : "unknown");
             return NULL;
         }
-        buf_add(&all, (Str){json_string_value(text), (int64_t)json_string_length(text)});
+        buf_add(&all, json_text(text));
     }
     return json_of(buf_str(&all));
 }
@@ -169,7 +169,7 @@ typedef struct Prefix {
 static Str member_text(Arena *a, const json_t *m, const char *key) {
     const json_t *v = json_object_get(m, key);
     if (!json_is_string(v)) return (Str){0};
-    return str_copy(a, (Str){json_string_value(v), (int64_t)json_string_length(v)});
+    return str_copy(a, json_text(v));
 }
 
 static bool prefix_take(Call *c, Talk *t, Prefix *out) {

@@ -5,8 +5,7 @@
 #include <stdio.h>
 
 const Field text_fields[] = {
-    {"model", FIELD_TEXT, P(model), 0, 0,
-     "The model's name (default: the first). One that is served alone has any name.", NULL},
+    MODEL_FIELD,
     {"prompt", FIELD_JSON, P(prompt), 0, 0,
      "A string, or token ids, or a list of up to 16 of either.", "{}"},
     {"suffix", FIELD_TEXT, P(suffix), 0, 0,
