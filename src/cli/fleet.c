@@ -71,16 +71,12 @@ static bool name_is_new(const Fleet *f, const char *name, Err *err) {
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static int64_t memory_most(const Fleet *f) {
-    return f->spec.memory ? f->spec.memory : os_memory_free() + os_memory_now();
-}
-
 /* Pages for half of the conversations at full length, since few are that long; fewer where memory
  * is short, at least for one. */
 static bool size_find(Ship *p, const ModelSettings *o, int64_t positions, int64_t *bytes,
                       Err *err) {
     const Fleet *f = p->fleet;
-    const int64_t one = round_up(positions, PAGE) / PAGE, most = memory_most(f);
+    const int64_t one = round_up(positions, PAGE) / PAGE, most = serve_memory(f->spec.memory);
     Model *m = p->s.bundle.model;
     EngineSpec *e = &p->engine;
     *e = (EngineSpec){.seqs = o->parallel,
@@ -105,7 +101,7 @@ static bool size_find(Ship *p, const ModelSettings *o, int64_t positions, int64_
 
 /* A single one is refused by its own plan, which names its largest parts. */
 static bool size_check(const Fleet *f, const char *name, int64_t bytes, Err *err) {
-    const int64_t most = memory_most(f);
+    const int64_t most = serve_memory(f->spec.memory);
     return f->spec.n == 1 || bytes <= most
            || err_set(err, ERR_LIMIT,
                       "%s needs %.1f MB, and there are %.1f MB for all models: give it a smaller "

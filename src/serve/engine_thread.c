@@ -227,7 +227,7 @@ static Fault no_room(const Running *d, const HostOrder *o) {
               "the model '%.64s' needs %.1f MB, and the models that answer now hold %.1f of %.1f "
               "MB: try again in a moment",
               o->m->spec->name, (double)o->m->spec->bytes / 1e6, (double)o->busy / 1e6,
-              (double)hosts_memory(d->api) / 1e6);
+              (double)serve_memory(d->api->spec->memory) / 1e6);
     return f;
 }
 
@@ -256,7 +256,7 @@ static void hosts_tend(Running *d) {
     Api *api = d->api;
     for (int64_t i = 0; i < api->n_hosts; i++)
         if (load_failed(d, &api->host[i])) return;
-    const int64_t memory = d->held ? hosts_memory(api) : 0;
+    const int64_t memory = d->held ? serve_memory(api->spec->memory) : 0;
     monitor_enter(api->lock);
     const HostOrder next = hosts_next(api->host, api->n_hosts, memory, os_now());
     monitor_leave(api->lock);

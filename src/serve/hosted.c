@@ -135,8 +135,8 @@ HostState host_state(Api *api, const Hosted *m) {
 }
 
 /* What this process holds, nearly all of it models, is theirs as well as what is free. */
-int64_t hosts_memory(const Api *api) {
-    return api->spec->memory ? api->spec->memory : os_memory_free() + os_memory_now();
+int64_t serve_memory(int64_t memory) {
+    return memory ? memory : os_memory_free() + os_memory_now();
 }
 
 Hosted *host_find(Api *api, Str name) {

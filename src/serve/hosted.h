@@ -46,7 +46,6 @@ void hosts_close(struct Api *api); /* ends the thread and unloads all; hosts_ope
 /* Gives the loader an order; m->state is LOADING or LEAVING from then on. */
 void host_order(struct Api *api, const HostOrder *order);
 HostState host_state(struct Api *api, const Hosted *m);
-int64_t hosts_memory(const struct Api *api); /* for all that are loaded */
 /* The model of this name; NULL: there is none. One that is served alone has any name, and the first
  * is "lisao", too, as the page calls whom it talks to. */
 Hosted *host_find(struct Api *api, Str name);

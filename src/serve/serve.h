@@ -64,5 +64,7 @@ typedef struct ServeSpec {
 bool serve_run(const ServeSpec *spec,
                void (*ready)(void *arg, const char *address, const char *key), void *arg,
                Err *err) CHECKED;
+/* Bytes for all models that are loaded at a time, of ServeSpec.memory. */
+int64_t serve_memory(int64_t memory);
 /* The routes and what their requests may say, as tables in Markdown: docs/api.md has them. */
 void serve_describe(Buf *out);
