@@ -10,12 +10,13 @@
  * whole numbers are enough: where a quotient is needed it can be taken last. For four numbers a
  * thought tries all signs; then it chooses a first step, "[25-7=18]", and tries that as three
  * numbers; up to three first steps that lead nowhere come before one that does. Of the few problems
- * that need fractions in between it writes the steps alone. */
+ * that need fractions in between, and of all with five numbers, which are there to ask beyond what
+ * was trained, it writes the steps alone. */
 #include "tasks/parts.h"
 
 #include <stdlib.h>
 
-enum { NUMBERS = 4, LOW = 10, HIGH = 100, SHOWN = 100, PRODUCT_MAX = 9900, FAILURES = 3 };
+enum { NUMBERS = 5, LOW = 10, HIGH = 100, SHOWN = 100, PRODUCT_MAX = 9900, FAILURES = 3 };
 static const char OPS[] = {'+', '-', '*', '/'};
 
 static bool is_whole(const Term *t, int64_t value) {
@@ -260,6 +261,14 @@ static Str canonical(Arena *a, const int64_t *number, int n, int64_t target) {
                    STRF(listed(a, sorted, n, " ", NULL)));
 }
 
+/* false: there is no search of this kind that finds the target. */
+static bool search(Buf *thought, Buf *answer, Arena *a, Draws *d, const Term *const *v, int n,
+                   int64_t target) {
+    return n == 3   ? search_three(thought, answer, v, target)
+           : n == 4 ? search_four(thought, answer, a, d, v, target)
+                    : false;
+}
+
 static void draw(Problem *p, Arena *a, Draws *d, int n) {
     int64_t number[NUMBERS], target;
     Term term[NUMBERS];
@@ -268,8 +277,7 @@ static void draw(Problem *p, Arena *a, Draws *d, int n) {
     Buf thought = {.a = a}, answer = {.a = a};
     do target = drawn_target(d, number, term, v, n);
     while (!target || is_plain(number, n, target) != plain);
-    if (n == 3 ? !search_three(&thought, &answer, v, target)
-               : !search_four(&thought, &answer, a, d, v, target))
+    if (!search(&thought, &answer, a, d, v, n, target))
         CHECK(walk(v, n, wanted, &(Wanted){target, &thought, &answer}));
     *p = (Problem){.prompt = worded(a, d, number, n, target),
                    .thought = buf_str(&thought),
@@ -304,7 +312,7 @@ static bool check(const Problem *p, Str answer) {
 }
 
 const Task task_countdown = {.name = "countdown",
-                             .help = "make a number from three or four others with + - * /",
+                             .help = "make a number from three to five others with + - * /",
                              .easiest = 3,
                              .hardest = NUMBERS,
                              .difficulty = "numbers",

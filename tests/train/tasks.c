@@ -60,7 +60,7 @@ static void wrong_names_are_refused(void **state) {
                  {"task:addition:1-13", "within 1-12"},
                  {"task:addition:x", "expected a range of digits"},
                  {"task:addition:1:canonic", ":canonical"},
-                 {"task:countdown:2", "numbers within 3-4"},
+                 {"task:countdown:2", "numbers within 3-5"},
                  {"task:addition+", "there is no task"},
                  {"task:file", "there is no task"},
                  {"task:file:none.jsonl", "none.jsonl"}};
