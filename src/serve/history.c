@@ -120,12 +120,15 @@ bool history_open(History **out, Arena *a, const char *data, int64_t days, Err *
     *h = (History){.lock = monitor_new(a), .days = days};
     const int how = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
     if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
+    const int lock = os_lock_wait(folder, err); /* two that make the file at once */
+    if (lock < 0) return false;
     const bool fine =
         sql_open(&h->sql, str_fmt(a, "%s/history.db", folder).p, err)
         && (sqlite3_create_function(h->sql.db, "words", 1, how, NULL, words_call, NULL, NULL)
                 == SQLITE_OK
             || sql_failed(&h->sql, "opening", err))
         && sql_migrate(&h->sql, schema, COUNT(schema), err) && sweep(h, err);
+    os_unlock(lock);
     if (fine)
         *out = h;
     else

@@ -48,18 +48,6 @@ Str sql_text(sqlite3_stmt *st, int i) {
     return (Str){p, p ? sqlite3_column_bytes(st, i) : 0};
 }
 
-/* SQLite does not wait by itself where a file turns to the log (WAL): two that open a new file at
- * once both read it by then, and would wait for each other. The loser lets go and asks again. */
-static bool log_begin(const Sql *s, Err *err) {
-    enum { PAUSE_MS = 10 };
-    for (int waited = 0;; waited += PAUSE_MS) {
-        const int code = sqlite3_exec(s->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-        if (code == SQLITE_OK) return true;
-        if ((code & 0xff) != SQLITE_BUSY || waited >= BUSY_MS) return sql_failed(s, "opening", err);
-        sqlite3_sleep(PAUSE_MS);
-    }
-}
-
 bool sql_open(Sql *s, const char *path, Err *err) {
     const int how = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
     *s = (Sql){.path = path};
@@ -67,12 +55,11 @@ bool sql_open(Sql *s, const char *path, Err *err) {
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    return log_begin(s, err)
-           && sql_do(s,
-                     "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
-                     "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; "
-                     "PRAGMA trusted_schema = OFF;",
-                     "opening", err)
+    return sql_do(s,
+                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; "
+                  "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; "
+                  "PRAGMA trusted_schema = OFF;",
+                  "opening", err)
            && os_private(path, err);
 }
 
