@@ -32,6 +32,7 @@ static const struct {
     {"tokenize", "convert text to token ids and back", cmd_tokenize},
     {"tokenizer", "learn a tokenizer from texts", cmd_tokenizer},
     {"keys", "make, list and revoke keys of the service", cmd_keys},
+    {"backup", "copy a service's keys and conversations", cmd_backup},
     {"perplexity", "measure how well a model predicts a text", cmd_perplexity},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };

@@ -11,6 +11,7 @@
  * docs/api.md describes the routes. */
 #pragma once
 #include "answer/answer.h"
+#include "serve/backup.h"
 #include "serve/keys.h"
 
 /* A model that is served. Its bundle is open all the while, so that requests are read and refused
