@@ -241,6 +241,8 @@ typedef struct FileStamp {
 bool os_stamp(FileStamp *s, const char *path, Err *err) CHECKED;
 bool stamp_same(const FileStamp *a, const FileStamp *b);
 bool os_exists(const char *path), os_is_dir(const char *path);
+/* The path from the root, without links in it; NULL with an Err where nothing is there. */
+const char *os_real_path(Arena *a, const char *path, Err *err);
 bool os_is_link(const char *path); /* a symbolic one, whatever it leads to */
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;

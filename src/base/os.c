@@ -400,6 +400,14 @@ bool os_private(const char *path, Err *err) {
 
 bool os_exists(const char *path) { return access(path, F_OK) == 0; }
 
+const char *os_real_path(Arena *a, const char *path, Err *err) {
+    char *real = realpath(path, NULL);
+    if (!real) return os_error(err, "find", path), NULL;
+    const char *copy = str_copy(a, str_of(real)).p;
+    free(real);
+    return copy;
+}
+
 bool os_is_link(const char *path) {
     struct stat st;
     return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);

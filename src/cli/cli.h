@@ -108,6 +108,8 @@ int cmd_reason(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
+int cmd_index(int argc, char **argv);
+int cmd_search(int argc, char **argv);
 
 /* opt_parse, with --help and errors handled: true to go on, else *code is the exit code. */
 bool command_start(const Command *c, int *argc, char **argv, int *code);

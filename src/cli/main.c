@@ -33,6 +33,8 @@ static const struct {
     {"tokenizer", "learn a tokenizer from texts", cmd_tokenizer},
     {"keys", "make, list and revoke keys of the service", cmd_keys},
     {"backup", "copy a service's keys and conversations", cmd_backup},
+    {"index", "index documents, so that `lisao search` finds them", cmd_index},
+    {"search", "find passages in indexed documents", cmd_search},
     {"perplexity", "measure how well a model predicts a text", cmd_perplexity},
     {"logits", "write the logits of a token sequence to a .npy file", cmd_logits},
 };

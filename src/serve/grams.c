@@ -55,6 +55,19 @@ void grams_query(Buf *out, const Str *word, int64_t n) {
     }
 }
 
+void grams_query_any(Buf *out, Str question, int64_t most) {
+    Buf pairs = {.a = out->a};
+    pairs_add(&pairs, question, true);
+    for (int64_t k = 0; k < pairs.n; k++)
+        if ((uint8_t)pairs.p[k] < ' ' || pairs.p[k] == '"') pairs.p[k] = ' ';
+    for (Str rest = buf_str(&pairs); rest.n > 0 && most > 0;) {
+        const Str word = str_cut(&rest, ' ');
+        if (word.n == 0) continue;
+        buf_fmt(out, "%s\"%.*s\"", out->n ? " OR " : "", STRF(word));
+        most--;
+    }
+}
+
 /* ---- excerpts -------------------------------------------------------------------------------- */
 
 static int64_t place_of(Str text, Str word) {

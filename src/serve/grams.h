@@ -8,5 +8,7 @@
 void grams_add(Buf *out, Str text);
 /* The words as a query of FTS5: each a phrase that may end within its last word. */
 void grams_query(Buf *out, const Str *word, int64_t n);
+/* The words of a question as a query of FTS5: any of them, at most `most`. */
+void grams_query_any(Buf *out, Str question, int64_t most);
 /* Of the text what stands around the word, on one line, as a JSON string. */
 void grams_excerpt(Buf *out, Str text, Str word);

@@ -1,8 +1,8 @@
 /* history.c -- conversations in SQLite: trees of messages, and FTS5 for what they say.
  *
  * The index has no texts of its own: a row of it is taken out by giving it the same words again,
- * which the function words() makes of the message's text. What is taken out stays in its segments
- * until these are merged, so a removal merges them all and empties the log. */
+ * which the function words() makes of the message's text (sql.h). What is taken out stays in its
+ * segments until these are merged, so a removal merges them all and empties the log. */
 #include "serve/history.h"
 #include "serve/grams.h"
 #include "serve/sql.h"
@@ -27,16 +27,6 @@ static const char WORDS[] =
     "CREATE VIRTUAL TABLE found USING fts5(words, content = '', tokenize = 'unicode61');"
     "INSERT INTO found(rowid, words) SELECT n, words(text) FROM message WHERE text <> '';";
 static const char *const schema[] = {TREES, WORDS};
-
-static void words_call(sqlite3_context *c, int n, sqlite3_value **value) {
-    (void)n;
-    const char *p = (const char *)sqlite3_value_text(value[0]);
-    Arena *a = arena_open("words", ARENA_NO_LIMIT);
-    Buf b = {.a = a};
-    grams_add(&b, (Str){p, p ? sqlite3_value_bytes(value[0]) : 0});
-    sqlite3_result_text64(c, b.n ? b.p : "", (sqlite3_uint64)b.n, SQLITE_TRANSIENT, SQLITE_UTF8);
-    arena_close(a);
-}
 
 /* ---- transactions ---------------------------------------------------------------------------- */
 
@@ -118,16 +108,12 @@ bool history_open(History **out, Arena *a, const char *data, int64_t days, Err *
     const char *folder = str_fmt(a, "%s/history", data).p;
     *out = NULL;
     *h = (History){.lock = monitor_new(a), .days = days};
-    const int how = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
     if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
     const int lock = os_lock_wait(folder, err); /* two that make the file at once */
     if (lock < 0) return false;
-    const bool fine =
-        sql_open(&h->sql, str_fmt(a, "%s/history.db", folder).p, err)
-        && (sqlite3_create_function(h->sql.db, "words", 1, how, NULL, words_call, NULL, NULL)
-                == SQLITE_OK
-            || sql_failed(&h->sql, "opening", err))
-        && sql_migrate(&h->sql, schema, COUNT(schema), err) && sweep(h, err);
+    const bool fine = sql_open(&h->sql, str_fmt(a, "%s/history.db", folder).p, err)
+                      && sql_words(&h->sql, err) && sql_migrate(&h->sql, schema, COUNT(schema), err)
+                      && sweep(h, err);
     os_unlock(lock);
     if (fine)
         *out = h;

@@ -12,6 +12,7 @@
 #pragma once
 #include "answer/answer.h"
 #include "serve/backup.h"
+#include "serve/documents.h"
 #include "serve/keys.h"
 
 /* A model that is served. Its bundle is open all the while, so that requests are read and refused

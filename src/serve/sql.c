@@ -1,5 +1,6 @@
 /* sql.c -- SQLite, as the stores of the service use it. */
 #include "serve/sql.h"
+#include "serve/grams.h"
 #include <stdio.h>
 
 enum { BUSY_MS = 10000 };
@@ -64,6 +65,25 @@ bool sql_open(Sql *s, const char *path, Err *err) {
 }
 
 void sql_close(Sql *s) { sqlite3_close(s->db); }
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static void words_call(sqlite3_context *c, int n, sqlite3_value **value) {
+    (void)n;
+    const char *p = (const char *)sqlite3_value_text(value[0]);
+    Arena *a = arena_open("words", ARENA_NO_LIMIT);
+    Buf b = {.a = a};
+    grams_add(&b, (Str){p, p ? sqlite3_value_bytes(value[0]) : 0});
+    sqlite3_result_text64(c, b.n ? b.p : "", (sqlite3_uint64)b.n, SQLITE_TRANSIENT, SQLITE_UTF8);
+    arena_close(a);
+}
+
+bool sql_words(const Sql *s, Err *err) {
+    const int how = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
+    return sqlite3_create_function(s->db, "words", 1, how, NULL, words_call, NULL, NULL)
+               == SQLITE_OK
+           || sql_failed(s, "opening", err);
+}
 
 /* ---- versions -------------------------------------------------------------------------------- */
 

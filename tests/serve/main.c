@@ -301,8 +301,8 @@ int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     CHECK(gnutls_certificate_allocate_credentials(&trust) == 0);
     const int failed = test_guard() + test_probes() + test_http() + test_streams() + test_keys()
-                       + test_kept() + test_handle() + test_history() + test_hosted()
-                       + test_requests();
+                       + test_kept() + test_handle() + test_history() + test_documents()
+                       + test_hosted() + test_requests();
     gnutls_certificate_free_credentials(trust);
     return failed;
 }

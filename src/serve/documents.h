@@ -1,0 +1,48 @@
+/* documents.h -- part of serve.h: texts that answers may be taken from, cut into passages and found
+ * by what they say (BM25: Robertson and Zaragoza, 2009).
+ *
+ * The index lies in the service's folder and can be made again from the files, so a lost write
+ * costs time alone. Every call is whole or as if it had not been. Several processes may read and
+ * write at a time. Threads: any; one is inside at a time. */
+#pragma once
+#include "base/base.h"
+
+typedef struct Documents Documents;
+typedef enum DocumentKind { DOCUMENT_TEXT, DOCUMENT_MARKDOWN } DocumentKind;
+
+/* A file, as it was when it was read. */
+typedef struct DocumentFile {
+    Str path;               /* absolute */
+    int64_t size, modified; /* bytes; ns since 1970 */
+} DocumentFile;
+
+/* Some paragraphs of a file: at most PASSAGE_MOST bytes, whole lines where lines are not longer.
+ * Together a file's passages are its text. */
+typedef struct Passage {
+    int64_t id; /* the same while the file does not change */
+    Str path;
+    Str heading;      /* those that it stands under, "Setup > Linux"; may be empty */
+    int64_t line, at; /* where it begins: the line from 1, the byte from 0 */
+    Str text;
+    double score; /* of BM25: higher is nearer */
+} Passage;
+enum { PASSAGE_MOST = 1600 };
+
+/* In the folder data/documents (NULL: data_folder), which it makes where it is absent. */
+bool documents_open(Documents **d, Arena *a, const char *data, Err *err) CHECKED;
+void documents_close(Documents *d); /* NULL is fine */
+/* Begins to bring the index up to date with a folder, or a file, that may have files before. */
+bool documents_begin(Documents *d, Err *err) CHECKED;
+/* Whether the index has this file as it is now; it counts as seen then. */
+bool documents_has(Documents *d, const DocumentFile *f, bool *has, Err *err) CHECKED;
+/* Puts the file's text (UTF-8) in the place of what was there; passages: how many it has. */
+bool documents_put(Documents *d, const DocumentFile *f, DocumentKind kind, Str text,
+                   int64_t *passages, Err *err) CHECKED;
+/* Removes what lies in `root`, or is it, and was neither had nor put since documents_begin. */
+bool documents_end(Documents *d, Str root, int64_t *removed, Err *err) CHECKED;
+/* How many files and passages there are. */
+bool documents_count(Documents *d, int64_t *files, int64_t *passages, Err *err) CHECKED;
+/* The passages that say most of what the question says, nearest first, at most *n of them; *n:
+ * how many there are. */
+bool documents_search(Documents *d, Arena *a, Str question, Passage *found, int64_t *n,
+                      Err *err) CHECKED;
