@@ -48,6 +48,7 @@ void connection_notify(void *http, struct MHD_Connection *mhd, void **context,
     Server *h = http;
     const int fd = socket_of(mhd);
     if (fd < 0) return;
+    received_here(h->certificate != NULL);
     http_enter(h);
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         Connection *c = slot_take(h, mhd, fd);

@@ -123,6 +123,11 @@ int connection_certificate(gnutls_session_t tls, const struct gnutls_cert_retr_s
 void connection_completed(void *http, struct MHD_Connection *mhd, void **context,
                           enum MHD_RequestTerminationCode how);
 
+/* ---- received.c ------------------------------------------------------------------------------ */
+
+/* The calling thread is the network thread of a server, with or without TLS. */
+void received_here(bool tls);
+
 /* ---- reaper.c -------------------------------------------------------------------------------- */
 
 void reaper_run(void *http);

@@ -38,6 +38,10 @@ static bool is_number(Str s, int64_t digits) {
     return s.n <= digits && holds_only(s, "0123456789");
 }
 
+void guard_hide_nuls(char *p, int64_t n) {
+    for (char *end = p + n; (p = memchr(p, 0, (size_t)(end - p))); p++) *p = '\x01';
+}
+
 /* ---- the parts of a head --------------------------------------------------------------------- */
 
 typedef struct Found {

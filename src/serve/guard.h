@@ -39,3 +39,8 @@ typedef struct Verdict {
 } Verdict;
 
 Verdict guard_judge(const GuardRequest *r, const GuardLimits *l);
+
+/* Makes each NUL of n bytes that came from a client a 0x01, before libmicrohttpd sees them: in a
+ * head either is refused, but a NUL looks like the zeros that libmicrohttpd writes over CR and LF.
+ * A body is JSON, which can hold neither. */
+void guard_hide_nuls(char *p, int64_t n);

@@ -72,7 +72,18 @@ static void lengths(void **state) {
     assert_int_equal(judge("localhost", "", "a", false).status, 400);
 }
 
+static void nuls(void **state) {
+    (void)state;
+    char p[] = "\0a\0\0b\0";
+    guard_hide_nuls(p, 5);
+    assert_memory_equal(p, "\1a\1\1b\0", 7);
+    guard_hide_nuls(p, 0);
+    assert_memory_equal(p, "\1a\1\1b\0", 7);
+    assert_int_equal(judge("localhost", "X", "\x01", false).status, 400);
+}
+
 int test_guard(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hosts), cmocka_unit_test(lengths)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hosts), cmocka_unit_test(lengths),
+                                       cmocka_unit_test(nuls)};
     return cmocka_run_group_tests_name("serve guard", tests, NULL, NULL);
 }

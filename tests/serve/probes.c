@@ -117,6 +117,15 @@ static const Probe probes[] = {
     OK("61 host and port", "GET /a HTTP/1.1\r\nHost: localhost:99\r\n\r\n", 0),
     OK("62 empty value", GET "X:\r\nY: \r\n\r\n", 0),
     BAD("63 NUL for a colon", GET "X\0\r\n\r\n"),
+    /* libmicrohttpd writes zeros over CR and LF: what comes as a zero must not pass for one. */
+    BAD("64 NULs and LFs at the end", GET "X: a\0\0\n\n"),
+    BAD("65 NUL for the last CR", GET "X: a\r\n\0\n"),
+    BAD("66 NUL for a CR", GET "X: a\0\nY: b\r\n\r\n"),
+    BAD("67 NUL for the first CR", "GET /a HTTP/1.1\0\nHost: x\r\n\r\n"),
+    BAD("68 NUL and CRLF, LF", GET "X: a\0\r\n\n"),
+    BAD("69 NUL in an empty value", GET "X:\0\n\r\n"),
+    BAD("70 NUL ahead of a line", GET "\0X: a\r\n\r\n"),
+    WHOLE("71 NUL ahead of the head", "\0\r\n" GET "\r\n", true, -1, NULL),
 };
 
 static Str probe_bytes(Arena *a, const Probe *p) {
