@@ -25,10 +25,54 @@ static bool depth_check(Str s) {
     return true;
 }
 
-/* A NUL in a text is refused, since templates end there; an answer that is verified may have one.
- */
-static size_t body_flags(const Call *c) {
-    return JSON_REJECT_DUPLICATES | (str_eq(c->path, STR("/verify")) ? JSON_ALLOW_NUL : 0);
+static bool is_among(const char *key, const char *const *names, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (!strcmp(key, names[i])) return true;
+    return false;
+}
+
+/* Members that are texts: a model writes NULs, and its answer comes back with the next question. */
+static bool is_text(const char *key) {
+    static const char *const names[] = {"content",       "text",   "thinking", "reasoning_content",
+                                        "arguments",     "input",  "output",   "instructions",
+                                        "system",        "prompt", "suffix",   "stop",
+                                        "stop_sequences"};
+    return is_among(key, names, COUNT(names));
+}
+
+/* Members whose objects are data of a client or a model, whatever they hold. */
+static bool is_data(const char *key) {
+    static const char *const names[] = {"arguments", "input", "answer"};
+    return is_among(key, names, COUNT(names));
+}
+
+static bool holds_nul(const json_t *v) {
+    const Str s = json_text(v);
+    return s.n > 0 && memchr(s.p, 0, (size_t)s.n);
+}
+
+/* Every other string is a name or a word of an API, and is read up to a NUL: there one is refused.
+ * `path` leads to v, which is the member `key` or an element of it. */
+static bool nuls_check(Call *c, Buf *path, const char *key, json_t *v) {
+    enum { KEY_SHOWN = 64 };
+    const int64_t length = path->n;
+    const char *name;
+    json_t *inner;
+    size_t i;
+    if (holds_nul(v) && !is_text(key))
+        return fault_value(&c->fault, path->p, "%s: no NUL (\\u0000) may stand here", path->p);
+    json_array_foreach(v, i, inner) {
+        buf_fmt(path, "[%lld]", (long long)i);
+        if (!nuls_check(c, path, key, inner)) return false;
+        path->n = length;
+    }
+    json_object_foreach(v, name, inner) {
+        buf_fmt(path, "%s%s", length ? "." : "", strlen(name) <= KEY_SHOWN ? name : "...");
+        if (!(json_is_object(inner) && is_data(name)) && !nuls_check(c, path, name, inner))
+            return false;
+        path->n = length;
+    }
+    return true;
 }
 
 bool body_read(Call *c) {
@@ -40,13 +84,14 @@ bool body_read(Call *c) {
         return fault_set(&c->fault, 400, "invalid_request_error", "invalid_json", NULL,
                          "the body is nested more than %d levels deep", DEPTH_MAX);
     json_error_t at;
-    c->body = json_loadb(body.p, (size_t)body.n, body_flags(c), &at);
+    c->body = json_loadb(body.p, (size_t)body.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
     if (!json_is_object(c->body))
         return fault_set(&c->fault, 400, "invalid_request_error", "invalid_json", NULL,
                          c->body ? "the body must be a JSON object"
                                  : "the body is not valid JSON: line %d, column %d: %s",
                          at.line, at.column, at.text);
-    return true;
+    const bool kept = str_starts(c->path, STR("/history")); /* as it is */
+    return kept || nuls_check(c, &(Buf){.a = c->a}, "", c->body);
 }
 
 bool model_pick(Call *c, const json_t *body) {

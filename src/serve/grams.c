@@ -49,8 +49,8 @@ void grams_query(Buf *out, const Str *word, int64_t n) {
         buf_add(out, i ? STR(" \"") : STR("\""));
         const int64_t from = out->n;
         pairs_add(out, word[i], true);
-        for (int64_t k = from; k < out->n; k++) /* a quote would end the phrase */
-            if (out->p[k] == '"') out->p[k] = ' ';
+        for (int64_t k = from; k < out->n; k++) /* a quote would end the phrase, a NUL the query */
+            if (out->p[k] == '"' || out->p[k] == 0) out->p[k] = ' ';
         buf_add(out, STR("\"*"));
     }
 }

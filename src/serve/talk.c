@@ -52,7 +52,9 @@ static bool calls_copy(Call *c, json_t *to, const json_t *calls, int64_t at) {
                                "message %lld: tool call %lld has no function with a name",
                                (long long)at + 1, (long long)i + 1);
         if (c->m->bundle->chat.tools != TOOLS_QWEN || !json_is_string(arguments)) continue;
-        json_t *object = json_loads(json_string_value(arguments), JSON_REJECT_DUPLICATES, NULL);
+        const Str text = json_text(arguments);
+        json_t *object =
+            json_loadb(text.p, (size_t)text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
         if (json_is_object(object)) json_object_set(function, "arguments", object);
         json_decref(object);
     }

@@ -162,6 +162,26 @@ static void pairs_of_characters(void **state) {
     arena_close(a);
 }
 
+/* A model can write one: it is a character that nothing is found by. */
+static void a_nul_ends_nothing(void **state) {
+    (void)state;
+    Place p = place_new();
+    Err err = {0};
+    Buf b = {.a = p.a};
+    HistoryItem i = message(p.a, "c", "1", NULL, "begin\\u0000 the river");
+    opened(&p, 0);
+    must(put(&p, "ann", conversation("c"), &err), &err);
+    i.text = STR("begin\0 the river");
+    must(put(&p, "ann", i, &err), &err);
+    assert_string_equal(read_all(&p, "ann", "c"),
+                        "{\"id\":\"1\",\"text\":\"begin\\u0000 the river\"}");
+    assert_string_equal(found(&p, "ann", "river"), AT("c", "begin  the river"));
+    const Str word = STR("begin\0 the");
+    must(history_search(p.h, STR("ann"), &word, 1, &b, &err), &err);
+    assert_string_equal(b.p, AT("c", "begin  the river"));
+    place_end(&p);
+}
+
 static void both_languages_are_found(void **state) {
     (void)state;
     Place p = place_new();
@@ -415,6 +435,7 @@ int test_history(void) {
         cmocka_unit_test(trees_are_kept),
         cmocka_unit_test(other_tenants_see_nothing),
         cmocka_unit_test(pairs_of_characters),
+        cmocka_unit_test(a_nul_ends_nothing),
         cmocka_unit_test(both_languages_are_found),
         cmocka_unit_test(what_is_deleted_is_gone),
         cmocka_unit_test(what_is_old_is_removed),

@@ -166,6 +166,102 @@ static void prompt_of(Desk *d, const char *more, char hex[65]) {
     desk_drop(&c, j);
 }
 
+/* Whether the prompt holds the ids of this text. */
+static bool stands_in(Desk *d, const Job *j, Str text) {
+    const Ask *ask = &j->choice[0].ask;
+    const Mark mark = arena_mark(d->a);
+    Ids ids = {.a = d->a};
+    Err err = {0};
+    must(text_encode(&ids, d->tok, text, TEXT_PLAIN, d->keep, &err), &err);
+    bool there = false;
+    for (int64_t i = 0; i + ids.n <= ask->n_prompt; i++)
+        there = there || !memcmp(ask->prompt + i, ids.v, (size_t)ids.n * sizeof *ids.v);
+    arena_pop(d->a, mark);
+    return ids.n > 0 && there;
+}
+
+/* A model can write a NUL, and its answer comes back with the next question. */
+static void a_text_may_hold_a_nul(void **state) {
+    static const struct {
+        RouteFn *route;
+        const char *body;
+    } texts[] = {
+        {answer_chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}"},
+        {answer_chat, PART("{\"type\":\"text\",\"text\":\"a\\u0000b\"}")},
+        {answer_chat,
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+         "\"content\":\"a\\u0000b\"}]}"},
+        {answer_chat,
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+         "\"content\":\"\",\"reasoning_content\":\"a\\u0000b\"}]}"},
+        {answer_messages, "{\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":"
+                          "\"a\\u0000b\"}]}"},
+        {answer_messages, "{\"max_tokens\":1,\"system\":\"a\\u0000b\"," TALK "}"},
+        {answer_responses, "{\"input\":\"a\\u0000b\"}"},
+        {answer_responses, "{\"input\":\"a\",\"instructions\":\"a\\u0000b\"}"},
+        {answer_text, "{\"prompt\":\"a\\u0000b\",\"stop\":\"\\u0000\\u0000\"}"},
+    };
+    Desk *d = *state;
+    for (int64_t i = 0; i < COUNT(texts); i++) {
+        const Mark mark = arena_mark(d->a);
+        Exchange x;
+        Call c;
+        Job *j = desk_ask(d, &c, &x, texts[i].route, str_of(texts[i].body));
+        if (!j) fail_msg("%s: %s", texts[i].body, c.fault.message);
+        if (!stands_in(d, j, STR("a\0b"))) fail_msg("%s: not in the prompt", texts[i].body);
+        desk_drop(&c, j);
+        arena_pop(d->a, mark);
+    }
+}
+
+/* Calls are JSON in a text, and templates get their arguments as objects. */
+static void arguments_may_hold_a_nul(void **state) {
+    Desk *d = *state;
+    const Mark mark = arena_mark(d->a);
+    Exchange x;
+    Call c;
+    Job *j = desk_ask(
+        d, &c, &x, answer_chat,
+        STR("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+            "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+            "\"arguments\":\"{\\\"x\\\":\\\"a\\\\u0000b\\\"}\"}}]},{\"role\":\"tool\","
+            "\"tool_call_id\":\"1\",\"content\":\"a\\u0000b\"}]}"));
+    if (!j) fail_msg("%s", c.fault.message);
+    assert_true(stands_in(d, j, STR("a\0b")));
+    assert_true(stands_in(d, j, STR("\"arguments\": {\"x\": \"a\\u0000b\"}")));
+    desk_drop(&c, j);
+    arena_pop(d->a, mark);
+}
+
+/* A name would end there, and be another. */
+static void a_name_holds_no_nul(void **state) {
+    static const struct {
+        const char *body, *param;
+    } names[] = {
+        {"{\"messages\":[{\"role\":\"user\\u0000x\",\"content\":\"a\"}]}", "messages[0].role"},
+        {PART("{\"type\":\"text\\u0000\",\"text\":\"a\"}"), "messages[0].content[0].type"},
+        {"{\"model\":\"chat\\u0000\"," TALK "}", "model"},
+        {"{\"reasoning_effort\":\"low\\u0000\"," TALK "}", "reasoning_effort"},
+        {"{\"user\":\"a\\u0000\"," TALK "}", "user"},
+        {TOOL("{\"type\":\"function\",\"function\":{\"name\":\"f\\u0000\"}}"),
+         "tools[0].function.name"},
+        {FORM("{\"const\":\"\\u0000\"}"), "response_format.json_schema.schema.const"},
+    };
+    Desk *d = *state;
+    for (int64_t i = 0; i < COUNT(names); i++) {
+        const Mark mark = arena_mark(d->a);
+        Exchange x;
+        Call c;
+        Job *j = desk_ask(d, &c, &x, answer_chat, str_of(names[i].body));
+        assert_null(j);
+        assert_int_equal(c.fault.status, 400);
+        assert_string_equal(c.fault.code, "invalid_value");
+        assert_string_equal(c.fault.param, names[i].param);
+        desk_drop(&c, j);
+        arena_pop(d->a, mark);
+    }
+}
+
 static void a_client_brings_no_template(void **state) {
     static const char *const more[] = {
         ",\"chat_template\":\"{{ 'x' * 1000000 }}\"",
@@ -211,9 +307,9 @@ static void forms_are_bounded(void **state) {
 
 int test_requests(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_number_has_bounds),
-        cmocka_unit_test(odd_requests_are_refused),
-        cmocka_unit_test(a_client_brings_no_template),
+        cmocka_unit_test(every_number_has_bounds),     cmocka_unit_test(odd_requests_are_refused),
+        cmocka_unit_test(a_client_brings_no_template), cmocka_unit_test(a_text_may_hold_a_nul),
+        cmocka_unit_test(arguments_may_hold_a_nul),    cmocka_unit_test(a_name_holds_no_nul),
         cmocka_unit_test(forms_are_bounded),
     };
     return cmocka_run_group_tests_name("serve requests", tests, desk_setup, NULL);
