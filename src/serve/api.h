@@ -244,7 +244,8 @@ struct Choice {
     int64_t thought_sent, text_sent, calls_sent, tokens_sent;
     int64_t n_thought, n_calls; /* tokens of the thought; calls that were written */
     Buf experts;                /* (tokens, L, K) int32_t, where a verification asks for them */
-    int64_t offset;             /* completions: bytes of text whose tokens were written */
+    Decoder shown;              /* completions: of the tokens whose lists were written */
+    int64_t offset;             /* characters of their text */
     uint8_t *of_thought;        /* NULL, or for each token whether it is one of the thought's */
     double *sum;                /* (C) of its hidden states, where they are asked for; else NULL */
     bool started, ended;

@@ -139,12 +139,10 @@ static Str token_key(const Job *j, int32_t id, Buf *b) {
 
 /* One token; a prompt's first has no log-probability. */
 static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const Token *top,
-                      int64_t *offset, Buf *b) {
-    const Str s = token_text(j, id, b);
-    json_array_append_new(l->token, json_of(s));
+                      int64_t offset, Buf *b) {
+    json_array_append_new(l->token, json_of(token_text(j, id, b)));
     json_array_append_new(l->logprob, t ? json_real((double)t->logprob) : json_null());
-    json_array_append_new(l->offset, json_integer(*offset));
-    *offset += s.n;
+    json_array_append_new(l->offset, json_integer(offset));
     json_t *best = t && j->n_top ? json_object() : json_null();
     for (int64_t k = 0; t && k < MIN(j->n_top, j->m->bundle->model->cfg.V); k++) {
         const Str one = token_key(j, top[k].id, b);
@@ -153,18 +151,45 @@ static void lists_add(Lists *l, const Job *j, int32_t id, const Token *t, const 
     json_array_append_new(l->top, best);
 }
 
+static int64_t characters(Str utf8) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < utf8.n; i++) n += ((uint8_t)utf8.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* Goes behind generated token i, in the answer's text: a special token is not in it, unless it was
+ * given, and of a character that several tokens make the first ones have nothing. */
+static void offset_pass(Choice *c, int64_t i, Buf *b) {
+    b->n = 0;
+    c->shown.skip_special = i >= c->ask.given;
+    decoder_push(&c->shown, c->g.token[i].id, b);
+    c->offset += characters(buf_str(b));
+}
+
+/* What of the prompt stands before the generated text: what is forced comes as text by itself. */
+static Str text_front(const Choice *c) {
+    Buf b = {.a = c->job->a};
+    if (!c->budget.self) return c->echo;
+    text_decode(&b, c->g.bundle->tok, c->ask.prompt, 1, false);
+    return buf_str(&b);
+}
+
 static json_t *text_logprobs(Choice *c, int64_t from, int64_t to) {
     Job *j = c->job;
     const Generation *g = &c->g;
     if (!j->logprobs) return json_null();
     Lists l = {json_array(), json_array(), json_array(), json_array()};
     Buf b = {.a = j->a};
-    int64_t offset = from ? c->offset : 0;
     if (c->ended && g->finish == FINISH_STOP && !g->stops.found) to = MIN(to, g->n - 1);
-    if (from == 0 && c->budget.self) lists_add(&l, j, c->ask.prompt[0], NULL, NULL, &offset, &b);
-    for (int64_t i = from; i < to; i++)
-        lists_add(&l, j, g->token[i].id, &g->token[i], g->top + i * g->n_top, &offset, &b);
-    c->offset = offset;
+    if (from == 0) decoder_init(&c->shown, j->m->bundle->tok, true), c->offset = 0;
+    if (from == 0 && c->budget.self) {
+        lists_add(&l, j, c->ask.prompt[0], NULL, NULL, 0, &b);
+        c->offset = characters(text_front(c));
+    }
+    for (int64_t i = from; i < to; i++) {
+        lists_add(&l, j, g->token[i].id, &g->token[i], g->top + i * g->n_top, c->offset, &b);
+        offset_pass(c, i, &b);
+    }
     return json_pack("{s:o, s:o, s:o, s:o}", "tokens", l.token, "token_logprobs", l.logprob,
                      "top_logprobs", l.top, "text_offset", l.offset);
 }
@@ -181,14 +206,6 @@ static void text_send(Choice *c, Str text, json_t *logprobs, const char *reason)
                                   reason));
     if (reason && c->index == c->job->n - 1) json_object_set_new(o, "lisao", lisao_json(c->job));
     job_event(c->job, NULL, o);
-}
-
-/* What of the prompt stands before the generated text: what is forced comes as text by itself. */
-static Str text_front(const Choice *c) {
-    Buf b = {.a = c->job->a};
-    if (!c->budget.self) return c->echo;
-    text_decode(&b, c->g.bundle->tok, c->ask.prompt, 1, false);
-    return buf_str(&b);
 }
 
 static void text_begin(Job *j) {
