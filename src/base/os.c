@@ -75,8 +75,31 @@ static int open_file(const char *path, struct stat *st, Err *err) {
     return -1;
 }
 
+/* What lies behind the end of a mapped file that became shorter cannot be read. Any other SIGBUS is
+ * a defect and ends the program as ever. */
+static void on_lost_bytes(int sig, siginfo_t *info, void *context) {
+    static const char text[] =
+        "lisao: a file that was being read is shorter than it was: it was cut or overwritten. The "
+        "program ends here; start it again once the file is whole\n";
+    (void)context;
+    if (info->si_code == BUS_ADRERR) {
+        terminal_restore();
+        (void)!write(2, text, sizeof text - 1);
+        _exit(1);
+    }
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static void lost_bytes_catch(void) {
+    struct sigaction act = {.sa_sigaction = on_lost_bytes, .sa_flags = SA_SIGINFO};
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGBUS, &act, NULL);
+}
+
 bool os_map(Map *m, const char *path, Err *err) {
     struct stat st;
+    lost_bytes_catch(); /* the same once more does no harm */
     *m = (Map){(const uint8_t *)"", 0};
     int fd = open_file(path, &st, err);
     if (fd < 0) return false;

@@ -8,8 +8,16 @@
 /* DRAFTS: rows of a step for tokens that are given, as evaluations ask for. */
 enum { DRAFTS = 256 };
 
+/* A file of weights, as it was when it was opened. */
+typedef struct Part {
+    const char *path;
+    FileStamp stamp;
+} Part;
+
 typedef struct Ship {
     Fleet *fleet;
+    Part *part; /* (n_parts) */
+    int64_t n_parts;
     Session s; /* without a plan; its team is the fleet's */
     PlanSpec plan;
     EngineSpec engine;
@@ -109,12 +117,49 @@ static bool size_check(const Fleet *f, const char *name, int64_t bytes, Err *err
                       name, (double)bytes / 1e6, (double)most / 1e6);
 }
 
+/* ---- files that change ----------------------------------------------------------------------- */
+
+static bool parts_note(Ship *p, Err *err) {
+    const Store *s = p->s.bundle.store;
+    p->part = PUSH(p->s.arena, Part, store_count(s));
+    for (int64_t i = 0; i < store_count(s); i++) {
+        const char *path = store_at(s, i)->file;
+        if (p->n_parts && !strcmp(p->part[p->n_parts - 1].path, path)) continue;
+        Part *to = &p->part[p->n_parts++];
+        to->path = path;
+        if (!os_stamp(&to->stamp, path, err)) return false;
+    }
+    return true;
+}
+
+/* Another file under the same name is no matter: this one stays what it is for who has it open. */
+static const char *ship_changed(void *arg) {
+    const Ship *p = arg;
+    for (const Part *q = p->part; q < p->part + p->n_parts; q++) {
+        FileStamp now;
+        Err gone = {0};
+        if (os_stamp(&now, q->path, &gone) && now.inode == q->stamp.inode
+            && (now.size != q->stamp.size || now.modified != q->stamp.modified))
+            return q->path;
+    }
+    return NULL;
+}
+
+static bool parts_check(Ship *p, Err *err) {
+    const char *path = ship_changed(p);
+    return !path
+           || err_set(err, ERR_IO,
+                      "%s was written to since the service began: its tokenizer and settings in "
+                      "memory are those of before; start the service again",
+                      path);
+}
+
 /* ---- loading --------------------------------------------------------------------------------- */
 
 static void ship_unload(void *arg) {
     Ship *p = arg;
     if (p->running && p->fleet->spec.prompts) {
-        engine_keep(p->running);
+        if (!ship_changed(p)) engine_keep(p->running);
         engine_store_close(p->running);
     }
     if (p->arena) arena_close(p->arena);
@@ -135,8 +180,9 @@ static bool ship_load(void *arg, int64_t limit, Engine **engine, const char **fi
     Ship *p = arg;
     const Fleet *f = p->fleet;
     p->arena = arena_open("engine", ARENA_NO_LIMIT);
-    if (plan_new(&p->planned, p->arena, p->s.bundle.model, &p->plan, limit, f->packers, err)
-        && engine_new(engine, p->arena, p->planned, &p->engine, f->team, err)
+    if (parts_check(p, err)
+        && plan_new(&p->planned, p->arena, p->s.bundle.model, &p->plan, limit, f->packers, err)
+        && engine_new(engine, p->arena, p->planned, &p->engine, f->team, err) && parts_check(p, err)
         && prompts_open(p, *engine, err)) {
         p->running = *engine;
         *fingerprint = p->planned->fingerprint;
@@ -165,10 +211,11 @@ static bool ship_open(Fleet *f, const ModelSettings *o, Err *err) {
                       .context = context_bounded(&p->s, o->context),
                       .load = ship_load,
                       .unload = ship_unload,
+                      .changed = ship_changed,
                       .arg = p};
     const bool fine = name_is_new(f, m->name, err);
     f->n++;
-    if (!fine || !os_stamp(&stamp, p->s.bundle.path, err)) return false;
+    if (!fine || !os_stamp(&stamp, p->s.bundle.path, err) || !parts_note(p, err)) return false;
     m->created = stamp.modified / 1000000000;
     return (!o->idle || duration_read(&m->idle, o->idle, err))
            && size_find(p, o, m->context, &m->bytes, err) && size_check(f, m->name, m->bytes, err);

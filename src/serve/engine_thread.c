@@ -17,6 +17,36 @@ typedef struct Running {
     double deadline;  /* of a drain */
 } Running;
 
+/* ---- models whose files change --------------------------------------------------------------- */
+
+/* What is computed of a file that was written to is nobody's answer; what is in memory of it,
+ * tokenizer and settings, is the old file's. So the model answers no more. */
+static bool host_stale(Api *api, Hosted *m) {
+    const char *file = m->stale || !m->spec->changed ? NULL : m->spec->changed(m->spec->arg);
+    m->stale |= file != NULL;
+    if (file)
+        journal_say(api->journal, "file",
+                    "%s was written to while it was served: %s answers no more; start the service "
+                    "again",
+                    file, m->spec->name);
+    return m->stale;
+}
+
+static void stale_fault(Job *j) {
+    j->fault.retry = RETRY_FAILED;
+    fault_set(&j->fault, 503, "server_error", "model_changed", "model",
+              "the file of the model '%.64s' was written to while it was served: the service must "
+              "be started again",
+              j->m->spec->name);
+}
+
+/* The same behind a step's computing, once, before anything of it is shown. */
+static bool step_stale(Api *api, Hosted *m) {
+    if (m->watched) return m->stale;
+    m->watched = true;
+    return host_stale(api, m);
+}
+
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
 /* Whether the last token was one of the thought: those of its tags are. */
@@ -46,7 +76,7 @@ static void token_shown(void *arg, Token t, Finish finish) {
     if (j->verify && t.id >= 0) verify_token(c);
     if (c->sum && t.id >= 0) embedding_token(c);
     if (finish == FINISH_NONE && verify_differs(c)) engine_cancel(g->engine, g->seq);
-    if (!j->stream || job_gone(j)) return;
+    if (step_stale(j->api, j->m) || !j->stream || job_gone(j)) return;
     const Delta d = {rest(&g->reasoning, c->thought_sent),
                      rest(&g->text, c->text_sent),
                      {g->calls.p + c->calls_sent, calls_whole(g) - c->calls_sent},
@@ -179,7 +209,10 @@ static void job_hold(Running *d, Job *j) {
 
 static void job_take(Running *d, Job *j) {
     const int64_t most = d->api->spec->queue;
-    if (host_state(d->api, j->m) == HOST_IN) {
+    if (host_stale(d->api, j->m)) {
+        stale_fault(j);
+        job_start(d, j);
+    } else if (host_state(d->api, j->m) == HOST_IN) {
         job_start(d, j);
     } else if (j->m->held < most) {
         job_hold(d, j);
@@ -187,7 +220,7 @@ static void job_take(Running *d, Job *j) {
         fault_set(&j->fault, 503, "server_error", "overloaded", NULL,
                   "%lld requests wait for the model already; try again in a moment",
                   (long long)most);
-        job_start(d, j); /* and end it, as others do */
+        job_start(d, j); /* and end it, as others that are refused */
     }
 }
 
@@ -281,6 +314,7 @@ static bool job_over(const Job *j) {
 /* The first choice that has no answer is what went wrong with all. */
 static void job_check(Job *j) {
     Err err = {0};
+    if (j->m->stale) stale_fault(j);
     for (int64_t i = 0; i < j->n && !j->fault.status; i++)
         if (j->choice[i].started && !generation_fine(&j->choice[i].g, &err))
             fault_err(&j->fault, &err);
@@ -389,9 +423,18 @@ static void jobs_sweep(Running *d) {
     }
 }
 
+static void jobs_stop(Running *d, const Hosted *m) {
+    for (Job *j = d->jobs; j; j = j->next)
+        if (j->m == m) stale_fault(j), job_cancel(j);
+}
+
 static void engines_step(Running *d) {
-    for (Hosted *m = d->api->host; m < d->api->host + d->api->n_hosts; m++)
-        if (m->jobs && host_state(d->api, m) == HOST_IN) engine_step(m->engine);
+    for (Hosted *m = d->api->host; m < d->api->host + d->api->n_hosts; m++) {
+        if (!m->jobs || host_state(d->api, m) != HOST_IN) continue;
+        if (host_stale(d->api, m)) jobs_stop(d, m);
+        m->watched = false;
+        engine_step(m->engine);
+    }
 }
 
 static void stats_show(Running *d) {

@@ -20,8 +20,9 @@ typedef struct Hosted {
     Engine *engine;       /* NULL unless it is in */
     int64_t limit;        /* what loading may take */
     /* The engine thread's. */
-    int64_t jobs, held; /* in its engine; that wait for it */
-    double since, used; /* when the first of those came; when it last had a job */
+    int64_t jobs, held;  /* in its engine; that wait for it */
+    double since, used;  /* when the first of those came; when it last had a job */
+    bool stale, watched; /* a file of it was written to: it answers no more; looked at this step */
 } Hosted;
 
 typedef enum HostAct { HOST_REST, HOST_LOAD, HOST_UNLOAD, HOST_REFUSE } HostAct;

@@ -28,6 +28,9 @@ typedef struct ServeModel {
      * 0: what is free. fingerprint: of the plan; copied. */
     bool (*load)(void *arg, int64_t limit, Engine **engine, const char **fingerprint, Err *err);
     void (*unload)(void *arg);
+    /* A file of its weights that was written to since it was opened; NULL: none. Weights that are
+     * not packed are read from there in every step. From any thread. NULL: it has no files. */
+    const char *(*changed)(void *arg);
     void *arg;
 } ServeModel;
 

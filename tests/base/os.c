@@ -447,6 +447,36 @@ static void test_own_machine(void **state) {
     assert_true(os_columns() >= 20);
 }
 
+static void read_what_is_cut(void *arg) {
+    Place *p = arg;
+    Map m;
+    Err err = {0};
+    if (!os_map(&m, p->file, &err) || truncate(p->file, 0)) _exit(2);
+    _exit(m.p[0] == 'a' ? 3 : 4); /* does not come so far */
+}
+
+static void other_bus_error(void *arg) {
+    Place *p = arg;
+    Map m;
+    Err err = {0};
+    if (!os_map(&m, p->file, &err)) _exit(2);
+    raise(SIGBUS);
+    _exit(3);
+}
+
+/* A file that is cut while it is read ends the program with a message. */
+static void test_cut_file(void **state) {
+    Place *p = *state;
+    Err err = {0};
+    char said[1000] = "";
+    assert_true(write_file(p->a, p->file, "a", 1, &err));
+    int status = child(other_bus_error, p, said, sizeof said);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    status = child(read_what_is_cut, p, said, sizeof said);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    assert_non_null(strstr(said, "is shorter than it was: it was cut or overwritten"));
+}
+
 static void interrupt_twice(void *arg) {
     (void)arg;
     os_catch_interrupt();
@@ -489,6 +519,7 @@ static void test_interrupt(void **state) {
 int test_os(void) {
     const struct CMUnitTest tests[] = {
         IN_PLACE(test_write_read),
+        IN_PLACE(test_cut_file),
         IN_PLACE(test_append),
         IN_PLACE(test_abandon),
         IN_PLACE(test_stale_temp),
