@@ -13,6 +13,8 @@ struct History {
     Sql sql;
     Monitor *lock;
     int64_t days, swept; /* the day of the last sweep */
+    int64_t opened;      /* seconds since 1970, by the clock that may be set */
+    double since;        /* the same moment, by the one that cannot */
 };
 
 static const char TREES[] =
@@ -90,9 +92,16 @@ bool history_remove(History *h, Str tenant, Str id, int64_t *n, Err *err) {
     return remove_all(h, tenant, id, INT64_MAX, n, err);
 }
 
+/* What removes for good must not believe a clock that is set while the service runs: it is as early
+ * as the earlier of two says, that clock and the seconds counted since the start, and what is
+ * written is as late as the later of them. */
+static int64_t counted(const History *h) { return h->opened + (int64_t)(os_now() - h->since); }
+static int64_t earliest(const History *h) { return MIN(os_time(), counted(h)); }
+static int64_t latest(const History *h) { return MAX(os_time(), counted(h)); }
+
 /* Once a day, by whoever writes. */
 static bool sweep(History *h, Err *err) {
-    const int64_t now = os_time();
+    const int64_t now = earliest(h);
     int64_t n;
     monitor_enter(h->lock);
     const bool due = h->days > 0 && h->swept != now / DAY;
@@ -107,7 +116,7 @@ bool history_open(History **out, Arena *a, const char *data, int64_t days, Err *
     History *h = PUSH(a, History, 1);
     const char *folder = str_fmt(a, "%s/history", data).p;
     *out = NULL;
-    *h = (History){.lock = monitor_new(a), .days = days};
+    *h = (History){.lock = monitor_new(a), .days = days, .opened = os_time(), .since = os_now()};
     if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
     const int lock = os_lock_wait(folder, err); /* two that make the file at once */
     if (lock < 0) return false;
@@ -134,14 +143,14 @@ static bool conversation_put(History *h, Str tenant, const HistoryItem *i, Err *
                "INSERT INTO conversation(tenant, id, body, written) VALUES(?1, ?2, ?3, ?4) "
                "ON CONFLICT(tenant, id) DO UPDATE SET body = excluded.body, "
                "written = excluded.written",
-               value, 3, os_time(), err);
+               value, 3, latest(h), err);
 }
 
 /* Marks the conversation as written to, which tells whether it is there. */
 static bool conversation_touch(History *h, Str tenant, Str id, Err *err) {
     const Str value[] = {tenant, id};
     return run(h, "UPDATE conversation SET written = ?3 WHERE tenant = ?1 AND id = ?2", value, 2,
-               os_time(), err)
+               latest(h), err)
            && (sqlite3_changes64(h->sql.db) == 1
                || err_set(err, ERR_USAGE, "there is no conversation '%.*s'", STRF(id)));
 }

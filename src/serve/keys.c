@@ -315,11 +315,12 @@ static bool hash_find(const Keys *k, const uint8_t hash[HASH], Key *key) {
     return found;
 }
 
-/* That a key was used is written once a minute, and lost where that fails. */
+/* That a key was used is written once a minute, or where the clock was set back; it is lost where
+ * that fails. */
 static void used_note(const Keys *k, Key *key, int64_t now) {
     enum { MINUTE = 60 };
     Err err = {0};
-    if (now - key->used < MINUTE) return;
+    if (now >= key->used && now - key->used < MINUTE) return;
     key->used = now;
     sqlite3_stmt *s = sql_prepare(&k->sql, "UPDATE keys SET used = ? WHERE id = ?", &err);
     bind(s, (int64_t[]){now, key->id}, 2);

@@ -293,6 +293,29 @@ static void what_is_old_is_removed(void **state) {
 
 /* ---- what happens to services ---------------------------------------------------------------- */
 
+/* A clock that is set while the service runs, forward or back, removes nothing. */
+static void a_clock_that_jumps_removes_nothing(void **state) {
+    enum { DAY = 86400 };
+    static const int64_t ahead[] = {400 * DAY, -400 * DAY, 0, 20 * DAY, 0};
+    (void)state;
+    Place p = place_new();
+    Err err = {0};
+    opened(&p, 7);
+    must(put(&p, "ann", conversation("c"), &err), &err);
+    for (int64_t i = 0; i < COUNT(ahead); i++) {
+        clock_ahead = ahead[i];
+        must(put(&p, "ann", conversation(str_fmt(p.a, "d%lld", (long long)i).p), &err), &err);
+        assert_non_null(read_all(&p, "ann", "c"));
+    }
+    clock_ahead = -400 * DAY; /* nor does what was written by a clock that was late */
+    must(put(&p, "ann", conversation("late"), &err), &err);
+    clock_ahead = 0;
+    history_close(p.h);
+    opened(&p, 7);
+    assert_non_null(read_all(&p, "ann", "late"));
+    place_end(&p);
+}
+
 /* Writes messages, and says so of each once it is written. */
 _Noreturn static void write_many(Place *p, const char *id, int to, int count) {
     Err err = {0};
@@ -439,6 +462,7 @@ int test_history(void) {
         cmocka_unit_test(both_languages_are_found),
         cmocka_unit_test(what_is_deleted_is_gone),
         cmocka_unit_test(what_is_old_is_removed),
+        cmocka_unit_test(a_clock_that_jumps_removes_nothing),
         cmocka_unit_test(no_kill_loses_what_was_acknowledged),
         cmocka_unit_test(two_write_at_once),
         cmocka_unit_test(older_schemas_are_brought_along),

@@ -39,6 +39,29 @@ static bool stored_anywhere(Arena *a, const char *data, const char *text) {
     return false;
 }
 
+/* The clock was a day ahead when the key was last used. */
+static void use_is_noted_after_the_clock_was_set_back(void **state) {
+    enum { DAY = 86400 };
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 28);
+    const char *data = data_new(a);
+    Err err = {0};
+    Keys *k;
+    Key key = key_like("laptop"), who;
+    char text[KEY_TEXT];
+    must(keys_open(&k, a, data, &err), &err);
+    must(keys_create(k, &key, text, &err), &err);
+    clock_ahead = DAY;
+    assert_true(keys_check(k, str_of(text), &who));
+    const int64_t then = who.used;
+    clock_ahead = 0;
+    assert_true(keys_check(k, str_of(text), &who));
+    assert_true(who.used >= then - DAY && who.used < then - DAY / 2);
+    keys_close(k);
+    tree_remove(a, data);
+    arena_close(a);
+}
+
 static void a_key_is_known_by_its_text_alone(void **state) {
     (void)state;
     Arena *a = arena_open("keys", 1 << 28);
@@ -302,6 +325,7 @@ static void buckets(void **state) {
 
 int test_keys(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(use_is_noted_after_the_clock_was_set_back),
         cmocka_unit_test(a_key_is_known_by_its_text_alone),
         cmocka_unit_test(revoked_rotated_expired),
         cmocka_unit_test(usage_adds_up),

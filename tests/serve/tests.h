@@ -52,3 +52,6 @@ bool wire_wait(Wire *w, const char *text, double seconds);
 int64_t wire_count(const Wire *w, const char *text); /* how often it was read */
 
 int64_t files_open(void), threads_running(void); /* of this process */
+
+/* Seconds by which this program's clock (time, and so os_time) is ahead of the machine's. */
+extern int64_t clock_ahead;
