@@ -52,7 +52,7 @@ static json_t *calls_json(const Generation *p) {
     for (int64_t at = 0, n; at < p->calls.n; at += n + 1) {
         const char *line = p->calls.p + at;
         n = (const char *)memchr(line, '\n', (size_t)(p->calls.n - at)) - line;
-        json_array_append_new(all, json_loadb(line, (size_t)n, 0, NULL));
+        json_array_append_new(all, json_loadb(line, (size_t)n, JSON_ALLOW_NUL, NULL));
     }
     return all;
 }

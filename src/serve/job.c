@@ -261,7 +261,7 @@ Str line_cut(Str *lines) { return str_cut(lines, '\n'); }
 
 json_t *call_json(Choice *c, Str line) {
     char id[48];
-    json_t *call = json_loadb(line.p, (size_t)line.n, 0, NULL),
+    json_t *call = json_loadb(line.p, (size_t)line.n, JSON_ALLOW_NUL, NULL),
            *arguments = json_object_get(call, "arguments");
     char *text = json_dumps(arguments, JSON_COMPACT | JSON_REAL_PRECISION(15));
     id_make(id, sizeof id, "call_");

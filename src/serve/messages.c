@@ -218,7 +218,7 @@ static json_t *head_json(const Job *j, json_t *content) {
 
 static json_t *tool_use_json(Choice *c, Str line) {
     char id[48];
-    json_t *call = json_loadb(line.p, (size_t)line.n, 0, NULL);
+    json_t *call = json_loadb(line.p, (size_t)line.n, JSON_ALLOW_NUL, NULL);
     id_make(id, sizeof id, "toolu_");
     c->n_calls++;
     json_t *j =

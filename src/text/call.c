@@ -30,9 +30,11 @@ static bool cut(Str *s, Str mark, Str *before) {
     return true;
 }
 
+static bool holds_nul(Str s) { return s.n > 0 && memchr(s.p, 0, (size_t)s.n); }
+
 static json_t *call_of(Str name, json_t *arguments) {
     name = trimmed(name);
-    json_t *text = name.n > 0 ? json_stringn(name.p, (size_t)name.n) : NULL;
+    json_t *text = name.n > 0 && !holds_nul(name) ? json_stringn(name.p, (size_t)name.n) : NULL;
     json_t *o =
         text && arguments ? json_pack("{s:O, s:O}", "name", text, "arguments", arguments) : NULL;
     json_decref(text);
@@ -42,10 +44,14 @@ static json_t *call_of(Str name, json_t *arguments) {
 
 static json_t *object_of(Str s) {
     s = trimmed(s);
-    json_t *o = json_loadb(s.p, (size_t)s.n, JSON_REJECT_DUPLICATES, NULL);
+    json_t *o = json_loadb(s.p, (size_t)s.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     if (json_is_object(o)) return o;
     json_decref(o);
     return NULL;
+}
+
+static Str text_of(const json_t *v) {
+    return (Str){json_string_value(v), (int64_t)json_string_length(v)};
 }
 
 static json_t *hermes_call(Str s) {
@@ -53,11 +59,11 @@ static json_t *hermes_call(Str s) {
     const json_t *name = json_object_get(o, "name");
     if (!arguments) arguments = json_object_get(o, "parameters");
     json_t *whole = json_is_string(arguments) /* JSON in a text, as some models have it */
-                        ? object_of(str_of(json_string_value(arguments)))
+                        ? object_of(text_of(arguments))
                         : arguments ? json_incref(arguments) : json_object();
     if (!json_is_object(whole)) json_decref(whole), whole = NULL;
-    json_t *call = json_is_string(name) ? call_of(str_of(json_string_value(name)), whole)
-                                        : (json_decref(whole), NULL);
+    json_t *call =
+        json_is_string(name) ? call_of(text_of(name), whole) : (json_decref(whole), NULL);
     json_decref(o);
     return call;
 }
@@ -66,7 +72,8 @@ static json_t *hermes_call(Str s) {
 static json_t *value_of(Str s) {
     if (s.n > 0 && s.p[0] == '\n') s = after(s, 1);
     if (s.n > 0 && s.p[s.n - 1] == '\n') s.n--;
-    json_t *v = json_loadb(s.p, (size_t)s.n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    json_t *v = json_loadb(s.p, (size_t)s.n,
+                           JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     if (v && !json_is_string(v)) return v;
     json_decref(v);
     return json_stringn(s.p ? s.p : "", (size_t)s.n);
@@ -79,7 +86,7 @@ static json_t *function_call(Str s) {
     while (ok && str_starts(trimmed(s), STR("<parameter="))) {
         ok = cut(&s, STR("<parameter="), &gap) && cut(&s, STR(">"), &key)
              && cut(&s, STR("</parameter>"), &value);
-        json_t *text = ok ? json_stringn(key.p, (size_t)key.n) : NULL;
+        json_t *text = ok && !holds_nul(key) ? json_stringn(key.p, (size_t)key.n) : NULL;
         ok = text && !json_object_get(arguments, json_string_value(text))
              && json_object_set_new(arguments, json_string_value(text), value_of(value)) == 0;
         json_decref(text);
@@ -111,7 +118,7 @@ bool call_write(Buf *calls, int64_t from, ToolSyntax tools) {
     json_dumpb(call, line, n, JSON_COMPACT);
     json_decref(call);
     /* Who reads the line has the same parser: what is too deep for it stays text. */
-    json_t *again = json_loadb(line, n, 0, NULL);
+    json_t *again = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     json_decref(again);
     if (!again) return false;
     calls->n = from;

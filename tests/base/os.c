@@ -518,26 +518,16 @@ static void test_interrupt(void **state) {
 
 int test_os(void) {
     const struct CMUnitTest tests[] = {
-        IN_PLACE(test_write_read),
-        IN_PLACE(test_cut_file),
-        IN_PLACE(test_append),
-        IN_PLACE(test_abandon),
-        IN_PLACE(test_stale_temp),
-        IN_PLACE(test_write_faults),
-        IN_PLACE(test_read_faults),
-        IN_PLACE(test_limits),
-        IN_PLACE(test_stdin),
-        IN_PLACE(test_messages),
-        IN_PLACE(test_not_files),
-        IN_PLACE(test_slow_pipe),
-        IN_PLACE(test_std),
-        IN_PLACE(test_lock),
-        IN_PLACE(test_stamp),
-        IN_PLACE(test_folders),
-        IN_PLACE(test_two_writers),
-        IN_PLACE(test_killed_writer),
-        IN_PLACE(test_interrupt),
-        cmocka_unit_test(test_own_machine),
+        IN_PLACE(test_write_read),  IN_PLACE(test_cut_file),
+        IN_PLACE(test_append),      IN_PLACE(test_abandon),
+        IN_PLACE(test_stale_temp),  IN_PLACE(test_write_faults),
+        IN_PLACE(test_read_faults), IN_PLACE(test_limits),
+        IN_PLACE(test_stdin),       IN_PLACE(test_messages),
+        IN_PLACE(test_not_files),   IN_PLACE(test_slow_pipe),
+        IN_PLACE(test_std),         IN_PLACE(test_lock),
+        IN_PLACE(test_stamp),       IN_PLACE(test_folders),
+        IN_PLACE(test_two_writers), IN_PLACE(test_killed_writer),
+        IN_PLACE(test_interrupt),   cmocka_unit_test(test_own_machine),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }

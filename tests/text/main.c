@@ -129,7 +129,8 @@ Str draw_bytes(Bench *b, uint64_t seed, int64_t n) {
     return (Str){p, n};
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return (vector_tests() + encode_tests() + decode_tests() + chat_tests() + split_tests()
             + stop_tests() + hostile_tests() + jinja_tests() + export_tests() + learn_tests()
             + bytes_tests() + think_tests() + grammar_tests() + random_grammar_tests())

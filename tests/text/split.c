@@ -146,6 +146,16 @@ static const struct {
      "tool_call>",
      ""},
     {TOOLS_DEEPSEEK, C "f" S "[1]" D, "", C "f" S "[1]" D, ""},
+    /* a NUL may stand in an argument, and in no name */
+    {TOOLS_QWEN, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"a\\u0000b\"}}</tool_call>",
+     "", "", "{\"name\":\"f\",\"arguments\":{\"x\":\"a\\u0000b\"}}\n"},
+    {TOOLS_QWEN,
+     "<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": \\\"\\\\u0000\\\"}\"}</tool_call>",
+     "", "", "{\"name\":\"f\",\"arguments\":{\"x\":\"\\u0000\"}}\n"},
+    {TOOLS_DEEPSEEK, "ok" B C "f" S "{\"x\": \"\\u0000\"}" D E, "", "ok",
+     "{\"name\":\"f\",\"arguments\":{\"x\":\"\\u0000\"}}\n"},
+    {TOOLS_QWEN, "<tool_call>{\"name\": \"f\\u0000\"}</tool_call>", "",
+     "<tool_call>{\"name\": \"f\\u0000\"}</tool_call>", ""},
     /* without tools the tags are text */
     {TOOLS_NONE, "<tool_call>{\"name\": \"f\"}</tool_call>", "",
      "<tool_call>{\"name\": \"f\"}</tool_call>", NULL},
