@@ -52,23 +52,25 @@ static void batch_build(Engine *e, Space *s, int64_t threads) {
     e->masked = TAKE(s, bool, wants);
     e->drawn = TAKE(s, Token, wants);
     e->work = space_take(s, threads * sampler_bytes(e->V));
+    if (e->spec.inside || e->spec.mtp) e->out.hidden = TAKE(s, float, wants * e->cfg->C);
     if (!e->spec.inside) return;
     const int64_t slots = wants * e->cfg->L * MAX(e->cfg->K, 1);
     e->hidden_row = TAKE(s, int32_t, wants);
     e->expert_row = TAKE(s, int32_t, wants);
-    e->out.hidden = TAKE(s, float, wants * e->cfg->C);
     e->out.expert = TAKE(s, int32_t, slots);
     e->out.expert_weight = TAKE(s, float, slots);
 }
 
 /* All that an engine takes, except KV pages and logits: the plan counts these by itself. */
-static void engine_build(Engine *e, Space *s, const KvLayout *kv, int64_t threads) {
+static void engine_build(Engine *e, Space *s, const KvLayout *kv, const KvLayout *mtp,
+                         int64_t threads) {
     const EngineSpec *spec = &e->spec;
     e->pages = pages_build(s, kv, spec->pages, spec->seqs, e->positions);
     e->prefix = prefix_build(s, e->pages, spec->pages);
     e->prompts = prompts_build(s, spec->queue_tokens, spec->queue);
     seqs_build(e, s);
     batch_build(e, s, threads);
+    mtp_build(e, s, mtp);
 }
 
 static int64_t engine_bytes(const EngineSpec *spec, const PlanSpec *p, const Model *m,
@@ -76,9 +78,9 @@ static int64_t engine_bytes(const EngineSpec *spec, const PlanSpec *p, const Mod
     Arena *scratch = arena_open("engine", ARENA_NO_LIMIT);
     Engine draft = {.spec = spec_whole(*spec, p->positions), .cfg = &m->cfg, .V = m->cfg.V};
     draft.positions = p->positions;
-    KvLayout kv = kv_layout_of(scratch, m, p);
+    const KvLayout kv = kv_layout_of(scratch, m, p), mtp = kv_layout_mtp(scratch, m, p);
     Space count = {.bytes = round_up(sizeof(Engine), 64)};
-    engine_build(&draft, &count, &kv, threads);
+    engine_build(&draft, &count, &kv, &mtp, threads);
     arena_close(scratch);
     return count.bytes;
 }
@@ -102,6 +104,10 @@ static bool spec_check(const EngineSpec *s, int64_t positions, Err *err) {
             "drafts do not go together; there must be a place in the queue and a row for each "
             "sequence",
             (long long)s->seqs, (long long)s->queue, (long long)s->rows, (long long)s->drafts);
+    if (s->mtp < 0 || s->mtp > MTP_MOST)
+        return err_set(err, ERR_LIMIT,
+                       "starting the engine: %lld drafts of the MTP layer in a step; %d are most",
+                       (long long)s->mtp, MTP_MOST);
     if (s->queue_tokens && s->queue_tokens < positions)
         return err_set(
             err, ERR_LIMIT,
@@ -135,13 +141,14 @@ bool engine_new(Engine **out, Arena *a, Plan *plan, const EngineSpec *spec, Team
     const PlanSpec *p = &plan->spec;
     EngineSpec whole = spec_whole(*spec, p->positions);
     if (!spec_check(spec, p->positions, err)) return false;
+    CHECK(!spec->mtp || plan->kv_mtp.n_layers > 0);
     int64_t threads = team_threads(team), bytes = engine_bytes(spec, p, plan->model, threads);
     if (!plan_check(p, &whole, bytes, err)) return false;
     Engine *e = *out = PUSH(a, Engine, 1);
     *e = (Engine){.spec = whole, .plan = plan, .team = team, .taking = -1};
     e->cfg = &plan->model->cfg, e->V = e->cfg->V;
     e->positions = p->positions;
-    engine_build(e, &(Space){.a = a}, &plan->kv, threads);
+    engine_build(e, &(Space){.a = a}, &plan->kv, &plan->kv_mtp, threads);
     e->out.logits = PUSH(a, float, wants_most(spec) * e->V);
     return true;
 }
@@ -315,7 +322,8 @@ Inside engine_inside(const Engine *e) {
     if (e->taking < 0 || !e->spec.inside) return in;
     const int32_t hidden = e->hidden_row[e->taking], expert = e->expert_row[e->taking];
     const int64_t slots = e->cfg->L * e->cfg->K;
-    if (hidden >= 0) in.hidden = e->out.hidden + hidden * e->cfg->C;
+    const Seq *s = e->want_seq[e->taking];
+    if (hidden >= 0 && s->req.inside & WANT_HIDDEN) in.hidden = e->out.hidden + hidden * e->cfg->C;
     if (expert >= 0)
         in.expert = e->out.expert + expert * slots,
         in.weight = e->out.expert_weight + expert * slots;

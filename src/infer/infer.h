@@ -14,7 +14,8 @@
  * up to the budget) -> model_forward -> sample -> accept -> callbacks -> release. No allocation in
  * a step after the first.
  *
- * Speculation: a draft is a token that is put behind a sequence before it is drawn, so that one
+ * Speculation: before the rows are chosen the model's MTP layer, where it has one, guesses at the
+ * next tokens (mtp.c), and drafters are asked when they are. A draft is a token that is put behind a sequence before it is drawn, so that one
  * step gives the logits behind it too. It stays exactly where the sampler's own draw at its
  * position is that token; the others are taken back out of the KV pages. So a drafter changes no
  * bit. What a constraint forces is put there in the same way and is not drawn. */
@@ -120,15 +121,21 @@ typedef struct EngineSpec {
     /* Most prompt tokens of all requests that wait, at least those of one prompt of full length; a
      * request that would bring more is refused. 0: QUEUE_PROMPT for each place of the queue. */
     int64_t queue_tokens;
-    bool no_prefix; /* leave the prefix cache off */
-    bool inside;    /* requests may ask for hidden states and experts */
+    /* Tokens that the model's MTP layer (model/mtp.h) drafts for a sequence in a step, where they
+     * pay and its drafter has none: MTP_MOST at most. 0: none. Needs a plan for inference of a
+     * model that was opened with the layer. */
+    int64_t mtp;
+    bool mtp_always; /* whether they pay or not, for tests and measurements */
+    bool no_prefix;  /* leave the prefix cache off */
+    bool inside;     /* requests may ask for hidden states and experts */
 } EngineSpec;
-enum { QUEUE_PROMPT = 1024 };
+enum { QUEUE_PROMPT = 1024, MTP_MOST = 4 };
 typedef struct EngineStats {
     int64_t steps;
     int64_t prompt_rows, decode_rows;        /* computed so far */
     int64_t cached_rows;                     /* of prompts, not computed: found in the cache */
     int64_t drafted, accepted;               /* tokens that drafters proposed; that were right */
+    int64_t mtp_drafted, mtp_accepted;       /* of these, by the MTP layer */
     int64_t forced;                          /* tokens that constraints forced */
     int64_t active, waiting;                 /* sequences, now */
     int64_t pages, pages_free, pages_cached; /* cached: in the prefix tree, in use or not */

@@ -97,9 +97,28 @@ bool disk_has(Disk *d, const char *key); /* d NULL: no */
 void disk_put(Disk *d, const char *key, const void *page);
 bool disk_get(Disk *d, const char *key, void *page); /* false: it is not there, or damaged */
 
+/* ---- whether drafts of the MTP layer pay (pays.c) -------------------------------------------- */
+
+/* READY: the layer is computed, which keeps its context, and its guesses are not used. */
+typedef enum PaysStep { PAYS_PLAIN, PAYS_READY, PAYS_DRAFTS } PaysStep;
+typedef struct Mean {
+    double value;
+    int64_t n;
+} Mean;
+typedef struct Pays {
+    PaysStep doing;                  /* in the next step, and so many more */
+    int64_t left, period;            /* of the last choice */
+    bool on, trial;                  /* the choice; the other is tried now */
+    Mean plain, pass, drafted, gain; /* seconds of a step, of the layer's pass, of a step with
+                                       * drafts; tokens that this gave a sequence */
+} Pays;
+void pays_begin(Pays *p);
+/* What a step took in which p->doing was done: the layer's pass, the rest; tokens a sequence. */
+void pays_learn(Pays *p, double pass, double step, double gain);
+
 /* ---- the engine (engine.c, step.c, sched.c) -------------------------------------------------- */
 
-enum { STOP_MAX = 8 };
+enum { STOP_MAX = 8, PAYS = 8 };
 typedef enum SeqState { SEQ_FREE, SEQ_WAITING, SEQ_ACTIVE } SeqState;
 
 /* A request and what became of it. While it waits, its n tokens are prompt number `prompt` of the
@@ -123,6 +142,14 @@ typedef struct Seq {
      * What follows the last known row and each draft is wanted, from the batch's want number
      * `want` on; of these outcomes the first n_forced are forced, and stand in token[n..] too. */
     int64_t rows, drafts, n_forced, want;
+    int64_t guessed; /* all drafts are the MTP layer's: so many; else 0 */
+    /* Drafts by the MTP layer (mtp.c). Of the last step's outcomes, from number `want` on, the
+     * first `fresh` are tokens now and have hidden states. mtp_kv holds the layer's context up to
+     * position mtp_end (not included), of which mtp_base rows are not guesses. */
+    int64_t fresh, mtp_end, mtp_base;
+    KvSeq mtp_kv;
+    int64_t guesses;
+    int32_t guess[MTP_MOST];
 } Seq;
 
 /* Sequences in order: priority descending, then arrival. */
@@ -130,6 +157,25 @@ typedef struct SeqList {
     Seq **v;
     int64_t n;
 } SeqList;
+
+/* The MTP layer's pass before a step (mtp.c): a batch of rows, whose logits take the memory of the
+ * last step's. */
+typedef struct Mtp {
+    Pages *pages; /* NULL: there are no drafts of this kind */
+    Batch batch;
+    int32_t *token; /* (wants) */
+    float *from;    /* (wants, C) hidden states that the rows go on from */
+    float *hidden;  /* (seqs, C) the layer's own, behind the last row of each */
+    Span *span;     /* (seqs) */
+    Want *want;     /* (seqs) */
+    Seq **seq;      /* (seqs) whose want, in batch order */
+    uint64_t *mask; /* (seqs, mask_words) */
+    bool *masked;   /* (seqs) */
+    bool valid;
+    PaysStep doing;
+    double seconds;  /* that the last pass took */
+    Pays pays[PAYS]; /* number i: of up to 2^i sequences */
+} Mtp;
 
 struct Engine {
     EngineSpec spec; /* no default left in it */
@@ -162,9 +208,11 @@ struct Engine {
     int32_t *hidden_row, *expert_row; /* (wants) in Out; -1: not wanted. NULL without spec.inside */
     int32_t n_hidden, n_experts;      /* rows of these in the batch */
     int64_t taking;                   /* the want whose token is taken; -1: none */
+    int64_t taken;                    /* tokens so far */
     int64_t mask_words;
     Token *drawn;  /* (wants) */
     uint8_t *work; /* (threads) sampler_bytes */
+    Mtp mtp;
     EngineStats stats;
 };
 
@@ -176,3 +224,16 @@ void seq_list_remove(SeqList *l, const Seq *s);
 void sched_admit(Engine *e);
 /* Fills e->batch from the active sequences; false when there is nothing to compute. */
 bool sched_batch(Engine *e);
+
+/* ---- drafts by the MTP layer (mtp.c) --------------------------------------------------------- */
+
+void mtp_build(Engine *e, Space *s, const KvLayout *kv); /* nothing where spec.mtp is 0 */
+/* At the beginning and the end of a sequence's time among the active ones. */
+void mtp_open(Engine *e, Seq *s);
+void mtp_close(Engine *e, Seq *s);
+/* Before a step's rows are chosen: the guesses of each active sequence. */
+void mtp_guess(Engine *e);
+/* Whether the step under way says what drafts are worth: one row of each sequence, and no drafts
+ * but the layer's. Then what it took, and the tokens that it gave, are learnt. */
+bool mtp_measures(const Engine *e);
+void mtp_learn(Engine *e, double seconds, int64_t tokens);

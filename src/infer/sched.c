@@ -109,6 +109,7 @@ static bool admit(Engine *e, Seq *s) {
     seq_list_add(&e->active, s);
     s->state = SEQ_ACTIVE;
     e->stats.cached_rows += s->cached = s->kv.length;
+    mtp_open(e, s);
     if (twin) pages_reserve(e, s, s->n);
     return true;
 }
@@ -156,7 +157,7 @@ static bool mask_has(const uint64_t *mask, int32_t id) { return mask[id / 64] >>
 
 /* Puts up to `most` tokens behind the known ones: first what the constraint forces, then what the
  * drafter makes of all that. Both are foreign code, so what they say is checked before it becomes
- * an index. */
+ * an index. Where neither says anything, the guesses of the MTP layer. */
 static void drafts_put(const Engine *e, Seq *s, int64_t most) {
     const Constraint *c = s->req.constraint;
     const Drafter *d = s->req.drafter;
@@ -170,6 +171,9 @@ static void drafts_put(const Engine *e, Seq *s, int64_t most) {
         s->drafts += n;
     }
     for (int64_t i = 0; i < s->drafts; i++) CHECK(draft[i] >= 0 && draft[i] < e->V);
+    if (s->drafts) return;
+    s->drafts = s->guessed = MIN(s->guesses, most);
+    memcpy(draft, s->guess, (size_t)s->guessed * sizeof *draft);
 }
 
 /* The mask for each outcome that is not forced. A constraint's mask depends on the tokens before,
@@ -207,6 +211,7 @@ static void drafts_make(Engine *e, Seq *s, int64_t share) {
     memset(e->masked + s->want, 0, (size_t)(share + 1) * sizeof *e->masked);
     drafts_put(e, s, MIN(share, s->req.max_tokens - s->drawn - 1));
     masks_make(e, s);
+    s->guessed = MIN(s->guessed, s->drafts);
 }
 
 /* ---- the batch ------------------------------------------------------------------------------- */
@@ -224,14 +229,14 @@ static void batch_add(Engine *e, Seq *s) {
     int64_t row = b->n + s->rows - 1;
     b->n += n;
     if (s->rows < todo(s)) return;
+    const int32_t what = WANT_LOGITS | s->req.inside | (e->mtp.pages ? WANT_HIDDEN : 0);
     for (int64_t i = 0; i <= s->drafts; i++) {
-        const int32_t inside = s->req.inside;
         if (e->spec.inside) {
-            e->hidden_row[b->n_want] = inside & WANT_HIDDEN ? e->n_hidden++ : -1;
-            e->expert_row[b->n_want] = inside & WANT_EXPERTS ? e->n_experts++ : -1;
+            e->hidden_row[b->n_want] = what & WANT_HIDDEN ? e->n_hidden++ : -1;
+            e->expert_row[b->n_want] = what & WANT_EXPERTS ? e->n_experts++ : -1;
         }
         e->want_seq[b->n_want] = s;
-        e->want[b->n_want++] = (Want){(int32_t)(row + i), WANT_LOGITS | inside};
+        e->want[b->n_want++] = (Want){(int32_t)(row + i), what};
     }
 }
 
@@ -248,7 +253,7 @@ static int64_t rows_share(Engine *e, Seq *alone) {
     int64_t left = e->spec.rows;
     for (int64_t i = 0; i < e->active.n; i++) {
         Seq *s = e->active.v[i];
-        s->rows = s->drafts = s->n_forced = 0;
+        s->rows = s->drafts = s->n_forced = s->guessed = s->fresh = 0;
     }
     if (alone) return left - rows_give(e, alone, left);
     for (int pass = 0; pass < 2; pass++)

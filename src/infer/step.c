@@ -18,6 +18,7 @@ static void seq_release(Engine *e, Seq *s, Finish finish) {
         if (!e->spec.no_prefix && finish != FINISH_ERROR)
             prefix_grow(e->prefix, &s->kv, &s->place, s->req.tenant, s->token, true);
         kv_close(e->pages, &s->kv);
+        mtp_close(e, s);
         e->table[e->n_tables++] = s->token;
     } else {
         prompt_drop(e->prompts, s->prompt, s->n);
@@ -112,7 +113,7 @@ static Finish finish_of(const Seq *s, bool more) {
 static Finish token_take(Engine *e, Seq *s, Token t, int64_t known, const float *logits) {
     const Constraint *c = s->req.constraint;
     s->token[s->n++] = t.id;
-    s->drawn++;
+    s->drawn++, e->taken++;
     bool more = !c || c->accept(c->self, t.id);
     Finish finish = finish_of(s, more);
     if (finish != FINISH_NONE) kv_settle(e, s, known);
@@ -141,6 +142,7 @@ static Finish token_missing(Engine *e, Seq *s, int64_t known) {
 static void seq_deliver(Engine *e, Seq *s, int64_t first) {
     const Drafter *d = s->req.drafter;
     const int64_t drafts = s->drafts, forced = MIN(s->n_forced, drafts), n = s->n;
+    const int64_t proposed = drafts - forced - s->guessed;
     int64_t right = 0; /* drafts that are */
     for (int64_t i = 0; i == right; i++) {
         int64_t at = s->want + i, known = first + s->rows + i;
@@ -148,11 +150,14 @@ static void seq_deliver(Engine *e, Seq *s, int64_t first) {
         if (t.id < 0) {
             /* A draft may have spoiled all rows before it, to the last that gave a number. */
             if (token_missing(e, s, i ? known - 1 : first)) return;
+            s->fresh = 0;
             break;
         }
         right += i < drafts && s->token[n + i] == t.id;
         e->stats.forced += i < s->n_forced;
         e->stats.accepted += i >= forced && right > i;
+        e->stats.mtp_accepted += s->guessed && right > i;
+        s->fresh++;
         e->taking = at;
         const Finish finish = token_take(e, s, t, known, e->out.logits + at * e->V);
         e->taking = -1;
@@ -160,7 +165,8 @@ static void seq_deliver(Engine *e, Seq *s, int64_t first) {
         if (s->cancelled) right = i; /* its next token will not come */
         if (right <= i) kv_settle(e, s, known);
     }
-    if (d && s->n > n) d->learn(d->self, s->token, s->n, drafts - forced, MAX(right - forced, 0));
+    if (d && s->n > n)
+        d->learn(d->self, s->token, s->n, proposed, proposed ? MAX(right - forced, 0) : 0);
 }
 
 /* A valid step: its rows are part of their sequences now, and the wanted ones give tokens. Pages
@@ -174,6 +180,7 @@ static void step_commit(Engine *e) {
         e->stats.prompt_rows += prompt;
         e->stats.decode_rows += s->rows + s->drafts - prompt;
         e->stats.drafted += MAX(0, s->drafts - s->n_forced);
+        e->stats.mtp_drafted += s->guessed;
         s->kv.length += s->rows + s->drafts;
         s->suspect = false;
         if (wanted) seq_deliver(e, s, first);
@@ -189,12 +196,18 @@ bool engine_step(Engine *e) {
     e->stepping = true;
     bool worked = cancels_take(e);
     sched_admit(e);
+    mtp_guess(e);
     if (sched_batch(e)) {
+        const bool measures = mtp_measures(e);
+        const double start = os_now();
         worked = true;
         team_run(e->team, step_threads, e);
+        const double seconds = os_now() - start;
+        const int64_t taken = e->taken;
         e->stats.steps++;
         if (e->step_valid) {
             step_commit(e);
+            if (measures) mtp_learn(e, seconds, e->taken - taken);
         } else {
             step_void(e);
         }

@@ -1,5 +1,6 @@
 /* fingerprint.c -- one name for all that decides a plan's bits: the contract's version, the
- * configuration, every weight, the activation format, the form of MLA, the KV type.
+ * configuration, every weight, the activation format, the form of MLA, the KV type. Layers that
+ * predict further tokens only draft, unless they are trained, and do not count.
  *
  * A parameter's rows are summed up in the type and order that param_rows gives, each row with its
  * number as the seed of its checksum; the rows' checksums are added up modulo 2^64. So the sum
@@ -38,6 +39,7 @@ static void fingerprint_text(Buf *b, const Plan *p) {
                 (unsigned long long)checksum(c.rope.factors, c.rope.dim / 2 * 4, 0));
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *w = &m->param[i];
+        if (w->layer >= c.L && !p->spec.training) continue;
         CHECK(w->summed || w->master);
         buf_fmt(b, "\n%s %s %lld %lld %lld %016llx", w->name, dtype_name(w->w.type),
                 (long long)w->w.n, (long long)w->w.rows, (long long)w->w.cols,

@@ -21,7 +21,7 @@ KvLayout kv_layout(KvLayer *layer, int64_t n_layers) {
 
 /* GQA and expanded MLA keep keys and values of G heads; absorbed MLA keeps [latent | rope key] as
  * the key of one head, whose first R numbers are its value. */
-KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s) {
+static KvLayout layers_alike(Arena *a, const Model *m, const PlanSpec *s, int64_t n) {
     const Config *c = &m->cfg;
     KvLayer like = {.n = 2};
     like.stream[KV_K] = (KvStream){KV_KEYS, s->kv, c->G, c->D, 1, 0, 0};
@@ -31,13 +31,22 @@ KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s) {
         like.stream[KV_K].width = c->R + c->d_rope;
         like.stream[KV_V].form = KV_PREFIX, like.stream[KV_V].width = c->R;
     }
-    KvLayer *layer = PUSH(a, KvLayer, m->n_layers);
-    for (int64_t i = 0; i < m->n_layers; i++) layer[i] = like;
-    return kv_layout(layer, m->n_layers);
+    KvLayer *layer = PUSH(a, KvLayer, n);
+    for (int64_t i = 0; i < n; i++) layer[i] = like;
+    return kv_layout(layer, n);
+}
+
+KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s) {
+    return layers_alike(a, m, s, s->training ? m->n_layers : m->cfg.L);
+}
+
+KvLayout kv_layout_mtp(Arena *a, const Model *m, const PlanSpec *s) {
+    return layers_alike(a, m, s, s->training ? 0 : m->n_layers - m->cfg.L);
 }
 
 Attend attend_of(const Plan *p, int64_t layer) {
-    const KvLayer *kv = &p->kv.layer[layer];
+    const int64_t own = p->kv.n_layers;
+    const KvLayer *kv = layer < own ? &p->kv.layer[layer] : &p->kv_mtp.layer[layer - own];
     const Config *c = &p->model->cfg;
     CHECK(kv->n == 2);
     return (Attend){kv->stream[KV_K], kv->stream[KV_V], c->H, p->state->attend_scale};

@@ -270,13 +270,14 @@ static bool surplus_refuse(Loader *o) {
     return true;
 }
 
-/* The type that most numbers of the matrices have. */
+/* The type that most numbers of the matrices have. It decides formats, and so bits: layers that
+ * predict further tokens have no say in it. */
 static DType main_type(const Model *m) {
     int64_t count[DTYPE_N] = {0};
     DType best = DTYPE_F32;
     for (int64_t i = 0; i < m->n_params; i++) {
         const Param *p = &m->param[i];
-        if (p->f32) continue;
+        if (p->f32 || p->layer >= m->cfg.L) continue;
         DType t = p->source && p->source->transform == SCALED ? p->source->part[0].type : p->w.type;
         count[t] += p->count;
         if (count[t] > count[best]) best = t;

@@ -6,7 +6,8 @@
  *
  * h_i is the hidden state behind the final norm, as serving code and transformers have it; the
  * paper's formula can be read otherwise. Embedding and head are the model's own: released files
- * hold copies of them, which are not read. Its keys and values stand in the sequence's pages.
+ * hold copies of them, which are not read. Its keys and values stand in pages
+ * of its own, in training in the sequence's.
  *
  * docs/math/mtp.md has the loss and the backward. */
 #include "model/layer.h"

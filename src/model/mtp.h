@@ -8,7 +8,8 @@ int64_t model_mtp_held(const Store *s, const Config *c);
 
 /* Layer L + i predicts a further token: of a row at position pos, b has the token at pos + 1,
  * hidden (n, C) is Out.hidden of model_forward there, or of model_mtp of i - 1, and logits are of
- * the token at pos + 2; of experts there is one layer. Its keys and values are in the pages. */
+ * the token at pos + 2; of experts there is one layer. Its keys and values stand in the
+ * pages of the spans: p->kv_mtp says where, in training p->kv. */
 bool model_mtp(Thread th, Plan *p, int64_t i, const Batch *b, const float *hidden,
                Out *out) CHECKED;
 /* Training, the last layer first and before model_back: the gradients of its parameters and of the

@@ -376,14 +376,17 @@ bool plan_new(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t limi
     CHECK(!m->shape);
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
-    Plan draft = {.spec = *spec, .model = m, .kv = kv_layout_of(scratch, m, spec)};
+    Plan draft = {.spec = *spec,
+                  .model = m,
+                  .kv = kv_layout_of(scratch, m, spec),
+                  .kv_mtp = kv_layout_mtp(scratch, m, spec)};
     Budget count = {.small = scratch, .p = &draft};
     plan_build(&count, team_threads(team));
     bool ok = budget_check(&count, limit, err) && budget_reserve(&count, a, err);
     if (ok) {
         Plan *p = *out = PUSH(a, Plan, 1);
         *p = draft;
-        p->kv = kv_layout_of(a, m, spec);
+        p->kv = kv_layout_of(a, m, spec), p->kv_mtp = kv_layout_mtp(a, m, spec);
         plan_build(&(Budget){.big = a, .small = a, .p = p}, team_threads(team));
         p->n_items = count.n_items, p->bytes = count.bytes;
         memcpy(p->item, count.item, sizeof p->item);
@@ -399,7 +402,10 @@ bool plan_count(Plan **out, Arena *a, Model *m, const PlanSpec *spec, int64_t th
     if (!spec_check(m, spec, err)) return false;
     Arena *scratch = arena_open("plan", ARENA_NO_LIMIT);
     Plan *p = *out = PUSH(a, Plan, 1);
-    *p = (Plan){.spec = *spec, .model = m, .kv = kv_layout_of(a, m, spec)};
+    *p = (Plan){.spec = *spec,
+                .model = m,
+                .kv = kv_layout_of(a, m, spec),
+                .kv_mtp = kv_layout_mtp(a, m, spec)};
     Budget count = {.small = scratch, .p = p};
     plan_build(&count, threads);
     p->n_items = count.n_items, p->bytes = count.bytes;

@@ -50,6 +50,6 @@ int main(int argc, char **argv) {
     CHECK(kern_init(LEVEL_N, &err));
     if (argc == 3 && !strcmp(argv[1], "--peak")) return peak_measure(argv[2]);
     return (memory_tests() + sampler_tests() + page_tests() + prefix_tests() + disk_tests()
-            + engine_tests() + speculate_tests() + training_tests())
+            + engine_tests() + speculate_tests() + mtp_tests() + training_tests())
            != 0;
 }

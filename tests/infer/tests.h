@@ -27,6 +27,7 @@ Sampling sampling_of(int64_t i);
 
 /* Groups; each returns the number of failed tests. */
 int sampler_tests(void), page_tests(void), prefix_tests(void), engine_tests(void),
-    speculate_tests(void), training_tests(void), memory_tests(void), disk_tests(void);
+    speculate_tests(void), training_tests(void), memory_tests(void), disk_tests(void),
+    mtp_tests(void);
 /* What a test of memory runs in a process of its own. */
 int peak_measure(const char *model);

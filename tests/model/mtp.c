@@ -44,7 +44,7 @@ static void case_close(Case *c) {
 
 typedef struct Pass {
     Plan *plan;
-    Batch batch, shifted;
+    Batch batch, shifted; /* the same rows, the further layer's in pages of its own */
     Out main, further;
     bool valid;
 } Pass;
@@ -67,18 +67,18 @@ static Out further(Case *c, int64_t chunk) {
                .expert_weight = PUSH(a, float, T * cfg->K)};
     float *hidden = PUSH(a, float, T * cfg->C), *logits = PUSH(a, float, T * cfg->V);
     Want *want = PUSH(a, Want, T), *more = PUSH(a, Want, T);
-    void **page = PUSH(a, void *, 1);
-    page[0] = arena_push(a, c->o.plan->kv.page_bytes);
+    void *page[] = {arena_push(a, c->o.plan->kv.page_bytes)},
+         *own[] = {arena_push(a, c->o.plan->kv_mtp.page_bytes)};
     for (int64_t i = 0; i < T; i++) {
         want[i] = (Want){(int32_t)i, WANT_HIDDEN | WANT_LOGITS};
         more[i] = (Want){(int32_t)i, WANT_HIDDEN | WANT_LOGITS | WANT_EXPERTS};
     }
     for (int64_t at = 0, n; at < T; at += n) {
         n = MIN(chunk, T - at);
-        Span span = {0, n, at, page, 1};
+        Span span = {0, n, at, page, 1}, further = {0, n, at, own, 1};
         Pass s = {.plan = c->o.plan,
                   .batch = {n, c->ids + at, &span, 1, want, n, 0},
-                  .shifted = {n, c->ids + at + 1, &span, 1, more, n, 0},
+                  .shifted = {n, c->ids + at + 1, &further, 1, more, n, 0},
                   .main = {.logits = logits, .hidden = hidden},
                   .further = {.logits = all.logits + at * cfg->V,
                               .hidden = all.hidden + at * cfg->C,

@@ -13,11 +13,13 @@ static void must(bool ok, const Err *err) {
     CHECK(ok);
 }
 
-void rig_open(Rig *r, Arena *a, Team *team, const char *path) {
+void rig_open(Rig *r, Arena *a, Team *team, const char *path) { rig_open_mtp(r, a, team, path, 0); }
+
+void rig_open_mtp(Rig *r, Arena *a, Team *team, const char *path, int64_t mtp) {
     Err err = {0};
     *r = (Rig){.a = a, .team = team};
     must(store_open(&r->store, a, path, &err), &err);
-    must(model_open(&r->model, a, r->store, &err), &err);
+    must(model_open_mtp(&r->model, a, r->store, mtp, &err), &err);
     r->model->cfg.max_positions = MAX(r->model->cfg.max_positions, RIG_POSITIONS);
 }
 

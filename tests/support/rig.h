@@ -22,6 +22,8 @@ typedef struct Rig {
 } Rig;
 /* What decides bits comes in `plan` (act, mla, kv; plan_defaults otherwise). */
 void rig_open(Rig *r, Arena *a, Team *team, const char *path);
+/* With `mtp` of the model's layers that predict further tokens. */
+void rig_open_mtp(Rig *r, Arena *a, Team *team, const char *path, int64_t mtp);
 void rig_plan(Rig *r, PlanSpec plan, const EngineSpec *spec, int64_t positions);
 /* Another engine on the same plan; rig_plan makes the first. */
 void rig_engine(Rig *r, const EngineSpec *spec);
