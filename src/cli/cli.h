@@ -12,6 +12,8 @@
 typedef struct ModelOpts {
     const char *act, *mla, *kv, *cpu;
     int64_t threads; /* 0: as many as there are CPUs */
+    bool drafts;     /* of commands that let the model's MTP layer draft, where it has one; */
+    bool no_mtp;     /* NO_MTP_OPT: not even so */
 } ModelOpts;
 /* Rows of option tables: a text or a choice, a flag, and a number between bounds. */
 #define TEXT_OPT(name, arg, to, help)                                                              \
@@ -23,6 +25,10 @@ typedef struct ModelOpts {
 #define MTP_OPT(to)                                                                                \
     FLAG_OPT("mtp", to,                                                                            \
              "Write the layers that predict further tokens (multi-token prediction), too.")
+#define NO_MTP_OPT(o)                                                                              \
+    FLAG_OPT("no-mtp", &(o).no_mtp,                                                                \
+             "Leave out the layer that predicts further tokens (multi-token prediction): nothing " \
+             "is drafted with it, and it takes no memory. Answers are the same bits.")
 #define THREADS_OPT(to)                                                                            \
     { OPT_I64, "threads", "N", to, THREADS_HELP, 0, 64, "t" }
 
@@ -58,6 +64,9 @@ typedef struct Session {
  * team already; then the caller completes *spec (rows, pages, ...) and calls session_plan. */
 bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
                   Err *err) CHECKED;
+/* What drafts of the model's MTP layer need of an engine, where the layer was opened: e->mtp and
+ * rows for them. */
+void session_drafts(const Session *s, EngineSpec *e);
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) CHECKED;
 void session_close(Session *s);
 
@@ -65,6 +74,7 @@ void session_close(Session *s);
 bool ids_parse(Arena *a, int32_t **ids, int64_t *n, Str text, int64_t V, const char *what,
                Err *err) CHECKED;
 
+enum { MTP_DRAFTS = 1 }; /* of a sequence in a step: as many as the layer was trained for */
 enum { RUN_ROWS = 512, RUN_CONTEXT = 4096 }; /* rows a step; default longest conversation */
 /* The model's context, or what was wanted of it; warns where that was asked for and is more. */
 int64_t context_bounded(const Session *s, int64_t wanted);

@@ -61,6 +61,7 @@ bool chat_open(Conversation *t, ChatSetup *o, const char *model, Err *err) {
     /* Two pages more: for the end of a conversation that another answer leaves. */
     EngineSpec e = {
         .seqs = 1, .queue = 1, .rows = RUN_ROWS, .pages = round_up(t->context, PAGE) / PAGE + 2};
+    session_drafts(&t->s, &e);
     engine_plan(&plan, t->s.bundle.model, &e, t->context, t->s.team);
     if (!session_plan(&t->s, &plan, err)
         || !engine_new(&t->engine, t->s.arena, t->s.plan, &e, t->s.team, err))
@@ -161,7 +162,10 @@ bool chat_run(Conversation *t, Err *err) {
 /* ---- the command line ------------------------------------------------------------------------ */
 
 int cmd_chat(int argc, char **argv) {
-    ChatSetup o = {.context = RUN_CONTEXT, .full = "slide", .request = {REQUEST_NOT_GIVEN}};
+    ChatSetup o = {.context = RUN_CONTEXT,
+                   .full = "slide",
+                   .model.drafts = true,
+                   .request = {REQUEST_NOT_GIVEN}};
     Opt opts[48] = {
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "Longest conversation in tokens; its memory is reserved at the start.", 16,
@@ -169,6 +173,7 @@ int cmd_chat(int argc, char **argv) {
         TEXT_OPT("full", "slide|stop", &o.full,
                  "What a full context does: the model forgets the oldest turns, or refuses the "
                  "next one."),
+        NO_MTP_OPT(o.model),
         MODEL_OPTS(o.model),
     };
     int64_t n = 0;

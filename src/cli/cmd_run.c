@@ -84,6 +84,7 @@ static bool one_run(const Options *o, Session *s, Str prompt, PlanSpec *plan, do
     screen_init(&reader.screen);
     if (!request_make(o, s, prompt, &r, err)) return false;
     EngineSpec e = {.seqs = 1, .queue = 1, .rows = RUN_ROWS, .no_prefix = true};
+    session_drafts(s, &e);
     engine_plan(plan, s->bundle.model, &e, r.ids.n + r.opts.max_tokens, s->team);
     if (!session_plan(s, plan, err) || !engine_new(&engine, s->arena, s->plan, &e, s->team, err))
         return false;
@@ -175,7 +176,9 @@ static bool options_check(const Options *o, Err *err) {
 }
 
 int cmd_run(int argc, char **argv) {
-    Options o = {.context = RUN_CONTEXT, .request = {REQUEST_NOT_GIVEN, .max_tokens = 1024}};
+    Options o = {.context = RUN_CONTEXT,
+                 .model.drafts = true,
+                 .request = {REQUEST_NOT_GIVEN, .max_tokens = 1024}};
     Opt opts[48] = {
         TEXT_OPT("prompt", "TEXT", &o.prompt, "The same as PROMPT; - is standard input."),
         TEXT_OPT("prompt-file", "FILE", &o.prompt_file,
@@ -192,6 +195,7 @@ int cmd_run(int argc, char **argv) {
                  "usage, timings."),
         NUMBER_OPT(OPT_I64, "context", "N", &o.context,
                    "With --jsonl: most tokens of a prompt and its answer together.", 16, 1 << 24),
+        NO_MTP_OPT(o.model),
         MODEL_OPTS(o.model),
     };
     int64_t n = 0;

@@ -89,6 +89,7 @@ static int64_t entry_opts(Opt to[ENTRY_OPTIONS], ModelSettings *m) {
         TEXT_OPT("act", "f32|a16|a8", &m->opts.act, ""),
         TEXT_OPT("mla", "expanded|absorbed", &m->opts.mla, ""),
         TEXT_OPT("kv", "f32|bf16", &m->opts.kv, ""),
+        FLAG_OPT("no-mtp", &m->opts.no_mtp, ""),
     };
     memcpy(to, opts, sizeof opts);
     return COUNT(opts);
@@ -319,7 +320,7 @@ static int describe(void) {
 int cmd_serve(int argc, char **argv) {
     Settings s = {.now = {.host = "127.0.0.1",
                           .port = 8080,
-                          .all = {.context = RUN_CONTEXT, .parallel = 32},
+                          .all = {.context = RUN_CONTEXT, .parallel = 32, .opts.drafts = true},
                           .queue = 256,
                           .connections = 4096,
                           .keep_alive = 10,
@@ -387,6 +388,7 @@ int cmd_serve(int argc, char **argv) {
                  "connections, write anywhere."),
         FLAG_OPT("describe", &o->describe,
                  "Print the routes and what requests may say, as docs/api.md has them, and end."),
+        NO_MTP_OPT(o->all.opts),
         MODEL_OPTS(o->all.opts),
     };
     const Command c = {

@@ -95,6 +95,7 @@ static bool size_find(Ship *p, const ModelSettings *o, int64_t positions, int64_
                       .inside = true,
                       .pages = MAX(one, one * o->parallel / 2),
                       .queue_tokens = MAX(positions, f->spec.queue * MIN(positions, QUEUE_PROMPT))};
+    session_drafts(&p->s, e);
     for (;; e->pages = MAX(one, e->pages / 2)) {
         Arena *scratch = arena_open("count", ARENA_NO_LIMIT);
         Plan *count;

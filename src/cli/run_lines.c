@@ -40,6 +40,7 @@ static bool lines_plan(LinesRun *r, PlanSpec *plan, Err *err) {
                     .rows = RUN_ROWS,
                     .pages = ROOM * one,
                     .queue_tokens = SLOTS * r->positions};
+    session_drafts(r->s, &e);
     for (;; e.pages = MAX(one, e.pages / 2)) {
         Err why = {0};
         engine_plan(plan, r->s->bundle.model, &e, r->positions, r->s->team);

@@ -32,12 +32,29 @@ static bool formats_set(PlanSpec *p, const Model *m, const ModelOpts *o, const c
     return true;
 }
 
+/* One layer that predicts further tokens is opened where it can be of use. */
+static bool model_load(Bundle *b, unsigned parts, const ModelOpts *o, Err *err) {
+    Config c;
+    if (o->drafts && !o->no_mtp) {
+        if (!config_read(&c, b->store, err)) return false;
+        b->mtp = MIN(model_mtp_held(b->store, &c), 1);
+    }
+    return bundle_load(b, parts, err);
+}
+
 bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts *o, PlanSpec *spec,
                   Err *err) {
     s->arena = arena_open("session", ARENA_NO_LIMIT);
     return model_pulled(&name, s->arena, name, err)
-           && bundle_open(&s->bundle, s->arena, name, parts, err) && machine_open(s, o, err)
+           && bundle_open(&s->bundle, s->arena, name, 0, err)
+           && model_load(&s->bundle, parts, o, err) && machine_open(s, o, err)
            && formats_set(spec, s->bundle.model, o, s->bundle.path, err);
+}
+
+void session_drafts(const Session *s, EngineSpec *e) {
+    if (!s->bundle.mtp) return;
+    e->mtp = MTP_DRAFTS;
+    e->drafts = MAX(e->drafts, e->seqs * MTP_DRAFTS);
 }
 
 bool session_plan(Session *s, const PlanSpec *spec, Err *err) {

@@ -280,6 +280,7 @@ static bool load_failed(Running *d, Hosted *m) {
 
 static void stats_add(EngineStats *to, const EngineStats *s) {
     to->steps += s->steps, to->drafted += s->drafted, to->accepted += s->accepted;
+    to->mtp_drafted += s->mtp_drafted, to->mtp_accepted += s->mtp_accepted;
     to->forced += s->forced, to->evicted += s->evicted;
     to->stored += s->stored, to->loaded += s->loaded;
 }

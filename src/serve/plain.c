@@ -163,6 +163,10 @@ void answer_metrics(Call *c) {
     metric(&b, "steps_total", "counter", "Steps of the engine.", n->engine.steps);
     metric(&b, "tokens_drafted_total", "counter", "Tokens that were guessed.", n->engine.drafted);
     metric(&b, "tokens_accepted_total", "counter", "Guesses that were right.", n->engine.accepted);
+    metric(&b, "tokens_mtp_drafted_total", "counter", "Those guessed by the model's MTP layer.",
+           n->engine.mtp_drafted);
+    metric(&b, "tokens_mtp_accepted_total", "counter", "Guesses of it that were right.",
+           n->engine.mtp_accepted);
     metric(&b, "tokens_forced_total", "counter", "Tokens that a form left no choice of.",
            n->engine.forced);
     metric(&b, "pages_evicted_total", "counter", "Pages of prompts that were forgotten.",
