@@ -14,11 +14,11 @@
  * up to the budget) -> model_forward -> sample -> accept -> callbacks -> release. No allocation in
  * a step after the first.
  *
- * Speculation: before the rows are chosen the model's MTP layer, where it has one, guesses at the
- * next tokens (mtp.c), and drafters are asked when they are. A draft is a token that is put behind a sequence before it is drawn, so that one
- * step gives the logits behind it too. It stays exactly where the sampler's own draw at its
- * position is that token; the others are taken back out of the KV pages. So a drafter changes no
- * bit. What a constraint forces is put there in the same way and is not drawn. */
+ * Speculation: a draft is a token that is put behind a sequence before it is drawn, so that one
+ * step gives the logits behind it too. Drafters propose them, or the model's own MTP layer, which
+ * is computed before the step (mtp.c). A draft stays exactly where the sampler's own draw at its
+ * position is that token; the others are taken back out of the KV pages. So no draft changes a bit.
+ * What a constraint forces is put there in the same way and is not drawn. */
 #pragma once
 #include "base/base.h"
 #include "model/model.h"

@@ -190,11 +190,8 @@ typedef struct KvLayout {
 } KvLayout;
 /* Sets where in a page each stream of the layers stands, and how large that makes a page. */
 KvLayout kv_layout(KvLayer *layer, int64_t n_layers);
-/* The layouts that a plan of this spec has; its mla and kv decide. Layers that predict further
- * tokens are among the others in training; otherwise they have pages of their own, so that those of
- * a model do not depend on whether they are there. */
+/* The layout that a plan of this spec has; its mla and kv decide. */
 KvLayout kv_layout_of(Arena *a, const Model *m, const PlanSpec *s);
-KvLayout kv_layout_mtp(Arena *a, const Model *m, const PlanSpec *s);
 
 /* A part of what a run needs. */
 enum { BUDGET_ITEMS = 16 };
@@ -227,11 +224,11 @@ bool plan_count(Plan **p, Arena *a, Model *m, const PlanSpec *spec, int64_t thre
                 Err *err) CHECKED;
 void plan_print(const Plan *p, Buf *out);
 /* Sets p->fingerprint, which stamps caches, rollouts and checkpoints: contract version,
- * configuration, every weight, act, mla, kv. Weights of layers that predict further tokens count in
- * training only, as no answer depends on them. plan_new does it; weights of a file stay, but trained
- * ones change, and then it is that of the masters as they were at the last call. Files that differ
- * in one weight have different fingerprints, and so have a file and the same weights in other
- * types. A checkpoint has that of the plan which wrote it. Not while a step is under way. */
+ * configuration, every weight (but those of layers that predict further tokens, unless they are
+ * trained), act, mla, kv. plan_new does it; weights of a file stay, but trained ones change, and
+ * then it is that of the masters as they were at the last call. Files that differ in one weight
+ * have different fingerprints, and so have a file and the same weights in other types. A checkpoint
+ * has that of the plan which wrote it. Not while a step is under way. */
 void plan_fingerprint(Plan *p, Team *team);
 /* Training: gives the spans zeroed pages of the plan's own. */
 void plan_pages(Thread th, Plan *p, Span *span, int64_t n_spans);

@@ -6,6 +6,10 @@ bool model_open_mtp(Model **m, Arena *a, const Store *s, int64_t mtp, Err *err) 
 /* How many the file holds: c->mtp, or 0 where the configuration alone names them. */
 int64_t model_mtp_held(const Store *s, const Config *c);
 
+/* What these layers keep of a sequence. In training they are among the others of kv_layout_of;
+ * otherwise they have pages of their own, so that those of a model do not depend on them. */
+KvLayout kv_layout_mtp(Arena *a, const Model *m, const PlanSpec *s);
+
 /* Layer L + i predicts a further token: of a row at position pos, b has the token at pos + 1,
  * hidden (n, C) is Out.hidden of model_forward there, or of model_mtp of i - 1, and logits are of
  * the token at pos + 2; of experts there is one layer. Its keys and values stand in the

@@ -143,6 +143,92 @@ static void the_layer_leaves_no_trace(void **state) {
     rig_close(&with);
 }
 
+/* ---- the guesses themselves ------------------------------------------------------------------ */
+
+enum { TEXT = 90, BEGIN = 40 };
+typedef struct Direct {
+    Plan *plan;
+    Batch model, layer;
+    Out hidden, guess;
+} Direct;
+
+static void direct_thread(Thread th, void *arg) {
+    Direct *d = arg;
+    CHECK(model_forward(th, d->plan, &d->model, &d->hidden, NULL));
+    CHECK(model_mtp(th, d->plan, 0, &d->layer,
+                    d->hidden.hidden + (BEGIN - 1) * d->plan->model->cfg.C, &d->guess));
+}
+
+/* Logits (TEXT - BEGIN, V) of the layer over the whole answer at once: row i guesses at token
+ * BEGIN + i + 1 from the tokens up to BEGIN + i. */
+static const float *direct_guesses(Arena *a, Plan *plan, const int32_t *token) {
+    const Config *c = &plan->model->cfg;
+    enum { ROWS = TEXT - BEGIN };
+    void *page[] = {arena_push(a, plan->kv.page_bytes)},
+         *own[] = {arena_push(a, plan->kv_mtp.page_bytes)};
+    const Span all = {.n = TEXT - 1, .pages = page}, behind = {.n = ROWS, .pages = own};
+    Want want[TEXT];
+    for (int32_t i = 0; i < TEXT; i++) want[i] = (Want){i, WANT_HIDDEN};
+    Want guess[ROWS];
+    for (int32_t i = 0; i < ROWS; i++) guess[i] = (Want){i, WANT_LOGITS};
+    Direct d = {.plan = plan,
+                .model = {TEXT - 1, token, &all, 1, want, TEXT - 1, 0},
+                .layer = {ROWS, token + BEGIN, &behind, 1, guess, ROWS, 0},
+                .hidden = {.hidden = PUSH(a, float, TEXT * c->C)},
+                .guess = {.logits = PUSH(a, float, ROWS * c->V)}};
+    team_run(team, direct_thread, &d);
+    return d.guess.logits;
+}
+
+/* Whatever was accepted, taken back and drafted in between, the engine's guesses are the draws from
+ * what the layer says of the whole answer. */
+static void guesses_are_the_layers(void **state) {
+    Arena *a = *state;
+    for (int64_t mtp = 1; mtp <= 3; mtp += 2) {
+        const EngineSpec spec = {.seqs = 1,
+                                 .queue = 1,
+                                 .rows = 2 * TEXT,
+                                 .drafts = TEXT,
+                                 .mtp = mtp,
+                                 .mtp_always = true};
+        Rig r = rig_with(a, team, spec);
+        Answer got;
+        int32_t token[TEXT], said[TEXT] = {0};
+        const Sampling how = {.temperature = 1, .top_p = 1, .seed = 8};
+        must_ask(&r,
+                 (Ask){.text = 5,
+                       .n = BEGIN,
+                       .max_tokens = TEXT - BEGIN,
+                       .sampling = how,
+                       .bias = FEW,
+                       .n_bias = COUNT(FEW)},
+                 &got);
+        engine_step(r.engine);
+        while (r.engine->active.n) {
+            const Seq *s = r.engine->active.v[0];
+            const int64_t at = s->n;
+            engine_step(r.engine);
+            if (s->guesses) said[at] = s->guess[0] + 1;
+        }
+        ask_prompt(token, 5, BEGIN, r.model->cfg.V);
+        for (int64_t i = BEGIN; i < TEXT; i++) token[i] = got.token[i - BEGIN].id;
+        const float *logits = direct_guesses(a, r.plan, token);
+        void *work = arena_push(a, sampler_bytes(r.model->cfg.V));
+        int64_t seen = 0;
+        for (int64_t n = BEGIN + 1; n < TEXT; n++) {
+            const Draw d = {.n = n, .bias = FEW, .n_bias = COUNT(FEW)};
+            const float *row = logits + (n - BEGIN - 1) * r.model->cfg.V;
+            if (said[n] == 0) continue;
+            assert_int_equal(said[n] - 1, sampler_pick(row, r.model->cfg.V, &how, &d, work).id);
+            seen++;
+        }
+        assert_true(seen > 15);
+        const EngineStats st = engine_stats(r.engine);
+        assert_true(st.mtp_accepted > 5 && st.mtp_accepted < st.mtp_drafted);
+        rig_close(&r);
+    }
+}
+
 /* Drafts that are always right: a step gives two tokens, or with two more passes four. */
 static void right_drafts_save_steps(void **state) {
     Arena *a = *state;
@@ -327,10 +413,11 @@ static void an_engine_decides_by_itself(void **state) {
 
 int mtp_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(mtp_changes_nothing),        ARENA_TEST(the_layer_leaves_no_trace),
-        ARENA_TEST(right_drafts_save_steps),    ARENA_TEST(a_broken_layer_harms_nobody),
-        ARENA_TEST(pages_of_the_layer_run_out), ARENA_TEST(memory_is_counted),
-        ARENA_TEST(it_is_found_out_what_pays),  ARENA_TEST(an_engine_decides_by_itself),
+        ARENA_TEST(mtp_changes_nothing),         ARENA_TEST(the_layer_leaves_no_trace),
+        ARENA_TEST(guesses_are_the_layers),      ARENA_TEST(right_drafts_save_steps),
+        ARENA_TEST(a_broken_layer_harms_nobody), ARENA_TEST(pages_of_the_layer_run_out),
+        ARENA_TEST(memory_is_counted),           ARENA_TEST(it_is_found_out_what_pays),
+        ARENA_TEST(an_engine_decides_by_itself),
     };
     team = team_open(2);
     int failed = cmocka_run_group_tests_name("mtp", tests, NULL, NULL);
