@@ -87,7 +87,8 @@ static void first_rows(Engine *e) {
         Seq *s = e->active.v[i];
         const Constraint *c = s->req.constraint;
         const int64_t n = s->fresh, from = s->n - n - 1, most = guesses_most(e, s);
-        if (n == 0 || s->suspect || most < 1 || !context_reserve(e, s, from, n + most - 1))
+        if (n == 0 || s->suspect || s->quotes || most < 1
+            || !context_reserve(e, s, from, n + most - 1))
             continue;
         uint64_t *mask = m->mask + m->batch.n_want * words;
         if (c) memset(mask, 0, (size_t)words * sizeof *mask);

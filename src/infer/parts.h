@@ -147,6 +147,7 @@ typedef struct Seq {
      * first `fresh` are tokens now and have hidden states. mtp_kv holds the layer's context up to
      * position mtp_end (not included), of which mtp_base rows are not guesses. */
     int64_t fresh, mtp_end, mtp_base;
+    bool quotes; /* all that its drafter proposed for the last step was right: it will go on */
     KvSeq mtp_kv;
     int64_t guesses;
     int32_t guess[MTP_MOST];

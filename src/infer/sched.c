@@ -254,6 +254,7 @@ static int64_t rows_share(Engine *e, Seq *alone) {
     for (int64_t i = 0; i < e->active.n; i++) {
         Seq *s = e->active.v[i];
         s->rows = s->drafts = s->n_forced = s->guessed = s->fresh = 0;
+        s->quotes = false;
     }
     if (alone) return left - rows_give(e, alone, left);
     for (int pass = 0; pass < 2; pass++)

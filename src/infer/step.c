@@ -165,6 +165,7 @@ static void seq_deliver(Engine *e, Seq *s, int64_t first) {
         if (s->cancelled) right = i; /* its next token will not come */
         if (right <= i) kv_settle(e, s, known);
     }
+    s->quotes = proposed > 0 && right == drafts;
     if (d && s->n > n)
         d->learn(d->self, s->token, s->n, proposed, proposed ? MAX(right - forced, 0) : 0);
 }
