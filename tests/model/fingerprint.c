@@ -150,6 +150,32 @@ static void masters_count(void **state) {
     arena_close(a);
 }
 
+/* Where layers that predict further tokens are trained, their weights count, too. */
+static void further_layers_count_in_training(void **state) {
+    (void)state;
+    Opened o;
+    Arena *a = arena_open("path", 1 << 16);
+    const char *path = need_reference(a, "models/deepseek-v3-mtp-tiny");
+    PlanSpec spec = {.act = ACT_F32, .mla = MLA_EXPANDED, .kv = DTYPE_F32};
+    const Name file = name_of(path, spec, 1);
+    spec.training = true;
+    opened_mtp(&o, path, 2, 1);
+    model_train(o.model, o.a);
+    planned(&o, spec);
+    const char *was = str_copy(a, str_of(o.plan->fingerprint)).p;
+    assert_string_not_equal(was, file.z);
+    for (int64_t i = 0; i < o.model->n_params; i++) {
+        float *w = o.model->param[i].master;
+        if (o.model->param[i].layer < o.model->cfg.L) continue;
+        *w = f32_of_bits(bits_of_f32(*w) ^ 1);
+        plan_fingerprint(o.plan, o.team);
+        assert_string_not_equal(o.plan->fingerprint, was);
+        *w = f32_of_bits(bits_of_f32(*w) ^ 1);
+    }
+    closed(&o);
+    arena_close(a);
+}
+
 /* The constant and the document say the same. */
 static void contract_has_a_version(void **state) {
     (void)state;
@@ -166,9 +192,13 @@ int test_fingerprint(void) {
 #define EACH_WEIGHT(model)                                                                         \
     { "each weight counts, " model, each_weight_counts, NULL, NULL, (void *)(uintptr_t)model }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(formats_count),          EACH_WEIGHT("llama-tiny"),
-        EACH_WEIGHT("deepseek-v2-lite-tiny"),     EACH_WEIGHT("deepseek-v3-tiny"),
-        cmocka_unit_test(threads_do_not_count),   cmocka_unit_test(masters_count),
+        cmocka_unit_test(formats_count),
+        EACH_WEIGHT("llama-tiny"),
+        EACH_WEIGHT("deepseek-v2-lite-tiny"),
+        EACH_WEIGHT("deepseek-v3-tiny"),
+        cmocka_unit_test(threads_do_not_count),
+        cmocka_unit_test(masters_count),
+        cmocka_unit_test(further_layers_count_in_training),
         cmocka_unit_test(contract_has_a_version),
     };
     return cmocka_run_group_tests_name("model fingerprint", tests, NULL, NULL);
