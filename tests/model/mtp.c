@@ -155,8 +155,8 @@ static void same_bits(void **state) {
     }
 }
 
-/* The main model is the same with the further layer and without, and has the same name; the layer's numbers are those of
- * the file but for its copies of embedding and head. */
+/* The main model is the same with the further layer and without, and has the same name; the layer's
+ * numbers are those of the file but for its copies of embedding and head. */
 static void main_model(void **state) {
     (void)state;
     Case c;
