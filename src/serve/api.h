@@ -77,6 +77,8 @@ bool fault_set(Fault *f, int64_t status, const char *type, const char *code, con
 bool fault_value(Fault *f, const char *param, const char *fmt, ...) FORMAT(3, 4); /* a 400 */
 /* The fault that an Err of text/, answer/ or infer/ is to whoever asked. */
 bool fault_err(Fault *f, const Err *err);
+Style style_of(Str path);
+Str prefix_cut(Str path); /* what is behind the prefix that clients put in front of routes */
 json_t *fault_json(const Fault *f, Style style, const char *request_id);
 void fault_answer(Exchange *x, const Fault *f, Style style);
 
@@ -144,14 +146,21 @@ bool members_read(Call *c, const Field *field, int64_t n);
 
 typedef void RouteFn(Call *c);
 typedef struct Route {
-    const char *method, *path; /* behind the prefix; a '*' at the end takes the rest */
+    const char *method, *path; /* behind the prefix; a '*' is an id */
     RouteFn *run;
     bool open; /* needs no key */
     const char *what;
+    const char *answer; /* the type of its JSON (types.c), or a media type; NULL: it is a stream, */
+    const char *events; /* in which each event's JSON has this type; NULL: it is none */
     const Field *field; /* of the body; NULL: there is none */
     const int64_t *n_fields;
 } Route;
-void routes_describe(Buf *b, const Route *route, int64_t n);               /* in Markdown */
+void routes_describe(Buf *b, const Route *route, int64_t n); /* in Markdown */
+json_t *openapi_json(const Route *route, int64_t n, const char *version);
+/* A type as JSON Schema; all that have names, by them; their texts. */
+json_t *type_schema(const char *type);
+json_t *types_schemas(void);
+void types_describe(Buf *b);
 void call_handle(void *api, Exchange *x);                                  /* ServerSpec.handler */
 Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
 void answer_json(Call *c, json_t *j); /* status 200; takes j over */
@@ -178,6 +187,9 @@ void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(
     answer_history_export(Call *c), answer_history_search(Call *c), answer_history_read(Call *c),
     answer_history_remove(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
+extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
+    text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
+    embeddings_types[], history_types[];
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
     token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,

@@ -116,6 +116,31 @@ void answer_chat(Call *c) {
     talk_drop(&t);
 }
 
+/* ---- what is answered ------------------------------------------------------------------------ */
+
+const char chat_types[] =
+    "type ChatCompletion = {id: string; object: 'chat.completion'; created: integer;\n"
+    "  model: string; system_fingerprint: string; choices: ChatChoice[]; usage: ChatUsage;\n"
+    "  lisao: Lisao};\n"
+    "type ChatChoice = {index: integer; message: ChatMessage; logprobs: ChatLogprobs | null;\n"
+    "  finish_reason: FinishReason};\n"
+    "type ChatMessage = {role: 'assistant'; content: string; refusal: null;\n"
+    "  reasoning_content?: string; tool_calls?: ToolCall[]};\n"
+    "type ChatLogprobs = {content: ChatToken[]; refusal: null; reasoning_content?: ChatToken[]};\n"
+    "type ChatToken = {token: string; logprob: number; bytes: integer[]; top_logprobs: Token[]};\n"
+    "type FinishReason = 'stop' | 'length' | 'tool_calls';\n"
+    "type ChatUsage = {prompt_tokens: integer; completion_tokens: integer;\n"
+    "  total_tokens: integer; prompt_tokens_details: {cached_tokens: integer};\n"
+    "  completion_tokens_details: {reasoning_tokens: integer};\n"
+    "  prompt_cache_hit_tokens: integer; prompt_cache_miss_tokens: integer};\n"
+    "type ChatEvent = ChatChunk | Error;\n"
+    "type ChatChunk = {id: string; object: 'chat.completion.chunk'; created: integer;\n"
+    "  model: string; system_fingerprint: string; choices: ChatDelta[];\n"
+    "  usage?: ChatUsage | null; lisao?: Lisao};\n"
+    "type ChatDelta = {index: integer; delta: {role?: 'assistant'; content?: string;\n"
+    "  reasoning_content?: string; tool_calls?: ToolCall[]}; logprobs: ChatLogprobs | null;\n"
+    "  finish_reason: FinishReason | null};\n";
+
 /* ---- log-probabilities ----------------------------------------------------------------------- */
 
 /* Tokens from..to-1 of a choice, those of its thought or those of its answer. The end token is no

@@ -242,6 +242,15 @@ static bool answers_differ(Compare *x, json_t *given, json_t *computed) {
 
 /* ---- the report ------------------------------------------------------------------------------ */
 
+const char verify_types[] =
+    "type Verification = {object: 'verification'; same: boolean;\n"
+    "  difference: {at: string; given: any; computed: any} | null; tokens: integer;\n"
+    "  same_tokens: integer; choices: VerifiedChoice[]};\n"
+    "type VerifiedChoice = {index: integer; same_tokens: integer; tokens?: VerifiedToken[]};\n"
+    "type VerifiedToken = {id: integer; token: string; logprob: number; bytes: integer[];\n"
+    "  top_logprobs: Alternative[]; experts?: (integer[] | null)[]};\n"
+    "type Alternative = {id: integer; token: string; logprob: number; bytes: integer[]};\n";
+
 static json_t *alternative_json(Job *j, Token t) {
     json_t *o = token_json(j, t);
     json_object_set_new(o, "id", json_integer(t.id));

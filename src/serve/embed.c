@@ -71,6 +71,11 @@ void answer_embeddings(Call *c) { embeddings_ask(c); }
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+const char embeddings_types[] =
+    "type EmbeddingList = {object: 'list'; data: Embedding[]; model: string;\n"
+    "  usage: {prompt_tokens: integer; total_tokens: integer}};\n"
+    "type Embedding = {object: 'embedding'; index: integer; embedding: number[] | string};\n";
+
 void embedding_token(Choice *c) {
     const int64_t C = c->job->m->bundle->model->cfg.C;
     const float *hidden = engine_inside(c->g.engine).hidden;

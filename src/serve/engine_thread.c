@@ -312,13 +312,19 @@ static bool job_over(const Job *j) {
     return true;
 }
 
-/* The first choice that has no answer is what went wrong with all. */
+/* The first choice that has no answer is what went wrong with all. The request was found good
+ * before it began: it is the model's fault, unless there was no room. */
 static void job_check(Job *j) {
     Err err = {0};
     if (j->m->stale) stale_fault(j);
-    for (int64_t i = 0; i < j->n && !j->fault.status; i++)
-        if (j->choice[i].started && !generation_fine(&j->choice[i].g, &err))
+    for (int64_t i = 0; i < j->n && !j->fault.status; i++) {
+        const Choice *c = &j->choice[i];
+        if (!c->started || generation_fine(&c->g, &err)) continue;
+        if (err.code == ERR_LIMIT)
             fault_err(&j->fault, &err);
+        else
+            fault_set(&j->fault, 500, "server_error", "internal_error", NULL, "%s", err.msg);
+    }
 }
 
 static void job_count(Job *j) {

@@ -259,6 +259,9 @@ int64_t job_tokens(const Job *j) {
 
 Str line_cut(Str *lines) { return str_cut(lines, '\n'); }
 
+const char call_types[] = "type ToolCall = {index: integer; id: string; type: 'function';\n"
+                          "  function: {name: string; arguments: string}};\n";
+
 json_t *call_json(Choice *c, Str line) {
     char id[48];
     json_t *call = json_loadb(line.p, (size_t)line.n, JSON_ALLOW_NUL, NULL),

@@ -220,6 +220,11 @@ void streams_close(Api *api) {
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+const char kept_types[] =
+    "type StreamEvent = ChatEvent | CompletionEvent | MessageEvent | ResponseEvent;\n"
+    "type Stream = {id: string; object: 'stream';\n"
+    "  status: 'running' | 'completed' | 'failed' | 'cancelled'};\n";
+
 /* The value of a member of the query; p NULL: it is not there. */
 static Str query_member(Str query, const char *name) {
     while (query.n > 0) {
@@ -297,11 +302,6 @@ void answer_stream(Call *c) {
 void answer_stream_cancel(Call *c) {
     char id[48];
     const char *status = NULL;
-    if (str_eq(exchange_method(c->x), STR("POST")) && !str_ends(c->path, STR("/cancel"))) {
-        fault_set(&c->fault, 404, "invalid_request_error", "not_found", NULL,
-                  "there is no route POST %.*s", STRF(exchange_path(c->x)));
-        return;
-    }
     monitor_enter(c->api->lock);
     Kept *s = stream_find(c);
     if (s) {

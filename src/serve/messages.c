@@ -171,6 +171,38 @@ void answer_messages_count(Call *c) {
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+const char message_types[] =
+    "type Message = {id: string; type: 'message'; role: 'assistant'; model: string;\n"
+    "  content: ContentBlock[]; stop_reason: StopReason; stop_sequence: string | null;\n"
+    "  usage: MessageUsage; lisao: Lisao};\n"
+    "type ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock;\n"
+    "type TextBlock = {type: 'text'; text: string};\n"
+    "type ThinkingBlock = {type: 'thinking'; thinking: string; signature: string};\n"
+    "type ToolUseBlock = {type: 'tool_use'; id: string; name: string;\n"
+    "  input: {[name: string]: any}};\n"
+    "type StopReason = 'end_turn' | 'max_tokens' | 'stop_sequence' | 'tool_use';\n"
+    "type MessageUsage = {input_tokens: integer; cache_creation_input_tokens: integer;\n"
+    "  cache_read_input_tokens: integer; output_tokens: integer};\n"
+    "type InputTokens = {input_tokens: integer};\n"
+    "type MessageEvent = MessageStart | Ping | ContentBlockStart | ContentBlockDelta |\n"
+    "  ContentBlockStop | MessageDelta | MessageStop | AnthropicError;\n"
+    "type MessageStart = {type: 'message_start'; message: {id: string; type: 'message';\n"
+    "  role: 'assistant'; model: string; content: []; stop_reason: null; stop_sequence: null;\n"
+    "  usage: MessageUsage}};\n"
+    "type Ping = {type: 'ping'};\n"
+    "type ContentBlockStart = {type: 'content_block_start'; index: integer;\n"
+    "  content_block: ContentBlock};\n"
+    "type ContentBlockDelta = {type: 'content_block_delta'; index: integer;\n"
+    "  delta: TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta};\n"
+    "type TextDelta = {type: 'text_delta'; text: string};\n"
+    "type ThinkingDelta = {type: 'thinking_delta'; thinking: string};\n"
+    "type SignatureDelta = {type: 'signature_delta'; signature: string};\n"
+    "type InputJsonDelta = {type: 'input_json_delta'; partial_json: string};\n"
+    "type ContentBlockStop = {type: 'content_block_stop'; index: integer};\n"
+    "type MessageDelta = {type: 'message_delta'; delta: {stop_reason: StopReason;\n"
+    "  stop_sequence: string | null}; usage: MessageUsage; lisao: Lisao};\n"
+    "type MessageStop = {type: 'message_stop'};\n";
+
 /* Which block of the stream is open. */
 typedef enum Open { OPEN_NONE, OPEN_THOUGHT, OPEN_TEXT } Open;
 typedef struct Blocks {
@@ -341,7 +373,7 @@ static void messages_alive(Job *j) {
 }
 
 static void messages_fault(Job *j, const Fault *f) {
-    job_event(j, "error", fault_json(f, STYLE_ANTHROPIC, j->id));
+    job_event(j, "error", fault_json(f, STYLE_ANTHROPIC, exchange_id(j->x)));
 }
 
 static const Face messages_face = {.begin = messages_begin,

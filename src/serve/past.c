@@ -33,6 +33,18 @@ static History *history_of(Call *c) {
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
+const char history_types[] =
+    "type Conversations = {object: 'list'; data: Conversation[]};\n"
+    "type Conversation = {id: string; [name: string]: any};\n"
+    "type ConversationMessages = {object: 'list'; data: ConversationMessage[]};\n"
+    "type ConversationMessage = {id: string; conversation: string; parent?: string | null;\n"
+    "  text: string; [name: string]: any};\n"
+    "type Found = {object: 'list'; data: {conversation: string; excerpt: string}[]};\n"
+    "type Export = {format: 'lisao-conversations'; version: 1;\n"
+    "  conversations: {id: string; messages: ConversationMessage[]; [name: string]: any}[]};\n"
+    "type Written = {written: integer};\n"
+    "type Removed = {removed: integer};\n";
+
 /* What an Err of the store is to whoever asked; its path is nobody's business. */
 static void store_fault(Call *c, const Err *err) {
     if (err->code == ERR_USAGE) {

@@ -1,6 +1,22 @@
 /* plain.c -- the routes that need no engine. */
 #include "serve/api.h"
 
+const char plain_types[] =
+    "type Health = {status: 'ok'};\n"
+    "type Ready = {status: 'ready'};\n"
+    "type Version = {version: string; model: string; fingerprint: string | null;\n"
+    "  context_length: integer};\n"
+    "type Balance = {is_available: true; balance_infos: {currency: 'USD'; total_balance: string;\n"
+    "  granted_balance: string; topped_up_balance: string}[]};\n"
+    "type ModelList = {object: 'list'; data: Model[]; has_more: false; first_id: string;\n"
+    "  last_id: string};\n"
+    "type Model = {id: string; object: 'model'; created: integer; owned_by: 'lisao';\n"
+    "  type: 'model'; display_name: string; created_at: string; context_length: integer;\n"
+    "  max_output_tokens: integer; loaded: boolean};\n"
+    "type Tokens = {tokens: integer[]; count: integer};\n"
+    "type Text = {content: string; text: string};\n"
+    "type Rendered = {prompt: string};\n";
+
 /* ---- the process ----------------------------------------------------------------------------- */
 
 void answer_health(Call *c) { answer_json(c, json_pack("{s:s}", "status", "ok")); }

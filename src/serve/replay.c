@@ -4,6 +4,8 @@
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
+const char token_types[] = "type Token = {token: string; logprob: number; bytes: integer[]};\n";
+
 json_t *token_json(const Job *j, Token t) {
     const Str s = token_bytes(j->m->bundle->tok, t.id);
     json_t *bytes = json_array(), *text = json_stringn(s.p ? s.p : "", (size_t)s.n);
@@ -18,6 +20,13 @@ json_t *token_json(const Job *j, Token t) {
 }
 
 /* ---- what every answer carries --------------------------------------------------------------- */
+
+const char lisao_types[] =
+    "type Lisao = {fingerprint: string; prompt_sha256: string; seed: integer; created: integer;\n"
+    "  settings: LisaoSettings; choices: {tokens: integer[]; logprobs_f32: string}[]};\n"
+    "type LisaoSettings = {temperature: number; top_p: number; top_k: integer; min_p: number;\n"
+    "  repetition_penalty: number; presence_penalty: number; frequency_penalty: number;\n"
+    "  max_tokens: integer; thinking_budget: integer | null};\n";
 
 void job_prompt(Job *j, const int32_t *ids, int64_t n) {
     if (!j->prompts) sha256_init(j->prompts = PUSH(j->a, Sha256, 1));

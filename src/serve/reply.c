@@ -10,6 +10,43 @@ void id_make(char *out, int64_t size, const char *prefix) {
         at += snprintf(out + at, (size_t)(size - at), "%02x", random[i]);
 }
 
+/* ---- families -------------------------------------------------------------------------------- */
+
+/* Clients append their route to whatever they take for the base of the API. */
+Str prefix_cut(Str path) {
+    static const char *const prefix[] = {"/anthropic/v1", "/api/v1", "/beta/v1",
+                                         "/anthropic",    "/beta",   "/v1"};
+    for (int64_t i = 0; i < COUNT(prefix); i++) {
+        const Str p = str_of(prefix[i]);
+        if (str_starts(path, p) && (path.n == p.n || path.p[p.n] == '/')) {
+            path.p += p.n, path.n -= p.n;
+            return path.n ? path : STR("/");
+        }
+    }
+    return path;
+}
+
+Style style_of(Str path) {
+    const Str rest = prefix_cut(path);
+    return str_starts(path, STR("/anthropic")) || str_eq(rest, STR("/messages"))
+                   || str_starts(rest, STR("/messages/"))
+               ? STYLE_ANTHROPIC
+               : STYLE_OPENAI;
+}
+
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+const char fault_types[] =
+    "type Error = {error: {message: string; type: ErrorType; param: string | null;\n"
+    "  code: string}};\n"
+    "type ErrorType = 'invalid_request_error' | 'permission_error' | 'rate_limit_error' |\n"
+    "  'server_error';\n"
+    "type AnthropicError = {type: 'error'; error: {type: AnthropicErrorType; message: string};\n"
+    "  request_id: string};\n"
+    "type AnthropicErrorType = 'invalid_request_error' | 'authentication_error' |\n"
+    "  'permission_error' | 'not_found_error' | 'request_too_large' |\n"
+    "  'rate_limit_error' | 'overloaded_error' | 'api_error';\n";
+
 /* Messages quote what a request said, and may end in the middle of a character. */
 static void text_mend(char *s) {
     for (Str left = str_of(s); left.n;) {
@@ -64,7 +101,6 @@ static const char *anthropic_type(int64_t status) {
     case 401: return "authentication_error";
     case 403: return "permission_error";
     case 404: return "not_found_error";
-    case 408: return "timeout_error";
     case 413: return "request_too_large";
     case 429: return "rate_limit_error";
     case 503: return "overloaded_error";
@@ -89,6 +125,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style) {
     exchange_note(x)->code = f->code;
     snprintf(retry, sizeof retry, "%lld", (long long)MAX(f->retry, 1));
     if (f->status == 429 || f->status == 503) exchange_head(x, "retry-after", retry);
+    if (!strcmp(f->code, "internal_error")) exchange_head(x, "x-should-retry", "false");
     if (f->status == 401) exchange_head(x, "www-authenticate", "Bearer");
     exchange_answer(x, anthropic && f->status == 503 ? 529 : f->status, "application/json",
                     str_of(text ? text : "{}"));

@@ -163,16 +163,22 @@ typedef struct State {
     int64_t from;          /* of the open item's text, in the choice's */
     char item[48];
     json_t *output; /* finished items */
-    json_t *tools, *tool_choice, *metadata, *reasoning;
+    json_t *tools, *tool_choice, *metadata, *reasoning, *format;
     Str instructions, user;
     double temperature, top_p, max_tokens;
-    bool handles; /* are wanted of thoughts */
+    bool handles;  /* are wanted of thoughts */
+    bool parallel; /* more than one call of a tool */
 } State;
 
 static const Face responses_face;
 
 static bool params_check(Call *c) {
-    if (c->p.previous && !json_is_null(c->p.previous))
+    const Params *p = &c->p;
+    if (p->tools && !json_is_array(p->tools))
+        return fault_value(&c->fault, "tools", "tools must be a list");
+    if (p->metadata && !json_is_object(p->metadata))
+        return fault_value(&c->fault, "metadata", "metadata must be an object");
+    if (p->previous && !json_is_null(p->previous))
         return fault_set(&c->fault, 400, "invalid_request_error", "unsupported_parameter",
                          "previous_response_id",
                          "previous_response_id: nothing is stored; send the whole conversation");
@@ -189,17 +195,21 @@ static bool includes(const json_t *list, const char *what) {
 
 static State *state_new(const Call *c) {
     const Params *p = &c->p;
+    json_t *format = json_object_get(p->text, "format");
     State *s = PUSH(c->a, State, 1);
     *s = (State){.output = json_array(),
                  .tools = p->tools ? json_incref(p->tools) : json_array(),
                  .tool_choice = p->tool_choice ? json_incref(p->tool_choice) : json_string("auto"),
                  .metadata = p->metadata ? json_incref(p->metadata) : json_object(),
                  .reasoning = p->reasoning ? json_incref(p->reasoning) : json_object(),
+                 .format = json_is_object(format) ? json_incref(format)
+                                                  : json_pack("{s:s}", "type", "text"),
                  .instructions = p->instructions,
                  .user = p->user,
                  .temperature = p->temperature,
                  .top_p = p->top_p,
                  .max_tokens = p->max_tokens,
+                 .parallel = !json_is_false(p->parallel),
                  .handles = includes(p->include, "reasoning.encrypted_content")};
     return s;
 }
@@ -211,6 +221,7 @@ static void responses_drop(Job *j) {
     json_decref(s->tool_choice);
     json_decref(s->metadata);
     json_decref(s->reasoning);
+    json_decref(s->format);
 }
 
 static bool responses_ask(Call *c, Talk *t) {
@@ -232,6 +243,63 @@ void answer_responses(Call *c) {
     responses_ask(c, &t);
     talk_drop(&t);
 }
+
+/* ---- what is answered ------------------------------------------------------------------------ */
+
+const char response_types[] =
+    "type Response = {id: string; object: 'response'; created_at: integer;\n"
+    "  completed_at: integer | null; status: 'in_progress' | 'completed' | 'incomplete' | "
+    "'failed';\n"
+    "  error: {code: 'server_error'; message: string} | null;\n"
+    "  incomplete_details: {reason: 'max_output_tokens'} | null; model: string;\n"
+    "  output: OutputItem[]; usage: ResponseUsage | null; instructions: string | null;\n"
+    "  tools: any[]; tool_choice: any; parallel_tool_calls: boolean;\n"
+    "  metadata: {[name: string]: any}; temperature: number; top_p: number;\n"
+    "  max_output_tokens: integer | null; reasoning: {effort: string | null; summary: null};\n"
+    "  text: {format: TextFormat; verbosity: 'medium'}; user: string | null;\n"
+    "  background: boolean; truncation: 'disabled'; store: false; service_tier: 'default';\n"
+    "  top_logprobs: 0; max_tool_calls: null; previous_response_id: null;\n"
+    "  prompt_cache_key: null; safety_identifier: null; lisao?: Lisao};\n"
+    "type TextFormat = {type: 'text' | 'json_object' | 'json_schema'; [name: string]: any};\n"
+    "type ResponseUsage = {input_tokens: integer; input_tokens_details: {cached_tokens: integer};\n"
+    "  output_tokens: integer; output_tokens_details: {reasoning_tokens: integer};\n"
+    "  total_tokens: integer};\n"
+    "type OutputItem = ReasoningItem | MessageItem | FunctionCallItem;\n"
+    "type ItemStatus = 'in_progress' | 'completed';\n"
+    "type ReasoningItem = {type: 'reasoning'; id: string; summary: []; content: ReasoningText[];\n"
+    "  encrypted_content: string | null; status: ItemStatus};\n"
+    "type MessageItem = {type: 'message'; id: string; role: 'assistant'; status: ItemStatus;\n"
+    "  content: OutputText[]};\n"
+    "type FunctionCallItem = {type: 'function_call'; id: string; call_id: string; name: string;\n"
+    "  arguments: string; status: ItemStatus};\n"
+    "type ReasoningText = {type: 'reasoning_text'; text: string};\n"
+    "type OutputText = {type: 'output_text'; text: string; annotations: []; logprobs: []};\n"
+    "type ResponseEvent = ResponseState | OutputItemEvent | ContentPartEvent | ReasoningTextDelta "
+    "|\n"
+    "  ReasoningTextDone | OutputTextDelta | OutputTextDone | ArgumentsDelta | ArgumentsDone;\n"
+    "type ResponseState = {type: 'response.created' | 'response.in_progress' |\n"
+    "  'response.completed' | 'response.incomplete' | 'response.failed';\n"
+    "  sequence_number: integer; response: Response};\n"
+    "type OutputItemEvent = {type: 'response.output_item.added' | 'response.output_item.done';\n"
+    "  sequence_number: integer; output_index: integer; item: OutputItem};\n"
+    "type ContentPartEvent = {type: 'response.content_part.added' |\n"
+    "  'response.content_part.done'; sequence_number: integer; item_id: string;\n"
+    "  output_index: integer; content_index: integer; part: ReasoningText | OutputText};\n"
+    "type ReasoningTextDelta = {type: 'response.reasoning_text.delta'; sequence_number: integer;\n"
+    "  item_id: string; output_index: integer; content_index: integer; delta: string};\n"
+    "type ReasoningTextDone = {type: 'response.reasoning_text.done'; sequence_number: integer;\n"
+    "  item_id: string; output_index: integer; content_index: integer; text: string};\n"
+    "type OutputTextDelta = {type: 'response.output_text.delta'; sequence_number: integer;\n"
+    "  item_id: string; output_index: integer; content_index: integer; delta: string;\n"
+    "  logprobs: []};\n"
+    "type OutputTextDone = {type: 'response.output_text.done'; sequence_number: integer;\n"
+    "  item_id: string; output_index: integer; content_index: integer; text: string;\n"
+    "  logprobs: []};\n"
+    "type ArgumentsDelta = {type: 'response.function_call_arguments.delta';\n"
+    "  sequence_number: integer; item_id: string; output_index: integer; delta: string};\n"
+    "type ArgumentsDone = {type: 'response.function_call_arguments.done';\n"
+    "  sequence_number: integer; item_id: string; output_index: integer; name: string;\n"
+    "  arguments: string};\n";
 
 /* ---- the response object --------------------------------------------------------------------- */
 
@@ -262,8 +330,9 @@ static void settings_put(json_t *o, const Job *j) {
                         s->max_tokens == NOT_GIVEN ? json_null()
                                                    : json_integer((json_int_t)s->max_tokens));
     json_object_set_new(o, "reasoning", json_pack("{s:O?, s:n}", "effort", effort, "summary"));
-    json_object_set_new(
-        o, "text", json_pack("{s:{s:s}, s:s}", "format", "type", "text", "verbosity", "medium"));
+    json_object_set_new(o, "text",
+                        json_pack("{s:O, s:s}", "format", s->format, "verbosity", "medium"));
+    json_object_set_new(o, "parallel_tool_calls", json_boolean(s->parallel));
     json_object_set_new(o, "user", s->user.n ? json_of(s->user) : json_null());
 }
 
@@ -272,14 +341,14 @@ static json_t *response_json(Job *j, const char *status) {
     const Choice *c = &j->choice[0];
     const bool over = c->ended, cut = !strcmp(status, "incomplete");
     json_t *o =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:O, s:n, s:o, s:b, s:b, s:s, s:n, s:n, s:n, s:n, "
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:O, s:n, s:o, s:b, s:s, s:n, s:n, s:n, s:n, "
                   "s:b, s:i, s:s}",
                   "id", j->id, "object", "response", "created_at", (json_int_t)j->created, "status",
                   status, "model", j->model.p, "output", s->output, "error", "incomplete_details",
                   cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(),
-                  "parallel_tool_calls", 1, "background", j->background, "truncation", "disabled",
-                  "max_tool_calls", "previous_response_id", "prompt_cache_key", "safety_identifier",
-                  "store", 0, "top_logprobs", 0, "service_tier", "default");
+                  "background", j->background, "truncation", "disabled", "max_tool_calls",
+                  "previous_response_id", "prompt_cache_key", "safety_identifier", "store", 0,
+                  "top_logprobs", 0, "service_tier", "default");
     settings_put(o, j);
     json_object_set_new(o, "completed_at", over ? json_integer(os_time()) : json_null());
     json_object_set_new(o, "usage", over ? usage_json(c) : json_null());

@@ -3,80 +3,78 @@
 
 /* Some rows name a table of another file, whose length is not known here but by its address. */
 #define TABLE(name) name##_fields, &n_##name##_fields
+#define NO_BODY     NULL, NULL
 static const Route routes[] = {
-    {"POST", "/chat/completions", answer_chat, false, "an answer to a conversation", TABLE(chat)},
-    {"POST", "/completions", answer_text, false, "how a text goes on", TABLE(text)},
+    {"POST", "/chat/completions", answer_chat, false, "an answer to a conversation",
+     "ChatCompletion | Error", "ChatEvent", TABLE(chat)},
+    {"POST", "/completions", answer_text, false, "how a text goes on", "Completion | Error",
+     "CompletionEvent", TABLE(text)},
     {"POST", "/messages", answer_messages, false, "an answer, in Anthropic's form",
-     TABLE(messages)},
+     "Message | AnthropicError", "MessageEvent", TABLE(messages)},
     {"POST", "/messages/count_tokens", answer_messages_count, false,
-     "how many tokens a conversation has, in Anthropic's form", TABLE(messages)},
+     "how many tokens a conversation has, in Anthropic's form", "InputTokens", NULL,
+     TABLE(messages)},
     {"POST", "/responses", answer_responses, false, "an answer, in the form of OpenAI's Responses",
-     TABLE(responses)},
+     "Response | Error", "ResponseEvent", TABLE(responses)},
     {"POST", "/verify", answer_verify, false,
-     "whether an answer is what its request gives, to the last bit", TABLE(verify)},
+     "whether an answer is what its request gives, to the last bit", "Verification | Error", NULL,
+     TABLE(verify)},
     {"GET", "/streams/*", answer_stream, false, "a stream once more, from where it was left", NULL,
-     NULL},
-    {"DELETE", "/streams/*", answer_stream_cancel, false, "ends a stream's answer", NULL, NULL},
-    {"GET", "/responses/*", answer_stream, false, "the same, of a response", NULL, NULL},
-    {"POST", "/responses/*", answer_stream_cancel, false, "/responses/ID/cancel: the same, too",
-     NULL, NULL},
+     "StreamEvent", NO_BODY},
+    {"DELETE", "/streams/*", answer_stream_cancel, false, "ends a stream's answer", "Stream", NULL,
+     NO_BODY},
+    {"GET", "/responses/*", answer_stream, false, "the same as GET /streams/ID", NULL,
+     "StreamEvent", NO_BODY},
+    {"POST", "/responses/*/cancel", answer_stream_cancel, false, "the same as DELETE /streams/ID",
+     "Stream", NULL, NO_BODY},
     {"GET", "/history", answer_history, false, "the tenant's conversations, where they are kept",
-     NULL, NULL},
-    {"POST", "/history", answer_history_put, false, "writes conversations and messages",
-     TABLE(history)},
-    {"DELETE", "/history", answer_history_clear, false, "removes all of them", NULL, NULL},
+     "Conversations", NULL, NO_BODY},
+    {"POST", "/history", answer_history_put, false, "writes conversations and messages", "Written",
+     NULL, TABLE(history)},
+    {"DELETE", "/history", answer_history_clear, false, "removes all of them", "Removed", NULL,
+     NO_BODY},
     {"POST", "/history/search", answer_history_search, false,
-     "the conversations with a message that has all words", TABLE(search)},
+     "the conversations with a message that has all words", "Found", NULL, TABLE(search)},
     {"GET", "/history/export", answer_history_export, false,
-     "all of them with their messages, as the page exports and imports them", NULL, NULL},
-    {"GET", "/history/*", answer_history_read, false, "a conversation's messages", NULL, NULL},
-    {"DELETE", "/history/*", answer_history_remove, false, "removes a conversation", NULL, NULL},
+     "all of them with their messages, as the page exports and imports them", "Export", NULL,
+     NO_BODY},
+    {"GET", "/history/*", answer_history_read, false, "a conversation's messages",
+     "ConversationMessages", NULL, NO_BODY},
+    {"DELETE", "/history/*", answer_history_remove, false, "removes a conversation", "Removed",
+     NULL, NO_BODY},
     {"POST", "/tokenize", answer_tokenize, false, "the token ids of a text or a conversation",
+     "Tokens", NULL, TABLE(token)},
+    {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", "Text", NULL,
      TABLE(token)},
-    {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", TABLE(token)},
     {"POST", "/apply-template", answer_template, false, "a conversation as the model reads it",
-     TABLE(token)},
+     "Rendered", NULL, TABLE(token)},
     {"POST", "/embeddings", answer_embeddings, false,
-     "texts as vectors: the mean of their hidden states", TABLE(embeddings)},
-    {"GET", "/models", answer_models, false, "the models that are served", NULL, NULL},
-    {"GET", "/models/*", answer_model, false, "one of them", NULL, NULL},
-    {"GET", "/user/balance", answer_balance, false, "as DeepSeek's: always available", NULL, NULL},
-    {"GET", "/metrics", answer_metrics, false, "counters for Prometheus", NULL, NULL},
-    {"GET", "/version", answer_version, false, "the program's version, model and fingerprint", NULL,
-     NULL},
-    {"GET", "/props", answer_version, false, "the same", NULL, NULL},
-    {"GET", "/openapi.json", answer_openapi, true, "this description", NULL, NULL},
-    {"GET", "/health", answer_health, true, "that the process lives", NULL, NULL},
-    {"GET", "/ready", answer_ready, true, "whether new requests are let in", NULL, NULL},
-    {"GET", "/", answer_page, true, "the page: a chat in the browser", NULL, NULL},
+     "texts as vectors: the mean of their hidden states", "EmbeddingList | Error", NULL,
+     TABLE(embeddings)},
+    {"GET", "/models", answer_models, false, "the models that are served", "ModelList", NULL,
+     NO_BODY},
+    {"GET", "/models/*", answer_model, false, "one of them", "Model", NULL, NO_BODY},
+    {"GET", "/user/balance", answer_balance, false, "as DeepSeek's: always available", "Balance",
+     NULL, NO_BODY},
+    {"GET", "/metrics", answer_metrics, false, "counters for Prometheus", "text/plain", NULL,
+     NO_BODY},
+    {"GET", "/version", answer_version, false, "the program's version, model and fingerprint",
+     "Version", NULL, NO_BODY},
+    {"GET", "/props", answer_version, false, "the same", "Version", NULL, NO_BODY},
+    {"GET", "/openapi.json", answer_openapi, true, "this description", "{[name: string]: any}",
+     NULL, NO_BODY},
+    {"GET", "/health", answer_health, true, "that the process lives", "Health", NULL, NO_BODY},
+    {"GET", "/ready", answer_ready, true, "whether new requests are let in", "Ready", NULL,
+     NO_BODY},
+    {"GET", "/", answer_page, true, "the page: a chat in the browser", "text/html", NULL, NO_BODY},
 };
 
-/* Clients append their route to whatever they take for the base of the API. */
-static Str prefix_cut(Str path) {
-    static const char *const prefix[] = {"/anthropic/v1", "/api/v1", "/beta/v1",
-                                         "/anthropic",    "/beta",   "/v1"};
-    for (int64_t i = 0; i < COUNT(prefix); i++) {
-        const Str p = str_of(prefix[i]);
-        if (str_starts(path, p) && (path.n == p.n || path.p[p.n] == '/')) {
-            path.p += p.n, path.n -= p.n;
-            return path.n ? path : STR("/");
-        }
-    }
-    return path;
-}
-
-static Style style_of(Str path) {
-    const Str rest = prefix_cut(path);
-    return str_starts(path, STR("/anthropic")) || str_eq(rest, STR("/messages"))
-                   || str_starts(rest, STR("/messages/"))
-               ? STYLE_ANTHROPIC
-               : STYLE_OPENAI;
-}
-
+/* A '*' is an id: at least one character, and any. */
 static bool path_fits(const Route *r, Str path) {
-    const Str p = str_of(r->path);
-    if (!str_ends(p, STR("*"))) return str_eq(p, path);
-    return path.n >= p.n && !memcmp(p.p, path.p, (size_t)p.n - 1);
+    Str end = str_of(r->path);
+    const Str front = str_cut(&end, '*');
+    if (!end.p) return str_eq(front, path);
+    return path.n > front.n + end.n && str_starts(path, front) && str_ends(path, end);
 }
 
 /* /metrics tells of all who are served. */

@@ -116,6 +116,23 @@ void answer_text(Call *c) { text_ask(c); }
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+const char text_types[] =
+    "type Completion = {id: string; object: 'text_completion'; created: integer; model: string;\n"
+    "  system_fingerprint: string; choices: CompletionChoice[]; usage: CompletionUsage;\n"
+    "  lisao: Lisao};\n"
+    "type CompletionChoice = {text: string; index: integer; logprobs: CompletionLogprobs | null;\n"
+    "  finish_reason: 'stop' | 'length'};\n"
+    "type CompletionLogprobs = {tokens: string[]; token_logprobs: (number | null)[];\n"
+    "  top_logprobs: ({[token: string]: number} | null)[]; text_offset: integer[]};\n"
+    "type CompletionUsage = {prompt_tokens: integer; completion_tokens: integer;\n"
+    "  total_tokens: integer};\n"
+    "type CompletionEvent = CompletionChunk | Error;\n"
+    "type CompletionChunk = {id: string; object: 'text_completion'; created: integer;\n"
+    "  model: string; system_fingerprint: string; choices: CompletionDelta[];\n"
+    "  usage?: CompletionUsage; lisao?: Lisao};\n"
+    "type CompletionDelta = {text: string; index: integer; logprobs: CompletionLogprobs | null;\n"
+    "  finish_reason: 'stop' | 'length' | null};\n";
+
 typedef struct Lists {
     json_t *token, *logprob, *top, *offset;
 } Lists;

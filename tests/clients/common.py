@@ -12,13 +12,16 @@ KEY = "test-key-of-this-run"
 
 
 class Server:
-    """`lisao serve` on a free port of loopback; ends with the block."""
+    """`lisao serve` on a free port of loopback, with one key, or those of its data folder; ends with the block."""
 
-    def __init__(self, *options, model=MODEL):
+    def __init__(self, *options, model=MODEL, key=KEY):
         self.command = [LISAO, "serve", model, "--port", "0", *options]
+        self.key = key
 
     def __enter__(self):
-        env = dict(os.environ, LISAO_API_KEY=KEY)
+        env = {name: value for name, value in os.environ.items() if name != "LISAO_API_KEY"}
+        if self.key:
+            env["LISAO_API_KEY"] = self.key
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, env=env, text=True,
                                         stderr=subprocess.DEVNULL)
         line = self.process.stdout.readline()

@@ -52,7 +52,7 @@ END
         --set batch.sequence=64 --set batch.tokens=128 --set optim.warmup=0"
     expect 0 "$LISAO" $TRAIN --set optim.steps=1 --set checkpoint.folder="$1"
 }
-# ask METHOD PATH [BODY [HEADER...]]: the whole answer of the server at PORT, head and body, in $WORK/out.
+# ask METHOD PATH [BODY [HEADER...]]: the whole answer of the server at PORT, head and body, in $WORK/out, and those of all in answers.
 ask() {
     local body=${3-} header
     exec 3<>"/dev/tcp/127.0.0.1/$PORT"
@@ -61,7 +61,7 @@ ask() {
         for header in "${@:4}"; do printf '%s\r\n' "$header"; done
         printf 'Content-Length: %d\r\n\r\n%s' "$(printf %s "$body" | wc -c)" "$body"
     } >&3
-    timeout 60 cat <&3 >"$WORK/out"
+    timeout 60 cat <&3 | tee -a "$WORK/answers" >"$WORK/out"
     exec 3>&-
 }
 # listens PID: waits until it is the program, no shell any more, and catches SIGINT (the second bit of the mask), or is gone.

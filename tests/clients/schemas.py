@@ -1,0 +1,505 @@
+"""Every answer of all routes against /openapi.json, by validators that are not ours (jsonschema, openapi-spec-validator).
+
+An answer is validated as it comes, each event of a stream by itself, and so is each request that was let in. At the
+end nothing of the document may be left that never came: no 200 of a route, no kind of answer or event, no member.
+
+The model is lisao-nano, which thinks and calls tools; one with random weights has the experts, one with a row that is no
+number the answers that fail under way."""
+import glob
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.parse
+
+import jsonschema
+import openapi_spec_validator
+import referencing
+from common import KEY, LISAO, Server, run
+from referencing.jsonschema import DRAFT202012
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+NANO = os.path.join(ROOT, "models", "lisao-nano", "lisao-nano.gguf")
+ASK = [{"role": "user", "content": "What is 17 + 25?"}]
+DAY = {"type": "object", "properties": {"day": {"enum": ["today", "tomorrow"]}}, "required": ["day"],
+       "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": DAY}}]
+FORM = {"type": "json_schema", "schema": DAY}
+BROKEN = 300
+THINK = {"type": "enabled", "budget_tokens": 40}
+
+
+# ---- the document, and what of it has come ---------------------------------------------------------------------------
+
+class Document:
+    def __init__(self, contents):
+        self.contents, self.seen, self.answers, self.statuses = contents, set(), 0, set()
+        resource = referencing.Resource.from_contents(contents, default_specification=DRAFT202012)
+        self.registry = referencing.Registry().with_resource("urn:api", resource)
+
+    def validator(self, schema):
+        whole = dict(schema, **{"$id": "urn:one"}) if "$ref" not in schema else {"$ref": "urn:api" + schema["$ref"]}
+        whole = json.loads(json.dumps(whole).replace('"#/', '"urn:api#/'))
+        return jsonschema.Draft202012Validator(whole, registry=self.registry, format_checker=jsonschema.FormatChecker())
+
+    def resolve(self, schema):
+        """What a $ref names, with its name."""
+        name = schema.get("$ref", "").rsplit("/", 1)[-1]
+        return (self.contents["components"]["schemas"][name], name) if name else (schema, None)
+
+    def mark(self, schema, value, place):
+        """Notes which kinds and members a valid value shows."""
+        schema, name = self.resolve(schema)
+        place = name or place
+        if name:
+            self.seen.add(name)
+        if value in schema.get("enum", []):
+            self.seen.add((place, value))
+        for one in schema.get("anyOf", []):
+            if self.validator(one).is_valid(value):
+                self.seen.add((place, json.dumps(one)))
+                self.mark(one, value, place)
+        if isinstance(value, list):
+            for item in value:
+                self.mark(schema.get("items", {}), item, place)
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key in schema.get("properties", {}):
+                    self.seen.add(f"{place}.{key}")
+                    self.mark(schema["properties"][key], item, f"{place}.{key}")
+
+    def parts(self, schema, place):
+        """All that mark could note."""
+        for word in schema.get("enum", []):
+            yield place, word
+        for one in schema.get("anyOf", []):
+            yield place, json.dumps(one)
+            yield from self.parts(one, place)
+        if "items" in schema:
+            yield from self.parts(schema["items"], place)
+        for key, item in schema.get("properties", {}).items():
+            yield f"{place}.{key}"
+            yield from self.parts(item, f"{place}.{key}")
+
+    def route(self, method, path):
+        path = re.sub(r"^(/anthropic|/beta|/api)?(/v1)?(?=/)", "", path.split("?")[0])
+        routes = [r for r in self.contents["paths"]
+                  if re.fullmatch(re.escape(r).replace(re.escape("{id}"), ".+"), path)]
+        exact = sorted(routes, key=lambda r: "{id}" in r)
+        for r in exact:
+            if method.lower() in self.contents["paths"][r]:
+                return r, self.contents["paths"][r][method.lower()]
+        return None, None
+
+    def check(self, schema, value, what):
+        errors = sorted(self.validator(schema).iter_errors(value), key=lambda e: len(e.path))
+        assert not errors, f"{what}: {jsonschema.exceptions.best_match(errors).message[:600]}\n{str(value)[:600]}"
+        self.mark(schema, value, "")
+
+    def answer(self, method, path, status, kind, text, request, anthropic):
+        self.answers += 1
+        name, route = self.route(method, path)
+        self.statuses.add(status)
+        if route is None:  # an error of no route has the shape of its family all the same
+            assert status in (404, 405, 414), (path, status)
+            self.check({"$ref": "#/components/schemas/" + ("AnthropicError" if anthropic else "Error")}, json.loads(text), path)
+            return
+        responses = route["responses"]
+        given = responses.get(str(status)) or responses[f"{status // 100}XX"]
+        if "$ref" in given:
+            given = self.contents["components"]["responses"]["AnthropicError" if anthropic else given["$ref"].rsplit("/", 1)[1]]
+        what, kind = f"{method} {name} {status}", kind.split(";")[0]
+        self.seen.add((what, kind))
+        schema = given["content"][kind]["schema"]
+        if kind == "application/json":
+            self.check(schema, json.loads(text), what)
+        elif kind == "text/event-stream":
+            for event in events(text):
+                self.check(schema, event, what)
+        else:
+            self.check(schema, text, what)
+        if status == 200 and isinstance(request, dict) and "requestBody" in route:
+            body = route["requestBody"]["content"]["application/json"]["schema"]
+            errors = [e.message for e in self.validator(body).iter_errors(request)]
+            assert not errors, (what, errors, request)
+
+    def unseen(self):
+        for name, schema in self.contents["components"]["schemas"].items():
+            if name not in self.seen:
+                yield name
+            yield from (p for p in self.parts(schema, name) if p not in self.seen)
+        for path, methods in self.contents["paths"].items():
+            for method, route in methods.items():
+                for kind in route["responses"]["200"]["content"]:
+                    if (f"{method.upper()} {path} 200", kind) not in self.seen:
+                        yield f"{method.upper()} {path} 200 {kind}"
+
+
+def events(text):
+    """The JSON of a stream's events; the line `event:` says what their member `type` does."""
+    found = []
+    for block in text.replace("\r", "").split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if re.match("[a-z]+: ", line))
+        if lines.get("data", "[DONE]") == "[DONE]":
+            continue
+        found.append(json.loads(lines["data"]))
+        assert "event" not in lines or lines["event"] == found[-1]["type"], block
+    return found
+
+
+document = None
+
+
+def ask(server, method, path, body=None, want=200, key=KEY, kind="application/json"):
+    """One request; its answer is validated, and is returned as JSON, a list of events, or text."""
+    address = urllib.parse.urlsplit(server.url).netloc
+    c = http.client.HTTPConnection(address, timeout=300)
+    data = body if isinstance(body, (str, bytes, type(None))) else json.dumps(body)
+    c.request(method, path, data, {"Content-Type": kind, **({"Authorization": "Bearer " + key} if key else {})})
+    r = c.getresponse()
+    text, media = r.read().decode(), r.getheader("content-type")
+    assert want in (r.status, None), (method, path, r.status, want, text[:500])
+    anthropic = path.startswith("/anthropic") or "/messages" in path
+    document.answer(method, path, r.status, media, text, body, anthropic)
+    if not media.startswith("application/json"):
+        return events(text) if media.startswith("text/event-stream") else text
+    found = json.loads(text)
+    if found.get("type") == "error":
+        assert found["request_id"] == r.getheader("request-id"), found
+    return found
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+def synth(folder, name, **more):
+    """A mixture of experts with random weights and the tokenizer of lisao-nano."""
+    with open(os.path.join(ROOT, "tests/golden/models/deepseek-v3-tiny/config.json")) as f:
+        config = dict(json.load(f), vocab_size=1024, max_position_embeddings=32768, eos_token_id=1, bos_token_id=0, **more)
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f)
+    model = os.path.join(folder, name)
+    subprocess.run([LISAO, "synth", os.path.join(folder, "config.json"), model, "--type", "f32", "--tokenizer", NANO],
+                   check=True, stdout=subprocess.DEVNULL)
+    return model
+
+
+def broken(folder):
+    """Random weights, but nothing can be computed behind the tokens from BROKEN on: those that are more than one byte."""
+    model = synth(folder, "broken", tie_word_embeddings=False)
+    path = glob.glob(os.path.join(model, "*.safetensors"))[0]
+    with open(path, "r+b") as f:
+        head = int.from_bytes(f.read(8), "little")
+        tensor = json.loads(f.read(head))["model.embed_tokens.weight"]
+        row = (tensor["data_offsets"][1] - tensor["data_offsets"][0]) // tensor["shape"][0]
+        f.seek(8 + head + tensor["data_offsets"][0] + BROKEN * row)
+        f.write(b"\xff" * row * (tensor["shape"][0] - BROKEN))
+    return model
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------------
+
+def document_is_valid(w):
+    openapi_spec_validator.validate(document.contents)
+    for name, schema in document.contents["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def plain_routes(w):
+    s = w.nano
+    for path in ("/models", "/user/balance", "/version", "/props", "/openapi.json", "/health", "/ready", "/metrics", "/"):
+        ask(s, "GET", path)
+    assert ask(w.two, "GET", "/version")["fingerprint"] is None  # of several models none is loaded until it is asked
+    name = ask(s, "GET", "/v1/models")["data"][0]["id"]
+    assert ask(s, "GET", f"/v1/models/{name}")["id"] == name
+    ids = ask(s, "POST", "/tokenize", {"content": "The river", "add_special": True})["tokens"]
+    assert "The river" in ask(s, "POST", "/detokenize", {"tokens": ids})["text"]
+    ask(s, "POST", "/tokenize", {"messages": ASK, "tools": TOOLS})
+    ask(s, "POST", "/apply-template", {"messages": ASK, "reasoning_effort": "low"})
+    for form in ("float", "base64"):
+        ask(s, "POST", "/v1/embeddings", {"input": ["The river", "A sea"], "encoding_format": form})
+
+
+def both(s, path, body, **more):
+    """The whole answer, and that of a stream."""
+    whole = ask(s, "POST", path, dict(body, **more))
+    return whole, ask(s, "POST", path, dict(body, stream=True, **more))
+
+
+def chat(w):
+    body = {"messages": ASK, "max_tokens": 120, "temperature": 0}
+    whole, stream = both(w.nano, "/v1/chat/completions", body, logprobs=True, top_logprobs=2, thinking=THINK)
+    assert whole["choices"][0]["message"]["reasoning_content"] and whole["choices"][0]["logprobs"]["reasoning_content"]
+    both(w.nano, "/v1/chat/completions", body, n=2, seed=1, stream_options={"include_usage": True})
+    both(w.nano, "/v1/chat/completions", dict(body, max_tokens=2), reasoning_effort="none")
+    both(w.nano, "/v1/chat/completions", body, response_format={"type": "json_schema", "json_schema": {"schema": DAY}})
+    both(w.nano, "/beta/v1/chat/completions", body, response_format={"type": "json_object"}, stop=["}"])
+    whole, stream = both(w.nano, "/v1/chat/completions", body, tools=TOOLS, tool_choice="required", reasoning_effort="none")
+    assert whole["choices"][0]["finish_reason"] == "tool_calls", whole
+    assert any(c["delta"].get("tool_calls") for e in stream for c in e["choices"])
+    called = whole["choices"][0]["message"]
+    ask(w.nano, "POST", "/v1/chat/completions", dict(body, messages=ASK + [called, {
+        "role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "Rain."}]))
+
+
+def completions(w):
+    body = {"prompt": ["The river", "A sea"], "max_tokens": 6, "temperature": 1}
+    both(w.nano, "/v1/completions", body, logprobs=2, echo=True, stream_options={"include_usage": True})
+    both(w.nano, "/v1/completions", body, logprobs=0)
+    both(w.nano, "/v1/completions", body, n=2, stop=["e"], max_tokens=40)
+
+
+def messages(w):
+    body = {"messages": ASK, "max_tokens": 120, "temperature": 0}
+    whole, stream = both(w.nano, "/v1/messages", body, thinking=THINK)
+    assert whole["content"][0]["type"] == "thinking", whole
+    assert any(e.get("delta", {}).get("type") == "signature_delta" for e in stream)
+    whole, stream = both(w.nano, "/anthropic/v1/messages", body, stop_sequences=list("0123456789"), thinking={"type": "disabled"})
+    assert whole["stop_reason"] == "stop_sequence", whole
+    both(w.nano, "/v1/messages", dict(body, max_tokens=2))
+    both(w.nano, "/v1/messages", body, output_config={"format": FORM})
+    whole, stream = both(w.nano, "/v1/messages", body, tools=[{"name": "weather", "input_schema": DAY}], tool_choice={"type": "any"},
+                         thinking={"type": "disabled"})
+    assert whole["stop_reason"] == "tool_use", whole
+    ask(w.nano, "POST", "/v1/messages/count_tokens", {"messages": ASK})
+
+
+def responses(w):
+    body = {"input": "What is 17 + 25?", "max_output_tokens": 120, "temperature": 0}
+    whole, stream = both(w.nano, "/v1/responses", body, reasoning={"effort": "low"}, include=["reasoning.encrypted_content"],
+                         instructions="Be brief.", user="me", metadata={"a": "b"})
+    assert whole["output"][0]["encrypted_content"] and whole["reasoning"]["effort"] == "low"
+    assert stream[-1]["type"] == "response.completed" and [e["sequence_number"] for e in stream] == list(range(len(stream)))
+    for e in stream[0]["response"], whole:
+        assert e["text"]["format"] == {"type": "text"} and e["parallel_tool_calls"] is True
+    assert both(w.nano, "/v1/responses", dict(body, max_output_tokens=2))[1][-1]["type"] == "response.incomplete"
+    form = dict(FORM, name="day")
+    assert ask(w.nano, "POST", "/v1/responses", dict(body, text={"format": form}))["text"]["format"] == form
+    ask(w.nano, "POST", "/v1/responses", dict(body, text={"format": {"type": "json_object"}}))
+    ask(w.nano, "POST", "/v1/responses", dict(body, text={"format": None}, reasoning={"effort": None}))
+    tools = [{"type": "function", "name": "weather", "parameters": DAY}, {"type": "web_search"}]
+    whole, stream = both(w.nano, "/v1/responses", body, tools=tools, tool_choice="required", parallel_tool_calls=False, reasoning={"effort": "none"})
+    assert whole["output"][-1]["type"] == "function_call" and whole["parallel_tool_calls"] is False, whole
+    for wrong in ({"tools": 5}, {"metadata": "x"}):  # they would come back
+        found = ask(w.nano, "POST", "/v1/responses", dict(body, **wrong), 400)
+        assert found["error"]["param"] in wrong, found
+    for odd in ({"reasoning": 5}, {"text": 5}, {"tool_choice": 5}, {"tool_choice": "none"}, {"parallel_tool_calls": 5}):
+        ask(w.nano, "POST", "/v1/responses", dict(body, max_output_tokens=1, **odd), None)
+
+
+def verify(w):
+    for path, body in (("/v1/chat/completions", {"messages": ASK, "max_tokens": 9, "seed": 1}),
+                       ("/v1/completions", {"prompt": "The river", "max_tokens": 9, "seed": 1}),
+                       ("/v1/messages", {"messages": ASK, "max_tokens": 9}),
+                       ("/v1/responses", {"input": "The river", "max_output_tokens": 9})):
+        answer = ask(w.synth, "POST", path, body)
+        assert ask(w.synth, "POST", "/v1/verify", {"request": body, "answer": answer})["same"]
+        found = ask(w.synth, "POST", "/v1/verify", {"request": body, "answer": answer, "top_logprobs": 2, "experts": True})
+        assert found["choices"][0]["tokens"][0]["experts"][0] is None, found
+        answer["lisao"]["choices"][0]["tokens"][2] ^= 1
+        assert ask(w.synth, "POST", "/v1/verify", {"request": body, "answer": answer})["difference"]
+
+
+def stream_begin(server, path, body, to_the_end=False):
+    """The name of a stream whose client leaves at once, or at its end."""
+    c = http.client.HTTPConnection(urllib.parse.urlsplit(server.url).netloc)
+    c.request("POST", path, json.dumps(body), {"Content-Type": "application/json", "Authorization": "Bearer " + KEY})
+    r = c.getresponse()
+    if to_the_end:
+        r.read()
+    c.close()
+    return r.getheader("x-lisao-stream")
+
+
+def streams(w):
+    """Taken up again, and ended from elsewhere: what of each family then comes."""
+    long = {"stream": True, "background": True, "max_tokens": 30000, "temperature": 1}
+    for path, body in (("/v1/chat/completions", dict(long, messages=ASK, ignore_eos=True)),
+                       ("/v1/completions", dict(long, prompt="The river", ignore_eos=True)),
+                       ("/v1/messages", dict(long, messages=ASK)),
+                       ("/v1/responses", dict({k: long[k] for k in ("stream", "background")}, input="The river"))):
+        name = stream_begin(w.synth, path, body)
+        if "responses" in path:
+            ended = ask(w.synth, "POST", f"/v1/responses/{name}/cancel", {})
+        else:
+            ended = ask(w.synth, "DELETE", f"/v1/streams/{name}")
+        assert ended["status"] == "running", ended
+        last = ask(w.synth, "GET", f"/v1/responses/{name}?stream=true")[-1]
+        assert ask(w.synth, "GET", f"/v1/streams/{name}")[-1] == last
+        assert "error" in last or last["response"]["error"], last
+        assert last.get("type") != "error" or last["request_id"].startswith("req_"), last
+        assert ask(w.synth, "DELETE", f"/v1/streams/{name}")["status"] == "cancelled"
+    ask(w.synth, "GET", "/v1/streams/none", want=404)
+    ask(w.synth, "GET", f"/v1/streams/{name}?after=999999", want=400)
+    name = stream_begin(w.synth, "/v1/completions", {"prompt": "The river", "stream": True, "logprobs": 20, "ignore_eos": True,
+                                                     "max_tokens": 8000}, to_the_end=True)
+    ask(w.synth, "GET", f"/v1/streams/{name}?after=0", want=410)
+    assert ask(w.synth, "DELETE", f"/v1/streams/{name}")["status"] == "completed"
+
+
+def history(w):
+    s = w.nano
+    ask(s, "POST", "/history", {"conversations": [{"id": "a", "title": "Rivers"}, {"id": "b"}], "messages": [
+        {"id": "m", "conversation": "a", "parent": None, "text": "The river", "role": "user"},
+        {"id": "n", "conversation": "a", "parent": "m", "text": "The sea"}]})
+    assert len(ask(s, "GET", "/history")["data"]) == 2 and len(ask(s, "GET", "/history/a")["data"]) == 2
+    assert ask(s, "POST", "/history/search", {"words": ["riv"]})["data"][0]["conversation"] == "a"
+    assert len(ask(s, "GET", "/history/export")["conversations"]) == 2
+    ask(s, "POST", "/history", {"messages": [{"id": "x", "conversation": "c", "text": "x"}]}, want=400)
+    ask(s, "GET", "/history/c", want=404)
+    assert ask(s, "DELETE", "/history/a") == ask(s, "DELETE", "/history") == {"removed": 1}
+
+
+def every_route_refuses(w):
+    """Each route in its shape: without a key, with one that is for something else, with a body that is wrong."""
+    for path, methods in document.contents["paths"].items():
+        for method, route in methods.items():
+            method, real = method.upper(), path.replace("{id}", "x")
+            if route.get("security") == []:
+                continue
+            ask(w.nano, method, real, {} if method == "POST" else None, 401, key=None)
+            ask(w.nano, method, "/anthropic" + real, {} if method == "POST" else None, 401, key="wrong")
+            if path != "/metrics":
+                ask(w.keyed, method, real, {} if method == "POST" else None, 403, key=w.metrics)
+            if "requestBody" in route:
+                ask(w.nano, method, real, "{", 400)
+                ask(w.nano, method, real, "[]", 400)
+                ask(w.nano, method, real, "{}", 415, kind="text/plain")
+                ask(w.nano, method, real, " " * (2 << 20), 413)
+                if "model" in route["requestBody"]["content"]["application/json"]["schema"]["properties"]:
+                    ask(w.two, method, real, {"model": "none"}, 404)
+    ask(w.keyed, "GET", "/metrics", key=w.metrics)
+    ask(w.keyed, "GET", "/metrics", want=403, key=w.once)
+    for path in ("/nothing", "/v1/messages/nothing", "/anthropic/nothing"):
+        ask(w.nano, "GET", path, want=404)
+    for path in ("/v1/chat/completions", "/v1/messages", "/anthropic/health"):
+        ask(w.nano, "DELETE", path, want=405)
+    ask(w.nano, "GET", "/v1/models/none", want=404)
+
+
+def values_are_refused(w):
+    for path, body in (("/v1/chat/completions", {"messages": ASK, "top_p": 2}), ("/v1/completions", {"prompt": []}),
+                       ("/v1/messages", {"messages": ASK}), ("/v1/messages/count_tokens", {"messages": []}),
+                       ("/v1/responses", {"input": "x", "previous_response_id": "y"}), ("/verify", {"request": {}}),
+                       ("/tokenize", {}), ("/detokenize", {"tokens": [-1]}), ("/apply-template", {}),
+                       ("/v1/embeddings", {"input": "a", "dimensions": 8})):
+        assert "error" in ask(w.nano, "POST", path, body, 400)
+    long = ask(w.nano, "POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "river " * 5000}]}, 400)
+    assert long["error"]["code"] == "context_length_exceeded", long
+
+
+def limits(w):
+    """One request a minute: the next is refused in the shape of its family."""
+    ask(w.keyed, "POST", "/v1/chat/completions", {"messages": ASK, "max_tokens": 1}, key=w.once)
+    ask(w.keyed, "POST", "/v1/chat/completions", {"messages": ASK, "max_tokens": 1}, 429, key=w.once)
+    ask(w.keyed, "POST", "/v1/messages", {"messages": ASK, "max_tokens": 1}, 429, key=w.once)
+
+
+class Raw:
+    """A request whose head is sent in two parts."""
+
+    def __init__(self, server, method, path, *fields):
+        host, port = urllib.parse.urlsplit(server.url).netloc.split(":")
+        self.method, self.path, self.socket = method, path, socket.create_connection((host, int(port)))
+        head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Authorization: Bearer " + KEY, "Content-Type: application/json", *fields]
+        self.socket.sendall("\r\n".join(head).encode())
+
+    def ends(self, want, body=""):
+        self.socket.sendall(b"\r\nConnection: close\r\n\r\n" + body.encode())
+        r = http.client.HTTPResponse(self.socket, method=self.method)
+        r.begin()
+        text = r.read().decode()
+        self.socket.close()
+        assert r.status == want, (self.path[:40], r.status, text[:500])
+        document.answer(self.method, self.path, r.status, r.getheader("content-type"), text, None, "/messages" in self.path)
+
+
+def heads_are_refused(w):
+    """What the guard of HTTP refuses by the head alone."""
+    for path in ("/v1/models", "/v1/messages"):
+        method = "GET" if path == "/v1/models" else "POST"
+        Raw(w.nano, method, path + "/" + "x" * 9000).ends(414)
+        Raw(w.nano, method, path, "Host: a").ends(400)
+        Raw(w.nano, method, path, *(f"x-{i}: x" for i in range(101))).ends(431)
+        Raw(w.nano, method, path, "Content-Length: 2", "Expect: x").ends(417)
+
+
+def late_errors(w):
+    """An answer that fails: in its own status, in the midst of a stream, behind blank lines of a 200."""
+    talk, request = [{"role": "user", "content": "q"}], {"prompt": "q", "max_tokens": 99, "temperature": 1, "seed": 1}
+    bodies = (("/v1/chat/completions", {"messages": talk, "temperature": 1}), ("/v1/completions", request),
+              ("/v1/messages", {"messages": talk, "max_tokens": 99, "temperature": 1}),
+              ("/v1/responses", {"input": talk, "temperature": 1}), ("/v1/embeddings", {"input": [[9]] * 99 + [[9, BROKEN]]}),
+              ("/v1/verify", {"request": request, "answer": {"object": "text_completion"}}))
+    with Server("--no-sandbox", "--keep-alive", "0", model=w.broken) as s:
+        for path, body in bodies:
+            ask(s, "POST", path, body, 500)
+        for path, body in bodies[:4]:
+            ask(s, "POST", path, dict(body, stream=True))
+            name = stream_begin(s, path, dict(body, stream=True), to_the_end=True)
+            assert ask(s, "DELETE", f"/v1/streams/{name}")["status"] == "failed"
+    with Server("--no-sandbox", "--keep-alive", "0.0001", model=w.broken) as s:
+        for path, body in bodies:
+            assert "error" in ask(s, "POST", path, body)
+
+
+def going_down(w):
+    """A server that ends refuses the requests whose heads are still on their way."""
+    with Server("--context", "16384", model=w.random) as s:
+        body = json.dumps({"messages": ASK})
+        size = f"Content-Length: {len(body)}"
+        held = [Raw(s, "GET", "/ready"), Raw(s, "POST", "/v1/chat/completions", size), Raw(s, "POST", "/v1/messages", size),
+                Raw(s, "GET", "/v1/models")]
+        busy = http.client.HTTPConnection(urllib.parse.urlsplit(s.url).netloc)
+        busy.request("POST", "/v1/chat/completions", json.dumps({"messages": ASK, "stream": True, "ignore_eos": True}),
+                     {"Content-Type": "application/json", "Authorization": "Bearer " + KEY})
+        stream = busy.getresponse()
+        stream.read(200)
+        s.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        for request in held:
+            text, status = (body, 529 if "messages" in request.path else 503) if request.method == "POST" else ("", 503)
+            request.ends(status, text)
+        busy.close()
+
+
+def nothing_is_left_over(w):
+    left = list(document.unseen())
+    print(f"# {document.answers} answers; statuses {sorted(document.statuses)}", flush=True)
+    assert not left, "the document has what never came:\n" + "\n".join(map(str, left))
+
+
+class World:
+    """The servers that the cases share."""
+
+    def __init__(self, folder):
+        self.random, self.broken = synth(folder, "random"), broken(folder)
+        data = os.path.join(folder, "keys")
+        self.metrics, self.once = (self.key(data, *o) for o in (
+            ("scraper", "--scopes", "metrics"), ("once", "--requests-minute", "1")))
+        self.two = Server(self.random, model=NANO)
+        self.nano = Server("--act", "a16", "--history", "--data", os.path.join(folder, "data"), model=NANO)
+        self.synth = Server("--context", "16384", "--name", "random", model=self.random)
+        self.keyed = Server("--data", data, model=NANO, key=None)
+
+    @staticmethod
+    def key(data, *options):
+        made = subprocess.run([LISAO, "keys", "create", "--data", data, "--json", *options], check=True, capture_output=True, text=True)
+        return json.loads(made.stdout)["key"]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(folder)
+        with world.nano, world.synth, world.keyed, world.two:
+            address = urllib.parse.urlsplit(world.nano.url).netloc
+            client = http.client.HTTPConnection(address)
+            client.request("GET", "/openapi.json")
+            document = Document(json.loads(client.getresponse().read()))
+            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history,
+                 every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
+                 nothing_is_left_over], world)
