@@ -1,10 +1,11 @@
 #!/bin/sh
-# tools/test-clients.sh BUILD [PART] -- the clients that people use, against `lisao serve` with the default model. Not a
-# part of ./check. Without a PART all run:
+# tools/test-clients.sh BUILD [PART] -- the clients that people use, against `lisao serve` with the default model, and its
+# answers against its own description. Not a part of ./check. Without a PART all run:
 #
-#   sdks   Python: openai, anthropic
-#   js     JavaScript: openai, Anthropic's, the AI SDK with six providers, LangChain with three
-#   bits   the same request gives the same bits: alone, in company, cached, after a restart
+#   sdks      Python: openai, anthropic
+#   js        JavaScript: openai, Anthropic's, the AI SDK with six providers, LangChain with three
+#   schemas   every answer of all routes is what /openapi.json says, by other validators (needs no default model)
+#   bits      the same request gives the same bits: alone, in company, cached, after a restart
 #
 # CLIENTS_VENV names a Python environment that has tests/clients/requirements.txt, CLIENTS_NODE a folder with a
 # node_modules of tests/clients/package.json; else they are made in BUILD/clients (400 MB). The last line is
@@ -17,7 +18,7 @@ if [ -z "${CLIENTS_VENV-}" ] && ! cmp -s tests/clients/requirements.txt "$env/in
     python3 -m venv "$env" && "$env/bin/pip" install --quiet -r tests/clients/requirements.txt || exit 1
     cp tests/clients/requirements.txt "$env/installed"
 fi
-if [ -z "${CLIENTS_NODE-}" ] && ! cmp -s tests/clients/package.json "$node/installed"; then
+if [ "${1:-js}" = js ] && [ -z "${CLIENTS_NODE-}" ] && ! cmp -s tests/clients/package.json "$node/installed"; then
     mkdir -p "$node" && cp tests/clients/package.json "$node/" || exit 1
     # The package `node` is a newer Node than Debian's, which its own install script unpacks.
     (cd "$node" && npm install --no-audit --no-fund --ignore-scripts --silent && npm rebuild node --silent) || exit 1
@@ -26,7 +27,7 @@ fi
 export LISAO="${LISAO:-$build/lisao}" PYTHONDONTWRITEBYTECODE=1 CLIENTS_NODE="$node"
 mkdir -p "$build/logs"
 passed=0 failed=0
-for part in ${1:-sdks js bits}; do
+for part in ${1:-sdks js schemas bits}; do
     log=$build/logs/clients-$part.log
     "$env/bin/python" "tests/clients/$part.py" | tee "$log"
     if sum=$(tail -n 1 "$log" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p') && [ -n "$sum" ]; then

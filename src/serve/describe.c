@@ -1,4 +1,4 @@
-/* describe.c -- what the API takes and answers, for people (docs/api.md) and programs (OpenAPI 3.1),
+/* describe.c -- what the API takes and answers, for people (docs/api.md) and programs (OpenAPI),
  * from the tables that requests are read by and the types of answers (types.c). */
 #include "serve/api.h"
 

@@ -1,6 +1,8 @@
 /* plain.c -- the routes that need no engine. */
 #include "serve/api.h"
 
+#include <time.h>
+
 const char plain_types[] =
     "type Health = {status: 'ok'};\n"
     "type Ready = {status: 'ready'};\n"
@@ -48,10 +50,15 @@ void answer_balance(Call *c) {
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-/* One object for the clients of both families. */
+/* One object for the clients of both families: OpenAI's have its age in seconds, Anthropic's as a
+ * date. */
 static json_t *model_json(Api *api, const Hosted *h) {
     const ServeModel *m = h->spec;
-    char created[32] = "1970-01-01T00:00:00Z";
+    const time_t at = (time_t)m->created;
+    struct tm utc = {.tm_year = 70, .tm_mday = 1};
+    char created[32] = "";
+    gmtime_r(&at, &utc);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
     return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "id", m->name, "object",
                      "model", "created", (json_int_t)m->created, "owned_by", "lisao", "type",
                      "model", "display_name", m->name, "created_at", created, "context_length",

@@ -315,17 +315,18 @@ static json_t *usage_json(const Choice *c) {
                      (json_int_t)c->n_thought, "total_tokens", (json_int_t)(g->n_prompt + g->n));
 }
 
-/* What the request set, as it stands in every response. */
+/* What the request set, as it stands in every response; else what was used. */
 static void settings_put(json_t *o, const Job *j) {
     const State *s = j->state;
+    const Sampling *used = &j->choice[0].ask.sampling;
     const json_t *effort = json_object_get(s->reasoning, "effort");
     json_object_set_new(o, "instructions",
                         s->instructions.n ? json_of(s->instructions) : json_null());
     json_object_set(o, "tools", s->tools);
     json_object_set(o, "tool_choice", s->tool_choice);
     json_object_set(o, "metadata", s->metadata);
-    json_object_set_new(o, "temperature", number_or(s->temperature, 1));
-    json_object_set_new(o, "top_p", number_or(s->top_p, 1));
+    json_object_set_new(o, "temperature", number_or(s->temperature, (double)used->temperature));
+    json_object_set_new(o, "top_p", number_or(s->top_p, (double)used->top_p));
     json_object_set_new(o, "max_output_tokens",
                         s->max_tokens == NOT_GIVEN ? json_null()
                                                    : json_integer((json_int_t)s->max_tokens));

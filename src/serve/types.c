@@ -1,4 +1,4 @@
-/* types.c -- the types of the API's answers, written as TypeScript writes types, become JSON Schema.
+/* types.c -- types of the API's answers, written as TypeScript writes types, become JSON Schema.
  *
  * The text of each type stands beside the code that writes it, so that both are changed together;
  * docs/api.md shows the texts as they are, and /openapi.json has their schemas. An object has the

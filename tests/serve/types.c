@@ -22,8 +22,7 @@ static void types_are_schemas(void **state) {
     must_be("'a' | 'b'", "{\"enum\":[\"a\",\"b\"]}");
     must_be("'a' | null", "{\"anyOf\":[{\"const\":\"a\"},{\"type\":\"null\"}]}");
     must_be("[]", "{\"type\":\"array\",\"maxItems\":0}");
-    must_be("Other[]",
-            "{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Other\"}}");
+    must_be("Other[]", "{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Other\"}}");
     must_be("(number | null)[][]",
             "{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":"
             "\"number\"},{\"type\":\"null\"}]}}}");
