@@ -156,7 +156,6 @@ typedef struct Route {
     const int64_t *n_fields;
 } Route;
 void routes_describe(Buf *b, const Route *route, int64_t n); /* in Markdown */
-json_t *openapi_json(const Route *route, int64_t n, const char *version);
 /* A type as JSON Schema; all that have names, by them; their texts. */
 json_t *type_schema(const char *type);
 json_t *types_schemas(void);

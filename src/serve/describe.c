@@ -127,14 +127,14 @@ static const char *method_word(const Route *r) {
     return *r->method == 'P' ? "post" : *r->method == 'D' ? "delete" : "get";
 }
 
-/* "/models/{id}" of "/models/\*". */
+/* As OpenAPI writes it, with {id} for the star. */
 static json_t *path_json(const Route *r) {
     Str end = str_of(r->path);
     const Str front = str_cut(&end, '*');
     return end.p ? json_sprintf("%.*s{id}%.*s", STRF(front), STRF(end)) : json_of(front);
 }
 
-json_t *openapi_json(const Route *route, int64_t n, const char *version) {
+static json_t *openapi_json(const Route *route, int64_t n, const char *version) {
     json_t *paths = json_object();
     for (const Route *r = route; r < route + n; r++) {
         json_t *path = path_json(r), *methods = json_object_get(paths, json_string_value(path));
