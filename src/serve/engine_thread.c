@@ -452,7 +452,7 @@ static void stats_show(Running *d) {
         if (m->state != HOST_IN) continue;
         const EngineStats s = engine_stats(m->engine);
         stats_add(&all, &s);
-        all.pages_free += s.pages_free;
+        all.pages += s.pages, all.pages_free += s.pages_free, all.pages_cached += s.pages_cached;
     }
     api->count.engine = all;
     monitor_leave(api->lock);

@@ -198,8 +198,12 @@ void answer_metrics(Call *c) {
            n->engine.stored);
     metric(&b, "pages_loaded_total", "counter", "Pages of prompts read from there.",
            n->engine.loaded);
+    metric(&b, "pages", "gauge", "Pages of 128 positions of all models that are loaded.",
+           n->engine.pages);
     metric(&b, "pages_free", "gauge", "Pages of 128 positions that nothing is kept in.",
            n->engine.pages_free);
+    metric(&b, "pages_cached", "gauge", "Pages that prompts are kept in, in use or not.",
+           n->engine.pages_cached);
     metric(&b, "model_loads_total", "counter", "Models that were loaded.", n->loads);
     metric(&b, "model_unloads_total", "counter", "Models that were unloaded.", n->unloads);
     metric(&b, "models_loaded", "gauge", "Models that are loaded.", n->loaded);
