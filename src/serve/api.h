@@ -323,6 +323,8 @@ void form_leave(Api *api, Form *f); /* NULL is fine */
 void forms_close(Api *api);
 /* Adds a prompt to the hash that the answer names; once for each that differs. */
 void job_prompt(Job *j, const int32_t *ids, int64_t n);
+/* Whether one more request may wait; else the fault of a full queue. */
+bool job_fits(Call *c);
 /* To the engine thread, which owns it from now on; or the fault of a full queue. */
 bool job_send(Call *c, Job *j);
 /* The engine thread: runs until the API is drained. */

@@ -452,6 +452,7 @@ static void stats_show(Running *d) {
         if (m->state != HOST_IN) continue;
         const EngineStats s = engine_stats(m->engine);
         stats_add(&all, &s);
+        all.active += s.active, all.waiting += s.waiting;
         all.pages += s.pages, all.pages_free += s.pages_free, all.pages_cached += s.pages_cached;
     }
     api->count.engine = all;
@@ -497,6 +498,7 @@ void engine_thread_run(Api *api) {
         while ((got = queue_pop(api->jobs, &j, patience(&d))) == QUEUE_ITEM) job_take(&d, j);
         hosts_tend(&d);
         held_sweep(&d);
+        stats_show(&d); /* how many wait, for those who come while a step lasts */
         engines_step(&d);
         jobs_sweep(&d);
         streams_sweep(api);

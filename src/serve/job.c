@@ -195,6 +195,17 @@ bool job_talk(Call *c, Job *j, const Talk *t) {
     return true;
 }
 
+static bool busy(Call *c) {
+    return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
+                     "the server is busy: %lld requests wait already; try again in a moment",
+                     (long long)c->api->spec->queue);
+}
+
+bool job_fits(Call *c) {
+    const Counts now = counts_now(c->api);
+    return now.waiting + now.engine.waiting < c->api->spec->queue || busy(c);
+}
+
 bool job_send(Call *c, Job *j) {
     Api *api = c->api;
     if (j->verify) verify_begin(j);
@@ -207,9 +218,7 @@ bool job_send(Call *c, Job *j) {
     count_add(api, &api->count.waiting, -1);
     form_leave(api, j->form);
     gate_leave(j, NULL);
-    return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
-                     "the server is busy: %lld requests wait already; try again in a moment",
-                     (long long)api->spec->queue);
+    return busy(c);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

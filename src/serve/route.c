@@ -100,6 +100,15 @@ static const Route *route_find(Call *c) {
     return NULL;
 }
 
+/* Whether an engine answers: such a request is refused before it is read where too many wait. */
+static bool computes(const Route *r) {
+    static RouteFn *const by_engine[] = {answer_chat,      answer_text,   answer_messages,
+                                         answer_responses, answer_verify, answer_embeddings};
+    for (int64_t i = 0; i < COUNT(by_engine); i++)
+        if (r->run == by_engine[i]) return true;
+    return false;
+}
+
 static void call_run(Call *c) {
     const Route *r = route_find(c);
     if (r) exchange_note(c->x)->route = r->path;
@@ -109,6 +118,7 @@ static void call_run(Call *c) {
                   "the server is going down: try again in a moment");
         return;
     }
+    if (computes(r) && !job_fits(c)) return;
     if (!r->field || (body_read(c) && model_pick(c, c->body))) r->run(c);
 }
 
