@@ -198,11 +198,12 @@ def main():
     p.add_argument("--tokens", type=int, default=256)
     p.add_argument("--parallel", type=int, default=32)
     p.add_argument("--queue", type=int, default=64)
+    p.add_argument("--threads", type=int, default=0, help="of the engine; 0: one for each CPU")
     a = p.parse_args()
     vocab = vocabulary(a.lisao, a.model)
     requests = [body(ids_of(a.prompt, vocab), a.tokens) for _ in range(512)]
     command = [a.lisao, "serve", a.model, "--port", "PORT", "--context", str(a.prompt + a.tokens), "--parallel", str(a.parallel), "--queue",
-               str(a.queue), "--keep-alive", "0", "--log", "none", "--connections", str(Generator.MOST + 100)]
+               str(a.queue), "--threads", str(a.threads), "--keep-alive", "0", "--log", "none", "--connections", str(Generator.MOST + 100)]
     with Process(command) as server:
         g = Generator(server.port, requests)
         rate, good = peak(g, server, a, "the peak")

@@ -137,7 +137,7 @@ def idle():
         await asyncio.sleep(5)
         _, last = await ends(connections, 80)
         each = others.told(f"{MASS} idle connections, the last closed by the server {last:.0f} s after", MASS)
-        assert each < 16e3, "an idle connection holds more than 16 KB"
+        assert each < 60e3, "an idle connection holds more than the 44 KB of libmicrohttpd and some"
     served(case, "--connections", str(MASS + 100))
 
 

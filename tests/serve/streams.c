@@ -79,7 +79,7 @@ static void events_arrive_one_by_one(void **state) {
         assert_true(exchange_write(x, STR(""))); /* nothing, and not the end */
         exchange_end(x);
         must_read(&w, "\r\n0\r\n\r\n");
-        assert_true(wire_send(&w, STR("GET /a HTTP/1.1\r\nHost: x\r\n\r\n"))); /* it goes on */
+        assert_true(wire_send(&w, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n"))); /* it goes on */
         must_read(&w, "\"n\":0");
         wire_close(&w);
         site_close(s);
@@ -106,7 +106,7 @@ static void a_long_piece_ends_it(void **state) {
         exchange_end_with(x, buf_str(&piece));
         must_read(&w, "\r\n0\r\n\r\n");
         assert_true(wire_count(&w, "0123456789") > 3900); /* some are cut by chunks */
-        assert_true(wire_send(&w, STR("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")));
+        assert_true(wire_send(&w, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")));
         must_read(&w, "\"n\":0");
         wire_close(&w);
         site_close(s);
@@ -140,7 +140,7 @@ static void old_and_headless_clients(void **state) {
     assert_true(exchange_write(x, STR("data: 1\n\n")));
     assert_int_equal(gone_count(&g), 0);
     exchange_end(x);
-    assert_true(wire_send(&w, STR("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")));
+    assert_true(wire_send(&w, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")));
     must_read(&w, "\"n\":0");
     assert_null(strstr(w.got, "data: 1"));
     wire_close(&w);
@@ -252,6 +252,30 @@ static void a_half_close_does_not_cancel(void **state) {
     site_close(s);
 }
 
+/* Requests whose client's end came before they were read, many at a time: the end is no leaving. */
+static void requests_that_end_at_once_are_answered(void **state) {
+    (void)state;
+    enum { WIRES = 20 };
+    static Wire w[WIRES];
+    static const char *const request[] = {
+        "GET /late HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"};
+    Site *s = site_open(&(SiteSpec){.queue = WIRES});
+    for (int64_t i = 0; i < WIRES; i++) {
+        wire_open(&w[i], s);
+        assert_true(wire_send(&w[i], str_of(request[i % 2])));
+        shutdown(w[i].fd, SHUT_WR);
+    }
+    os_sleep(0.1);
+    for (int64_t i = 0; i < WIRES; i++)
+        exchange_answer(site_taken(s), 200, "application/json", STR("{\"is\":1}"));
+    for (int64_t i = 0; i < WIRES; i++) {
+        must_read(&w[i], "{\"is\":1}");
+        wire_close(&w[i]);
+    }
+    site_close(s);
+}
+
 static void one_that_does_not_read_is_dropped(void **state) {
     (void)state;
     static Wire w;
@@ -323,7 +347,7 @@ static void idle_streams(void **state) {
     for (int i = 0; i < 20; i++) { /* beside them all */
         const double began = os_now();
         wire_open(&one, s);
-        assert_true(wire_send(&one, STR("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")));
+        assert_true(wire_send(&one, STR("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")));
         must_read(&one, "\"n\":0");
         wire_close(&one);
         slowest = MAX(slowest, os_now() - began);
@@ -409,6 +433,7 @@ int test_streams(void) {
         cmocka_unit_test(a_client_that_leaves_is_noticed),
         cmocka_unit_test(one_that_waits_is_noticed),
         cmocka_unit_test(a_half_close_does_not_cancel),
+        cmocka_unit_test(requests_that_end_at_once_are_answered),
         cmocka_unit_test(one_that_does_not_read_is_dropped),
         cmocka_unit_test(idle_streams),
         cmocka_unit_test(a_crowd),
