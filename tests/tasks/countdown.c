@@ -168,7 +168,7 @@ static void searches_are_true(void **state) {
 static void searches_of_four_branch(void **state) {
     Arena *a = *state;
     TaskStream s = task_stream(task_of("countdown"), 2, true);
-    s.easiest = 4;
+    s.easiest = s.hardest = 4;
     int64_t with_failures = 0;
     for (int64_t k = 0; k < 60; k++) {
         Problem p;
