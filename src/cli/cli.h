@@ -29,6 +29,9 @@ typedef struct ModelOpts {
     FLAG_OPT("no-mtp", &(o).no_mtp,                                                                \
              "Leave out the layer that predicts further tokens (multi-token prediction): nothing " \
              "is drafted with it, and it takes no memory. Answers are the same bits.")
+#define DATA_OPT(to)                                                                               \
+    TEXT_OPT("data", "DIR", to,                                                                    \
+             "The service's folder (default: $XDG_DATA_HOME/lisao, else ~/.local/share/lisao).")
 #define THREADS_OPT(to)                                                                            \
     { OPT_I64, "threads", "N", to, THREADS_HELP, 0, 64, "t" }
 

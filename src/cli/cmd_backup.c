@@ -19,11 +19,7 @@ static void shown(Arena *a, const Backup *b, const char *to, bool json) {
 int cmd_backup(int argc, char **argv) {
     const char *data = NULL;
     bool json = false;
-    const Opt opts[] = {
-        TEXT_OPT(
-            "data", "DIR", &data,
-            "The service's folder (default: $XDG_DATA_HOME/lisao, else ~/.local/share/lisao)."),
-        FLAG_OPT("json", &json, "Print JSON.")};
+    const Opt opts[] = {DATA_OPT(&data), FLAG_OPT("json", &json, "Print JSON.")};
     const Command c = {
         "backup",
         "FOLDER",

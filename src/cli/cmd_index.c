@@ -125,11 +125,8 @@ static void shown(Arena *a, const Indexing *x, bool json) {
 int cmd_index(int argc, char **argv) {
     const char *data = NULL;
     bool json = false;
-    const Opt opts[] = {
-        TEXT_OPT(
-            "data", "DIR", &data,
-            "The service's folder (default: $XDG_DATA_HOME/lisao, else ~/.local/share/lisao)."),
-        FLAG_OPT("json", &json, "Print JSON, an object for each FOLDER.")};
+    const Opt opts[] = {DATA_OPT(&data),
+                        FLAG_OPT("json", &json, "Print JSON, an object for each FOLDER.")};
     const Command c = {
         "index",
         "FOLDER...",

@@ -186,9 +186,7 @@ int cmd_keys(int argc, char **argv) {
     KeyLimits *l = &o.key.limits;
     const double most = 1e15;
     const Opt opts[] = {
-        TEXT_OPT(
-            "data", "DIR", &o.data,
-            "The service's folder (default: $XDG_DATA_HOME/lisao, else ~/.local/share/lisao)."),
+        DATA_OPT(&o.data),
         FLAG_OPT("json", &o.json, "Print JSON."),
         TEXT_OPT("tenant", "NAME", &o.tenant, "create: whom it belongs to; tenants share evenly."),
         TEXT_OPT("scopes", "LIST", &o.scopes,

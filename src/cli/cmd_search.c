@@ -50,12 +50,9 @@ int cmd_search(int argc, char **argv) {
     const char *data = NULL;
     int64_t most = 5;
     bool json = false;
-    const Opt opts[] = {
-        TEXT_OPT(
-            "data", "DIR", &data,
-            "The service's folder (default: $XDG_DATA_HOME/lisao, else ~/.local/share/lisao)."),
-        NUMBER_OPT(OPT_I64, "n", "N", &most, "Passages at most.", 1, PASSAGES_MOST),
-        FLAG_OPT("json", &json, "Print JSON.")};
+    const Opt opts[] = {DATA_OPT(&data),
+                        NUMBER_OPT(OPT_I64, "n", "N", &most, "Passages at most.", 1, PASSAGES_MOST),
+                        FLAG_OPT("json", &json, "Print JSON.")};
     const Command c = {
         "search",
         "QUESTION",
