@@ -117,6 +117,7 @@ bool generation_start(Generation *p, Arena *a, const Bundle *b, Engine *e, const
                 .given = r->given,
                 .drafter = r->drafter,
                 .tenant = r->tenant,
+                .account = r->account,
                 .weight = r->weight,
                 .priority = r->priority,
                 .like = r->like,

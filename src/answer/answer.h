@@ -22,7 +22,7 @@ typedef struct Ask {
     int64_t given;           /* so many of the first tokens it forces: none of them is an end */
     const Drafter *drafter;  /* NULL: none */
     double weight;           /* as in SeqReq, as these */
-    int64_t tenant, priority, like;
+    int64_t tenant, account, priority, like;
     const Str *stop; /* (n_stop) strings that end the answer */
     int64_t n_stop;
     bool ignore_end;  /* the model's end tokens do not end it */

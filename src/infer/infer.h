@@ -91,9 +91,10 @@ typedef struct SeqReq {
     int64_t n_stop;   /* end tokens (at most 8), copied */
     int64_t given;    /* so many of the first tokens are no end: the constraint forces them */
     int64_t tenant;   /* prefix pages are shared within a tenant only */
-    double weight;    /* of the tenant, 0: 1; twice the weight, twice the share of what runs */
-    int64_t priority; /* higher first; equal: of the tenant that has the least of its share running,
-                       * then in order of arrival */
+    int64_t account;  /* has a share of what runs, for all its tenants; 0: the tenant is its own */
+    double weight;    /* of the account, 0: 1; twice the weight, twice the share */
+    int64_t priority; /* higher first; equal: of the account that has the least of its share
+                       * running, of its tenants who has the least, then in order of arrival */
     int64_t like; /* number of an earlier request with the same prompt, whose computed prompt this
                    * one begins with a copy of, if it is still there; it waits for that. 0: none */
     const Constraint *constraint; /* may be NULL; these two (base/sequence.h) belong to this */

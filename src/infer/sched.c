@@ -114,25 +114,39 @@ static bool admit(Engine *e, Seq *s) {
     return true;
 }
 
-static int64_t active_of(const Engine *e, int64_t tenant) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < e->active.n; i++) n += e->active.v[i]->req.tenant == tenant;
-    return n;
+/* What runs of a sequence's account, by its weight, and of its tenant in it. */
+typedef struct Running {
+    double share;
+    int64_t own;
+} Running;
+
+static int64_t account_of(const Seq *s) { return s->req.account ? s->req.account : s->req.tenant; }
+
+static Running running_of(const Engine *e, const Seq *s) {
+    Running r = {0};
+    for (int64_t i = 0; i < e->active.n; i++) {
+        const Seq *other = e->active.v[i];
+        if (account_of(other) != account_of(s)) continue;
+        r.share++;
+        r.own += other->req.tenant == s->req.tenant;
+    }
+    if (s->req.weight > 0) r.share /= s->req.weight;
+    return r;
 }
 
-/* Who is next: of those of the highest priority, whose tenant has the fewest active sequences for
- * its weight, and of these who came first. So a tenant that brings many requests delays another's
- * by no more than its share. */
+/* Who is next: of those of the highest priority, whose account has the fewest active sequences for
+ * its weight, of these whose tenant has the fewest, and of these who came first. So an account that
+ * brings many requests, or has many tenants, delays another's by no more than its share. */
 static Seq *next_waiting(const Engine *e) {
     Seq *best = NULL;
-    double least = 0;
+    Running least = {0};
     for (int64_t i = 0; i < e->waiting.n; i++) {
         Seq *s = e->waiting.v[i];
         if (s->req.priority < e->waiting.v[0]->req.priority) break;
-        const double weight = s->req.weight > 0 ? s->req.weight : 1,
-                     n = (double)active_of(e, s->req.tenant) / weight;
-        if (!best || n < least) best = s, least = n;
-        if (least <= 0) break;
+        const Running r = running_of(e, s);
+        if (!best || r.share < least.share || (r.share <= least.share && r.own < least.own))
+            best = s, least = r;
+        if (least.share <= 0) break;
     }
     return best;
 }

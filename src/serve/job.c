@@ -104,19 +104,27 @@ static bool biases_read(Call *c, Bias **out, int64_t *n) {
     return true;
 }
 
-/* Requests of different users share no cached prompt: what one has asked could be told by time. */
-static int64_t tenant_of(const Call *c) {
-    const Str user = c->p.user, tenant = str_of(c->key.tenant);
+/* Of a tenant's key and one of its users; a client that chooses `user` must not meet another
+ * tenant's number. */
+static int64_t number_of(Str tenant, Str user) {
     char hex[65];
     Sha256 hash;
-    if (!user.n && !tenant.n) return 0;
-    sha256_init(&hash); /* a client that chooses `user` must not meet another tenant's number */
-    sha256_add(&hash, c->key.tenant, tenant.n + 1);
+    sha256_init(&hash);
+    sha256_add(&hash, tenant.p, tenant.n + 1); /* with the NUL behind it */
     if (user.n) sha256_add(&hash, user.p, user.n);
     sha256_hex(&hash, hex);
     hex[15] = 0;
     return (int64_t)strtoull(hex, NULL, 16);
 }
+
+/* Requests of different users share no cached prompt: what one has asked could be told by time. */
+static int64_t tenant_of(const Call *c) {
+    const Str user = c->p.user, tenant = str_of(c->key.tenant);
+    return user.n || tenant.n ? number_of(tenant, user) : 0;
+}
+
+/* However many users a tenant names, it has one share of what runs. */
+static int64_t account_of(const Call *c) { return number_of(str_of(c->key.tenant), (Str){0}); }
 
 /* The request's, or that of the answer that is verified, or one that is drawn. */
 static bool seed_choose(Call *c, uint64_t *seed) {
@@ -136,7 +144,7 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     Job *j = PUSH(c->a, Job, 1);
     Str *stop;
     Bias *bias;
-    Ask ask = {.tenant = tenant_of(c), .weight = c->key.limits.weight};
+    Ask ask = {.tenant = tenant_of(c), .account = account_of(c), .weight = c->key.limits.weight};
     if (!stops_read(c, &stop, &ask.n_stop) || !biases_read(c, &bias, &ask.n_bias)) return NULL;
     ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
     *j = (Job){.api = c->api, .m = c->m, .x = c->x, .a = c->a, .face = face, .n = n};

@@ -498,23 +498,49 @@ static void the_queue_goes_by_priority_then_arrival(void **state) {
     rig_close(&r);
 }
 
-/* A tenant with many requests delays another's by no more than the end of one of its own. */
-static void no_tenant_starves_another(void **state) {
+/* Six requests, two of which run at a time, and then one of another account. */
+static void other_account_is_next(Rig *r, bool many_tenants) {
     enum { MANY = 6 };
-    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 8, .rows = 64}, 0);
     Answer got[MANY + 1];
     for (int64_t i = 0; i <= MANY; i++) {
-        must_ask(&r,
+        must_ask(r,
                  (Ask){.text = i,
                        .n = 4,
                        .max_tokens = 3 + i,
                        .sampling = {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 0},
-                       .tenant = i == MANY},
+                       .tenant = many_tenants ? 10 + i : i == MANY,
+                       .account = many_tenants ? 7 + (i == MANY) : 0},
                  &got[i]);
-        if (i == MANY - 1) assert_true(engine_step(r.engine));
+        if (i == MANY - 1) assert_true(engine_step(r->engine));
     }
-    rig_run(&r);
+    rig_run(r);
     for (int i = 2; i < MANY; i++) assert_true(got[MANY].first < got[i].first);
+}
+
+/* A tenant with many requests delays another's by no more than the end of one of its own; so does
+ * an account that gives each request a tenant of its own. */
+static void no_tenant_starves_another(void **state) {
+    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 8, .rows = 64}, 0);
+    other_account_is_next(&r, false);
+    other_account_is_next(&r, true);
+    rig_close(&r);
+}
+
+/* Of one account: who has nothing running is before who has. */
+static void tenants_of_an_account_take_turns(void **state) {
+    Rig r = rig_of(*state, MODELS[0], (EngineSpec){.seqs = 2, .queue = 8, .rows = 64}, 0);
+    Answer got[4];
+    for (int64_t i = 0; i < 4; i++)
+        must_ask(&r,
+                 (Ask){.text = i,
+                       .n = 4,
+                       .max_tokens = 4,
+                       .sampling = {.temperature = 0, .top_k = 0, .top_p = 1, .seed = 0},
+                       .tenant = 1 + i / 3,
+                       .account = 7},
+                 &got[i]);
+    rig_run(&r);
+    assert_true(got[3].first < got[1].first);
     rig_close(&r);
 }
 
@@ -770,6 +796,7 @@ int engine_tests(void) {
         ARENA_TEST(thousands_of_requests_with_cancels),
         ARENA_TEST(the_queue_goes_by_priority_then_arrival),
         ARENA_TEST(no_tenant_starves_another),
+        ARENA_TEST(tenants_of_an_account_take_turns),
         ARENA_TEST(the_gap_between_tokens_is_one_step),
         ARENA_TEST(who_waits_for_pages_is_not_overtaken),
         ARENA_TEST(a_full_house_goes_without_the_copy),

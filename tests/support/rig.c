@@ -80,6 +80,7 @@ int64_t ask(Rig *r, const Ask *q, Answer *to, Err *err) {
                                           .constraint = q->constraint,
                                           .drafter = q->drafter,
                                           .tenant = q->tenant,
+                                          .account = q->account,
                                           .priority = q->priority,
                                           .like = q->like,
                                           .on_token = answer_hear,

@@ -34,7 +34,7 @@ void rig_close(Rig *r);
 typedef struct Ask {
     int64_t text, n, max_tokens;
     Sampling sampling;
-    int64_t tenant, priority, like;
+    int64_t tenant, account, priority, like;
     const int32_t *stop;
     int64_t n_stop, given;
     const Bias *bias;
