@@ -265,7 +265,7 @@ const char response_types[] =
     "  output_tokens: integer; output_tokens_details: {reasoning_tokens: integer};\n"
     "  total_tokens: integer};\n"
     "type OutputItem = ReasoningItem | MessageItem | FunctionCallItem;\n"
-    "type ItemStatus = 'in_progress' | 'completed';\n"
+    "type ItemStatus = 'in_progress' | 'completed' | 'incomplete';\n"
     "type ReasoningItem = {type: 'reasoning'; id: string; summary: []; content: ReasoningText[];\n"
     "  encrypted_content: string | null; status: ItemStatus};\n"
     "type MessageItem = {type: 'message'; id: string; role: 'assistant'; status: ItemStatus;\n"
@@ -379,7 +379,7 @@ static json_t *message_item(const char *id, json_t *parts, const char *status) {
 
 static json_t *thought_item(const Job *j, const char *id, json_t *parts, const char *status) {
     const State *s = j->state;
-    const bool handle = s->handles && !strcmp(status, "completed");
+    const bool handle = s->handles && strcmp(status, "in_progress") != 0;
     return json_pack("{s:s, s:s, s:[], s:o, s:o, s:s}", "type", "reasoning", "id", id, "summary",
                      "content", parts, "encrypted_content",
                      handle ? handle_json(j, buf_str(&j->choice[0].g.reasoning)) : json_null(),
@@ -431,7 +431,7 @@ static void part_event(Job *j, const char *type, json_t *part) {
     event(j, type, o);
 }
 
-static void item_close(Choice *c) {
+static void item_close(Choice *c, const char *status) {
     Job *j = c->job;
     State *s = j->state;
     const bool thought = s->open == OPEN_THOUGHT;
@@ -443,9 +443,8 @@ static void item_close(Choice *c) {
     if (!thought) json_object_set_new(done, "logprobs", json_array());
     event(j, thought ? "response.reasoning_text.done" : "response.output_text.done", done);
     part_event(j, "response.content_part.done", thought ? thought_part(text) : text_part(text));
-    json_t *item = thought
-                       ? thought_item(j, s->item, json_pack("[o]", thought_part(text)), "completed")
-                       : message_item(s->item, json_pack("[o]", text_part(text)), "completed");
+    json_t *item = thought ? thought_item(j, s->item, json_pack("[o]", thought_part(text)), status)
+                           : message_item(s->item, json_pack("[o]", text_part(text)), status);
     json_array_append(s->output, item);
     item_event(j, "response.output_item.done", item);
     s->items++, s->open = OPEN_NONE;
@@ -456,7 +455,7 @@ static void item_open(Choice *c, Open which, int64_t from) {
     State *s = j->state;
     const bool thought = which == OPEN_THOUGHT;
     if (s->open == which) return;
-    item_close(c);
+    item_close(c, "completed");
     id_make(s->item, sizeof s->item, thought ? "rs_" : "msg_");
     s->open = which, s->from = from;
     item_event(j, "response.output_item.added",
@@ -478,7 +477,7 @@ static void text_delta(Choice *c, Open which, Str text, int64_t from) {
 static void call_send(Choice *c, Str line) {
     Job *j = c->job;
     State *s = j->state;
-    item_close(c);
+    item_close(c, "completed");
     json_t *item = call_item(c, line), *begun = json_copy(item),
            *arguments = json_object_get(item, "arguments");
     snprintf(s->item, sizeof s->item, "%s", json_string_value(json_object_get(item, "id")));
@@ -503,28 +502,31 @@ static void responses_delta(Choice *c, const Delta *d) {
     while (calls.n) call_send(c, line_cut(&calls));
 }
 
+/* Of an answer that was cut short the last item is incomplete. */
 static void output_fill(Choice *c) {
     State *s = c->job->state;
     Str calls = buf_str(&c->g.calls);
+    const char *status = status_of(c);
+    const bool thought = c->g.splitter.thought, text = c->g.text.n > 0, last = !text && !calls.n;
     char id[48];
     id_make(id, sizeof id, "rs_");
-    if (c->g.splitter.thought)
+    if (thought)
         json_array_append_new(s->output,
                               thought_item(c->job, id,
                                            json_pack("[o]", thought_part(buf_str(&c->g.reasoning))),
-                                           "completed"));
+                                           last ? status : "completed"));
     id_make(id, sizeof id, "msg_");
-    if (c->g.text.n || !calls.n)
-        json_array_append_new(
-            s->output,
-            message_item(id, json_pack("[o]", text_part(buf_str(&c->g.text))), "completed"));
+    if (text || (last && !(thought && c->g.finish == FINISH_LENGTH)))
+        json_array_append_new(s->output,
+                              message_item(id, json_pack("[o]", text_part(buf_str(&c->g.text))),
+                                           calls.n ? "completed" : status));
     while (calls.n) json_array_append_new(s->output, call_item(c, line_cut(&calls)));
 }
 
 static void responses_finish(Job *j) {
     Choice *c = &j->choice[0];
     if (j->stream) {
-        item_close(c);
+        item_close(c, status_of(c));
         event(j, c->g.finish == FINISH_LENGTH ? "response.incomplete" : "response.completed",
               json_pack("{s:o}", "response", response_json(j, status_of(c))));
         return;
