@@ -47,6 +47,7 @@ static bool file_put(Indexing *x, Arena *a, const DocumentFile *f, DocumentKind 
     if (!os_read(a, &text, f->path.p, FILE_MOST, &why)) return pass_over(x, a, f->path.p, why.msg);
     if (!utf8_valid(text) || memchr(text.p, 0, (size_t)text.n))
         return pass_over(x, a, f->path.p, "it is no text in UTF-8");
+    if (str_starts(text, STR("\xef\xbb\xbf"))) text.p += 3, text.n -= 3; /* a byte order mark */
     if (!documents_put(x->documents, f, kind, text, &passages, x->err)) return false;
     x->put++, x->passages += passages;
     return true;

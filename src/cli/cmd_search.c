@@ -8,17 +8,23 @@
 
 enum { PASSAGES_MOST = 100 };
 
-static json_t *passage_json(const Passage *p) {
-    return json_pack("{s:s%, s:I, s:s%, s:f, s:s%}", "path", p->path.p, (size_t)p->path.n, "line",
+static json_t *passage_json(Arena *a, const Passage *p) {
+    return json_pack("{s:s, s:I, s:s%, s:f, s:s%}", "path", path_shown(a, p->path.p), "line",
                      (json_int_t)p->line, "heading", p->heading.p, (size_t)p->heading.n, "score",
                      p->score, "text", p->text.p, (size_t)p->text.n);
 }
 
+/* Lines may end in CR and LF. */
+static const char *lines_shown(Arena *a, Str text) {
+    Buf b = {.a = a};
+    for (Str rest = str_trim(text, " \t\r\n\f"); rest.n > 0;) buf_add(&b, str_cut(&rest, '\r'));
+    return text_shown(a, str_copy(a, buf_str(&b)).p);
+}
+
 static void passage_print(Arena *a, const Passage *p, int64_t rank) {
-    const Str text = str_trim(p->text, " \t\r\n\f");
     printf("%s[%lld] %s:%lld%s%s  (%.2f)\n%s\n", rank > 1 ? "\n" : "", (long long)rank,
            path_shown(a, p->path.p), (long long)p->line, p->heading.n ? "  " : "",
-           text_shown(a, p->heading.p), p->score, text_shown(a, str_copy(a, text).p));
+           text_shown(a, p->heading.p), p->score, lines_shown(a, p->text));
 }
 
 static bool search(Arena *a, const char *data, Str question, int64_t most, bool json, Err *err) {
@@ -35,7 +41,7 @@ static bool search(Arena *a, const char *data, Str question, int64_t most, bool 
     json_t *all = json ? json_array() : NULL;
     for (int64_t i = 0; i < n; i++)
         if (json)
-            json_array_append_new(all, passage_json(&found[i]));
+            json_array_append_new(all, passage_json(a, &found[i]));
         else
             passage_print(a, &found[i], i + 1);
     if (json)
