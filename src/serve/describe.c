@@ -20,9 +20,10 @@ static void field_row(Buf *b, const Field *f) {
 
 /* What a route answers with: its alternatives, each as code. */
 static void answer_cell(Buf *b, const Route *r) {
-    Str all = str_of(r->answer ? r->answer : "");
-    for (const char *between = ""; all.n; between = ", ")
-        buf_fmt(b, "%s`%.*s`", between, STRF(str_trim(str_cut(&all, '|'), " ")));
+    for (Str all = str_of(r->answer ? r->answer : ""); all.n > 0;) {
+        const Str one = str_trim(str_cut(&all, '|'), " ");
+        buf_fmt(b, "`%.*s`%s", STRF(one), all.n > 0 ? " or " : "");
+    }
     if (r->events) buf_fmt(b, "%sa stream of `%s`", r->answer ? "; " : "", r->events);
 }
 
