@@ -281,14 +281,6 @@ static enum MHD_Result whole(Exchange *x, struct MHD_Connection *mhd) {
     return fits ? MHD_YES : refuse(x, mhd, 503, "Too many requests are waiting already.");
 }
 
-/* libmicrohttpd reads from a connection that is resumed where it read when that was suspended, and
- * takes the end of what a client sends for the client's leaving. Behind this call it does not read
- * any more, and calls again at once. */
-static enum MHD_Result body_ended(Exchange *x) {
-    x->phase = PHASE_END;
-    return MHD_YES;
-}
-
 enum MHD_Result connection_request(void *http, struct MHD_Connection *mhd, const char *url,
                                    const char *method, const char *version, const char *upload,
                                    size_t *n_upload, void **context) {
@@ -297,8 +289,7 @@ enum MHD_Result connection_request(void *http, struct MHD_Connection *mhd, const
     if (!x) return MHD_NO;
     switch (x->phase) {
     case PHASE_HEAD: return head_came(x, mhd, method, version);
-    case PHASE_BODY: return *n_upload ? body_came(x, upload, n_upload) : body_ended(x);
-    case PHASE_END: return whole(x, mhd);
+    case PHASE_BODY: return *n_upload ? body_came(x, upload, n_upload) : whole(x, mhd);
     case PHASE_WHOLE: return answer_give(x, mhd);
     case PHASE_ANSWERED: break;
     }

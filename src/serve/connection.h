@@ -58,7 +58,7 @@ struct Server {
     int64_t bodies; /* bytes of all bodies in memory */
 };
 
-typedef enum Phase { PHASE_HEAD, PHASE_BODY, PHASE_END, PHASE_WHOLE, PHASE_ANSWERED } Phase;
+typedef enum Phase { PHASE_HEAD, PHASE_BODY, PHASE_WHOLE, PHASE_ANSWERED } Phase;
 typedef struct HeadField {
     struct HeadField *next;
     const char *name, *value;

@@ -252,30 +252,6 @@ static void a_half_close_does_not_cancel(void **state) {
     site_close(s);
 }
 
-/* Requests whose client's end came before they were read, many at a time: the end is no leaving. */
-static void requests_that_end_at_once_are_answered(void **state) {
-    (void)state;
-    enum { WIRES = 20 };
-    static Wire w[WIRES];
-    static const char *const request[] = {
-        "GET /late HTTP/1.1\r\nHost: x\r\n\r\n",
-        "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"};
-    Site *s = site_open(&(SiteSpec){.queue = WIRES});
-    for (int64_t i = 0; i < WIRES; i++) {
-        wire_open(&w[i], s);
-        assert_true(wire_send(&w[i], str_of(request[i % 2])));
-        shutdown(w[i].fd, SHUT_WR);
-    }
-    os_sleep(0.1);
-    for (int64_t i = 0; i < WIRES; i++)
-        exchange_answer(site_taken(s), 200, "application/json", STR("{\"is\":1}"));
-    for (int64_t i = 0; i < WIRES; i++) {
-        must_read(&w[i], "{\"is\":1}");
-        wire_close(&w[i]);
-    }
-    site_close(s);
-}
-
 static void one_that_does_not_read_is_dropped(void **state) {
     (void)state;
     static Wire w;
@@ -433,7 +409,6 @@ int test_streams(void) {
         cmocka_unit_test(a_client_that_leaves_is_noticed),
         cmocka_unit_test(one_that_waits_is_noticed),
         cmocka_unit_test(a_half_close_does_not_cancel),
-        cmocka_unit_test(requests_that_end_at_once_are_answered),
         cmocka_unit_test(one_that_does_not_read_is_dropped),
         cmocka_unit_test(idle_streams),
         cmocka_unit_test(a_crowd),
