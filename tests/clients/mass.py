@@ -245,7 +245,7 @@ def half_closed():
         whole = sum(b" 200 OK" in a and b'"usage"' in a for a in answers) + sum(b"[DONE]" in a for a in streams)
         assert all(b'"usage"' in a or not a for a in answers) and all(b"[DONE]" in a or not a for a in streams), "half of an answer"
         answered = time.monotonic() - began
-        _, halves = await ends(await sent(server, post(short)[:-5]), 15)
+        _, halves = await ends(await sent(server, post(short)[:-5]), 80)
         await close_all(await sent(server, post({**short, "max_tokens": 1000})))
         gone = await counters(server, lambda m: m["requests_running"] + m["requests_waiting"] <= 1, 60)
         others.told(f"{SOME // 5} each that send no more: {whole} of {2 * (SOME // 5)} answers and streams came, whole, {answered:.1f} s in all; halves of requests were "
