@@ -29,17 +29,11 @@ static const char *const schema[] = {
 
 bool documents_open(Documents **out, Arena *a, const char *data, Err *err) {
     Documents *d = PUSH(a, Documents, 1);
-    const char *folder = str_fmt(a, "%s/documents", data ? data : data_folder(a)).p;
     *out = NULL;
     *d = (Documents){.lock = monitor_new(a)};
-    if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
-    const int lock = os_lock_wait(folder, err); /* two that make the file at once */
-    if (lock < 0) return false;
-    const bool fine = sql_open(&d->sql, str_fmt(a, "%s/documents.db", folder).p, err)
-                      && sql_words(&d->sql, err)
-                      && sql_do(&d->sql, "PRAGMA synchronous = NORMAL", "opening", err)
-                      && sql_migrate(&d->sql, schema, COUNT(schema), err);
-    os_unlock(lock);
+    const bool fine =
+        sql_store(&d->sql, a, data ? data : data_folder(a), "documents", schema, COUNT(schema), err)
+        && sql_do(&d->sql, "PRAGMA synchronous = NORMAL", "opening", err);
     if (fine)
         *out = d;
     else

@@ -114,16 +114,10 @@ static bool sweep(History *h, Err *err) {
 
 bool history_open(History **out, Arena *a, const char *data, int64_t days, Err *err) {
     History *h = PUSH(a, History, 1);
-    const char *folder = str_fmt(a, "%s/history", data).p;
     *out = NULL;
     *h = (History){.lock = monitor_new(a), .days = days, .opened = os_time(), .since = os_now()};
-    if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
-    const int lock = os_lock_wait(folder, err); /* two that make the file at once */
-    if (lock < 0) return false;
-    const bool fine = sql_open(&h->sql, str_fmt(a, "%s/history.db", folder).p, err)
-                      && sql_words(&h->sql, err) && sql_migrate(&h->sql, schema, COUNT(schema), err)
-                      && sweep(h, err);
-    os_unlock(lock);
+    const bool fine =
+        sql_store(&h->sql, a, data, "history", schema, COUNT(schema), err) && sweep(h, err);
     if (fine)
         *out = h;
     else

@@ -78,7 +78,7 @@ static void words_call(sqlite3_context *c, int n, sqlite3_value **value) {
     arena_close(a);
 }
 
-bool sql_words(const Sql *s, Err *err) {
+static bool words_define(const Sql *s, Err *err) {
     const int how = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
     return sqlite3_create_function(s->db, "words", 1, how, NULL, words_call, NULL, NULL)
                == SQLITE_OK
@@ -115,7 +115,7 @@ static bool step_do(const Sql *s, const char *const *step, int64_t n, int64_t *v
     return false;
 }
 
-bool sql_migrate(const Sql *s, const char *const *step, int64_t n, Err *err) {
+static bool migrate(const Sql *s, const char *const *step, int64_t n, Err *err) {
     int64_t version = 0;
     if (!version_read(s, &version, err)) return false;
     while (version < n)
@@ -125,4 +125,18 @@ bool sql_migrate(const Sql *s, const char *const *step, int64_t n, Err *err) {
                       "%s has version %lld; this program knows %lld at most: use the newer program "
                       "that wrote it",
                       s->path, (long long)version, (long long)n);
+}
+
+/* ---- stores ---------------------------------------------------------------------------------- */
+
+bool sql_store(Sql *s, Arena *a, const char *data, const char *name, const char *const *step,
+               int64_t n, Err *err) {
+    const char *folder = str_fmt(a, "%s/%s", data, name).p;
+    if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
+    const int lock = os_lock_wait(folder, err);
+    if (lock < 0) return false;
+    const bool fine = sql_open(s, str_fmt(a, "%s/%s.db", folder, name).p, err)
+                      && words_define(s, err) && migrate(s, step, n, err);
+    os_unlock(lock);
+    return fine;
 }

@@ -22,8 +22,9 @@ sqlite3_stmt *sql_prepare(const Sql *s, const char *text, Err *err);
 bool sql_finish(const Sql *s, sqlite3_stmt *st, const char *what, Err *err) CHECKED;
 void sql_bind(sqlite3_stmt *st, int i, Str text); /* p NULL: nothing; the bytes must stay */
 Str sql_text(sqlite3_stmt *st, int i);            /* of a column, until the next step */
-/* From now on words(TEXT) is what an index is given of a text (grams_add). */
-bool sql_words(const Sql *s, Err *err) CHECKED;
-/* Brings the schema from the version that the file has to that of the last step; refuses a newer
- * one. Each step is a transaction of its own. */
-bool sql_migrate(const Sql *s, const char *const *step, int64_t n, Err *err) CHECKED;
+/* Opens NAME.db in the folder data/NAME, which it makes where it is absent and no other user may
+ * open; two that make it at once both get it. words(TEXT) is what an index is given of a text there
+ * (grams_add). Brings the schema from the version that the file has to that of the last step;
+ * refuses a newer one. Each step is a transaction of its own. */
+bool sql_store(Sql *s, Arena *a, const char *data, const char *name, const char *const *step,
+               int64_t n, Err *err) CHECKED;
