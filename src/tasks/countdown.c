@@ -4,19 +4,19 @@
  * Problems that + and - alone solve, most of them, are the stratum "plain", all others "hard"; the
  * strata take turns.
  *
- * A thought is a search. For three numbers it tries pairs and operations in a fixed order and
- * writes a line for each: "25+7=32|35,29,96" is a step, and behind it what the third number makes
- * of its result, as far as that lies in 0-100, until the target stands there. With three numbers
- * whole numbers are enough: where a quotient is needed it can be taken last. For four numbers a
- * thought tries all signs; then it chooses a first step, "[25-7=18]", and tries that as three
- * numbers; up to three first steps that lead nowhere come before one that does. Of the few problems
- * that need fractions in between, and of all with five numbers, which are there to ask beyond what
- * was trained, it writes the steps alone. */
+ * A thought is a search from both ends. It takes two of the numbers and writes down what they make,
+ * "3&7:+10-4*21": their sum, difference, product and quotient. Then it writes what could make the
+ * target with the other numbers, "25:+71-21" (46 with 25): the same four operations, since each of
+ * them is undone by another. A number that stands on both sides is the end, "=", behind which the
+ * steps come in the order in which they are computed. With four numbers the other two are joined
+ * or undone one after the other, in both orders; before all that a thought tries all signs. Of the
+ * problems that are not solved by whole numbers of moderate size, and of all with five numbers,
+ * which are there to ask beyond what was trained, it writes the steps alone, behind "?". */
 #include "tasks/parts.h"
 
 #include <stdlib.h>
 
-enum { NUMBERS = 5, LOW = 10, HIGH = 100, SHOWN = 100, PRODUCT_MAX = 9900, FAILURES = 3 };
+enum { NUMBERS = 5, LOW = 10, HIGH = 100, SHOWN = 100, MOST_OF_THREE = 9900, MOST_OF_FOUR = 999 };
 static const char OPS[] = {'+', '-', '*', '/'};
 
 static bool is_whole(const Term *t, int64_t value) {
@@ -65,14 +65,13 @@ static bool is_plain(const int64_t *number, int n, int64_t target) {
     return false;
 }
 
-/* ---- the search that is written down --------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
-/* The larger before the smaller; whole numbers only, and none that is too large to be of use. */
+/* The larger before the smaller, and whole numbers only. */
 static bool whole_step(Term *r, const Term *x, char op, const Term *y) {
     const bool swap = x->value.n < y->value.n;
     *r = (Term){.op = op, .x = swap ? y : x, .y = swap ? x : y};
-    return rational_apply(&r->value, r->x->value, op, r->y->value) && r->value.d == 1
-           && r->value.n <= PRODUCT_MAX;
+    return rational_apply(&r->value, r->x->value, op, r->y->value) && r->value.d == 1;
 }
 
 static void step_print(Buf *b, const Term *r) {
@@ -83,102 +82,146 @@ static void step_print(Buf *b, const Term *r) {
     rational_print(b, r->value);
 }
 
-/* What the third number makes of r; true with the answer when that is the target. */
-static bool last_step(Buf *thought, Buf *answer, const Term *r, const Term *third, int64_t target) {
-    for (int64_t k = 0, shown = 0; k < COUNT(OPS); k++) {
-        Term t;
-        if (!whole_step(&t, r, OPS[k], third) || t.value.n > SHOWN) continue;
-        buf_fmt(thought, "%s%lld", shown++ ? "," : "", (long long)t.value.n);
-        if (!is_whole(&t, target)) continue;
-        term_print(answer, &t);
-        return true;
+static void steps_print(Buf *b, const Term *t) {
+    if (!t->op) return;
+    steps_print(b, t->x);
+    steps_print(b, t->y);
+    if (b->n) buf_add(b, STR(" "));
+    step_print(b, t);
+}
+
+/* ---- the search that is written down --------------------------------------------------------- */
+
+typedef struct Search {
+    Buf *thought;
+    int64_t largest;        /* number on the way to the target */
+    Term made[COUNT(OPS)];  /* of two numbers ... */
+    Term other[COUNT(OPS)]; /* ... and of the other two */
+    int n, others;
+    Term step[2]; /* (found) what follows the pair, the target last */
+} Search;
+
+/* What x and y make, none above `most`: the number of results. */
+static int results(Term *to, const Term *x, const Term *y, int64_t most) {
+    int n = 0;
+    for (int k = 0; k < COUNT(OPS); k++)
+        n += whole_step(&to[n], x, OPS[k], y) && to[n].value.n <= most;
+    return n;
+}
+
+static void result_print(Buf *b, const Term *r) {
+    buf_fmt(b, "%c%lld", r->op, (long long)r->value.n);
+}
+
+/* r: x joined to y so that it makes `to`. */
+static bool joins(Term *r, const Term *x, const Term *y, const Term *to) {
+    for (int k = 0; k < COUNT(OPS); k++)
+        if (whole_step(r, x, OPS[k], y) && r->value.n == to->value.n) return true;
+    return false;
+}
+
+/* "3&7:+10-4*21": what two numbers make. */
+static void join(Search *s, const Term *x, const Term *y) {
+    buf_fmt(s->thought, "%s%lld&%lld:", s->thought->n ? " " : "", (long long)x->value.n,
+            (long long)y->value.n);
+    s->n = results(s->made, x, y, s->largest);
+    for (int i = 0; i < s->n; i++) result_print(s->thought, &s->made[i]);
+}
+
+/* "+71-21": what makes `to` with y, as far as the pair can be as large. True with the step, and
+ * "=" behind it, when the pair makes one of them. */
+static bool meets(Search *s, Term *step, const Term *to, const Term *y) {
+    Term goal[COUNT(OPS)];
+    int64_t most = 0;
+    for (int k = 0; k < s->n; k++) most = MAX(most, s->made[k].value.n);
+    const int n = results(goal, to, y, most);
+    for (int i = 0; i < n; i++) {
+        result_print(s->thought, &goal[i]);
+        for (int k = 0; k < s->n; k++)
+            if (is_whole(&s->made[k], goal[i].value.n) && joins(step, &s->made[k], y, to)) {
+                buf_add(s->thought, STR("="));
+                return true;
+            }
     }
     return false;
 }
 
-static bool search_three(Buf *thought, Buf *answer, const Term *const *v, int64_t target) {
-    static const int pair[3][3] = {{0, 1, 2}, {0, 2, 1}, {1, 2, 0}};
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < COUNT(OPS); k++) {
-            Term r;
-            if (!whole_step(&r, v[pair[i][0]], OPS[k], v[pair[i][1]])) continue;
-            if (thought->n) buf_add(thought, STR(" "));
-            step_print(thought, &r);
-            buf_add(thought, STR("|"));
-            if (last_step(thought, answer, &r, v[pair[i][2]], target)) return true;
-        }
+/* "|50,25:+96(+121-71)-4(+29-21)": with the last number the target is made of 96 or 4, and these
+ * with the third of what stands in brackets. */
+static bool one_by_one(Search *s, const Term *target, const Term *last, const Term *third) {
+    Term to[COUNT(OPS)];
+    const int n = results(to, target, last, s->largest);
+    buf_fmt(s->thought, "|%lld,%lld:", (long long)last->value.n, (long long)third->value.n);
+    for (int i = 0; i < n; i++) {
+        result_print(s->thought, &to[i]);
+        buf_add(s->thought, STR("("));
+        if (meets(s, &s->step[0], &to[i], third))
+            return joins(&s->step[1], &s->step[0], last, target);
+        buf_add(s->thought, STR(")"));
+    }
     return false;
 }
 
-/* A first step of four numbers, and the search that follows it. */
-typedef struct Branch {
-    Buf thought, answer;
-    bool found;
-} Branch;
+/* "|25&50:+75(+121-29)-25(+71-21)": the other two make 75 or 25, and the target is made with it of
+ * what stands in brackets. */
+static bool two_by_two(Search *s, const Term *target, const Term *x, const Term *y) {
+    s->others = results(s->other, x, y, s->largest);
+    buf_fmt(s->thought, "|%lld&%lld:", (long long)x->value.n, (long long)y->value.n);
+    for (int i = 0; i < s->others; i++) {
+        if (is_whole(&s->other[i], 0)) continue;
+        result_print(s->thought, &s->other[i]);
+        buf_add(s->thought, STR("("));
+        if (meets(s, &s->step[1], target, &s->other[i])) return true;
+        buf_add(s->thought, STR(")"));
+    }
+    return false;
+}
 
-static int64_t branches_search(Branch *branch, Arena *a, const Term *const *v, int64_t target) {
-    int64_t n = 0;
-    for (int i = 0; i < 4; i++)
-        for (int j = i + 1; j < 4; j++)
-            for (int k = 0; k < COUNT(OPS); k++) {
-                Term r;
-                const Term *rest[NUMBERS];
-                Branch *b = &branch[n];
-                if (!whole_step(&r, v[i], OPS[k], v[j])) continue;
-                *b = (Branch){.thought.a = a, .answer.a = a};
-                joined(rest, v, 4, i, j, &r);
-                Buf lines = {.a = a};
-                b->found = search_three(&lines, &b->answer, rest, target);
-                buf_add(&b->thought, STR("["));
-                step_print(&b->thought, &r);
-                buf_add(&b->thought, STR("] "));
-                buf_add(&b->thought, buf_str(&lines));
-                n++;
-            }
-    return n;
+/* The last step of a solution; NULL: whole numbers of moderate size have none. */
+static const Term *search_three(Search *s, const Term *const *v, const Term *target) {
+    static const int order[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 2, 0}};
+    for (int i = 0; i < COUNT(order); i++) {
+        const int *o = order[i];
+        join(s, v[o[0]], v[o[1]]);
+        buf_fmt(s->thought, "|%lld:", (long long)v[o[2]]->value.n);
+        if (meets(s, &s->step[1], target, v[o[2]])) return &s->step[1];
+    }
+    return NULL;
+}
+
+static const Term *search_four(Search *s, const Term *const *v, const Term *target) {
+    static const int order[][4] = {{0, 1, 2, 3}, {0, 2, 1, 3}, {0, 3, 1, 2},
+                                   {2, 3, 0, 1}, {1, 3, 0, 2}, {1, 2, 0, 3}};
+    for (int i = 0; i < COUNT(order); i++) {
+        const Term *const third = v[order[i][2]], *const last = v[order[i][3]];
+        join(s, v[order[i][0]], v[order[i][1]]);
+        if ((i < 3 && two_by_two(s, target, third, last)) || one_by_one(s, target, last, third)
+            || one_by_one(s, target, third, last))
+            return &s->step[1];
+    }
+    return NULL;
 }
 
 /* The numbers in their order, joined by + and - alone: "[3+7=10] 10+25=35|85,15 25-10=15|65,35" and
  * so on. Differences are positive, so these four lines have all choices of signs. */
-static bool search_signs(Buf *thought, Buf *answer, const Term *const *v, int64_t target) {
-    for (int i = 0; i < 2; i++) {
-        Term first, second;
-        CHECK(whole_step(&first, v[0], OPS[i], v[1]));
-        buf_add(thought, i ? STR(" [") : STR("["));
-        step_print(thought, &first);
-        buf_add(thought, STR("]"));
-        for (int k = 0; k < 2; k++) {
-            CHECK(whole_step(&second, &first, OPS[k], v[2]));
-            buf_add(thought, STR(" "));
-            step_print(thought, &second);
-            buf_add(thought, STR("|"));
-            if (last_step(thought, answer, &second, v[3], target)) return true;
+static const Term *search_signs(Search *s, const Term *const *v, const Term *target) {
+    for (int i = 0; i < 4; i++) {
+        CHECK(whole_step(&s->step[0], v[0], OPS[i / 2], v[1]));
+        if (i % 2 == 0) {
+            buf_add(s->thought, s->thought->n ? STR(" [") : STR("["));
+            step_print(s->thought, &s->step[0]);
+            buf_add(s->thought, STR("]"));
+        }
+        CHECK(whole_step(&s->step[1], &s->step[0], OPS[i % 2], v[2]));
+        buf_add(s->thought, STR(" "));
+        step_print(s->thought, &s->step[1]);
+        s->n = results(s->made, &s->step[1], v[3], SHOWN);
+        for (int k = 0; k < s->n; k++) {
+            buf_fmt(s->thought, "%c%lld", k ? ',' : '|', (long long)s->made[k].value.n);
+            if (is_whole(&s->made[k], target->value.n)) return &s->made[k];
         }
     }
-    return false;
-}
-
-/* The signs; then branches, some that fail and the first that does not. false: there is none. */
-static bool search_four(Buf *thought, Buf *answer, Arena *a, Draws *d, const Term *const *v,
-                        int64_t target) {
-    Branch branch[6 * COUNT(OPS)];
-    const Branch *found = NULL, *failed[COUNT(branch)];
-    if (search_signs(thought, answer, v, target)) return true;
-    const int64_t n = branches_search(branch, a, v, target);
-    int64_t fails = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (!branch[i].found) failed[fails++] = &branch[i];
-        if (branch[i].found && !found) found = &branch[i];
-    }
-    for (int64_t left = draw_below(d, FAILURES + 1); found && left > 0 && fails > 0; left--) {
-        const int64_t i = draw_below(d, fails);
-        buf_fmt(thought, " %.*s", STRF(buf_str(&failed[i]->thought)));
-        failed[i] = failed[--fails];
-    }
-    if (!found) return false;
-    buf_fmt(thought, " %.*s", STRF(buf_str(&found->thought)));
-    buf_add(answer, buf_str(&found->answer));
-    return true;
+    return NULL;
 }
 
 /* ---- fractions in between -------------------------------------------------------------------- */
@@ -187,14 +230,6 @@ typedef struct Wanted {
     int64_t target;
     Buf *thought, *answer;
 } Wanted;
-
-static void steps_print(Buf *b, const Term *t) {
-    if (!t->op) return;
-    steps_print(b, t->x);
-    steps_print(b, t->y);
-    if (b->n) buf_add(b, STR(" "));
-    step_print(b, t);
-}
 
 static bool wanted(void *arg, const Term *t) {
     const Wanted *w = arg;
@@ -261,12 +296,21 @@ static Str canonical(Arena *a, const int64_t *number, int n, int64_t target) {
                    STRF(listed(a, sorted, n, " ", NULL)));
 }
 
-/* false: there is no search of this kind that finds the target. */
-static bool search(Buf *thought, Buf *answer, Arena *a, Draws *d, const Term *const *v, int n,
-                   int64_t target) {
-    return n == 3   ? search_three(thought, answer, v, target)
-           : n == 4 ? search_four(thought, answer, a, d, v, target)
-                    : false;
+/* The search and the answer; for five numbers the answer alone. */
+static void solve(Buf *thought, Buf *answer, const Term *const *v, int n, const Term *target) {
+    Search s = {.thought = thought, .largest = n == 3 ? MOST_OF_THREE : MOST_OF_FOUR};
+    const Term *found = n == 4 ? search_signs(&s, v, target) : NULL;
+    if (!found && n < NUMBERS) {
+        found = n == 3 ? search_three(&s, v, target) : search_four(&s, v, target);
+        if (found)
+            steps_print(thought, found);
+        else
+            buf_add(thought, STR(" ?"));
+    }
+    if (found)
+        term_print(answer, found);
+    else
+        CHECK(walk(v, n, wanted, &(Wanted){target->value.n, thought, answer}));
 }
 
 static void draw(Problem *p, Arena *a, Draws *d, int n) {
@@ -277,8 +321,7 @@ static void draw(Problem *p, Arena *a, Draws *d, int n) {
     Buf thought = {.a = a}, answer = {.a = a};
     do target = drawn_target(d, number, term, v, n);
     while (!target || is_plain(number, n, target) != plain);
-    if (!search(&thought, &answer, a, d, v, n, target))
-        CHECK(walk(v, n, wanted, &(Wanted){target, &thought, &answer}));
+    solve(&thought, &answer, v, n, &(Term){.value = {target, 1}});
     *p = (Problem){.prompt = worded(a, d, number, n, target),
                    .thought = buf_str(&thought),
                    .answer = buf_str(&answer),

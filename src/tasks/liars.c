@@ -1,11 +1,14 @@
 /* liars.c -- two to four people, of whom each always tells the truth or always lies ("knights and
  * knaves"); each says one thing about them, and exactly one way to be fits all that is said.
  *
- * A thought tries the ways in a fixed order, all telling the truth first, the last one's turn to
- * lie before the others'. "A+B-:A+B+" assumes that A tells the truth and B lies; behind the colon
- * stands what the statement of each makes its speaker, up to the first that contradicts the
- * assumption. The way without a contradiction is the last. Names are cut to their first letter, in
- * Chinese to the character behind 小. */
+ * A thought first says what is said, "A:B- B:A+&C- C:#1": A says that B lies, B that A tells the
+ * truth and C lies, C that one lies. "|" is or, "A=B" and "A~B" say that they are of the same kind or
+ * not. Then it tries the ways in a fixed order, all telling the truth first, the last one's turn to
+ * lie before the others'. "A+B-C+:A(B-)+B(A+C+)-" assumes that A and C tell the truth and B lies;
+ * behind the colon stands, for each speaker, how those are that he speaks of (or how many lie) and
+ * what his words make him, up to the first that contradicts the assumption. The way without a
+ * contradiction is the last. Names are cut to their first letter, in Chinese to the character
+ * behind 小. */
 #include "tasks/parts.h"
 
 enum { SPEAKERS = 4 };
@@ -72,6 +75,8 @@ static void claim_draw(Claim *c, Draws *d, int speaker, int n) {
     c->lies[0] = draw_below(d, 2), c->lies[1] = draw_below(d, 2);
     c->number = (int)draw_below(d, n + 1);
     if (c->form == IS && c->of[0] == speaker) c->of[0] = c->of[1]; /* not of oneself alone */
+    if ((c->form == SAME || c->form == DIFFERENT) && c->of[0] == speaker)
+        c->of[0] = c->of[1], c->of[1] = speaker; /* "Bob and I" */
 }
 
 /* ---- the canonical form ---------------------------------------------------------------------- */
@@ -137,15 +142,14 @@ static void one_say(Buf *b, const Puzzle *z, int speaker, int i, bool lying) {
     buf_add(b, str_of(z->chinese ? chinese[z->knaves][lying] : english[z->knaves][self][lying]));
 }
 
-/* "Bob and I": the speaker comes last. */
+/* "Bob and I" */
 static void two_say(Buf *b, const Puzzle *z, int speaker, const int *of) {
-    const bool swap = of[0] == speaker;
-    name_say(b, z, of[swap]);
+    name_say(b, z, of[0]);
     buf_add(b, z->chinese ? STR("和") : STR(" and "));
-    if (of[!swap] == speaker)
+    if (of[1] == speaker)
         buf_add(b, z->chinese ? STR("我") : STR("I"));
     else
-        name_say(b, z, of[!swap]);
+        name_say(b, z, of[1]);
 }
 
 static void number_say(Buf *b, const Puzzle *z, int number) {
@@ -218,22 +222,59 @@ static Str told(Arena *a, const Puzzle *z) {
 
 /* ---- problems -------------------------------------------------------------------------------- */
 
-/* "A+B-" of the first `n`. */
-static void signs_print(Buf *b, const Puzzle *z, int liars, int n) {
-    for (int i = 0; i < n; i++) {
-        const Str name = str_of((z->chinese ? people_chinese : people_english)[z->name[i]]);
-        buf_fmt(b, "%.*s%c", utf8_length(name), name.p, lies(liars, i) ? '-' : '+');
+static void letter_print(Buf *b, const Puzzle *z, int i) {
+    const Str name = str_of((z->chinese ? people_chinese : people_english)[z->name[i]]);
+    buf_add(b, (Str){name.p, utf8_length(name)});
+}
+
+static void sign_print(Buf *b, const Puzzle *z, int i, bool lying) {
+    letter_print(b, z, i);
+    buf_add(b, lying ? STR("-") : STR("+"));
+}
+
+/* "B+|C-" */
+static void claim_print(Buf *b, const Puzzle *z, const Claim *c) {
+    if (c->form == NUMBER) {
+        buf_fmt(b, "#%d", c->number);
+    } else if (c->form == SAME || c->form == DIFFERENT) {
+        letter_print(b, z, c->of[0]);
+        buf_add(b, c->form == SAME ? STR("=") : STR("~"));
+        letter_print(b, z, c->of[1]);
+    } else {
+        sign_print(b, z, c->of[0], c->lies[0]);
+        if (c->form == IS) return;
+        buf_add(b, c->form == BOTH ? STR("&") : STR("|"));
+        sign_print(b, z, c->of[1], c->lies[1]);
     }
+}
+
+/* "(B+C+)": how it is with what a claim is about. */
+static void facts_print(Buf *b, const Puzzle *z, const Claim *c, int liars) {
+    buf_add(b, STR("("));
+    if (c->form == NUMBER) buf_fmt(b, "#%d", __builtin_popcount((unsigned)liars));
+    for (int i = 0; c->form != NUMBER && i < (c->form == IS ? 1 : 2); i++)
+        sign_print(b, z, c->of[i], lies(liars, c->of[i]));
+    buf_add(b, STR(")"));
 }
 
 static Str thought(Arena *a, const Puzzle *z, int last) {
     Buf b = {.a = a};
+    for (int i = 0; i < z->n; i++) {
+        if (i) buf_add(&b, STR(" "));
+        letter_print(&b, z, i);
+        buf_add(&b, STR(":"));
+        claim_print(&b, z, &z->said[i]);
+    }
     for (int k = 0; k <= last; k++) {
         const int liars = way(z->n, k), stop = contradiction(z, liars);
-        if (k) buf_add(&b, STR(" "));
-        signs_print(&b, z, liars, z->n);
+        buf_add(&b, STR(" "));
+        for (int i = 0; i < z->n; i++) sign_print(&b, z, i, lies(liars, i));
         buf_add(&b, STR(":"));
-        signs_print(&b, z, stop < z->n ? liars ^ 1 << stop : liars, MIN(stop + 1, z->n));
+        for (int i = 0; i < z->n && i <= stop; i++) {
+            letter_print(&b, z, i);
+            facts_print(&b, z, &z->said[i], liars);
+            buf_add(&b, claim_true(&z->said[i], liars) ? STR("+") : STR("-"));
+        }
     }
     return buf_str(&b);
 }

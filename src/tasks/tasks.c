@@ -37,9 +37,10 @@ void task_problem(Problem *p, Arena *a, const TaskStream *s, int64_t index) {
     for (;; d.attempt++, d.n = 0) {
         const int difficulty = s->easiest + (int)draw_below(&d, s->hardest - s->easiest + 1);
         t->draw(p, a, &d, difficulty);
-        if (task_held_out(p->canonical) == s->held_out) return;
+        if (task_held_out(p->canonical) == s->held_out) break;
         arena_pop(a, mark);
     }
+    if (s->direct) p->thought = (Str){0};
 }
 
 bool task_check(const Task *t, const Problem *p, Str answer) {

@@ -51,11 +51,12 @@ typedef struct TaskStream {
         hardest;    /* each problem's difficulty is drawn from this range; within the task's */
     bool held_out;  /* problems that no training stream has */
     bool canonical; /* the first wording only, not all of them */
+    bool direct;    /* no thoughts: the answers alone */
 } TaskStream;
 /* The task's whole range of difficulties. */
 TaskStream task_stream(const Task *t, uint64_t seed, bool held_out);
 /* The row that a text names: "addition", "countdown:3", "addition:1-3", and with ":canonical"
- * behind it the first wording alone; or "file:PATH", whose problems are read into `a`. ERR_USAGE
+ * behind it the first wording alone, with ":direct" no thoughts; or "file:PATH", whose problems are read into `a`. ERR_USAGE
  * says what there is. */
 bool task_named(TaskStream *s, Arena *a, Str name, uint64_t seed, bool held_out, Err *err) CHECKED;
 /* Problem number `index` of the row. */

@@ -10,10 +10,10 @@
  *
  * A thought first says what the text says, sentence by sentence: "Bob Ann + 3" of Bob, "? Cat" of
  * the question. Then it starts from what is asked for: it says again what that is computed from,
- * does the same for the first of these that is not known, and when all are known, "Bob 7+3=10", the
- * last that was begun goes on. A name stands right before what is said of it, as the same tokens
- * wherever it begins a step: what is to be learned is one sentence at a time, and then to find what
- * followed a name before. */
+ * does the same for each of these, or says its value where that is known, "Ann 7", and computes,
+ * "Bob 7+3=10"; the last that was begun goes on. A name stands right before what is said of it, as
+ * the same tokens wherever it begins a step: what is to be learned is one sentence at a time, and
+ * then to find what followed a name before. */
 #include "tasks/word_problems.h"
 
 enum { OPERATIONS = 10, SUMS = 4, EXTRAS = 2, MOST = 1 + OPERATIONS + SUMS + EXTRAS, VALUE = 99 };
@@ -234,8 +234,15 @@ static void solve(Buf *b, const Telling *s, Quantity *q) {
     const Quantity *all = s->g->q;
     q->known = true;
     if (!is_question(q)) said_print(b, s, q);
-    for (int i = 0; i < q->deps; i++)
-        if (!all[q->of[i]].known) solve(b, s, &s->g->q[q->of[i]]);
+    for (int i = 0; i < q->deps; i++) {
+        Quantity *x = &s->g->q[q->of[i]];
+        if (x->known) {
+            step_begin(b, s, x);
+            buf_fmt(b, "%s%lld", s->l->blank, (long long)x->value);
+        } else {
+            solve(b, s, x);
+        }
+    }
     if (q->deps > 0) {
         step_begin(b, s, q);
         buf_fmt(b, "%s%lld%c%lld", s->l->blank, (long long)all[q->of[0]].value, how[q->kind].op,

@@ -106,12 +106,61 @@ static int agree(const Puzzle *z, const bool *lies) {
     return i;
 }
 
-static void signs(char *to, const Puzzle *z, const bool *lies, int n) {
-    for (int i = 0; i < n; i++) {
-        const char *name = z->name[i];
-        const bool zh = !strncmp(name, "小", 3);
-        to += sprintf(to, "%.*s%c", zh ? 3 : 1, zh ? name + 3 : name, lies[i] ? '-' : '+');
+static char *put(char *to, const char *s) { return to + sprintf(to, "%s", s); }
+
+static char *letter(char *to, const char *name) {
+    const bool zh = !strncmp(name, "小", 3);
+    return to + sprintf(to, "%.*s", zh ? 3 : 1, zh ? name + 3 : name);
+}
+
+static char *sign(char *to, const char *name, bool lies) {
+    return put(letter(to, name), lies ? "-" : "+");
+}
+
+/* How many must lie for a claim about a number; -1: it is about people. */
+static int number_claimed(const Puzzle *z, int speaker) {
+    bool lies[MOST] = {false};
+    int who[2], number = 0;
+    if (people_of(z, speaker, z->said[speaker], who)) return -1;
+    while (!holds(z, speaker, lies)) lies[number++] = true;
+    return number;
+}
+
+/* What a thought says of a claim, found by asking when it holds. */
+static char *claim(char *to, const Puzzle *z, int speaker) {
+    int who[2];
+    const int number = number_claimed(z, speaker);
+    if (number >= 0) return to + sprintf(to, "#%d", number);
+    const int n = people_of(z, speaker, z->said[speaker], who);
+    bool holds_for[4], lies[MOST] = {false};
+    int sum = 0;
+    for (int i = 0; i < 4; i++) {
+        lies[who[0]] = i & 1;
+        if (n > 1) lies[who[1]] = i & 2;
+        sum += holds_for[i] = holds(z, speaker, lies);
     }
+    if (n == 1) return sign(to, z->name[who[0]], holds_for[1]);
+    if (holds_for[0] == holds_for[3] && sum == 2) {
+        to = put(letter(to, z->name[who[0]]), holds_for[0] ? "=" : "~");
+        return letter(to, z->name[who[1]]);
+    }
+    const bool both = sum == 1; /* "or" fails in one case, and that is the other way round */
+    int at = 0;
+    while (holds_for[at] != both) at++;
+    if (!both) at ^= 3;
+    to = put(sign(to, z->name[who[0]], at & 1), both ? "&" : "|");
+    return sign(to, z->name[who[1]], at & 2);
+}
+
+/* "A(B-)+": how those are that a claim is about, and what it makes its speaker. */
+static char *verdict(char *to, const Puzzle *z, int speaker, const bool *lies) {
+    int who[2], liars = 0;
+    const int n = people_of(z, speaker, z->said[speaker], who);
+    for (int i = 0; i < z->n; i++) liars += lies[i];
+    to = put(letter(to, z->name[speaker]), "(");
+    if (!n) to += sprintf(to, "#%d", liars);
+    for (int i = 0; i < n; i++) to = sign(to, z->name[who[i]], lies[who[i]]);
+    return put(to, holds(z, speaker, lies) ? ")+" : ")-");
 }
 
 static void puzzles_have_one_solution(void **state) {
@@ -127,20 +176,21 @@ static void puzzles_have_one_solution(void **state) {
             task_problem(&p, a, &s, k);
             puzzle_read(&z, p.prompt);
             assert_int_equal(z.n, level);
-            char expected[1024] = "", answer[128] = "";
+            char expected[2048] = "", answer[128] = "", *to = expected;
+            for (int i = 0; i < level; i++) {
+                if (i) *to++ = ' ';
+                to = claim(put(letter(to, z.name[i]), ":"), &z, i);
+            }
             int solutions = 0, liars = 0;
             for (int way_n = 0; way_n < 1 << level; way_n++) {
                 bool lies[MOST];
                 way(lies, level, way_n);
                 const int stop = agree(&z, lies);
                 if (solutions == 0) { /* what the thought should say up to the solution */
-                    char *to = expected + strlen(expected);
-                    if (way_n) *to++ = ' ';
-                    signs(to, &z, lies, level);
-                    strcat(expected, ":");
-                    bool made[MOST];
-                    for (int i = 0; i < level; i++) made[i] = !holds(&z, i, lies);
-                    signs(expected + strlen(expected), &z, made, MIN(stop + 1, level));
+                    *to++ = ' ';
+                    for (int i = 0; i < level; i++) to = sign(to, z.name[i], lies[i]);
+                    to = put(to, ":");
+                    for (int i = 0; i < level && i <= stop; i++) to = verdict(to, &z, i, lies);
                 }
                 if (stop < level) continue;
                 solutions++;

@@ -281,8 +281,11 @@ static void work_out(Thinking *t, Said *s) {
     if (!asks(s)) say(t, s);
     for (int i = 0; i < others(s); i++) {
         Said *other = of(t->all, t->n, needs(s)[i]);
-        if (!t->begun[other - t->all]) work_out(t, other);
         known[i] = value(t->all, t->n, other);
+        if (!t->begun[other - t->all])
+            work_out(t, other);
+        else
+            begin(t, other), buf_fmt(&t->b, "%ld", known[i]);
     }
     if (s->kind == 'a') return;
     if (others(s)) begin(t, s), buf_fmt(&t->b, "%ld%c%ld", known[0], op_of(s), known[1]);

@@ -33,6 +33,20 @@ static void tasks_take_turns(void **state) {
     assert_true(names_tasks(name) && !names_tasks("tasks.txt"));
 }
 
+/* With ":direct" the same problems have no thoughts. */
+static void thoughts_can_be_left_out(void **state) {
+    Arena *a = *state;
+    static const char *const direct[] = {
+        "task:countdown:3:direct", "task:countdown:3:direct:canonical", "task:countdown:direct",
+        "task:countdown:canonical:direct"};
+    assert_non_null(strchr(documents_of(a, "task:countdown:3", false).p, '&'));
+    for (int64_t i = 0; i < COUNT(direct); i++) {
+        const Str all = documents_of(a, direct[i], false);
+        assert_null(strchr(all.p, '&'));
+        assert_int_equal(strstr(all.p, "用") == NULL, i % 2);
+    }
+}
+
 /* A file's problems beside those that are made; its path may have colons. */
 static void files_are_tasks(void **state) {
     Arena *a = *state;
@@ -60,6 +74,9 @@ static void wrong_names_are_refused(void **state) {
                  {"task:addition:1-13", "within 1-12"},
                  {"task:addition:x", "expected a range of digits"},
                  {"task:addition:1:canonic", ":canonical"},
+                 {"task:addition:canonical:1", ":canonical"},
+                 {"task:addition:direct:direct", ":direct"},
+                 {"task:addition:", "expected a range of digits"},
                  {"task:countdown:2", "numbers within 3-5"},
                  {"task:addition+", "there is no task"},
                  {"task:file", "there is no task"},
@@ -149,9 +166,9 @@ static void read_rows_have_no_gradient(void **state) {
 
 int task_tests(void) {
     const struct CMUnitTest tests[] = {
-        ARENA_TEST(tasks_take_turns),           ARENA_TEST(files_are_tasks),
-        ARENA_TEST(wrong_names_are_refused),    ARENA_TEST(runs_on_tasks_go_on),
-        ARENA_TEST(read_rows_have_no_gradient),
+        ARENA_TEST(tasks_take_turns),    ARENA_TEST(thoughts_can_be_left_out),
+        ARENA_TEST(files_are_tasks),     ARENA_TEST(wrong_names_are_refused),
+        ARENA_TEST(runs_on_tasks_go_on), ARENA_TEST(read_rows_have_no_gradient),
     };
     return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
 }
