@@ -24,7 +24,7 @@ BUILT  := $(foreach r,$(MODULES),$(if $(shell find src/$r -name '*.c' 2>/dev/nul
 # Library NAME's flags: pkg-config where it knows the library, else the plain -l.
 pkg_cflags = $(shell pkg-config --cflags $1 2>/dev/null)
 pkg_libs   = $(or $(shell pkg-config --libs $1 2>/dev/null),-l$(patsubst lib%,%,$1))
-DEPS       = jansson libpcre2-8 libutf8proc libcyaml libedit libcurl libarchive libmicrohttpd libsodium sqlite3 libseccomp
+DEPS       = jansson libpcre2-8 libutf8proc libcyaml libedit libcurl libarchive libmicrohttpd libsodium sqlite3 libseccomp libxml-2.0
 LIBS      := $(foreach d,$(DEPS) gnutls,$(call pkg_libs,$d)) -lm
 TEST_LIBS := $(call pkg_libs,cmocka)
 

@@ -74,7 +74,7 @@ arm64_libraries() {
         -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User="$(id -un)")
     "${apt[@]}" update || true # other sources than Debian's may have no arm64
     "${apt[@]}" install -y --no-install-recommends --download-only libjansson-dev libpcre2-dev libutf8proc-dev \
-        libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libmicrohttpd-dev libsodium-dev libsqlite3-dev libseccomp-dev libcmocka-dev || return 1
+        libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libmicrohttpd-dev libsodium-dev libsqlite3-dev libseccomp-dev libxml2-dev libcmocka-dev || return 1
     for p in "$root"/cache/archives/*.deb; do dpkg-deb -x "$p" "$root" || return 1; done
     # A linker looks behind absolute links (libm.so) on this system, and without them takes the static library.
     find "$root" -lname '/*' | while read -r l; do ln -sfn "$root$(readlink "$l")" "$l"; done

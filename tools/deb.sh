@@ -41,6 +41,7 @@ Section: science
 Priority: optional
 Installed-Size: $(du -sk "$root" | cut -f 1)
 Depends: $libraries, adduser, init-system-helpers (>= 1.54)
+Recommends: poppler-utils
 Description: run, train and serve language models on CPUs
  Lisao runs and trains language models on CPUs and serves them by the APIs of
  OpenAI, DeepSeek and Anthropic. Results are the same bits on every machine.

@@ -55,4 +55,4 @@ build() {
 
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev libedit-dev
     libcurl4-openssl-dev ca-certificates libarchive-dev libmicrohttpd-dev libgnutls28-dev libsodium-dev
-    libsqlite3-dev libseccomp-dev)
+    libsqlite3-dev libseccomp-dev libxml2-dev)

@@ -1,5 +1,5 @@
-/* os_sandbox.c -- what is left to a process that serves: Landlock for files, seccomp for system
- * calls (decision 017). */
+/* os_sandbox.c -- what is left to a process that serves, and to a program that reads a foreign
+ * file: Landlock for files, seccomp for system calls (decisions 017, 026). */
 #define _GNU_SOURCE
 #include "base/base.h"
 
@@ -36,6 +36,7 @@ static const uint64_t ABI1 = 0x1ff3; /* execute, write, remove, make; not read_f
 static const uint64_t REFER = 1 << 13, TRUNCATE = 1 << 14;
 static const uint64_t EXECUTE = 1 << 0, DEVICES = 1 << 6 | 1 << 11; /* make_char, make_block */
 static const uint64_t SOCKETS = 1 << 5 | 1 << 9;                    /* remove_file, make_sock */
+static const uint64_t READS = 1 << 2 | 1 << 3;                      /* read_file, read_dir */
 
 static bool folder_allow(int rules, const char *folder, uint64_t rights, Err *err) {
     if (!folder) return true;
@@ -50,21 +51,35 @@ static bool folder_allow(int rules, const char *folder, uint64_t rights, Err *er
            || err_set(err, ERR_UNSUPPORTED, "Landlock: allowing %s: %s", folder, strerror(why));
 }
 
-bool sandbox_files(const char *folder, const char *sockets, Err *err) {
-    if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
-    if (!privileges_drop(err)) return false;
+/* Rules for these rights; -1: there is no Landlock. */
+static int rules_open(uint64_t rights, struct landlock_ruleset_attr *all, Err *err) {
     const long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    if (abi < 1) return err_set(err, ERR_UNSUPPORTED, "Landlock: %s", strerror(errno));
-    const struct landlock_ruleset_attr all = {.handled_access_fs = ABI1 | (abi >= 2 ? REFER : 0)
-                                                                   | (abi >= 3 ? TRUNCATE : 0)};
-    const int rules = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
-    if (rules < 0) return err_set(err, ERR_UNSUPPORTED, "Landlock: %s", strerror(errno));
-    bool fine = folder_allow(rules, folder, all.handled_access_fs & ~(EXECUTE | DEVICES), err)
-                && folder_allow(rules, sockets, SOCKETS, err);
+    *all = (struct landlock_ruleset_attr){.handled_access_fs = rights | (abi >= 2 ? REFER : 0)
+                                                               | (abi >= 3 ? TRUNCATE : 0)};
+    const int rules = abi < 1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, all, sizeof *all, 0);
+    if (rules < 0) (void)err_set(err, ERR_UNSUPPORTED, "Landlock: %s", strerror(errno));
+    return rules;
+}
+
+/* They hold from now on, where `fine`, and are closed. */
+static bool rules_hold(int rules, bool fine, Err *err) {
     if (fine && syscall(SYS_landlock_restrict_self, rules, 0))
         fine = err_set(err, ERR_UNSUPPORTED, "Landlock: %s", strerror(errno));
     close(rules);
     return fine;
+}
+
+bool sandbox_files(const char *folder, const char *sockets, Err *err) {
+    struct landlock_ruleset_attr all;
+    if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
+    if (!privileges_drop(err)) return false;
+    const int rules = rules_open(ABI1, &all, err);
+    return rules >= 0
+           && rules_hold(
+               rules,
+               folder_allow(rules, folder, all.handled_access_fs & ~(EXECUTE | DEVICES), err)
+                   && folder_allow(rules, sockets, SOCKETS, err),
+               err);
 }
 
 /* ---- system calls ---------------------------------------------------------------------------- */
@@ -133,6 +148,55 @@ bool sandbox_calls(Err *err) {
         fine = call_rule(f, SCMP_ACT_ALLOW, allowed[i]);
     for (int64_t i = 0; fine && i < COUNT(deadly); i++)
         fine = call_rule(f, SCMP_ACT_KILL_PROCESS, deadly[i]);
+    const int why = fine ? seccomp_load(f) : -EINVAL;
+    seccomp_release(f);
+    return why == 0 || err_set(err, ERR_UNSUPPORTED, "seccomp: %s", strerror(-why));
+}
+
+/* ---- another program ------------------------------------------------------------------------- */
+
+static bool folders_of_programs(Err *err) {
+    static const char *const folder[] = {"/usr", "/lib", "/lib64", "/etc"};
+    struct landlock_ruleset_attr all;
+    const int rules = rules_open(ABI1 | READS, &all, err);
+    bool fine = rules >= 0;
+    for (int64_t i = 0; fine && i < COUNT(folder); i++)
+        if (access(folder[i], F_OK) == 0)
+            fine = folder_allow(rules, folder[i], READS | EXECUTE, err);
+    return rules >= 0 && rules_hold(rules, fine, err);
+}
+
+bool sandbox_program(Err *err) {
+    static const char *const refused[] = {"socket",
+                                          "socketpair",
+                                          "connect",
+                                          "bind",
+                                          "listen",
+                                          "accept",
+                                          "accept4",
+                                          "ptrace",
+                                          "process_vm_readv",
+                                          "process_vm_writev",
+                                          "bpf",
+                                          "mount",
+                                          "setns",
+                                          "unshare",
+                                          "perf_event_open",
+                                          "keyctl",
+                                          "add_key",
+                                          "request_key",
+                                          "io_uring_setup",
+                                          "kill",
+                                          "tgkill",
+                                          "tkill",
+                                          "userfaultfd"};
+    if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
+    if (!privileges_drop(err) || !folders_of_programs(err)) return false;
+    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+    if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
+    bool fine = true;
+    for (int64_t i = 0; fine && i < COUNT(refused); i++)
+        fine = call_rule(f, SCMP_ACT_ERRNO(EPERM), refused[i]);
     const int why = fine ? seccomp_load(f) : -EINVAL;
     seccomp_release(f);
     return why == 0 || err_set(err, ERR_UNSUPPORTED, "seccomp: %s", strerror(-why));

@@ -26,3 +26,7 @@ bool sandbox_files(const char *folder, const char *sockets, Err *err) CHECKED;
  * program, or looking into another process, kills this one (SIGSYS); other calls, such as opening a
  * socket, are refused with EPERM (seccomp). */
 bool sandbox_calls(Err *err) CHECKED;
+/* Of a process that is about to become another program: it reads and executes what lies beneath
+ * /usr, /lib and /etc, and has no network and no other process; files that are open stay so. Says
+ * why not as the others do. */
+bool sandbox_program(Err *err) CHECKED;

@@ -6,7 +6,7 @@
 
 #include "serve/serve.h"
 
-enum { FILE_MOST = 64 << 20, DEEP = 64, NAMED = 5 };
+enum { DEEP = 64, NAMED = 5 };
 
 /* What came of the files of one root. */
 typedef struct Indexing {
@@ -16,21 +16,6 @@ typedef struct Indexing {
     Progress progress;
     Err *err;
 } Indexing;
-
-static const struct Kind {
-    const char *end;
-    DocumentKind kind;
-} kinds[] = {{".txt", DOCUMENT_TEXT},          {".text", DOCUMENT_TEXT}, {".md", DOCUMENT_MARKDOWN},
-             {".markdown", DOCUMENT_MARKDOWN}, {".rst", DOCUMENT_TEXT},  {".org", DOCUMENT_TEXT}};
-
-static const struct Kind *kind_of(Str path) {
-    for (int64_t i = 0; i < COUNT(kinds); i++) {
-        const Str end = str_of(kinds[i].end);
-        if (path.n > end.n && str_eq_caseless((Str){path.p + path.n - end.n, end.n}, end))
-            return &kinds[i];
-    }
-    return NULL;
-}
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
@@ -44,10 +29,8 @@ static bool file_put(Indexing *x, Arena *a, const DocumentFile *f, DocumentKind 
     Err why = {0};
     Str text;
     int64_t passages;
-    if (!os_read(a, &text, f->path.p, FILE_MOST, &why)) return pass_over(x, a, f->path.p, why.msg);
-    if (!utf8_valid(text) || memchr(text.p, 0, (size_t)text.n))
-        return pass_over(x, a, f->path.p, "it is no text in UTF-8");
-    if (str_starts(text, STR("\xef\xbb\xbf"))) text.p += 3, text.n -= 3; /* a byte order mark */
+    if (!document_text(a, &text, &kind, f->path.p, &why))
+        return pass_over(x, a, f->path.p, why.msg);
     if (!documents_put(x->documents, f, kind, text, &passages, x->err)) return false;
     x->put++, x->passages += passages;
     return true;
@@ -81,13 +64,13 @@ static bool folder_index(Indexing *x, const char *folder, int deep) {
     bool fine = os_list(a, &name, &n, folder, &why) || pass_over(x, a, folder, why.msg);
     for (int64_t i = 0; fine && i < n; i++) {
         const char *path = str_fmt(a, "%s/%.*s", folder, STRF(name[i])).p;
-        const struct Kind *kind = kind_of(name[i]);
+        DocumentKind kind;
         if (name[i].p[0] == '.' || os_is_link(path)) continue;
         if (os_is_dir(path))
             fine = deep < DEEP ? folder_index(x, path, deep + 1)
                                : pass_over(x, a, path, "too many folders in each other");
-        else if (kind)
-            fine = file_index(x, path, kind->kind);
+        else if (document_kind(&kind, name[i]))
+            fine = file_index(x, path, kind);
     }
     arena_close(a);
     return fine;
@@ -95,12 +78,12 @@ static bool folder_index(Indexing *x, const char *folder, int deep) {
 
 /* A file that is named is read whatever its name ends in. */
 static bool root_index(Indexing *x) {
-    const struct Kind *kind = kind_of(str_of(x->root));
+    DocumentKind kind = DOCUMENT_TEXT;
+    (void)document_kind(&kind, str_of(x->root));
     progress_start(&x->progress, "index", "file", 0);
     const bool fine =
         documents_begin(x->documents, x->err)
-        && (os_is_dir(x->root) ? folder_index(x, x->root, 0)
-                               : file_index(x, x->root, kind ? kind->kind : DOCUMENT_TEXT))
+        && (os_is_dir(x->root) ? folder_index(x, x->root, 0) : file_index(x, x->root, kind))
         && documents_end(x->documents, str_of(x->root), &x->removed, x->err);
     progress_end(&x->progress);
     return fine;
@@ -132,8 +115,9 @@ int cmd_index(int argc, char **argv) {
         "index",
         "FOLDER...",
         "index documents, so that `lisao search` finds them",
-        "Reads the texts in each FOLDER and in its folders (.txt, .md and other plain text in "
-        "UTF-8; any file that is named itself) and indexes them in passages. Called again, it "
+        "Reads the documents in each FOLDER and in its folders (.txt, .md and other plain text in "
+        "UTF-8, .html, .pdf; any file that is named itself) and indexes them in passages. Called "
+        "again, it "
         "reads what has changed, and forgets what is gone. Hidden files and symbolic links are "
         "left out.",
         "lisao index ~/notes\nlisao search \"how do I renew the certificate?\"\n",

@@ -8,7 +8,12 @@
 #include "base/base.h"
 
 typedef struct Documents Documents;
-typedef enum DocumentKind { DOCUMENT_TEXT, DOCUMENT_MARKDOWN } DocumentKind;
+typedef enum DocumentKind {
+    DOCUMENT_TEXT,
+    DOCUMENT_MARKDOWN,
+    DOCUMENT_HTML,
+    DOCUMENT_PDF
+} DocumentKind;
 
 /* A file, as it was when it was read. */
 typedef struct DocumentFile {
@@ -28,6 +33,15 @@ typedef struct Passage {
 } Passage;
 enum { PASSAGE_MOST = 1600 };
 
+/* What the end of a file's name says of it; false: it is not for documents. */
+bool document_kind(DocumentKind *kind, Str path);
+/* The text of a file, in UTF-8, without a byte order mark; *kind becomes DOCUMENT_TEXT or
+ * DOCUMENT_MARKDOWN. A page of HTML becomes Markdown (libxml2), and so does a PDF, with "# page 1"
+ * above each page, by poppler's pdftotext, which sees nothing but the file (filter_file, decision
+ * 026). ERR_LIMIT for what is too large, ERR_FORMAT for what is no text. Call it while this process
+ * has one thread. */
+bool document_text(Arena *a, Str *text, DocumentKind *kind, const char *path, Err *err) CHECKED;
+
 /* In the folder data/documents (NULL: data_folder), which it makes where it is absent. */
 bool documents_open(Documents **d, Arena *a, const char *data, Err *err) CHECKED;
 void documents_close(Documents *d); /* NULL is fine */
@@ -35,7 +49,8 @@ void documents_close(Documents *d); /* NULL is fine */
 bool documents_begin(Documents *d, Err *err) CHECKED;
 /* Whether the index has this file as it is now; it counts as seen then. */
 bool documents_has(Documents *d, const DocumentFile *f, bool *has, Err *err) CHECKED;
-/* Puts the file's text (UTF-8) in the place of what was there; passages: how many it has. */
+/* Puts the file's text (UTF-8, DOCUMENT_TEXT or DOCUMENT_MARKDOWN) in the place of what was there;
+ * passages: how many it has. */
 bool documents_put(Documents *d, const DocumentFile *f, DocumentKind kind, Str text,
                    int64_t *passages, Err *err) CHECKED;
 /* Removes what lies in `root`, or is it, and was neither had nor put since documents_begin. */

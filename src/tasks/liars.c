@@ -2,13 +2,13 @@
  * knaves"); each says one thing about them, and exactly one way to be fits all that is said.
  *
  * A thought first says what is said, "A:B- B:A+&C- C:#1": A says that B lies, B that A tells the
- * truth and C lies, C that one lies. "|" is or, "A=B" and "A~B" say that they are of the same kind or
- * not. Then it tries the ways in a fixed order, all telling the truth first, the last one's turn to
- * lie before the others'. "A+B-C+:A(B-)+B(A+C+)-" assumes that A and C tell the truth and B lies;
- * behind the colon stands, for each speaker, how those are that he speaks of (or how many lie) and
- * what his words make him, up to the first that contradicts the assumption. The way without a
- * contradiction is the last. Names are cut to their first letter, in Chinese to the character
- * behind 小. */
+ * truth and C lies, C that one lies. "|" is or; "A=B" and "A~B" say that they are of the same kind
+ * or not. Then it tries the ways in a fixed order, all telling the truth first, the last one's turn
+ * to lie before the others'. "A+B-C+:A(B-)+B(A+C+)-" assumes that A and C tell the truth and B
+ * lies; behind the colon stands, for each speaker, how those are that he speaks of (or how many
+ * lie) and what his words make him, up to the first that contradicts the assumption. The way
+ * without a contradiction is the last. Names are cut to their first letter, in Chinese to the
+ * character behind 小. */
 #include "tasks/parts.h"
 
 enum { SPEAKERS = 4 };

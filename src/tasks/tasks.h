@@ -56,8 +56,8 @@ typedef struct TaskStream {
 /* The task's whole range of difficulties. */
 TaskStream task_stream(const Task *t, uint64_t seed, bool held_out);
 /* The row that a text names: "addition", "countdown:3", "addition:1-3", and with ":canonical"
- * behind it the first wording alone, with ":direct" no thoughts; or "file:PATH", whose problems are read into `a`. ERR_USAGE
- * says what there is. */
+ * behind it the first wording alone, with ":direct" no thoughts; or "file:PATH", whose problems are
+ * read into `a`. ERR_USAGE says what there is. */
 bool task_named(TaskStream *s, Arena *a, Str name, uint64_t seed, bool held_out, Err *err) CHECKED;
 /* Problem number `index` of the row. */
 void task_problem(Problem *p, Arena *a, const TaskStream *s, int64_t index);

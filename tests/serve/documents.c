@@ -2,6 +2,7 @@
  * and what is forgotten. */
 #define _GNU_SOURCE
 #include "serve/documents.h"
+#include "serve/extract.h"
 #include "serve/passages.h"
 #include "tests.h"
 
@@ -99,6 +100,38 @@ static void pieces_are_the_text(void **state) {
         }
         for (; at < b.n; at++) assert_true(char_in(b.p[at], " \n"));
     }
+}
+
+/* ---- what is no text ------------------------------------------------------------------------- */
+
+static void pages_become_markdown(void **state) {
+    static const char *const page[][2] = {
+        {"<title>T</title><h1>A &amp; b</h1><p>One  <b>two</b>\n three.<p>Four<br>five",
+         "# T\n\n# A & b\n\nOne two three.\n\nFour\nfive\n"},
+        {"<ul><li>One<li>Two <i>x</i></ul><table><tr><th>A<th>B<tr><td>1<td> 2 </table>",
+         "- One\n- Two x\n\n| A | B\n| 1 | 2\n"},
+        {"<p>before<pre># code\n  x < 1\n</pre>after",
+         "before\n\n```\n# code\n  x < 1\n```\n\nafter\n"},
+        {"<p># no heading<div>a<div>b</div>c</div>", " # no heading\n\na\nb\nc\n"},
+        {"<script>x='<p>'</script><style>p{}</style><svg><text>s</text></svg><p>只有<b>这个</b>。",
+         "只有这个。\n"},
+        {"<meta charset=gbk><p>\xc0\xeb\xc9\xa7", "离骚\n"},
+        {"<h2></h2><p></p>", ""},
+        {"plain & <", "plain & <\n"},
+        {"", ""}};
+    Arena *a = *state;
+    for (int64_t i = 0; i < COUNT(page); i++) {
+        Str text;
+        Err err = {0};
+        must(html_text(a, &text, str_of(page[i][0]), &err), &err);
+        assert_string_equal(str_copy(a, text).p, page[i][1]);
+    }
+    Buf deep = {.a = a};
+    Str text;
+    Err err = {0};
+    for (int i = 0; i < 100000; i++) buf_add(&deep, STR("<div>"));
+    assert_false(html_text(a, &text, buf_str(&deep), &err));
+    assert_non_null(strstr(err.msg, "nested too deep"));
 }
 
 /* ---- the index ------------------------------------------------------------------------------- */
@@ -230,6 +263,7 @@ int test_documents(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(headings_begin_passages, arena_up, arena_down),
         cmocka_unit_test_setup_teardown(pieces_are_the_text, arena_up, arena_down),
+        cmocka_unit_test_setup_teardown(pages_become_markdown, arena_up, arena_down),
         cmocka_unit_test(questions_find_passages),
         cmocka_unit_test(what_changes_is_read_again_and_what_is_gone_forgotten),
         cmocka_unit_test(two_may_index_at_once),

@@ -1,0 +1,11 @@
+/* filter.h -- part of base.h: what another program makes of a file. */
+#pragma once
+
+/* Starts argv[0], which is looked for in PATH, with the file as its standard input, and returns all
+ * that it writes, at most `most` bytes. The file may come from anybody, so the program is kept from
+ * everything else as far as the kernel can: it reads what lies beneath /usr, /lib and /etc, writes
+ * no file, opens no socket, and has 1 GiB of memory (Landlock, seccomp, limits; none of these but
+ * the last under a sanitizer). It is killed after `seconds`. ERR_UNSUPPORTED where there is no such
+ * program; ERR_IO with its last words where it fails. Call it while this process has one thread. */
+bool filter_file(Arena *a, Str *out, const char *const *argv, const char *path, int64_t most,
+                 double seconds, Err *err) CHECKED;

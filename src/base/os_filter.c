@@ -1,0 +1,125 @@
+/* os_filter.c -- what another program makes of a file, with nothing but that file at hand. */
+#define _GNU_SOURCE
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WORDS = 400, READ = 1 << 16, MEMORY = 1 << 30, NOT_THERE = 127, FILES = 32 };
+
+typedef struct Filter {
+    const char *name;
+    pid_t pid;
+    int out, errors; /* -1: closed */
+    Buf *text;
+    int64_t most;
+    char words[WORDS]; /* the beginning of what it said is wrong */
+    int64_t n_words;
+} Filter;
+
+/* ---- in the other process -------------------------------------------------------------------- */
+
+static void limit(int what, rlim_t most) {
+    const struct rlimit r = {most, most};
+    setrlimit(what, &r);
+}
+
+/* Does not return. What cannot be narrowed here stays as it is. */
+static void become(const char *const *argv, int in, int out, int errors, double seconds) {
+    Err ignored = {0};
+    dup2(in, 0), dup2(out, 1), dup2(errors, 2);
+    closefrom(3);
+    limit(RLIMIT_AS, MEMORY);
+    limit(RLIMIT_CPU, (rlim_t)seconds + 1);
+    limit(RLIMIT_FSIZE, 0);
+    limit(RLIMIT_NOFILE, FILES);
+    limit(RLIMIT_CORE, 0);
+    (void)!sandbox_program(&ignored);
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    _exit(NOT_THERE);
+}
+
+/* ---- in this one ----------------------------------------------------------------------------- */
+
+static void shut(int *fd) {
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+static bool started(Filter *f, const char *const *argv, const char *path, double seconds,
+                    Err *err) {
+    int out[2] = {-1, -1}, errors[2] = {-1, -1};
+    int in = open(path, O_RDONLY | O_CLOEXEC);
+    bool fine = in >= 0 || err_set(err, ERR_IO, "opening %s: %s", path, strerror(errno));
+    if (fine && (pipe2(out, O_CLOEXEC) || pipe2(errors, O_CLOEXEC) || (f->pid = fork()) < 0))
+        fine = err_set(err, ERR_IO, "starting %s: %s", argv[0], strerror(errno));
+    if (fine && f->pid == 0) become(argv, in, out[1], errors[1], seconds);
+    f->out = out[0], f->errors = errors[0];
+    shut(&in), shut(&out[1]), shut(&errors[1]);
+    return fine;
+}
+
+/* false: its output is too long. */
+static bool output_read(Filter *f) {
+    char buf[READ];
+    const ssize_t n = read(f->out, buf, sizeof buf);
+    if (n == 0 || (n < 0 && errno != EINTR)) shut(&f->out);
+    if (n > 0) buf_add(f->text, (Str){buf, n});
+    return f->text->n <= f->most;
+}
+
+static void errors_read(Filter *f) {
+    char buf[READ];
+    const ssize_t n = read(f->errors, buf, sizeof buf);
+    if (n == 0 || (n < 0 && errno != EINTR)) shut(&f->errors);
+    const int64_t more = MIN(MAX(n, 0), WORDS - f->n_words);
+    memcpy(f->words + f->n_words, buf, (size_t)more);
+    f->n_words += more;
+}
+
+static bool read_all(Filter *f, double seconds, Err *err) {
+    const double until = os_now() + seconds;
+    while (f->out >= 0 || f->errors >= 0) {
+        struct pollfd fd[] = {{.fd = f->out, .events = POLLIN},
+                              {.fd = f->errors, .events = POLLIN}};
+        const double left = until - os_now();
+        if (left <= 0) return err_set(err, ERR_IO, "%s took more than %g s", f->name, seconds);
+        poll(fd, COUNT(fd), (int)(1000 * left) + 1);
+        if (fd[1].revents) errors_read(f);
+        if (fd[0].revents && !output_read(f))
+            return err_set(err, ERR_LIMIT, "%s wrote more than %lld bytes", f->name,
+                           (long long)f->most);
+    }
+    return true;
+}
+
+/* Its end, by itself where `fine`; that it failed is an error. */
+static bool ended(Filter *f, bool fine, Err *err) {
+    int status = 0;
+    const Str words = str_trim((Str){f->words, f->n_words}, " \n\r\t");
+    if (!fine) kill(f->pid, SIGKILL);
+    while (waitpid(f->pid, &status, 0) < 0 && errno == EINTR) {}
+    if (!fine || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) return fine;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_THERE)
+        return err_set(err, ERR_UNSUPPORTED, "%s is not installed", f->name);
+    if (WIFSIGNALED(status))
+        return err_set(err, ERR_IO, "%s was ended by signal %d", f->name, WTERMSIG(status));
+    return err_set(err, ERR_IO, "%s ended with status %d%s%.*s", f->name, WEXITSTATUS(status),
+                   words.n ? ": " : "", STRF(words));
+}
+
+bool filter_file(Arena *a, Str *out, const char *const *argv, const char *path, int64_t most,
+                 double seconds, Err *err) {
+    Buf text = {.a = a};
+    Filter f = {.name = argv[0], .out = -1, .errors = -1, .text = &text, .most = most};
+    const bool fine =
+        started(&f, argv, path, seconds, err) && ended(&f, read_all(&f, seconds, err), err);
+    shut(&f.out), shut(&f.errors);
+    *out = fine ? buf_str(&text) : (Str){0};
+    return fine;
+}
