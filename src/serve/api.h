@@ -25,7 +25,8 @@ typedef struct Counts {
     int64_t prompt_tokens, cached_tokens, tokens, reasoning_tokens;
     int64_t running, waiting;
     int64_t loads, unloads, loaded; /* of models; now */
-    EngineStats engine;             /* of all, as of their last step */
+    int64_t stale;      /* models that answer no more: a file of theirs was written to */
+    EngineStats engine; /* of all, as of their last step */
 } Counts;
 
 typedef struct History History; /* conversations that are kept (history.h) */

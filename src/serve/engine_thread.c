@@ -24,11 +24,13 @@ typedef struct Running {
 static bool host_stale(Api *api, Hosted *m) {
     const char *file = m->stale || !m->spec->changed ? NULL : m->spec->changed(m->spec->arg);
     m->stale |= file != NULL;
-    if (file)
+    if (file) {
+        count_add(api, &api->count.stale, 1);
         journal_say(api->journal, "file",
                     "%s was written to while it was served: %s answers no more; start the service "
                     "again",
                     file, m->spec->name);
+    }
     return m->stale;
 }
 

@@ -136,6 +136,8 @@ static bool tools_take(Call *c, Talk *t) {
     const char *choice = type_of(c->p.tool_choice),
                *name = json_string_value(json_object_get(c->p.tool_choice, "name"));
     const bool one = json_is_true(json_object_get(c->p.tool_choice, "disable_parallel_tool_use"));
+    if (c->p.tools && !json_is_array(c->p.tools))
+        return fault_value(&c->fault, "tools", "tools must be a list");
     json_t *all = json_array();
     for (size_t i = 0; i < json_array_size(c->p.tools); i++) {
         json_t *tool = json_array_get(c->p.tools, i),

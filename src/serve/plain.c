@@ -26,6 +26,10 @@ void answer_health(Call *c) { answer_json(c, json_pack("{s:s}", "status", "ok"))
 void answer_ready(Call *c) {
     if (api_drains(c->api))
         fault_set(&c->fault, 503, "server_error", "overloaded", NULL, "the server is going down");
+    else if (counts_now(c->api).stale == c->api->n_hosts)
+        fault_set(&c->fault, 503, "server_error", "model_changed", NULL,
+                  "the file of every model was written to while it was served: the service must be "
+                  "started again");
     else
         answer_json(c, json_pack("{s:s}", "status", "ready"));
 }

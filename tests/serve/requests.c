@@ -123,6 +123,7 @@ static const struct {
           "\"type\":5}}}"),
      400},
     {answer_chat, "{" TALK ",\"tools\":5}", 400},
+    {answer_messages, "{" TALK ",\"max_tokens\":9,\"tools\":{}}", 400},
     /* names of models are looked up and never opened */
     {answer_chat, "{\"model\":\"../chat\"," TALK "}", 404},
     {answer_chat, "{\"model\":\"/etc/passwd\"," TALK "}", 404},
