@@ -143,7 +143,11 @@ static bool body_take(Call *c, HistoryItem *i, const json_t *o) {
     return i->body.p || fault_value(&c->fault, NULL, "an item cannot be written as JSON");
 }
 
+/* In an export its messages stand in it. */
 static bool conversation_read(Call *c, HistoryItem *i, const json_t *o) {
+    if (json_object_get(o, "messages"))
+        return fault_value(&c->fault, "messages",
+                           "the messages of a conversation are a list of their own beside it");
     return id_read(c, &i->conversation, o, "id") && body_take(c, i, o);
 }
 
