@@ -155,6 +155,7 @@ int main(int argc, char **argv) {
     int64_t threads = os_cpus();
     int64_t *const number[] = {&threads, &t.prompts, &t.prompt, &t.tokens};
     Err err = {0};
+    if (argc == 1) return 0; /* of `make bench`, which knows no model */
     if (argc < 3 || argc > 7) return failed("which model, and which text?");
     for (int i = 3; i < argc; i++)
         if (!str_i64(str_of(argv[i]), number[i - 3]) || *number[i - 3] < 1
