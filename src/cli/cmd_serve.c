@@ -15,7 +15,7 @@ typedef struct Options {
     OptList names;
     int64_t port, queue, connections, prompts_on_disk, memory, history_days;
     double keep_alive;
-    bool history, describe, no_keys, no_first_key, no_sandbox;
+    bool history, documents, describe, no_keys, no_first_key, no_sandbox;
 } Options;
 enum { OPTIONS = 40, ENTRY_OPTIONS = 10 };
 
@@ -287,6 +287,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .no_sandbox = o->no_sandbox,
                                 .history = o->history,
                                 .history_days = o->history_days,
+                                .documents = o->documents,
                                 .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
@@ -358,6 +359,9 @@ int cmd_serve(int argc, char **argv) {
                    "With --history: remove conversations that were not written to for so long; 0: "
                    "none.",
                    0, 36500),
+        FLAG_OPT("documents", &o->documents,
+                 "Let requests with \"search\": true be answered from the documents that lisao "
+                 "index has read into DIR. Whoever has a key may read these documents then."),
         NUMBER_OPT(OPT_I64, "context", "N", &o->all.context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
         NUMBER_OPT(OPT_I64, "parallel", "N", &o->all.parallel, "Answers that are written at once.",

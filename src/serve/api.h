@@ -8,6 +8,7 @@
  * in the exchange's arena. */
 #pragma once
 #include "answer/answer.h"
+#include "serve/documents.h"
 #include "serve/hosted.h"
 #include "serve/http.h"
 #include "serve/journal.h"
@@ -52,8 +53,9 @@ typedef struct Api {
     uint8_t handle_key[32]; /* seals thoughts (handle.c) */
     char key[65];           /* SHA-256 of the one key (spec->api_key), which may be changed */
     Streams *streams;
-    Gate *gate;       /* the keys of a store; NULL: none are asked for */
-    History *history; /* NULL: no conversations are kept */
+    Gate *gate;           /* the keys of a store; NULL: none are asked for */
+    History *history;     /* NULL: no conversations are kept */
+    Documents *documents; /* NULL: none are searched */
     int64_t started;
 } Api;
 
@@ -90,7 +92,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
     Str model, user, suffix, system_text, effort, instructions, encoding;
-    bool stream, echo, logprobs, add_special, ignore_eos, background, experts;
+    bool stream, echo, logprobs, add_special, ignore_eos, background, experts, search;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
     double dimensions;
@@ -103,6 +105,11 @@ typedef struct Params {
 } Params;
 
 typedef struct Verify Verify; /* an answer that is compared (compare.c) */
+/* Passages of documents that an answer is made from (cited.c). */
+typedef struct Cited {
+    Passage *passage;
+    int64_t n; /* passage i is cited as [i + 1] */
+} Cited;
 
 typedef struct Call {
     Api *api;
@@ -118,6 +125,7 @@ typedef struct Call {
     Params p;
     int64_t now;    /* what templates and answers take for the time; seconds since 1970 */
     Verify *verify; /* NULL: it is a request of its own */
+    Cited *cited;   /* NULL: no documents were asked for */
     bool warned;    /* a thought is missing */
     bool seeded;    /* by the answer that is verified: */
     uint64_t seed;
@@ -165,6 +173,7 @@ void call_handle(void *api, Exchange *x);                                  /* Se
 Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
 void answer_json(Call *c, json_t *j); /* status 200; takes j over */
 json_t *json_of(Str s);
+json_t *file_json(Arena *a, Str path); /* names of files are bytes: '?' for what is no UTF-8 */
 static inline Str json_text(const json_t *v) { /* borrowed; p is NULL where it is no string */
     return (Str){json_string_value(v), (int64_t)json_string_length(v)};
 }
@@ -187,9 +196,10 @@ void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(
     answer_history_export(Call *c), answer_history_search(Call *c), answer_history_read(Call *c),
     answer_history_remove(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
+void answer_documents(Call *c), answer_passage(Call *c);
 extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
     text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
-    embeddings_types[], history_types[];
+    embeddings_types[], history_types[], cited_types[];
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
     token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
@@ -216,6 +226,10 @@ bool talk_messages(Call *c, Talk *t, json_t *messages);
  * stands in talk.c. */
 bool talk_thinking(Call *c, Talk *t);
 bool talk_encode(Call *c, Talk *t);
+/* In place of it: encodes p.messages with passages in front of the last question, the nearest ones
+ * or those that the answer to be verified names, as many as fit beside an answer; they are c->cited
+ * then. */
+bool talk_cite(Call *c, Talk *t);
 void talk_drop(Talk *t);
 /* The form that the answer must have, of a member "format"; what of t->tools may or must be called:
  * "auto", "none", "required", or with `name` this one; many: more than once. */
@@ -281,6 +295,7 @@ struct Job {
     int64_t budget;  /* of a thought; -1: none */
     Sha256 *prompts; /* of all prompts' tokens so far */
     Verify *verify;  /* NULL: it is no verification */
+    Cited *cited;    /* NULL: no documents were asked for */
     bool stream, usage, logprobs, base64;
     int64_t n_top;
     double wrote; /* when something was last written */
@@ -386,9 +401,11 @@ void id_make(char *out, int64_t size, const char *prefix);
 
 /* What an answer can be computed again by: its member `lisao`, and its headers. */
 json_t *lisao_json(const Job *j);
+json_t *cited_json(Arena *a, const Cited *cited); /* its member `documents` */
 void job_heads(Job *j);
 /* What the call's p.answer claims; NULL: c->fault says why it cannot be read. */
 Verify *verify_new(Call *c);
+const json_t *verify_documents(const Verify *v); /* its lisao.documents; borrowed, may be NULL */
 /* A job that verifies: its drafts are set; whether its newest token is not the answer's; the report
  * from the answer as it was computed (takes it over). */
 void verify_begin(Job *j);

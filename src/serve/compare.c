@@ -102,6 +102,10 @@ Verify *verify_new(Call *c) {
     return v;
 }
 
+const json_t *verify_documents(const Verify *v) {
+    return json_object_get(json_object_get(v->answer, "lisao"), "documents");
+}
+
 void verify_drop(Verify *v) {
     if (v) json_decref(v->answer);
 }

@@ -25,7 +25,15 @@ static const char *const schema[] = {
     "text TEXT NOT NULL);"
     "CREATE INDEX passage_source ON passage(source);"
     "CREATE VIRTUAL TABLE found USING fts5(heading, text, content = '', "
-    "tokenize = 'porter unicode61');"};
+    "tokenize = 'porter unicode61');",
+    /* AUTOINCREMENT: an id that an answer cites never becomes another passage's. */
+    "CREATE TABLE kept(n INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL REFERENCES "
+    "source(n) ON DELETE CASCADE, heading TEXT NOT NULL, line INTEGER NOT NULL, at INTEGER NOT "
+    "NULL, text TEXT NOT NULL);"
+    "INSERT INTO kept SELECT n, source, heading, line, at, text FROM passage;"
+    "DROP TABLE passage;"
+    "ALTER TABLE kept RENAME TO passage;"
+    "CREATE INDEX passage_source ON passage(source);"};
 
 bool documents_open(Documents **out, Arena *a, const char *data, Err *err) {
     Documents *d = PUSH(a, Documents, 1);
@@ -189,7 +197,7 @@ bool documents_count(Documents *d, int64_t *files, int64_t *passages, Err *err) 
     return fine;
 }
 
-/* ---- search ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void passage_read(Passage *p, Arena *a, sqlite3_stmt *st) {
     *p = (Passage){.id = sqlite3_column_int64(st, 0),
@@ -199,6 +207,23 @@ static void passage_read(Passage *p, Arena *a, sqlite3_stmt *st) {
                    .at = sqlite3_column_int64(st, 4),
                    .text = str_copy(a, sql_text(st, 5)),
                    .score = -sqlite3_column_double(st, 6)};
+}
+
+/* Of a row p of passage and s of its source. */
+#define PASSAGE "p.n, s.path, p.heading, p.line, p.at, p.text"
+
+bool documents_passage(Documents *d, Arena *a, int64_t id, Passage *p, bool *there, Err *err) {
+    *there = false;
+    monitor_enter(d->lock);
+    sqlite3_stmt *st = prepared(
+        d, "SELECT " PASSAGE ", 0 FROM passage p JOIN source s ON s.n = p.source WHERE p.n = ?2",
+        (Str){0}, &id, 1, err);
+    const int code = st ? sqlite3_step(st) : SQLITE_ERROR;
+    if (code == SQLITE_ROW) passage_read(p, a, st), *there = true;
+    const bool fine = *there || code == SQLITE_DONE || (st && sql_failed(&d->sql, "reading", err));
+    sqlite3_finalize(st);
+    monitor_leave(d->lock);
+    return fine;
 }
 
 bool documents_search(Documents *d, Arena *a, Str question, Passage *found, int64_t *n, Err *err) {
@@ -211,8 +236,8 @@ bool documents_search(Documents *d, Arena *a, Str question, Passage *found, int6
     monitor_enter(d->lock);
     sqlite3_stmt *st =
         prepared(d,
-                 "SELECT p.n, s.path, p.heading, p.line, p.at, p.text, bm25(found, 4, 1) AS score "
-                 "FROM found JOIN passage p ON p.n = found.rowid JOIN source s ON s.n = p.source "
+                 "SELECT " PASSAGE ", bm25(found, 4, 1) AS score FROM found JOIN passage p ON p.n "
+                 "= found.rowid JOIN source s ON s.n = p.source "
                  "WHERE found MATCH ?1 ORDER BY score, p.n LIMIT ?2",
                  buf_str(&query), &most, 1, err);
     while (st && (code = sqlite3_step(st)) == SQLITE_ROW) passage_read(&found[(*n)++], a, st);

@@ -24,7 +24,7 @@ typedef struct DocumentFile {
 /* Some paragraphs of a file: at most PASSAGE_MOST bytes, whole lines where lines are not longer.
  * Together a file's passages are its text. */
 typedef struct Passage {
-    int64_t id; /* the same while the file does not change */
+    int64_t id; /* the same while the file does not change, and never that of another */
     Str path;
     Str heading;      /* those that it stands under, "Setup > Linux"; may be empty */
     int64_t line, at; /* where it begins: the line from 1, the byte from 0 */
@@ -57,6 +57,9 @@ bool documents_put(Documents *d, const DocumentFile *f, DocumentKind kind, Str t
 bool documents_end(Documents *d, Str root, int64_t *removed, Err *err) CHECKED;
 /* How many files and passages there are. */
 bool documents_count(Documents *d, int64_t *files, int64_t *passages, Err *err) CHECKED;
+/* The passage with this id; *there: whether there still is one. */
+bool documents_passage(Documents *d, Arena *a, int64_t id, Passage *p, bool *there,
+                       Err *err) CHECKED;
 /* The passages that say most of what the question says, nearest first, at most *n of them; *n:
  * how many there are. */
 bool documents_search(Documents *d, Arena *a, Str question, Passage *found, int64_t *n,

@@ -149,7 +149,7 @@ Job *job_new(Call *c, const Face *face, const char *id_prefix, int64_t n) {
     ask.stop = stop, ask.bias = bias, ask.ignore_end = c->p.ignore_eos;
     *j = (Job){.api = c->api, .m = c->m, .x = c->x, .a = c->a, .face = face, .n = n};
     j->style = c->style, j->left = n, j->created = c->now, j->out.a = c->a, j->budget = -1;
-    j->stream = c->p.stream && !c->verify, j->verify = c->verify;
+    j->stream = c->p.stream && !c->verify, j->verify = c->verify, j->cited = c->cited;
     j->background = c->p.background && !c->verify;
     j->tenant = str_copy(c->a, str_of(c->key.tenant)).p;
     j->model = str_copy(c->a, str_of(c->m->spec->name));

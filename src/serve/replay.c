@@ -23,7 +23,10 @@ json_t *token_json(const Job *j, Token t) {
 
 const char lisao_types[] =
     "type Lisao = {fingerprint: string; prompt_sha256: string; seed: integer; created: integer;\n"
-    "  settings: LisaoSettings; choices: {tokens: integer[]; logprobs_f32: string}[]};\n"
+    "  settings: LisaoSettings; choices: {tokens: integer[]; logprobs_f32: string}[];\n"
+    "  documents?: Citation[]};\n"
+    "type LisaoDocuments = {documents: Citation[]};\n"
+    "type Citation = {n: integer; id: integer; path: string; heading: string; line: integer};\n"
     "type LisaoSettings = {temperature: number; top_p: number; top_k: integer; min_p: number;\n"
     "  repetition_penalty: number; presence_penalty: number; frequency_penalty: number;\n"
     "  max_tokens: integer; thinking_budget: integer | null};\n";
@@ -77,14 +80,28 @@ static json_t *choice_json(const Choice *c) {
     return json_pack("{s:o, s:o}", "tokens", ids, "logprobs_f32", logprobs_json(c->job, &c->g));
 }
 
+json_t *cited_json(Arena *a, const Cited *cited) {
+    json_t *all = json_array();
+    for (int64_t i = 0; i < cited->n; i++) {
+        const Passage *p = &cited->passage[i];
+        json_array_append_new(all,
+                              json_pack("{s:I, s:I, s:o, s:o, s:I}", "n", (json_int_t)i + 1, "id",
+                                        (json_int_t)p->id, "path", file_json(a, p->path), "heading",
+                                        json_of(p->heading), "line", (json_int_t)p->line));
+    }
+    return all;
+}
+
 json_t *lisao_json(const Job *j) {
     char prompt[65];
     prompt_hex(j, prompt);
     json_t *choices = json_array();
     for (int64_t i = 0; i < j->n; i++) json_array_append_new(choices, choice_json(&j->choice[i]));
-    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o}", "fingerprint", j->m->fingerprint,
+    json_t *documents = j->cited ? cited_json(j->a, j->cited) : NULL;
+    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o*}", "fingerprint", j->m->fingerprint,
                      "prompt_sha256", prompt, "seed", (json_int_t)j->seed, "created",
-                     (json_int_t)j->created, "settings", settings_json(j), "choices", choices);
+                     (json_int_t)j->created, "settings", settings_json(j), "choices", choices,
+                     "documents", documents);
 }
 
 void job_heads(Job *j) {

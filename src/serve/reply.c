@@ -135,6 +135,13 @@ void fault_answer(Exchange *x, const Fault *f, Style style) {
 
 json_t *json_of(Str s) { return json_stringn(s.p ? s.p : "", (size_t)s.n); }
 
+json_t *file_json(Arena *a, Str path) {
+    char *text = PUSH(a, char, path.n + 1);
+    if (path.n) memcpy(text, path.p, (size_t)path.n);
+    text_mend(text);
+    return json_string(text);
+}
+
 void answer_json(Call *c, json_t *j) {
     char *text = json_dumps(j, JSON_COMPACT);
     exchange_answer(c->x, 200, "application/json", str_of(text ? text : "null"));

@@ -107,12 +107,14 @@ bool serve_run(const ServeSpec *spec,
     const bool stored = !spec->api_key && !spec->no_keys;
     Err files = {0}, calls = {0};
     if (!spec->no_sandbox)
-        (void)files_narrow(spec, a, stored || spec->history || spec->writes, &files);
+        (void)files_narrow(spec, a, stored || spec->history || spec->documents || spec->writes,
+                           &files);
     bool ok = journal_open(&api->journal, a, spec->log, err)
               && (!stored || gate_open(&api->gate, a, spec->data, !spec->no_first_key, err))
               && (!spec->history
                   || history_open(&api->history, a, spec->data ? spec->data : data_folder(a),
                                   spec->history_days, err))
+              && (!spec->documents || documents_open(&api->documents, a, spec->data, err))
               && loader_open(api, a, err) && handles_open(api, err)
               && server_open(&api->http, a, &http, err) && keeper_open(&keeper, a, api, err);
     if (ok) {
@@ -128,6 +130,7 @@ bool serve_run(const ServeSpec *spec,
     server_close(api->http);
     gate_close(api->gate);
     history_close(api->history);
+    documents_close(api->documents);
     forms_close(api);
     journal_close(api->journal);
     arena_close(a);

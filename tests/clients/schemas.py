@@ -348,6 +348,19 @@ def history(w):
     assert ask(s, "DELETE", "/history/a") == ask(s, "DELETE", "/history") == {"removed": 1}
 
 
+def documents(w):
+    s = w.nano
+    assert ask(s, "GET", "/documents")["files"] == 1
+    body = {"messages": [{"role": "user", "content": "Where does the river run?"}], "search": True, "max_tokens": 4}
+    found = ask(s, "POST", "/chat/completions", body)["lisao"]["documents"]
+    assert [one["n"] for one in found] == [1]
+    assert ask(s, "POST", "/chat/completions", dict(body, stream=True))[0]["lisao"] == {"documents": found}
+    assert ask(s, "GET", f"/documents/passages/{found[0]['id']}")["text"] == "The river runs to the sea.\n"
+    ask(s, "GET", "/documents/passages/99", want=404)
+    ask(w.synth, "GET", "/documents", want=404)
+    ask(w.synth, "POST", "/chat/completions", body, want=400)
+
+
 def every_route_refuses(w):
     """Each route in its shape: without a key, with one that is for something else, with a body that is wrong."""
     for known, method, route in document.routes():
@@ -479,7 +492,11 @@ class World:
         self.metrics, self.once = (self.key(data, *o) for o in (
             ("scraper", "--scopes", "metrics"), ("once", "--requests-minute", "1")))
         self.two = Server(self.random, model=NANO)
-        self.nano = Server("--act", "a16", "--history", "--data", os.path.join(folder, "data"), model=NANO)
+        river = os.path.join(folder, "river.txt")
+        with open(river, "w") as f:
+            f.write("The river runs to the sea.\n")
+        subprocess.run([LISAO, "index", river, "--data", os.path.join(folder, "data")], check=True, stdout=subprocess.DEVNULL)
+        self.nano = Server("--act", "a16", "--history", "--documents", "--data", os.path.join(folder, "data"), model=NANO)
         self.synth = Server("--context", "16384", "--name", "random", model=self.random)
         self.keyed = Server("--data", data, model=NANO, key=None)
 
@@ -498,6 +515,6 @@ if __name__ == "__main__":
             client = http.client.HTTPConnection(address)
             client.request("GET", "/openapi.json")
             document = Document(client.getresponse().read().decode())
-            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history,
+            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents,
                  every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
                  nothing_is_left_over], world)

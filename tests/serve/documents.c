@@ -4,6 +4,7 @@
 #include "serve/documents.h"
 #include "serve/extract.h"
 #include "serve/passages.h"
+#include "serve/sql.h"
 #include "tests.h"
 
 typedef struct Shelf {
@@ -256,6 +257,46 @@ static void two_may_index_at_once(void **state) {
     shelf_end(&s);
 }
 
+static void an_index_of_the_first_version_is_taken_over(void **state) {
+    static const char *const first[] = {
+        "CREATE TABLE source(n INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT "
+        "NULL, modified INTEGER NOT NULL, round INTEGER NOT NULL);"
+        "CREATE TABLE passage(n INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES source(n) "
+        "ON DELETE CASCADE, heading TEXT NOT NULL, line INTEGER NOT NULL, at INTEGER NOT NULL, "
+        "text TEXT NOT NULL);"
+        "CREATE INDEX passage_source ON passage(source);"
+        "CREATE VIRTUAL TABLE found USING fts5(heading, text, content = '', "
+        "tokenize = 'porter unicode61');"};
+    (void)state;
+    Shelf s = shelf_new();
+    Sql old;
+    Passage p;
+    bool there;
+    Err err = {0};
+    documents_close(s.d);
+    tree_remove(s.a, str_fmt(s.a, "%s/documents", s.data).p);
+    must(sql_store(&old, s.a, s.data, "documents", first, 1, &err), &err);
+    must(sql_do(&old,
+                "INSERT INTO source VALUES(1, '/d/a', 17, 1, 1);"
+                "INSERT INTO passage VALUES(7, 1, 'Birds', 3, 9, 'The heron stands.');"
+                "INSERT INTO found(rowid, heading, text) VALUES(7, words('Birds'), "
+                "words('The heron stands.'))",
+                "writing", &err),
+         &err);
+    sql_close(&old);
+    must(documents_open(&s.d, s.a, s.data, &err), &err);
+    assert_string_equal(nearest(&s, "herons"), "/d/a");
+    must(documents_passage(s.d, s.a, 7, &p, &there, &err), &err);
+    assert_true(there && str_eq(p.path, STR("/d/a")) && str_eq(p.heading, STR("Birds")));
+    assert_true(p.id == 7 && p.line == 3 && p.at == 9 && str_eq(p.text, STR("The heron stands.")));
+    begin(&s);
+    put(&s, "/d/a", 2, "The otter swims."); /* 7 is nobody's from now on */
+    assert_string_equal(nearest(&s, "herons"), "");
+    must(documents_passage(s.d, s.a, 7, &p, &there, &err), &err);
+    assert_false(there);
+    shelf_end(&s);
+}
+
 static int arena_up(void **state) { return *state = arena_open("passages", 1 << 28), 0; }
 static int arena_down(void **state) { return arena_close(*state), 0; }
 
@@ -267,6 +308,7 @@ int test_documents(void) {
         cmocka_unit_test(questions_find_passages),
         cmocka_unit_test(what_changes_is_read_again_and_what_is_gone_forgotten),
         cmocka_unit_test(two_may_index_at_once),
+        cmocka_unit_test(an_index_of_the_first_version_is_taken_over),
     };
     return cmocka_run_group_tests_name("documents", tests, NULL, NULL);
 }
