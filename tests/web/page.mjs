@@ -1,6 +1,7 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
-import {mkdtemp, readFile, rm} from 'node:fs/promises';
+import {execFileSync} from 'node:child_process';
+import {mkdir, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, watch} from './common.mjs';
@@ -653,6 +654,94 @@ const cases = {
         await page.keyboard.press('Escape');
         await page.keyboard.press('Control+Shift+s');
         await page.waitForFunction(() => !document.querySelector('.sidebar'));
+    },
+
+    // ---- documents --------------------------------------------------------------------------------
+
+    async answers_name_their_sources(server) {
+        const plain = await opened(server);
+        assert.equal(await plain.getByRole('button', {name: 'Documents', exact: true}).count(), 0);
+        const folder = await mkdtemp(join(tmpdir(), 'lisao-documents-')), notes = join(folder, 'notes'), data = join(folder, 'data');
+        const index = () => execFileSync(process.env.LISAO, ['index', notes, '--data', data]);
+        const hostile = '<img src=x onerror=alert(1)>\u202e.md', said = '# Otters <script>alert(1)</script>\nThe otter swims. <b>Bold</b> [1] \u200b\n';
+        await mkdir(notes);
+        await writeFile(join(notes, 'garden.md'), '# Garden\n\nPrune the roses in March.\n');
+        index(); // it is passage 1
+        await writeFile(join(notes, hostile), said);
+        index();
+        const its = await Server.start({options: ['--documents', '--data', data]});
+        const page = await opened(its);
+        const bodies = [];
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && bodies.push(r.postDataJSON()));
+        const toggle = page.getByRole('button', {name: 'Documents', exact: true});
+        await ask(page, 'Roses without documents');
+        await ended(page);
+        assert.equal(await count(page, '.sources'), 0);
+        assert.equal(await toggle.getAttribute('aria-pressed'), 'false');
+        assert.match(await toggle.getAttribute('title'), /\(2\)/);
+        await toggle.click();
+        assert.equal(await toggle.getAttribute('aria-pressed'), 'true');
+        await ask(page, 'When do I prune roses?');
+        await ended(page);
+        assert.deepEqual(bodies.map((b) => b.search), [undefined, true]);
+        const chip = page.locator('.answer.last .sources button');
+        assert.match(await chip.innerText(), /^1\s+garden\.md\s+Garden$/);
+
+        // A passage opens by keys, is text, and closes as it opened.
+        await chip.focus();
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('dialog .file:has-text("Prune the roses in March.")');
+        assert.equal(await text(page, 'dialog .place'), `${join(notes, 'garden.md')}, line 1`);
+        await page.keyboard.press('Escape');
+        await page.waitForSelector('dialog', {state: 'detached'});
+        assert.ok(await chip.evaluate((x) => x === document.activeElement));
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.answer.last .verdict.same');
+        await ask(page, 'And the otter?');
+        await ended(page);
+        assert.match(await text(page, '.answer.last .sources'), /<img src=x onerror=alert\(1\)>U\+202E\.md\s+Otters <script>/);
+        await page.click('.answer.last .sources button');
+        await page.waitForFunction((t) => document.querySelector('dialog .file').innerText === t, said.replace('\u200b', 'U+200B'));
+        await page.keyboard.press('Escape');
+        await ask(page, 'giraffe');
+        await ended(page);
+        assert.match(await text(page, '.answer.last .sources-none'), /Nothing was found/);
+
+        // [1] in the text is a button where there is a source 1; what has changed since is gone.
+        await page.reload();
+        await page.waitForSelector('.question >> nth=1 >> text=prune roses');
+        const sources = [{n: 1, id: 1, path: join(notes, 'garden.md'), heading: 'Garden', line: 1}];
+        await importFile(page, exported(conversation({title: 'Cited', answer: 'In **March [1]**, not later [7]. `[1]` [1](https://example.org/)', sources})));
+        await page.click('.row a:has-text("Cited")');
+        const cite = page.locator('.answer .prose button.cite');
+        assert.equal(await cite.count(), 1);
+        assert.match(await answerOf(page), /^In March\s*1\s*, not later \[7\]\. \[1\] 1$/);
+        await cite.click();
+        await page.waitForSelector('dialog .file:has-text("Prune the roses")');
+        await page.keyboard.press('Escape');
+        await importFile(page, exported(conversation({title: 'Elsewhere', answer: 'In May [1].', sources: [{...sources[0], path: '/elsewhere/garden.md'}]})));
+        await page.click('.row a:has-text("Elsewhere")');
+        await page.getByText('In May').getByRole('button').click();
+        await page.waitForSelector('dialog .file:has-text("This passage is gone")');
+        await page.keyboard.press('Escape');
+        await page.click('.row a:has-text("Cited")');
+        await page.waitForSelector('.answer:has-text("In March")');
+        await writeFile(join(notes, 'garden.md'), '# Garden\n\nPrune the roses in April.\n');
+        index();
+        await choose(page, {language: 'zh'});
+        assert.equal(await page.getByRole('button', {name: '文档', exact: true}).innerText(), '文档');
+        await page.getByRole('button', {name: '出处 1：garden.md'}).click();
+        await page.waitForSelector('dialog .file:has-text("已经不在了")');
+        assert.match(await text(page, 'dialog .place'), /第 1 行$/);
+        await page.keyboard.press('Escape');
+        const looked = await opened(its, {...short, documents: true}, {bypassCSP: true, reducedMotion: 'reduce'});
+        await importFile(looked, exported(conversation({title: 'Cited', answer: 'In March [1].', sources})));
+        await looked.click('.row a:has-text("Cited")');
+        await looked.addScriptTag({path: axePath});
+        const found = await looked.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+        assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
+        await its.end();
+        await rm(folder, {recursive: true});
     },
 
     async much_stays_quick(server) {

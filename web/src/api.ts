@@ -1,4 +1,5 @@
 // The server's API: the key, requests, and the stream of an answer.
+import type {Source} from './tree';
 
 export class ApiError extends Error {
     constructor(readonly status: number, message: string, readonly code = '') {
@@ -62,12 +63,14 @@ export interface Model {
     context: number;
     /** Its template knows thoughts. */
     thinks: boolean;
+    /** Documents that its server answers from; null: it does not. */
+    documents: number | null;
 }
 
 export async function getModel(): Promise<Model> {
     const list = await (await call('models')).json();
     const first = list.data[0];
-    return {id: first.id, context: first.context_length, thinks: await modelThinks()};
+    return {id: first.id, context: first.context_length, thinks: await modelThinks(), documents: await countDocuments()};
 }
 
 /** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
@@ -85,14 +88,28 @@ async function modelThinks(): Promise<boolean> {
     }
 }
 
+async function countDocuments(): Promise<number | null> {
+    try {
+        return (await (await call('documents')).json()).files;
+    } catch (e) {
+        if (e instanceof ApiError && e.status === 404) return null;
+        throw e;
+    }
+}
+
+/** A passage that an answer cites. */
+export const getPassage = async (id: number): Promise<{path: string; line: number; text: string}> =>
+    (await call(`documents/passages/${id}`)).json();
+
 // ---- the stream of an answer --------------------------------------------------------------------
 
 export interface Piece {
-    kind: 'admitted' | 'thought' | 'text' | 'end';
+    kind: 'admitted' | 'sources' | 'thought' | 'text' | 'end';
     text: string;
     /** How many tokens it is of. */
     tokens: number;
     reason?: string;
+    sources?: Source[];
 }
 
 /** What an answer can be computed again by, as the server wrote it: its member `lisao`. */
@@ -146,6 +163,7 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
         if (o.error) throw new ApiError(500, o.error.message, o.error.code ?? '');
         stream.id = o.id, stream.at = number;
         if (o.lisao) lisao = o.lisao;
+        if (o.lisao?.documents) heard({kind: 'sources', text: '', tokens: 0, sources: o.lisao.documents});
         if (o.usage)
             usage = {
                 prompt: o.usage.prompt_tokens,

@@ -1,7 +1,7 @@
 // Where one asks.
 import {signal} from '@preact/signals';
 import {useLayoutEffect, useRef} from 'preact/hooks';
-import {Bulb, Clip, Square, Up} from './icons';
+import {Book, Bulb, Clip, Square, Up} from './icons';
 import {number, t} from './i18n';
 import {fitText, Opener} from './menu';
 import {change, EFFORTS, settings} from './settings';
@@ -54,6 +54,17 @@ function Effort() {
                 </fieldset>
             )}
         </Opener>
+    );
+}
+
+/** Whether answers are taken from the server's documents. */
+function Documents({n}: {n: number}) {
+    const on = settings.value.documents, hint = t('documentsHint', number(n));
+    return (
+        <button type="button" class={on ? 'pill toggle on' : 'pill toggle'} aria-pressed={on} aria-label={t('documents')} title={hint}
+                onClick={() => change({documents: !on})}>
+            <Book /><span>{t('documents')}</span>
+        </button>
     );
 }
 
@@ -150,6 +161,7 @@ export function Composer() {
                 <button type="button" class="icon" onClick={() => input.current!.click()} aria-label={t('attach')} title={t('attach')}><Clip /></button>
                 <input ref={input} id="attach" type="file" multiple hidden onChange={(e) => (attach([...e.currentTarget.files!]), (e.currentTarget.value = ''))} />
                 {model.value?.thinks && <Effort />}
+                {model.value?.documents != null && <Documents n={model.value.documents} />}
                 <span class="gap" />
                 <Ring />
                 {busy.value ? <button type="button" class="send" onClick={stop} aria-label={t('stop')} title={t('stop')}><Square /></button>

@@ -5,6 +5,7 @@ import {useId, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {getKey, keyIsKept, setKey} from './api';
 import {Cross} from './icons';
 import {t, type Word} from './i18n';
+import {revealed} from './reveal';
 import {change, settings, type Settings} from './settings';
 import {alter, connect, conversations, current, keyWish, moveHere, removeAll, say, shared, takeIn, wholeStore} from './state';
 import {download, fromJson, toJson} from './transfer';
@@ -17,7 +18,7 @@ function Modal({title, onClose, wide, children}: {title: string; onClose: (() =>
     useLayoutEffect(() => {
         const before = document.activeElement as HTMLElement | null;
         dialog.current!.showModal();
-        return () => before?.focus();
+        return () => queueMicrotask(() => before?.focus()); // while the dialog is there, nothing else takes it
     }, []);
     // The browser may close it without asking.
     const closed = () => (onClose ? onClose() : dialog.current?.showModal());
@@ -39,7 +40,11 @@ function Modal({title, onClose, wide, children}: {title: string; onClose: (() =>
 // ---- a question before something is lost; a file ------------------------------------------------
 
 const question = signal<{text: string; verb: string; answer: (yes: boolean) => void} | null>(null);
-const file = signal<Attachment | null>(null);
+interface Shown extends Attachment {
+    /** Where it comes from. */
+    place?: string;
+}
+const file = signal<Shown | null>(null);
 
 export function ask(text: string, verb: string): Promise<boolean> {
     return new Promise((resolve) => {
@@ -47,7 +52,11 @@ export function ask(text: string, verb: string): Promise<boolean> {
     });
 }
 
-export const showFile = (f: Attachment) => (file.value = f);
+/** What it returns puts another in its place, as long as it is shown. */
+export function showFile(f: Shown): (other: Shown) => void {
+    file.value = f;
+    return (other) => file.value === f && (file.value = other);
+}
 
 export function Asked() {
     const q = question.value;
@@ -64,7 +73,8 @@ export function Asked() {
     if (file.value)
         return (
             <Modal title={file.value.name} onClose={() => (file.value = null)} wide>
-                <pre class="file" tabIndex={0}>{file.value.text}</pre>
+                {file.value.place && <p class="hint place">{revealed(file.value.place)}</p>}
+                <pre class="file" tabIndex={0}>{revealed(file.value.text)}</pre>
             </Modal>
         );
     return null;

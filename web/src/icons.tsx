@@ -47,6 +47,7 @@ export const Pencil = () => <Icon size={16}><path d="M4 20h4L19 9l-4-4L4 16zM13 
 export const Info = () => <Icon size={16}><circle cx="12" cy="12" r="8.500" /><path d="M12 11v5M12 7.800h.01" /></Icon>;
 export const Forward = () => <Icon size={16}><path d="M5 6v12l8-6zM18.500 6v12" /></Icon>;
 export const Bulb = () => <Icon size={18}><path d="M9 17.500h6M10 20.500h4M8.500 14.500a6 6 0 1 1 7 0c-.7.600-1 1.500-1 3h-5c0-1.500-.300-2.400-1-3z" /></Icon>;
+export const Book = () => <Icon size={18}><path d="M6.500 3.500H19v17H7.500A2.500 2.500 0 0 1 5 18V5a1.500 1.500 0 0 1 1.500-1.500zM5 18a2.500 2.500 0 0 1 2.500-2.500H19M9 7.500h6" /></Icon>;
 export const Bin = () => <Icon size={16}><path d="M5 7h14M10 7V4.500h4V7M7 7l.8 12.500h8.400L17 7" /></Icon>;
 export const Seal = () => <Icon size={16}><path d="M12 3.500 19 6v5.500c0 4.300-2.900 7.400-7 9-4.100-1.600-7-4.700-7-9V6z" /><path d="m9 12 2.200 2.200L15.200 10" /></Icon>;
 export const Tokens = () => <Icon size={16}><rect x="3.500" y="5" width="7" height="6" rx="1.500" /><rect x="13" y="5" width="7.500" height="6" rx="1.500" /><rect x="3.500" y="14" width="10" height="6" rx="1.500" /><path d="M17 17h3.500" /></Icon>;

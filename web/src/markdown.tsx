@@ -8,7 +8,9 @@ import {highlight} from './highlight';
 import {t} from './i18n';
 import {Formula, formulas} from './math';
 import {pure} from './pure';
+import {revealed} from './reveal';
 import {change, settings} from './settings';
+import {cited} from './sources';
 
 const marked = new Marked({gfm: true, extensions: formulas});
 
@@ -55,15 +57,6 @@ function characters(text: string): string {
         const code = dec ? Number(dec) : parseInt(hex, 16);
         return code > 0 && code < 0x110000 && (code < 0xd800 || code > 0xdfff) ? String.fromCodePoint(code) : '\ufffd';
     });
-}
-
-/** Characters that are not seen but turn or hide what stands around them. */
-const HIDDEN = /([\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff])/;
-
-function revealed(text: string): ComponentChildren {
-    if (!HIDDEN.test(text)) return text;
-    return text.split(HIDDEN).map((part, i) =>
-        i % 2 ? <span class="hidden-mark">U+{part.codePointAt(0)!.toString(16).toUpperCase()}</span> : part);
 }
 
 // ---- code ---------------------------------------------------------------------------------------
@@ -138,7 +131,7 @@ function drawOne(token: Token, open: boolean, depth: number): ComponentChildren 
         const H = `h${Math.min(x['depth'] + 1, 6)}` as 'h2'; // the page's own title is h1
         return <H>{inner()}</H>;
     }
-    case 'text': return x.tokens ? inner() : characters(x['text']);
+    case 'text': return x.tokens ? inner() : cited(characters(x['text']));
     case 'escape': return x['text'];
     case 'html': return x['block'] ? <p class="as-text">{x.raw.trimEnd()}</p> : x.raw;
     case 'strong': return <strong>{inner()}</strong>;

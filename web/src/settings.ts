@@ -1,5 +1,6 @@
 // What the reader has chosen, kept in this browser.
 import {effect, signal} from '@preact/signals';
+import type {Model} from './api';
 
 export const EFFORTS = ['none', 'low', 'medium', 'high', 'max', 'budget'] as const;
 export type Effort = (typeof EFFORTS)[number];
@@ -15,6 +16,8 @@ export interface Settings {
     effort: Effort | 'auto';
     /** Tokens of thought, with effort `budget`. */
     budget: number;
+    /** Answers are taken from the server's documents, where it has any. */
+    documents: boolean;
     /** null: the model's own. */
     temperature: number | null;
     top_p: number | null;
@@ -35,6 +38,7 @@ const fresh: Settings = {
     system: '',
     effort: 'auto',
     budget: 1024,
+    documents: false,
     temperature: null,
     top_p: null,
     top_k: null,
@@ -67,11 +71,12 @@ effect(() => {
 });
 
 /** The settings of a request, as the API calls them. */
-export function asked(s: Settings, thinks: boolean): Record<string, unknown> {
+export function asked(s: Settings, model: Model | null): Record<string, unknown> {
     const out: Record<string, unknown> = {};
     for (const name of ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'max_tokens', 'seed'] as const)
         if (s[name] !== null) out[name] = s[name];
-    if (!thinks || s.effort === 'auto') return out;
+    if (s.documents && model?.documents != null) out['search'] = true;
+    if (!model?.thinks || s.effort === 'auto') return out;
     if (s.effort === 'budget') out['thinking'] = {type: 'enabled', budget_tokens: s.budget};
     else out['reasoning_effort'] = s.effort;
     return out;

@@ -345,7 +345,7 @@ function explain(e: unknown): string {
 /** Asks for an answer; goesOn: for more of it. */
 function begin(a: Message, goesOn = false): void {
     const system = conversations.value.get(a.conversation)!.system;
-    const given = asked(settings.value, model.value?.thinks ?? false);
+    const given = asked(settings.value, model.value);
     const body: Asked = {...given, messages: talk(a, system)};
     if (goesOn && (a.text || a.thought))
         body.messages.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
@@ -414,7 +414,8 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
     try {
         const usage = await wholeAnswer(r, source, (piece) => {
             const now = performance.now();
-            if (piece.kind === 'admitted') {
+            if (piece.kind === 'sources') r.message = {...r.message, sources: piece.sources!};
+            else if (piece.kind === 'admitted') {
                 r.phase = 'reading';
                 put(true); // by which stream it comes: from now on it can be taken up again
             }

@@ -7,9 +7,10 @@ import {duration, language, number, t} from './i18n';
 import {CopyButton, Markdown} from './markdown';
 import {fitText, Opener} from './menu';
 import {pure} from './pure';
+import {SourceList, Sources} from './sources';
 import {answerNow, busy, choose, edit, goOn, messages, regenerate, runOf, shown} from './state';
 import {Tokens, useVerdict, VerdictLine} from './verify';
-import {children, type Attachment, type Facts, type Message} from './tree';
+import {children, type Attachment, type Facts, type Message, type Source} from './tree';
 
 // ---- time that passes ---------------------------------------------------------------------------
 
@@ -199,6 +200,8 @@ function Ended({m}: {m: Message}) {
     );
 }
 
+const NONE: Source[] = [];
+
 const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: boolean; words: string}) => {
     const live = m.state === 'writing';
     const [taken, setTaken] = useState(false); // apart, into tokens
@@ -211,7 +214,8 @@ const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: b
             {m.thought && <Thought m={m} thinks={thinks} />}
             {live && !m.thought && !m.text && <Reading m={m} />}
             {taken && tokens ? <Tokens m={m} all={tokens} />
-                : m.text && <div class={live ? 'prose growing' : 'prose'}><Markdown text={m.text} open={live} /></div>}
+                : m.text && <div class={live ? 'prose growing' : 'prose'}><Sources.Provider value={m.sources ?? NONE}><Markdown text={m.text} open={live} /></Sources.Provider></div>}
+            {m.sources && <SourceList all={m.sources} />}
             {live ? m.text && <Pace m={m} /> : <Ended m={m} />}
             {verdict && <VerdictLine verdict={verdict} />}
             {!live && (

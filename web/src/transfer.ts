@@ -1,5 +1,5 @@
 // Conversations as files, and back.
-import type {Attachment, Conversation, Facts, Message} from './tree';
+import type {Attachment, Conversation, Facts, Message, Source} from './tree';
 import {branch} from './tree';
 
 const FORMAT = 'lisao-conversations';
@@ -24,7 +24,8 @@ export function toMarkdown({conversation, messages}: Whole, you: string, answer:
     const parts = path.map((m) => {
         const files = (m.files ?? []).map((f) => `*${f.name}*\n\n${f.text.replace(/^/gm, '    ')}\n\n`).join('');
         const thought = m.thought ? m.thought.trim().replace(/^/gm, '> ') + '\n\n' : '';
-        return `## ${m.role === 'user' ? you : answer}\n\n${files}${thought}${m.text.trim()}\n`;
+        const sources = (m.sources ?? []).map((s) => `\n[${s.n}] ${s.path}:${s.line}\n`).join('');
+        return `## ${m.role === 'user' ? you : answer}\n\n${files}${thought}${m.text.trim()}\n${sources}`;
     });
     return [`# ${conversation.title}\n`, ...parts].join('\n');
 }
@@ -51,7 +52,7 @@ function text(o: Bag, name: string): string {
     return o[name];
 }
 
-function time(o: Bag, name: string): number {
+function numberOf(o: Bag, name: string): number {
     if (typeof o[name] !== 'number' || !Number.isFinite(o[name])) throw new Error(name);
     return o[name];
 }
@@ -70,6 +71,9 @@ function factsOf(x: unknown): Facts | undefined {
     return out as Facts;
 }
 
+const sourceOf = (s: Bag): Source =>
+    ({n: numberOf(s, 'n'), id: numberOf(s, 'id'), path: text(s, 'path'), heading: text(s, 'heading'), line: numberOf(s, 'line')});
+
 export function messageOf(o: unknown, conversation: string): Message {
     if (!isBag(o)) throw new Error('messages');
     const states = ['done', 'stopped', 'length', 'cut', 'failed'] as const;
@@ -78,7 +82,7 @@ export function messageOf(o: unknown, conversation: string): Message {
         conversation,
         parent: o['parent'] === null ? null : id(o, 'parent'),
         role: o['role'] === 'assistant' ? 'assistant' : 'user',
-        created: time(o, 'created'),
+        created: numberOf(o, 'created'),
         text: text(o, 'text'),
         state: states.find((s) => s === o['state']) ?? 'cut',
     };
@@ -86,6 +90,7 @@ export function messageOf(o: unknown, conversation: string): Message {
     if (typeof o['error'] === 'string') m.error = o['error'];
     const facts = factsOf(o['facts']);
     if (facts) m.facts = facts;
+    if (Array.isArray(o['sources'])) m.sources = o['sources'].filter(isBag).map(sourceOf);
     const a = o['asked'];
     if (isBag(a) && typeof a['system'] === 'string' && isBag(a['settings']))
         m.asked = {system: a['system'], settings: a['settings'], ...(isBag(a['lisao']) ? {lisao: a['lisao']} : {})};
@@ -100,8 +105,8 @@ export function conversationOf(c: unknown): Conversation {
         id: id(c, 'id'),
         title: text(c, 'title'),
         pinned: c['pinned'] === true,
-        created: time(c, 'created'),
-        updated: time(c, 'updated'),
+        created: numberOf(c, 'created'),
+        updated: numberOf(c, 'updated'),
         system: typeof c['system'] === 'string' ? c['system'] : '',
         leaf: c['leaf'] === null ? null : id(c, 'leaf'),
     };

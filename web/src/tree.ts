@@ -6,6 +6,15 @@ export interface Attachment {
     text: string;
 }
 
+/** A passage of a document that an answer was made from, and cites as [n]. */
+export interface Source {
+    n: number;
+    id: number;
+    path: string;
+    heading: string;
+    line: number;
+}
+
 /** What is known of an answer once it has ended. Times are in milliseconds. */
 export interface Facts {
     model?: string;
@@ -35,6 +44,8 @@ export interface Message {
     state: State;
     error?: string;
     facts?: Facts;
+    /** Of an answer from documents; empty: nothing was found. */
+    sources?: Source[];
     /** Of an answer under way: the server's stream, how far it was read, and when it was asked for. */
     stream?: {id: string; at: number; began: number};
     /** What it was asked with and can be computed again by; `lisao` is there once it is whole. */

@@ -1,7 +1,7 @@
 // An answer computed again: whether it is the same, and what else could have come at each token.
 import {useState} from 'preact/hooks';
 import {Check, Cross} from './icons';
-import type {Verdict} from './api';
+import {ApiError, type Verdict} from './api';
 import {number, t} from './i18n';
 import {branchOff, say, verify} from './state';
 import type {Message} from './tree';
@@ -99,7 +99,7 @@ export function useVerdict(m: Message) {
             setVerdict(await verify(m));
         } catch (e) {
             setVerdict(null);
-            say(String((e as Error).message), true);
+            say(e instanceof ApiError && e.code === 'passage_gone' ? t('verifyGone') : String((e as Error).message), true);
         }
     };
     return {verdict, ask};
