@@ -31,7 +31,7 @@ static bool cited_find(Call *c, Str question, Cited *cited) {
     Err err = {0};
     if (question.n > QUESTION_TAIL) {
         question = (Str){question.p + question.n - QUESTION_TAIL, QUESTION_TAIL};
-        while (utf8_length(question) == 0) question.p++, question.n--;
+        while (question.n > 0 && utf8_length(question) == 0) question.p++, question.n--;
     }
     cited->n = CITED_MOST;
     return documents_search(c->api->documents, c->a, question, cited->passage, &cited->n, &err)

@@ -9,7 +9,7 @@
 #include "serve/passages.h"
 #include "serve/sql.h"
 
-enum { WORDS_MOST = 64 };
+enum { WORDS_MOST = 200 }; /* of a question */
 
 struct Documents {
     Sql sql;

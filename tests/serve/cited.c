@@ -108,6 +108,13 @@ static void passages_stand_before_the_question(void **state) {
     must_say(prompt_text(r, j), "at night.\n\nThe question:\n\ncertificates<|end|>");
     assert_int_equal(j->cited->n, 1);
     desk_drop(&r->c, j);
+    /* Of a long one the end, from where a character begins. */
+    Buf long_one = {.a = r->desk->a};
+    for (int i = 0; i < 500; i++) buf_add(&long_one, STR("路"));
+    j = asked(r, answer_chat, QUESTION("%.*sx disks"), STRF(buf_str(&long_one)));
+    must_say(prompt_text(r, j), "[1] disk.md, Disks\n");
+    must_say(prompt_text(r, j), "The question:\n\n路路路");
+    desk_drop(&r->c, j);
 }
 
 static void without_passages_the_prompt_is_the_question(void **state) {
