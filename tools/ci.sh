@@ -66,19 +66,20 @@ tsan() {
 # The arm64 libraries, unpacked into a folder: this system's own packages stay as they are.
 arm64_libraries() {
     local root=$PWD/$CI/arm64 apt
-    [ ! -e "$root/whole" ] || return 0
+    local packages=(libjansson-dev libpcre2-dev libutf8proc-dev libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev
+        libarchive-dev libmicrohttpd-dev libsodium-dev libsqlite3-dev libseccomp-dev libxml2-dev libcmocka-dev)
+    [ "$(cat "$root/whole" 2>/dev/null)" != "${packages[*]}" ] || return 0
     rm -rf "$root"
     mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial"
     : >"$root/status"
     apt=(apt-get -q -o Dir::State="$root/state" -o Dir::State::status="$root/status" -o Dir::Cache="$root/cache"
         -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User="$(id -un)")
     "${apt[@]}" update || true # other sources than Debian's may have no arm64
-    "${apt[@]}" install -y --no-install-recommends --download-only libjansson-dev libpcre2-dev libutf8proc-dev \
-        libcyaml-dev libyaml-dev libedit-dev libcurl4-openssl-dev libarchive-dev libmicrohttpd-dev libsodium-dev libsqlite3-dev libseccomp-dev libxml2-dev libcmocka-dev || return 1
+    "${apt[@]}" install -y --no-install-recommends --download-only "${packages[@]}" || return 1
     for p in "$root"/cache/archives/*.deb; do dpkg-deb -x "$p" "$root" || return 1; done
     # A linker looks behind absolute links (libm.so) on this system, and without them takes the static library.
     find "$root" -lname '/*' | while read -r l; do ln -sfn "$root$(readlink "$l")" "$l"; done
-    : >"$root/whole"
+    echo "${packages[*]}" >"$root/whole"
 }
 
 aarch64() {

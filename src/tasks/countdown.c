@@ -6,7 +6,7 @@
  *
  * A thought is a search from both ends. It takes two of the numbers and writes down what they make,
  * "3&7:+10-4*21": their sum, difference, product and quotient. Then it writes what could make the
- * target with the other numbers, "25:+71-21" (46 with 25): the same four operations, since each of
+ * target with the other numbers, "25:-21" (46 with 25): the same four operations, since each of
  * them is undone by another. A number that stands on both sides is the end, "=", behind which the
  * steps come in the order in which they are computed. With four numbers the other two are joined
  * or undone one after the other, in both orders; before all that a thought tries all signs. Of the
@@ -128,7 +128,7 @@ static void join(Search *s, const Term *x, const Term *y) {
     for (int i = 0; i < s->n; i++) result_print(s->thought, &s->made[i]);
 }
 
-/* "+71-21": what makes `to` with y, as far as the pair can be as large. True with the step, and
+/* "-21": what makes `to` with y, as far as the pair can be as large. True with the step, and
  * "=" behind it, when the pair makes one of them. */
 static bool meets(Search *s, Term *step, const Term *to, const Term *y) {
     Term goal[COUNT(OPS)];
@@ -146,8 +146,8 @@ static bool meets(Search *s, Term *step, const Term *to, const Term *y) {
     return false;
 }
 
-/* "|50,25:+96(+121-71)-4(+29-21)": with the last number the target is made of 96 or 4, and these
- * with the third of what stands in brackets. */
+/* "|50,25:+96(+121-71)-4(+29-21*100)": with the last number the target is made of 96 or 4, and
+ * these with the third of what stands in brackets. */
 static bool one_by_one(Search *s, const Term *target, const Term *last, const Term *third) {
     Term to[COUNT(OPS)];
     const int n = results(to, target, last, s->largest);
