@@ -2,6 +2,7 @@
 #include <libxml/HTMLparser.h>
 #include <libxml/HTMLtree.h>
 #include <limits.h>
+#include <stdio.h>
 
 #include "serve/extract.h"
 
@@ -12,60 +13,32 @@ typedef struct Page {
     bool as_it_is; /* within pre */
 } Page;
 
-/* What an element is to its text; any other is a part of its line. */
-typedef struct Element {
-    const char *name, *begin; /* begin: what stands before its text */
-    enum { HIDDEN, LINE, PARAGRAPH, CODE, CELL } kind;
-} Element;
-static const Element elements[] = {{"script", "", HIDDEN},
-                                   {"style", "", HIDDEN},
-                                   {"template", "", HIDDEN},
-                                   {"svg", "", HIDDEN},
-                                   {"math", "", HIDDEN},
-                                   {"noscript", "", HIDDEN},
-                                   {"select", "", HIDDEN},
-                                   {"h1", "# ", PARAGRAPH},
-                                   {"h2", "## ", PARAGRAPH},
-                                   {"h3", "### ", PARAGRAPH},
-                                   {"h4", "#### ", PARAGRAPH},
-                                   {"h5", "##### ", PARAGRAPH},
-                                   {"h6", "###### ", PARAGRAPH},
-                                   {"title", "# ", PARAGRAPH},
-                                   {"p", "", PARAGRAPH},
-                                   {"blockquote", "", PARAGRAPH},
-                                   {"ul", "", PARAGRAPH},
-                                   {"ol", "", PARAGRAPH},
-                                   {"dl", "", PARAGRAPH},
-                                   {"table", "", PARAGRAPH},
-                                   {"figure", "", PARAGRAPH},
-                                   {"section", "", PARAGRAPH},
-                                   {"article", "", PARAGRAPH},
-                                   {"li", "- ", LINE},
-                                   {"dt", "", LINE},
-                                   {"dd", "", LINE},
-                                   {"tr", "", LINE},
-                                   {"div", "", LINE},
-                                   {"br", "", LINE},
-                                   {"hr", "", LINE},
-                                   {"header", "", LINE},
-                                   {"footer", "", LINE},
-                                   {"nav", "", LINE},
-                                   {"main", "", LINE},
-                                   {"aside", "", LINE},
-                                   {"address", "", LINE},
-                                   {"form", "", LINE},
-                                   {"figcaption", "", LINE},
-                                   {"caption", "", LINE},
-                                   {"summary", "", LINE},
-                                   {"option", "", LINE},
-                                   {"pre", "", CODE},
-                                   {"td", "| ", CELL},
-                                   {"th", "| ", CELL}};
+/* What an element is to its text: of the others each is a part of its line. */
+typedef enum Kind { INLINE, HIDDEN, LINE, PARAGRAPH, CODE, CELL, KINDS } Kind;
+static const char *const elements[KINDS] = {
+    [HIDDEN] = " script style template svg math noscript select ",
+    [LINE] = " li dt dd tr div br hr header footer nav main aside address form figcaption caption "
+             "summary option ",
+    [PARAGRAPH] = " h1 h2 h3 h4 h5 h6 title p blockquote ul ol dl table figure section article ",
+    [CODE] = " pre ",
+    [CELL] = " td th "};
 
-static const Element *element_of(const xmlNode *n) {
-    for (int64_t i = 0; i < COUNT(elements); i++)
-        if (!strcmp(elements[i].name, (const char *)n->name)) return &elements[i];
-    return NULL;
+static Kind kind_of(const char *name) {
+    char word[16];
+    snprintf(word, sizeof word, " %.12s ", name);
+    for (Kind k = INLINE + 1; k < KINDS; k++)
+        if (strstr(elements[k], word)) return k;
+    return INLINE;
+}
+
+/* What Markdown has in front of it. */
+static Str sign_of(const char *name) {
+    static const char levels[] = "######";
+    if (name[0] == 'h' && name[1] >= '1' && name[1] <= '6') return (Str){levels, name[1] - '0'};
+    return !strcmp(name, "title")                                 ? STR("#")
+           : !strcmp(name, "li")                                  ? STR("-")
+           : name[0] == 't' && char_in(name[1], "dh") && !name[2] ? STR("|")
+                                                                  : STR("");
 }
 
 static void line_end(Page *p, int breaks) {
@@ -84,8 +57,7 @@ static bool begins_line(const Page *p) {
 
 /* What would begin a line like a heading of Markdown has a blank in front. */
 static void word_put(Page *p, Str word) {
-    const bool apart = p->space && !str_ends(buf_str(&p->text), STR(" "));
-    if (begins_line(p) ? word.p[0] == '#' : apart) put(p, STR(" "));
+    if (begins_line(p) ? word.p[0] == '#' : p->space) put(p, STR(" "));
     put(p, word);
     p->space = false;
 }
@@ -118,18 +90,20 @@ static void code_put(Page *p, const xmlNode *of) {
 }
 
 static void element_put(Page *p, const xmlNode *n) {
-    const Element *e = element_of(n);
-    const int breaks = !e || e->kind == CELL ? 0 : e->kind == LINE ? 1 : 2;
-    if (e && e->kind == HIDDEN) return;
-    if (e && e->kind == CODE && !p->as_it_is) {
+    const Kind kind = kind_of((const char *)n->name);
+    const Str sign = sign_of((const char *)n->name);
+    const int breaks = kind == LINE ? 1 : 2 * (kind == PARAGRAPH || kind == CODE);
+    if (kind == HIDDEN) return;
+    if (kind == CODE && !p->as_it_is) {
         code_put(p, n);
         return;
     }
     line_end(p, breaks);
-    if (e && e->begin[0] && n->children && !p->as_it_is) {
-        p->space |= e->kind == CELL;
+    if (sign.n && n->children && !p->as_it_is) {
+        p->space |= kind == CELL;
         word_put(p, STR(""));
-        put(p, str_of(e->begin));
+        put(p, sign);
+        p->space = true;
     }
     content_put(p, n);
     line_end(p, breaks);
