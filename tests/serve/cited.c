@@ -177,7 +177,7 @@ static void as_many_as_fit_beside_the_answer(void **state) {
         desk_drop(&r->c, j);
     }
     r->desk->served[0].context = 3000;
-    Job *j = asked(r, answer_chat, "{\"max_tokens\":9,%s", QUESTION("owl") + 1);
+    Job *j = asked(r, answer_chat, "{\"max_tokens\":9,%s", &QUESTION("owl")[1]);
     assert_int_equal(j->cited->n, 5);
     desk_drop(&r->c, j);
     r->desk->served[0].context = 16384;
