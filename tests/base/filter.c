@@ -95,6 +95,7 @@ static void nothing_else_is_at_hand(void **state) {
                  {"exec 3<>/dev/tcp/127.0.0.1/1", "Operation not permitted"},
                  {"kill -0 1", "Operation not permitted"},
                  {"cat <&9", "Bad file descriptor"}};
+    need_native();
     Arena *a = arena_open("test", ARENA_NO_LIMIT);
     const char *folder = folder_new(a);
     Err err = {0};
