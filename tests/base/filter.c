@@ -17,13 +17,13 @@ typedef struct Made {
 } Made;
 
 /* What a script of the shell makes of a file with this text. */
-static Made made(Arena *a, const char *folder, const char *script, Str text) {
+static Made made(Arena *a, const char *folder, const char *script, Str text, double seconds) {
     const char *const argv[] = {"bash", "-c", script, NULL};
     const char *path = str_fmt(a, "%s/file", folder).p;
     Made m = {0};
     Err err = {0};
     must(os_put(a, path, text, &err), &err);
-    m.fine = filter_file(a, &m.out, argv, path, MOST, 3, &m.err);
+    m.fine = filter_file(a, &m.out, argv, path, MOST, seconds, &m.err);
     return m;
 }
 
@@ -33,9 +33,9 @@ static void output_comes_whole(void **state) {
     char *x = arena_push(a, MOST);
     (void)state;
     for (int64_t i = 0; i < MOST; i++) x[i] = (char)(i * 7 % 251);
-    const Made m = made(a, folder, "cat; printf %70000s x >&2", (Str){x, MOST});
+    const Made m = made(a, folder, "cat; printf %70000s x >&2", (Str){x, MOST}, 60);
     assert_true(m.fine && str_eq(m.out, (Str){x, MOST}));
-    assert_true(made(a, folder, "exec >&- 2>&-; sleep 0.1", STR("")).fine);
+    assert_true(made(a, folder, "exec >&- 2>&-; sleep 0.1", STR(""), 60).fine);
     folder_remove(folder);
     arena_close(a);
 }
@@ -47,13 +47,13 @@ static void failures_are_told(void **state) {
     } wrong[] = {{"echo what; echo ' a pity ' >&2; exit 3", "status 3: a pity", ERR_IO},
                  {"exit 3", "bash ended with status 3", ERR_IO},
                  {"ulimit -t 1; while :; do :; done", "ended by signal", ERR_IO},
-                 {"sleep 60", "took more than 3 s", ERR_IO},
+                 {"sleep 60", "took more than 0.5 s", ERR_IO},
                  {"yes", "wrote more than 1048576 bytes", ERR_LIMIT}};
     Arena *a = arena_open("test", ARENA_NO_LIMIT);
     const char *folder = folder_new(a);
     (void)state;
     for (int64_t i = 0; i < COUNT(wrong); i++) {
-        const Made m = made(a, folder, wrong[i].script, STR("x"));
+        const Made m = made(a, folder, wrong[i].script, STR("x"), i == 3 ? 0.5 : 60);
         assert_false(m.fine);
         assert_int_equal(m.err.code, wrong[i].code);
         if (!strstr(m.err.msg, wrong[i].says)) fail_msg("%s: %s", wrong[i].script, m.err.msg);
@@ -107,7 +107,7 @@ static void nothing_else_is_at_hand(void **state) {
     assert_int_equal(dup2(fd, 9), 9);
     for (int64_t i = 0; i < COUNT(deeds); i++) {
         const char *script = str_fmt(a, "set -- %s; %s", mine, deeds[i].deed).p;
-        const Made m = made(a, folder, script, STR("x"));
+        const Made m = made(a, folder, script, STR("x"), 60);
         assert_false(m.fine);
         if (!strstr(m.err.msg, deeds[i].says)) fail_msg("%s: %s", deeds[i].deed, m.err.msg);
     }
