@@ -116,9 +116,21 @@ static const char *const deadly[] = {
     "perf_event_open", "kexec_load",        "unshare"};
 
 /* A name that this architecture has not got is passed over. */
-static bool call_rule(scmp_filter_ctx f, uint32_t action, const char *name) {
-    const int number = seccomp_syscall_resolve_name(name);
-    return number == __NR_SCMP_ERROR || number < 0 || seccomp_rule_add(f, action, number, 0) == 0;
+static bool call_rules(scmp_filter_ctx f, uint32_t action, const char *const *name, int64_t n) {
+    bool fine = true;
+    for (int64_t i = 0; fine && i < n; i++) {
+        const int number = seccomp_syscall_resolve_name(name[i]);
+        fine =
+            number == __NR_SCMP_ERROR || number < 0 || seccomp_rule_add(f, action, number, 0) == 0;
+    }
+    return fine;
+}
+
+/* It holds from now on, where `fine`, and is freed. */
+static bool filter_hold(scmp_filter_ctx f, bool fine, Err *err) {
+    const int why = fine ? seccomp_load(f) : -EINVAL;
+    seccomp_release(f);
+    return why == 0 || err_set(err, ERR_UNSUPPORTED, "seccomp: %s", strerror(-why));
 }
 
 /* Calls of which some are fine: memory that is not executed; questions to a terminal or socket, and
@@ -143,14 +155,10 @@ bool sandbox_calls(Err *err) {
     if (!privileges_drop(err)) return false;
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
-    bool fine = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1) == 0 && some_rules(f);
-    for (int64_t i = 0; fine && i < COUNT(allowed); i++)
-        fine = call_rule(f, SCMP_ACT_ALLOW, allowed[i]);
-    for (int64_t i = 0; fine && i < COUNT(deadly); i++)
-        fine = call_rule(f, SCMP_ACT_KILL_PROCESS, deadly[i]);
-    const int why = fine ? seccomp_load(f) : -EINVAL;
-    seccomp_release(f);
-    return why == 0 || err_set(err, ERR_UNSUPPORTED, "seccomp: %s", strerror(-why));
+    const bool fine = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1) == 0 && some_rules(f)
+                      && call_rules(f, SCMP_ACT_ALLOW, allowed, COUNT(allowed))
+                      && call_rules(f, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
+    return filter_hold(f, fine, err);
 }
 
 /* ---- another program ------------------------------------------------------------------------- */
@@ -194,10 +202,5 @@ bool sandbox_program(Err *err) {
     if (!privileges_drop(err) || !folders_of_programs(err)) return false;
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
     if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
-    bool fine = true;
-    for (int64_t i = 0; fine && i < COUNT(refused); i++)
-        fine = call_rule(f, SCMP_ACT_ERRNO(EPERM), refused[i]);
-    const int why = fine ? seccomp_load(f) : -EINVAL;
-    seccomp_release(f);
-    return why == 0 || err_set(err, ERR_UNSUPPORTED, "seccomp: %s", strerror(-why));
+    return filter_hold(f, call_rules(f, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused)), err);
 }
