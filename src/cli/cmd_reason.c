@@ -61,13 +61,13 @@ static int64_t steps_done(const Job *j, const Stage *s) {
     return step;
 }
 
-/* A stage began with weights of the one before it, and its folder says after how many steps: when
+/* A stage began with weights of an earlier one, and its folder says after how many steps: when
  * that one has learned more since, what was made of it is out of date. */
 static bool stage_fits(const Job *j, const Stage *s, Err *err) {
-    if (s == j->chain.stage) return true;
+    if (!s->from) return true;
     const char *folder = s->recipe.checkpoint.folder, *file = str_fmt(j->a, "%s/begun", folder).p;
     const bool begun = steps_done(j, s) > 0;
-    const int64_t now = steps_done(j, s - 1);
+    const int64_t now = steps_done(j, s->from);
     Str said = {0};
     int64_t then = now;
     if (begun && os_exists(file) && !os_read(j->a, &said, file, 4096, err)) return false;
@@ -78,7 +78,8 @@ static bool stage_fits(const Job *j, const Stage *s, Err *err) {
            || err_set(err, ERR_USAGE,
                       "stage %s began with the weights of %s after %lld steps, which has %lld "
                       "now: remove %s to do it again, or set %s.optim.steps back",
-                      s->name, s[-1].name, (long long)then, (long long)now, folder, s[-1].name);
+                      s->name, s->from->name, (long long)then, (long long)now, folder,
+                      s->from->name);
 }
 
 static bool stages_run(Job *j, Err *err) {

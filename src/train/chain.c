@@ -198,6 +198,19 @@ static bool has_shape(const Str *value) {
     return false;
 }
 
+/* The name of an earlier stage in the place of a model is that stage's folder. */
+static void stage_named(Str *value, const char *key, const Chain *c, int64_t i) {
+    for (int64_t k = 0; k < i; k++)
+        if (str_eq(value_at(value, key), str_of(c->stage[k].name)))
+            value_put(value, key, str_of(c->stage[k].recipe.checkpoint.folder));
+}
+
+static const Stage *stage_in(const Chain *c, int64_t i, const char *folder) {
+    for (int64_t k = 0; k < i; k++)
+        if (!strcmp(c->stage[k].recipe.checkpoint.folder, folder)) return &c->stage[k];
+    return NULL;
+}
+
 /* A stage goes on from the one before it, whose shape is its own then, but where it has a model or
  * an init_from of its own, and learns from its answers where it distils. */
 static void stage_links(Str *value, const Str *own, Arena *a, const Chain *c, int64_t i) {
@@ -209,6 +222,8 @@ static void stage_links(Str *value, const Str *own, Arena *a, const Chain *c, in
         value_put(value, "init_from", str_of(has_shape(own) ? "" : s[-1].recipe.checkpoint.folder));
     if (i && value_at(value, "distill.teacher").n == 0)
         value_put(value, "distill.teacher", str_of(s[-1].recipe.checkpoint.folder));
+    stage_named(value, "init_from", c, i);
+    stage_named(value, "distill.teacher", c, i);
     if (value_at(value, "init_from").n == 0) return;
     for (int64_t k = 0; k < recipe_n_keys; k++)
         if (is_shape(k)) value[k] = own[k];
@@ -235,7 +250,10 @@ static bool stage_read(Chain *c, Arena *a, const ChainIn *in, int64_t i, const c
                        "set folder",
                        c->path, s->name, c->folder, (long long)i + 1, s->name);
     stage_links(value, own, a, c, i);
-    return recipe_make(&s->recipe, a, str_fmt(a, "%s, stage %s", c->path, s->name).p, value, err);
+    const char *what = str_fmt(a, "%s, stage %s", c->path, s->name).p;
+    if (!recipe_make(&s->recipe, a, what, value, err)) return false;
+    s->from = stage_in(c, i, s->recipe.init_from);
+    return true;
 }
 
 /* "folder=...", and a name in front of every other key. */

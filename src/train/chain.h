@@ -16,11 +16,12 @@
  *   export: q8_0                    # type of the GGUF file at the end
  *
  * Stages behind the first take their weights from the one before them unless they have an
- * init_from of their own. docs/reason.md explains it. */
+ * init_from of their own, which may be the name of an earlier stage. docs/reason.md explains it. */
 enum { STAGES_MOST = 16, CHAIN_LIST = 16 };
 typedef struct Stage {
     const char *name;
-    Recipe recipe; /* checkpoint.folder: FOLDER/NUMBER-NAME */
+    Recipe recipe;            /* checkpoint.folder: FOLDER/NUMBER-NAME */
+    const struct Stage *from; /* with whose weights it begins, NULL where none of the file's */
 } Stage;
 typedef struct Chain {
     const char *path, *folder;

@@ -91,6 +91,24 @@ static void stages_may_begin_anew(void **state) {
     assert_string_equal(c.stage[1].recipe.init_from, c.stage[0].recipe.checkpoint.folder);
 }
 
+/* The name of an earlier stage stands for its folder; that of a later one is a path. */
+static void stages_may_name_earlier_ones(void **state) {
+    Arena *a = *state;
+    Chain c;
+    Err err = {0};
+    const char *set[] = {"taught.distill.teacher=reinforce", "taught.init_from=./learn",
+                         "reinforce.init_from=learn", "reinforce.distill.teacher=taught"};
+    if (!chain_of(&c, a, chain_text(a, ""), set, 4, &err)) fail_msg("%s", err.msg);
+    const Recipe *learn = &c.stage[0].recipe, *taught = &c.stage[1].recipe,
+                 *reinforce = &c.stage[2].recipe;
+    assert_string_equal(taught->distill.teacher, "reinforce");
+    assert_string_equal(taught->init_from, "./learn");
+    assert_string_equal(reinforce->init_from, learn->checkpoint.folder);
+    assert_string_equal(reinforce->distill.teacher, taught->checkpoint.folder);
+    assert_true(reinforce->model.json.n == 0);
+    assert_true(c.stage[2].from == &c.stage[0] && !c.stage[1].from && !c.stage[0].from);
+}
+
 static void what_is_wrong_is_named(void **state) {
     Arena *a = *state;
     const char *good = chain_text(a, "");
@@ -131,8 +149,8 @@ static void what_is_wrong_is_named(void **state) {
 }
 
 int chain_tests(void) {
-    const struct CMUnitTest tests[] = {ARENA_TEST(stages_follow_each_other),
-                                       ARENA_TEST(stages_may_begin_anew),
-                                       ARENA_TEST(what_is_wrong_is_named)};
+    const struct CMUnitTest tests[] = {
+        ARENA_TEST(stages_follow_each_other), ARENA_TEST(stages_may_begin_anew),
+        ARENA_TEST(stages_may_name_earlier_ones), ARENA_TEST(what_is_wrong_is_named)};
     return cmocka_run_group_tests_name("train/chain", tests, NULL, NULL);
 }
