@@ -18,11 +18,14 @@
 
 enum { TEXT_BYTES = 8192, PATH_BYTES = 4096 };
 
-double os_now(void) {
+static double clock_read(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+double os_now(void) { return clock_read(CLOCK_MONOTONIC); }
+double os_cpu_time(void) { return clock_read(CLOCK_PROCESS_CPUTIME_ID); }
 
 void os_sleep(double seconds) {
     struct timespec t = {.tv_sec = (time_t)seconds};

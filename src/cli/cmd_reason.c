@@ -82,6 +82,15 @@ static bool stage_fits(const Job *j, const Stage *s, Err *err) {
                       s->from->name);
 }
 
+/* Says what a stage has cost, so that those of equal cost can be compared; what a start before this
+ * one did is not counted. */
+static bool stage_train(const Job *j, const Stage *s, Err *err) {
+    const double start = os_cpu_time();
+    if (!train_run(&s->recipe, j->o->threads, err)) return false;
+    log_at(LOG_INFO, "stage %s: %.0f s of CPU time", s->name, os_cpu_time() - start);
+    return true;
+}
+
 static bool stages_run(Job *j, Err *err) {
     const Chain *c = &j->chain;
     for (const Stage *s = c->stage; s < c->stage + c->n_stages; s++) {
@@ -89,7 +98,7 @@ static bool stages_run(Job *j, Err *err) {
         const bool done = steps_done(j, s) >= s->recipe.optim.steps;
         log_at(LOG_INFO, "stage %d of %d, %s: %s%s", (int)(s - c->stage) + 1, (int)c->n_stages,
                s->name, objective_name(s->recipe.objective), done ? ", done already" : "");
-        if (!done && !train_run(&s->recipe, j->o->threads, err)) return false;
+        if (!done && !stage_train(j, s, err)) return false;
         if (!done && os_interrupted())
             return err_set(err, ERR_INTERRUPTED,
                            "interrupted after stage %s; the same command goes on from there",

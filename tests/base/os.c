@@ -435,9 +435,11 @@ static void test_killed_writer(void **state) {
 
 static void test_own_machine(void **state) {
     (void)state;
-    double t = os_now();
+    double t = os_now(), used = os_cpu_time();
     usleep(2000);
     assert_true(os_now() - t >= 0.002 && os_now() - t < 10);
+    assert_true(os_cpu_time() - used < 0.002); /* sleeping takes none */
+    while (os_cpu_time() - used < 0.002) {}
     assert_true(os_cpus() >= 1 && os_cpus() <= sysconf(_SC_NPROCESSORS_ONLN));
     assert_true(os_memory_free() > 1 << 20);
     assert_true(os_memory_peak() > 1 << 19);
