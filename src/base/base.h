@@ -240,6 +240,9 @@ typedef struct FileStamp {
 } FileStamp;
 bool os_stamp(FileStamp *s, const char *path, Err *err) CHECKED;
 bool stamp_same(const FileStamp *a, const FileStamp *b);
+/* Up to n bytes, from `at` on, of the file folder/path; no link is followed beneath the folder. */
+bool os_read_beneath(const char *folder, const char *path, int64_t at, void *to, int64_t n,
+                     int64_t *got, FileStamp *s, Err *err) CHECKED;
 bool os_exists(const char *path), os_is_dir(const char *path);
 /* The path from the root, without links in it; NULL with an Err where nothing is there. */
 const char *os_real_path(Arena *a, const char *path, Err *err);

@@ -399,16 +399,21 @@ static int64_t nanoseconds(const struct timespec *t) {
     return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
+static FileStamp stamp_of(const struct stat *st) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    FileStamp s = {.size = st->st_size,
+                   .inode = (int64_t)st->st_ino,
+                   .modified = nanoseconds(&st->st_mtim),
+                   .changed = nanoseconds(&st->st_ctim)};
+    s.settled = nanoseconds(&now) - MAX(s.modified, s.changed) >= 2000000000;
+    return s;
+}
+
 bool os_stamp(FileStamp *s, const char *path, Err *err) {
     struct stat st;
-    struct timespec now;
     if (stat(path, &st) < 0) return os_error(err, "open", path);
-    clock_gettime(CLOCK_REALTIME, &now);
-    *s = (FileStamp){.size = st.st_size,
-                     .inode = (int64_t)st.st_ino,
-                     .modified = nanoseconds(&st.st_mtim),
-                     .changed = nanoseconds(&st.st_ctim)};
-    s->settled = nanoseconds(&now) - MAX(s->modified, s->changed) >= 2000000000;
+    *s = stamp_of(&st);
     return true;
 }
 
@@ -466,6 +471,46 @@ bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) {
     qsort(list, (size_t)count, sizeof *list, by_bytes);
     *names = list;
     *n = count;
+    return fine;
+}
+
+/* ---- beneath a folder ------------------------------------------------------------------------ */
+
+/* The last part of a path, each of its folders opened without following a link. Takes `dir` over;
+ * -1 with errno set. */
+static int open_beneath(int dir, Str path) {
+    enum { WAY = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK };
+    while (dir >= 0) {
+        char name[256];
+        const Str part = str_cut(&path, '/');
+        const bool odd = part.n == 0 || part.n >= COUNT(name) || str_eq(part, STR("."))
+                         || str_eq(part, STR(".."));
+        snprintf(name, sizeof name, "%.*s", STRF(part));
+        const int next = odd ? -1 : openat(dir, name, path.p ? WAY | O_DIRECTORY : WAY);
+        const int why = odd ? ENOENT : errno;
+        close(dir);
+        if (next < 0) errno = why;
+        if (!path.p) return next;
+        dir = next;
+    }
+    return -1;
+}
+
+bool os_read_beneath(const char *folder, const char *path, int64_t at, void *to, int64_t n,
+                     int64_t *got, FileStamp *s, Err *err) {
+    struct stat st;
+    const int fd = open_beneath(open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), str_of(path));
+    bool fine = fd >= 0 && fstat(fd, &st) == 0;
+    if (!fine) {
+        os_error(err, "open", path);
+    } else if (!S_ISREG(st.st_mode)) {
+        fine = not_a_file(err, "read", path, &st);
+    } else {
+        *s = stamp_of(&st);
+        *got = lseek(fd, at, SEEK_SET) < 0 ? -1 : read_some(fd, to, n);
+        fine = *got >= 0 || os_error(err, "read", path);
+    }
+    if (fd >= 0) close(fd);
     return fine;
 }
 

@@ -1,6 +1,7 @@
 /* report.h -- private to cli/: the metrics of runs, read for `lisao report`. */
 #pragma once
 #include "base/base.h"
+#include "runs/runs.h"
 
 #include <jansson.h>
 

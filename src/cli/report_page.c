@@ -16,30 +16,13 @@ static const char page[] =
 
 /* ---- columns --------------------------------------------------------------------------------- */
 
-/* What a curve shows of a value: a number itself; of a list, one per layer, the mean, and of
- * max_vio the largest. */
-static bool curve_value(const json_t *v, const char *key, double *out) {
-    *out = json_number_value(v);
-    if (!json_is_array(v)) return json_is_number(v);
-    const size_t n = json_array_size(v);
-    double sum = 0, most = 0;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *one = json_array_get(v, i);
-        if (!json_is_number(one)) return false;
-        sum += json_number_value(one);
-        most = i ? MAX(most, json_number_value(one)) : json_number_value(one);
-    }
-    *out = strcmp(key, "max_vio") ? sum / (double)MAX(n, 1) : most;
-    return n > 0;
-}
-
 /* Rows that become one point: the mean of those that have the key; of what only grows, the last. */
 static json_t *point(const json_t *rows, size_t from, size_t to, const char *key) {
     const bool grows = !strcmp(key, "step") || !strcmp(key, "targets") || !strcmp(key, "elapsed");
     double sum = 0, one, last = 0;
     int64_t n = 0;
     for (size_t i = from; i < to; i++)
-        if (curve_value(json_object_get(json_array_get(rows, i), key), key, &one))
+        if (run_number(json_object_get(json_array_get(rows, i), key), key, &one))
             sum += one, last = one, n++;
     if (n == 0) return json_null();
     return !strcmp(key, "step") ? json_integer((json_int_t)last)
@@ -60,28 +43,13 @@ static json_t *columns(const json_t *rows) {
     size_t i;
     double ignored;
     json_array_foreach(rows, i, row) json_object_foreach(row, key, v) {
-        if (!json_object_get(out, key) && curve_value(v, key, &ignored))
+        if (!json_object_get(out, key) && run_number(v, key, &ignored))
             json_object_set_new(out, key, column(rows, key));
     }
     return out;
 }
 
 /* ---- experts and samples --------------------------------------------------------------------- */
-
-/* [[per expert] per layer] of numbers that are not negative; how many there are, 0: it is none. */
-static int64_t load_numbers(const json_t *load) {
-    int64_t numbers = 0;
-    size_t i, k;
-    json_t *layer, *v;
-    json_array_foreach(load, i, layer) {
-        if (!json_is_array(layer) || json_array_size(layer) == 0) return 0;
-        json_array_foreach(layer, k, v) {
-            if (!json_is_number(v) || json_number_value(v) < 0) return 0;
-            numbers++;
-        }
-    }
-    return numbers;
-}
 
 /* At most `most` of a list, evenly, the last one among them. Takes the list over. */
 static json_t *thinned(json_t *all, size_t most) {
@@ -100,7 +68,7 @@ static json_t *loads(const json_t *rows) {
     size_t i;
     json_array_foreach(rows, i, row) {
         json_t *load = json_object_get(row, "expert_load");
-        const int64_t numbers = load_numbers(load);
+        const int64_t numbers = run_load(load);
         if (numbers == 0) continue;
         most = MAX(most, numbers);
         json_array_append_new(out, json_pack("[O, O]", json_object_get(row, "step"), load));

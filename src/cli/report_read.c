@@ -1,8 +1,6 @@
 /* report_read.c -- metrics.jsonl as rows, one a step, and as CSV.
  *
- * A run writes several lines of one step: its loss, a validation, a sample. Here they are one row.
- * Lines are looked at as they come, with whatever keys they have, so that what later versions log
- * is shown without a change here. */
+ * A run writes several lines of one step: its loss, a validation, a sample. They become one row. */
 #include "cli/report.h"
 
 #include "cli/cli.h"
@@ -17,61 +15,44 @@ static const char *base_name(Arena *a, const char *path) {
     return path_shown(a, str_copy(a, (Str){s.p + from, s.n - from}).p);
 }
 
-/* Seconds of training until each row: of the steps between two lines only the last one's is known,
- * and stands for all. */
+/* A line becomes a row, or part of the last one; one that goes back is none. */
+static void line_add(void *metrics, json_t *line) {
+    RunMetrics *m = metrics;
+    json_t *last = json_array_get(m->row, json_array_size(m->row) - 1);
+    if (run_step(line) < run_step(last))
+        m->unreadable++;
+    else if (last && run_step(line) == run_step(last))
+        json_object_update(last, line);
+    else
+        json_array_append(m->row, line);
+}
+
 static void elapsed_add(json_t *rows) {
-    double sum = 0;
-    json_int_t before = 0;
+    RunClock clock = {0};
     size_t i;
     json_t *row;
     json_array_foreach(rows, i, row) {
-        const json_t *seconds = json_object_get(row, "seconds");
-        if (!json_is_number(seconds)) continue;
-        const json_int_t step = json_integer_value(json_object_get(row, "step"));
-        sum += json_number_value(seconds) * (double)(step - before);
-        before = step;
-        json_object_set_new(row, "elapsed", json_real(sum));
+        if (run_clock(&clock, row)) json_object_set_new(row, "elapsed", json_real(clock.elapsed));
     }
 }
 
-/* A line becomes a row, or part of the last one. False: it is no object with a step that may
- * follow. */
-static bool line_add(json_t *rows, Str line) {
-    json_t *o = json_loadb(line.p, (size_t)line.n, 0, NULL);
-    json_t *last = json_array_get(rows, json_array_size(rows) - 1);
-    const json_t *step = json_object_get(o, "step");
-    const json_int_t now = json_integer_value(step),
-                     before = json_integer_value(json_object_get(last, "step"));
-    const bool ok = json_is_integer(step) && now >= before;
-    if (ok && last && now == before)
-        json_object_update(last, o);
-    else if (ok)
-        json_array_append(rows, o);
-    json_decref(o);
-    return ok;
+/* The answers of a run by reinforcement learning. */
+static void answer_add(void *metrics, json_t *line) {
+    json_array_append(((RunMetrics *)metrics)->answers, line);
 }
 
-/* The answers of a run by reinforcement learning. Half a line at the end is being written. */
 static bool answers_read(RunMetrics *m, Arena *a, const char *path, Err *err) {
     Str text;
     if (!os_exists(path)) return true;
     if (!os_read(a, &text, path, METRICS_BYTES, err)) return false;
     m->answers = json_array();
-    for (const char *nl; text.n && (nl = memchr(text.p, '\n', (size_t)text.n));) {
-        json_t *o = json_loadb(text.p, (size_t)(nl - text.p), 0, NULL);
-        if (json_is_integer(json_object_get(o, "step")))
-            json_array_append(m->answers, o);
-        else
-            m->unreadable++;
-        json_decref(o);
-        text = (Str){nl + 1, text.p + text.n - nl - 1};
-    }
+    run_lines(text, answer_add, m, &m->unreadable);
     return true;
 }
 
 bool run_metrics(RunMetrics *m, Arena *a, const char *run, Err *err) {
     Str text;
-    const char *inner = str_fmt(a, "%s/metrics.jsonl", run).p;
+    const char *inner = run_file(a, run, "metrics.jsonl");
     *m = (RunMetrics){.name = base_name(a, run), .path = os_is_dir(run) ? inner : run};
     if (os_is_dir(run) && !os_exists(inner))
         return err_set(err, ERR_IO,
@@ -80,15 +61,9 @@ bool run_metrics(RunMetrics *m, Arena *a, const char *run, Err *err) {
                        run);
     if (!os_read(a, &text, m->path, METRICS_BYTES, err)) return false;
     m->row = json_array();
-    for (Str rest = text; rest.n;) {
-        const char *nl = memchr(rest.p, '\n', (size_t)rest.n);
-        const int64_t n = nl ? nl - rest.p : rest.n;
-        /* What has no line break yet is being written. */
-        if (nl) m->unreadable += !line_add(m->row, (Str){rest.p, n});
-        rest = (Str){rest.p + n + (nl != NULL), rest.n - n - (nl != NULL)};
-    }
+    run_lines(text, line_add, m, &m->unreadable);
     elapsed_add(m->row);
-    if (os_is_dir(run) && !answers_read(m, a, str_fmt(a, "%s/rollouts.jsonl", run).p, err))
+    if (os_is_dir(run) && !answers_read(m, a, run_file(a, run, "rollouts.jsonl"), err))
         return false;
     if (m->unreadable)
         log_at(LOG_WARN, "%s: %lld lines are no metrics of a step and were left out", m->path,
