@@ -10,7 +10,7 @@ typedef struct Options {
     ModelSettings entry; /* the one that is read from the file's list */
     ModelSettings model[FLEET_MOST];
     int64_t n_models; /* as the command line or the file lists them; 0: all.path is the one */
-    const char *host, *api_key, *key_file, *unix_path, *tls_cert, *tls_key, *data;
+    const char *host, *api_key, *key_file, *unix_path, *tls_cert, *tls_key, *data, *runs;
     const char *config, *log;
     OptList names;
     int64_t port, queue, connections, prompts_on_disk, memory, history_days;
@@ -288,6 +288,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .history = o->history,
                                 .history_days = o->history_days,
                                 .documents = o->documents,
+                                .runs = o->runs,
                                 .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
@@ -362,6 +363,9 @@ int cmd_serve(int argc, char **argv) {
         FLAG_OPT("documents", &o->documents,
                  "Let requests with \"search\": true be answered from the documents that lisao "
                  "index has read into DIR. Whoever has a key may read these documents then."),
+        TEXT_OPT("runs", "DIR", &o->runs,
+                 "Show the training runs that lie in this folder on the page, as they go on, to "
+                 "whoever has a key with the scope train:read."),
         NUMBER_OPT(OPT_I64, "context", "N", &o->all.context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
         NUMBER_OPT(OPT_I64, "parallel", "N", &o->all.parallel, "Answers that are written at once.",

@@ -30,11 +30,12 @@ typedef struct Counts {
     EngineStats engine; /* of all, as of their last step */
 } Counts;
 
-typedef struct History History; /* conversations that are kept (history.h) */
-typedef struct Loader Loader;   /* the thread that loads models (hosted.c) */
-typedef struct Gate Gate;       /* who is let in (gate.c) */
-typedef struct Form Form;       /* a grammar that requests share (form.c) */
-typedef struct Streams Streams; /* what can be taken up again (kept.c), and one such stream */
+typedef struct History History;   /* conversations that are kept (history.h) */
+typedef struct Training Training; /* runs that are shown (training.h) */
+typedef struct Loader Loader;     /* the thread that loads models (hosted.c) */
+typedef struct Gate Gate;         /* who is let in (gate.c) */
+typedef struct Form Form;         /* a grammar that requests share (form.c) */
+typedef struct Streams Streams;   /* what can be taken up again (kept.c), and one such stream */
 typedef struct Kept Kept;
 enum { FORMS = 64 };
 
@@ -56,6 +57,7 @@ typedef struct Api {
     Gate *gate;           /* the keys of a store; NULL: none are asked for */
     History *history;     /* NULL: no conversations are kept */
     Documents *documents; /* NULL: none are searched */
+    Training *training;   /* NULL: no runs are shown */
     int64_t started;
 } Api;
 
@@ -197,9 +199,10 @@ void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(
     answer_history_remove(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
 void answer_documents(Call *c), answer_passage(Call *c);
+void answer_runs(Call *c), answer_run(Call *c), answer_run_texts(Call *c), answer_run_feed(Call *c);
 extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
     text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
-    embeddings_types[], history_types[], cited_types[];
+    embeddings_types[], history_types[], cited_types[], run_types[];
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
     token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
@@ -383,6 +386,11 @@ void streams_close(Api *api); /* ends them all */
 void kept_begin(Job *j);
 void kept_add(Api *api, Kept *s, Str event);
 void kept_end(Job *j, const char *status);
+
+/* ---- training runs (training.c) -------------------------------------------------------------- */
+
+bool training_open(Api *api, Arena *a, Err *err) CHECKED; /* of the folder spec->runs */
+void training_close(Api *api); /* ends all feeds; without one it does nothing */
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -47,6 +47,17 @@ static const Route routes[] = {
      NO_BODY},
     {"GET", "/documents/passages/*", answer_passage, false, "a passage that an answer cites",
      "Passage", NULL, NO_BODY},
+    {"GET", "/runs", answer_runs, false,
+     "the training runs of the server's folder, where it has one", "RunList", NULL, NO_BODY},
+    {"GET", "/runs/feed", answer_run_feed, false,
+     "what runs write from now on: `?ID=AT&ID=AT`, AT as GET /runs/ID gave it", NULL, "RunEvent",
+     NO_BODY},
+    {"GET", "/runs/*/texts", answer_run_texts, false,
+     "the newest samples and answers of a run, each list the newest first", "RunTexts", NULL,
+     NO_BODY},
+    {"GET", "/runs/*", answer_run, false,
+     "a run's curves, of 2000 points at most, and the newest load of its experts", "Run", NULL,
+     NO_BODY},
     {"POST", "/tokenize", answer_tokenize, false, "the token ids of a text or a conversation",
      "Tokens", NULL, TABLE(token)},
     {"POST", "/detokenize", answer_detokenize, false, "the text of token ids", "Text", NULL,
@@ -82,9 +93,11 @@ static bool path_fits(const Route *r, Str path) {
     return path.n > front.n + end.n && str_starts(path, front) && str_ends(path, end);
 }
 
-/* /metrics tells of all who are served. */
+/* /metrics tells of all who are served, and runs of what a model is trained on. */
 static KeyScope scope_of(const Route *r) {
-    return strcmp(r->path, "/metrics") ? SCOPE_CHAT : SCOPE_METRICS;
+    return !strcmp(r->path, "/metrics")                ? SCOPE_METRICS
+           : str_starts(str_of(r->path), STR("/runs")) ? SCOPE_TRAIN_READ
+                                                       : SCOPE_CHAT;
 }
 
 static const Route *route_find(Call *c) {

@@ -48,6 +48,7 @@ typedef struct ServeSpec {
     bool history;         /* conversations of the page are kept in `data` */
     int64_t history_days; /* since they were written to; 0: for good */
     bool documents;       /* answers may be taken from the documents of `data` (lisao index) */
+    const char *runs;     /* folder of training runs that are shown; NULL: none are */
     bool writes;          /* the caller's engines do, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */

@@ -315,7 +315,8 @@ int main(int argc, char **argv) {
     CHECK(gnutls_certificate_allocate_credentials(&trust) == 0);
     const int failed = test_guard() + test_probes() + test_http() + test_streams() + test_keys()
                        + test_kept() + test_handle() + test_history() + test_documents()
-                       + test_cited() + test_hosted() + test_requests() + test_types();
+                       + test_cited() + test_hosted() + test_requests() + test_training()
+                       + test_types();
     gnutls_certificate_free_credentials(trust);
     return failed;
 }

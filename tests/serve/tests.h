@@ -12,7 +12,7 @@
 int test_guard(void), test_probes(void), test_http(void), test_streams(void);
 int test_cited(void), test_documents(void), test_handle(void), test_history(void),
     test_hosted(void);
-int test_keys(void), test_kept(void), test_requests(void), test_types(void);
+int test_keys(void), test_kept(void), test_requests(void), test_training(void), test_types(void);
 
 /* "/a", "/b" and "*" get 200 and {"path":...,"n":bytes of the body,"key":...}; "/slow" waits until
  * site_go; "/stream" and "/late" are left to the test, which takes them by site_taken. Everything
