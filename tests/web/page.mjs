@@ -1,7 +1,7 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
 import {execFileSync} from 'node:child_process';
-import {mkdir, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
+import {appendFile, mkdir, mkdtemp, readFile, rename, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, watch} from './common.mjs';
@@ -36,6 +36,24 @@ async function opened(server, settings = short, options = {}) {
     await page.route('**/chat/completions', altered(endless));
     await page.route('**/verify', altered((body) => ({...body, request: endless(body.request)})));
     return page;
+}
+
+/** A folder with two runs, one of which has names and texts that mean harm. */
+const hostile = '<img src=x onerror=alert(1)>\u202e $(id)';
+const line = (step, more = {}) => JSON.stringify({step, targets: step * 100, loss: 5 / step, grad_norm: 2, lr: 0.001, max_vio: [1, 2], seconds: 0.5, tokens_per_s: 200, ...more}) + '\n';
+
+async function runsFolder() {
+    const folder = await mkdtemp(join(tmpdir(), 'lisao-runs-'));
+    const some = (from, to) => Array.from({length: to - from + 1}, (_, i) => line(from + i)).join('');
+    for (const name of ['plain', hostile]) await mkdir(join(folder, name, 'step-000000020'), {recursive: true});
+    await writeFile(join(folder, 'plain', 'metrics.jsonl'), some(1, 30) + line(30, {valid_loss: 0.25, bits_per_byte: 1.5}));
+    const bad = join(folder, hostile);
+    await writeFile(join(bad, 'step-000000020', 'state.json'), JSON.stringify({recipe: {objective: '<b>grpo', 'optim.steps': '50'}}));
+    await writeFile(join(bad, 'metrics.jsonl'), '<script>\n' + some(1, 19) + line(20, {reward: 0.5, pass_rate: 0.25, entropy: 1,
+        '<i>odd key': 3, expert_load: [[1, 2, 3, 4], [4, 3, 2, 1]]}) + JSON.stringify({step: 20, prompt: '<h1>', sample: '</script><script>alert(2)</script>\u202e', ended: true}) + '\n');
+    await writeFile(join(bad, 'rollouts.jsonl'), JSON.stringify({step: 20, task: '<u>', stratum: '', prompt: '[x](javascript:alert(3))', reasoning: '<svg onload=alert(4)>',
+        answer: '<iframe srcdoc="<script>alert(5)</script>">', right: false, reward: -1}) + '\n');
+    return folder;
 }
 
 const cases = {
@@ -740,6 +758,110 @@ const cases = {
         await looked.addScriptTag({path: axePath});
         const found = await looked.evaluate(() => window.axe.run({resultTypes: ['violations']}));
         assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
+        await its.end();
+        await rm(folder, {recursive: true});
+    },
+
+    // ---- training ---------------------------------------------------------------------------------
+
+    async training_is_seen_as_it_goes(server) {
+        const none = await opened(server);
+        assert.equal(await count(none, '.to-runs'), 0);
+        await none.goto(server.url + '/#/train');
+        await none.waitForSelector('.training .none:has-text("shows no training runs")');
+
+        const folder = await runsFolder(), bad = join(folder, hostile, 'metrics.jsonl');
+        let its = await Server.start({options: ['--runs', folder]});
+        const page = await opened(its);
+        await page.click('.to-runs');
+        assert.match(page.url(), /#\/train$/);
+        await page.waitForSelector('.live.on');
+        assert.equal(await page.title(), 'Training · Lisao');
+        assert.equal(await count(page, '.run'), 2);
+        const row = (name) => page.locator('.run', {hasText: name}), card = (name) => page.getByRole('region', {name, exact: true});
+        assert.match(await row('onerror').innerText(), /<img src=x onerror=alert\(1\)>U\+202E \$\(id\)<b>grpo\s+Running\s+step 20 of 50/);
+        for (const name of ['plain', 'onerror']) await row(name).locator('input').check();
+
+        // Two runs in the same axes; one of them has what reinforcement learning logs.
+        const curves = (name) => card(name).locator('.curve');
+        await page.waitForFunction(() => document.querySelectorAll('[aria-label="Gradient norm"] .curve').length === 2);
+        assert.equal(await curves('Reward').count(), 1);
+        assert.equal(await curves('Loss').count(), 3);
+        assert.equal(await curves('Bits per byte').count(), 1);
+        assert.equal(await page.getByRole('img', {name: 'Load of 4 experts in each of 2 layers'}).locator('path').count() >= 3, true);
+        await page.click('.more summary');
+        assert.equal(await card('<i>odd key').locator('.curve').count(), 1);
+        const texts = await page.locator('.texts').allInnerTexts();
+        assert.match(texts.join('\n'), /<h1><\/script><script>alert\(2\)<\/script>U\+202E/);
+        assert.match(texts.join('\n'), /\[x\]\(javascript:alert\(3\)\)\s+<svg onload=alert\(4\)>\s+<iframe srcdoc=/);
+
+        // What is written is seen, half a line when it is whole.
+        await appendFile(bad, line(21, {reward: 0.75}) + line(22).slice(0, 30));
+        await page.waitForSelector('.run:has-text("step 21 of 50")');
+        await page.waitForFunction(() => /0\.75/.test(document.querySelector('.run.c1, .run.c0').parentElement.innerText));
+        await appendFile(bad, line(22).slice(30));
+        await page.waitForSelector('.run:has-text("step 22 of 50")');
+        assert.equal((await curves('Reward').getAttribute('d')).split('L').length, 2);
+        await appendFile(join(folder, hostile, 'rollouts.jsonl'), JSON.stringify({step: 22, prompt: '2+2', reasoning: '', answer: 'four', right: true, reward: 1}) + '\n');
+        await page.waitForSelector('.texts:has-text("four")');
+
+        // The arrow keys read all plots off at once; tokens and time are axes, too.
+        await card('Loss').locator('.plot').focus();
+        await page.keyboard.press('Home');
+        await page.waitForFunction(() => document.querySelectorAll('.cross').length >= 5);
+        assert.match(await card('Loss').locator('.values').innerText(), /^1\s/);
+        await page.keyboard.press('Escape');
+        await page.waitForSelector('.cross', {state: 'detached'});
+        await page.getByText('Tokens', {exact: true}).click();
+        await page.waitForFunction(() => /2 k|3 k/.test(document.querySelector('[aria-label="Learning rate"] svg').textContent));
+        await page.getByText('Time', {exact: true}).click();
+        await page.waitForFunction(() => /0:1[05]/.test(document.querySelector('[aria-label="Learning rate"] svg').textContent));
+        await page.getByText('Steps', {exact: true}).click();
+
+        // A run that goes on from a checkpoint writes its file anew; a server that was away is found again.
+        await writeFile(bad + '.new', line(1) + line(2, {loss: 77}));
+        await rename(bad + '.new', bad);
+        await page.waitForSelector('.run:has-text("step 2 of 50")');
+        await page.waitForFunction(() => document.querySelector('[aria-label="Reward"]') === null);
+        await its.end();
+        await page.waitForSelector('.live:not(.on)');
+        its = await Server.start({port: its.port, options: ['--runs', folder]});
+        await page.waitForSelector('.live.on');
+        await appendFile(bad, line(3));
+        await page.waitForSelector('.run:has-text("step 3 of 50")');
+
+        // The command is one for a shell, whatever the run is called.
+        await page.click('.chat-with summary');
+        const label = await page.locator('.chat-with li button').nth(await count(page, '.chat-with li') - 1).getAttribute('aria-label');
+        await page.getByRole('button', {name: label, exact: true}).click();
+        const command = await page.evaluate(() => navigator.clipboard.readText());
+        const argument = execFileSync('sh', ['-c', command.replace('lisao chat', 'printf %s')], {encoding: 'utf8'});
+        assert.ok(argument.startsWith(folder + '/'), argument);
+
+        await choose(page, {language: 'zh'}).catch(() => {});
+        await page.waitForSelector('.top h1:has-text("训练")');
+        await page.click('.new');
+        await page.waitForSelector('#ask');
+        await its.end();
+        await rm(folder, {recursive: true});
+    },
+
+    async training_is_for_everybody(server) {
+        const folder = await runsFolder(), its = await Server.start({options: ['--runs', folder]});
+        for (const colorScheme of ['light', 'dark'])
+            for (const viewport of [{width: 1280, height: 820}, {width: 360, height: 740}]) {
+                const page = await openPage(its.url, {path: '#/train', bypassCSP: true, reducedMotion: 'reduce', colorScheme, viewport});
+                await page.waitForSelector('.live.on');
+                for (const box of await page.locator('.run input:not(:checked)').all()) await box.check();
+                await page.waitForSelector('.heat svg');
+                for (const summary of await page.locator('.training summary').all()) await summary.click();
+                await page.waitForTimeout(200);
+                assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), viewport.width);
+                assert.ok(await page.evaluate(() => { const t = document.querySelector('.training'); return t.scrollWidth <= t.clientWidth; }));
+                await page.addScriptTag({path: axePath});
+                const found = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+                assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
+            }
         await its.end();
         await rm(folder, {recursive: true});
     },

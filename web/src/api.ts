@@ -135,7 +135,7 @@ export interface Asked {
 }
 
 /** Server-sent events: what they say, and their number where they have one. */
-async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{data: string; number: number}> {
+export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{data: string; number: number}> {
     const reader = body.pipeThrough(new TextDecoderStream() as unknown as
                                     ReadableWritablePair<string, Uint8Array>).getReader();
     let left = '', number = -1;

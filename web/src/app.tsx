@@ -6,8 +6,9 @@ import {Mark, Panel, Plus} from './icons';
 import {language, t} from './i18n';
 import {settings} from './settings';
 import {drawer, find, hideSidebar, narrow, showSidebar, Sidebar} from './sidebar';
-import {busy, current, go, keyWish, model, shown, spoken, stop, toast} from './state';
+import {busy, current, go, keyWish, model, shown, spoken, stop, toast, training} from './state';
 import {Thread} from './thread';
+import {Training} from './train';
 
 const ideas = ['idea1', 'idea2', 'idea3', 'idea4'] as const;
 
@@ -24,6 +25,18 @@ function Welcome() {
     );
 }
 
+function Conversing({empty}: {empty: boolean}) {
+    return (
+        <>
+            {empty ? <Welcome /> : <Thread />}
+            <div class="column foot">
+                <Composer />
+                <p class="caution">{t('caution')}</p>
+            </div>
+        </>
+    );
+}
+
 export function App() {
     const [over, setOver] = useState<'settings' | 'keys' | null>(null);
     const [dropping, setDropping] = useState(false);
@@ -32,7 +45,8 @@ export function App() {
     const c = current.value;
     useEffect(() => {
         document.documentElement.lang = language.value === 'zh' ? 'zh-CN' : 'en';
-        document.title = c?.title ? `${c.title} · Lisao` : 'Lisao';
+        const title = training.value ? t('training') : c?.title;
+        document.title = title ? `${title} · Lisao` : 'Lisao';
     });
     useEffect(() => {
         const key = (e: KeyboardEvent) => {
@@ -58,29 +72,28 @@ export function App() {
         narrow.addEventListener('change', again);
         return () => narrow.removeEventListener('change', again);
     }, []);
-    const hasFiles = (e: DragEvent) => e.dataTransfer?.types.includes('Files');
+    const hasFiles = (e: DragEvent) => !training.value && e.dataTransfer?.types.includes('Files');
     const empty = !shown.value.length;
     return (
         <div class={open ? 'app open' : 'app'}
              onDragEnter={(e) => hasFiles(e) && (drags.current++, setDropping(true))}
              onDragLeave={(e) => hasFiles(e) && --drags.current <= 0 && ((drags.current = 0), setDropping(false))}
              onDragOver={(e) => e.preventDefault()}
-             onDrop={(e) => (e.preventDefault(), (drags.current = 0), setDropping(false), attach([...e.dataTransfer!.files]))}>
-            <a class="skip" href="#ask" onClick={(e) => (e.preventDefault(), document.getElementById('ask')?.focus())}>{t('skip')}</a>
+             onDrop={(e) => (e.preventDefault(), (drags.current = 0), setDropping(false), training.value || attach([...e.dataTransfer!.files]))}>
+            <a class="skip" href={training.value ? '#runs' : '#ask'}
+               onClick={(e) => (e.preventDefault(), document.querySelector<HTMLElement>('#ask, #runs')?.focus())}>
+                {t(training.value ? 'skipRuns' : 'skip')}
+            </a>
             {open && <Sidebar onSettings={() => setOver('settings')} onKeys={() => setOver('keys')} />}
             {drawer.value && <div class="shade" onClick={() => (drawer.value = false)} />}
-            <main class={empty ? 'empty' : undefined}>
+            <main class={empty && !training.value ? 'empty' : undefined}>
                 <header class="top">
                     {!open && <button type="button" class="icon" onClick={showSidebar} aria-label={t('showSidebar')} title={t('showSidebar')}><Panel /></button>}
                     {!open && <button type="button" class="icon" onClick={() => go(null)} aria-label={t('newChat')} title={t('newChat')}><Plus /></button>}
-                    {empty ? <span class="gap" /> : <h1>{c?.title}</h1>}
+                    {training.value ? <h1>{t('training')}</h1> : empty ? <span class="gap" /> : <h1>{c?.title}</h1>}
                     {model.value && <span class="model" title={t('model')}>{model.value.id}</span>}
                 </header>
-                {empty ? <Welcome /> : <Thread />}
-                <div class="column foot">
-                    <Composer />
-                    <p class="caution">{t('caution')}</p>
-                </div>
+                {training.value ? <Training /> : <Conversing empty={empty} />}
             </main>
             {dropping && <div class="drop">{t('dropHere')}</div>}
             {over === 'settings' && <SettingsDialog onClose={() => setOver(null)} />}

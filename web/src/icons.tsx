@@ -51,3 +51,4 @@ export const Book = () => <Icon size={18}><path d="M6.500 3.500H19v17H7.500A2.50
 export const Bin = () => <Icon size={16}><path d="M5 7h14M10 7V4.500h4V7M7 7l.8 12.500h8.400L17 7" /></Icon>;
 export const Seal = () => <Icon size={16}><path d="M12 3.500 19 6v5.500c0 4.300-2.900 7.400-7 9-4.100-1.600-7-4.700-7-9V6z" /><path d="m9 12 2.200 2.200L15.200 10" /></Icon>;
 export const Tokens = () => <Icon size={16}><rect x="3.500" y="5" width="7" height="6" rx="1.500" /><rect x="13" y="5" width="7.500" height="6" rx="1.500" /><rect x="3.500" y="14" width="10" height="6" rx="1.500" /><path d="M17 17h3.500" /></Icon>;
+export const Chart = () => <Icon size={18}><path d="M4 4v14.500a1.500 1.500 0 0 0 1.500 1.500H20M8 15l3.500-5 3 3L19.500 6.500" /></Icon>;

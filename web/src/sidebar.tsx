@@ -2,12 +2,13 @@
 import {signal} from '@preact/signals';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {ask as askFor, moveAll} from './dialogs';
-import {Bin, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
+import {Bin, Chart, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
 import {language, t, type Word} from './i18n';
 import {Item, Opener} from './menu';
 import {pure} from './pure';
+import {runs} from './runs';
 import {change} from './settings';
-import {alter, conversations, currentId, go, leftBehind, messagesOf, remove, search} from './state';
+import {alter, conversations, currentId, go, leftBehind, messagesOf, remove, search, training} from './state';
 import type {Hit} from './store';
 import {download, fileName, toJson, toMarkdown} from './transfer';
 import type {Conversation} from './tree';
@@ -152,6 +153,10 @@ export function Sidebar({onSettings, onKeys}: {onSettings: () => void; onKeys: (
                     </section>
                 ))}
             </div>
+            {runs.value && (
+                <a class={training.value ? 'to-runs here' : 'to-runs'} href="#/train" aria-current={training.value ? 'page' : undefined}
+                   onClick={() => (drawer.value = false)}><Chart /><span>{t('training')}</span></a>
+            )}
             <div class="side-foot">
                 <button type="button" class="quiet" onClick={onSettings}><Gear /><span>{t('settings')}</span></button>
                 <button type="button" class="icon" onClick={onKeys} aria-label={t('shortcuts')} title={t('shortcuts')}><Keys /></button>

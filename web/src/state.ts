@@ -3,6 +3,7 @@ import {batch, computed, signal} from '@preact/signals';
 import {ApiError, ask, cancel, getKey, getModel, takeUp, verify as askToVerify} from './api';
 import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
+import {listRuns} from './runs';
 import {serverKeeps, ServerStore} from './server';
 import {asked, settings} from './settings';
 import type {Change, Store} from './store';
@@ -15,6 +16,8 @@ export const currentId = signal<string | null>(null);
 export const messages = signal<ReadonlyMap<string, Message>>(new Map());
 export const current = computed(() => conversations.value.get(currentId.value ?? '') ?? null);
 export const shown = computed(() => branch(messages.value, current.value?.leaf ?? null));
+/** Whether training runs are shown in place of a conversation. */
+export const training = signal(false);
 /** What a screen reader is told. */
 export const spoken = signal('');
 export const toast = signal<{text: string; bad: boolean} | null>(null);
@@ -80,6 +83,7 @@ export async function connect(): Promise<boolean> {
         await settle();
         model.value = found;
         keyWish.value = 'none';
+        listRuns();
     } catch (e) {
         if (e instanceof ApiError && e.status === 401) keyWish.value = getKey() ? 'wrong' : 'needed';
         else {
@@ -98,8 +102,9 @@ export async function connect(): Promise<boolean> {
 const RECONNECT = 3000;
 let reconnecting = 0;
 
-/** `#/c/ID` is a conversation; anything else a new one. */
+/** `#/c/ID` is a conversation, `#/train` the training runs; anything else a new conversation. */
 async function route(): Promise<void> {
+    training.value = location.hash === '#/train';
     const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
     wanted = id;
     if (!id || !conversations.value.has(id)) batch(() => ((currentId.value = null), (messages.value = new Map())));
