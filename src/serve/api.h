@@ -390,7 +390,8 @@ void kept_end(Job *j, const char *status);
 /* ---- training runs (training.c) -------------------------------------------------------------- */
 
 bool training_open(Api *api, Arena *a, Err *err) CHECKED; /* of the folder spec->runs */
-void training_close(Api *api); /* ends all feeds; without one it does nothing */
+void training_drain(Api *api);                            /* ends all feeds, and lets in no more */
+void training_close(Api *api);                            /* after that, and after HTTP */
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

@@ -215,6 +215,8 @@ void answer_run_feed(Call *c) {
     }
     if (f->n == 0)
         fault_value(&c->fault, NULL, "a feed is of one run or more: /runs/feed?ID=AT");
-    else if (place_take(c, c->api->training->feeds))
-        CHECK(queue_try_push(c->api->training->feeds->fresh, &f)); /* it has all places */
+    else if (place_take(c, c->api->training->feeds)
+             && !queue_try_push(c->api->training->feeds->fresh, &f))
+        fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
+                  "the server is going down: try again in a moment");
 }

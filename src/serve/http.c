@@ -149,6 +149,19 @@ void server_drain(Server *h) {
     if (h->spec.unix_path && !os_remove(h->spec.unix_path, &none)) log_at(LOG_WARN, "%s", none.msg);
 }
 
+/* The ends of streams have a second to reach those who read. */
+static void ends_sent(Server *h) {
+    const double until = os_now() + 1;
+    for (bool some = true; some && os_now() < until;) {
+        some = false;
+        http_enter(h);
+        for (const Connection *c = h->slot; c < h->slot + h->n_slots; c++)
+            some = some || (c->fd >= 0 && c->x && c->x->ended);
+        http_leave(h);
+        if (some) os_sleep(0.01);
+    }
+}
+
 /* Nothing may be suspended when libmicrohttpd stops. */
 static void all_resume(Server *h) {
     http_enter(h);
@@ -163,6 +176,7 @@ void server_close(Server *h) {
     server_drain(h);
     queue_close(h->queue);
     for (int64_t i = 0; i < h->n_workers; i++) lone_join(h->worker[i]);
+    ends_sent(h);
     all_resume(h);
     if (h->watch) watch_wake(h->watch);
     lone_join(h->reaper);

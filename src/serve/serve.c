@@ -128,8 +128,9 @@ bool serve_run(const ServeSpec *spec,
     }
     keeper_close(keeper);
     hosts_close(api);
-    training_close(api);
+    training_drain(api);
     server_close(api->http);
+    training_close(api);
     gate_close(api->gate);
     history_close(api->history);
     documents_close(api->documents);

@@ -19,10 +19,13 @@ bool training_open(Api *api, Arena *a, Err *err) {
     return feeds_open(&t->feeds, a, api, err);
 }
 
+void training_drain(Api *api) {
+    if (api->training) feeds_close(api->training->feeds);
+}
+
 void training_close(Api *api) {
     Training *t = api->training;
     if (!t) return;
-    feeds_close(t->feeds);
     for (int64_t i = 0; i < VIEWS; i++) run_view_close(t->view[i]);
 }
 

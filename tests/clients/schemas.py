@@ -361,6 +361,46 @@ def documents(w):
     ask(w.synth, "POST", "/chat/completions", body, want=400)
 
 
+def runs(w):
+    """One that has just begun, and one by reinforcement learning that goes on while it is watched, and begins anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        def write(run, name, *lines, mode="a"):
+            os.makedirs(os.path.dirname(os.path.join(folder, run, name)), exist_ok=True)
+            with open(os.path.join(folder, run, name), mode) as f:
+                f.writelines(json.dumps(line) + "\n" for line in lines)
+
+        sample = {"step": 9, "prompt": "The", "sample": " river", "ended": True}
+        answer = {"step": 9, "prompt": "1+1=", "answer": "2", "right": True, "reward": 1.0}
+        last = {"step": 9, "loss": 2.5, "reward": 0.5, "valid_loss": 2, "bits_per_byte": 1, "valid_pass_rate": 0.5, "expert_load": [[1, 2]]}
+        write("begun", "metrics.jsonl", {"step": 1})
+        write("grows", "metrics.jsonl", last, sample)
+        write("grows", "rollouts.jsonl", answer)
+        write("grows", "step-000000009/state.json", {"recipe": {"objective": "grpo", "optim.steps": "20"}})
+        with Server("--runs", folder, model=NANO) as s:
+            begun, grows = ask(s, "GET", "/runs")["data"]
+            assert (begun["objective"], grows["objective"], grows["checkpoint"]) == (None, "grpo", 9)
+            for one in (begun, grows):
+                ask(s, "GET", "/runs/" + one["id"])
+                ask(s, "GET", f"/runs/{one['id']}/texts")
+            ask(s, "GET", "/runs/none", want=404)
+            ask(s, "GET", "/runs/feed", want=400)
+            path = f"/runs/feed?{grows['id']}=0"
+            c = http.client.HTTPConnection(urllib.parse.urlsplit(s.url).netloc, timeout=60)
+            c.request("GET", path, headers={"Authorization": "Bearer " + KEY})
+            r = c.getresponse()
+            got = r.read1()
+            write("grows", "rollouts.jsonl", answer)
+            while b'"answer"' not in got:
+                got += r.read1()
+            write("grows", "metrics.jsonl", {"step": 1}, mode="w")
+            while b'"again"' not in got:
+                got += r.read1()
+            s.process.send_signal(signal.SIGTERM)
+            text = (got + r.read()).decode()
+            document.answer("GET", path, r.status, r.getheader("content-type"), text)
+            assert [line["step"] for line in events(text)[0]["lines"]] == [9, 9]
+
+
 def every_route_refuses(w):
     """Each route in its shape: without a key, with one that is for something else, with a body that is wrong."""
     for known, method, route in document.routes():
@@ -515,6 +555,6 @@ if __name__ == "__main__":
             client = http.client.HTTPConnection(address)
             client.request("GET", "/openapi.json")
             document = Document(client.getresponse().read().decode())
-            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents,
+            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs,
                  every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
                  nothing_is_left_over], world)

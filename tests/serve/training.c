@@ -51,8 +51,9 @@ static Service *service_open(void) {
 }
 
 static void service_close(Service *s) {
-    training_close(&s->api);
+    training_drain(&s->api);
     site_close(s->site);
+    training_close(&s->api);
     tree_remove(s->a, s->folder);
     arena_close(s->a);
 }
@@ -138,9 +139,11 @@ static void no_request_is_a_path(void **state) {
         assert_int_equal(ask(s, &w, answer_run_feed, "/runs/feed", text), 400);
         wire_close(&w);
     }
+    Training *shown = s->api.training;
     s->api.training = NULL; /* a server that shows none */
     assert_int_equal(ask(s, &w, answer_runs, "/runs", ""), 404);
     wire_close(&w);
+    s->api.training = shown;
     service_close(s);
 }
 
