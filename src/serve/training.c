@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-/* Bytes of metrics.jsonl that one request reads at most: about a second. */
-enum { READ_MOST = 64 << 20 };
+/* Bytes of metrics.jsonl that one request reads at most: about half a second. */
+enum { READ_MOST = 16 << 20 };
 
 bool training_open(Api *api, Arena *a, Err *err) {
     Training *t = api->training = PUSH(a, Training, 1);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cli/report.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +13,16 @@ static int64_t times(Str s, const char *part) {
     int64_t n = 0;
     for (int64_t i = 0; i < s.n; i++) n += str_starts((Str){s.p + i, s.n - i}, str_of(part));
     return n;
+}
+
+/* What a line becomes for those who watch a run is JSON of a bounded size. */
+static void news_check(void *ignored, json_t *line) {
+    json_t *news = run_news(line);
+    char *text = news ? json_dumps(news, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
+    (void)ignored;
+    CHECK(!news || (text && !strchr(text, '\n')));
+    free(text);
+    json_decref(news);
 }
 
 /* The page's own two scripts, and no other. */
@@ -34,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     }
     CHECK(ftruncate(fd, (off_t)size) == 0 && pwrite(fd, bytes, size, 0) == (ssize_t)size);
     const Mark mark = arena_mark(a);
+    int64_t unreadable = 0;
+    run_lines((Str){(const char *)bytes, (int64_t)size}, news_check, NULL, &unreadable);
     const bool ok = run_metrics(&run[0], a, path, &err);
     CHECK(ok == (err.code == ERR_NONE));
     CHECK(ok || strstr(err.msg, path));
