@@ -236,9 +236,13 @@ function Controls() {
     );
 }
 
+/** Those that go on first, in an order that does not change as they do; then those that wrote last. */
+const order = (a: RunSummary, b: RunSummary) =>
+    Number(b.alive) - Number(a.alive) || (a.alive ? 0 : b.written - a.written) || (a.name < b.name ? -1 : 1);
+
 export function Training() {
     useEffect(watch, []);
-    const all = runs.value ?? [];
+    const all = [...(runs.value ?? [])].sort(order);
     const looked = chosen.value.flatMap((id, colour): Looked[] => {
         const run = open.value.get(id), r = all.find((x) => x.id === id);
         return run && r ? [{id, name: r.name, colour, run}] : [];
