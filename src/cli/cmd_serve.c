@@ -28,9 +28,21 @@ typedef struct Settings {
 
 typedef struct Greeting {
     const char *models; /* "a, b" */
+    const char *link;   /* `lisao keys link`, with what leads to the store; NULL: there is none */
+    const char *kept;   /* where conversations are kept; NULL: in the browser */
     bool keys;          /* are asked for */
     bool quiet;         /* standard error is for programs to read */
 } Greeting;
+
+static void page_tell(const Greeting *g, const char *address, const char *first) {
+    fprintf(stderr, "\nA chat in the browser: %s/%s%s\n", address, first ? "#key=" : "",
+            first ? first : "");
+    if (!first && g->link)
+        fprintf(stderr, "A link that signs a browser in, once: %s --url %s\n", g->link, address);
+    if (g->kept)
+        fprintf(stderr, "Its conversations are kept in %s, for each tenant of keys its own.\n",
+                g->kept);
+}
 
 static void greet(void *arg, const char *address, const char *first) {
     const Greeting *g = arg;
@@ -46,9 +58,7 @@ static void greet(void *arg, const char *address, const char *first) {
             "revokes others.\n\n    %s\n",
             first);
     if (g->quiet) return;
-    if (*address == 'h')
-        fprintf(stderr, "\nA chat in the browser: %s/%s%s\n", address, first ? "#key=" : "",
-                first ? first : "");
+    if (*address == 'h') page_tell(g, address, first);
     fprintf(stderr,
             "\n%s, by the APIs of OpenAI, DeepSeek and Anthropic. Try it:\n\n"
             "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s%s%s -d "
@@ -302,8 +312,16 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .names = o->names.v,
                                 .n_names = o->names.n,
                                 .version = LISAO_VERSION};
-        Greeting g = {names_joined(a, spec.model, spec.n_models), !o->no_keys,
-                      !strcmp(o->log, "json")};
+        const char *data = o->data ? o->data : data_folder(a);
+        const bool stored = !key && !o->no_keys;
+        const char *link = str_fmt(a, "lisao keys link NAME%s%s", o->data ? " --data " : "",
+                                   o->data ? o->data : "")
+                               .p;
+        Greeting g = {.models = names_joined(a, spec.model, spec.n_models),
+                      .link = stored ? link : NULL,
+                      .kept = o->history ? str_fmt(a, "%s/history", data).p : NULL,
+                      .keys = !o->no_keys,
+                      .quiet = !strcmp(o->log, "json")};
         ok = serve_run(&spec, greet, &g, err);
     }
     fleet_close(fleet);
