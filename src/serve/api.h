@@ -93,7 +93,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
  * not). JSON values are borrowed from the body. */
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
-    Str model, user, suffix, system_text, effort, instructions, encoding;
+    Str model, user, suffix, system_text, effort, instructions, encoding, link;
     bool stream, echo, logprobs, add_special, ignore_eos, background, experts, search;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
@@ -200,13 +200,16 @@ void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
 void answer_documents(Call *c), answer_passage(Call *c);
 void answer_runs(Call *c), answer_run(Call *c), answer_run_texts(Call *c), answer_run_feed(Call *c);
+void answer_session(Call *c), answer_session_begin(Call *c), answer_usage(Call *c);
 extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
     text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
-    embeddings_types[], history_types[], cited_types[], run_types[];
+    embeddings_types[], history_types[], cited_types[], run_types[], session_types[];
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
-    token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[];
+    token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[],
+    session_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
-    n_token_fields, n_verify_fields, n_embeddings_fields, n_history_fields, n_search_fields;
+    n_token_fields, n_verify_fields, n_embeddings_fields, n_history_fields, n_search_fields,
+    n_session_fields;
 
 /* ---- conversations --------------------------------------------------------------------------- */
 
@@ -357,7 +360,9 @@ void gate_changes(Gate *g, Buf *out);  /* lines on what became of keys since the
 void gate_close(Gate *g);              /* all that was used is on the disk; NULL is fine */
 const char *gate_first(const Gate *g); /* the key that was made; NULL: none */
 void gate_secret(Gate *g, const char *purpose, uint8_t secret[32]); /* of the store; for good */
+Keys *gate_keys(Gate *g);
 bool gate_enter(Call *c, KeyScope scope);
+void gate_refused(const Call *c); /* counts a refusal that is not the request's own fault */
 bool gate_admit(Call *c, Job *j);
 void gate_leave(Job *j, const Usage *used); /* used NULL: it never began */
 

@@ -6,12 +6,16 @@
 #include "serve/api.h"
 #include "serve/limiter.h"
 
-enum { LIMITED_KEYS = 4096, LEDGER = 4096 };
+enum { LIMITED_KEYS = 4096, LEDGER = 4096, REFUSED_KEYS = 256 };
 
 typedef struct Entry {
     int64_t key, when;
     Usage usage;
 } Entry;
+
+typedef struct Refusal {
+    int64_t key, n;
+} Refusal;
 
 typedef struct View {
     Arena *arena;
@@ -25,6 +29,9 @@ struct Gate {
     Limiter *limiter; /* the API's lock guards it */
     Queue *ledger;    /* Entry */
     LoneThread *clerk;
+    Monitor *lock;                 /* of what is below */
+    Refusal refused[REFUSED_KEYS]; /* (n_refused) since the clerk last wrote */
+    int64_t n_refused;
     char first[KEY_TEXT]; /* the key that this start made; empty: none */
 };
 
@@ -36,11 +43,27 @@ static void usage_write(Gate *g, const Entry *e) {
         log_at(LOG_ERROR, "the usage of key %lld was not written: %s", (long long)e->key, err.msg);
 }
 
+static bool refusal_take(Gate *g, Refusal *r) {
+    monitor_enter(g->lock);
+    const bool some = g->n_refused > 0;
+    if (some) *r = g->refused[--g->n_refused];
+    monitor_leave(g->lock);
+    return some;
+}
+
+static void refusals_write(Gate *g) {
+    for (Refusal r; refusal_take(g, &r);)
+        usage_write(g, &(Entry){r.key, os_time(), {.refused = r.n}});
+}
+
 static void clerk_run(void *arg) {
     Gate *g = arg;
     Entry e;
-    for (QueueResult got; (got = queue_pop(g->ledger, &e, 1)) != QUEUE_CLOSED;)
+    for (QueueResult got; (got = queue_pop(g->ledger, &e, 1)) != QUEUE_CLOSED;) {
         if (got == QUEUE_ITEM) usage_write(g, &e);
+        refusals_write(g);
+    }
+    refusals_write(g);
 }
 
 static bool first_make(Gate *g, Err *err) {
@@ -59,7 +82,8 @@ static bool view_read(Gate *g, Err *err) {
 bool gate_open(Gate **out, Arena *a, const char *data, bool makes_first, Err *err) {
     Gate *g = *out = PUSH(a, Gate, 1);
     *g = (Gate){.limiter = limiter_new(a, LIMITED_KEYS),
-                .ledger = queue_new(a, LEDGER, sizeof(Entry))};
+                .ledger = queue_new(a, LEDGER, sizeof(Entry)),
+                .lock = monitor_new(a)};
     return keys_open(&g->keys, a, data, err) && (!makes_first || first_make(g, err))
            && view_read(g, err) && lone_start(&g->clerk, a, clerk_run, g, err);
 }
@@ -72,6 +96,7 @@ void gate_close(Gate *g) {
     keys_close(g->keys);
 }
 
+Keys *gate_keys(Gate *g) { return g->keys; }
 const char *gate_first(const Gate *g) { return g && *g->first ? g->first : NULL; }
 
 /* ---- what became of keys --------------------------------------------------------------------- */
@@ -169,6 +194,19 @@ bool gate_enter(Call *c, KeyScope scope) {
                      "the API key is not for this route");
 }
 
+/* A client that asks on and on costs few writes: refusals are counted here, and written by the
+ * clerk. Of more keys at a time than there is room for some are not counted. */
+void gate_refused(const Call *c) {
+    Gate *g = c->api->gate;
+    int64_t i = 0;
+    if (!g || !c->key.id) return;
+    monitor_enter(g->lock);
+    while (i < g->n_refused && g->refused[i].key != c->key.id) i++;
+    if (i == g->n_refused && i < REFUSED_KEYS) g->refused[g->n_refused++] = (Refusal){c->key.id, 0};
+    if (i < g->n_refused) g->refused[i].n++;
+    monitor_leave(g->lock);
+}
+
 /* Counts a request against its key's limits, or says when it may come again. */
 bool gate_admit(Call *c, Job *j) {
     Gate *g = c->api->gate;
@@ -181,6 +219,7 @@ bool gate_admit(Call *c, Job *j) {
     j->key = c->key.id, j->limits = c->key.limits;
     if (wait <= 0) return true;
     j->key = 0;
+    gate_refused(c);
     c->fault.retry = (int64_t)wait + 1;
     return fault_set(&c->fault, 429, "rate_limit_error", "rate_limit_exceeded", NULL,
                      "the API key has used up its limit: try again in %lld seconds",

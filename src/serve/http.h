@@ -71,9 +71,10 @@ void server_close(
 
 /* ---- the request ----------------------------------------------------------------------------- */
 
-Str exchange_method(const Exchange *x);                   /* "GET", "HEAD", "POST", ... */
-Str exchange_path(const Exchange *x);                     /* as it was sent, without the query */
-Str exchange_query(const Exchange *x);                    /* behind the '?', as it was sent */
+Str exchange_method(const Exchange *x); /* "GET", "HEAD", "POST", ... */
+Str exchange_path(const Exchange *x);   /* as it was sent, without the query */
+/* A member of the query behind the '?', as it was sent; p NULL: it is not there. */
+Str exchange_query(const Exchange *x, const char *name);
 Str exchange_header(const Exchange *x, const char *name); /* any case; p NULL: not there */
 Str exchange_body(const Exchange *x);                     /* NUL-terminated behind its end */
 const char *exchange_peer(const Exchange *x);             /* "127.0.0.1", "unix" */

@@ -204,6 +204,7 @@ bool job_talk(Call *c, Job *j, const Talk *t) {
 }
 
 static bool busy(Call *c) {
+    gate_refused(c);
     return fault_set(&c->fault, 503, "server_error", "overloaded", NULL,
                      "the server is busy: %lld requests wait already; try again in a moment",
                      (long long)c->api->spec->queue);

@@ -225,21 +225,11 @@ const char kept_types[] =
     "type Stream = {id: string; object: 'stream';\n"
     "  status: 'running' | 'completed' | 'failed' | 'cancelled'};\n";
 
-/* The value of a member of the query; p NULL: it is not there. */
-static Str query_member(Str query, const char *name) {
-    while (query.n > 0) {
-        Str value = str_cut(&query, '&'), key = str_cut(&value, '=');
-        if (str_eq(key, str_of(name))) return value.p ? value : STR("");
-    }
-    return (Str){0};
-}
-
 /* The last event that the client has; -1: none. */
 static bool after_read(Call *c, int64_t *after) {
-    const Str query = exchange_query(c->x);
     Str text = exchange_header(c->x, "last-event-id");
-    if (!text.p) text = query_member(query, "after");
-    if (!text.p) text = query_member(query, "starting_after");
+    if (!text.p) text = exchange_query(c->x, "after");
+    if (!text.p) text = exchange_query(c->x, "starting_after");
     *after = -1;
     return !text.p || (str_i64(text, after) && *after >= 0)
            || fault_value(&c->fault, "after",

@@ -1,29 +1,23 @@
-/* keys.c -- keys and usage in SQLite.
+/* keys.c -- keys and usage in SQLite. links.c has the links that sign browsers in.
  *
  * A key is "lisao-sk-", 43 characters that are 32 random bytes in base 62, and 4 that check those:
  * a misspelled key is told from a wrong one without looking anything up. Stored is its hash under
  * the folder's pepper: without that file the database says nothing about keys, and which hash a
  * guess has cannot be foreseen, so that the time of a search tells nothing. */
-#include "serve/keys.h"
-#include "serve/sql.h"
+#include "serve/key_store.h"
 
 #include <sodium.h>
 #include <stdio.h>
 
-enum { SECRET = 32, DIGITS = 43, CHECKS = 4, HASH = 32, PEPPER = 32 };
-static const char PREFIX[] = "lisao-sk-", BASE62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                     "abcdefghijklmnopqrstuvwxyz";
-enum { PREFIX_N = sizeof PREFIX - 1 };
+enum { SECRET = 32, DIGITS = 43, CHECKS = 4 };
+static const char BASE62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+enum { PREFIX_N = sizeof KEY_PREFIX - 1 };
 _Static_assert(PREFIX_N + DIGITS + CHECKS + 1 == KEY_TEXT, "the length of a key");
+_Static_assert(sizeof LINK_PREFIX == sizeof KEY_PREFIX, "that of a link's token");
 
-struct Keys {
-    Sql sql;
-    Monitor *lock;
-    uint8_t pepper[PEPPER];
-};
-
-static const char SCHEMA[] =
-    "BEGIN IMMEDIATE;"
+/* From one version of the database to the next. A program before links sets the version back to 1
+ * where it opens a newer one, so that the second step may come again. */
+static const char *const steps[] = {
     "CREATE TABLE IF NOT EXISTS keys(id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL "
     "UNIQUE, name TEXT NOT NULL, tenant TEXT NOT NULL, scopes INTEGER NOT NULL, requests_minute "
     "INTEGER NOT NULL, tokens_minute INTEGER NOT NULL, tokens_day INTEGER NOT NULL, concurrent "
@@ -31,9 +25,12 @@ static const char SCHEMA[] =
     "revoked INTEGER NOT NULL, expires INTEGER NOT NULL);"
     "CREATE TABLE IF NOT EXISTS usage(day INTEGER NOT NULL, key INTEGER NOT NULL REFERENCES "
     "keys(id), requests INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT "
-    "NULL, tokens_cached INTEGER NOT NULL, PRIMARY KEY(day, key)) WITHOUT ROWID;"
-    "PRAGMA user_version = 1;"
-    "COMMIT;";
+    "NULL, tokens_cached INTEGER NOT NULL, PRIMARY KEY(day, key)) WITHOUT ROWID;",
+    "CREATE TABLE IF NOT EXISTS links(id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL "
+    "UNIQUE, key INTEGER NOT NULL REFERENCES keys(id), session BLOB UNIQUE, created INTEGER NOT "
+    "NULL, expires INTEGER NOT NULL, used INTEGER NOT NULL, revoked INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS refusals(day INTEGER NOT NULL, key INTEGER NOT NULL REFERENCES "
+    "keys(id), refused INTEGER NOT NULL, PRIMARY KEY(day, key)) WITHOUT ROWID;"};
 
 /* ---- scopes ---------------------------------------------------------------------------------- */
 
@@ -85,32 +82,39 @@ static void checks_of(char to[CHECKS], const char *text) {
     base62(to, CHECKS, sum, sizeof sum);
 }
 
-static void text_make(char text[KEY_TEXT]) {
+void secret_make(char text[KEY_TEXT], const char *prefix) {
     uint8_t secret[SECRET];
     randombytes_buf(secret, sizeof secret);
-    memcpy(text, PREFIX, PREFIX_N);
+    memcpy(text, prefix, PREFIX_N);
     base62(text + PREFIX_N, DIGITS, secret, SECRET);
     checks_of(text + PREFIX_N + DIGITS, text);
     text[KEY_TEXT - 1] = 0;
     sodium_memzero(secret, sizeof secret);
 }
 
-static bool text_is_key(Str s) {
+bool secret_is(Str text, const char *prefix) {
     char checks[CHECKS];
-    if (s.n != KEY_TEXT - 1 || !str_starts(s, STR("lisao-sk-"))) return false;
-    checks_of(checks, s.p);
-    return sodium_memcmp(checks, s.p + PREFIX_N + DIGITS, CHECKS) == 0;
+    if (text.n != KEY_TEXT - 1 || !str_starts(text, str_of(prefix))) return false;
+    checks_of(checks, text.p);
+    return sodium_memcmp(checks, text.p + PREFIX_N + DIGITS, CHECKS) == 0;
 }
 
-static void text_hash(const Keys *k, uint8_t hash[HASH], Str text) {
-    crypto_generichash(hash, HASH, (const uint8_t *)text.p, (unsigned long long)text.n, k->pepper,
-                       PEPPER);
+void secret_hash(const Keys *k, uint8_t hash[KEY_HASH], Str text) {
+    crypto_generichash(hash, KEY_HASH, (const uint8_t *)text.p, (unsigned long long)text.n,
+                       k->pepper, PEPPER);
 }
 
 /* ---- SQLite ---------------------------------------------------------------------------------- */
 
-static void bind(sqlite3_stmt *s, const int64_t *value, int n) {
+void bind_numbers(sqlite3_stmt *s, const int64_t *value, int n) {
     for (int i = 0; s && i < n; i++) sqlite3_bind_int64(s, i + 1, value[i]);
+}
+
+int64_t query_number(const Keys *k, const char *sql, Err *err) {
+    sqlite3_stmt *s = sql_prepare(&k->sql, sql, err);
+    const int64_t n = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_finalize(s);
+    return n;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -143,17 +147,17 @@ const char *data_folder(Arena *a) {
 
 bool keys_open(Keys **out, Arena *a, const char *data, Err *err) {
     Keys *k = PUSH(a, Keys, 1);
-    const char *folder = str_fmt(a, "%s/keys", data ? data : data_folder(a)).p;
+    if (!data) data = data_folder(a);
+    const char *folder = str_fmt(a, "%s/keys", data).p;
     *out = NULL;
     *k = (Keys){.lock = monitor_new(a)};
     if (sodium_init() < 0) return err_set(err, ERR_UNSUPPORTED, "libsodium does not start");
     if (!os_mkdir(folder, err) || !os_private(folder, err)) return false;
     const int lock = os_lock_wait(folder, err); /* two that begin at once have one pepper */
     if (lock < 0) return false;
-    const bool fine = pepper_open(k, a, folder, err)
-                      && sql_open(&k->sql, str_fmt(a, "%s/keys.db", folder).p, err)
-                      && sql_do(&k->sql, SCHEMA, "making the tables", err);
+    const bool known = pepper_open(k, a, folder, err);
     os_unlock(lock);
+    const bool fine = known && sql_store(&k->sql, a, data, "keys", steps, COUNT(steps), err);
     if (fine)
         *out = k;
     else
@@ -173,16 +177,12 @@ void keys_close(Keys *k) {
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-#define KEY_COLUMNS                                                                                \
-    "id, name, tenant, scopes, requests_minute, tokens_minute, tokens_day, concurrent, weight, "   \
-    "created, used, revoked, expires"
-
 static void column_text(sqlite3_stmt *s, int i, char to[KEY_NAME]) {
     const unsigned char *p = sqlite3_column_text(s, i);
     snprintf(to, KEY_NAME, "%s", p ? (const char *)p : "");
 }
 
-static void key_read(sqlite3_stmt *s, Key *to) {
+void key_read(sqlite3_stmt *s, Key *to) {
     *to = (Key){.id = sqlite3_column_int64(s, 0),
                 .scopes = sqlite3_column_int64(s, 3),
                 .limits = {sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5),
@@ -208,11 +208,11 @@ static bool name_check(const char *what, const char name[KEY_NAME], Err *err) {
 }
 
 bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) {
-    uint8_t hash[HASH];
+    uint8_t hash[KEY_HASH];
     if (!name_check("name", key->name, err) || !name_check("tenant", key->tenant, err))
         return false;
-    text_make(text);
-    text_hash(k, hash, (Str){text, KEY_TEXT - 1});
+    secret_make(text, KEY_PREFIX);
+    secret_hash(k, hash, (Str){text, KEY_TEXT - 1});
     key->created = os_time();
     const KeyLimits *l = &key->limits;
     const int64_t value[] = {key->scopes,   l->requests_minute, l->tokens_minute, l->tokens_day,
@@ -224,8 +224,8 @@ bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) {
         "created, expires, hash, name, tenant, weight, used, revoked) "
         "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
         err);
-    bind(s, value, (int)COUNT(value));
-    sqlite3_bind_blob(s, 8, hash, HASH, SQLITE_TRANSIENT);
+    bind_numbers(s, value, (int)COUNT(value));
+    sqlite3_bind_blob(s, 8, hash, KEY_HASH, SQLITE_TRANSIENT);
     sqlite3_bind_text(s, 9, key->name, -1, SQLITE_TRANSIENT);
     sqlite3_bind_text(s, 10, key->tenant, -1, SQLITE_TRANSIENT);
     sqlite3_bind_double(s, 11, l->weight > 0 ? l->weight : 1);
@@ -236,17 +236,10 @@ bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) {
     return fine;
 }
 
-static int64_t number(const Keys *k, const char *sql, Err *err) {
-    sqlite3_stmt *s = sql_prepare(&k->sql, sql, err);
-    const int64_t n = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
-    sqlite3_finalize(s);
-    return n;
-}
-
 int64_t keys_count(Keys *k) {
     Err err = {0};
     monitor_enter(k->lock);
-    const int64_t n = number(
+    const int64_t n = query_number(
         k, "SELECT count(*) FROM keys WHERE revoked = 0 AND (expires = 0 OR expires > unixepoch())",
         &err);
     monitor_leave(k->lock);
@@ -256,7 +249,7 @@ int64_t keys_count(Keys *k) {
 bool keys_list(Keys *k, Arena *a, Key **list, int64_t *n, Err *err) {
     monitor_enter(k->lock);
     *n = 0;
-    const int64_t most = number(k, "SELECT count(*) FROM keys", err);
+    const int64_t most = query_number(k, "SELECT count(*) FROM keys", err);
     *list = PUSH(a, Key, most);
     sqlite3_stmt *s = sql_prepare(&k->sql, "SELECT " KEY_COLUMNS " FROM keys ORDER BY id", err);
     while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) key_read(s, &(*list)[(*n)++]);
@@ -278,41 +271,66 @@ bool keys_revoke(Keys *k, int64_t id, Err *err) {
     monitor_enter(k->lock);
     sqlite3_stmt *s =
         sql_prepare(&k->sql, "UPDATE keys SET revoked = ? WHERE id = ? AND revoked = 0", err);
-    bind(s, (int64_t[]){os_time(), id}, 2);
+    bind_numbers(s, (int64_t[]){os_time(), id}, 2);
     const bool fine = change(k, id, s, err);
     monitor_leave(k->lock);
     return fine;
 }
 
-bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) {
-    uint8_t hash[HASH];
-    text_make(text);
-    text_hash(k, hash, (Str){text, KEY_TEXT - 1});
-    monitor_enter(k->lock);
+/* Whoever has the text from before is out, and with it those whom its links have let in. */
+static bool rotate(Keys *k, int64_t id, const uint8_t hash[KEY_HASH], Err *err) {
     sqlite3_stmt *s =
         sql_prepare(&k->sql, "UPDATE keys SET hash = ?3 WHERE id = ?2 AND revoked = 0", err);
-    bind(s, (int64_t[]){0, id}, 2);
-    sqlite3_bind_blob(s, 3, hash, HASH, SQLITE_TRANSIENT);
-    const bool fine = change(k, id, s, err);
+    bind_numbers(s, (int64_t[]){0, id}, 2);
+    sqlite3_bind_blob(s, 3, hash, KEY_HASH, SQLITE_TRANSIENT);
+    if (!change(k, id, s, err)) return false;
+    s = sql_prepare(&k->sql, "UPDATE links SET revoked = ? WHERE key = ? AND revoked = 0", err);
+    bind_numbers(s, (int64_t[]){os_time(), id}, 2);
+    return sql_finish(&k->sql, s, "ending a key's links", err);
+}
+
+bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) {
+    uint8_t hash[KEY_HASH];
+    secret_make(text, KEY_PREFIX);
+    secret_hash(k, hash, (Str){text, KEY_TEXT - 1});
+    monitor_enter(k->lock);
+    const bool fine = sql_do(&k->sql, "BEGIN IMMEDIATE", "writing a key", err)
+                      && rotate(k, id, hash, err)
+                      && sql_do(&k->sql, "COMMIT", "writing a key", err);
+    if (!fine) sqlite3_exec(k->sql.db, "ROLLBACK", NULL, NULL, NULL);
     monitor_leave(k->lock);
     if (!fine) sodium_memzero(text, KEY_TEXT);
     return fine;
 }
 
-/* Reads the key with this hash; both hashes are compared once more, in constant time. */
-static bool hash_find(const Keys *k, const uint8_t hash[HASH], Key *key) {
+bool key_holds(const Key *k, int64_t now) {
+    return !k->revoked && (!k->expires || k->expires > now);
+}
+
+/* Reads the key that a query finds by a hash, which it has as its last column; both are compared
+ * once more, in constant time. */
+static bool hash_find(const Keys *k, const char *sql, const uint8_t hash[KEY_HASH], Key *key) {
+    enum { AT = KEY_COLUMNS_N };
     Err err = {0};
     bool found = false;
-    sqlite3_stmt *s =
-        sql_prepare(&k->sql, "SELECT " KEY_COLUMNS ", hash FROM keys WHERE hash = ?", &err);
+    sqlite3_stmt *s = sql_prepare(&k->sql, sql, &err);
     if (!s) return false;
-    sqlite3_bind_blob(s, 1, hash, HASH, SQLITE_TRANSIENT);
-    if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, 13) == HASH) {
-        found = sodium_memcmp(sqlite3_column_blob(s, 13), hash, HASH) == 0;
+    sqlite3_bind_blob(s, 1, hash, KEY_HASH, SQLITE_TRANSIENT);
+    if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, AT) == KEY_HASH) {
+        found = sodium_memcmp(sqlite3_column_blob(s, AT), hash, KEY_HASH) == 0;
         key_read(s, key);
     }
     sqlite3_finalize(s);
     return found;
+}
+
+/* A text is the key's own, or one that a link of it was exchanged for. */
+static bool text_find(const Keys *k, const uint8_t hash[KEY_HASH], Key *key) {
+    return hash_find(k, "SELECT " KEY_COLUMNS ", hash FROM keys WHERE hash = ?", hash, key)
+           || hash_find(k,
+                        "SELECT " KEY_COLUMNS ", session FROM keys JOIN links ON links.key = "
+                        "keys.id WHERE session = ? AND links.revoked = 0",
+                        hash, key);
 }
 
 /* That a key was used is written once a minute, or where the clock was set back; it is lost where
@@ -323,25 +341,24 @@ static void used_note(const Keys *k, Key *key, int64_t now) {
     if (now >= key->used && now - key->used < MINUTE) return;
     key->used = now;
     sqlite3_stmt *s = sql_prepare(&k->sql, "UPDATE keys SET used = ? WHERE id = ?", &err);
-    bind(s, (int64_t[]){now, key->id}, 2);
+    bind_numbers(s, (int64_t[]){now, key->id}, 2);
     if (!sql_finish(&k->sql, s, "writing when a key was used", &err))
         log_at(LOG_WARN, "%s", err.msg);
 }
 
 bool keys_check(Keys *k, Str header, Key *key) {
     const Str bearer = STR("Bearer ");
-    uint8_t hash[HASH];
+    uint8_t hash[KEY_HASH];
     Str text = header;
     if (text.n > bearer.n && str_eq_caseless((Str){text.p, bearer.n}, bearer))
         text = (Str){text.p + bearer.n, text.n - bearer.n};
     text = str_trim(text, " \t");
     *key = (Key){0};
-    if (!text_is_key(text)) return false;
-    text_hash(k, hash, text);
+    if (!secret_is(text, KEY_PREFIX)) return false;
+    secret_hash(k, hash, text);
     const int64_t now = os_time();
     monitor_enter(k->lock);
-    const bool known = hash_find(k, hash, key);
-    const bool valid = known && !key->revoked && (!key->expires || key->expires > now);
+    const bool valid = text_find(k, hash, key) && key_holds(key, now);
     if (valid) used_note(k, key, now);
     monitor_leave(k->lock);
     if (!valid) *key = (Key){0};
@@ -351,6 +368,18 @@ bool keys_check(Keys *k, Str header, Key *key) {
 /* ---- usage ----------------------------------------------------------------------------------- */
 
 enum { DAY = 86400 };
+
+/* A day with refusals has a row of usage, too. */
+static bool refused_add(const Keys *k, int64_t key, int64_t when, int64_t refused, Err *err) {
+    if (!refused) return true;
+    sqlite3_stmt *s = sql_prepare(&k->sql,
+                                  "INSERT INTO refusals(day, key, refused) VALUES(?, ?, ?) ON "
+                                  "CONFLICT(day, key) DO UPDATE SET refused = refused + "
+                                  "excluded.refused",
+                                  err);
+    bind_numbers(s, (int64_t[]){when / DAY, key, refused}, 3);
+    return sql_finish(&k->sql, s, "adding usage", err);
+}
 
 bool usage_add(Keys *k, int64_t key, int64_t when, const Usage *u, Err *err) {
     const int64_t value[] = {when / DAY,   key,           u->requests,
@@ -363,8 +392,9 @@ bool usage_add(Keys *k, int64_t key, int64_t when, const Usage *u, Err *err) {
         "excluded.requests, tokens_in = tokens_in + excluded.tokens_in, tokens_out = tokens_out + "
         "excluded.tokens_out, tokens_cached = tokens_cached + excluded.tokens_cached",
         err);
-    bind(s, value, (int)COUNT(value));
-    const bool fine = sql_finish(&k->sql, s, "adding usage", err);
+    bind_numbers(s, value, (int)COUNT(value));
+    const bool fine =
+        sql_finish(&k->sql, s, "adding usage", err) && refused_add(k, key, when, u->refused, err);
     monitor_leave(k->lock);
     return fine;
 }
@@ -373,21 +403,23 @@ static void usage_read(sqlite3_stmt *s, UsageDay *to) {
     *to = (UsageDay){.day = sqlite3_column_int64(s, 0),
                      .key = sqlite3_column_int64(s, 1),
                      .usage = {sqlite3_column_int64(s, 2), sqlite3_column_int64(s, 3),
-                               sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5)}};
+                               sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5),
+                               sqlite3_column_int64(s, 6)}};
 }
 
 bool usage_show(Keys *k, Arena *a, int64_t key, int64_t from, UsageDay **list, int64_t *n,
                 Err *err) {
     monitor_enter(k->lock);
-    const int64_t most = number(k, "SELECT count(*) FROM usage", err);
+    const int64_t most = query_number(k, "SELECT count(*) FROM usage", err);
     *list = PUSH(a, UsageDay, most);
     *n = 0;
     sqlite3_stmt *s =
         sql_prepare(&k->sql,
-                    "SELECT day, key, requests, tokens_in, tokens_out, tokens_cached FROM usage "
-                    "WHERE day >= ? AND (?2 = 0 OR key = ?2) ORDER BY day, key",
+                    "SELECT day, key, requests, tokens_in, tokens_out, tokens_cached, "
+                    "coalesce(refused, 0) FROM usage LEFT JOIN refusals USING(day, key) WHERE day "
+                    ">= ? AND (?2 = 0 OR key = ?2) ORDER BY day, key",
                     err);
-    bind(s, (int64_t[]){from, key}, 2);
+    bind_numbers(s, (int64_t[]){from, key}, 2);
     while (s && *n < most && sqlite3_step(s) == SQLITE_ROW) usage_read(s, &(*list)[(*n)++]);
     const bool fine = sql_finish(&k->sql, s, "reading usage", err);
     monitor_leave(k->lock);

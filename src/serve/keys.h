@@ -52,14 +52,33 @@ int64_t keys_count(Keys *k); /* that are neither revoked nor expired */
 bool keys_create(Keys *k, Key *key, char text[KEY_TEXT], Err *err) CHECKED;
 bool keys_list(Keys *k, Arena *a, Key **list, int64_t *n, Err *err) CHECKED; /* by id */
 bool keys_revoke(Keys *k, int64_t id, Err *err) CHECKED;                     /* for good */
-/* Another text for the same key; the one before is refused from now on. */
+/* Another text for the same key; the one before, and its links, are refused from now on. */
 bool keys_rotate(Keys *k, int64_t id, char text[KEY_TEXT], Err *err) CHECKED;
 /* Whose key the value of a header is: of Authorization, with "Bearer " in front, or of x-api-key.
  * false: nobody's, or one that is revoked or expired. */
 bool keys_check(Keys *k, Str header, Key *key);
 
+/* A link signs one browser in: its token is good once, and is exchanged for another text of its
+ * key, which is refused with the key, and counts as the key in every limit and in what was used. */
+typedef struct KeyLink {
+    int64_t id, key; /* id > 0 */
+    int64_t created, expires, used,
+        revoked; /* seconds since 1970; 0: never. expires: if not used */
+} KeyLink;
+typedef enum LinkState { LINK_OPEN, LINK_UNKNOWN, LINK_USED, LINK_EXPIRED, LINK_REVOKED } LinkState;
+/* Of *link key and expires are given, the others are set; `token` is there for the only time. */
+bool links_create(Keys *k, KeyLink *link, char token[KEY_TEXT], Err *err) CHECKED;
+bool links_list(Keys *k, Arena *a, KeyLink **list, int64_t *n, Err *err) CHECKED; /* by key, id */
+/* Ends a link that is open, or what it was exchanged for. */
+bool links_revoke(Keys *k, int64_t id, Err *err) CHECKED;
+/* LINK_OPEN: it was, and `text` is for its browser from now on; *key is whose it is, but for
+ * LINK_UNKNOWN. LINK_REVOKED also where its key is not in use. false: the store failed. */
+bool links_use(Keys *k, Str token, LinkState *state, Key *key, char text[KEY_TEXT],
+               Err *err) CHECKED;
+
 typedef struct Usage {
     int64_t requests, tokens_in, tokens_out, tokens_cached;
+    int64_t refused; /* for a limit of the key, or since too many waited; not among requests */
 } Usage;
 typedef struct UsageDay {
     int64_t key, day; /* day: since 1970, UTC */

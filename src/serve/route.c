@@ -42,6 +42,15 @@ static const Route routes[] = {
      "ConversationMessages", NULL, NO_BODY},
     {"DELETE", "/history/*", answer_history_remove, false, "removes a conversation", "Removed",
      NULL, NO_BODY},
+    {"POST", "/session", answer_session_begin, true,
+     "a key for this browser, for the token of a link that `lisao keys link` has made", "SignedIn",
+     NULL, TABLE(session)},
+    {"GET", "/session", answer_session, false, "whose key it is, and what for", "Session", NULL,
+     NO_BODY},
+    {"GET", "/usage", answer_usage, false,
+     "what each key has used on each day, for keys with the scope admin: of ?days=N, 30 unless "
+     "told, today included",
+     "UsageReport", NULL, NO_BODY},
     {"GET", "/documents", answer_documents, false,
      "how many documents answers may be taken from, where there are any", "Documents", NULL,
      NO_BODY},
@@ -93,9 +102,10 @@ static bool path_fits(const Route *r, Str path) {
     return path.n > front.n + end.n && str_starts(path, front) && str_ends(path, end);
 }
 
-/* /metrics tells of all who are served, and runs of what a model is trained on. */
+/* /metrics and /usage tell of all who are served, and runs of what a model is trained on. */
 static KeyScope scope_of(const Route *r) {
-    return !strcmp(r->path, "/metrics")                ? SCOPE_METRICS
+    return r->run == answer_metrics                    ? SCOPE_METRICS
+           : r->run == answer_usage                    ? SCOPE_ADMIN
            : str_starts(str_of(r->path), STR("/runs")) ? SCOPE_TRAIN_READ
                                                        : SCOPE_CHAT;
 }
@@ -127,6 +137,14 @@ static bool computes(const Route *r) {
     return false;
 }
 
+/* Whoever has no key yet may say little. */
+static bool body_fits(Call *c, const Route *r) {
+    enum { OPEN_BODY = 4096 };
+    return !r->open || exchange_body(c->x).n <= OPEN_BODY
+           || fault_set(&c->fault, 413, "invalid_request_error", "request_too_large", NULL,
+                        "a body here has %d bytes at most", OPEN_BODY);
+}
+
 static void call_run(Call *c) {
     const Route *r = route_find(c);
     if (r) exchange_note(c->x)->route = r->path;
@@ -137,7 +155,7 @@ static void call_run(Call *c) {
         return;
     }
     if (computes(r) && !job_fits(c)) return;
-    if (!r->field || (body_read(c) && model_pick(c, c->body))) r->run(c);
+    if (!r->field || (body_fits(c, r) && body_read(c) && model_pick(c, c->body))) r->run(c);
 }
 
 void call_handle(void *arg, Exchange *x) {

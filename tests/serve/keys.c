@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "serve/keys.h"
 #include "serve/limiter.h"
+#include "serve/sql.h"
 #include "tests.h"
 #include <signal.h>
 #include <sys/stat.h>
@@ -161,6 +162,211 @@ static void revoked_rotated_expired(void **state) {
     arena_close(a);
 }
 
+/* Uses a link's token; what it says of it. */
+static LinkState used(Keys *k, const char *token, Key *who, char text[KEY_TEXT]) {
+    LinkState state;
+    Err err = {0};
+    must(links_use(k, str_of(token), &state, who, text, &err), &err);
+    assert_int_equal(*text != 0, state == LINK_OPEN);
+    return state;
+}
+
+static void link_new(Keys *k, int64_t key, KeyLink *link, char token[KEY_TEXT]) {
+    Err err = {0};
+    *link = (KeyLink){.key = key, .expires = os_time() + 3600};
+    must(links_create(k, link, token, &err), &err);
+}
+
+static void a_link_lets_one_in_as_its_key(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 28);
+    const char *data = data_new(a);
+    Err err = {0};
+    Keys *k, *second; /* of another process, as it were */
+    Key key = key_like("ann"), who, *list;
+    KeyLink link, other, *links;
+    char text[KEY_TEXT], token[KEY_TEXT], wrong[KEY_TEXT], session[KEY_TEXT], again[KEY_TEXT];
+    int64_t n;
+    key.limits.tokens_day = 77;
+    must(keys_open(&k, a, data, &err), &err);
+    must(keys_open(&second, a, data, &err), &err);
+    must(keys_create(k, &key, text, &err), &err);
+    link_new(k, key.id, &link, token);
+    assert_true(str_starts(str_of(token), STR("lisao-in-")));
+    assert_false(keys_check(k, str_of(token), &who));             /* it is no key, */
+    assert_int_equal(used(k, text, &who, session), LINK_UNKNOWN); /* nor a key a link */
+    for (int i = 0; i < KEY_TEXT - 1; i++) {
+        memcpy(wrong, token, KEY_TEXT);
+        wrong[i] = wrong[i] == 'x' ? 'y' : 'x';
+        assert_int_equal(used(k, wrong, &who, session), LINK_UNKNOWN);
+        assert_int_equal(who.id, 0);
+    }
+    assert_int_equal(used(k, "", &who, session), LINK_UNKNOWN);
+    assert_int_equal(used(k, token, &who, session), LINK_OPEN);
+    assert_int_equal(who.id, key.id);
+    assert_int_equal(used(second, token, &who, again), LINK_USED);
+    /* What it was exchanged for is the same key: its id, limits, scopes, tenant. */
+    assert_string_not_equal(session, text);
+    assert_true(keys_check(second, str_fmt(a, "Bearer %s", session), &who));
+    assert_int_equal(who.id, key.id);
+    assert_string_equal(who.tenant, "team");
+    assert_int_equal(who.scopes, SCOPE_CHAT);
+    assert_int_equal(who.limits.tokens_day, 77);
+    must(keys_list(k, a, &list, &n, &err), &err);
+    assert_int_equal(n, 1);
+    assert_int_equal(keys_count(k), 1);
+    must(links_list(k, a, &links, &n, &err), &err);
+    assert_int_equal(n, 1);
+    assert_int_equal(links[0].id, link.id);
+    assert_int_equal(links[0].key, key.id);
+    assert_true(links[0].used > 0 && !links[0].revoked);
+    const char *never[] = {text, token, session};
+    for (int i = 0; i < 3; i++) assert_false(stored_anywhere(a, data, never[i] + 9));
+    /* Ended alone, the key goes on, and so does another link. */
+    link_new(k, key.id, &other, token);
+    must(links_revoke(second, link.id, &err), &err);
+    assert_false(keys_check(k, str_of(session), &who));
+    assert_true(keys_check(k, str_of(text), &who));
+    assert_int_equal(used(k, token, &who, session), LINK_OPEN);
+    assert_false(links_revoke(k, link.id, &(Err){0}));
+    assert_false(links_revoke(k, 99, &err));
+    assert_non_null(strstr(err.msg, "there is no link 99"));
+    /* Revoked with the key. */
+    link_new(k, key.id, &link, token);
+    must(keys_revoke(k, key.id, &(Err){0}), &err);
+    assert_false(keys_check(k, str_of(session), &who));
+    assert_int_equal(used(k, token, &who, again), LINK_REVOKED);
+    err = (Err){0};
+    assert_false(links_create(k, &link, token, &err));
+    assert_non_null(strstr(err.msg, "there is no key 1 that is in use"));
+    keys_close(k), keys_close(second);
+    tree_remove(a, data);
+    arena_close(a);
+}
+
+static void links_expire_and_end(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 28);
+    const char *data = data_new(a);
+    Err err = {0};
+    Keys *k;
+    Key key = key_like("ann"), late = key_like("late"), who;
+    KeyLink link;
+    char text[KEY_TEXT], token[KEY_TEXT], session[KEY_TEXT], other[KEY_TEXT];
+    must(keys_open(&k, a, data, &err), &err);
+    must(keys_create(k, &key, text, &err), &err);
+    late.expires = os_time() + 60;
+    must(keys_create(k, &late, text, &err), &err);
+    link_new(k, key.id, &link, token);
+    clock_ahead = 3599;
+    link_new(k, key.id, &link, other);
+    clock_ahead = 3601;
+    assert_int_equal(used(k, token, &who, session), LINK_EXPIRED);
+    assert_int_equal(who.id, key.id);
+    assert_int_equal(used(k, other, &who, session), LINK_OPEN);
+    clock_ahead = 86400; /* what was let in stays */
+    assert_true(keys_check(k, str_of(session), &who));
+    clock_ahead = 0;
+    /* It ends when the key does, */
+    link_new(k, late.id, &link, token);
+    assert_int_equal(used(k, token, &who, other), LINK_OPEN);
+    link_new(k, late.id, &link, token);
+    clock_ahead = 61;
+    assert_false(keys_check(k, str_of(other), &who));
+    assert_int_equal(used(k, token, &who, other), LINK_REVOKED);
+    clock_ahead = 0;
+    /* and where the key gets another text, with the links that are open. */
+    link_new(k, key.id, &link, token);
+    must(keys_rotate(k, key.id, text, &err), &err);
+    assert_false(keys_check(k, str_of(session), &who));
+    assert_int_equal(used(k, token, &who, other), LINK_REVOKED);
+    assert_true(keys_check(k, str_of(text), &who));
+    keys_close(k);
+    tree_remove(a, data);
+    arena_close(a);
+}
+
+/* Waits until `go` can be read no more, then uses the link and ends with 0 where it was let in. */
+static void use_at_once(const char *data, int go, const char *token) {
+    Arena *a = arena_open("child", 1 << 26);
+    Err err = {0};
+    Keys *k;
+    Key who;
+    LinkState link;
+    char text[KEY_TEXT], c;
+    if (!keys_open(&k, a, data, &err)) _exit(3);
+    if (read(go, &c, 1) != 0) _exit(4);
+    if (!links_use(k, str_of(token), &link, &who, text, &err)) _exit(5);
+    _exit(link == LINK_OPEN ? 0 : link == LINK_USED ? 1 : 6);
+}
+
+static void of_many_at_once_one_gets_it(void **state) {
+    enum { MANY = 6 };
+    (void)state;
+    need_native();
+    Arena *a = arena_open("keys", 1 << 28);
+    const char *data = data_new(a);
+    Err err = {0};
+    Keys *k;
+    Key key = key_like("ann");
+    KeyLink link;
+    char text[KEY_TEXT], token[KEY_TEXT];
+    int go[2], status, in = 0, refused = 0;
+    pid_t pid[MANY];
+    must(keys_open(&k, a, data, &err), &err);
+    must(keys_create(k, &key, text, &err), &err);
+    link_new(k, key.id, &link, token);
+    assert_int_equal(pipe(go), 0);
+    for (int i = 0; i < MANY; i++) {
+        pid[i] = fork();
+        assert_true(pid[i] >= 0);
+        if (pid[i] == 0) close(go[1]), use_at_once(data, go[0], token);
+    }
+    close(go[0]), close(go[1]);
+    for (int i = 0; i < MANY; i++) {
+        waitpid(pid[i], &status, 0);
+        assert_true(WIFEXITED(status));
+        in += WEXITSTATUS(status) == 0, refused += WEXITSTATUS(status) == 1;
+    }
+    assert_int_equal(in, 1);
+    assert_int_equal(refused, MANY - 1);
+    keys_close(k);
+    tree_remove(a, data);
+    arena_close(a);
+}
+
+/* A store as the program before links has made it, with a key in it, and again behind that one. */
+static void an_older_store_is_brought_along(void **state) {
+    (void)state;
+    Arena *a = arena_open("keys", 1 << 28);
+    const char *data = data_new(a);
+    Err err = {0};
+    Keys *k;
+    Key key = key_like("old"), who;
+    KeyLink link;
+    Sql sql;
+    char text[KEY_TEXT], token[KEY_TEXT], session[KEY_TEXT];
+    must(keys_open(&k, a, data, &err), &err);
+    must(keys_create(k, &key, text, &err), &err);
+    must(usage_add(k, key.id, 0, &(Usage){1, 10, 20, 3, 0}, &err), &err);
+    keys_close(k);
+    for (int i = 0; i < 2; i++) {
+        must(sql_open(&sql, str_fmt(a, "%s/keys/keys.db", data).p, &err), &err);
+        if (i == 0)
+            must(sql_do(&sql, "DROP TABLE links; DROP TABLE refusals;", "making it old", &err),
+                 &err);
+        must(sql_do(&sql, "PRAGMA user_version = 1;", "making it old", &err), &err);
+        sql_close(&sql);
+        must(keys_open(&k, a, data, &err), &err);
+        assert_true(keys_check(k, str_of(text), &who));
+        if (i == 0) link_new(k, key.id, &link, token);
+        if (i == 1) assert_int_equal(used(k, token, &who, session), LINK_OPEN);
+        keys_close(k);
+    }
+    tree_remove(a, data);
+    arena_close(a);
+}
+
 static void usage_adds_up(void **state) {
     (void)state;
     Arena *a = arena_open("keys", 1 << 28);
@@ -174,8 +380,10 @@ static void usage_adds_up(void **state) {
     must(keys_open(&k, a, data, &err), &err);
     must(keys_create(k, &key, text, &err), &err);
     for (int i = 0; i < 10; i++)
-        must(usage_add(k, key.id, 86400 * (100 + i / 5), &(Usage){1, 10, 20, 3}, &err), &err);
-    assert_false(usage_add(k, 99, 0, &(Usage){1, 1, 1, 1}, &(Err){0})); /* nobody's */
+        must(usage_add(k, key.id, 86400 * (100 + i / 5), &(Usage){1, 10, 20, 3, 0}, &err), &err);
+    for (int i = 0; i < 3; i++)
+        must(usage_add(k, key.id, 86400 * 101, &(Usage){.refused = 2}, &err), &err);
+    assert_false(usage_add(k, 99, 0, &(Usage){1, 1, 1, 1, 0}, &(Err){0})); /* nobody's */
     must(usage_show(k, a, 0, 0, &day, &n, &err), &err);
     assert_int_equal(n, 2);
     assert_int_equal(day[1].day, 101);
@@ -184,6 +392,8 @@ static void usage_adds_up(void **state) {
     assert_int_equal(day[1].usage.tokens_in, 50);
     assert_int_equal(day[1].usage.tokens_out, 100);
     assert_int_equal(day[1].usage.tokens_cached, 15);
+    assert_int_equal(day[1].usage.refused, 6);
+    assert_int_equal(day[0].usage.refused, 0);
     must(usage_show(k, a, key.id, 101, &day, &n, &err), &err);
     assert_int_equal(n, 1);
     keys_close(k);
@@ -328,6 +538,10 @@ int test_keys(void) {
         cmocka_unit_test(use_is_noted_after_the_clock_was_set_back),
         cmocka_unit_test(a_key_is_known_by_its_text_alone),
         cmocka_unit_test(revoked_rotated_expired),
+        cmocka_unit_test(a_link_lets_one_in_as_its_key),
+        cmocka_unit_test(links_expire_and_end),
+        cmocka_unit_test(of_many_at_once_one_gets_it),
+        cmocka_unit_test(an_older_store_is_brought_along),
         cmocka_unit_test(usage_adds_up),
         cmocka_unit_test(two_processes_at_once),
         cmocka_unit_test(killed_in_the_middle),
