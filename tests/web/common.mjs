@@ -13,12 +13,13 @@ export const axePath = from.resolve('axe-core/axe.min.js');
 export class Server {
     static all = new Set();
 
-    /** `lisao serve` on a free port of loopback, or on `port`; key: the only one. */
-    static async start({key, port = 0, model = process.env.LISAO_MODEL, options = []} = {}) {
+    /** `lisao serve` on a free port of loopback, or on `port`; key: the only one; keys: those of a folder. */
+    static async start({key, keys, port = 0, model = process.env.LISAO_MODEL, options = []} = {}) {
         const s = new Server();
-        const env = {...process.env, ...(key ? {LISAO_API_KEY: key} : {})};
+        const {LISAO_MODEL: _, ...rest} = process.env, env = {...rest, ...(key ? {LISAO_API_KEY: key} : {})};
         s.process = spawn(process.env.LISAO, ['serve', model, '--port', String(port), '--context', '16384',
-                                              ...(key ? [] : ['--no-keys']), ...options],
+                                              ...(key || keys ? [] : ['--no-keys']),
+                                              ...(keys ? ['--no-first-key', '--data', keys] : []), ...options],
                           {env, stdio: ['ignore', 'pipe', 'ignore']});
         Server.all.add(s);
         s.ended = new Promise((resolve) => s.process.once('exit', resolve));
@@ -106,6 +107,13 @@ export async function importFile(page, object) {
     await page.setInputFiles('#import', {name: 'conversations.json', mimeType: 'application/json', buffer});
     await page.waitForSelector('.toast');
     await page.keyboard.press('Escape');
+}
+
+/** What axe finds wrong with a page that was opened with bypassCSP. */
+export async function violations(page) {
+    await page.addScriptTag({path: axePath});
+    const found = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+    return found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`);
 }
 
 let made = 0;

@@ -1,10 +1,10 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
 import {execFileSync} from 'node:child_process';
-import {appendFile, mkdir, mkdtemp, readFile, rename, rm, writeFile} from 'node:fs/promises';
+import {appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, watch} from './common.mjs';
+import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, violations, watch} from './common.mjs';
 import {payloads, rich} from './texts.mjs';
 
 /** A short answer after a short thought. */
@@ -54,6 +54,18 @@ async function runsFolder() {
     await writeFile(join(bad, 'rollouts.jsonl'), JSON.stringify({step: 20, task: '<u>', stratum: '', prompt: '[x](javascript:alert(3))', reasoning: '<svg onload=alert(4)>',
         answer: '<iframe srcdoc="<script>alert(5)</script>">', right: false, reward: -1}) + '\n');
     return folder;
+}
+
+/** A folder with two keys, 1 of ann and 2 of an owner; `lisao keys` of it, and the token of a new link. */
+async function tenants() {
+    const data = await mkdtemp(join(tmpdir(), 'lisao-page-'));
+    const keys = (...words) => {
+        const said = execFileSync(process.env.LISAO, ['keys', ...words, '--data', data], {encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore']});
+        return words.includes('--json') ? JSON.parse(said) : said;
+    };
+    keys('create', 'ann', '--tenant', 'ann');
+    keys('create', 'owner', '--tenant', 'owner', '--scopes', 'chat,admin');
+    return {data, keys, link: (name) => /#t=(\S+)/.exec(keys('link', name))[1]};
 }
 
 const cases = {
@@ -396,6 +408,188 @@ const cases = {
         await linked.getByRole('button', {name: 'Forget the key'}).click();
         await linked.waitForSelector('input[type=password]');
         await server.end();
+    },
+
+    async a_link_signs_a_browser_in() {
+        const {data, keys, link} = await tenants();
+        const server = await Server.start({keys: data, options: ['--history']});
+        const first = link('ann');
+        const page = await openPage(server.url, {path: '#t=' + first, bypassCSP: true, reducedMotion: 'reduce'});
+        const sent = [];
+        page.on('request', (r) => sent.push(r));
+        await page.waitForSelector('dialog:has-text("lets one browser in, once")');
+        assert.equal(page.url(), server.url + '/');
+        assert.deepEqual(await violations(page), []);
+        assert.deepEqual(keys('list', '--json')[0].links.map((l) => l.used), [0]); // looking at it uses nothing up
+        await page.getByLabel('Remember on this device').check();
+        await page.getByRole('button', {name: 'Sign in'}).click();
+        await ready(page);
+        await page.waitForSelector('.toast:has-text("You are signed in: ann")');
+        assert.equal(await count(page, 'dialog'), 0);
+        const kept = await page.evaluate(() => localStorage.getItem('lisao.key'));
+        assert.match(kept, /^lisao-sk-/);
+        assert.ok(keys('list', '--json')[0].links[0].used > 0);
+        await importFile(page, exported(conversation({title: 'Hers alone'})));
+        await page.waitForSelector('.row:has-text("Hers alone")');
+        for (const r of sent) assert.ok(!r.url().includes(first) && !JSON.stringify(r.headers()).includes(first));
+        assert.equal(sent.filter((r) => r.postData()?.includes(first)).length, 1);
+
+        // Another browser cannot use it again; one that is damaged or revoked says so, and the key is asked for.
+        const ended = link('ann');
+        keys('unlink', String(keys('list', '--json')[0].links[1].id));
+        for (const [token, said] of [[first, /was used already/], ['lisao-in-nonsense', /no link of this server/], [ended, /was revoked/]]) {
+            const other = await openPage(server.url, {path: '#t=' + token, locale: 'en'});
+            await other.waitForSelector('dialog:has-text("lets one browser in")');
+            await other.keyboard.press('Enter');
+            await other.waitForSelector('dialog .hint.wrong');
+            assert.match(await text(other, 'dialog .wrong'), said);
+            assert.equal(await other.getByRole('button', {name: 'Sign in'}).count(), 0);
+            await other.getByRole('dialog').getByText('Close').click();
+            await other.waitForSelector('input[type=password]');
+            await other.context().close();
+        }
+
+        // In a browser that has a key it asks before it takes another, also where the page is open already.
+        await page.evaluate((t) => (location.hash = '#t=' + t), link('owner'));
+        await page.waitForSelector('dialog:has-text("has a key already")');
+        assert.ok(!page.url().includes('lisao-in-'));
+        await page.getByRole('button', {name: 'Cancel'}).click();
+        assert.equal(await page.evaluate(() => localStorage.getItem('lisao.key')), kept);
+        await page.evaluate((t) => (location.hash = '#t=' + t), link('owner'));
+        await page.getByRole('button', {name: 'Sign in'}).click();
+        await page.waitForSelector('.toast:has-text("You are signed in: owner")');
+        await page.waitForFunction(() => !document.querySelector('.row'));
+        keys('unlink', String(keys('list', '--json')[1].links.at(-1).id));
+        await page.reload();
+        await page.waitForSelector('.hint.wrong:has-text("does not know this key")');
+        await server.end();
+        await rm(data, {recursive: true});
+    },
+
+    async an_owner_sees_what_was_used() {
+        const {data, keys, link} = await tenants();
+        const server = await Server.start({keys: data, options: ['--history']});
+        const entered = async (name, options = {}) => {
+            const page = await openPage(server.url, {path: '#t=' + link(name), bypassCSP: true, reducedMotion: 'reduce', ...options});
+            await page.locator('dialog button[type=submit]').click();
+            await ready(page);
+            await choose(page, short);
+            return page;
+        };
+        const ann = await entered('ann');
+        await ask(ann, 'The secret kingfisher');
+        await ended(ann);
+        assert.equal(await ann.getByRole('link', {name: 'Usage'}).count(), 0);
+        await ann.goto(server.url + '/#/usage');
+        await ann.waitForSelector('.wrong:has-text("Only a key with the scope admin")');
+        assert.equal(await count(ann, 'table'), 0);
+
+        const page = await entered('owner');
+        await page.getByRole('link', {name: 'Usage'}).click();
+        await page.waitForSelector('.usage tbody tr >> nth=1');
+        assert.equal(await count(page, '.composer'), 0);
+        const row = async (name) => (await page.locator('.usage tr', {hasText: name}).locator('td').allInnerTexts()).map(Number);
+        const [requests, read, written, refused] = await row('ann');
+        assert.equal(requests, 1);
+        assert.equal(written, 40);
+        assert.equal(refused, 0);
+        assert.deepEqual(await row('owner'), [0, 0, 0, 0]);
+        assert.deepEqual(await row('All keys'), [1, read, 40, 0]);
+        assert.equal(await count(page, '.days g'), 30);
+        assert.equal(await count(page, '.days .used'), 1);
+        assert.match(await page.locator('.days').getAttribute('aria-label'), new RegExp(`^Tokens a day, .*most: ${read + 40} on `));
+        assert.ok(!/kingfisher/.test(await page.content()));
+        await page.getByRole('button', {name: 'owner'}).focus();
+        await page.keyboard.press('Enter');
+        await page.waitForFunction(() => !document.querySelector('.days .used'));
+        await page.getByRole('button', {name: 'All keys'}).click();
+        await page.waitForSelector('.days .used');
+        for (const theme of ['light', 'dark']) {
+            await choose(page, {theme});
+            await page.waitForSelector('.usage tbody tr');
+            assert.deepEqual(await violations(page), []);
+        }
+        const phone = await entered('owner', {viewport: {width: 360, height: 740}, hasTouch: true, isMobile: true, locale: 'zh-CN'});
+        await phone.click('[aria-label="显示对话列表"]');
+        await phone.getByRole('link', {name: '用量'}).click();
+        await phone.waitForSelector('.usage tbody tr');
+        assert.equal(await phone.evaluate(() => document.documentElement.scrollWidth), 360);
+        assert.equal(await count(phone, '.sidebar'), 0);
+        assert.deepEqual(await violations(phone), []);
+        await page.getByRole('button', {name: 'New chat'}).click();
+        await page.waitForSelector('.welcome');
+        await page.waitForSelector('.composer');
+        keys('revoke', '1'); // with her browsers
+        await ann.reload();
+        await ann.waitForSelector('.hint.wrong');
+        await server.end();
+        await rm(data, {recursive: true});
+    },
+
+    async several_models_are_chosen_among(alone) {
+        const folder = await mkdtemp(join(tmpdir(), 'lisao-page-')), other = join(folder, 'another-model');
+        await symlink(process.env.LISAO_MODEL, other);
+        const server = await Server.start({options: [other]});
+        const page = await opened(server, {...short, max_tokens: 20}, {bypassCSP: true, reducedMotion: 'reduce'});
+        const bodies = [];
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && bodies.push(r.postDataJSON()));
+        const picker = page.getByRole('button', {name: /^Who answers: /});
+        const picked = () => picker.getAttribute('aria-label');
+        assert.equal(await picked(), 'Who answers: model');
+        await ask(page, 'The river');
+        await ended(page);
+        assert.equal(await text(page, '.answer.last .from'), 'model');
+
+        // By keys; the conversation keeps its model, and a new one begins with the one chosen last.
+        await picker.focus();
+        await page.keyboard.press('Enter');
+        await page.keyboard.press('Tab');
+        await page.keyboard.press('ArrowDown');
+        assert.deepEqual(await violations(page), []);
+        await page.keyboard.press('Escape');
+        assert.equal(await picked(), 'Who answers: another-model');
+        await ask(page, 'And the sea');
+        await ended(page);
+        assert.deepEqual(await page.locator('.answer .from').allInnerTexts(), ['model', 'another-model']);
+        assert.deepEqual(bodies.map((b) => b.model), ['model', 'another-model']);
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.answer.last .verdict.same');
+        await page.getByRole('button', {name: 'New chat'}).click();
+        await page.waitForSelector('.welcome');
+        assert.equal(await picked(), 'Who answers: another-model');
+        await picker.click();
+        await page.getByRole('radio').first().check();
+        await page.keyboard.press('Escape');
+        await page.click('.row a');
+        await page.waitForSelector('.answer');
+        assert.equal(await picked(), 'Who answers: another-model');
+        await page.reload();
+        await ready(page);
+        assert.equal(await picked(), 'Who answers: another-model');
+        assert.equal(await text(page, '.model'), 'another-model');
+        await page.goto(server.url + '/#/');
+        await page.waitForSelector('.welcome');
+        assert.equal(await picked(), 'Who answers: model');
+
+        // A phone is wide enough; a model that is gone is no one's choice.
+        const phone = await opened(server, short, {viewport: {width: 360, height: 740}, hasTouch: true, isMobile: true});
+        const width = () => phone.evaluate(() => document.documentElement.scrollWidth);
+        assert.equal(await width(), 360);
+        await phone.getByRole('button', {name: /^Who answers: /}).click();
+        assert.equal(await width(), 360);
+        await phone.getByRole('radio').nth(1).check();
+        await phone.keyboard.press('Escape');
+        await ask(phone, 'The river');
+        await ended(phone);
+        assert.equal(await text(phone, '.answer.last .from'), 'another-model');
+        assert.equal(await width(), 360);
+        const one = await opened(alone, {...short, model: 'another-model'});
+        assert.equal(await one.getByRole('button', {name: /^Who answers/}).count(), 0);
+        await ask(one, 'The river');
+        await ended(one);
+        assert.equal(await count(one, '.from'), 0);
+        await server.end();
+        await rm(folder, {recursive: true});
     },
 
     async a_server_that_dies_is_told_and_an_answer_goes_on() {

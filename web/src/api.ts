@@ -67,16 +67,16 @@ export interface Model {
     documents: number | null;
 }
 
-export async function getModel(): Promise<Model> {
-    const list = await (await call('models')).json();
-    const first = list.data[0];
-    return {id: first.id, context: first.context_length, thinks: await modelThinks(), documents: await countDocuments()};
+export async function getModels(): Promise<Model[]> {
+    const list: {data: {id: string; context_length: number}[]} = await (await call('models')).json();
+    const documents = await countDocuments();
+    return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, thinks: await modelThinks(m.id), documents})));
 }
 
 /** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
-async function modelThinks(): Promise<boolean> {
+async function modelThinks(model: string): Promise<boolean> {
     const prompt = async (on: boolean): Promise<string> => {
-        const body = {messages: [{role: 'user', content: '?'}], thinking: {type: on ? 'enabled' : 'disabled'}};
+        const body = {model, messages: [{role: 'user', content: '?'}], thinking: {type: on ? 'enabled' : 'disabled'}};
         return (await (await call('apply-template', body)).json()).prompt;
     };
     try {
@@ -189,7 +189,7 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
 export async function ask(asked: Asked, stream: Stream, signal: AbortSignal, heard: Hear): Promise<Usage> {
     // One event may bring several tokens: the log-probabilities tell how many. An answer goes on
     // while the page is loaded anew, and takes it up again.
-    const body = {...asked, model: 'lisao', stream: true, background: true, stream_options: {include_usage: true}, logprobs: true};
+    const body = {model: 'lisao', ...asked, stream: true, background: true, stream_options: {include_usage: true}, logprobs: true};
     return read(await call('chat/completions', body, signal), stream, heard);
 }
 

@@ -7,8 +7,10 @@ import {language, t} from './i18n';
 import {settings} from './settings';
 import {drawer, find, hideSidebar, narrow, showSidebar, Sidebar} from './sidebar';
 import {busy, current, go, keyWish, model, shown, spoken, stop, toast, training} from './state';
+import {invited, SignIn} from './signin';
 import {Thread} from './thread';
 import {Training} from './train';
+import {Usage, usageShown} from './usage';
 
 const ideas = ['idea1', 'idea2', 'idea3', 'idea4'] as const;
 
@@ -72,34 +74,37 @@ export function App() {
         narrow.addEventListener('change', again);
         return () => narrow.removeEventListener('change', again);
     }, []);
-    const hasFiles = (e: DragEvent) => !training.value && e.dataTransfer?.types.includes('Files');
+    const other = training.value || usageShown.value;
+    const hasFiles = (e: DragEvent) => !other && e.dataTransfer?.types.includes('Files');
     const empty = !shown.value.length;
     return (
         <div class={open ? 'app open' : 'app'}
              onDragEnter={(e) => hasFiles(e) && (drags.current++, setDropping(true))}
              onDragLeave={(e) => hasFiles(e) && --drags.current <= 0 && ((drags.current = 0), setDropping(false))}
              onDragOver={(e) => e.preventDefault()}
-             onDrop={(e) => (e.preventDefault(), (drags.current = 0), setDropping(false), training.value || attach([...e.dataTransfer!.files]))}>
-            <a class="skip" href={training.value ? '#runs' : '#ask'}
-               onClick={(e) => (e.preventDefault(), document.querySelector<HTMLElement>('#ask, #runs')?.focus())}>
-                {t(training.value ? 'skipRuns' : 'skip')}
-            </a>
+             onDrop={(e) => (e.preventDefault(), (drags.current = 0), setDropping(false), other || attach([...e.dataTransfer!.files]))}>
+            {!usageShown.value && (
+                <a class="skip" href={training.value ? '#runs' : '#ask'}
+                   onClick={(e) => (e.preventDefault(), document.querySelector<HTMLElement>('#ask, #runs')?.focus())}>
+                    {t(training.value ? 'skipRuns' : 'skip')}
+                </a>
+            )}
             {open && <Sidebar onSettings={() => setOver('settings')} onKeys={() => setOver('keys')} />}
             {drawer.value && <div class="shade" onClick={() => (drawer.value = false)} />}
-            <main class={empty && !training.value ? 'empty' : undefined}>
+            <main class={empty && !other ? 'empty' : undefined}>
                 <header class="top">
                     {!open && <button type="button" class="icon" onClick={showSidebar} aria-label={t('showSidebar')} title={t('showSidebar')}><Panel /></button>}
                     {!open && <button type="button" class="icon" onClick={() => go(null)} aria-label={t('newChat')} title={t('newChat')}><Plus /></button>}
-                    {training.value ? <h1>{t('training')}</h1> : empty ? <span class="gap" /> : <h1>{c?.title}</h1>}
+                    {training.value ? <h1>{t('training')}</h1> : usageShown.value ? <h1>{t('usage')}</h1> : empty ? <span class="gap" /> : <h1>{c?.title}</h1>}
                     {model.value && <span class="model" title={t('model')}>{model.value.id}</span>}
                 </header>
-                {training.value ? <Training /> : <Conversing empty={empty} />}
+                {training.value ? <Training /> : usageShown.value ? <Usage /> : <Conversing empty={empty} />}
             </main>
             {dropping && <div class="drop">{t('dropHere')}</div>}
             {over === 'settings' && <SettingsDialog onClose={() => setOver(null)} />}
             {over === 'keys' && <KeysDialog onClose={() => setOver(null)} />}
             <Asked />
-            {keyWish.value !== 'none' && <KeyDialog />}
+            {invited.value ? <SignIn /> : keyWish.value !== 'none' && <KeyDialog />}
             {toast.value && <div class={toast.value.bad ? 'toast bad' : 'toast'} role={toast.value.bad ? 'alert' : 'status'}>{toast.value.text}</div>}
             <div class="unseen" role="status" aria-live="polite">{spoken.value}</div>
         </div>

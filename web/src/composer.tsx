@@ -4,6 +4,7 @@ import {useLayoutEffect, useRef} from 'preact/hooks';
 import {Book, Bulb, Clip, Square, Up} from './icons';
 import {number, t} from './i18n';
 import {fitText, Opener} from './menu';
+import {ModelPicker} from './picker';
 import {change, EFFORTS, settings} from './settings';
 import {busy, currentId, model, say, send, shown, stop} from './state';
 import {FileChip} from './thread';
@@ -160,6 +161,7 @@ export function Composer() {
             <div class="composer-foot">
                 <button type="button" class="icon" onClick={() => input.current!.click()} aria-label={t('attach')} title={t('attach')}><Clip /></button>
                 <input ref={input} id="attach" type="file" multiple hidden onChange={(e) => (attach([...e.currentTarget.files!]), (e.currentTarget.value = ''))} />
+                <ModelPicker />
                 {model.value?.thinks && <Effort />}
                 {model.value?.documents != null && <Documents n={model.value.documents} />}
                 <span class="gap" />

@@ -11,7 +11,7 @@ import {alter, connect, conversations, current, keyWish, moveHere, removeAll, sa
 import {download, fromJson, toJson} from './transfer';
 import type {Attachment} from './tree';
 
-function Modal({title, onClose, wide, children}: {title: string; onClose: (() => void) | null; wide?: boolean; children: ComponentChildren}) {
+export function Modal({title, onClose, wide, children}: {title: string; onClose: (() => void) | null; wide?: boolean; children: ComponentChildren}) {
     const dialog = useRef<HTMLDialogElement>(null);
     const id = useId();
     // Before the next key comes: it is meant for the dialog already.

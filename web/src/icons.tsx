@@ -28,12 +28,14 @@ export const Gear = () => (
         <path d="M4 7h9M17 7h3M4 17h3M11 17h9" /><circle cx="15" cy="7" r="2" /><circle cx="9" cy="17" r="2" />
     </Icon>
 );
+export const Bars = () => <Icon size={18}><path d="M5 20v-7M12 20V4M19 20v-11" /></Icon>;
 export const Keys = () => <Icon size={18}><rect x="3" y="6" width="18" height="12" rx="2.500" /><path d="M7 10h.01M12 10h.01M17 10h.01M8.500 14h7" /></Icon>;
 export const Dots = () => <Icon size={18}><path d="M5.500 12h.01M12 12h.01M18.500 12h.01" stroke-width="2.600" /></Icon>;
 export const Pin = () => <Icon size={14}><path d="M12 16v5M8 4h8l-1 6 3 3v2H6v-2l3-3z" /></Icon>;
 export const Up = () => <Icon><path d="M12 19V5M6 11l6-6 6 6" /></Icon>;
 export const Down = () => <Icon size={18}><path d="M12 5v14M6 13l6 6 6-6" /></Icon>;
 export const Square = () => <Icon><rect x="7" y="7" width="10" height="10" rx="2" fill="currentColor" /></Icon>;
+export const Chip = () => <Icon size={18}><rect x="6.500" y="6.500" width="11" height="11" rx="2" /><path d="M9.500 3.500v3M14.500 3.500v3M9.500 17.500v3M14.500 17.500v3M3.500 9.500h3M3.500 14.500h3M17.500 9.500h3M17.500 14.500h3" /></Icon>;
 export const Clip = () => <Icon><path d="m19.500 11-8 8a5 5 0 0 1-7-7l8.300-8.300a3.300 3.300 0 0 1 4.700 4.700L9.200 16.700a1.700 1.700 0 0 1-2.400-2.400L14 7" /></Icon>;
 export const File = () => <Icon size={18}><path d="M13.500 3.500H7a1.500 1.500 0 0 0-1.500 1.500v14A1.500 1.500 0 0 0 7 20.500h10a1.500 1.500 0 0 0 1.500-1.500V8.500zM13.500 3.500v5h5" /></Icon>;
 export const Cross = () => <Icon size={16}><path d="m6 6 12 12M18 6 6 18" /></Icon>;

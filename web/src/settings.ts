@@ -13,6 +13,8 @@ export interface Settings {
     wrap: boolean;
     enterSends: boolean;
     system: string;
+    /** Of several models the one that was chosen last. */
+    model: string;
     effort: Effort | 'auto';
     /** Tokens of thought, with effort `budget`. */
     budget: number;
@@ -36,6 +38,7 @@ const fresh: Settings = {
     wrap: false,
     enterSends: true,
     system: '',
+    model: '',
     effort: 'auto',
     budget: 1024,
     documents: false,

@@ -2,11 +2,12 @@
 import {signal} from '@preact/signals';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {ask as askFor, moveAll} from './dialogs';
-import {Bin, Chart, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
+import {Bars, Bin, Chart, Dots, Gear, Keys, Mark, Panel, Pencil, Pin, Plus, Search} from './icons';
 import {language, t, type Word} from './i18n';
 import {Item, Opener} from './menu';
 import {pure} from './pure';
 import {runs} from './runs';
+import {owns} from './session';
 import {change} from './settings';
 import {alter, conversations, currentId, go, leftBehind, messagesOf, remove, search, training} from './state';
 import type {Hit} from './store';
@@ -159,6 +160,7 @@ export function Sidebar({onSettings, onKeys}: {onSettings: () => void; onKeys: (
             )}
             <div class="side-foot">
                 <button type="button" class="quiet" onClick={onSettings}><Gear /><span>{t('settings')}</span></button>
+                {owns.value && <a class="icon" href="#/usage" onClick={() => (drawer.value = false)} aria-label={t('usage')} title={t('usage')}><Bars /></a>}
                 <button type="button" class="icon" onClick={onKeys} aria-label={t('shortcuts')} title={t('shortcuts')}><Keys /></button>
             </div>
         </nav>

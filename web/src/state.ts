@@ -1,16 +1,22 @@
 // What the page knows, and all that changes it.
 import {batch, computed, signal} from '@preact/signals';
-import {ApiError, ask, cancel, getKey, getModel, takeUp, verify as askToVerify} from './api';
+import {ApiError, ask, cancel, getKey, getModels, takeUp, verify as askToVerify} from './api';
 import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
 import {listRuns} from './runs';
 import {serverKeeps, ServerStore} from './server';
-import {asked, settings} from './settings';
+import {learnSession} from './session';
+import {asked, change, settings} from './settings';
 import type {Change, Store} from './store';
 import {branch, newestLeaf, newId, questionText, titleOf} from './tree';
 import type {Attachment, Conversation, Message} from './tree';
 
-export const model = signal<Model | null>(null);
+/** Those that are served; the one that is asked here: the conversation's, else the one chosen last. */
+export const models = signal<Model[]>([]);
+export const model = computed<Model | null>(() => {
+    const named = (id: string | undefined) => models.value.find((m) => m.id === id);
+    return named(current.value?.model) ?? named(settings.value.model) ?? models.value[0] ?? null;
+});
 export const conversations = signal<ReadonlyMap<string, Conversation>>(new Map());
 export const currentId = signal<string | null>(null);
 export const messages = signal<ReadonlyMap<string, Message>>(new Map());
@@ -79,9 +85,10 @@ async function reload(): Promise<void> {
 
 export async function connect(): Promise<boolean> {
     try {
-        const found = await getModel();
+        const found = await getModels();
+        await learnSession();
         await settle();
-        model.value = found;
+        models.value = found;
         keyWish.value = 'none';
         listRuns();
     } catch (e) {
@@ -178,6 +185,12 @@ export function alter(id: string, some: Partial<Conversation>): void {
     if (c) put({...c, ...some});
 }
 
+/** From now on, here and in new conversations. */
+export function chooseModel(id: string): void {
+    change({model: id});
+    if (current.value) alter(current.value.id, {model: id});
+}
+
 export async function remove(id: string): Promise<void> {
     for (const r of runs.values()) if (r.message.conversation === id) halt(r);
     const rest = new Map(conversations.value);
@@ -228,7 +241,7 @@ export function send(text: string, files: Attachment[]): void {
     let c = current.value;
     if (!c) {
         c = {id: newId(), title: titleOf(text, files), pinned: false, created: now, updated: now,
-             system: settings.value.system, leaf: null};
+             system: settings.value.system, leaf: null, ...(models.value.length > 1 ? {model: model.value!.id} : {})};
         put(c);
         batch(() => ((currentId.value = c!.id), (messages.value = new Map())));
         go(c.id);
@@ -304,6 +317,8 @@ export type Phase = 'waiting' | 'reading' | 'thinking' | 'writing';
 
 export interface Run {
     message: Message;
+    /** Who answers. */
+    model: string | undefined;
     /** Of the answer that goes on. */
     before: Message['facts'];
     control: AbortController;
@@ -350,7 +365,7 @@ function explain(e: unknown): string {
 /** Asks for an answer; goesOn: for more of it. */
 function begin(a: Message, goesOn = false): void {
     const system = conversations.value.get(a.conversation)!.system;
-    const given = asked(settings.value, model.value);
+    const given = {...asked(settings.value, model.value), ...(models.value.length > 1 ? {model: model.value!.id} : {})};
     const body: Asked = {...given, messages: talk(a, system)};
     if (goesOn && (a.text || a.thought))
         body.messages.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
@@ -365,7 +380,7 @@ function run(a: Message, source: Source, goesOn: boolean): void {
     const now = performance.now(), began = a.stream ? now - (Date.now() - a.stream.began) : now;
     // Of a stream that is taken up again the facts are its own so far, else those of an earlier part.
     const own = a.stream ? a.facts : undefined;
-    const r: Run = {message: a, before: own ? undefined : a.facts, control: new AbortController(), stream: {id: a.stream?.id ?? '', at: a.stream?.at ?? -1},
+    const r: Run = {message: a, model: own?.model ?? model.value?.id, before: own ? undefined : a.facts, control: new AbortController(), stream: {id: a.stream?.id ?? '', at: a.stream?.at ?? -1},
                     phase: a.text ? 'writing' : 'waiting', began, first: own?.first ? began + own.first : 0,
                     thoughtEnd: own?.thoughtTime && a.text ? began + own.thoughtTime : 0, tokens: own?.tokens ?? 0,
                     thoughtTokens: own?.thoughtTokens ?? 0, ended: Promise.resolve()};
@@ -407,7 +422,7 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
         if (!timer) timer = window.setTimeout(put, Math.max(SHOWN_EVERY - (performance.now() - shownAt), 0));
     };
     const facts = (): Message['facts'] => ({
-        ...(model.value ? {model: model.value.id} : {}),
+        ...(r.model ? {model: r.model} : {}),
         ...(r.first ? {first: r.first - r.began, writing: performance.now() - r.first} : {}),
         ...(before?.thoughtTime ? {thoughtTime: before.thoughtTime} : {}),
         ...(r.thoughtTokens ? {thoughtTime: (before?.thoughtTime ?? 0) + (r.thoughtEnd || performance.now()) - r.began} : {}),

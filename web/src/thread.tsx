@@ -8,7 +8,7 @@ import {CopyButton, Markdown} from './markdown';
 import {fitText, Opener} from './menu';
 import {pure} from './pure';
 import {SourceList, Sources} from './sources';
-import {answerNow, busy, choose, edit, goOn, messages, regenerate, runOf, shown} from './state';
+import {answerNow, busy, choose, edit, goOn, messages, models, regenerate, runOf, shown} from './state';
 import {Tokens, useVerdict, VerdictLine} from './verify';
 import {children, type Attachment, type Facts, type Message, type Source} from './tree';
 
@@ -226,6 +226,7 @@ const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: b
                     {canVerify && <button type="button" class="icon" aria-label={t('verify')} title={t('verify')} onClick={verifyIt}><Seal /></button>}
                     {canVerify && <button type="button" class="icon" aria-pressed={taken} aria-label={t('tokensShow')} title={t('tokensShow')}
                                           onClick={() => (setTaken(!taken), taken || tokens || verifyIt())}><TokensIcon /></button>}
+                    {models.value.length > 1 && m.facts?.model && <span class="aside from">{m.facts.model}</span>}
                     {m.facts && (
                         <Opener label={`${t('details')}: ${factsLine(m.facts)}`} face={<><Info /><span class="aside">{factsLine(m.facts)}</span></>} class="quiet info" menu={false} side="up">
                             {() => <Details f={m.facts!} />}

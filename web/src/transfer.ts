@@ -109,6 +109,7 @@ export function conversationOf(c: unknown): Conversation {
         updated: numberOf(c, 'updated'),
         system: typeof c['system'] === 'string' ? c['system'] : '',
         leaf: c['leaf'] === null ? null : id(c, 'leaf'),
+        ...(typeof c['model'] === 'string' ? {model: c['model']} : {}),
     };
 }
 

@@ -60,6 +60,8 @@ export interface Conversation {
     updated: number;
     system: string;
     leaf: string | null;
+    /** Who is asked, where several are served. */
+    model?: string;
 }
 
 export type Tree = ReadonlyMap<string, Message>;
