@@ -261,6 +261,7 @@ const en = {
     usageLimit: 'Refused',
     usageDay: '{0}: {1} tokens, {2} requests',
     usageBars: 'Tokens a day, {0} to {1}; most: {2} on {3}',
+    usageMost: 'most: {0}',
     usageInactive: 'revoked or expired',
 };
 
@@ -523,6 +524,7 @@ const zh: Record<keyof typeof en, string> = {
     usageLimit: '被拒',
     usageDay: '{0}：{1} 词元，{2} 个请求',
     usageBars: '每日词元，{0} 至 {1}；最多：{3}，{2}',
+    usageMost: '最多 {0}',
     usageInactive: '已撤销或过期',
 };
 

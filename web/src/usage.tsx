@@ -53,19 +53,22 @@ function Bars({report, keys}: {report: Report; keys: Key[]}) {
     const most = days.reduce((a, b) => (b.tokens > a.tokens ? b : a), days[0]!);
     const width = days.length * (BAR + GAP) - GAP;
     return (
-        <svg class="days" viewBox={`0 0 ${width} ${HEIGHT + 2}`} preserveAspectRatio="none" role="img"
-             aria-label={t('usageBars', report.from, report.to, number(most.tokens), most.day)}>
-            {days.map(({day, tokens, requests}, i) => {
-                const high = most.tokens ? Math.max((HEIGHT * tokens) / most.tokens, tokens ? 1.5 : 0) : 0;
-                return (
-                    <g key={day}>
-                        <title>{t('usageDay', day, number(tokens), number(requests))}</title>
-                        <rect class="whole" x={i * (BAR + GAP)} width={BAR} height={HEIGHT + 2} />
-                        <rect class={tokens ? 'used' : undefined} x={i * (BAR + GAP)} y={HEIGHT - high} width={BAR} height={high + 2} />
-                    </g>
-                );
-            })}
-        </svg>
+        <>
+            <svg class="days" viewBox={`0 0 ${width} ${HEIGHT + 2}`} preserveAspectRatio="none" role="img"
+                 aria-label={t('usageBars', report.from, report.to, number(most.tokens), most.day)}>
+                {days.map(({day, tokens, requests}, i) => {
+                    const high = most.tokens ? Math.max((HEIGHT * tokens) / most.tokens, tokens ? 1.5 : 0) : 0;
+                    return (
+                        <g key={day}>
+                            <title>{t('usageDay', day, number(tokens), number(requests))}</title>
+                            <rect class="whole" x={i * (BAR + GAP)} width={BAR} height={HEIGHT + 2} />
+                            <rect class={tokens ? 'used' : undefined} x={i * (BAR + GAP)} y={HEIGHT - high} width={BAR} height={high + 2} />
+                        </g>
+                    );
+                })}
+            </svg>
+            <p class="ends" aria-hidden="true"><span>{report.from}</span>{most.tokens > 0 && <span>{t('usageMost', number(most.tokens))}</span>}<span>{report.to}</span></p>
+        </>
     );
 }
 
@@ -83,7 +86,6 @@ function Table({report}: {report: Report}) {
     return (
         <>
             <Bars report={report} keys={only ? keys.filter((k) => k.id === only) : keys} />
-            <p class="ends" aria-hidden="true"><span>{report.from}</span><span>{report.to}</span></p>
             {!all.length && <p class="hint">{t('usageNone')}</p>}
             <div class="table" tabIndex={0} role="group" aria-label={t('usage')}>
                 <table>
@@ -91,7 +93,7 @@ function Table({report}: {report: Report}) {
                     <tbody>
                         {keys.map((k) => (
                             <Row key={k.id} days={k.days}
-                                 name={<>{choice(k.id, <>{revealed(k.name || `${k.id}`)}</>)}<small>{revealed(k.tenant)}{k.active ? '' : ` (${t('usageInactive')})`}</small></>} />
+                                 name={<>{choice(k.id, <>{revealed(k.name || `${k.id}`)}</>)}<small>{k.tenant !== k.name && revealed(k.tenant)}{!k.active && ` (${t('usageInactive')})`}</small></>} />
                         ))}
                     </tbody>
                     <tfoot><Row name={choice(0, t('usageAll'))} days={all} /></tfoot>
