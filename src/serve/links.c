@@ -65,28 +65,15 @@ bool links_revoke(Keys *k, int64_t id, Err *err) {
     return fine;
 }
 
-/* One statement: of two that come at once, in whichever processes, one gets it. */
-static bool link_take(const Keys *k, const uint8_t hash[KEY_HASH], const uint8_t session[KEY_HASH],
-                      int64_t now, Err *err) {
-    sqlite3_stmt *s = sql_prepare(
-        &k->sql,
-        "UPDATE links SET used = ?1, session = ?2 WHERE hash = ?3 AND used = 0 AND "
-        "revoked = 0 AND expires > ?1 AND key IN (SELECT id FROM keys WHERE " KEY_IN_USE ")",
-        err);
-    bind_numbers(s, &now, 1);
-    sqlite3_bind_blob(s, 2, session, KEY_HASH, SQLITE_TRANSIENT);
-    sqlite3_bind_blob(s, 3, hash, KEY_HASH, SQLITE_TRANSIENT);
-    return sql_finish(&k->sql, s, "using a link", err);
-}
-
-/* Why a link was not taken; reads its key. The hash is compared once more, in constant time. */
+/* What has become of a link, and its key. The hash is compared once more, in constant time. */
 static LinkState link_state(const Keys *k, const uint8_t hash[KEY_HASH], int64_t now, Key *key,
                             Err *err) {
-    enum { HASH_AT = KEY_COLUMNS_N, USED_AT, REVOKED_AT };
+    enum { HASH_AT = KEY_COLUMNS_N, EXPIRES_AT, USED_AT, REVOKED_AT };
     LinkState state = LINK_UNKNOWN;
     sqlite3_stmt *s = sql_prepare(&k->sql,
-                                  "SELECT " KEY_COLUMNS ", links.hash, links.used, links.revoked "
-                                  "FROM links JOIN keys ON keys.id = key WHERE links.hash = ?",
+                                  "SELECT " KEY_COLUMNS ", links.hash, links.expires, links.used, "
+                                  "links.revoked FROM links JOIN keys ON keys.id = key WHERE "
+                                  "links.hash = ?",
                                   err);
     if (!s) return state;
     sqlite3_bind_blob(s, 1, hash, KEY_HASH, SQLITE_TRANSIENT);
@@ -95,26 +82,47 @@ static LinkState link_state(const Keys *k, const uint8_t hash[KEY_HASH], int64_t
         key_read(s, key);
         state = sqlite3_column_int64(s, REVOKED_AT) || !key_holds(key, now) ? LINK_REVOKED
                 : sqlite3_column_int64(s, USED_AT)                          ? LINK_USED
-                                                                            : LINK_EXPIRED;
+                : sqlite3_column_int64(s, EXPIRES_AT) <= now                ? LINK_EXPIRED
+                                                                            : LINK_OPEN;
     }
     sqlite3_finalize(s);
     return state;
 }
 
+/* One statement looks and writes: of two that come at once, in whichever processes, one gets it. */
+static bool link_take(const Keys *k, const uint8_t hash[KEY_HASH], const uint8_t session[KEY_HASH],
+                      int64_t now, bool *taken, Err *err) {
+    sqlite3_stmt *s = sql_prepare(
+        &k->sql,
+        "UPDATE links SET used = ?1, session = ?2 WHERE hash = ?3 AND used = 0 AND "
+        "revoked = 0 AND expires > ?1 AND key IN (SELECT id FROM keys WHERE " KEY_IN_USE ")",
+        err);
+    if (!s) return false;
+    bind_numbers(s, &now, 1);
+    sqlite3_bind_blob(s, 2, session, KEY_HASH, SQLITE_TRANSIENT);
+    sqlite3_bind_blob(s, 3, hash, KEY_HASH, SQLITE_TRANSIENT);
+    const bool fine = sql_finish(&k->sql, s, "using a link", err);
+    *taken = fine && sqlite3_changes(k->sql.db) == 1;
+    return fine;
+}
+
+/* It is looked at first: whoever makes up tokens keeps nobody from writing. */
 bool links_use(Keys *k, Str token, LinkState *state, Key *key, char text[KEY_TEXT], Err *err) {
     uint8_t hash[KEY_HASH], session[KEY_HASH];
+    bool taken = false;
     *state = LINK_UNKNOWN, *key = (Key){0}, *text = 0;
     if (!secret_is(token, LINK_PREFIX)) return true;
     secret_hash(k, hash, token);
-    secret_make(text, KEY_PREFIX);
-    secret_hash(k, session, (Str){text, KEY_TEXT - 1});
     const int64_t now = os_time();
     monitor_enter(k->lock);
-    const bool fine = link_take(k, hash, session, now, err);
-    const bool taken = fine && sqlite3_changes(k->sql.db) == 1;
-    if (fine) *state = link_state(k, hash, now, key, err);
+    *state = link_state(k, hash, now, key, err);
+    if (*state == LINK_OPEN) {
+        secret_make(text, KEY_PREFIX);
+        secret_hash(k, session, (Str){text, KEY_TEXT - 1});
+        if (link_take(k, hash, session, now, &taken, err) && !taken)
+            *state = link_state(k, hash, now, key, err); /* another was there first */
+    }
     monitor_leave(k->lock);
-    if (taken && key->id) *state = LINK_OPEN;
-    if (*state != LINK_OPEN) sodium_memzero(text, KEY_TEXT);
-    return fine && !err->code;
+    if (!taken) sodium_memzero(text, KEY_TEXT);
+    return !err->code;
 }

@@ -401,6 +401,25 @@ def runs(w):
             assert [line["step"] for line in events(text)[0]["lines"]] == [9, 9]
 
 
+def sessions(w):
+    """A link is good once, and what it gives is its key; who may see what keys have used does."""
+    made = subprocess.run([LISAO, "keys", "link", "owner", "--data", w.data, "--json"], check=True, capture_output=True, text=True)
+    body = {"link": json.loads(made.stdout)["url"].split("#t=")[1]}
+    owner = ask(w.keyed, "POST", "/session", body, key=None)["key"]
+    assert ask(w.keyed, "POST", "/session", body, 410, key=None)["error"]["code"] == "link_used"
+    ask(w.keyed, "POST", "/session", {"link": "x"}, 404, key=None)
+    assert ask(w.keyed, "GET", "/session", key=owner) == {"object": "session", "name": "owner", "scopes": ["chat", "admin"]}
+    ask(w.keyed, "POST", "/v1/chat/completions", {"messages": ASK, "max_tokens": 1}, key=owner)
+    for _ in range(100):
+        used = {k["name"]: k["days"] for k in ask(w.keyed, "GET", "/usage?days=2", key=owner)["keys"]}
+        if used["owner"]:
+            break
+        time.sleep(0.1)
+    assert sum(d["requests"] for d in used["owner"]) == 1, used
+    ask(w.keyed, "GET", "/usage?days=0", want=400, key=owner)
+    ask(w.nano, "GET", "/usage", want=404)
+
+
 def every_route_refuses(w):
     """Each route in its shape: without a key, with one that is for something else, with a body that is wrong."""
     for known, method, route in document.routes():
@@ -528,9 +547,9 @@ class World:
 
     def __init__(self, folder):
         self.random, self.broken = synth(folder, "random"), broken(folder)
-        data = os.path.join(folder, "keys")
-        self.metrics, self.once = (self.key(data, *o) for o in (
-            ("scraper", "--scopes", "metrics"), ("once", "--requests-minute", "1")))
+        data = self.data = os.path.join(folder, "keys")
+        self.metrics, self.once, _ = (self.key(data, *o) for o in (
+            ("scraper", "--scopes", "metrics"), ("once", "--requests-minute", "1"), ("owner", "--scopes", "chat,admin")))
         self.two = Server(self.random, model=NANO)
         river = os.path.join(folder, "river.txt")
         with open(river, "w") as f:
@@ -555,6 +574,6 @@ if __name__ == "__main__":
             client = http.client.HTTPConnection(address)
             client.request("GET", "/openapi.json")
             document = Document(client.getresponse().read().decode())
-            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs,
+            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs, sessions,
                  every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
                  nothing_is_left_over], world)
