@@ -574,6 +574,6 @@ if __name__ == "__main__":
             client = http.client.HTTPConnection(address)
             client.request("GET", "/openapi.json")
             document = Document(client.getresponse().read().decode())
-            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs, sessions,
-                 every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
+            run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs,
+                 sessions, every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
                  nothing_is_left_over], world)

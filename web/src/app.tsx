@@ -45,9 +45,9 @@ export function App() {
     const drags = useRef(0);
     const open = narrow.matches ? drawer.value : settings.value.sidebar;
     const c = current.value;
+    const title = training.value ? t('training') : usageShown.value ? t('usage') : c?.title;
     useEffect(() => {
         document.documentElement.lang = language.value === 'zh' ? 'zh-CN' : 'en';
-        const title = training.value ? t('training') : c?.title;
         document.title = title ? `${title} · Lisao` : 'Lisao';
     });
     useEffect(() => {
@@ -95,7 +95,7 @@ export function App() {
                 <header class="top">
                     {!open && <button type="button" class="icon" onClick={showSidebar} aria-label={t('showSidebar')} title={t('showSidebar')}><Panel /></button>}
                     {!open && <button type="button" class="icon" onClick={() => go(null)} aria-label={t('newChat')} title={t('newChat')}><Plus /></button>}
-                    {training.value ? <h1>{t('training')}</h1> : usageShown.value ? <h1>{t('usage')}</h1> : empty ? <span class="gap" /> : <h1>{c?.title}</h1>}
+                    {training.value || usageShown.value || !empty ? <h1>{title}</h1> : <span class="gap" />}
                     {model.value && <span class="model" title={t('model')}>{model.value.id}</span>}
                 </header>
                 {training.value ? <Training /> : usageShown.value ? <Usage /> : <Conversing empty={empty} />}
