@@ -293,6 +293,7 @@ void progress_end(Progress *p);
 
 #include "base/child.h"   /* programs that answer lines */
 #include "base/filter.h"  /* programs that read a file */
+#include "base/helper.h"  /* processes that do what this one may not */
 #include "base/net.h"     /* sockets of a server */
 #include "base/service.h" /* signals, systemd, the clock of a program that runs for days */
 #include "base/measure.h" /* times of repetitions, and how fast threads read memory */

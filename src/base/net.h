@@ -45,3 +45,16 @@ void watch_remove(Watch *w, int fd);
 void watch_wake(Watch *w); /* ends a watch_wait, the next one where there is none */
 /* How many events came, at most `most`; waits `timeout` seconds for the first. */
 int64_t watch_wait(Watch *w, WatchEvent *e, int64_t most, double timeout);
+
+/* Where a connection may lead: elsewhere is refused. */
+typedef enum NetReach {
+    NET_ANYWHERE,
+    NET_THIS_MACHINE, /* loopback */
+    NET_PUBLIC        /* what everybody reaches: no private, local or reserved address */
+} NetReach;
+bool net_reaches(NetReach reach, const struct sockaddr *at);
+/* Whether a host that is a number lies there, an IPv6 one in brackets or without; a name may lead
+ * anywhere, and is told when it is connected to. */
+bool net_host_reaches(NetReach reach, const char *host);
+/* A socket for a connection to this address; -1: it lies elsewhere, or there is none. */
+int net_socket(NetReach reach, const struct sockaddr *at, int type, int protocol);

@@ -219,3 +219,69 @@ int64_t watch_wait(Watch *w, WatchEvent *to, int64_t most, double timeout) {
     }
     return count;
 }
+
+/* ---- where connections lead ------------------------------------------------------------------ */
+
+/* An IPv4 network: its number in host order, and how many bits of it count. */
+typedef struct Block4 {
+    uint32_t net;
+    int bits;
+} Block4;
+
+#define V4(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (d))
+
+/* What is no public address (IANA's registry of special-purpose addresses, RFC 6890). */
+static const Block4 reserved4[] = {
+    {V4(0, 0, 0, 0), 8},      {V4(10, 0, 0, 0), 8},     {V4(100, 64, 0, 0), 10},
+    {V4(127, 0, 0, 0), 8},    {V4(169, 254, 0, 0), 16}, {V4(172, 16, 0, 0), 12},
+    {V4(192, 0, 0, 0), 24},   {V4(192, 0, 2, 0), 24},   {V4(192, 88, 99, 0), 24},
+    {V4(192, 168, 0, 0), 16}, {V4(198, 18, 0, 0), 15},  {V4(198, 51, 100, 0), 24},
+    {V4(203, 0, 113, 0), 24}, {V4(224, 0, 0, 0), 3}};
+
+static bool reaches4(NetReach reach, uint32_t at) {
+    if (reach == NET_THIS_MACHINE) return at >> 24 == 127;
+    for (int64_t i = 0; i < COUNT(reserved4); i++)
+        if ((at ^ reserved4[i].net) >> (32 - reserved4[i].bits) == 0) return false;
+    return true;
+}
+
+static uint32_t embedded4(const uint8_t *p) { return V4(p[0], p[1], p[2], p[3]); }
+
+/* Public are those of 2000::/3, but for examples (2001:db8::/32), protocols and Teredo
+ * (2001::/23), and 6to4; and what NAT64 (64:ff9b::/96) makes of a public IPv4 address. */
+static bool reaches6(NetReach reach, const uint8_t at[16]) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}, nat64[12] = {0, 0x64, 0xff, 0x9b},
+                         loopback[16] = {[15] = 1};
+    if (!memcmp(at, mapped, sizeof mapped)) return reaches4(reach, embedded4(at + 12));
+    if (reach == NET_THIS_MACHINE) return !memcmp(at, loopback, sizeof loopback);
+    if (!memcmp(at, nat64, sizeof nat64)) return reaches4(reach, embedded4(at + 12));
+    const uint32_t front = embedded4(at);
+    return at[0] >> 5 == 1 && front >> 9 != 0x20010000 >> 9 && front != 0x20010db8
+           && front >> 16 != 0x2002 && front >> 12 != 0x3fff0000 >> 12;
+}
+
+bool net_reaches(NetReach reach, const struct sockaddr *at) {
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    if (reach == NET_ANYWHERE) return true;
+    if (at->sa_family == AF_INET) {
+        memcpy(&v4, at, sizeof v4);
+        return reaches4(reach, ntohl(v4.sin_addr.s_addr));
+    }
+    if (at->sa_family != AF_INET6) return false;
+    memcpy(&v6, at, sizeof v6);
+    return reaches6(reach, v6.sin6_addr.s6_addr);
+}
+
+bool net_host_reaches(NetReach reach, const char *host) {
+    const Str bare = str_trim(str_of(host), "[]");
+    Address to;
+    char text[NET_ADDRESS];
+    if (bare.n >= COUNT(text) || !strcmp(host, "localhost")) return true;
+    snprintf(text, sizeof text, "%.*s", STRF(bare));
+    return !address_parse(&to, text, 0) || net_reaches(reach, (struct sockaddr *)&to.at);
+}
+
+int net_socket(NetReach reach, const struct sockaddr *at, int type, int protocol) {
+    return net_reaches(reach, at) ? socket(at->sa_family, type | SOCK_CLOEXEC, protocol) : -1;
+}

@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -161,46 +163,76 @@ bool sandbox_calls(Err *err) {
     return filter_hold(f, fine, err);
 }
 
-/* ---- another program ------------------------------------------------------------------------- */
+/* ---- another program, and a process that connects -------------------------------------------- */
 
-static bool folders_of_programs(Err *err) {
+static bool folders_of_programs(int rules, uint64_t rights, Err *err) {
     static const char *const folder[] = {"/usr", "/lib", "/lib64", "/etc"};
+    bool fine = true;
+    for (int64_t i = 0; fine && i < COUNT(folder); i++)
+        if (access(folder[i], F_OK) == 0) fine = folder_allow(rules, folder[i], rights, err);
+    return fine;
+}
+
+/* Where the system is told which servers know the addresses of names: a link out of /etc often. */
+static bool folder_of_names(int rules, Err *err) {
+    char path[PATH_MAX];
+    if (!realpath("/etc/resolv.conf", path)) return true;
+    *strrchr(path, '/') = 0;
+    return !*path || folder_allow(rules, path, READS, err);
+}
+
+/* What no program needs that reads a file or asks a server. */
+static const char *const needless[] = {"bind",
+                                       "listen",
+                                       "accept",
+                                       "accept4",
+                                       "ptrace",
+                                       "process_vm_readv",
+                                       "process_vm_writev",
+                                       "bpf",
+                                       "mount",
+                                       "setns",
+                                       "unshare",
+                                       "perf_event_open",
+                                       "keyctl",
+                                       "add_key",
+                                       "request_key",
+                                       "io_uring_setup",
+                                       "kill",
+                                       "tgkill",
+                                       "tkill",
+                                       "userfaultfd"};
+
+/* Everything but those and what else is `refused`. */
+static bool calls_refuse(const char *const *refused, int64_t n, Err *err) {
+    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+    if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
+    return filter_hold(f,
+                       call_rules(f, SCMP_ACT_ERRNO(EPERM), needless, COUNT(needless))
+                           && call_rules(f, SCMP_ACT_ERRNO(EPERM), refused, n),
+                       err);
+}
+
+static bool folders_only(uint64_t rights, bool names, Err *err) {
     struct landlock_ruleset_attr all;
     const int rules = rules_open(ABI1 | READS, &all, err);
-    bool fine = rules >= 0;
-    for (int64_t i = 0; fine && i < COUNT(folder); i++)
-        if (access(folder[i], F_OK) == 0)
-            fine = folder_allow(rules, folder[i], READS | EXECUTE, err);
-    return rules >= 0 && rules_hold(rules, fine, err);
+    return rules >= 0
+           && rules_hold(rules,
+                         folders_of_programs(rules, rights, err)
+                             && (!names || folder_of_names(rules, err)),
+                         err);
 }
 
 bool sandbox_program(Err *err) {
-    static const char *const refused[] = {"socket",
-                                          "socketpair",
-                                          "connect",
-                                          "bind",
-                                          "listen",
-                                          "accept",
-                                          "accept4",
-                                          "ptrace",
-                                          "process_vm_readv",
-                                          "process_vm_writev",
-                                          "bpf",
-                                          "mount",
-                                          "setns",
-                                          "unshare",
-                                          "perf_event_open",
-                                          "keyctl",
-                                          "add_key",
-                                          "request_key",
-                                          "io_uring_setup",
-                                          "kill",
-                                          "tgkill",
-                                          "tkill",
-                                          "userfaultfd"};
+    static const char *const refused[] = {"socket", "socketpair", "connect"};
     if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
-    if (!privileges_drop(err) || !folders_of_programs(err)) return false;
-    scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
-    if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
-    return filter_hold(f, call_rules(f, SCMP_ACT_ERRNO(EPERM), refused, COUNT(refused)), err);
+    return privileges_drop(err) && folders_only(READS | EXECUTE, false, err)
+           && calls_refuse(refused, COUNT(refused), err);
+}
+
+bool sandbox_client(Err *err) {
+    static const char *const refused[] = {"execve", "execveat", "fork", "vfork"};
+    if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
+    return privileges_drop(err) && folders_only(READS, true, err)
+           && calls_refuse(refused, COUNT(refused), err);
 }

@@ -21,5 +21,5 @@ int main(void) {
     process_mode = float_mode_enter(); /* all of it must hold under FTZ and DAZ */
     return test_arena() + test_str() + test_digest() + test_team() + test_queue() + test_os()
            + test_log() + test_machine() + test_measure() + test_child() + test_sandbox()
-           + test_filter();
+           + test_filter() + test_helper();
 }

@@ -11,6 +11,7 @@
 int test_arena(void), test_str(void), test_digest(void), test_team(void);
 int test_queue(void), test_os(void), test_log(void), test_machine(void);
 int test_measure(void), test_child(void), test_sandbox(void), test_filter(void);
+int test_helper(void);
 
 extern uint32_t process_mode; /* as the process was started with */
 

@@ -1,0 +1,151 @@
+/* os_helper.c -- a process beside this one, of the same program, that answers questions over a pair
+ * of sockets. Each message is a head and its bytes. */
+#define _GNU_SOURCE
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FILES = 64, ARENA_BYTES = 64 << 20 };
+
+struct Helper {
+    int fd; /* -1: it is gone */
+};
+
+typedef struct Head {
+    int32_t code; /* of an answer: an ErrCode; ERR_NONE: the bytes are the answer, else the error */
+    int32_t n;
+} Head;
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+/* Waits until `until` at most; 0: for good. */
+static bool ready(int fd, short what, double until) {
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = what};
+        const double left = until - os_now();
+        if (until > 0 && left <= 0) return false;
+        const int n = poll(&p, 1, until > 0 ? (int)(1000 * left) + 1 : -1);
+        if (n > 0) return true;
+        if (n < 0 && errno != EINTR) return false;
+    }
+}
+
+static bool passed(ssize_t n) { return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)); }
+
+static bool put(int fd, const void *bytes, int64_t n, double until) {
+    const char *p = bytes;
+    while (n > 0) {
+        if (!ready(fd, POLLOUT, until)) return false;
+        const ssize_t sent = send(fd, p, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (!passed(sent)) return false;
+        p += MAX(sent, 0), n -= MAX(sent, 0);
+    }
+    return true;
+}
+
+static bool get(int fd, void *bytes, int64_t n, double until) {
+    char *p = bytes;
+    while (n > 0) {
+        if (!ready(fd, POLLIN, until)) return false;
+        const ssize_t got = recv(fd, p, (size_t)n, MSG_DONTWAIT);
+        if (!passed(got)) return false;
+        p += MAX(got, 0), n -= MAX(got, 0);
+    }
+    return true;
+}
+
+static bool message_put(int fd, ErrCode code, Str s, double until) {
+    const Head head = {.code = (int32_t)code, .n = (int32_t)s.n};
+    return put(fd, &head, sizeof head, until) && put(fd, s.p, s.n, until);
+}
+
+static bool message_get(int fd, Arena *a, ErrCode *code, Str *s, double until) {
+    Head head;
+    if (!get(fd, &head, sizeof head, until) || head.n < 0 || head.n > HELPER_MOST
+        || head.code < ERR_NONE || head.code > ERR_INTERRUPTED)
+        return false;
+    char *p = PUSH(a, char, head.n + 1);
+    *code = (ErrCode)head.code, *s = (Str){p, head.n};
+    return get(fd, p, head.n, until);
+}
+
+/* ---- in the other process -------------------------------------------------------------------- */
+
+static void limit(int what, rlim_t most) {
+    const struct rlimit r = {most, most};
+    setrlimit(what, &r);
+}
+
+/* Keeps standard error; its standard input is the socket. */
+static void narrow(int fd) {
+    static const int not_heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    Err ignored = {0};
+    for (int64_t i = 0; i < COUNT(not_heard); i++) signal(not_heard[i], SIG_IGN);
+    dup2(fd, 0);
+    const int nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) dup2(nowhere, 1);
+    closefrom(3);
+    limit(RLIMIT_FSIZE, 0);
+    limit(RLIMIT_NOFILE, FILES);
+    limit(RLIMIT_CORE, 0);
+    (void)!sandbox_client(&ignored);
+}
+
+static _Noreturn void answer_all(int fd, HelperFn *fn, void *arg) {
+    narrow(fd);
+    for (bool fine = true; fine;) {
+        Arena *a = arena_open("a helper's question", ARENA_BYTES);
+        Str question, answer = {0};
+        ErrCode code;
+        Err err = {0};
+        fine = message_get(0, a, &code, &question, 0);
+        if (fine && fn(arg, a, question, &answer, &err) && answer.n > HELPER_MOST)
+            err_set(&err, ERR_LIMIT, "the answer has more than %d bytes", HELPER_MOST);
+        fine = fine && message_put(0, err.code, err.code ? str_of(err.msg) : answer, 0);
+        arena_close(a);
+    }
+    _exit(0);
+}
+
+/* ---- in this one ----------------------------------------------------------------------------- */
+
+bool helper_open(Helper **out, Arena *a, HelperFn *fn, void *arg, Err *err) {
+    int fd[2] = {-1, -1};
+    pid_t pid = -1;
+    Helper *h = *out = PUSH(a, Helper, 1);
+    if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd)) pid = fork();
+    if (pid == 0) answer_all(fd[1], fn, arg);
+    const int why = errno;
+    if (fd[1] >= 0) close(fd[1]);
+    h->fd = fd[0];
+    if (pid > 0) return true;
+    helper_close(h);
+    return err_set(err, ERR_IO, "starting a process: %s", strerror(why));
+}
+
+bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, Err *err) {
+    const double until = os_now() + seconds;
+    ErrCode code;
+    CHECK(question.n <= HELPER_MOST);
+    if (h->fd < 0 || !message_put(h->fd, ERR_NONE, question, until)
+        || !message_get(h->fd, a, &code, answer, until)) {
+        const bool late = h->fd >= 0 && os_now() >= until;
+        helper_close(h);
+        return late ? err_set(err, ERR_IO, "the helper took more than %g s", seconds)
+                    : err_set(err, ERR_IO, "the helper has ended");
+    }
+    return code == ERR_NONE || err_set(err, code, "%.*s", STRF(*answer));
+}
+
+bool helper_gone(const Helper *h) { return h->fd < 0; }
+
+void helper_close(Helper *h) {
+    if (h && h->fd >= 0) close(h->fd);
+    if (h) h->fd = -1;
+}
