@@ -1,5 +1,5 @@
 /* fetch.h -- the public header of fetch/: models from the network, into a folder of this machine;
- * and questions to a model that somebody else runs.
+ * and questions to a model or a search engine that somebody else runs.
  *
  * Promises: a model appears under its name whole and checked, or not at all. What a cut line, an
  * interrupt or a full disk leaves is kept beside the models, and the same call goes on from there;
@@ -45,6 +45,19 @@ typedef struct Post Post;
 bool post_open(Post **p, Arena *a, const char *address, const char *token, Err *err) CHECKED;
 bool post_ask(Post *p, Arena *a, Str json, Str *answer, Err *err) CHECKED;
 void post_close(Post *p); /* NULL is fine */
+
+/* A search engine with the API of SearXNG, asked by processes of their own (base/helper.h) that are
+ * there before this one gives up opening connections. Only its address is ever asked: of a public
+ * one https, and its name must lead to a public address each time; http on this machine. No
+ * redirect is followed, no proxy used, no page that a result names is fetched. */
+typedef struct WebSearch WebSearch;
+enum { WEB_SEARCHES = 4 }; /* that go on at once */
+/* While this process has one thread. address: where the engine's front page is. */
+bool websearch_open(WebSearch **w, Arena *a, const char *address, Err *err) CHECKED;
+/* What the engine answers to GET ADDRESS/search?q=QUERY&format=json: at most 1 MB, within 8 s, of
+ * anybody. From any thread. ERR_LIMIT: as many searches go on as may. */
+bool websearch_ask(WebSearch *w, Arena *a, Str query, Str *answer, Err *err) CHECKED;
+void websearch_close(WebSearch *w); /* NULL is fine */
 
 /* What earlier calls began in a folder and did not end: the same call goes on from there. */
 typedef struct Unfinished {

@@ -129,6 +129,18 @@ static int on_progress(void *arg, curl_off_t to_get, curl_off_t got, curl_off_t 
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
+/* The address that is about to be connected to; another one than was looked at cannot be. */
+static curl_socket_t socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *at) {
+    Transfer *t = arg;
+    (void)purpose;
+    if (!net_reaches(t->q->reach, &at->addr))
+        err_set(t->err, ERR_IO, "fetching %s: its name leads to an address that is %s",
+                url_shown(t->a, t->r->url),
+                t->q->reach == NET_PUBLIC ? "not public" : "not of this machine");
+    const int fd = net_socket(t->q->reach, &at->addr, at->socktype, at->protocol);
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 static void options_set(Transfer *t, const char *url, struct curl_slist *headers) {
     CURL *c = t->easy;
     curl_easy_reset(c); /* connections stay */
@@ -154,7 +166,12 @@ static void options_set(Transfer *t, const char *url, struct curl_slist *headers
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->q->post.n);
     }
     curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)t->q->seconds);
-    if (url_local(url)) curl_easy_setopt(c, CURLOPT_PROXY, ""); /* this machine needs none */
+    const bool narrow = t->q->reach != NET_ANYWHERE;
+    if (narrow || url_local(url)) curl_easy_setopt(c, CURLOPT_PROXY, ""); /* and needs none there */
+    if (narrow) {
+        curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, socket_open);
+        curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
+    }
 }
 
 static struct curl_slist *header_add(Transfer *t, struct curl_slist *list, const char *name,
@@ -189,10 +206,10 @@ static HttpEnd ended(Transfer *t, CURLcode code, const char *why) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
-        err_set(t->err, ERR_IO,
-                "fetching %s: nobody is reached: %s (is there a network? behind a proxy set "
-                "https_proxy)",
-                url, why);
+        err_set(t->err, ERR_IO, "fetching %s: nobody is reached: %s%s", url, why,
+                t->q->reach == NET_ANYWHERE
+                    ? " (is there a network? behind a proxy set https_proxy)"
+                    : "");
         return HTTP_UNREACHABLE;
     case CURLE_SSL_CONNECT_ERROR: certificate = true; break;
     default: break;
@@ -238,7 +255,9 @@ HttpEnd http_get(Http *h, Arena *a, HttpReply *r, const HttpRequest *q, Err *err
     for (int64_t hop = 0;; hop++) {
         t.first_host = url_same_host(url, q->url);
         HttpEnd end = one_get(&t, url);
-        if (end != HTTP_ANSWERED || q->post.n || !redirected(r) || r->location.n == 0) return end;
+        if (end != HTTP_ANSWERED || q->post.n || q->reach != NET_ANYWHERE || !redirected(r)
+            || r->location.n == 0)
+            return end;
         if (hop == REDIRECTS) {
             err_set(err, ERR_FORMAT, "fetching %s: the server redirects more than %d times",
                     url_shown(a, q->url), REDIRECTS);

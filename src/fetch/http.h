@@ -13,6 +13,8 @@ bool url_follow(const char **out, Arena *a, const char *from, Str location, bool
 bool url_plain(const char *url); /* http */
 /* The host is a name or number of this machine. */
 bool url_local(const char *url);
+/* Whether the host, where it is a number, is of these. */
+bool url_reaches(NetReach reach, const char *url);
 bool url_same_host(const char *a, const char *b); /* and scheme and port */
 /* For messages: without the query, which may hold keys. */
 const char *url_shown(Arena *a, const char *url);
@@ -53,6 +55,9 @@ typedef struct HttpRequest {
     void *arg;
     int64_t seconds; /* most that all of it may take; 0: as long as bytes come */
     Str post;        /* JSON to send; n = 0: the request is a GET */
+    /* Not NET_ANYWHERE: it connects to such addresses alone, whatever the name of the host leads to
+     * by now, without a proxy, and no redirect is followed. */
+    NetReach reach;
 } HttpRequest;
 
 typedef struct Http Http; /* keeps its connections from one request to the next */

@@ -47,6 +47,13 @@ bool url_local(const char *url) {
     return local;
 }
 
+bool url_reaches(NetReach reach, const char *url) {
+    char *host = part_of(url, CURLUPART_HOST, 0);
+    const bool fine = host && net_host_reaches(reach, host);
+    curl_free(host);
+    return fine;
+}
+
 static const char *url_text(Arena *a, CURLU *u) {
     char *text = NULL;
     if (curl_url_get(u, CURLUPART_URL, &text, 0)) return NULL;
@@ -80,7 +87,7 @@ bool url_open(const char **out, Arena *a, const char *text, const char *what, Er
     curl_url_cleanup(u);
     return fine
            || err_set(err, ERR_USAGE,
-                      "%s \"%s\" is no address that models are fetched from: one begins with "
+                      "%s \"%s\" is no address that can be fetched from: one begins with "
                       "https:// (or http://) and has no user name in it",
                       what, url_shown(a, text));
 }

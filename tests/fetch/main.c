@@ -571,7 +571,7 @@ static void linked(void **state) {
     p->spec.source = str_fmt(p->a, "%s/a/b/c/x.zip", httpd_url(p->h)).p;
     refused(p, ERR_UNSUPPORTED, "not the address of a GGUF file");
     p->spec.source = "ftp://127.0.0.1/x.gguf";
-    refused(p, ERR_USAGE, "no address that models are fetched from");
+    refused(p, ERR_USAGE, "no address that can be fetched from");
 }
 
 #define SIZED(path) "[{\"type\": \"file\", \"oid\": \"0\", \"size\": 4, \"path\": \"" path "\"}]"
@@ -726,15 +726,152 @@ static void questions(void **state) {
     post_close(post);
 }
 
+/* ---- a search engine ------------------------------------------------------------------------- */
+
+#define ASKED "/s/search?q=When%20%26%20%E4%BD%95%E6%97%B6%3F&format=json"
+static const Str QUERY = {"When & 何时?", sizeof "When & 何时?" - 1};
+
+static bool searches(WebSearch *w, Arena *a, Str *answer, Err *err) {
+    *err = (Err){0};
+    return websearch_ask(w, a, QUERY, answer, err);
+}
+
+static void search_fails(WebSearch *w, Place *p, Served s, const char *says) {
+    Str answer;
+    Err err;
+    s.path = ASKED;
+    httpd_serve(p->h, s);
+    assert_false(searches(w, p->a, &answer, &err));
+    assert_int_equal(err.code, ERR_IO);
+    if (!strstr(err.msg, says)) fail_msg("%s", err.msg);
+    if (strstr(err.msg, "When")) fail_msg("it names the question: %s", err.msg);
+}
+
+/* Its one address, within bounds; whatever it answers, the next question is asked. */
+static void search_engine(void **state) {
+    Place *p = *state;
+    WebSearch *w;
+    Str answer;
+    Err err = {0};
+    const Str most = noise(p->a, 1 << 20, 3), more = noise(p->a, (1 << 20) + 4, 3);
+    must(websearch_open(&w, p->a, str_fmt(p->a, "%s/s/", httpd_url(p->h)).p, &err), &err);
+    httpd_serve(p->h, (Served){.path = ASKED, .body = STR("{\"results\":[]}")});
+    must(searches(w, p->a, &answer, &err), &err);
+    assert_true(str_eq(answer, STR("{\"results\":[]}")));
+    httpd_serve(p->h, (Served){.path = ASKED, .body = most});
+    must(searches(w, p->a, &answer, &err), &err);
+    assert_true(str_eq(answer, most));
+    search_fails(w, p, (Served){.body = more}, "more than 1048576 bytes");
+    search_fails(w, p, (Served){.body = more, .no_length = true}, "more than 1048576 bytes");
+    search_fails(w, p, (Served){.body = most, .cut_at = 9}, "the connection broke");
+    search_fails(w, p, (Served){.status = 403}, "answers 403 (does search.formats");
+    search_fails(w, p, (Served){.status = 404}, "answers 404 (is it the address");
+    search_fails(w, p, (Served){.status = 500, .body = more}, "answers 500");
+    search_fails(w, p, (Served){.status = 204}, "answers 204");
+    static const char *const elsewhere[] = {"Location: /s/other\r\n",
+                                            "Location: http://169.254.169.254/latest\r\n",
+                                            "Location: file:///etc/passwd\r\n"};
+    httpd_serve(p->h, (Served){.path = "/s/other", .body = STR("other")});
+    for (int64_t i = 0; i < COUNT(elsewhere); i++)
+        search_fails(w, p, (Served){.status = 302, .headers = elsewhere[i]},
+                     "answers 302, a redirect, which is not followed");
+    assert_int_equal(httpd_asked(p->h, "/s/other").n, 0);
+    httpd_serve(p->h, (Served){.path = ASKED, .body = STR("{}")});
+    must(searches(w, p->a, &answer, &err), &err);
+    websearch_close(w);
+    websearch_close(NULL);
+}
+
+/* A slow one is not waited for longer than it may take. */
+static void slow_search_engine(void **state) {
+    Place *p = *state;
+    WebSearch *w;
+    Err err = {0};
+    need_full();
+    must(websearch_open(&w, p->a, str_fmt(p->a, "%s/s", httpd_url(p->h)).p, &err), &err);
+    const double began = os_now();
+    search_fails(w, p, (Served){.body = noise(p->a, 4096, 3), .cut_at = 9, .stall = true},
+                 "the connection broke");
+    assert_true(os_now() - began > 7 && os_now() - began < 60);
+    websearch_close(w);
+}
+
+static void search_addresses(void **state) {
+    static const struct {
+        const char *address, *says;
+    } wrong[] = {{"http://example.org", "by https alone"},
+                 {"https://10.1.2.3/", "not in a private network"},
+                 {"https://[fd00::1]:8080", "not in a private network"},
+                 {"https://[::ffff:192.168.0.1]", "not in a private network"},
+                 {"http://169.254.169.254", "not in a private network"},
+                 {"https://0x0a000001", "not in a private network"},
+                 {"https://example.org/?q=", "without ? and #"},
+                 {"https://example.org/#x", "without ? and #"},
+                 {"https://user@example.org", "no address that can be fetched from"},
+                 {"file:///etc/passwd", "no address that can be fetched from"},
+                 {"", "no address that can be fetched from"}};
+    static const char *const right[] = {"https://example.org", "https://1.1.1.1/searx",
+                                        "localhost:8888", "http://[::1]:8888", "https://127.0.0.1"};
+    Place *p = *state;
+    WebSearch *w;
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        Err err = {0};
+        if (websearch_open(&w, p->a, wrong[i].address, &err)) fail_msg("%s", wrong[i].address);
+        assert_int_equal(err.code, ERR_USAGE);
+        if (!strstr(err.msg, wrong[i].says)) fail_msg("%s: %s", wrong[i].address, err.msg);
+        websearch_close(w);
+    }
+    for (int64_t i = 0; i < COUNT(right); i++) {
+        Err err = {0};
+        must(websearch_open(&w, p->a, right[i], &err), &err);
+        websearch_close(w);
+    }
+}
+
+/* What the host's name leads to by now counts, and no redirect leads away from it. */
+static void narrow_requests(void **state) {
+    Place *p = *state;
+    Http *http;
+    HttpReply r;
+    Err err = {0};
+    must(http_open(&http, p->a, &err), &err);
+    HttpRequest q = {.url = httpd_url(p->h), .reach = NET_PUBLIC};
+    assert_int_equal(http_get(http, p->a, &r, &q, &err), HTTP_FAILED);
+    if (!strstr(err.msg, "leads to an address that is not public")) fail_msg("%s", err.msg);
+    assert_int_equal(httpd_requests(p->h), 0);
+    http_close(http);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, place_open, place_close)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(one_file),    TEST(choices),         TEST(split),         TEST(folder),
-        TEST(names_taken), TEST(cut_and_resumed), TEST(interrupted),   TEST(unfinished),
-        TEST(no_ranges),   TEST(no_progress),     TEST(etags),         TEST(tried_again),
-        TEST(two_at_once), TEST(faults),          TEST(wrong_bytes),   TEST(refusals),
-        TEST(redirects),   TEST(linked),          TEST(hostile_lists), TEST(pages),
-        TEST(addresses),   TEST(unreachable),     TEST(questions),
+        TEST(one_file),
+        TEST(choices),
+        TEST(split),
+        TEST(folder),
+        TEST(names_taken),
+        TEST(cut_and_resumed),
+        TEST(interrupted),
+        TEST(unfinished),
+        TEST(no_ranges),
+        TEST(no_progress),
+        TEST(etags),
+        TEST(tried_again),
+        TEST(two_at_once),
+        TEST(faults),
+        TEST(wrong_bytes),
+        TEST(refusals),
+        TEST(redirects),
+        TEST(linked),
+        TEST(hostile_lists),
+        TEST(pages),
+        TEST(addresses),
+        TEST(unreachable),
+        TEST(questions),
+        TEST(search_engine),
+        TEST(slow_search_engine),
+        TEST(search_addresses),
+        TEST(narrow_requests),
     };
     return cmocka_run_group_tests_name("fetch", tests, NULL, NULL);
 }
