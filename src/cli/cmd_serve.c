@@ -1,6 +1,7 @@
 /* cmd_serve.c -- `lisao serve`: models as a service. */
 #include "cli/fleet.h"
 #include "cli/settings.h"
+#include "fetch/fetch.h"
 #include "gen/commit.h"
 
 #include <stdio.h>
@@ -11,13 +12,13 @@ typedef struct Options {
     ModelSettings model[FLEET_MOST];
     int64_t n_models; /* as the command line or the file lists them; 0: all.path is the one */
     const char *host, *api_key, *key_file, *unix_path, *tls_cert, *tls_key, *data, *runs;
-    const char *config, *log;
+    const char *config, *log, *web_search;
     OptList names;
     int64_t port, queue, connections, prompts_on_disk, memory, history_days;
     double keep_alive;
     bool history, documents, describe, no_keys, no_first_key, no_sandbox;
 } Options;
-enum { OPTIONS = 40, ENTRY_OPTIONS = 10 };
+enum { OPTIONS = 48, ENTRY_OPTIONS = 10 };
 
 /* How the options came to be, to read their file again. */
 typedef struct Settings {
@@ -275,12 +276,19 @@ static bool models_open(Fleet **fleet, Arena *a, const Options *o, Err *err) {
     return fleet_open(fleet, a, &spec, err);
 }
 
+static bool web_ask(void *arg, Arena *a, Str query, Str *answer, Err *err) {
+    return websearch_ask(arg, a, query, answer, err);
+}
+
 static bool run(Settings *settings, Arena *a, Err *err) {
     const Options *o = &settings->now;
     Fleet *fleet = NULL;
+    WebSearch *web = NULL;
     const char *key = NULL;
     int socket = 0;
     if (!service_socket(&socket, err)) return false;
+    /* While there is one thread yet. */
+    if (o->web_search && !websearch_open(&web, a, o->web_search, err)) return false;
     service_notify("STATUS=opening the model");
     bool ok = models_open(&fleet, a, o, err) && key_find(&key, a, o, err);
     if (ok) {
@@ -299,6 +307,9 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .history_days = o->history_days,
                                 .documents = o->documents,
                                 .runs = o->runs,
+                                .web = web ? web_ask : NULL,
+                                .web_arg = web,
+                                .web_most = WEB_SEARCHES,
                                 .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
@@ -325,6 +336,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
         ok = serve_run(&spec, greet, &g, err);
     }
     fleet_close(fleet);
+    websearch_close(web);
     return ok;
 }
 
@@ -384,6 +396,10 @@ int cmd_serve(int argc, char **argv) {
         TEXT_OPT("runs", "DIR", &o->runs,
                  "Show the training runs that lie in this folder on the page, as they go on, to "
                  "whoever has a key with the scope train:read."),
+        TEXT_OPT("web-search", "URL", &o->web_search,
+                 "Let requests with \"search\": \"web\" be answered from what the SearXNG at this "
+                 "address finds: https, or http on this machine. The end of their question is sent "
+                 "there, and nothing else is ever asked."),
         NUMBER_OPT(OPT_I64, "context", "N", &o->all.context,
                    "Most tokens of a prompt and its answer together.", 16, 1 << 24),
         NUMBER_OPT(OPT_I64, "parallel", "N", &o->all.parallel, "Answers that are written at once.",

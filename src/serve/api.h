@@ -94,7 +94,7 @@ void fault_answer(Exchange *x, const Fault *f, Style style);
 #define NOT_GIVEN (-1e9)
 typedef struct Params {
     Str model, user, suffix, system_text, effort, instructions, encoding, link;
-    bool stream, echo, logprobs, add_special, ignore_eos, background, experts, search;
+    bool stream, echo, logprobs, add_special, ignore_eos, background, experts;
     double max_tokens, max_completion, temperature, top_p, top_k, min_p, seed, n;
     double frequency_penalty, presence_penalty, repetition_penalty, top_logprobs, text_logprobs;
     double dimensions;
@@ -102,16 +102,19 @@ typedef struct Params {
     json_t *stream_options, *thinking, *reasoning, *kwargs, *system, *input, *include, *ids;
     json_t *enable_thinking, *output_config, *text, *previous, *parallel, *metadata;
     json_t *request, *answer; /* to be verified */
-    json_t *conversations, *words;
+    json_t *conversations, *words, *search;
     Str route;
 } Params;
 
 typedef struct Verify Verify; /* an answer that is compared (compare.c) */
-/* Passages of documents that an answer is made from (cited.c). */
+/* Passages that an answer is made from (cited.c): of documents, or results of a search engine, of
+ * which path is an address, heading a title, and line and id are 0. */
 typedef struct Cited {
     Passage *passage;
     int64_t n; /* passage i is cited as [i + 1] */
+    bool web;
 } Cited;
+enum { CITED_MOST = 5 }; /* passages of an answer */
 
 typedef struct Call {
     Api *api;
@@ -127,7 +130,7 @@ typedef struct Call {
     Params p;
     int64_t now;    /* what templates and answers take for the time; seconds since 1970 */
     Verify *verify; /* NULL: it is a request of its own */
-    Cited *cited;   /* NULL: no documents were asked for */
+    Cited *cited;   /* NULL: no search was asked for */
     bool warned;    /* a thought is missing */
     bool seeded;    /* by the answer that is verified: */
     uint64_t seed;
@@ -145,6 +148,7 @@ typedef struct Field {
 } Field;
 /* The body as JSON, strict: UTF-8, no member twice, at most 64 levels. */
 bool body_read(Call *c);
+bool depth_check(Str json); /* whether it has no more levels, looked at before it is parsed */
 /* Sets c->m to the model that a body names, or to the first; the route's 404 for another name. */
 bool model_pick(Call *c, const json_t *body);
 bool members_read(Call *c, const Field *field, int64_t n);
@@ -153,6 +157,15 @@ bool members_read(Call *c, const Field *field, int64_t n);
     {                                                                                              \
         "model", FIELD_TEXT, P(model), 0, 0,                                                       \
             "The model's name (default: the first). One that is served alone has any name.", NULL  \
+    }
+#define SEARCH_FIELD                                                                               \
+    {                                                                                              \
+        "search", FIELD_JSON, P(search), 0, 0,                                                     \
+            "Answer the last user message from what is found: true or \"documents\", of the "      \
+            "server's documents (lisao serve --documents); \"web\", by its search engine (lisao "  \
+            "serve --web-search URL), which is sent the end of the message. lisao.documents of "   \
+            "the answer lists what [1], [2], ... in it are.",                                      \
+            "{\"enum\":[true,false,\"documents\",\"web\",null]}"                                   \
     }
 
 typedef void RouteFn(Call *c);
@@ -232,10 +245,15 @@ bool talk_messages(Call *c, Talk *t, json_t *messages);
  * stands in talk.c. */
 bool talk_thinking(Call *c, Talk *t);
 bool talk_encode(Call *c, Talk *t);
-/* In place of it: encodes p.messages with passages in front of the last question, the nearest ones
- * or those that the answer to be verified names, as many as fit beside an answer; they are c->cited
- * then. */
-bool talk_cite(Call *c, Talk *t);
+/* In place of it, where p.search may ask for passages: encodes `messages`, of which t->messages was
+ * made, with passages in front of the last question, those that are found or that the answer to be
+ * verified names, as many as fit beside an answer; they are c->cited then. */
+bool talk_cite(Call *c, Talk *t, json_t *messages);
+/* Results of a search engine (web.c), at most CITED_MOST: those of its answer that say something;
+ * those that an answer to be verified claims, where they have the form of what is found. */
+bool web_results(Arena *a, Str answer, Cited *cited, Err *err) CHECKED;
+bool web_claimed(Arena *a, const json_t *claimed, Cited *cited);
+Str web_host(Str address); /* borrowed; n 0: it is no address of a web page */
 void talk_drop(Talk *t);
 /* The form that the answer must have, of a member "format"; what of t->tools may or must be called:
  * "auto", "none", "required", or with `name` this one; many: more than once. */
@@ -301,7 +319,7 @@ struct Job {
     int64_t budget;  /* of a thought; -1: none */
     Sha256 *prompts; /* of all prompts' tokens so far */
     Verify *verify;  /* NULL: it is no verification */
-    Cited *cited;    /* NULL: no documents were asked for */
+    Cited *cited;    /* NULL: no search was asked for */
     bool stream, usage, logprobs, base64;
     int64_t n_top;
     double wrote; /* when something was last written */
@@ -415,6 +433,7 @@ void id_make(char *out, int64_t size, const char *prefix);
 
 /* What an answer can be computed again by: its member `lisao`, and its headers. */
 json_t *lisao_json(const Job *j);
+json_t *lisao_begun(const Job *j); /* of a stream's first event; NULL: no search was asked for */
 json_t *cited_json(Arena *a, const Cited *cited); /* its member `documents` */
 void job_heads(Job *j);
 /* What the call's p.answer claims; NULL: c->fault says why it cannot be read. */

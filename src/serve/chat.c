@@ -54,10 +54,7 @@ const Field chat_fields[] = {
      SCHEMA_ANY},
     {"user", FIELD_TEXT, P(user), 0, 0, "Users share no cached prompts.", NULL},
     {"user_id", FIELD_TEXT, P(user), 0, 0, "The same.", NULL},
-    {"search", FIELD_BOOL, P(search), 0, 0,
-     "Answer the last user message from the server's documents (lisao serve --documents); "
-     "lisao.documents of the answer lists what [1], [2], ... in it are.",
-     NULL},
+    SEARCH_FIELD,
     {"ignore_eos", FIELD_BOOL, P(ignore_eos), 0, 0, "Go on until max_tokens.", NULL},
 };
 const int64_t n_chat_fields = COUNT(chat_fields);
@@ -105,7 +102,7 @@ static bool chat_ask(Call *c, Talk *t) {
     if (!talk_messages(c, t, c->p.messages) || !tools_take(c, t)) return false;
     if (!form_format(c, t, "response_format", c->p.response_format) || !choice_take(c, t))
         return false;
-    if (!talk_thinking(c, t) || !(c->p.search ? talk_cite(c, t) : talk_encode(c, t))) return false;
+    if (!talk_thinking(c, t) || !talk_cite(c, t, c->p.messages)) return false;
     Job *j = job_new(c, &chat_face, "chatcmpl-", (int64_t)c->p.n);
     if (!j || !logprobs_read(c, j) || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
     j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
@@ -196,9 +193,7 @@ static void delta_send(Choice *c, json_t *delta, json_t *logprobs, const char *r
                         json_pack("[{s:I, s:o, s:o, s:s?}]", "index", (json_int_t)c->index, "delta",
                                   delta, "logprobs", logprobs, "finish_reason", reason));
     if (j->usage) json_object_set_new(o, "usage", json_null());
-    if (j->cited && j->events == 0)
-        json_object_set_new(o, "lisao",
-                            json_pack("{s:o}", "documents", cited_json(j->a, j->cited)));
+    if (j->cited && j->events == 0) json_object_set_new(o, "lisao", lisao_begun(j));
     if (reason && c->index == j->n - 1) json_object_set_new(o, "lisao", lisao_json(j));
     job_event(j, NULL, o);
 }

@@ -6,7 +6,7 @@
 enum { DEPTH_MAX = 64 };
 
 /* Nesting, counted before the parser sees it: brackets outside of strings. */
-static bool depth_check(Str s) {
+bool depth_check(Str s) {
     int64_t depth = 0;
     bool string = false;
     for (int64_t i = 0; i < s.n; i++) {

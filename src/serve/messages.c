@@ -26,6 +26,7 @@ const Field messages_fields[] = {
     {"output_config", FIELD_JSON, P(output_config), 0, 0,
      "{\"effort\": low to max, \"format\": {\"type\": \"json_schema\", \"schema\"}}", "{}"},
     {"metadata", FIELD_JSON, P(metadata), 0, 0, "{\"user_id\": TEXT}", "{}"},
+    SEARCH_FIELD,
 };
 const int64_t n_messages_fields = COUNT(messages_fields);
 
@@ -159,7 +160,7 @@ static bool talk_take(Call *c, Talk *t) {
     if (!members_read(c, messages_fields, n_messages_fields)) return false;
     json_t *all = openai_messages(c), *user = json_object_get(c->p.metadata, "user_id");
     const bool ok = all && talk_messages(c, t, all) && tools_take(c, t) && talk_thinking(c, t)
-                    && talk_encode(c, t);
+                    && talk_cite(c, t, all);
     json_decref(all);
     if (json_is_string(user)) c->p.user = str_copy(c->a, str_of(json_string_value(user)));
     return ok;
@@ -190,7 +191,7 @@ const char message_types[] =
     "  ContentBlockStop | MessageDelta | MessageStop | AnthropicError;\n"
     "type MessageStart = {type: 'message_start'; message: {id: string; type: 'message';\n"
     "  role: 'assistant'; model: string; content: []; stop_reason: null; stop_sequence: null;\n"
-    "  usage: MessageUsage}};\n"
+    "  usage: MessageUsage; lisao?: LisaoDocuments}};\n"
     "type Ping = {type: 'ping'};\n"
     "type ContentBlockStart = {type: 'content_block_start'; index: integer;\n"
     "  content_block: ContentBlock};\n"
@@ -268,7 +269,9 @@ static void event(Job *j, const char *type, json_t *data) {
 }
 
 static void messages_begin(Job *j) {
-    event(j, "message_start", json_pack("{s:o}", "message", head_json(j, json_array())));
+    json_t *message = head_json(j, json_array());
+    if (j->cited) json_object_set_new(message, "lisao", lisao_begun(j));
+    event(j, "message_start", json_pack("{s:o}", "message", message));
     event(j, "ping", json_object());
 }
 

@@ -26,7 +26,10 @@ const char lisao_types[] =
     "  settings: LisaoSettings; choices: {tokens: integer[]; logprobs_f32: string}[];\n"
     "  documents?: Citation[]};\n"
     "type LisaoDocuments = {documents: Citation[]};\n"
-    "type Citation = {n: integer; id: integer; path: string; heading: string; line: integer};\n"
+    "type Citation = PassageCitation | WebCitation;\n"
+    "type PassageCitation = {n: integer; id: integer; path: string; heading: string;\n"
+    "  line: integer};\n"
+    "type WebCitation = {n: integer; url: string; title: string; text: string};\n"
     "type LisaoSettings = {temperature: number; top_p: number; top_k: integer; min_p: number;\n"
     "  repetition_penalty: number; presence_penalty: number; frequency_penalty: number;\n"
     "  max_tokens: integer; thinking_budget: integer | null};\n";
@@ -80,16 +83,25 @@ static json_t *choice_json(const Choice *c) {
     return json_pack("{s:o, s:o}", "tokens", ids, "logprobs_f32", logprobs_json(c->job, &c->g));
 }
 
+/* Of a web page, which is another one tomorrow, the text is there, too. */
+static json_t *citation_json(Arena *a, const Passage *p, int64_t n, bool web) {
+    if (web)
+        return json_pack("{s:I, s:o, s:o, s:o}", "n", (json_int_t)n, "url", json_of(p->path),
+                         "title", json_of(p->heading), "text", json_of(p->text));
+    return json_pack("{s:I, s:I, s:o, s:o, s:I}", "n", (json_int_t)n, "id", (json_int_t)p->id,
+                     "path", file_json(a, p->path), "heading", json_of(p->heading), "line",
+                     (json_int_t)p->line);
+}
+
 json_t *cited_json(Arena *a, const Cited *cited) {
     json_t *all = json_array();
-    for (int64_t i = 0; i < cited->n; i++) {
-        const Passage *p = &cited->passage[i];
-        json_array_append_new(all,
-                              json_pack("{s:I, s:I, s:o, s:o, s:I}", "n", (json_int_t)i + 1, "id",
-                                        (json_int_t)p->id, "path", file_json(a, p->path), "heading",
-                                        json_of(p->heading), "line", (json_int_t)p->line));
-    }
+    for (int64_t i = 0; i < cited->n; i++)
+        json_array_append_new(all, citation_json(a, &cited->passage[i], i + 1, cited->web));
     return all;
+}
+
+json_t *lisao_begun(const Job *j) {
+    return j->cited ? json_pack("{s:o}", "documents", cited_json(j->a, j->cited)) : NULL;
 }
 
 json_t *lisao_json(const Job *j) {

@@ -29,6 +29,7 @@ const Field responses_fields[] = {
     {"parallel_tool_calls", FIELD_JSON, P(parallel), 0, 0, "Comes back.", "{}"},
     {"user", FIELD_TEXT, P(user), 0, 0, "Users share no cached prompts.", NULL},
     {"safety_identifier", FIELD_TEXT, P(user), 0, 0, "The same.", NULL},
+    SEARCH_FIELD,
 };
 const int64_t n_responses_fields = COUNT(responses_fields);
 
@@ -228,7 +229,7 @@ static bool responses_ask(Call *c, Talk *t) {
     if (!members_read(c, responses_fields, n_responses_fields) || !params_check(c)) return false;
     json_t *all = openai_messages(c);
     const bool ok = all && talk_messages(c, t, all) && tools_take(c, t) && talk_thinking(c, t)
-                    && talk_encode(c, t);
+                    && talk_cite(c, t, all);
     json_decref(all);
     Job *j = ok ? job_new(c, &responses_face, "resp_", 1) : NULL;
     if (!j || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
@@ -259,7 +260,7 @@ const char response_types[] =
     "  text: {format: TextFormat; verbosity: 'medium'}; user: string | null;\n"
     "  background: boolean; truncation: 'disabled'; store: false; service_tier: 'default';\n"
     "  top_logprobs: 0; max_tool_calls: null; previous_response_id: null;\n"
-    "  prompt_cache_key: null; safety_identifier: null; lisao?: Lisao};\n"
+    "  prompt_cache_key: null; safety_identifier: null; lisao?: Lisao | LisaoDocuments};\n"
     "type TextFormat = {type: 'text' | 'json_object' | 'json_schema'; [name: string]: any};\n"
     "type ResponseUsage = {input_tokens: integer; input_tokens_details: {cached_tokens: integer};\n"
     "  output_tokens: integer; output_tokens_details: {reasoning_tokens: integer};\n"
@@ -353,7 +354,7 @@ static json_t *response_json(Job *j, const char *status) {
     settings_put(o, j);
     json_object_set_new(o, "completed_at", over ? json_integer(os_time()) : json_null());
     json_object_set_new(o, "usage", over ? usage_json(c) : json_null());
-    if (over) json_object_set_new(o, "lisao", lisao_json(j));
+    if (over || j->cited) json_object_set_new(o, "lisao", over ? lisao_json(j) : lisao_begun(j));
     return o;
 }
 

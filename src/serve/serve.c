@@ -43,7 +43,7 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
                         .connections = spec->connections,
                         .body_bytes = BODY_BYTES + BODY_TOKEN * context_most(spec),
                         .out_bytes = OUT_BYTES + OUT_TOKEN * context_most(spec),
-                        .workers = WORKERS,
+                        .workers = WORKERS + (spec->web ? spec->web_most : 0), /* each may wait */
                         .queue = BACKLOG,
                         .head_seconds = 10,
                         .body_seconds = 60,

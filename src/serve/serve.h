@@ -49,7 +49,12 @@ typedef struct ServeSpec {
     int64_t history_days; /* since they were written to; 0: for good */
     bool documents;       /* answers may be taken from the documents of `data` (lisao index) */
     const char *runs;     /* folder of training runs that are shown; NULL: none are */
-    bool writes;          /* the caller's engines do, beneath `data`, keys or not */
+    /* Has a search engine answer a query: bytes of anybody, in JSON (SearXNG). ERR_LIMIT: as many
+     * searches go on as may, which is `web_most`. From any thread. NULL: there is no engine. */
+    bool (*web)(void *arg, Arena *a, Str query, Str *answer, Err *err);
+    void *web_arg;
+    int64_t web_most;
+    bool writes; /* the caller's engines do, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */
     bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);
