@@ -7,7 +7,7 @@ const char plain_types[] =
     "type Health = {status: 'ok'};\n"
     "type Ready = {status: 'ready'};\n"
     "type Version = {version: string; model: string; fingerprint: string | null;\n"
-    "  context_length: integer};\n"
+    "  context_length: integer; search: ('documents' | 'web')[]};\n"
     "type Balance = {is_available: true; balance_infos: {currency: 'USD'; total_balance: string;\n"
     "  granted_balance: string; topped_up_balance: string}[]};\n"
     "type ModelList = {object: 'list'; data: Model[]; has_more: false; first_id: string;\n"
@@ -34,6 +34,14 @@ void answer_ready(Call *c) {
         answer_json(c, json_pack("{s:s}", "status", "ready"));
 }
 
+/* What the member "search" of a request may ask for. */
+static json_t *searches_json(const Api *api) {
+    json_t *all = json_array();
+    if (api->documents) json_array_append_new(all, json_string("documents"));
+    if (api->spec->web) json_array_append_new(all, json_string("web"));
+    return all;
+}
+
 /* Of the first model; a fingerprint is known once it was loaded. */
 void answer_version(Call *c) {
     const ServeModel *m = c->m->spec;
@@ -41,9 +49,10 @@ void answer_version(Call *c) {
     monitor_enter(c->api->lock);
     memcpy(print, c->m->fingerprint, sizeof print);
     monitor_leave(c->api->lock);
-    answer_json(c, json_pack("{s:s, s:s, s:s?, s:I}", "version", c->api->spec->version, "model",
-                             m->name, "fingerprint", *print ? print : NULL, "context_length",
-                             (json_int_t)m->context));
+    answer_json(c,
+                json_pack("{s:s, s:s, s:s?, s:I, s:o}", "version", c->api->spec->version, "model",
+                          m->name, "fingerprint", *print ? print : NULL, "context_length",
+                          (json_int_t)m->context, "search", searches_json(c->api)));
 }
 
 void answer_balance(Call *c) {
