@@ -1,7 +1,9 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
 import {execFileSync} from 'node:child_process';
+import {once} from 'node:events';
 import {appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises';
+import {createServer} from 'node:http';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ask, axePath, choose, conversation, ended, exported, importFile, openBrowser, openPage, ready, run, Server, violations, watch} from './common.mjs';
@@ -953,6 +955,94 @@ const cases = {
         const found = await looked.evaluate(() => window.axe.run({resultTypes: ['violations']}));
         assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
         await its.end();
+        await rm(folder, {recursive: true});
+    },
+
+    async answers_from_the_web_link_their_pages() {
+        const asked = [];
+        let found = [];
+        const engine = createServer((request, response) => {
+            asked.push(request.url);
+            response.end(JSON.stringify({results: found}));
+        }).listen(0, '127.0.0.1');
+        await once(engine, 'listening');
+        const folder = await mkdtemp(join(tmpdir(), 'lisao-web-')), data = join(folder, 'data');
+        const search = ['--web-search', `http://127.0.0.1:${engine.address().port}`, '--data', data];
+        const its = await Server.start({options: search});
+        const page = await opened(its);
+        const bodies = [];
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && bodies.push(r.postDataJSON()));
+        const toggle = page.getByRole('button', {name: 'Web', exact: true});
+        await ask(page, 'Roses without the web');
+        await ended(page);
+        assert.equal(await count(page, '.sources'), 0);
+        assert.deepEqual(asked, []);
+        await toggle.click();
+        assert.equal(await toggle.getAttribute('aria-pressed'), 'true');
+        found = [{title: '<img src=x onerror=alert(1)>\u202e', url: 'https://garden.example:8443/roses?a=1#b', content: 'In March. <b>[2]</b>'},
+                 {title: '', url: 'http://b.example/', content: 'In spring.'}, {title: 'x', url: 'javascript:alert(1)', content: 'x'}];
+        await ask(page, 'When do I prune roses?');
+        await ended(page);
+        assert.deepEqual(bodies.map((b) => b.search), [undefined, 'web']);
+        assert.deepEqual(asked, ['/search?q=When%20do%20I%20prune%20roses%3F&format=json']);
+        const links = page.locator('.answer.last .sources a');
+        assert.deepEqual(await links.allInnerTexts().then((all) => all.map((x) => x.replace(/\s+/g, ' '))),
+                         ['1 <img src=x onerror=alert(1)>U+202E garden.example:8443', '2 b.example b.example']);
+        assert.deepEqual(await links.evaluateAll((all) => all.map((x) => [x.getAttribute('href'), x.target, x.rel, x.title])),
+                         found.slice(0, 2).map((x) => [x.url, '_blank', 'noopener noreferrer nofollow', x.url]));
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.answer.last .verdict.same');
+        assert.equal(asked.length, 1);
+        found = [];
+        await ask(page, 'giraffe');
+        await ended(page);
+        assert.match(await text(page, '.answer.last .sources-none'), /Nothing was found/);
+
+        // [1] in the text is a link; an address that leads nowhere is text, also of an import.
+        const sources = [{n: 1, url: 'https://garden.example/', title: 'Roses', text: 'x'}, {n: 2, url: 'javascript:alert(1)', title: '', text: 'x'},
+                         {n: 3, url: 'data:text/html,x', title: 'Three', text: 'x'}];
+        await importFile(page, exported(conversation({title: 'Cited', answer: 'In **March [1]**, [2] and [3].', sources})));
+        await page.click('.row a:has-text("Cited")');
+        await page.waitForSelector('.answer:has-text("In March")');
+        assert.equal(await page.locator('.answer .prose a.cite').getAttribute('href'), 'https://garden.example/');
+        assert.equal(await page.getByRole('link', {name: 'Source 1: Roses'}).count(), 1);
+        assert.equal(await count(page, '.answer a'), 2);
+        assert.match(await text(page, '.answer.last .sources'), /javascript:alert\(1\)\s+3\s+Three/);
+        await its.end();
+
+        // Documents and the web are a choice of one.
+        await mkdir(join(folder, 'notes'));
+        await writeFile(join(folder, 'notes', 'garden.md'), '# Garden\n\nPrune the roses in March.\n');
+        execFileSync(process.env.LISAO, ['index', join(folder, 'notes'), '--data', data]);
+        const both = await Server.start({options: [...search, '--documents']});
+        const other = await opened(both), sent = [];
+        other.on('request', (r) => r.url().endsWith('/chat/completions') && sent.push(r.postDataJSON().search));
+        const from = async (name, button) => {
+            await other.getByRole('button', {name: button}).click();
+            await other.getByRole('radio', {name}).check();
+            await other.keyboard.press('Escape');
+            await ask(other, 'When do I prune roses?');
+            await ended(other);
+        };
+        await from(/^Web/, 'Answer from: The model alone');
+        await from(/^Documents/, 'Answer from: Web');
+        assert.match(await text(other, '.answer.last .sources'), /garden\.md/);
+        await from(/^The model alone/, 'Answer from: Documents');
+        assert.deepEqual(sent, ['web', true, undefined]);
+        await other.getByRole('button', {name: 'Answer from: The model alone'}).click();
+        const looked = await opened(both, {...short, web: true}, {bypassCSP: true, reducedMotion: 'reduce'});
+        await importFile(looked, exported(conversation({title: 'Cited', answer: 'In March [1].', sources: sources.slice(0, 1)})));
+        await looked.click('.row a:has-text("Cited")');
+        await looked.getByRole('button', {name: 'Answer from: Web'}).click();
+        await looked.addScriptTag({path: axePath});
+        const wrong = await looked.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+        assert.deepEqual(wrong.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`), []);
+        await looked.keyboard.press('Escape');
+        await choose(looked, {language: 'zh'});
+        assert.equal(await looked.getByRole('button', {name: '回答依据: 网络'}).count(), 1);
+        assert.equal(await looked.getByRole('link', {name: '出处 1：Roses'}).count(), 1);
+        await both.end();
+        engine.close();
         await rm(folder, {recursive: true});
     },
 

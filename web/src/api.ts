@@ -65,12 +65,16 @@ export interface Model {
     thinks: boolean;
     /** Documents that its server answers from; null: it does not. */
     documents: number | null;
+    /** Its server asks a search engine. */
+    web: boolean;
 }
 
 export async function getModels(): Promise<Model[]> {
     const list: {data: {id: string; context_length: number}[]} = await (await call('models')).json();
-    const documents = await countDocuments();
-    return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, thinks: await modelThinks(m.id), documents})));
+    const {search}: {search: string[]} = await (await call('version')).json();
+    const documents = search.includes('documents') ? (await (await call('documents')).json()).files : null;
+    const web = search.includes('web');
+    return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, thinks: await modelThinks(m.id), documents, web})));
 }
 
 /** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
@@ -84,15 +88,6 @@ async function modelThinks(model: string): Promise<boolean> {
         return on !== off || on.trimEnd().endsWith('<think>');
     } catch (e) {
         if (e instanceof ApiError && e.status === 400) return false; // it has no template
-        throw e;
-    }
-}
-
-async function countDocuments(): Promise<number | null> {
-    try {
-        return (await (await call('documents')).json()).files;
-    } catch (e) {
-        if (e instanceof ApiError && e.status === 404) return null;
         throw e;
     }
 }

@@ -1,7 +1,7 @@
 // Where one asks.
 import {signal} from '@preact/signals';
 import {useLayoutEffect, useRef} from 'preact/hooks';
-import {Book, Bulb, Clip, Square, Up} from './icons';
+import {Book, Bulb, Clip, Globe, Square, Up} from './icons';
 import {number, t} from './i18n';
 import {fitText, Opener} from './menu';
 import {ModelPicker} from './picker';
@@ -58,14 +58,43 @@ function Effort() {
     );
 }
 
-/** Whether answers are taken from the server's documents. */
-function Documents({n}: {n: number}) {
-    const on = settings.value.documents, hint = t('documentsHint', number(n));
+// ---- what answers are taken from ----------------------------------------------------------------
+
+const PLACES = ['documents', 'web'] as const;
+type Place = (typeof PLACES)[number];
+const iconOf = {documents: Book, web: Globe};
+const takeFrom = (place: Place | null) => change({documents: place === 'documents', web: place === 'web'});
+
+/** Nothing, a switch or a choice, as the server has places to search. */
+function From() {
+    const {documents, web} = model.value ?? {documents: null, web: false};
+    const has = {documents: documents !== null, web}, hint = {documents: t('documentsHint', number(documents ?? 0)), web: t('webHint')};
+    const all = PLACES.filter((x) => has[x]), now = all.find((x) => settings.value[x]) ?? null;
+    const shown = now ?? all[0];
+    if (!shown) return null;
+    const Icon = iconOf[shown], look = now ? 'pill toggle on' : 'pill toggle';
+    if (all.length === 1)
+        return (
+            <button type="button" class={look} aria-pressed={now !== null} aria-label={t(shown)} title={hint[shown]}
+                    onClick={() => takeFrom(now ? null : shown)}>
+                <Icon /><span>{t(shown)}</span>
+            </button>
+        );
+    const word = now ? t(now) : t('fromNowhere');
     return (
-        <button type="button" class={on ? 'pill toggle on' : 'pill toggle'} aria-pressed={on} aria-label={t('documents')} title={hint}
-                onClick={() => change({documents: !on})}>
-            <Book /><span>{t('documents')}</span>
-        </button>
+        <Opener label={`${t('from')}: ${word}`} face={<><Icon /><span>{now ? word : t('from')}</span></>} class={look} menu={false} side="up">
+            {() => (
+                <fieldset class="efforts">
+                    <legend>{t('from')}</legend>
+                    {[null, ...all].map((x) => (
+                        <label key={x}>
+                            <input type="radio" name="from" checked={x === now} onChange={() => takeFrom(x)} />
+                            <span><b>{x ? t(x) : t('fromNowhere')}</b><small>{x ? hint[x] : t('fromNowhereHint')}</small></span>
+                        </label>
+                    ))}
+                </fieldset>
+            )}
+        </Opener>
     );
 }
 
@@ -163,7 +192,7 @@ export function Composer() {
                 <input ref={input} id="attach" type="file" multiple hidden onChange={(e) => (attach([...e.currentTarget.files!]), (e.currentTarget.value = ''))} />
                 <ModelPicker />
                 {model.value?.thinks && <Effort />}
-                {model.value?.documents != null && <Documents n={model.value.documents} />}
+                <From />
                 <span class="gap" />
                 <Ring />
                 {busy.value ? <button type="button" class="send" onClick={stop} aria-label={t('stop')} title={t('stop')}><Square /></button>

@@ -20,6 +20,7 @@ export const Mark = ({size = 24}: {size?: number}) => (
     </svg>
 );
 
+export const Globe = () => <Icon size={18}><circle cx="12" cy="12" r="8.500" /><path d="M3.500 12h17M12 3.500c5 5 5 12 0 17M12 3.500c-5 5-5 12 0 17" /></Icon>;
 export const Plus = () => <Icon><path d="M12 5v14M5 12h14" /></Icon>;
 export const Search = () => <Icon size={18}><circle cx="11" cy="11" r="6.500" /><path d="m20 20-4.200-4.200" /></Icon>;
 export const Panel = () => <Icon><rect x="3.500" y="4.500" width="17" height="15" rx="3" /><path d="M9.500 4.500v15" /></Icon>;

@@ -18,8 +18,9 @@ export interface Settings {
     effort: Effort | 'auto';
     /** Tokens of thought, with effort `budget`. */
     budget: number;
-    /** Answers are taken from the server's documents, where it has any. */
+    /** Answers are taken from the server's documents, where it has any; or from the web, where it searches. */
     documents: boolean;
+    web: boolean;
     /** null: the model's own. */
     temperature: number | null;
     top_p: number | null;
@@ -42,6 +43,7 @@ const fresh: Settings = {
     effort: 'auto',
     budget: 1024,
     documents: false,
+    web: false,
     temperature: null,
     top_p: null,
     top_k: null,
@@ -79,6 +81,7 @@ export function asked(s: Settings, model: Model | null): Record<string, unknown>
     for (const name of ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'max_tokens', 'seed'] as const)
         if (s[name] !== null) out[name] = s[name];
     if (s.documents && model?.documents != null) out['search'] = true;
+    else if (s.web && model?.web) out['search'] = 'web';
     if (!model?.thinks || s.effort === 'auto') return out;
     if (s.effort === 'budget') out['thinking'] = {type: 'enabled', budget_tokens: s.budget};
     else out['reasoning_effort'] = s.effort;

@@ -24,7 +24,7 @@ export function toMarkdown({conversation, messages}: Whole, you: string, answer:
     const parts = path.map((m) => {
         const files = (m.files ?? []).map((f) => `*${f.name}*\n\n${f.text.replace(/^/gm, '    ')}\n\n`).join('');
         const thought = m.thought ? m.thought.trim().replace(/^/gm, '> ') + '\n\n' : '';
-        const sources = (m.sources ?? []).map((s) => `\n[${s.n}] ${s.path}:${s.line}\n`).join('');
+        const sources = (m.sources ?? []).map((s) => `\n[${s.n}] ${'url' in s ? s.url : `${s.path}:${s.line}`}\n`).join('');
         return `## ${m.role === 'user' ? you : answer}\n\n${files}${thought}${m.text.trim()}\n${sources}`;
     });
     return [`# ${conversation.title}\n`, ...parts].join('\n');
@@ -72,7 +72,9 @@ function factsOf(x: unknown): Facts | undefined {
 }
 
 const sourceOf = (s: Bag): Source =>
-    ({n: numberOf(s, 'n'), id: numberOf(s, 'id'), path: text(s, 'path'), heading: text(s, 'heading'), line: numberOf(s, 'line')});
+    typeof s['url'] === 'string'
+        ? {n: numberOf(s, 'n'), url: s['url'], title: text(s, 'title'), text: text(s, 'text')}
+        : {n: numberOf(s, 'n'), id: numberOf(s, 'id'), path: text(s, 'path'), heading: text(s, 'heading'), line: numberOf(s, 'line')};
 
 export function messageOf(o: unknown, conversation: string): Message {
     if (!isBag(o)) throw new Error('messages');

@@ -7,13 +7,23 @@ export interface Attachment {
 }
 
 /** A passage of a document that an answer was made from, and cites as [n]. */
-export interface Source {
+export interface PassageSource {
     n: number;
     id: number;
     path: string;
     heading: string;
     line: number;
 }
+
+/** A result of a search engine, as the model read it. Its address is a stranger's text. */
+export interface WebSource {
+    n: number;
+    url: string;
+    title: string;
+    text: string;
+}
+
+export type Source = PassageSource | WebSource;
 
 /** What is known of an answer once it has ended. Times are in milliseconds. */
 export interface Facts {
@@ -44,7 +54,7 @@ export interface Message {
     state: State;
     error?: string;
     facts?: Facts;
-    /** Of an answer from documents; empty: nothing was found. */
+    /** Of an answer from documents or the web; empty: nothing was found. */
     sources?: Source[];
     /** Of an answer under way: the server's stream, how far it was read, and when it was asked for. */
     stream?: {id: string; at: number; began: number};
