@@ -37,6 +37,8 @@ typedef struct Gate Gate;         /* who is let in (gate.c) */
 typedef struct Form Form;         /* a grammar that requests share (form.c) */
 typedef struct Streams Streams;   /* what can be taken up again (kept.c), and one such stream */
 typedef struct Kept Kept;
+typedef struct Lookup Lookup;   /* searches that a model makes (lookup.c) */
+typedef struct Lookups Lookups; /* the threads for them */
 enum { FORMS = 64 };
 
 typedef struct Api {
@@ -58,6 +60,7 @@ typedef struct Api {
     History *history;     /* NULL: no conversations are kept */
     Documents *documents; /* NULL: none are searched */
     Training *training;   /* NULL: no runs are shown */
+    Lookups *lookups;
     int64_t started;
 } Api;
 
@@ -111,10 +114,11 @@ typedef struct Verify Verify; /* an answer that is compared (compare.c) */
  * which path is an address, heading a title, and line and id are 0. */
 typedef struct Cited {
     Passage *passage;
-    int64_t n; /* passage i is cited as [i + 1] */
+    int64_t n;    /* passage i is cited as [i + 1] */
+    int64_t most; /* that have room */
     bool web;
 } Cited;
-enum { CITED_MOST = 5 }; /* passages of an answer */
+enum { CITED_MOST = 5 }; /* passages of a search */
 
 typedef struct Call {
     Api *api;
@@ -158,16 +162,17 @@ bool members_read(Call *c, const Field *field, int64_t n);
         "model", FIELD_TEXT, P(model), 0, 0,                                                       \
             "The model's name (default: the first). One that is served alone has any name.", NULL  \
     }
+#define SEARCH_WORDS                                                                               \
+    "Answer the last user message from what is found: true or \"documents\", of the server's "     \
+    "documents (lisao serve --documents); \"web\", by its search engine (lisao serve "             \
+    "--web-search "                                                                                \
+    "URL), which is sent the end of the message. lisao.documents of the answer lists what [1], "   \
+    "[2], ... in it are."
 #define SEARCH_FIELD                                                                               \
     {                                                                                              \
-        "search", FIELD_JSON, P(search), 0, 0,                                                     \
-            "Answer the last user message from what is found: true or \"documents\", of the "      \
-            "server's documents (lisao serve --documents); \"web\", by its search engine (lisao "  \
-            "serve --web-search URL), which is sent the end of the message. lisao.documents of "   \
-            "the answer lists what [1], [2], ... in it are.",                                      \
+        "search", FIELD_JSON, P(search), 0, 0, SEARCH_WORDS,                                       \
             "{\"enum\":[true,false,\"documents\",\"web\",null]}"                                   \
     }
-
 typedef void RouteFn(Call *c);
 typedef struct Route {
     const char *method, *path; /* behind the prefix; a '*' is an id */
@@ -238,6 +243,7 @@ typedef struct Talk {
     Str rendered;
     GrammarSpec form; /* of the answer, where `formed` */
     bool formed;
+    bool searches; /* the tools are the server's own */
 } Talk;
 /* OpenAI's messages into those that templates know: parts joined, developer as system. */
 bool talk_messages(Call *c, Talk *t, json_t *messages);
@@ -249,6 +255,16 @@ bool talk_encode(Call *c, Talk *t);
  * made, with passages in front of the last question, those that are found or that the answer to be
  * verified names, as many as fit beside an answer; they are c->cited then. */
 bool talk_cite(Call *c, Talk *t, json_t *messages);
+/* What the member "search" of a request asks for, and the server has. */
+typedef struct Search {
+    bool wanted, tool, web; /* tool: by the model itself */
+} Search;
+bool search_read(Call *c, Search *s);
+/* At most CITED_MOST that are nearest to a question; those that an answer to be verified claims. */
+bool passages_find(Call *c, Str question, Cited *cited);
+bool cited_claimed(Call *c, const json_t *claimed, Cited *cited);
+/* Quotes passages from number from + 1 on. */
+void passages_quote(Buf *b, const Cited *cited, int64_t from);
 /* Results of a search engine (web.c), at most CITED_MOST: those of its answer that say something;
  * those that an answer to be verified claims, where they have the form of what is found. */
 bool web_results(Arena *a, Str answer, Cited *cited, Err *err) CHECKED;
@@ -278,6 +294,7 @@ typedef struct Face {
     void (*end)(Choice *c);                   /* of a stream: this choice has ended */
     void (*finish)(Job *j);                   /* all have: what is left of a stream, or all of it */
     void (*alive)(Job *j);                    /* of a stream, where long nothing was written */
+    void (*searched)(Job *j);                 /* of a stream: the model has, or NULL */
     void (*fault)(Job *j, const Fault *f);    /* in the midst of a stream */
     void (*drop)(Job *j);                     /* what `state` holds outside of arenas; or NULL */
 } Face;
@@ -320,6 +337,7 @@ struct Job {
     Sha256 *prompts; /* of all prompts' tokens so far */
     Verify *verify;  /* NULL: it is no verification */
     Cited *cited;    /* NULL: no search was asked for */
+    Lookup *lookup;  /* NULL: the model makes none */
     bool stream, usage, logprobs, base64;
     int64_t n_top;
     double wrote; /* when something was last written */
@@ -369,6 +387,25 @@ bool job_fits(Call *c);
 bool job_send(Call *c, Job *j);
 /* The engine thread: runs until the API is drained. */
 void engine_thread_run(Api *api);
+
+/* ---- searches that a model makes (lookup.c) -------------------------------------------------- */
+
+bool lookups_open(Api *api, Arena *a, Err *err) CHECKED;
+void lookups_close(Lookups *l); /* NULL is fine */
+/* Where a request asks for them; else *out is NULL. Until j->lookup has it, it is the caller's. */
+bool lookup_open(Call *c, Lookup **out);
+void lookup_drop(Lookup *l);        /* NULL is fine */
+json_t *lookup_messages(Lookup *l); /* the conversation, with what rounds before have added */
+/* Offers the tool; choice and name as those of form_tools, for the first round. */
+bool lookup_tools(Call *c, const Lookup *l, Talk *t, const char *choice, const char *name);
+/* On the engine thread: whether a job that is over goes on with a search, and is away for it; is so
+ * still; has come back, with the next round's prompt or a fault. */
+bool lookup_send(Job *j), lookup_away(Job *j), lookup_back(Job *j);
+Str lookup_said(const Job *j, const char *member); /* texts of the rounds before */
+json_t *lookup_delta(const Job *j); /* what stands between them and the next round's */
+json_t *lookup_event(const Job *j); /* lisao of the event of a search */
+json_t *lookup_json(const Job *j);  /* lisao.searches; NULL: the model makes none */
+int64_t lookup_prompt(const Job *j), lookup_cached(const Job *j), lookup_tokens(const Job *j);
 
 /* ---- who is let in ------------------------------------------------------------------------- */
 
@@ -438,7 +475,8 @@ json_t *cited_json(Arena *a, const Cited *cited); /* its member `documents` */
 void job_heads(Job *j);
 /* What the call's p.answer claims; NULL: c->fault says why it cannot be read. */
 Verify *verify_new(Call *c);
-const json_t *verify_documents(const Verify *v); /* its lisao.documents; borrowed, may be NULL */
+/* Its lisao.documents and lisao.searches; borrowed, may be NULL. */
+const json_t *verify_documents(const Verify *v), *verify_searches(const Verify *v);
 /* A job that verifies: its drafts are set; whether its newest token is not the answer's; the report
  * from the answer as it was computed (takes it over). */
 void verify_begin(Job *j);

@@ -54,7 +54,11 @@ const Field chat_fields[] = {
      SCHEMA_ANY},
     {"user", FIELD_TEXT, P(user), 0, 0, "Users share no cached prompts.", NULL},
     {"user_id", FIELD_TEXT, P(user), 0, 0, "The same.", NULL},
-    SEARCH_FIELD,
+    {"search", FIELD_JSON, P(search), 0, 0,
+     SEARCH_WORDS
+     " \"documents_tool\" or \"web_tool\": the model itself searches there, up to five times, by a "
+     "tool; lisao.searches lists the calls.",
+     "{\"enum\":[true,false,\"documents\",\"web\",\"documents_tool\",\"web_tool\",null]}"},
     {"ignore_eos", FIELD_BOOL, P(ignore_eos), 0, 0, "Go on until max_tokens.", NULL},
 };
 const int64_t n_chat_fields = COUNT(chat_fields);
@@ -77,14 +81,14 @@ static bool tools_take(Call *c, Talk *t) {
 }
 
 /* "auto", or {"type": "function", "function": {"name": ...}}. */
-static bool choice_take(Call *c, Talk *t) {
+static bool choice_take(Call *c, Talk *t, const Lookup *l) {
     const json_t *choice = c->p.tool_choice;
     const char *word = json_string_value(choice),
                *name =
                    json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
-    if (choice && !word && !name) word = "";
-    return form_tools(c, t, word || name ? (word ? word : "") : "auto", name,
-                      !json_is_false(c->p.parallel));
+    if ((choice && !word && !name) || (name && !word)) word = "";
+    if (l) return lookup_tools(c, l, t, word ? word : "auto", name);
+    return form_tools(c, t, word ? word : "auto", name, !json_is_false(c->p.parallel));
 }
 
 static bool logprobs_read(Call *c, Job *j) {
@@ -97,14 +101,16 @@ static bool logprobs_read(Call *c, Job *j) {
 
 static const Face chat_face;
 
-static bool chat_ask(Call *c, Talk *t) {
-    if (!members_read(c, chat_fields, n_chat_fields)) return false;
-    if (!talk_messages(c, t, c->p.messages) || !tools_take(c, t)) return false;
-    if (!form_format(c, t, "response_format", c->p.response_format) || !choice_take(c, t))
+static bool chat_ask(Call *c, Talk *t, Lookup **lookup) {
+    if (!members_read(c, chat_fields, n_chat_fields) || !lookup_open(c, lookup)) return false;
+    json_t *messages = *lookup ? lookup_messages(*lookup) : c->p.messages;
+    if (!talk_messages(c, t, messages) || (!*lookup && !tools_take(c, t))) return false;
+    if (!form_format(c, t, "response_format", c->p.response_format) || !choice_take(c, t, *lookup))
         return false;
-    if (!talk_thinking(c, t) || !talk_cite(c, t, c->p.messages)) return false;
+    if (!talk_thinking(c, t) || !talk_cite(c, t, messages)) return false;
     Job *j = job_new(c, &chat_face, "chatcmpl-", (int64_t)c->p.n);
     if (!j || !logprobs_read(c, j) || !job_talk(c, j, t) || !job_form(c, j, t)) return false;
+    j->lookup = *lookup;
     j->usage = json_is_true(json_object_get(c->p.stream_options, "include_usage"));
     for (int64_t i = 0; j->logprobs && i < j->n; i++)
         j->choice[i].of_thought = PUSH(c->a, uint8_t, j->choice[i].ask.max_tokens);
@@ -113,7 +119,8 @@ static bool chat_ask(Call *c, Talk *t) {
 
 void answer_chat(Call *c) {
     Talk t = {0};
-    chat_ask(c, &t);
+    Lookup *lookup = NULL;
+    if (!chat_ask(c, &t, &lookup)) lookup_drop(lookup);
     talk_drop(&t);
 }
 
@@ -174,14 +181,22 @@ static json_t *logprobs_json(const Choice *c, int64_t from, int64_t to) {
 
 static json_t *usage_json(const Job *j) {
     const Generation *g = &j->choice[0].g;
-    int64_t thought = 0, n = job_tokens(j);
+    int64_t thought = 0, n = job_tokens(j) + lookup_tokens(j);
+    const int64_t prompt = g->n_prompt + lookup_prompt(j), cached = g->n_cached + lookup_cached(j);
     for (int64_t i = 0; i < j->n; i++) thought += j->choice[i].n_thought;
     return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:I, s:I}", "prompt_tokens",
-                     (json_int_t)g->n_prompt, "completion_tokens", (json_int_t)n, "total_tokens",
-                     (json_int_t)(g->n_prompt + n), "prompt_tokens_details", "cached_tokens",
-                     (json_int_t)g->n_cached, "completion_tokens_details", "reasoning_tokens",
-                     (json_int_t)thought, "prompt_cache_hit_tokens", (json_int_t)g->n_cached,
-                     "prompt_cache_miss_tokens", (json_int_t)(g->n_prompt - g->n_cached));
+                     (json_int_t)prompt, "completion_tokens", (json_int_t)n, "total_tokens",
+                     (json_int_t)(prompt + n), "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)cached, "completion_tokens_details", "reasoning_tokens",
+                     (json_int_t)thought, "prompt_cache_hit_tokens", (json_int_t)cached,
+                     "prompt_cache_miss_tokens", (json_int_t)(prompt - cached));
+}
+
+/* The searches of the model are a part of it: the last round begins behind them. */
+static json_t *chat_lisao(const Job *j) {
+    json_t *o = lisao_json(j), *searches = lookup_json(j);
+    if (searches) json_object_set_new(o, "searches", searches);
+    return o;
 }
 
 /* The first one says which documents it is made from, the last one what the answer can be computed
@@ -194,7 +209,7 @@ static void delta_send(Choice *c, json_t *delta, json_t *logprobs, const char *r
                                   delta, "logprobs", logprobs, "finish_reason", reason));
     if (j->usage) json_object_set_new(o, "usage", json_null());
     if (j->cited && j->events == 0) json_object_set_new(o, "lisao", lisao_begun(j));
-    if (reason && c->index == j->n - 1) json_object_set_new(o, "lisao", lisao_json(j));
+    if (reason && c->index == j->n - 1) json_object_set_new(o, "lisao", chat_lisao(j));
     job_event(j, NULL, o);
 }
 
@@ -205,12 +220,12 @@ static void chat_begin(Job *j) {
 }
 
 static void chat_delta(Choice *c, const Delta *d) {
-    Str calls = d->calls;
+    Str calls = c->job->lookup ? (Str){0} : d->calls;
     json_t *logprobs = logprobs_json(c, d->from, c->g.n);
     if (d->thought.n)
         delta_send(c, json_pack("{s:o}", "reasoning_content", json_of(d->thought)),
                    json_incref(logprobs), NULL);
-    if (d->text.n || (!d->thought.n && !calls.n))
+    if (d->text.n || (!d->thought.n && !d->calls.n))
         delta_send(c, json_pack("{s:o}", "content", json_of(d->text)),
                    d->thought.n ? json_null() : json_incref(logprobs), NULL);
     while (calls.n)
@@ -219,15 +234,33 @@ static void chat_delta(Choice *c, const Delta *d) {
     json_decref(logprobs);
 }
 
+static void chat_searched(Job *j) {
+    json_t *o = openai_head(j, "chat.completion.chunk");
+    json_object_set_new(o, "choices",
+                        json_pack("[{s:i, s:o, s:n, s:n}]", "index", 0, "delta", lookup_delta(j),
+                                  "logprobs", "finish_reason"));
+    if (j->usage) json_object_set_new(o, "usage", json_null());
+    json_object_set_new(o, "lisao", lookup_event(j));
+    job_event(j, NULL, o);
+}
+
 static void chat_end(Choice *c) { delta_send(c, json_object(), json_null(), finish_reason(c)); }
 
+/* Of all rounds, where the model has searched. */
+static json_t *said_json(const Job *j, const char *member, const Buf *last) {
+    const Str before = lookup_said(j, member);
+    return json_of(str_fmt(j->a, "%.*s%.*s", STRF(before), STRF(buf_str(last))));
+}
+
 static json_t *message_json(Choice *c) {
-    Str calls = buf_str(&c->g.calls);
+    const Job *j = c->job;
+    Str calls = j->lookup ? (Str){0} : buf_str(&c->g.calls);
     json_t *m = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content",
-                          json_of(buf_str(&c->g.text)), "refusal"),
+                          said_json(j, "content", &c->g.text), "refusal"),
            *all = json_array();
-    if (c->g.splitter.thought)
-        json_object_set_new(m, "reasoning_content", json_of(buf_str(&c->g.reasoning)));
+    if (c->g.splitter.thought || lookup_said(j, "reasoning_content").n)
+        json_object_set_new(m, "reasoning_content",
+                            said_json(j, "reasoning_content", &c->g.reasoning));
     while (calls.n) json_array_append_new(all, call_json(c, line_cut(&calls)));
     if (json_array_size(all)) json_object_set(m, "tool_calls", all);
     json_decref(all);
@@ -246,7 +279,7 @@ static void chat_whole(Job *j) {
     }
     json_object_set_new(o, "choices", choices);
     json_object_set_new(o, "usage", usage_json(j));
-    json_object_set_new(o, "lisao", lisao_json(j));
+    json_object_set_new(o, "lisao", chat_lisao(j));
     job_answer(j, o);
 }
 
@@ -266,4 +299,5 @@ static const Face chat_face = {.begin = chat_begin,
                                .end = chat_end,
                                .finish = chat_finish,
                                .alive = stream_alive,
+                               .searched = chat_searched,
                                .fault = stream_fault};

@@ -106,6 +106,10 @@ const json_t *verify_documents(const Verify *v) {
     return json_object_get(json_object_get(v->answer, "lisao"), "documents");
 }
 
+const json_t *verify_searches(const Verify *v) {
+    return json_object_get(json_object_get(v->answer, "lisao"), "searches");
+}
+
 void verify_drop(Verify *v) {
     if (v) json_decref(v->answer);
 }

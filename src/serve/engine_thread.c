@@ -344,6 +344,11 @@ static void job_count(Job *j) {
         count_add(api, &n->prompt_tokens, choice_read(c));
         count_add(api, &n->cached_tokens, c->g.n_cached);
     }
+    used.tokens_in += lookup_prompt(j), used.tokens_cached += lookup_cached(j);
+    used.tokens_out += lookup_tokens(j);
+    count_add(api, &n->tokens, lookup_tokens(j));
+    count_add(api, &n->prompt_tokens, lookup_prompt(j));
+    count_add(api, &n->cached_tokens, lookup_cached(j));
     note->tokens_in = used.tokens_in, note->tokens_cached = used.tokens_cached;
     note->tokens_out = used.tokens_out;
     note->code = j->fault.status ? j->fault.code : NULL;
@@ -356,6 +361,7 @@ static void job_drop(Job *j) {
     if (j->face->drop) j->face->drop(j);
     form_leave(j->api, j->form);
     verify_drop(j->verify);
+    lookup_drop(j->lookup);
 }
 
 /* What did not come to its end is no answer, except to a verification, which has ended it. */
@@ -410,11 +416,29 @@ static void job_finish(Job *j) {
     job_reply(j);
 }
 
+/* The next round of an answer whose model has searched. */
+static void job_resume(Job *j) {
+    Choice *c = &j->choice[0];
+    Err err = {0};
+    if (job_gone(j)) c->g.finish = FINISH_CANCEL;
+    if (j->fault.status || job_gone(j)) return; /* it is over */
+    if (j->stream) j->face->searched(j);
+    c->started = c->ended = false;
+    c->thought_sent = c->text_sent = c->calls_sent = c->tokens_sent = 0;
+    if (!choice_start(c, &err)) job_fail(j, &err);
+}
+
 /* Ends what is over, cancels whose client has gone, and lets no stream fall silent. */
 static void jobs_sweep(Running *d) {
     const double now = os_now();
     for (Job **at = &d->jobs; *at;) {
         Job *j = *at;
+        if (lookup_back(j)) job_resume(j);
+        if (lookup_away(j) || (job_over(j) && lookup_send(j))) {
+            if (j->stream) job_alive(j, now); /* of another one the head is not ours now */
+            at = &j->next;
+            continue;
+        }
         if (job_over(j)) {
             *at = j->next, j->m->jobs--, j->m->used = now;
             count_add(d->api, &d->api->count.running, -1);
@@ -489,7 +513,9 @@ static void jobs_refuse(Api *api) {
 }
 
 static double patience(const Running *d) {
-    return d->jobs ? 0 : d->held ? LOAD_SECONDS : IDLE_SECONDS;
+    bool away = true;
+    for (Job *j = d->jobs; j && away; j = j->next) away = lookup_away(j);
+    return !away ? 0 : d->jobs || d->held ? LOAD_SECONDS : IDLE_SECONDS;
 }
 
 void engine_thread_run(Api *api) {

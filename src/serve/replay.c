@@ -24,8 +24,9 @@ json_t *token_json(const Job *j, Token t) {
 const char lisao_types[] =
     "type Lisao = {fingerprint: string; prompt_sha256: string; seed: integer; created: integer;\n"
     "  settings: LisaoSettings; choices: {tokens: integer[]; logprobs_f32: string}[];\n"
-    "  documents?: Citation[]};\n"
-    "type LisaoDocuments = {documents: Citation[]};\n"
+    "  documents?: Citation[]; searches?: LisaoSearches};\n"
+    "type LisaoSearches = {tools: any[]; messages: any[]; tokens: integer};\n"
+    "type LisaoDocuments = {query?: string; documents: Citation[]};\n"
     "type Citation = PassageCitation | WebCitation;\n"
     "type PassageCitation = {n: integer; id: integer; path: string; heading: string;\n"
     "  line: integer};\n"

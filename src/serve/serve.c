@@ -115,9 +115,9 @@ bool serve_run(const ServeSpec *spec,
                   || history_open(&api->history, a, spec->data ? spec->data : data_folder(a),
                                   spec->history_days, err))
               && (!spec->documents || documents_open(&api->documents, a, spec->data, err))
-              && (!spec->runs || training_open(api, a, err)) && loader_open(api, a, err)
-              && handles_open(api, err) && server_open(&api->http, a, &http, err)
-              && keeper_open(&keeper, a, api, err);
+              && (!spec->runs || training_open(api, a, err)) && lookups_open(api, a, err)
+              && loader_open(api, a, err) && handles_open(api, err)
+              && server_open(&api->http, a, &http, err) && keeper_open(&keeper, a, api, err);
     if (ok) {
         (void)calls_narrow(spec, &calls);
         narrowing_say(api, &files);
@@ -127,6 +127,7 @@ bool serve_run(const ServeSpec *spec,
         engine_thread_run(api);
     }
     keeper_close(keeper);
+    lookups_close(api->lookups);
     hosts_close(api);
     training_drain(api);
     server_close(api->http);

@@ -85,7 +85,7 @@ bool web_results(Arena *a, Str answer, Cited *cited, Err *err) {
 
 bool web_claimed(Arena *a, const json_t *claimed, Cited *cited) {
     const size_t n = json_array_size(claimed);
-    bool fine = json_is_array(claimed) && n <= CITED_MOST;
+    bool fine = json_is_array(claimed) && n <= (size_t)cited->most;
     for (size_t i = 0; fine && i < n; i++)
         fine = result_read(a, json_array_get(claimed, i), "text", &cited->passage[i]);
     cited->n = (int64_t)n;

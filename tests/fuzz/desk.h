@@ -75,4 +75,5 @@ static inline void desk_drop(Call *c, Job *j) {
     if (j->face->drop) j->face->drop(j);
     form_leave(j->api, j->form);
     verify_drop(j->verify);
+    lookup_drop(j->lookup);
 }

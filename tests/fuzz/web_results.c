@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     const Mark mark = arena_mark(a);
     const Str answer = str_copy(a, (Str){(const char *)bytes, (int64_t)size});
     Cited cited = {.passage = PUSH(a, Passage, CITED_MOST), .web = true},
-          again = {.passage = PUSH(a, Passage, CITED_MOST), .web = true};
+          again = {.passage = PUSH(a, Passage, CITED_MOST), .most = CITED_MOST, .web = true};
     Err err = {0};
     if (web_results(a, answer, &cited, &err)) {
         for (int64_t i = 0; i < cited.n; i++) result_check(&cited.passage[i]);

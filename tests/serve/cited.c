@@ -491,6 +491,120 @@ static void a_verification_of_the_web_reads_what_was_quoted(void **state) {
     assert_int_equal(r->searches, before);
 }
 
+/* ---- by a tool ------------------------------------------------------------------------------- */
+
+#define TOOL(more)                                                                                 \
+    "{\"search\":\"documents_tool\"," more                                                         \
+    "\"messages\":[{\"role\":\"user\",\"content\":\"storks\"}]}"
+
+/* What a client would send that offers the tool itself; later rounds: tests/e2e/lookup.case. */
+static void the_model_is_offered_a_tool(void **state) {
+    Room *r = *state;
+    Job *j = asked(r, answer_chat, TOOL("\"max_tokens\":9,"));
+    const char *prompt = str_copy(r->desk->keep, str_of(prompt_text(r, j))).p;
+    must_say(prompt, "\"name\": \"search\"");
+    must_say(prompt, "Searches the user's documents.");
+    must_say(prompt, "<|user|>storks<|end|>");
+    assert_int_equal(j->choice[0].ask.tools, r->desk->bundle[0].chat.tools);
+    assert_int_equal(j->cited->n, 0);
+    json_t *mine = lookup_json(j), *tools = json_object_get(mine, "tools");
+    char *text = json_dumps(tools, JSON_COMPACT);
+    assert_int_equal(json_array_size(json_object_get(mine, "messages")), 0);
+    json_decref(mine);
+    desk_drop(&r->c, j);
+    j = asked(
+        r, answer_chat,
+        "{\"max_tokens\":9,\"tools\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"storks\"}]}",
+        text);
+    free(text);
+    assert_string_equal(prompt_text(r, j), prompt);
+    desk_drop(&r->c, j);
+}
+
+static void a_tool_of_the_server_stands_alone(void **state) {
+    static const char *const wrong[] = {
+        TOOL("\"n\":2,"),
+        TOOL("\"logprobs\":true,"),
+        TOOL("\"response_format\":{\"type\":\"json_object\"},"),
+        TOOL("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"),
+        TOOL("\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}},"),
+        TOOL("\"model\":\"plain\","), /* its template knows no tools */
+        "{\"search\":\"documents_tool\"}",
+        "{\"search\":\"documents_tool\",\"messages\":[]}",
+        "{\"search\":\"documents_tool\",\"messages\":{}}",
+        "{\"search\":\"documents_tool\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{"
+        "\"role\":"
+        "\"assistant\",\"content\":\"y\"}]}",
+        "{\"search\":\"web_tool\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"};
+    Room *r = *state;
+    r->desk->spec.web = NULL;
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        if (asked(r, answer_chat, "%s", wrong[i])) fail_msg("%s", wrong[i]);
+        assert_int_equal(r->c.fault.status, 400);
+        desk_drop(&r->c, NULL);
+    }
+    assert_null(asked(r, answer_responses, "{\"search\":\"documents_tool\",\"input\":\"x\"}"));
+    assert_string_equal(r->c.fault.param, "search");
+    desk_drop(&r->c, NULL);
+    assert_null(asked(r, answer_messages, TOOL("\"max_tokens\":9,")));
+    assert_string_equal(r->c.fault.param, "search");
+    desk_drop(&r->c, NULL);
+}
+
+/* Of what a verification claims. */
+static Job *tool_verified(Room *r, const char *lisao) {
+    return asked(r, answer_verify,
+                 "{\"request\":" TOOL(
+                     "\"max_tokens\":20,") ",\"answer\":{\"object\":"
+                                           "\"chat.completion\",\"lisao\":{\"seed\":1,%s}}}",
+                 lisao);
+}
+
+#define CALL                                                                                       \
+    "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"call_1\",\"type\":"        \
+    "\"function\","                                                                                \
+    "\"function\":{\"name\":\"search\",\"arguments\":\"{}\"}}]}"
+#define RESULT_OF(text) "{\"role\":\"tool\",\"tool_call_id\":\"call_1\",\"content\":\"" text "\"}"
+
+static void a_verification_continues_behind_the_searches(void **state) {
+    static const char *const wrong[] = {
+        "\"documents\":[]",
+        "\"searches\":7",
+        "\"searches\":{\"messages\":[]}",
+        "\"searches\":{\"messages\":{},\"tokens\":0}",
+        "\"searches\":{\"messages\":[" CALL "],\"tokens\":1}",
+        "\"searches\":{\"messages\":[" RESULT_OF("x") "," CALL "],\"tokens\":1}",
+        "\"searches\":{\"messages\":[7,7],\"tokens\":1}",
+        "\"searches\":{\"messages\":[],\"tokens\":-1}",
+        "\"searches\":{\"messages\":[" CALL "," RESULT_OF("x") "],\"tokens\":20}",
+        "\"searches\":{\"messages\":[],\"tokens\":1e300}"};
+    Room *r = *state;
+    Job *j = tool_verified(r, "\"searches\":{\"messages\":[" CALL
+                              "," RESULT_OF("They nest.") "],\"tokens\":5}");
+    must_say(prompt_text(r, j), "\"name\": \"search\"");
+    must_say(prompt_text(r, j), "<|tool|>They nest.<|end|><|assistant|>");
+    assert_int_equal(j->choice[0].ask.max_tokens, 15);
+    desk_drop(&r->c, j);
+    Buf five = {.a = r->desk->keep};
+    for (int i = 0; i < 5; i++) buf_fmt(&five, "%s" CALL "," RESULT_OF("x"), i ? "," : "");
+    j = tool_verified(r, str_fmt(r->desk->keep, "\"searches\":{\"messages\":[%.*s],\"tokens\":5}",
+                                 STRF(buf_str(&five)))
+                             .p);
+    assert_null(strstr(prompt_text(r, j), "Searches the user's documents")); /* no more of them */
+    desk_drop(&r->c, j);
+    buf_add(&five, STR("," CALL "," RESULT_OF("x")));
+    assert_null(
+        tool_verified(r, str_fmt(r->desk->keep, "\"searches\":{\"messages\":[%.*s],\"tokens\":5}",
+                                 STRF(buf_str(&five)))
+                             .p));
+    desk_drop(&r->c, NULL);
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        if (tool_verified(r, wrong[i])) fail_msg("%s", wrong[i]);
+        assert_int_equal(r->c.fault.status, 400);
+        desk_drop(&r->c, NULL);
+    }
+}
+
 int test_cited(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passages_stand_before_the_question),
@@ -504,6 +618,9 @@ int test_cited(void) {
         cmocka_unit_test(a_search_that_fails_is_told),
         cmocka_unit_test(results_stay_quotations),
         cmocka_unit_test(a_verification_of_the_web_reads_what_was_quoted),
+        cmocka_unit_test(the_model_is_offered_a_tool),
+        cmocka_unit_test(a_tool_of_the_server_stands_alone),
+        cmocka_unit_test(a_verification_continues_behind_the_searches),
     };
     return cmocka_run_group_tests_name("serve cited", tests, room_open, room_close);
 }
