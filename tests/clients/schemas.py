@@ -8,6 +8,7 @@ number the answers that fail under way."""
 import datetime
 import glob
 import http.client
+import http.server
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -359,6 +361,27 @@ def documents(w):
     ask(s, "GET", "/documents/passages/99", want=404)
     ask(w.synth, "GET", "/documents", want=404)
     ask(w.synth, "POST", "/chat/completions", body, want=400)
+    assert ask(s, "POST", "/messages", dict(body, stream=True))[0]["message"]["lisao"] == {"documents": found}
+    asked = {"input": "Where does the river run?", "search": "documents", "max_output_tokens": 4, "stream": True}
+    assert ask(s, "POST", "/responses", asked)[0]["response"]["lisao"] == {"documents": found}
+
+
+def the_web(w):
+    s = w.nano
+    assert ask(s, "GET", "/version")["search"] == ["documents", "web"]
+    body = {"messages": [{"role": "user", "content": "Where does the river run?"}], "search": "web", "max_tokens": 4}
+    answer = ask(s, "POST", "/chat/completions", body)
+    assert answer["lisao"]["documents"] == [{"n": 1, "url": "https://a.example/", "title": "Rivers", "text": "To the sea."}]
+    assert ask(s, "POST", "/verify", {"request": body, "answer": answer})["same"]
+    ask(w.synth, "POST", "/chat/completions", body, want=400)
+    # By the model, which must.
+    tool = dict(body, search="web_tool", tool_choice="required", max_tokens=400, thinking={"type": "disabled"})
+    answer = ask(s, "POST", "/chat/completions", tool)
+    assert answer["lisao"]["searches"]["messages"][1]["role"] == "tool", answer
+    assert ask(s, "POST", "/verify", {"request": tool, "answer": answer})["same"]
+    assert [e for e in ask(s, "POST", "/chat/completions", dict(tool, stream=True)) if "query" in e.get("lisao", {})]
+    w.found.clear()
+    ask(s, "POST", "/chat/completions", body, want=502)
 
 
 def runs(w):
@@ -555,9 +578,25 @@ class World:
         with open(river, "w") as f:
             f.write("The river runs to the sea.\n")
         subprocess.run([LISAO, "index", river, "--data", os.path.join(folder, "data")], check=True, stdout=subprocess.DEVNULL)
-        self.nano = Server("--act", "a16", "--history", "--documents", "--data", os.path.join(folder, "data"), model=NANO)
+        self.found = {"results": [{"url": "https://a.example/", "title": "Rivers", "content": "To the sea."}]}
+        self.nano = Server("--act", "a16", "--history", "--documents", "--data", os.path.join(folder, "data"),
+                           "--web-search", self.engine(), model=NANO)
         self.synth = Server("--context", "16384", "--name", "random", model=self.random)
         self.keyed = Server("--data", data, model=NANO, key=None)
+
+    def engine(self):
+        """A search engine that always finds the same; its address."""
+        class Engine(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                handler.send_response(200)
+                handler.end_headers()
+                handler.wfile.write(json.dumps(self.found).encode())
+
+            def log_message(handler, *_):
+                pass
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Engine)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
 
     @staticmethod
     def key(data, *options):
@@ -575,5 +614,5 @@ if __name__ == "__main__":
             client.request("GET", "/openapi.json")
             document = Document(client.getresponse().read().decode())
             run([document_is_valid, plain_routes, chat, completions, messages, responses, verify, streams, history, documents, runs,
-                 sessions, every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
+                 sessions, the_web, every_route_refuses, values_are_refused, limits, heads_are_refused, late_errors, going_down,
                  nothing_is_left_over], world)
