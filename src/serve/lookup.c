@@ -76,6 +76,14 @@ static bool claim_take(Call *c, Lookup *l) {
     return cited_claimed(c, verify_documents(c->verify), &l->cited);
 }
 
+/* Of what all rounds may have together; false: nothing is left. */
+static bool tokens_spend(Params *p, int64_t n) {
+    double *most = p->max_completion != NOT_GIVEN ? &p->max_completion : &p->max_tokens;
+    if (*most == NOT_GIVEN) return true;
+    *most -= (double)n;
+    return *most >= 1;
+}
+
 static bool request_check(Call *c) {
     const json_t *messages = c->p.messages,
                  *last = json_array_get(messages, json_array_size(messages) - 1);
@@ -103,9 +111,7 @@ bool lookup_open(Call *c, Lookup **out) {
                   .cited = {.passage = PUSH(c->a, Passage, CITED_ALL), .most = CITED_ALL}};
     l->cited.web = s.web;
     if (c->verify && !claim_take(c, l)) return false;
-    if (l->tokens && c->p.max_tokens != NOT_GIVEN) c->p.max_tokens -= (double)l->tokens;
-    if (l->tokens && c->p.max_completion != NOT_GIVEN) c->p.max_completion -= (double)l->tokens;
-    if (c->p.max_tokens < 1 && c->p.max_tokens != NOT_GIVEN)
+    if (!tokens_spend(&c->p, l->tokens))
         return fault_value(&c->fault, "answer", "answer.lisao.searches leaves no tokens");
     c->cited = &l->cited;
     l->call = *c;
@@ -227,7 +233,7 @@ static bool round_fit(Lookup *l, Talk *t, json_t *result, int64_t from, const ch
     }
 }
 
-/* The settings that the rounds share are spent by each. */
+/* What bound the round before binds no more. */
 static bool round_begin(Lookup *l, Job *j, Talk *t) {
     Call *c = &l->call;
     Choice *o = &j->choice[0];
@@ -236,11 +242,6 @@ static bool round_begin(Lookup *l, Job *j, Talk *t) {
     o->ask.limit = NULL, o->ask.drafter = NULL, o->ask.like = 0;
     o->budget = (Constraint){0}, o->drafter = (Drafter){0};
     return job_talk(c, j, t) && job_form(c, j, t);
-}
-
-static void tokens_spend(Params *p, int64_t n) {
-    if (p->max_tokens != NOT_GIVEN) p->max_tokens -= (double)n;
-    if (p->max_completion != NOT_GIVEN) p->max_completion -= (double)n;
 }
 
 static void lookup_make(Job *j) {
@@ -255,7 +256,7 @@ static void lookup_make(Job *j) {
            *result =
                json_pack("{s:s, s:O, s:s}", "role", "tool", "tool_call_id", id, "content", "");
     message_add(l, call), message_add(l, result);
-    tokens_spend(&l->call.p, g->n);
+    (void)tokens_spend(&l->call.p, g->n); /* lookup_send saw that some are left */
     (void)(round_fit(l, &t, result, from, search(l)) && round_begin(l, j, &t));
     talk_drop(&t);
 }
