@@ -116,9 +116,14 @@ Str exchange_path(const Exchange *x) {
     return str_cut(&rest, '?');
 }
 
-Str exchange_query(const Exchange *x, const char *name) {
+Str exchange_query(const Exchange *x) {
     Str rest = x->target;
     str_cut(&rest, '?');
+    return rest.p ? rest : STR("");
+}
+
+Str exchange_member(const Exchange *x, const char *name) {
+    Str rest = exchange_query(x);
     while (rest.n > 0) {
         Str value = str_cut(&rest, '&'), key = str_cut(&value, '=');
         if (str_eq(key, str_of(name))) return value.p ? value : STR("");

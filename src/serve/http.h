@@ -73,8 +73,9 @@ void server_close(
 
 Str exchange_method(const Exchange *x); /* "GET", "HEAD", "POST", ... */
 Str exchange_path(const Exchange *x);   /* as it was sent, without the query */
-/* A member of the query behind the '?', as it was sent; p NULL: it is not there. */
-Str exchange_query(const Exchange *x, const char *name);
+Str exchange_query(const Exchange *x);  /* behind the '?', as it was sent */
+/* A member of the query; p NULL: it is not there. */
+Str exchange_member(const Exchange *x, const char *name);
 Str exchange_header(const Exchange *x, const char *name); /* any case; p NULL: not there */
 Str exchange_body(const Exchange *x);                     /* NUL-terminated behind its end */
 const char *exchange_peer(const Exchange *x);             /* "127.0.0.1", "unix" */

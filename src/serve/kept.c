@@ -228,8 +228,8 @@ const char kept_types[] =
 /* The last event that the client has; -1: none. */
 static bool after_read(Call *c, int64_t *after) {
     Str text = exchange_header(c->x, "last-event-id");
-    if (!text.p) text = exchange_query(c->x, "after");
-    if (!text.p) text = exchange_query(c->x, "starting_after");
+    if (!text.p) text = exchange_member(c->x, "after");
+    if (!text.p) text = exchange_member(c->x, "starting_after");
     *after = -1;
     return !text.p || (str_i64(text, after) && *after >= 0)
            || fault_value(&c->fault, "after",

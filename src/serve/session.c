@@ -85,7 +85,7 @@ static void date(char to[DATE], int64_t day) {
 }
 
 static bool days_read(Call *c, int64_t *days) {
-    const Str text = exchange_query(c->x, "days");
+    const Str text = exchange_member(c->x, "days");
     *days = DAYS;
     return !text.p || (str_i64(text, days) && *days >= 1 && *days <= DAYS_MOST)
            || fault_value(&c->fault, "days", "days must be a number from 1 to %d", DAYS_MOST);
