@@ -715,6 +715,7 @@ const cases = {
         await importFile(page, exported(conversation({title: 'Rich', answer: rich})));
         await page.click('.row a');
         await page.waitForSelector('.answer');
+        assert.deepEqual(await page.locator('.answer .prose em').allInnerTexts(), ['italic', 'somebody']); // not 4*21 + 3*7
         assert.equal(await count(page, '.prose table th'), 3);
         assert.equal(await count(page, '.prose math'), 6);
         assert.equal(await count(page, '.prose .formula math[display=block]'), 2);

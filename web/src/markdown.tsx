@@ -1,6 +1,6 @@
 // Markdown as nodes. No HTML is ever made of what a model or a file says: marked reads it, and each
 // of its tokens becomes an element here. HTML in it is shown as the text that it is.
-import {Marked, type Token, type Tokens} from 'marked';
+import {Marked, type MarkedExtension, type Token, type Tokens} from 'marked';
 import type {ComponentChildren} from 'preact';
 import {useMemo, useRef, useState} from 'preact/hooks';
 import {Check, Copy, Wrap} from './icons';
@@ -12,7 +12,13 @@ import {revealed} from './reveal';
 import {change, settings} from './settings';
 import {cited} from './sources';
 
-const marked = new Marked({gfm: true, extensions: formulas});
+/** A star between two digits is a product, `4*21 + 3*7`, and no emphasis: here it can neither begin nor end any. */
+const products = {
+    hooks: {emStrongMask: (text: string) => text.replace(/(?<=\d)\*(?=\d)/g, '+')},
+    tokenizer: {emStrong: (text: string, _: string, before = '') => (/\d$/.test(before) && /^\*\d/.test(text) ? undefined : false)},
+};
+
+const marked = new Marked({gfm: true, extensions: formulas}, products as MarkedExtension);
 
 // ---- links --------------------------------------------------------------------------------------
 
