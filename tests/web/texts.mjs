@@ -2,7 +2,7 @@
 
 export const rich = String.raw`# A title
 
-A [link](https://example.org/a?b=c) and **bold**, *italic*, ~~gone~~, ${'`code`'}, 5 &lt; 6, it costs $5 and $10, 4*21 + 3*7.
+A [link](https://example.org/a?b=c) and **bold**, *italic*, ~~gone~~, ${'`code`'}, 5 &lt; 6, it costs $5 and $10, 4*21 + 3*7, 龙*4 兰*2.
 
 | name | best | worst |
 |:-----|:----:|------:|

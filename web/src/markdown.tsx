@@ -12,10 +12,10 @@ import {revealed} from './reveal';
 import {change, settings} from './settings';
 import {cited} from './sources';
 
-/** A star between two digits is a product, `4*21 + 3*7`, and no emphasis: here it can neither begin nor end any. */
+/** A star between a letter or digit and a digit is a product, `4*21 + 3*7`: it neither begins nor ends an emphasis. */
 const products = {
-    hooks: {emStrongMask: (text: string) => text.replace(/(?<=\d)\*(?=\d)/g, '+')},
-    tokenizer: {emStrong: (text: string, _: string, before = '') => (/\d$/.test(before) && /^\*\d/.test(text) ? undefined : false)},
+    hooks: {emStrongMask: (text: string) => text.replace(/(?<=[\p{L}\d])\*(?=\d)/gu, '+')},
+    tokenizer: {emStrong: (text: string, _: string, before = '') => (/[\p{L}\d]$/u.test(before) && /^\*\d/.test(text) ? undefined : false)},
 };
 
 const marked = new Marked({gfm: true, extensions: formulas}, products as MarkedExtension);
