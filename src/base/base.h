@@ -249,11 +249,10 @@ const char *os_real_path(Arena *a, const char *path, Err *err);
 bool os_is_link(const char *path); /* a symbolic one, whatever it leads to */
 /* Names in a folder, sorted bytewise, without . and .. */
 bool os_list(Arena *a, Str **names, int64_t *n, const char *path, Err *err) CHECKED;
-double os_now(void);                  /* monotonic seconds */
-double os_cpu_time(void);             /* seconds of a CPU that all threads here have used */
-void os_sleep(double seconds);        /* less where a signal comes */
-int64_t os_cpus(void), os_time(void); /* CPUs this process may use; seconds since 1970 */
-bool os_allow_amx(void);              /* asks the kernel for AMX tiles, per process */
+double os_now(void), os_cpu_time(void); /* monotonic seconds; of CPUs, used by all threads here */
+void os_sleep(double seconds);          /* less where a signal comes */
+int64_t os_cpus(void), os_time(void);   /* CPUs this process may use; seconds since 1970 */
+bool os_allow_amx(void);                /* asks the kernel for AMX tiles, per process */
 /* Bytes that this process may still take; has now, without mapped files; has had at most, with. */
 int64_t os_memory_free(void), os_memory_now(void), os_memory_peak(void);
 int64_t os_files_most(void); /* files that this process may have open at once */
