@@ -14,7 +14,8 @@
 enum { FILES = 64, ARENA_BYTES = 64 << 20 };
 
 struct Helper {
-    int fd; /* -1: it is gone */
+    int fd;    /* -1: it is gone */
+    bool owes; /* an answer that came too late for whoever asked */
 };
 
 typedef struct Head {
@@ -119,6 +120,7 @@ bool helper_open(Helper **out, Arena *a, HelperFn *fn, void *arg, Err *err) {
     int fd[2] = {-1, -1};
     pid_t pid = -1;
     Helper *h = *out = PUSH(a, Helper, 1);
+    h->owes = false;
     if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd)) pid = fork();
     if (pid == 0) answer_all(fd[1], fn, arg);
     const int why = errno;
@@ -129,14 +131,21 @@ bool helper_open(Helper **out, Arena *a, HelperFn *fn, void *arg, Err *err) {
     return err_set(err, ERR_IO, "starting a process: %s", strerror(why));
 }
 
+/* One that has not begun to answer when the time is over does so later, for nobody. */
+static bool answer_get(Helper *h, Arena *a, ErrCode *code, Str *answer, double until) {
+    h->owes = !ready(h->fd, POLLIN, until);
+    return !h->owes && message_get(h->fd, a, code, answer, until);
+}
+
 bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, Err *err) {
     const double until = os_now() + seconds;
     ErrCode code;
     CHECK(question.n <= HELPER_MOST);
-    if (h->fd < 0 || !message_put(h->fd, ERR_NONE, question, until)
-        || !message_get(h->fd, a, &code, answer, until)) {
+    if (h->fd < 0 || (h->owes && !answer_get(h, a, &code, answer, until))
+        || !message_put(h->fd, ERR_NONE, question, until)
+        || !answer_get(h, a, &code, answer, until)) {
         const bool late = h->fd >= 0 && os_now() >= until;
-        helper_close(h);
+        if (!late || !h->owes) helper_close(h);
         return late ? err_set(err, ERR_IO, "the helper took more than %g s", seconds)
                     : err_set(err, ERR_IO, "the helper has ended");
     }

@@ -21,6 +21,7 @@ static bool play(void *arg, Arena *a, Str question, Str *answer, Err *err) {
     if (!strcmp(word, "fail")) return err_set(err, ERR_FORMAT, "a pity");
     if (!strcmp(word, "end")) _exit(3);
     if (!strcmp(word, "sleep")) os_sleep(1);
+    if (!strcmp(word, "sleep and end")) os_sleep(1), _exit(3);
     if (!strcmp(word, "long")) *answer = (Str){PUSH(a, char, HELPER_MOST + 1), HELPER_MOST + 1};
     if (!strcmp(word, "most")) *answer = (Str){PUSH(a, char, HELPER_MOST), HELPER_MOST};
     if (answer->n == 0) *answer = str_fmt(a, "%s!", word);
@@ -60,7 +61,13 @@ static void questions_are_answered(void **state) {
     fails(h, a, "who", ERR_IO, "the helper has ended");
     must(helper_open(&h, a, play, NULL, &err), &err);
     fails(h, a, "sleep", ERR_IO, "took more than 0.3 s");
+    fails(h, a, "who", ERR_IO, "took more than 0.3 s"); /* it sleeps yet, and hears of none */
+    assert_false(helper_gone(h));
+    asks(h, a, "again", STR("again!")); /* not "sleep!" */
+    fails(h, a, "sleep and end", ERR_IO, "took more than 0.3 s");
+    os_sleep(1);
     fails(h, a, "who", ERR_IO, "the helper has ended");
+    assert_true(helper_gone(h));
     helper_close(h);
     helper_close(NULL);
     for (int i = 0; i < 2; i++) assert_true(waitpid(-1, NULL, 0) > 0); /* both end */
