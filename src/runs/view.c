@@ -230,14 +230,17 @@ static bool metrics_read(RunView *v, int64_t most, bool *whole, Err *err) {
     return true;
 }
 
-/* Answers are there in runs by reinforcement learning alone; the last of them are enough. */
+/* Answers are there in runs by reinforcement learning alone; the last of them are enough, also where
+ * many have come since somebody last looked. */
 static void rollouts_read(RunView *v) {
     bool more = true;
     int64_t ignored = 0;
     Err none = {0};
     if (!v->rollouts.inode && !run_tail_place(&v->rollouts, 0, ANSWERS_BACK, &none)) return;
-    while (more && run_tail(&v->rollouts, v->chunk, rollouts_line, v, &more, &ignored, &none))
+    while (more && run_tail(&v->rollouts, v->chunk, rollouts_line, v, &more, &ignored, &none)) {
         if (v->rollouts.again) ring_clear(&v->answers);
+        v->rollouts.at = MAX(v->rollouts.at, v->rollouts.size - ANSWERS_BACK);
+    }
 }
 
 bool run_view_read(RunView *v, int64_t most, bool *whole, Err *err) {

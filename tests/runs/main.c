@@ -245,6 +245,32 @@ static void a_view_has_a_size(void **state) {
     place_end(&p);
 }
 
+/* Of much that came since a view was looked at the end is read, as of a file that is new. */
+static void of_many_answers_the_last_are_read(void **state) {
+    (void)state;
+    Place p = place_new();
+    Buf b = {.a = p.a};
+    const Str line = STR("{\"step\": 1, \"loss\": 2}\n");
+    file_put(&p, "r/metrics.jsonl", line);
+    file_put(&p, "r/rollouts.jsonl", STR("{\"step\": 1, \"answer\": \"old\"}\n"));
+    RunView *v = run_view_open(p.folder, "r");
+    json_decref(seen(&p, v));
+    while (b.n < 2 * RUN_LINE) buf_add(&b, line);
+    buf_add(&b, STR("{\"step\": 2, \"answer\": \"lost\"}\n"));
+    while (b.n < 8 * RUN_LINE) buf_add(&b, line);
+    buf_add(&b, STR("{\"step\": 3, \"answer\": \"new\"}\n"));
+    file_append(&p, "r/rollouts.jsonl", buf_str(&b));
+    json_t *o = seen(&p, v);
+    const json_t *answers = json_object_get(o, "answers");
+    assert_int_equal(json_array_size(answers), 2);
+    const json_t *first = json_array_get(answers, 0), *last = json_array_get(answers, 1);
+    assert_string_equal(json_string_value(json_object_get(first, "answer")), "new");
+    assert_string_equal(json_string_value(json_object_get(last, "answer")), "old");
+    json_decref(o);
+    run_view_close(v);
+    place_end(&p);
+}
+
 static void news_are_what_a_view_keeps(void **state) {
     json_t *line = json_loads("{\"step\": 3, \"loss\": 1.5, \"max_vio\": [1, 2], \"note\": \"x\"}",
                               0, NULL),
@@ -365,6 +391,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(long_runs_are_thinned),
         cmocka_unit_test(hostile_lines_stay_within_bounds),
         cmocka_unit_test(a_view_has_a_size),
+        cmocka_unit_test(of_many_answers_the_last_are_read),
         cmocka_unit_test(news_are_what_a_view_keeps),
         cmocka_unit_test(links_are_not_followed),
         cmocka_unit_test(a_run_tells_how_far_it_is),
