@@ -7,8 +7,9 @@
 #include "serve/training.h"
 
 enum { FEEDS = 64, FEED_RUNS = 8 };
-/* What the lines of one reading may become, in bytes: shorter names become longer ones. */
-enum { EVENT_ROOM = 3 * RUN_LINE };
+/* Bytes of an event. What one reading brings is less, but for lines that nobody logs: of those whose
+ * few members become many the last are left out. */
+enum { EVENT_ROOM = 3 * RUN_LINE, EVENT_ENDS = 64 };
 static const double LOOK = 0.5, SILENT = 10; /* seconds */
 
 typedef struct Watched {
@@ -53,34 +54,40 @@ const char run_types[] =
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static void event_write(Feeds *f, Feed *to, json_t *event) {
-    const Mark mark = arena_mark(f->scratch);
-    char *text = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(7));
-    if (text) exchange_write(to->x, str_fmt(f->scratch, "data: %s\n\n", text));
-    free(text);
-    json_decref(event);
-    arena_pop(f->scratch, mark);
+static void event_write(Feed *to, Str event) {
+    exchange_write(to->x, event);
     to->wrote = os_now();
 }
 
+/* A line behind those that are there, where there is room. */
 static void line_add(void *lines, json_t *line) {
+    Buf *b = lines;
     json_t *news = run_news(line);
-    if (news) json_array_append_new(lines, news);
+    char *text = news ? json_dumps(news, JSON_COMPACT | JSON_REAL_PRECISION(7)) : NULL;
+    const Str one = str_of(text ? text : "");
+    if (one.n && b->n + one.n + EVENT_ENDS <= EVENT_ROOM) {
+        buf_add(b, b->n ? STR(",") : STR(""));
+        buf_add(b, one);
+    }
+    free(text);
+    json_decref(news);
 }
 
 /* What has come in one of a run's files. One that is not there says nothing; it may come yet. */
 static void file_feed(Feeds *f, Feed *to, Watched *w, RunTail *file) {
-    json_t *lines = json_array();
+    const Mark mark = arena_mark(f->scratch);
+    Buf lines = {.a = f->scratch};
     bool more = true;
     int64_t ignored = 0;
     Err none = {0};
-    if (!run_tail(file, f->chunk, line_add, lines, &more, &ignored, &none)) more = false;
+    if (!run_tail(file, f->chunk, line_add, &lines, &more, &ignored, &none)) more = false;
     w->over = w->over || file->again;
     if (file->again)
-        event_write(f, to, json_pack("{s:s, s:b}", "run", w->id, "again", 1));
-    else if (json_array_size(lines))
-        event_write(f, to, json_pack("{s:s, s:O}", "run", w->id, "lines", lines));
-    json_decref(lines);
+        event_write(to, str_fmt(f->scratch, "data: {\"run\":\"%s\",\"again\":true}\n\n", w->id));
+    else if (lines.n)
+        event_write(to, str_fmt(f->scratch, "data: {\"run\":\"%s\",\"lines\":[%.*s]}\n\n", w->id,
+                                STRF(buf_str(&lines))));
+    arena_pop(f->scratch, mark);
 }
 
 /* false: its reader has left. */

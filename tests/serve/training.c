@@ -174,6 +174,26 @@ static void what_is_written_is_fed(void **state) {
     service_close(s);
 }
 
+/* What becomes much longer than its lines were ends no feed. */
+static void lines_that_grow_end_no_feed(void **state) {
+    (void)state;
+    static Wire w;
+    Service *s = service_open();
+    const char *query = str_fmt(s->a, "?%s=25", s->id).p;
+    Buf much = {.a = s->a};
+    assert_int_equal(ask(s, &w, answer_run_feed, "/runs/feed", query), 200);
+    must_say(&w, ": reading");
+    while (much.n < RUN_LINE) buf_add(&much, STR("{\"step\":7,\"answer\":\"\"}\n"));
+    run_append(s, "rollouts.jsonl", str_copy(s->a, buf_str(&much)).p);
+    must_say(&w, "\"step\":7");
+    wire_wait(&w, NULL, 5); /* what is left of it */
+    w.n = 0;
+    run_append(s, "metrics.jsonl", "{\"step\": 8, \"loss\": 2.25}\n");
+    must_say(&w, "{\"step\":8,\"values\":{\"loss\":2.25}}");
+    wire_close(&w);
+    service_close(s);
+}
+
 /* A place that its file has not got is that of a file which was replaced meanwhile. */
 static void a_place_behind_the_end(void **state) {
     (void)state;
@@ -252,6 +272,7 @@ int test_training(void) {
         cmocka_unit_test(runs_are_listed_and_read),
         cmocka_unit_test(no_request_is_a_path),
         cmocka_unit_test(what_is_written_is_fed),
+        cmocka_unit_test(lines_that_grow_end_no_feed),
         cmocka_unit_test(a_place_behind_the_end),
         cmocka_unit_test(feeds_are_bounded_and_end),
         cmocka_unit_test(who_does_not_read_holds_up_nobody),
