@@ -6,7 +6,8 @@
  * tool itself, bit by bit: lisao.searches of the answer holds what such a client would have sent.
  *
  * A job is the engine thread's or, while it is away, one of these threads', with all it is made of;
- * the API's lock guards whose it is. */
+ * the API's lock guards whose it is. Its exchange stays the engine thread's, which writes signs of
+ * life to it, and so does the exchange's arena: what a search makes lies in one of its own. */
 #include "serve/api.h"
 
 enum { LOOKUPS = 5, THREADS = 4, CITED_ALL = LOOKUPS * CITED_MOST, ROOM_SHARE = 4 };
@@ -18,7 +19,7 @@ struct Lookups {
 };
 
 struct Lookup {
-    Call call;                /* as it was; its body is held */
+    Call call;                /* as it was, but for its arena, which is owned; its body is held */
     json_t *body;             /* owned, as these: */
     json_t *messages, *added; /* the conversation so far; of it, what the rounds have added */
     Cited cited;              /* of all searches */
@@ -115,7 +116,7 @@ bool lookup_open(Call *c, Lookup **out) {
         return fault_value(&c->fault, "answer", "answer.lisao.searches leaves no tokens");
     c->cited = &l->cited;
     l->call = *c;
-    l->call.verify = NULL;
+    l->call.verify = NULL, l->call.a = arena_open("searches", ARENA_NO_LIMIT);
     return true;
 }
 
@@ -124,6 +125,7 @@ json_t *lookup_messages(Lookup *l) { return l->messages; }
 void lookup_drop(Lookup *l) {
     if (!l) return;
     json_decref(l->body), json_decref(l->messages), json_decref(l->added);
+    if (l->call.a) arena_close(l->call.a);
 }
 
 /* ---- a round's end, on the engine thread ----------------------------------------------------- */
@@ -238,7 +240,8 @@ static bool round_begin(Lookup *l, Job *j, Talk *t) {
     Call *c = &l->call;
     Choice *o = &j->choice[0];
     form_leave(j->api, j->form);
-    j->form = NULL, j->prompts = NULL;
+    j->form = NULL;
+    sha256_init(j->prompts);
     o->ask.limit = NULL, o->ask.drafter = NULL, o->ask.like = 0;
     o->budget = (Constraint){0}, o->drafter = (Drafter){0};
     return job_talk(c, j, t) && job_form(c, j, t);
