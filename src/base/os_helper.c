@@ -137,6 +137,17 @@ static bool answer_get(Helper *h, Arena *a, ErrCode *code, Str *answer, double u
     return !h->owes && message_get(h->fd, a, code, answer, until);
 }
 
+/* What it says may be anything, and becomes one line of text. */
+static bool failed(Err *err, ErrCode code, Str why) {
+    int n;
+    err_set(err, code, "%.*s", STRF(why));
+    for (char *p = err->msg; *p; p += MAX(n, 1)) {
+        n = utf8_length(str_of(p));
+        if (n == 0 || utf8_control(str_of(p))) memset(p, '?', (size_t)MAX(n, 1));
+    }
+    return false;
+}
+
 bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, Err *err) {
     const double until = os_now() + seconds;
     ErrCode code;
@@ -149,7 +160,7 @@ bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, 
         return late ? err_set(err, ERR_IO, "the helper took more than %g s", seconds)
                     : err_set(err, ERR_IO, "the helper has ended");
     }
-    return code == ERR_NONE || err_set(err, code, "%.*s", STRF(*answer));
+    return code == ERR_NONE || failed(err, code, *answer);
 }
 
 bool helper_gone(const Helper *h) { return h->fd < 0; }

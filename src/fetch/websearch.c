@@ -111,6 +111,7 @@ bool websearch_ask(WebSearch *w, Arena *a, Str query, Str *answer, Err *err) {
     const int64_t i = helper_take(w, err);
     if (i < 0) return false;
     const bool fine = helper_ask(w->helper[i], a, query, answer, PATIENCE, err);
+    if (!fine) err->code = ERR_IO; /* whatever the other process calls it */
     monitor_enter(w->lock);
     w->busy[i] = false;
     monitor_leave(w->lock);

@@ -19,6 +19,7 @@ static bool play(void *arg, Arena *a, Str question, Str *answer, Err *err) {
     const char *const word = str_copy(a, question).p;
     (void)arg;
     if (!strcmp(word, "fail")) return err_set(err, ERR_FORMAT, "a pity");
+    if (!strcmp(word, "odd")) return err_set(err, ERR_FORMAT, "a\n\x1b[31m\xff路\x7f");
     if (!strcmp(word, "end")) _exit(3);
     if (!strcmp(word, "sleep")) os_sleep(1);
     if (!strcmp(word, "sleep and end")) os_sleep(1), _exit(3);
@@ -51,6 +52,7 @@ static void questions_are_answered(void **state) {
     must(helper_open(&h, a, play, NULL, &err), &err);
     asks(h, a, "who", STR("who!"));
     fails(h, a, "fail", ERR_FORMAT, "a pity");
+    fails(h, a, "odd", ERR_FORMAT, "a??[31m?路?"); /* nothing that a log or terminal heeds */
     asks(h, a, "", STR("!"));
     asks(h, a, "most", (Str){PUSH(a, char, HELPER_MOST), HELPER_MOST});
     fails(h, a, "long", ERR_LIMIT, "more than 2097152 bytes");
