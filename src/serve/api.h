@@ -418,6 +418,7 @@ void gate_secret(Gate *g, const char *purpose, uint8_t secret[32]); /* of the st
 Keys *gate_keys(Gate *g);
 bool gate_enter(Call *c, KeyScope scope);
 void gate_refused(const Call *c); /* counts a refusal that is not the request's own fault */
+bool gate_lets(Call *c); /* whether the key has something left; else the fault of its limit */
 bool gate_admit(Call *c, Job *j);
 void gate_leave(Job *j, const Usage *used); /* used NULL: it never began */
 

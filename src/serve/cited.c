@@ -244,6 +244,8 @@ bool talk_cite(Call *c, Talk *t, json_t *messages) {
     Cited *cited = PUSH(c->a, Cited, 1);
     *cited = (Cited){.passage = PUSH(c->a, Passage, CITED_MOST), .most = CITED_MOST, .web = s.web};
     const bool again = json_is_array(claimed) || (s.web && c->verify);
+    /* Who has used up a limit makes no searches, which cost others something. */
+    if (!again && !gate_lets(c)) return false;
     if (!(again ? cited_claimed(c, claimed, cited)
                 : passages_find(c, json_text(json_object_get(m, "content")), cited)))
         return false;

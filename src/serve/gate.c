@@ -207,6 +207,14 @@ void gate_refused(const Call *c) {
     monitor_leave(g->lock);
 }
 
+static bool too_early(Call *c, double wait) {
+    gate_refused(c);
+    c->fault.retry = (int64_t)wait + 1;
+    return fault_set(&c->fault, 429, "rate_limit_error", "rate_limit_exceeded", NULL,
+                     "the API key has used up its limit: try again in %lld seconds",
+                     (long long)c->fault.retry);
+}
+
 /* Counts a request against its key's limits, or says when it may come again. */
 bool gate_admit(Call *c, Job *j) {
     Gate *g = c->api->gate;
@@ -219,11 +227,16 @@ bool gate_admit(Call *c, Job *j) {
     j->key = c->key.id, j->limits = c->key.limits;
     if (wait <= 0) return true;
     j->key = 0;
-    gate_refused(c);
-    c->fault.retry = (int64_t)wait + 1;
-    return fault_set(&c->fault, 429, "rate_limit_error", "rate_limit_exceeded", NULL,
-                     "the API key has used up its limit: try again in %lld seconds",
-                     (long long)c->fault.retry);
+    return too_early(c, wait);
+}
+
+bool gate_lets(Call *c) {
+    const Gate *g = c->api->gate;
+    if (!g || !c->key.id) return true;
+    monitor_enter(c->api->lock);
+    const double wait = limiter_wait(g->limiter, c->key.id, &c->key.limits, os_now());
+    monitor_leave(c->api->lock);
+    return wait <= 0 || too_early(c, wait);
 }
 
 /* A job that ended, or never began (used NULL). */

@@ -70,12 +70,23 @@ static void take(Bucket *b, int64_t n, int64_t most) {
     if (most) b->level -= (double)n;
 }
 
+/* Seconds until all buckets have what a request takes. */
+static double wait_of(Account *a, const KeyLimits *k, int64_t tokens, double now) {
+    const double requests = wait_for(&a->requests, 1, k->requests_minute, MINUTE, now),
+                 minute = wait_for(&a->tokens, tokens, k->tokens_minute, MINUTE, now),
+                 day = wait_for(&a->day, tokens, k->tokens_day, DAY, now);
+    return MAX(requests, MAX(minute, day));
+}
+
+double limiter_wait(Limiter *l, int64_t id, const KeyLimits *k, double now) {
+    Account *a = account_of(l, id, k, now);
+    return a ? wait_of(a, k, 1, now) : RETRY;
+}
+
 double limiter_admit(Limiter *l, int64_t id, const KeyLimits *k, int64_t tokens, double now) {
     Account *a = account_of(l, id, k, now);
     if (!a || (k->concurrent && a->running >= k->concurrent)) return RETRY;
-    double wait = wait_for(&a->requests, 1, k->requests_minute, MINUTE, now);
-    wait = MAX(wait, wait_for(&a->tokens, tokens, k->tokens_minute, MINUTE, now));
-    wait = MAX(wait, wait_for(&a->day, tokens, k->tokens_day, DAY, now));
+    const double wait = wait_of(a, k, tokens, now);
     if (wait > 0) return wait;
     take(&a->requests, 1, k->requests_minute);
     take(&a->tokens, tokens, k->tokens_minute);

@@ -10,6 +10,9 @@ Limiter *limiter_new(Arena *a, int64_t most);
  * the same may go on in so many seconds at the earliest. `tokens`: of its prompt. What is larger
  * than a limit as a whole may go on when all of the limit is there. */
 double limiter_admit(Limiter *l, int64_t id, const KeyLimits *limits, int64_t tokens, double now);
+/* The same for a request whose tokens are not known yet and that is counted later, if at all: 0, or
+ * how long the limits of requests and tokens refuse any. */
+double limiter_wait(Limiter *l, int64_t id, const KeyLimits *limits, double now);
 /* Tokens that were made: they are owed, and later requests wait for them. */
 void limiter_spend(Limiter *l, int64_t id, const KeyLimits *limits, int64_t tokens, double now);
 void limiter_done(Limiter *l, int64_t id);

@@ -377,6 +377,33 @@ static void a_search_that_fails_is_told(void **state) {
     desk_drop(&r->c, NULL);
 }
 
+/* Whose limit is used up has nothing searched for. */
+static void a_limit_holds_for_searches(void **state) {
+    Room *r = *state;
+    Desk *d = r->desk;
+    Arena *a = arena_open("gate", ARENA_NO_LIMIT);
+    Key key = {.name = "one", .tenant = "t", .scopes = SCOPE_CHAT, .limits.requests_minute = 1};
+    char text[KEY_TEXT];
+    Err err = {0};
+    must(gate_open(&d->api.gate, a, r->data, false, &err), &err);
+    must(keys_create(gate_keys(d->api.gate), &key, text, &err), &err);
+    d->spec.web = engine_ask, d->spec.web_arg = r, r->answer = STR("{\"results\":[]}");
+    const int64_t before = r->searches;
+    for (int i = 0; i < 2; i++) {
+        Job *j = NULL;
+        assert_true(desk_read(d, &r->c, &r->x, STR(WEB("roses"))));
+        r->c.key = key;
+        answer_chat(&r->c);
+        assert_int_equal(queue_pop(d->api.jobs, &j, 0), i ? QUEUE_TIMEOUT : QUEUE_ITEM);
+        assert_int_equal(r->c.fault.status, i ? 429 : 0);
+        assert_int_equal(r->searches, before + 1);
+        desk_drop(&r->c, j);
+    }
+    gate_close(d->api.gate);
+    d->api.gate = NULL, d->spec.web = NULL;
+    arena_close(a);
+}
+
 #define RESULT(url) "{\"title\":\"t\",\"url\":" url ",\"content\":\"Bad.\"}"
 
 /* What has another form is passed over; what is left ends no quotation and is no token. */
@@ -616,6 +643,7 @@ int test_cited(void) {
         cmocka_unit_test(what_is_searched_has_a_word),
         cmocka_unit_test(results_stand_before_the_question),
         cmocka_unit_test(a_search_that_fails_is_told),
+        cmocka_unit_test(a_limit_holds_for_searches),
         cmocka_unit_test(results_stay_quotations),
         cmocka_unit_test(a_verification_of_the_web_reads_what_was_quoted),
         cmocka_unit_test(the_model_is_offered_a_tool),

@@ -505,6 +505,7 @@ static void buckets(void **state) {
     for (int i = 0; i < 6; i++) near(limiter_admit(l, 2, &requests, 0, 100), 0);
     near(limiter_admit(l, 2, &requests, 0, 100), 10); /* one every ten seconds */
     near(limiter_admit(l, 2, &requests, 0, 104), 6);  /* a refusal costs nothing */
+    near(limiter_wait(l, 2, &requests, 104), 6);      /* nor does asking */
     near(limiter_admit(l, 2, &requests, 0, 110), 0);
     near(limiter_admit(l, 2, &requests, 0, 110), 10);
     near(limiter_admit(l, 2, &requests, 0, 109),
@@ -518,7 +519,9 @@ static void buckets(void **state) {
     near(limiter_admit(l, 3, &tokens, 200, 0), 50);
     near(limiter_admit(l, 3, &tokens, 5000, 0),
          90); /* more than the limit: when all of it is there */
+    near(limiter_wait(l, 3, &tokens, 0), 30.1); /* there is one token */
     near(limiter_admit(l, 3, &tokens, 5000, 90), 0);
+    near(limiter_wait(l, 3, &tokens, 90), 440.1); /* 4400 are owed */
     for (int i = 0; i < 1000; i++) limiter_done(l, 1);
     near(limiter_admit(l, 4, &day, 86400, 0), 0); /* in the place of 1, which is idle */
     near(limiter_admit(l, 4, &day, 3600, 0), 3600);
