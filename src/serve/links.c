@@ -77,7 +77,9 @@ static LinkState link_state(const Keys *k, const uint8_t hash[KEY_HASH], int64_t
                                   err);
     if (!s) return state;
     sqlite3_bind_blob(s, 1, hash, KEY_HASH, SQLITE_TRANSIENT);
-    if (sqlite3_step(s) == SQLITE_ROW && sqlite3_column_bytes(s, HASH_AT) == KEY_HASH
+    const int code = sqlite3_step(s);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) sql_failed(&k->sql, "reading a link", err);
+    if (code == SQLITE_ROW && sqlite3_column_bytes(s, HASH_AT) == KEY_HASH
         && sodium_memcmp(sqlite3_column_blob(s, HASH_AT), hash, KEY_HASH) == 0) {
         key_read(s, key);
         state = sqlite3_column_int64(s, REVOKED_AT) || !key_holds(key, now) ? LINK_REVOKED

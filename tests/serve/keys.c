@@ -518,7 +518,7 @@ static void buckets(void **state) {
     limiter_spend(l, 3, &tokens, 400, 0); /* 300 are owed */
     near(limiter_admit(l, 3, &tokens, 200, 0), 50);
     near(limiter_admit(l, 3, &tokens, 5000, 0),
-         90); /* more than the limit: when all of it is there */
+         90);                                   /* more than the limit: when all of it is there */
     near(limiter_wait(l, 3, &tokens, 0), 30.1); /* there is one token */
     near(limiter_admit(l, 3, &tokens, 5000, 90), 0);
     near(limiter_wait(l, 3, &tokens, 90), 440.1); /* 4400 are owed */
