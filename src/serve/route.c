@@ -102,9 +102,11 @@ static bool path_fits(const Route *r, Str path) {
     return path.n > front.n + end.n && str_starts(path, front) && str_ends(path, end);
 }
 
-/* /metrics and /usage tell of all who are served, and runs of what a model is trained on. */
+/* /metrics and /usage tell of all who are served, and runs of what a model is trained on; any key
+ * may ask what it is for. */
 static KeyScope scope_of(const Route *r) {
-    return r->run == answer_metrics                    ? SCOPE_METRICS
+    return r->run == answer_session                    ? SCOPE_ALL
+           : r->run == answer_metrics                  ? SCOPE_METRICS
            : r->run == answer_usage                    ? SCOPE_ADMIN
            : str_starts(str_of(r->path), STR("/runs")) ? SCOPE_TRAIN_READ
                                                        : SCOPE_CHAT;
