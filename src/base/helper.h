@@ -14,8 +14,8 @@ typedef bool HelperFn(void *arg, Arena *a, Str question, Str *answer, Err *err);
  * by no signal of a terminal. The Helper lives in `a`. */
 bool helper_open(Helper **h, Arena *a, HelperFn *fn, void *arg, Err *err) CHECKED;
 /* One thread at a time. The answer is in `a`; an Err is the helper's own, or ERR_IO where it took
- * more than `seconds`, or has ended: then it is gone, and every later question fails. An answer that
- * comes too late is passed over; the next question waits for it. */
+ * more than `seconds`, or has ended: then it is gone, and every later question fails. An answer
+ * that comes too late is passed over; the next question waits for it. */
 bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, Err *err) CHECKED;
 bool helper_gone(const Helper *h);
 void helper_close(Helper *h); /* NULL is fine */

@@ -230,8 +230,8 @@ static bool metrics_read(RunView *v, int64_t most, bool *whole, Err *err) {
     return true;
 }
 
-/* Answers are there in runs by reinforcement learning alone; the last of them are enough, also where
- * many have come since somebody last looked. */
+/* Answers are there in runs by reinforcement learning alone; the last of them are enough, also
+ * where many have come since somebody last looked. */
 static void rollouts_read(RunView *v) {
     bool more = true;
     int64_t ignored = 0;

@@ -7,8 +7,8 @@
 #include "serve/training.h"
 
 enum { FEEDS = 64, FEED_RUNS = 8 };
-/* Bytes of an event. What one reading brings is less, but for lines that nobody logs: of those whose
- * few members become many the last are left out. */
+/* Bytes of an event. What one reading brings is less, but for lines that nobody logs: of those
+ * whose few members become many the last are left out. */
 enum { EVENT_ROOM = 3 * RUN_LINE, EVENT_ENDS = 64 };
 static const double LOOK = 0.5, SILENT = 10; /* seconds */
 
