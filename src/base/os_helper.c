@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -66,10 +67,10 @@ static bool message_put(int fd, ErrCode code, Str s, double until) {
     return put(fd, &head, sizeof head, until) && put(fd, s.p, s.n, until);
 }
 
-static bool message_get(int fd, Arena *a, ErrCode *code, Str *s, double until) {
+static bool message_get(int fd, Arena *a, ErrCode *code, Str *s, int64_t most, double until) {
     Head head;
-    if (!get(fd, &head, sizeof head, until) || head.n < 0 || head.n > HELPER_MOST
-        || head.code < ERR_NONE || head.code > ERR_INTERRUPTED)
+    if (!get(fd, &head, sizeof head, until) || head.n < 0 || head.n > most || head.code < ERR_NONE
+        || head.code > ERR_INTERRUPTED)
         return false;
     char *p = PUSH(a, char, head.n + 1);
     *code = (ErrCode)head.code, *s = (Str){p, head.n};
@@ -83,31 +84,45 @@ static void limit(int what, rlim_t most) {
     setrlimit(what, &r);
 }
 
-/* Keeps standard error; its standard input is the socket. */
-static void narrow(int fd) {
-    static const int not_heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+/* What starts programs has bytes for them in memory that the limit of files is for, too. */
+static void narrow_to(HelperKind kind) {
     Err ignored = {0};
+    limit(RLIMIT_FSIZE, kind == HELPER_STARTS ? HELPER_QUESTION : 0);
+    if (kind == HELPER_CONNECTS) {
+        (void)!sandbox_client(&ignored);
+        return;
+    }
+    const char *path = os_env("PATH");
+    char *kept = path ? strdup(path) : NULL;
+    clearenv();
+    if (kept) setenv("PATH", kept, 1);
+    free(kept);
+    (void)!sandbox_starter(&ignored);
+}
+
+/* Keeps standard error; its standard input is the socket. */
+static void narrow(int fd, HelperKind kind) {
+    static const int not_heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     for (int64_t i = 0; i < COUNT(not_heard); i++) signal(not_heard[i], SIG_IGN);
     dup2(fd, 0);
     const int nowhere = open("/dev/null", O_WRONLY);
     if (nowhere >= 0) dup2(nowhere, 1);
     closefrom(3);
-    limit(RLIMIT_FSIZE, 0);
     limit(RLIMIT_NOFILE, FILES);
     limit(RLIMIT_CORE, 0);
-    (void)!sandbox_client(&ignored);
+    narrow_to(kind);
 }
 
-static _Noreturn void answer_all(int fd, HelperFn *fn, void *arg) {
-    narrow(fd);
+static _Noreturn void answer_all(int fd, HelperKind kind, HelperFn *fn, void *arg) {
+    narrow(fd, kind);
     for (bool fine = true; fine;) {
         Arena *a = arena_open("a helper's question", ARENA_BYTES);
         Str question, answer = {0};
         ErrCode code;
         Err err = {0};
-        fine = message_get(0, a, &code, &question, 0);
-        if (fine && fn(arg, a, question, &answer, &err) && answer.n > HELPER_MOST)
-            err_set(&err, ERR_LIMIT, "the answer has more than %d bytes", HELPER_MOST);
+        fine = message_get(0, a, &code, &question, HELPER_QUESTION, 0);
+        if (fine && fn(arg, a, question, &answer, &err) && answer.n > HELPER_ANSWER)
+            err_set(&err, ERR_LIMIT, "the answer has more than %d bytes", HELPER_ANSWER);
         fine = fine && message_put(0, err.code, err.code ? str_of(err.msg) : answer, 0);
         arena_close(a);
     }
@@ -116,13 +131,13 @@ static _Noreturn void answer_all(int fd, HelperFn *fn, void *arg) {
 
 /* ---- in this one ----------------------------------------------------------------------------- */
 
-bool helper_open(Helper **out, Arena *a, HelperFn *fn, void *arg, Err *err) {
+bool helper_open(Helper **out, Arena *a, HelperKind kind, HelperFn *fn, void *arg, Err *err) {
     int fd[2] = {-1, -1};
     pid_t pid = -1;
     Helper *h = *out = PUSH(a, Helper, 1);
     h->owes = false;
     if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd)) pid = fork();
-    if (pid == 0) answer_all(fd[1], fn, arg);
+    if (pid == 0) answer_all(fd[1], kind, fn, arg);
     const int why = errno;
     if (fd[1] >= 0) close(fd[1]);
     h->fd = fd[0];
@@ -134,7 +149,7 @@ bool helper_open(Helper **out, Arena *a, HelperFn *fn, void *arg, Err *err) {
 /* One that has not begun to answer when the time is over does so later, for nobody. */
 static bool answer_get(Helper *h, Arena *a, ErrCode *code, Str *answer, double until) {
     h->owes = !ready(h->fd, POLLIN, until);
-    return !h->owes && message_get(h->fd, a, code, answer, until);
+    return !h->owes && message_get(h->fd, a, code, answer, HELPER_ANSWER, until);
 }
 
 /* What it says may be anything, and becomes one line of text. */
@@ -151,7 +166,7 @@ static bool failed(Err *err, ErrCode code, Str why) {
 bool helper_ask(Helper *h, Arena *a, Str question, Str *answer, double seconds, Err *err) {
     const double until = os_now() + seconds;
     ErrCode code;
-    CHECK(question.n <= HELPER_MOST);
+    CHECK(question.n <= HELPER_QUESTION);
     if (h->fd < 0 || (h->owes && !answer_get(h, a, &code, answer, until))
         || !message_put(h->fd, ERR_NONE, question, until)
         || !answer_get(h, a, &code, answer, until)) {
@@ -168,4 +183,61 @@ bool helper_gone(const Helper *h) { return h->fd < 0; }
 void helper_close(Helper *h) {
     if (h && h->fd >= 0) close(h->fd);
     if (h) h->fd = -1;
+}
+
+/* ---- several --------------------------------------------------------------------------------- */
+
+struct Helpers {
+    HelpersSpec spec;
+    Helper **helper; /* (n) */
+    bool *busy;      /* (n) */
+    Monitor *lock;   /* of busy */
+};
+
+bool helpers_open(Helpers **out, Arena *a, const HelpersSpec *spec, Err *err) {
+    Helpers *h = *out = PUSH(a, Helpers, 1);
+    *h = (Helpers){.spec = *spec,
+                   .helper = PUSH(a, Helper *, spec->n),
+                   .busy = PUSH(a, bool, spec->n),
+                   .lock = monitor_new(a)};
+    bool fine = true;
+    for (int64_t i = 0; fine && i < spec->n; i++)
+        fine = helper_open(&h->helper[i], a, spec->kind, spec->fn, spec->arg, err);
+    return fine;
+}
+
+/* One that is free; -1 with an Err. */
+static int64_t helper_take(Helpers *h, bool *busy, Err *err) {
+    const int64_t n = h->spec.n;
+    int64_t which = -1, gone = 0;
+    monitor_enter(h->lock);
+    for (int64_t i = 0; i < n; i++) {
+        if (!h->busy[i] && helper_gone(h->helper[i]))
+            gone++;
+        else if (!h->busy[i])
+            which = i;
+    }
+    if (which >= 0) h->busy[which] = true;
+    monitor_leave(h->lock);
+    *busy = which < 0 && gone < n;
+    if (*busy)
+        (void)err_set(err, ERR_LIMIT, "%lld %s already", (long long)(n - gone), h->spec.at_work);
+    else if (which < 0)
+        (void)err_set(err, ERR_IO, "the processes for it have ended: start the service again");
+    return which;
+}
+
+bool helpers_ask(Helpers *h, Arena *a, Str question, Str *answer, double seconds, bool *busy,
+                 Err *err) {
+    const int64_t i = helper_take(h, busy, err);
+    if (i < 0) return false;
+    const bool fine = helper_ask(h->helper[i], a, question, answer, seconds, err);
+    monitor_enter(h->lock);
+    h->busy[i] = false;
+    monitor_leave(h->lock);
+    return fine;
+}
+
+void helpers_close(Helpers *h) {
+    for (int64_t i = 0; h && i < h->spec.n; i++) helper_close(h->helper[i]);
 }

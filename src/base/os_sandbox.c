@@ -2,6 +2,7 @@
  * file: Landlock for files, seccomp for system calls (decisions 017, 026). */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/sanitizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,14 +16,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UNDER_SANITIZER true
-#elif defined(__has_feature)
-#define UNDER_SANITIZER (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define UNDER_SANITIZER false
-#endif
 
 static bool privileges_drop(Err *err) {
     const struct rlimit none = {0, 0};
@@ -198,19 +191,31 @@ static const char *const needless[] = {"bind",
                                        "add_key",
                                        "request_key",
                                        "io_uring_setup",
-                                       "kill",
-                                       "tgkill",
-                                       "tkill",
+                                       "pidfd_getfd",
                                        "userfaultfd"};
+/* What some of them need. */
+enum { NO_SOCKETS = 1 << 0, NO_PROGRAMS = 1 << 1, NO_SIGNALS = 1 << 2 };
+static const char *const sockets[] = {"socket", "socketpair", "connect"},
+                         *const programs[] = {"execve", "execveat", "fork", "vfork"},
+                         *const signals[] = {"kill",
+                                             "tgkill",
+                                             "tkill",
+                                             "rt_sigqueueinfo",
+                                             "rt_tgsigqueueinfo",
+                                             "pidfd_send_signal"};
 
-/* Everything but those and what else is `refused`. */
-static bool calls_refuse(const char *const *refused, int64_t n, Err *err) {
+/* Those are refused, and the kinds that are named. */
+static bool calls_refuse(int kinds, Err *err) {
+    const uint32_t no = SCMP_ACT_ERRNO(EPERM);
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
     if (!f) return err_set(err, ERR_UNSUPPORTED, "seccomp: libseccomp does not start");
-    return filter_hold(f,
-                       call_rules(f, SCMP_ACT_ERRNO(EPERM), needless, COUNT(needless))
-                           && call_rules(f, SCMP_ACT_ERRNO(EPERM), refused, n),
-                       err);
+    return filter_hold(
+        f,
+        call_rules(f, no, needless, COUNT(needless))
+            && (!(kinds & NO_SOCKETS) || call_rules(f, no, sockets, COUNT(sockets)))
+            && (!(kinds & NO_PROGRAMS) || call_rules(f, no, programs, COUNT(programs)))
+            && (!(kinds & NO_SIGNALS) || call_rules(f, no, signals, COUNT(signals))),
+        err);
 }
 
 static bool folders_only(uint64_t rights, bool names, Err *err) {
@@ -224,15 +229,19 @@ static bool folders_only(uint64_t rights, bool names, Err *err) {
 }
 
 bool sandbox_program(Err *err) {
-    static const char *const refused[] = {"socket", "socketpair", "connect"};
     if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
     return privileges_drop(err) && folders_only(READS | EXECUTE, false, err)
-           && calls_refuse(refused, COUNT(refused), err);
+           && calls_refuse(NO_SOCKETS | NO_SIGNALS, err);
+}
+
+bool sandbox_starter(Err *err) {
+    if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
+    return privileges_drop(err) && folders_only(READS | EXECUTE, false, err)
+           && calls_refuse(NO_SOCKETS, err);
 }
 
 bool sandbox_client(Err *err) {
-    static const char *const refused[] = {"execve", "execveat", "fork", "vfork"};
     if (UNDER_SANITIZER) return err_set(err, ERR_UNSUPPORTED, "none under a sanitizer");
     return privileges_drop(err) && folders_only(READS, true, err)
-           && calls_refuse(refused, COUNT(refused), err);
+           && calls_refuse(NO_PROGRAMS | NO_SIGNALS, err);
 }

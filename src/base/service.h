@@ -30,6 +30,8 @@ bool sandbox_calls(Err *err) CHECKED;
  * /usr, /lib and /etc, and has no network and no other process; files that are open stay so. Says
  * why not as the others do. */
 bool sandbox_program(Err *err) CHECKED;
+/* The same of a process that starts such ones, and ends them by a signal. */
+bool sandbox_starter(Err *err) CHECKED;
 /* Of a process that connects to others and does nothing else: it reads what lies beneath /usr, /lib
  * and /etc and where the addresses of names come from, writes no file, starts no program, takes no
  * connection and looks into no other process. Says why not as the others do. */

@@ -5,9 +5,7 @@
 enum { ANSWER_BYTES = 1 << 20, SECONDS = 8, PATIENCE = 10 };
 
 struct WebSearch {
-    Helper *helper[WEB_SEARCHES];
-    bool busy[WEB_SEARCHES];
-    Monitor *lock; /* of busy */
+    Helpers *helpers;
     const char *url;
     NetReach reach;
 };
@@ -80,44 +78,21 @@ static bool address_check(WebSearch *w, Arena *a, const char *address, Err *err)
 
 bool websearch_open(WebSearch **out, Arena *a, const char *address, Err *err) {
     WebSearch *w = *out = PUSH(a, WebSearch, 1);
-    w->lock = monitor_new(a);
-    bool fine = address_check(w, a, address, err);
-    for (int64_t i = 0; fine && i < WEB_SEARCHES; i++)
-        fine = helper_open(&w->helper[i], a, ask, w, err);
-    return fine;
-}
-
-/* One that is free; -1 with an Err. */
-static int64_t helper_take(WebSearch *w, Err *err) {
-    int64_t which = -1, gone = 0;
-    monitor_enter(w->lock);
-    for (int64_t i = 0; i < WEB_SEARCHES; i++) {
-        if (!w->busy[i] && helper_gone(w->helper[i]))
-            gone++;
-        else if (!w->busy[i])
-            which = i;
-    }
-    if (which >= 0) w->busy[which] = true;
-    monitor_leave(w->lock);
-    if (which < 0 && gone == WEB_SEARCHES)
-        (void)err_set(err, ERR_IO, "the processes that search have ended: start the service again");
-    else if (which < 0)
-        (void)err_set(err, ERR_LIMIT, "%lld searches go on already",
-                      (long long)(WEB_SEARCHES - gone));
-    return which;
+    const HelpersSpec spec = {.kind = HELPER_CONNECTS,
+                              .fn = ask,
+                              .arg = w,
+                              .n = WEB_SEARCHES,
+                              .at_work = "searches go on"};
+    return address_check(w, a, address, err) && helpers_open(&w->helpers, a, &spec, err);
 }
 
 bool websearch_ask(WebSearch *w, Arena *a, Str query, Str *answer, Err *err) {
-    const int64_t i = helper_take(w, err);
-    if (i < 0) return false;
-    const bool fine = helper_ask(w->helper[i], a, query, answer, PATIENCE, err);
-    if (!fine) err->code = ERR_IO; /* whatever the other process calls it */
-    monitor_enter(w->lock);
-    w->busy[i] = false;
-    monitor_leave(w->lock);
+    bool busy;
+    const bool fine = helpers_ask(w->helpers, a, query, answer, PATIENCE, &busy, err);
+    if (!fine && !busy) err->code = ERR_IO; /* whatever the other process calls it */
     return fine;
 }
 
 void websearch_close(WebSearch *w) {
-    for (int64_t i = 0; w && i < WEB_SEARCHES; i++) helper_close(w->helper[i]);
+    if (w) helpers_close(w->helpers);
 }

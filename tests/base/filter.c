@@ -5,6 +5,7 @@
 #include "support/must.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,9 +117,71 @@ static void nothing_else_is_at_hand(void **state) {
     arena_close(a);
 }
 
+/* ---- functions ------------------------------------------------------------------------------- */
+
+static bool try(Arena *a, Str *out, Str in, Err *err) {
+    const char *const word = str_copy(a, in).p;
+    if (!strcmp(word, "fail")) return err_set(err, ERR_FORMAT, "a pity");
+    if (!strcmp(word, "fault")) abort();
+    while (!strcmp(word, "loop")) {}
+    *out = !strcmp(word, "long")   ? (Str){PUSH(a, char, MOST + 1), MOST + 1}
+           : !strcmp(word, "file") ? str_fmt(a, "%d", open("/proc/1/stat", O_RDONLY) >= 0)
+                                   : str_fmt(a, "%s!", word);
+    return true;
+}
+
+static void functions_are_called_apart(void **state) {
+    static const struct {
+        const char *in, *says;
+        ErrCode code;
+    } wrong[] = {{"fail", "a pity", ERR_FORMAT},
+                 {"fault", "", ERR_IO},
+                 {"loop", "it took more than 0.5 s", ERR_IO},
+                 {"long", "it wrote more than 1048576 bytes", ERR_LIMIT}};
+    Arena *a = arena_open("test", ARENA_NO_LIMIT);
+    Str out;
+    Err err = {0};
+    (void)state;
+    must(filter_call(a, &out, "it", try, STR("who"), MOST, 60, &err), &err);
+    assert_true(str_eq(out, STR("who!")));
+    for (int64_t i = 0; i < COUNT(wrong); i++) {
+        err = (Err){0};
+        assert_false(
+            filter_call(a, &out, "it", try, str_of(wrong[i].in), MOST, i == 2 ? 0.5 : 60, &err));
+        if (i == 1) continue; /* a sanitizer ends it in its own way */
+        assert_int_equal(err.code, wrong[i].code);
+        if (!strstr(err.msg, wrong[i].says)) fail_msg("%s: %s", wrong[i].in, err.msg);
+    }
+    if (can_narrow()) {
+        err = (Err){0};
+        must(filter_call(a, &out, "it", try, STR("file"), MOST, 60, &err), &err);
+        assert_true(str_eq(out, STR("0")));
+    }
+    arena_close(a);
+}
+
+/* Bytes come as a file does, and lie nowhere. */
+static void bytes_come_whole(void **state) {
+    Arena *a = arena_open("test", ARENA_NO_LIMIT);
+    const char *const cat[] = {"cat", NULL}, *const where[] = {"readlink", "/proc/self/fd/0", NULL};
+    char *x = arena_push(a, MOST);
+    Str out;
+    Err err = {0};
+    (void)state;
+    for (int64_t i = 0; i < MOST; i++) x[i] = (char)(i * 7 % 251);
+    must(filter_bytes(a, &out, cat, (Str){x, MOST}, MOST, 60, &err), &err);
+    assert_true(str_eq(out, (Str){x, MOST}));
+    must(filter_bytes(a, &out, cat, STR(""), MOST, 60, &err), &err);
+    assert_int_equal(out.n, 0);
+    if (filter_bytes(a, &out, where, STR("x"), MOST, 60, &err)) /* where /proc may be read */
+        assert_true(str_starts(out, STR("/memfd:")));
+    arena_close(a);
+}
+
 int test_filter(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(output_comes_whole),
-                                       cmocka_unit_test(failures_are_told),
-                                       cmocka_unit_test(nothing_else_is_at_hand)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(output_comes_whole), cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(bytes_come_whole), cmocka_unit_test(functions_are_called_apart),
+        cmocka_unit_test(nothing_else_is_at_hand)};
     return cmocka_run_group_tests_name("filter", tests, NULL, NULL);
 }

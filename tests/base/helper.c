@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,8 +24,8 @@ static bool play(void *arg, Arena *a, Str question, Str *answer, Err *err) {
     if (!strcmp(word, "end")) _exit(3);
     if (!strcmp(word, "sleep")) os_sleep(1);
     if (!strcmp(word, "sleep and end")) os_sleep(1), _exit(3);
-    if (!strcmp(word, "long")) *answer = (Str){PUSH(a, char, HELPER_MOST + 1), HELPER_MOST + 1};
-    if (!strcmp(word, "most")) *answer = (Str){PUSH(a, char, HELPER_MOST), HELPER_MOST};
+    if (!strcmp(word, "long")) *answer = (Str){PUSH(a, char, HELPER_ANSWER + 1), HELPER_ANSWER + 1};
+    if (!strcmp(word, "most")) *answer = (Str){PUSH(a, char, HELPER_ANSWER), HELPER_ANSWER};
     if (answer->n == 0) *answer = str_fmt(a, "%s!", word);
     return true;
 }
@@ -49,19 +50,19 @@ static void questions_are_answered(void **state) {
     Helper *h;
     Err err = {0};
     (void)state;
-    must(helper_open(&h, a, play, NULL, &err), &err);
+    must(helper_open(&h, a, HELPER_CONNECTS, play, NULL, &err), &err);
     asks(h, a, "who", STR("who!"));
     fails(h, a, "fail", ERR_FORMAT, "a pity");
     fails(h, a, "odd", ERR_FORMAT, "a??[31m?路?"); /* nothing that a log or terminal heeds */
     asks(h, a, "", STR("!"));
-    asks(h, a, "most", (Str){PUSH(a, char, HELPER_MOST), HELPER_MOST});
+    asks(h, a, "most", (Str){PUSH(a, char, HELPER_ANSWER), HELPER_ANSWER});
     fails(h, a, "long", ERR_LIMIT, "more than 2097152 bytes");
     asks(h, a, "again", STR("again!"));
     assert_false(helper_gone(h));
     fails(h, a, "end", ERR_IO, "the helper has ended");
     assert_true(helper_gone(h));
     fails(h, a, "who", ERR_IO, "the helper has ended");
-    must(helper_open(&h, a, play, NULL, &err), &err);
+    must(helper_open(&h, a, HELPER_CONNECTS, play, NULL, &err), &err);
     fails(h, a, "sleep", ERR_IO, "took more than 0.3 s");
     fails(h, a, "who", ERR_IO, "took more than 0.3 s"); /* it sleeps yet, and hears of none */
     assert_false(helper_gone(h));
@@ -144,7 +145,7 @@ static void it_connects_and_does_no_more(void **state) {
     must(net_listen(&fd, "127.0.0.1", 0, &err), &err);
     port = (int)net_port(fd);
     assert_int_equal(dup2(fd, 9), 9);
-    must(helper_open(&h, a, try, (void *)(uintptr_t)mine, &err), &err);
+    must(helper_open(&h, a, HELPER_CONNECTS, try, (void *)(uintptr_t)mine, &err), &err);
     asks(h, a, "",
          str_fmt(a, "0 0 %d %d %d %d %d %d %d %d 0 ", EPERM, EPERM, EACCES, EACCES, EACCES, EACCES,
                  EPERM, EBADF));
@@ -152,6 +153,88 @@ static void it_connects_and_does_no_more(void **state) {
     close(9), close(fd);
     assert_true(waitpid(-1, NULL, 0) > 0); /* and it ends */
     folder_remove(folder);
+    arena_close(a);
+}
+
+/* ---- one that starts programs ---------------------------------------------------------------- */
+
+/* What a shell says. */
+static bool shell(void *arg, Arena *a, Str question, Str *answer, Err *err) {
+    const char *const argv[] = {"bash", NULL};
+    (void)arg;
+    return filter_bytes(a, answer, argv, question, 1 << 20, 2, err);
+}
+
+static void one_starts_programs_and_has_no_network(void **state) {
+    Arena *a = arena_open("test", ARENA_NO_LIMIT);
+    Helper *h;
+    Err err = {0};
+    (void)state;
+    assert_int_equal(setenv("LISAO_SECRET", "secret", 1), 0);
+    must(helper_open(&h, a, HELPER_STARTS, shell, NULL, &err), &err);
+    assert_int_equal(unsetenv("LISAO_SECRET"), 0);
+    asks(h, a, "echo $((6 * 7)) $LISAO_SECRET", STR("42\n"));
+    Buf large = {.a = a};
+    while (large.n < 16 << 20) buf_add(&large, STR("# 16 MB of this\n"));
+    asks(h, a, str_copy(a, (Str){large.p, 16 << 20}).p, STR(""));
+    fails(h, a, "exit 3", ERR_IO, "status 3");
+    Str answer;
+    assert_false(helper_ask(h, a, STR("sleep 60"), &answer, 60, &err));
+    assert_non_null(strstr(err.msg, "took more than 2 s")); /* it can end what it has started */
+    asks(h, a, "echo again", STR("again\n"));
+    helper_close(h);
+    assert_true(waitpid(-1, NULL, 0) > 0);
+    arena_close(a);
+}
+
+/* ---- several --------------------------------------------------------------------------------- */
+
+typedef struct Asker {
+    Helpers *helpers;
+    Arena *a;
+    bool fine;
+} Asker;
+
+static void ask_slowly(void *arg) {
+    Asker *k = arg;
+    Str answer;
+    bool busy = true;
+    while (busy) {
+        Err err = {0};
+        k->fine = helpers_ask(k->helpers, k->a, STR("sleep"), &answer, 60, &busy, &err);
+    }
+}
+
+static void one_of_several_is_asked(void **state) {
+    Arena *a = arena_open("test", ARENA_NO_LIMIT);
+    const HelpersSpec spec = {.fn = play, .n = 1, .at_work = "plays go on"};
+    Asker k = {.a = arena_open("asker", ARENA_NO_LIMIT)};
+    LoneThread *thread;
+    Err err = {0};
+    Str answer;
+    bool busy = false;
+    (void)state;
+    must(helpers_open(&k.helpers, a, &spec, &err), &err);
+    must(lone_start(&thread, a, ask_slowly, &k, &err), &err);
+    for (const double until = os_now() + 60; !busy && os_now() < until; os_sleep(0.01)) {
+        err = (Err){0};
+        (void)!helpers_ask(k.helpers, a, STR("who"), &answer, 60, &busy, &err);
+    }
+    lone_join(thread);
+    assert_true(busy && k.fine);
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_string_equal(err.msg, "1 plays go on already");
+    err = (Err){0};
+    must(helpers_ask(k.helpers, a, STR("who"), &answer, 60, &busy, &err), &err);
+    assert_true(str_eq(answer, STR("who!")) && !busy);
+    assert_false(helpers_ask(k.helpers, a, STR("end"), &answer, 60, &busy, &err));
+    err = (Err){0};
+    assert_false(helpers_ask(k.helpers, a, STR("who"), &answer, 60, &busy, &err));
+    assert_true(!busy && strstr(err.msg, "start the service again"));
+    helpers_close(k.helpers);
+    helpers_close(NULL);
+    assert_true(waitpid(-1, NULL, 0) > 0);
+    arena_close(k.a);
     arena_close(a);
 }
 
@@ -192,8 +275,9 @@ static void addresses_are_told_apart(void **state) {
 }
 
 int test_helper(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(questions_are_answered),
-                                       cmocka_unit_test(it_connects_and_does_no_more),
-                                       cmocka_unit_test(addresses_are_told_apart)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(questions_are_answered), cmocka_unit_test(it_connects_and_does_no_more),
+        cmocka_unit_test(one_starts_programs_and_has_no_network),
+        cmocka_unit_test(one_of_several_is_asked), cmocka_unit_test(addresses_are_told_apart)};
     return cmocka_run_group_tests_name("helper", tests, NULL, NULL);
 }
