@@ -284,11 +284,13 @@ static bool run(Settings *settings, Arena *a, Err *err) {
     const Options *o = &settings->now;
     Fleet *fleet = NULL;
     WebSearch *web = NULL;
+    Helpers *readers = NULL;
     const char *key = NULL;
     int socket = 0;
     if (!service_socket(&socket, err)) return false;
     /* While there is one thread yet. */
     if (o->web_search && !websearch_open(&web, a, o->web_search, err)) return false;
+    if (!readers_open(&readers, a, err)) return false;
     service_notify("STATUS=opening the model");
     bool ok = models_open(&fleet, a, o, err) && key_find(&key, a, o, err);
     if (ok) {
@@ -310,6 +312,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .web = web ? web_ask : NULL,
                                 .web_arg = web,
                                 .web_most = WEB_SEARCHES,
+                                .readers = readers,
                                 .writes = o->prompts_on_disk > 0,
                                 .log = o->log,
                                 .reload = settings_again,
@@ -337,6 +340,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
     }
     fleet_close(fleet);
     websearch_close(web);
+    helpers_close(readers);
     return ok;
 }
 

@@ -107,6 +107,8 @@ typedef struct Params {
     json_t *request, *answer; /* to be verified */
     json_t *conversations, *words, *search;
     Str route;
+    Str type; /* of a file, whose bytes are `data` */
+    json_t *data;
 } Params;
 
 typedef struct Verify Verify; /* an answer that is compared (compare.c) */
@@ -190,6 +192,7 @@ json_t *type_schema(const char *type);
 json_t *types_schemas(void);
 void types_describe(Buf *b);
 void call_handle(void *api, Exchange *x);                                  /* ServerSpec.handler */
+bool call_is_large(Str path);                                              /* ServerSpec.is_large */
 Str call_refused(void *api, Exchange *x, int64_t status, const char *why); /* ServerSpec.refused */
 void answer_json(Call *c, json_t *j); /* status 200; takes j over */
 json_t *json_of(Str s);
@@ -217,17 +220,19 @@ void answer_history(Call *c), answer_history_put(Call *c), answer_history_clear(
     answer_history_remove(Call *c);
 void answer_stream(Call *c), answer_stream_cancel(Call *c);
 void answer_documents(Call *c), answer_passage(Call *c);
+void answer_extract(Call *c);
 void answer_runs(Call *c), answer_run(Call *c), answer_run_texts(Call *c), answer_run_feed(Call *c);
 void answer_session(Call *c), answer_session_begin(Call *c), answer_usage(Call *c);
 extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
     text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
-    embeddings_types[], history_types[], cited_types[], run_types[], session_types[];
+    embeddings_types[], history_types[], cited_types[], run_types[], session_types[],
+    extract_types[];
 extern const Field chat_fields[], text_fields[], messages_fields[], responses_fields[],
     token_fields[], verify_fields[], embeddings_fields[], history_fields[], search_fields[],
-    session_fields[];
+    session_fields[], extract_fields[];
 extern const int64_t n_chat_fields, n_text_fields, n_messages_fields, n_responses_fields,
     n_token_fields, n_verify_fields, n_embeddings_fields, n_history_fields, n_search_fields,
-    n_session_fields;
+    n_session_fields, n_extract_fields;
 
 /* ---- conversations --------------------------------------------------------------------------- */
 

@@ -5,7 +5,9 @@
 #include "serve/connection.h"
 
 /* Most that is read of a body which is refused, so that the client comes to read the answer. */
-enum { EXCESS = 1 << 20, RATE = 64 << 10, BODIES = 16 };
+enum { EXCESS = 1 << 20, RATE = 64 << 10 };
+/* Bodies of full length that there is room for: of plain ones, of large ones. */
+static const int64_t bodies_most[] = {16, 3};
 
 static Connection *connection_of(struct MHD_Connection *mhd) {
     const union MHD_ConnectionInfo *i =
@@ -159,7 +161,9 @@ static Verdict head_judge(Exchange *x, struct MHD_Connection *mhd, const char *m
                             .header = x->header,
                             .n_headers = x->n_headers,
                             .head_bytes = head_bytes(mhd)};
-    const Verdict v = guard_judge(&r, &x->http->limits);
+    GuardLimits limits = x->http->limits;
+    limits.body_bytes = x->most;
+    const Verdict v = guard_judge(&r, &limits);
     x->n_headers = MIN(x->n_headers, GUARD_HEADERS);
     return v;
 }
@@ -224,6 +228,9 @@ static enum MHD_Result head_came(Exchange *x, struct MHD_Connection *mhd, const 
     x->began = os_now();
     peer(mhd, x->peer);
     x->phase = PHASE_BODY;
+    const ServerSpec *s = &x->http->spec;
+    x->large = s->is_large && s->is_large(exchange_path(x));
+    x->most = x->large ? s->large_bytes : s->body_bytes;
     const Verdict v = head_judge(x, mhd, method, version);
     if (v.status) return refuse(x, mhd, v.status, v.why);
     x->declared = v.body;
@@ -234,7 +241,7 @@ static enum MHD_Result head_came(Exchange *x, struct MHD_Connection *mhd, const 
 /* Room for n bytes more and a NUL, and their share of what all bodies may take. */
 static bool body_reserve(Exchange *x, int64_t n) {
     enum { FIRST = 4 << 10 };
-    const int64_t most = x->http->spec.body_bytes, need = x->body.n + n;
+    const int64_t most = x->most, need = x->body.n + n;
     if (need > most) return false;
     if (need + 1 > x->body_cap) {
         const int64_t cap = MIN(MAX(MAX(2 * x->body_cap, FIRST), need + 1), most + 1);
@@ -245,8 +252,9 @@ static bool body_reserve(Exchange *x, int64_t n) {
         x->body.p = p;
     }
     http_enter(x->http);
-    const bool fits = x->http->bodies + n <= BODIES * most;
-    if (fits) x->http->bodies += n, x->body.n = need;
+    int64_t *all = &x->http->bodies[x->large];
+    const bool fits = *all + n <= bodies_most[x->large] * most;
+    if (fits) *all += n, x->body.n = need;
     x->c->deadline = x->began + x->http->spec.body_seconds + (double)need / RATE;
     http_leave(x->http);
     return fits;
@@ -267,7 +275,7 @@ static enum MHD_Result body_came(Exchange *x, const char *p, size_t *n) {
 
 static enum MHD_Result whole(Exchange *x, struct MHD_Connection *mhd) {
     Server *h = x->http;
-    if (x->excess && x->declared < 0 && x->body.n + x->excess > h->spec.body_bytes)
+    if (x->excess && x->declared < 0 && x->body.n + x->excess > x->most)
         return refuse(x, mhd, 413, "The body is larger than this server takes.");
     if (x->excess) return refuse(x, mhd, 503, "The bodies of other requests take all the memory.");
     x->phase = PHASE_WHOLE;

@@ -55,7 +55,7 @@ struct Server {
     Linger linger[LINGERS];
     Arena *pool[POOL]; /* of exchanges that are over */
     int64_t n_pool, n_exchanges;
-    int64_t bodies; /* bytes of all bodies in memory */
+    int64_t bodies[2]; /* bytes of all bodies in memory: of plain ones, of large ones */
 };
 
 typedef enum Phase { PHASE_HEAD, PHASE_BODY, PHASE_WHOLE, PHASE_ANSWERED } Phase;
@@ -76,11 +76,13 @@ struct Exchange {
     GuardHeader *header;
     int64_t n_headers, body_cap;
     int64_t declared; /* bytes of the body; -1: unknown */
+    int64_t most;     /* bytes that it may have */
     int64_t excess;   /* bytes of a body that were thrown away */
     char peer[NET_ADDRESS], id[EXCHANGE_ID];
     ExchangeNote note; /* its owner's */
     double began;
     bool is_head, old; /* HEAD; HTTP/1.0 */
+    bool large;        /* its body may be */
     bool closes;       /* the connection, behind the answer */
 
     /* under the lock */

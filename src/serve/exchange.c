@@ -54,7 +54,7 @@ void exchange_release(Exchange *x) {
     if (x->owned || x->attached || x->telling) return;
     over_tell(x);
     if (x->response) MHD_destroy_response(x->response);
-    h->bodies -= x->body.n;
+    h->bodies[x->large] -= x->body.n;
     h->n_exchanges--;
     Arena *a = x->arena;
     arena_pop(a, (Mark){0});

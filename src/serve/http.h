@@ -44,8 +44,12 @@ typedef struct ServerSpec {
                                        * localhost and the bound address */
     int64_t n_names;
     int64_t connections, body_bytes; /* most of them; most bytes of a request's body */
-    int64_t out_bytes;               /* most bytes of a stream that its client has not read */
-    int64_t workers, queue;          /* threads; whole requests that wait for one */
+    /* Whether a path, as it was sent, is one whose bodies may have large_bytes instead; such bodies
+     * take nothing of the memory that others share. NULL: none is. */
+    bool (*is_large)(Str path);
+    int64_t large_bytes;
+    int64_t out_bytes;      /* most bytes of a stream that its client has not read */
+    int64_t workers, queue; /* threads; whole requests that wait for one */
     double head_seconds, body_seconds, idle_seconds; /* accept to end of head; from there to end of
                                        * body; between requests */
     void (*handler)(void *arg, Exchange *x);

@@ -2,6 +2,7 @@
 #include "serve/extract.h"
 
 enum { TEXT_MOST = 64 << 20, SECONDS = 120 };
+static const char *const argv[] = {"pdftotext", "-enc", "UTF-8", "-", "-", NULL};
 
 /* Pages end with a form feed. A line that would be a heading of Markdown has a blank in front. */
 static Str pages_named(Arena *a, Str text) {
@@ -18,14 +19,23 @@ static Str pages_named(Arena *a, Str text) {
     return buf_str(&b);
 }
 
+static bool told(Arena *a, Str *text, bool fine, Str all, const Err *why, Err *err) {
+    if (fine) *text = pages_named(a, all);
+    return fine
+           || err_set(err, why->code, "%s%s", why->msg,
+                      why->code == ERR_UNSUPPORTED ? " (Debian: apt install poppler-utils)" : "");
+}
+
 bool pdf_text(Arena *a, Str *text, const char *path, Err *err) {
-    static const char *const argv[] = {"pdftotext", "-enc", "UTF-8", "-", "-", NULL};
     Err why = {0};
     Str all;
-    if (filter_file(a, &all, argv, path, TEXT_MOST, SECONDS, &why)) {
-        *text = pages_named(a, all);
-        return true;
-    }
-    return err_set(err, why.code, "%s%s", why.msg,
-                   why.code == ERR_UNSUPPORTED ? " (Debian: apt install poppler-utils)" : "");
+    const bool fine = filter_file(a, &all, argv, path, TEXT_MOST, SECONDS, &why);
+    return told(a, text, fine, all, &why, err);
+}
+
+bool pdf_bytes_text(Arena *a, Str *text, Str pdf, int64_t most, double seconds, Err *err) {
+    Err why = {0};
+    Str all;
+    const bool fine = filter_bytes(a, &all, argv, pdf, most, seconds, &why);
+    return told(a, text, fine, all, &why, err);
 }

@@ -56,6 +56,9 @@ static const Route routes[] = {
      NO_BODY},
     {"GET", "/documents/passages/*", answer_passage, false, "a passage that an answer cites",
      "Passage", NULL, NO_BODY},
+    {"POST", "/extract", answer_extract, false,
+     "what a PDF or a page of HTML says, in Markdown, as `lisao index` reads it", "Extracted", NULL,
+     TABLE(extract)},
     {"GET", "/runs", answer_runs, false,
      "the training runs of the server's folder, where it has one", "RunList", NULL, NO_BODY},
     {"GET", "/runs/feed", answer_run_feed, false,
@@ -159,6 +162,8 @@ static void call_run(Call *c) {
     if (computes(r) && !job_fits(c)) return;
     if (!r->field || (body_fits(c, r) && body_read(c) && model_pick(c, c->body))) r->run(c);
 }
+
+bool call_is_large(Str path) { return str_eq(prefix_cut(path), STR("/extract")); }
 
 void call_handle(void *arg, Exchange *x) {
     Api *api = arg;

@@ -5,6 +5,8 @@
 /* A body may have so many bytes, and so many for each token of the context: encoding takes some
  * hundred times as much for a moment. */
 enum { BODY_BYTES = 1 << 20, BODY_TOKEN = 64 };
+/* And one with a file in base64, in JSON. */
+enum { FILE_BODY = (EXTRACT_MOST / 3 + 1) * 4 + 4096 };
 /* What a stream may have unread: its last event lists all tokens. */
 enum { OUT_BYTES = 1 << 20, OUT_TOKEN = 16, WORKERS = 2, BACKLOG = 256 };
 
@@ -42,8 +44,11 @@ static ServerSpec http_spec(const ServeSpec *spec, Api *api) {
                         .n_names = spec->n_names,
                         .connections = spec->connections,
                         .body_bytes = BODY_BYTES + BODY_TOKEN * context_most(spec),
+                        .is_large = call_is_large,
+                        .large_bytes = FILE_BODY,
                         .out_bytes = OUT_BYTES + OUT_TOKEN * context_most(spec),
-                        .workers = WORKERS + (spec->web ? spec->web_most : 0), /* each may wait */
+                        .workers = WORKERS + (spec->web ? spec->web_most : 0)
+                                   + (spec->readers ? FILE_READERS : 0), /* each may wait */
                         .queue = BACKLOG,
                         .head_seconds = 10,
                         .body_seconds = 60,

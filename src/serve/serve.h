@@ -54,7 +54,8 @@ typedef struct ServeSpec {
     bool (*web)(void *arg, Arena *a, Str query, Str *answer, Err *err);
     void *web_arg;
     int64_t web_most;
-    bool writes; /* the caller's engines do, beneath `data`, keys or not */
+    Helpers *readers; /* of readers_open; the caller's; NULL: attached files are not read */
+    bool writes;      /* the caller's engines do, beneath `data`, keys or not */
     /* On SIGHUP, from another thread: the settings as they are now, of which a key may change while
      * the service runs. said: a line for each other change. */
     bool (*reload)(void *arg, Arena *a, const char **api_key, Buf *said, Err *err);
@@ -70,6 +71,10 @@ typedef struct ServeSpec {
     const char *version; /* of the program */
 } ServeSpec;
 
+/* Processes that read the PDF and HTML files that somebody attaches to a question (POST /extract):
+ * to be opened while this process has one thread, and closed by helpers_close. */
+enum { FILE_READERS = 2, EXTRACT_MOST = 16 << 20 }; /* so many at a time; most bytes of a file */
+bool readers_open(Helpers **readers, Arena *a, Err *err) CHECKED;
 /* Serves until it is interrupted (os_interrupted): then no new request is let in, and those under
  * way are answered, for up to 30 seconds or until a second interrupt. `ready` is called once
  * requests are answered, with the address and, where this start made one, the first key. */

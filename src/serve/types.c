@@ -12,9 +12,9 @@
 #include "serve/api.h"
 
 static const char *const texts[] = {
-    fault_types,   token_types,    lisao_types,  call_types,    chat_types,  text_types,
-    message_types, response_types, verify_types, kept_types,    plain_types, embeddings_types,
-    history_types, cited_types,    run_types,    session_types,
+    fault_types,   token_types,    lisao_types,  call_types,    chat_types,    text_types,
+    message_types, response_types, verify_types, kept_types,    plain_types,   embeddings_types,
+    history_types, cited_types,    run_types,    session_types, extract_types,
 };
 
 /* ---- words ----------------------------------------------------------------------------------- */

@@ -214,6 +214,7 @@ def plain_routes(w):
     assert "The river" in ask(s, "POST", "/detokenize", {"tokens": ids})["text"]
     ask(s, "POST", "/tokenize", {"messages": ASK, "tools": TOOLS})
     ask(s, "POST", "/apply-template", {"messages": ASK, "reasoning_effort": "low"})
+    assert ask(s, "POST", "/extract", {"type": "text/html", "data": "PGgxPkhpPC9oMT4="})["text"] == "# Hi\n"
     for form in ("float", "base64"):
         ask(s, "POST", "/v1/embeddings", {"input": ["The river", "A sea"], "encoding_format": form})
 

@@ -128,6 +128,52 @@ static void large_bodies(void **state) {
     }
 }
 
+/* On one path they may be larger, and take nothing of what the others have. */
+static void larger_bodies(void **state) {
+    (void)state;
+    enum { MOST = 16 << 10, LARGE = 1 << 20, WIRES = 6 };
+    static Wire w[WIRES];
+    static const char length[] = "POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n";
+    static const char chunked[] =
+        "POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    char head[200];
+    Site *s = site_open(&(SiteSpec){.body_bytes = MOST, .large_bytes = LARGE});
+    for (int i = 0; i < 3;
+         i++) { /* a larger one, one that is too large, and one for another path */
+        static const char *const want[] = {"\"n\":1048576,", "HTTP/1.1 413 ", "HTTP/1.1 413 "};
+        const int n = i == 1 ? LARGE + 4096 : LARGE;
+        wire_open(&w[0], s);
+        snprintf(head, sizeof head, length, i == 2 ? "a" : "b", n);
+        (void)send_body(&w[0], head, n, false);
+        must_read(&w[0], want[i]);
+        wire_close(&w[0]);
+    }
+    wire_open(&w[0], s);
+    assert_true(send_body(&w[0], chunked, LARGE + 4096, true));
+    must_read(&w[0], "HTTP/1.1 413 ");
+    wire_close(&w[0]);
+    /* As many as there is room for, but for their last bytes: others are taken as ever. */
+    snprintf(head, sizeof head, length, "b", LARGE);
+    for (int i = 0; i < 4; i++) {
+        wire_open(&w[i], s);
+        assert_true(send_body(&w[i], head, LARGE - 4096, false));
+    }
+    wire_open(&w[4], s);
+    snprintf(head, sizeof head, length, "a", MOST);
+    assert_true(send_body(&w[4], head, MOST, false));
+    must_read(&w[4], "\"n\":16384,");
+    int refused = 0;
+    for (int i = 0; i < 4; i++) {
+        static const char last[4096];
+        assert_true(wire_send(&w[i], (Str){last, sizeof last}));
+        must_read(&w[i], "\r\n\r\n");
+        refused += wire_count(&w[i], "HTTP/1.1 503 ") > 0;
+    }
+    assert_true(refused >= 1);
+    for (int i = 0; i < 5; i++) wire_close(&w[i]);
+    site_close(s);
+}
+
 /* All bodies that are held at a time are bounded together. */
 static void many_bodies(void **state) {
     (void)state;
@@ -448,6 +494,7 @@ int test_http(void) {
         cmocka_unit_test(head_has_no_body),
         cmocka_unit_test(large_heads),
         cmocka_unit_test(large_bodies),
+        cmocka_unit_test(larger_bodies),
         cmocka_unit_test(many_bodies),
         cmocka_unit_test(absolute_deadlines),
         cmocka_unit_test(an_answer_is_read_in_time),

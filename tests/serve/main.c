@@ -91,7 +91,10 @@ static Str refused(void *arg, Exchange *x, int64_t status, const char *why) {
                    why);
 }
 
+static bool is_b(Str path) { return str_eq(path, STR("/b")); }
+
 static void defaults(ServerSpec *h, const SiteSpec *o) {
+    if (o->large_bytes) h->is_large = is_b, h->large_bytes = o->large_bytes;
     h->head_seconds = o->head_seconds > 0 ? o->head_seconds : 10;
     h->body_seconds = o->body_seconds > 0 ? o->body_seconds : 10;
     h->idle_seconds = o->idle_seconds > 0 ? o->idle_seconds : 10;
@@ -313,10 +316,10 @@ time_t time(time_t *t) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     CHECK(gnutls_certificate_allocate_credentials(&trust) == 0);
-    const int failed = test_guard() + test_probes() + test_http() + test_streams() + test_keys()
-                       + test_kept() + test_handle() + test_history() + test_documents()
-                       + test_cited() + test_hosted() + test_requests() + test_training()
-                       + test_types();
+    const int failed = test_guard() + test_attach() + test_probes() + test_http() + test_streams()
+                       + test_keys() + test_kept() + test_handle() + test_history()
+                       + test_documents() + test_cited() + test_hosted() + test_requests()
+                       + test_training() + test_types();
     gnutls_certificate_free_credentials(trust);
     return failed;
 }

@@ -10,8 +10,8 @@
 #include "support/need.h"
 
 int test_guard(void), test_probes(void), test_http(void), test_streams(void);
-int test_cited(void), test_documents(void), test_handle(void), test_history(void),
-    test_hosted(void);
+int test_attach(void), test_cited(void), test_documents(void), test_handle(void),
+    test_history(void), test_hosted(void);
 int test_keys(void), test_kept(void), test_requests(void), test_training(void), test_types(void);
 
 /* "/a", "/b" and "*" get 200 and {"path":...,"n":bytes of the body,"key":...}; "/slow" waits until
@@ -22,7 +22,8 @@ typedef struct SiteSpec {
     bool tls;
     double head_seconds, body_seconds, idle_seconds;            /* 0: 10 */
     int64_t connections, body_bytes, out_bytes, workers, queue; /* 0: 64, 1 MB, 64 KB, 2, 16 */
-    const char *host, *unix_path;                               /* NULL: 127.0.0.1 */
+    int64_t large_bytes;          /* of bodies for "/b"; 0: as others */
+    const char *host, *unix_path; /* NULL: 127.0.0.1 */
 } SiteSpec;
 Site *site_open(const SiteSpec *spec);
 void site_close(Site *s);
