@@ -1,6 +1,6 @@
 // The page in a real browser against a real server with a tiny model, which thinks and answers at random.
 import assert from 'node:assert/strict';
-import {execFileSync} from 'node:child_process';
+import {execFileSync, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
 import {appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
@@ -39,6 +39,21 @@ async function opened(server, settings = short, options = {}) {
     await page.route('**/verify', altered((body) => ({...body, request: endless(body.request)})));
     return page;
 }
+
+/** A PDF of one page, by hand; readers rebuild its table of objects. */
+const shows = 'BT /F 12 Tf 72 700 Td (The impeller turns left.) Tj ET';
+const pdf = Buffer.from(`%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Count 1/Kids[4 0 R]>>endobj
+3 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
+4 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 5 0 R/Resources<</Font<</F 3 0 R>>>>>>endobj
+5 0 obj<</Length ${shows.length}>>stream
+${shows}
+endstream endobj
+trailer<</Size 6/Root 1 0 R>>
+%%EOF
+`);
+const readsPdf = !spawnSync('pdftotext', ['-v']).error;
 
 /** A folder with two runs, one of which has names and texts that mean harm. */
 const hostile = '<img src=x onerror=alert(1)>\u202e $(id)';
@@ -363,6 +378,75 @@ const cases = {
         await ended(page);
         assert.equal(body.messages[0].content, '<file name="notes.md">\n# Notes\n山鬼\n</file>\n\nWhat is in it?');
         assert.equal(await count(page, '.question .chip'), 1);
+    },
+
+    async pdf_and_html_go_along_as_text(server) {
+        const page = await opened(server);
+        let body;
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && (body = r.postDataJSON()));
+        const html = {name: 'pump.html', mimeType: 'text/html', buffer: Buffer.from('<h1>Seals</h1><p>Change the <b>gasket</b> &amp; ring.<script>alert(1)</script>')};
+        const broken = {name: 'broken.pdf', mimeType: 'application/pdf', buffer: Buffer.from('%PDF-1.4 and then nothing')};
+        const files = {'pump.html': '# Seals\n\nChange the gasket & ring.\n', 'manual.pdf': '# page 1\n\nThe impeller turns left.\n\n'};
+        if (!readsPdf) delete files['manual.pdf'];
+        await page.setInputFiles('#attach', [html]);
+        if (readsPdf) await page.setInputFiles('#attach', [{name: 'manual.pdf', mimeType: 'application/pdf', buffer: pdf}]);
+        await page.waitForFunction((n) => [...document.querySelectorAll('.chip small')].filter((x) => /^\d+ tokens$/.test(x.textContent)).length === n, Object.keys(files).length);
+        await page.setInputFiles('#attach', [broken]);
+        await page.waitForSelector('.toast');
+        assert.match(await text(page, '.toast'), readsPdf ? /broken\.pdf was not read: .*pdftotext ended with status/ : /broken\.pdf: the server reads no PDF/);
+        assert.equal(await count(page, '.composer .chip'), Object.keys(files).length);
+        await ask(page, 'What is in them?');
+        await ended(page);
+        const said = Object.entries(files).map(([name, of]) => `<file name="${name}">\n${of}\n</file>\n\n`).join('');
+        assert.equal(body.messages[0].content, said + 'What is in them?');
+        assert.equal(await count(page, '.question .chip'), Object.keys(files).length);
+    },
+
+    async files_that_are_read_show_it_and_can_be_left(server) {
+        const page = await opened(server);
+        let go;
+        const may = new Promise((resolve) => (go = resolve));
+        await page.route('**/extract', async (route) => (await may, route.continue().catch(() => {})));
+        const dropped = (type, name) => page.evaluate(([type, name]) => {
+            const data = new DataTransfer();
+            data.items.add(new File(['<p>words'], name, {type: 'text/html'}));
+            const event = type === 'paste' ? new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})
+                                           : new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true});
+            document.querySelector('#ask').dispatchEvent(event);
+        }, [type, name]);
+        await dropped('drop', 'a.html');
+        await dropped('paste', 'b.html');
+        await page.waitForFunction(() => document.querySelectorAll('.chip.reading').length === 2);
+        await page.fill('#ask', 'Now?');
+        await page.press('#ask', 'Enter');
+        assert.match(await text(page, '.toast'), /still being read/);
+        assert.equal(await count(page, '.question'), 0);
+        await page.getByRole('button', {name: 'Remove a.html'}).click();
+        await page.waitForFunction(() => document.querySelectorAll('.chip.reading').length === 1);
+        go();
+        await page.waitForFunction(() => !document.querySelector('.chip.reading'));
+        assert.equal(await text(page, '.composer .chip b'), 'b.html');
+        assert.equal(await count(page, '.composer .chip'), 1);
+    },
+
+    async a_file_that_is_too_long_says_so(server) {
+        const page = await opened(server);
+        await page.setInputFiles('#attach', [{name: 'long.txt', mimeType: 'text/plain', buffer: Buffer.from('xyz '.repeat(30_000))}]);
+        await page.waitForSelector('.chip.over');
+        assert.match(await text(page, '.chip.over small'), /^[\d,]+ tokens: more than the 16,384 tokens that fit$/);
+        await page.setInputFiles('#attach', [{name: 'huge.pdf', mimeType: 'application/pdf', buffer: Buffer.alloc((16 << 20) + 1)}]);
+        await page.waitForSelector('.toast');
+        assert.match(await text(page, '.toast'), /huge\.pdf is larger than 16 MB/);
+    },
+
+    async a_narrow_window_hides_the_list(server) {
+        const page = await opened(server);
+        const list = () => count(page, '.app.open');
+        assert.equal(await list(), 1);
+        await page.setViewportSize({width: 600, height: 820});
+        await page.waitForFunction(() => !document.querySelector('.app.open'));
+        await page.setViewportSize({width: 1280, height: 820});
+        await page.waitForFunction(() => document.querySelector('.app.open'));
     },
 
     async settings_are_kept_and_asked_for(server) {

@@ -96,6 +96,34 @@ async function modelThinks(model: string): Promise<boolean> {
 export const getPassage = async (id: number): Promise<{path: string; line: number; text: string}> =>
     (await call(`documents/passages/${id}`)).json();
 
+// ---- files --------------------------------------------------------------------------------------
+
+function base64(file: Blob): Promise<string> {
+    const reader = new FileReader();
+    return new Promise((resolve, reject) => {
+        reader.onload = () => resolve((reader.result as string).split(',')[1] ?? '');
+        reader.onerror = () => reject(reader.error);
+        reader.readAsDataURL(file);
+    });
+}
+
+/** What a PDF or a page of HTML says. Where others are being read it is tried again for a while. */
+export async function extract(type: string, file: Blob, signal: AbortSignal): Promise<string> {
+    const TRIES = 10, AGAIN = 1000;
+    const data = await base64(file);
+    for (let tries = 1; ; tries++) {
+        try {
+            return (await (await call('extract', {type, data}, signal)).json()).text;
+        } catch (e) {
+            if (!(e instanceof ApiError) || e.status !== 503 || tries === TRIES) throw e;
+            await new Promise((later) => setTimeout(later, AGAIN));
+        }
+    }
+}
+
+export const countTokens = async (content: string, model: string): Promise<number> =>
+    (await (await call('tokenize', {content, model})).json()).count;
+
 // ---- the stream of an answer --------------------------------------------------------------------
 
 export interface Piece {

@@ -1,6 +1,7 @@
 // The page as a whole.
 import {useEffect, useRef, useState} from 'preact/hooks';
-import {attach, Composer, wish} from './composer';
+import {attach} from './attach';
+import {Composer, wish} from './composer';
 import {Asked, KeyDialog, KeysDialog, SettingsDialog} from './dialogs';
 import {Mark, Panel, Plus} from './icons';
 import {language, t} from './i18n';
@@ -43,7 +44,8 @@ export function App() {
     const [over, setOver] = useState<'settings' | 'keys' | null>(null);
     const [dropping, setDropping] = useState(false);
     const drags = useRef(0);
-    const open = narrow.matches ? drawer.value : settings.value.sidebar;
+    const [slim, setSlim] = useState(narrow.matches);
+    const open = slim ? drawer.value : settings.value.sidebar;
     const c = current.value;
     const title = training.value ? t('training') : usageShown.value ? t('usage') : c?.title;
     useEffect(() => {
@@ -70,7 +72,7 @@ export function App() {
         return () => removeEventListener('keydown', key);
     }, [open]);
     useEffect(() => {
-        const again = () => ((drawer.value = false), setOver((x) => x));
+        const again = () => ((drawer.value = false), setSlim(narrow.matches));
         narrow.addEventListener('change', again);
         return () => narrow.removeEventListener('change', again);
     }, []);

@@ -1,35 +1,16 @@
 // Where one asks.
 import {signal} from '@preact/signals';
 import {useLayoutEffect, useRef} from 'preact/hooks';
-import {Book, Bulb, Clip, Globe, Square, Up} from './icons';
+import {add, attach, files, reading, sizeOf} from './attach';
+import {Book, Bulb, Clip, File, Globe, Square, Up} from './icons';
 import {number, t} from './i18n';
 import {fitText, Opener} from './menu';
 import {ModelPicker} from './picker';
 import {change, EFFORTS, settings} from './settings';
 import {busy, currentId, model, say, send, shown, stop} from './state';
 import {FileChip} from './thread';
-import type {Attachment} from './tree';
 
-// ---- files --------------------------------------------------------------------------------------
-
-const FILE_MOST = 1 << 20, PASTE_MOST = 6000;
-const files = signal<Attachment[]>([]);
-
-export async function attach(some: Iterable<File>): Promise<void> {
-    for (const f of some) {
-        if (f.size > FILE_MOST) {
-            say(t('tooLarge', f.name), true);
-            continue;
-        }
-        try {
-            const text = new TextDecoder('utf-8', {fatal: true}).decode(await f.arrayBuffer());
-            if (text.includes('\0')) throw new Error();
-            files.value = [...files.value, {name: f.name, text}];
-        } catch {
-            say(t('notText', f.name), true);
-        }
-    }
-}
+const PASTE_MOST = 6000;
 
 // ---- how much to think --------------------------------------------------------------------------
 
@@ -158,6 +139,7 @@ export function Composer() {
     }, [wish.value]);
     const submit = () => {
         const text = area.current!.value.trim(), some = files.value;
+        if (reading.value.length) return say(t('stillReading'));
         if ((!text && !some.length) || busy.value || !model.value) return;
         area.current!.value = '';
         fit();
@@ -178,13 +160,21 @@ export function Composer() {
         if (data.files.length) e.preventDefault(), attach(data.files);
         else if (text.length > PASTE_MOST) {
             e.preventDefault();
-            files.value = [...files.value, {name: t('pasted', files.value.length + 1), text}];
+            add({name: t('pasted', files.value.length + 1), text});
         }
     };
     return (
         <form class="composer" onSubmit={(e) => (e.preventDefault(), submit())}>
-            {files.value.length > 0 && (
-                <div class="chips">{files.value.map((f, i) => <FileChip file={f} onRemove={() => (files.value = files.value.filter((_, k) => k !== i))} />)}</div>
+            {files.value.length + reading.value.length > 0 && (
+                <div class="chips">
+                    {files.value.map((f) => <FileChip file={f} {...sizeOf(f)} onRemove={() => (files.value = files.value.filter((x) => x !== f))} />)}
+                    {reading.value.map((r) => (
+                        <span class="chip reading" role="status">
+                            <span class="way"><File /><span><b>{r.name}</b><small>{t('readingFile')}</small></span></span>
+                            <button type="button" class="icon" aria-label={t('removeFile', r.name)} title={t('removeFile', r.name)} onClick={() => r.stop.abort()}>×</button>
+                        </span>
+                    ))}
+                </div>
             )}
             <textarea ref={area} id="ask" rows={1} placeholder={t('ask')} aria-label={t('askLabel')} onInput={fit} onKeyDown={key} onPaste={paste} />
             <div class="composer-foot">
@@ -196,7 +186,7 @@ export function Composer() {
                 <span class="gap" />
                 <Ring />
                 {busy.value ? <button type="button" class="send" onClick={stop} aria-label={t('stop')} title={t('stop')}><Square /></button>
-                            : <button type="submit" class="send" aria-label={t('send')} title={t('send')} disabled={!model.value}><Up /></button>}
+                            : <button type="submit" class="send" aria-label={t('send')} title={t('send')} disabled={!model.value || reading.value.length > 0}><Up /></button>}
             </div>
         </form>
     );

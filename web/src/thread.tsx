@@ -1,6 +1,7 @@
 // A conversation: questions, thoughts, answers.
 import type {ComponentChildren} from 'preact';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
+import {characters} from './attach';
 import {showFile} from './dialogs';
 import {Again, Back, Chevron, Down, File, Forward, Info, Pencil, Seal, Tokens as TokensIcon} from './icons';
 import {duration, language, number, t} from './i18n';
@@ -103,12 +104,12 @@ const siblings = (m: Message) => children(messages.value, m.parent).filter((x) =
 
 // ---- questions ----------------------------------------------------------------------------------
 
-export function FileChip({file, onRemove}: {file: Attachment; onRemove?: () => void}) {
+export function FileChip({file, size, over, onRemove}: {file: Attachment; size?: string; over?: boolean; onRemove?: () => void}) {
     return (
-        <span class="chip">
+        <span class={over ? 'chip over' : 'chip'}>
             <button type="button" onClick={() => showFile(file)} title={t('openFile', file.name)}>
                 <File />
-                <span><b>{file.name}</b><small>{t('lines', number(file.text.split('\n').length))}</small></span>
+                <span><b>{file.name}</b><small>{size ?? characters(file.text)}</small></span>
             </button>
             {onRemove && <button type="button" class="icon" aria-label={t('removeFile', file.name)} title={t('removeFile', file.name)} onClick={onRemove}>×</button>}
         </span>
