@@ -1,4 +1,4 @@
-/* filter.h -- part of base.h: what another program makes of a file, or this one of foreign bytes. */
+/* filter.h -- part of base.h: what another program, or this one, makes of foreign bytes. */
 #pragma once
 
 /* Starts argv[0], which is looked for in PATH, with the file as its standard input, and returns all

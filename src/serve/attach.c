@@ -1,8 +1,9 @@
 /* attach.c -- POST /extract: what a PDF or a page of HTML says, for somebody to ask about it.
  *
- * Such files come from anybody, and the service may start no program once it serves. So the bytes go
- * to one of FILE_READERS processes that were there before (helpers_open), which has yet another one read
- * them that sees nothing else and ends with it (filter_bytes, filter_call; decision 030). */
+ * Such files come from anybody, and the service may start no program once it serves. So the bytes
+ * go to one of FILE_READERS processes that were there before (helpers_open), which has yet another
+ * one read them that sees nothing else and ends with it (filter_bytes, filter_call; decision 030).
+ */
 #include "serve/api.h"
 #include "serve/extract.h"
 
