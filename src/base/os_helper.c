@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -92,11 +94,11 @@ static void narrow_to(HelperKind kind) {
         (void)!sandbox_client(&ignored);
         return;
     }
+    char kept[PATH_MAX] = "";
     const char *path = os_env("PATH");
-    char *kept = path ? strdup(path) : NULL;
+    if (path) snprintf(kept, sizeof kept, "%s", path);
     clearenv();
-    if (kept) setenv("PATH", kept, 1);
-    free(kept);
+    if (*kept) setenv("PATH", kept, 1);
     (void)!sandbox_starter(&ignored);
 }
 

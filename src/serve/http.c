@@ -3,8 +3,9 @@
  * What a stranger can make it hold, for each of spec.connections: libmicrohttpd's 44 KB for the
  * head and what is being sent (and some 40 KB of TLS); a copy of the head, below 44 KB; a body of
  * body_bytes (twice that where its length was not declared), all bodies together at most 16 times
- * body_bytes, and those that may be large 3 times large_bytes; twice out_bytes of a stream; 256 KB in the system for what was not read. Of requests
- * that wait there are `queue`; of closed connections that linger 64. */
+ * body_bytes, and those that may be large 3 times large_bytes; twice out_bytes of a stream; 256 KB
+ * in the system for what was not read. Of requests that wait there are `queue`; of closed
+ * connections that linger 64. */
 #include "serve/connection.h"
 
 /* libmicrohttpd touches half of a connection's memory, whatever comes. It suffices for a head of
