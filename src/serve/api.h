@@ -249,6 +249,7 @@ typedef struct Talk {
     GrammarSpec form; /* of the answer, where `formed` */
     bool formed;
     bool searches; /* the tools are the server's own */
+    bool counted;  /* only the tokens are asked for */
 } Talk;
 /* OpenAI's messages into those that templates know: parts joined, developer as system. */
 bool talk_messages(Call *c, Talk *t, json_t *messages);

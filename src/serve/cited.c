@@ -238,6 +238,9 @@ bool talk_cite(Call *c, Talk *t, json_t *messages) {
         return fault_value(&c->fault, "search",
                            "search by a tool is for /chat/completions; here search is true, false, "
                            "\"documents\" or \"web\"");
+    if (s.web && t->counted)
+        return fault_value(&c->fault, "search",
+                           "what the web says is not known before it is asked: count without it");
     if (!s.wanted || s.tool) return talk_encode(c, t);
     if (!(m = question_of(t->messages)))
         return fault_value(&c->fault, "search", "search needs a message of a user: the question");

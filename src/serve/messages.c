@@ -167,7 +167,7 @@ static bool talk_take(Call *c, Talk *t) {
 }
 
 void answer_messages_count(Call *c) {
-    Talk t = {0};
+    Talk t = {.counted = true};
     if (talk_take(c, &t)) answer_json(c, json_pack("{s:I}", "input_tokens", (json_int_t)t.ids.n));
     talk_drop(&t);
 }

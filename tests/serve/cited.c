@@ -370,6 +370,11 @@ static void a_search_that_fails_is_told(void **state) {
     assert_int_equal(r->c.fault.status, 503);
     desk_drop(&r->c, NULL);
     r->fails = ERR_NONE;
+    const int64_t before = r->searches;
+    assert_null(asked(r, answer_messages_count, WEB("roses")));
+    assert_int_equal(r->c.fault.status, 400);
+    assert_int_equal(r->searches, before); /* counting asks nobody else */
+    desk_drop(&r->c, NULL);
     r->desk->spec.web = NULL;
     assert_null(asked(r, answer_chat, WEB("roses")));
     assert_int_equal(r->c.fault.status, 400);
