@@ -1,5 +1,5 @@
 /* attach.c -- tests of files that are attached to questions: what a PDF and a page of HTML say,
- * what means harm, and what the route refuses. Where pdftotext is not installed, that it is told. */
+ * what means harm, what the route refuses, and that a missing pdftotext is told. */
 #define _GNU_SOURCE
 #include "fuzz/desk.h"
 #include "serve/extract.h"
