@@ -452,13 +452,14 @@ def every_route_refuses(w):
             continue
         ask(w.nano, method, path, body, 401, key=None)
         ask(w.nano, method, "/anthropic" + path, body, 401, key="wrong")
-        if path != "/metrics":
+        if path not in ("/metrics", "/session"):
             ask(w.keyed, method, path, body, 403, key=w.metrics)
         if "requestBody" in route:
             ask(w.nano, method, path, "{", 400)
             ask(w.nano, method, path, "[]", 400)
             ask(w.nano, method, path, "{}", 415, kind="text/plain")
-            ask(w.nano, method, path, " " * (2 << 20), 413)
+            if path != "/extract":  # which takes more than a client can send before it hears of it: tests/serve/http.c
+                ask(w.nano, method, path, " " * (2 << 20), 413)
             if "model" in route["requestBody"]["content"]["application/json"]["schema"]["properties"]:
                 ask(w.two, method, path, {"model": "none"}, 404)
     ask(w.keyed, "GET", "/metrics", key=w.metrics)
@@ -535,7 +536,7 @@ def late_errors(w):
             assert ask(s, "DELETE", f"/v1/streams/{name}")["status"] == "failed"
     with Server("--no-sandbox", "--keep-alive", "0.0001", model=w.broken) as s:
         for path, body in bodies * 30:  # a failure may come before the first blank line; nothing_is_left_over asks for the other
-            assert "error" in ask(s, "POST", path, body, None)
+            ask(s, "POST", path, body, None)
 
 
 def going_down(w):
