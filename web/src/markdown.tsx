@@ -198,8 +198,10 @@ interface Read {
     rest: Token[];
 }
 
-/** Reads a text that grew at its end since `old`: only its last blocks are read again. */
-function readOn(old: Read, text: string, open: boolean): Read {
+/** Reads a text that grew at its end since `old`: only its last blocks are read again. Lines end with \n alone, as marked
+    counts them: where they ended with \r\n, too, a block would be taken for shorter than it is. */
+function readOn(old: Read, said: string, open: boolean): Read {
+    const text = said.replace(/\r\n?/g, '\n');
     const grew = open && old.text && text.startsWith(old.text);
     const stable = grew ? [...old.stable] : [];
     let from = grew ? old.from : 0;
