@@ -1,6 +1,7 @@
 /* os_filter.c -- what another program makes of a file, with nothing but that file at hand. */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/os_machine.h"
 #include "base/sanitizer.h"
 
 #include <errno.h>
@@ -30,11 +31,6 @@ typedef struct Filter {
 
 /* ---- in the other process -------------------------------------------------------------------- */
 
-static void limit(int what, rlim_t most) {
-    const struct rlimit r = {most, most};
-    setrlimit(what, &r);
-}
-
 /* A function says what is wrong as a program does: by its status, which is the ErrCode, and words.
  */
 static _Noreturn void call(const Filter *f) {
@@ -53,11 +49,11 @@ static _Noreturn void become(const Filter *f, int in, int out, int errors) {
     Err ignored = {0};
     dup2(in, 0), dup2(out, 1), dup2(errors, 2);
     closefrom(3);
-    if (f->argv || !UNDER_SANITIZER) limit(RLIMIT_AS, MEMORY);
-    limit(RLIMIT_CPU, (rlim_t)f->seconds + 1);
-    limit(RLIMIT_FSIZE, 0);
-    limit(RLIMIT_NOFILE, FILES);
-    limit(RLIMIT_CORE, 0);
+    if (f->argv || !UNDER_SANITIZER) process_limit(RLIMIT_AS, MEMORY);
+    process_limit(RLIMIT_CPU, (rlim_t)f->seconds + 1);
+    process_limit(RLIMIT_FSIZE, 0);
+    process_limit(RLIMIT_NOFILE, FILES);
+    process_limit(RLIMIT_CORE, 0);
     (void)!sandbox_program(&ignored);
     if (f->fn) call(f);
     execvp(f->argv[0], (char *const *)(uintptr_t)f->argv);

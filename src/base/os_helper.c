@@ -2,6 +2,7 @@
  * of sockets. Each message is a head and its bytes. */
 #define _GNU_SOURCE
 #include "base/base.h"
+#include "base/os_machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,15 +82,10 @@ static bool message_get(int fd, Arena *a, ErrCode *code, Str *s, int64_t most, d
 
 /* ---- in the other process -------------------------------------------------------------------- */
 
-static void limit(int what, rlim_t most) {
-    const struct rlimit r = {most, most};
-    setrlimit(what, &r);
-}
-
 /* What starts programs has bytes for them in memory that the limit of files is for, too. */
 static void narrow_to(HelperKind kind) {
     Err ignored = {0};
-    limit(RLIMIT_FSIZE, kind == HELPER_STARTS ? HELPER_QUESTION : 0);
+    process_limit(RLIMIT_FSIZE, kind == HELPER_STARTS ? HELPER_QUESTION : 0);
     if (kind == HELPER_CONNECTS) {
         (void)!sandbox_client(&ignored);
         return;
@@ -110,8 +106,8 @@ static void narrow(int fd, HelperKind kind) {
     const int nowhere = open("/dev/null", O_WRONLY);
     if (nowhere >= 0) dup2(nowhere, 1);
     closefrom(3);
-    limit(RLIMIT_NOFILE, FILES);
-    limit(RLIMIT_CORE, 0);
+    process_limit(RLIMIT_NOFILE, FILES);
+    process_limit(RLIMIT_CORE, 0);
     narrow_to(kind);
 }
 

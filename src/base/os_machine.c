@@ -35,6 +35,11 @@ void os_sleep(double seconds) {
 
 int64_t os_time(void) { return (int64_t)time(NULL); }
 
+void process_limit(int what, uint64_t most) {
+    const struct rlimit r = {most, most};
+    setrlimit(what, &r);
+}
+
 /* ---- the kernel's files ---------------------------------------------------------------------- */
 
 /* The start of a small system file, as a string; empty where there is none. */

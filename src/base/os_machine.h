@@ -5,3 +5,5 @@
 
 int64_t machine_memory_free(const char *root);
 int64_t machine_cpus(const char *root, int64_t most); /* at most `most`, at least 1 */
+/* RLIMIT_... of this process and its children, for good; as it was where that cannot be. */
+void process_limit(int what, uint64_t most);
