@@ -30,7 +30,7 @@ int cmd_backup(int argc, char **argv) {
         "said, so no other user may open it.\n\n"
         "To restore, stop the service and put keys and history of FOLDER in the place of those of "
         "its folder; or start `lisao serve` with --data FOLDER.",
-        "lisao backup backup-monday\nlisao backup /mnt/disk/lisao --data /var/lib/lisao\n",
+        "lisao backup backup-monday\nlisao backup disk/monday --data service\n",
         opts,
         COUNT(opts)};
     int code;

@@ -131,8 +131,8 @@ static void large_bodies(void **state) {
 /* On one path they may be larger, and take nothing of what the others have. */
 static void larger_bodies(void **state) {
     (void)state;
-    enum { MOST = 16 << 10, LARGE = 1 << 20, WIRES = 6 };
-    static Wire w[WIRES];
+    enum { MOST = 16 << 10, LARGE = 1 << 20, HOLDERS = 3 };
+    static Wire w[HOLDERS + 1];
     static const char length[] = "POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n";
     static const char chunked[] =
         "POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -152,25 +152,33 @@ static void larger_bodies(void **state) {
     assert_true(send_body(&w[0], chunked, LARGE + 4096, true));
     must_read(&w[0], "HTTP/1.1 413 ");
     wire_close(&w[0]);
-    /* As many as there is room for, but for their last bytes: others are taken as ever. */
+    /* As many as there is room for, but for their last bytes: once they have been read, one more is
+     * refused (or one of them, if that came in between), and others are taken as ever. */
     snprintf(head, sizeof head, length, "b", LARGE);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < HOLDERS; i++) {
         wire_open(&w[i], s);
         assert_true(send_body(&w[i], head, LARGE - 4096, false));
     }
-    wire_open(&w[4], s);
-    snprintf(head, sizeof head, length, "a", MOST);
-    assert_true(send_body(&w[4], head, MOST, false));
-    must_read(&w[4], "\"n\":16384,");
     int refused = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int tries = 0; !refused && tries < 100; tries++) {
+        wire_open(&w[HOLDERS], s);
+        assert_true(send_body(&w[HOLDERS], head, LARGE, false));
+        must_read(&w[HOLDERS], "\r\n\r\n");
+        refused = wire_count(&w[HOLDERS], "HTTP/1.1 503 ") > 0;
+        wire_close(&w[HOLDERS]);
+    }
+    wire_open(&w[HOLDERS], s);
+    snprintf(head, sizeof head, length, "a", MOST);
+    assert_true(send_body(&w[HOLDERS], head, MOST, false));
+    must_read(&w[HOLDERS], "\"n\":16384,");
+    for (int i = 0; i < HOLDERS; i++) {
         static const char last[4096];
         assert_true(wire_send(&w[i], (Str){last, sizeof last}));
         must_read(&w[i], "\r\n\r\n");
         refused += wire_count(&w[i], "HTTP/1.1 503 ") > 0;
     }
     assert_true(refused >= 1);
-    for (int i = 0; i < 5; i++) wire_close(&w[i]);
+    for (int i = 0; i <= HOLDERS; i++) wire_close(&w[i]);
     site_close(s);
 }
 
