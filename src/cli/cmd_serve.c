@@ -272,6 +272,7 @@ static bool models_open(Fleet **fleet, Arena *a, const Options *o, Err *err) {
         .memory = o->memory * 1000000,
         .prompts = o->prompts_on_disk ? str_fmt(a, "%s/prompts", data).p : NULL,
         .prompt_bytes = o->prompts_on_disk << 20,
+        .guests = o->runs != NULL,
     };
     return fleet_open(fleet, a, &spec, err);
 }
@@ -319,6 +320,9 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                                 .reload_arg = settings,
                                 .model = fleet_models(fleet),
                                 .n_models = o->n_models,
+                                .open = o->runs ? fleet_invite : NULL,
+                                .shut = fleet_dismiss,
+                                .open_arg = fleet,
                                 .memory = o->memory * 1000000,
                                 .connections = o->connections,
                                 .queue = o->queue,

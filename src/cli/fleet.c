@@ -7,6 +7,7 @@
 
 /* DRAFTS: rows of a step for tokens that are given, as evaluations ask for. */
 enum { DRAFTS = 256 };
+#define GUEST_IDLE "5m"
 
 /* A file of weights, as it was when it was opened. */
 typedef struct Part {
@@ -18,7 +19,8 @@ typedef struct Ship {
     Fleet *fleet;
     Part *part; /* (n_parts) */
     int64_t n_parts;
-    Session s; /* without a plan; its team is the fleet's */
+    Session s;   /* without a plan; its team is the fleet's */
+    Arena *home; /* of a guest: this */
     PlanSpec plan;
     EngineSpec engine;
     Arena *arena; /* of what is loaded; NULL: nothing is */
@@ -157,9 +159,11 @@ static bool parts_check(Ship *p, Err *err) {
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
+static bool keeps_prompts(const Ship *p) { return p->fleet->spec.prompts && !p->home; }
+
 static void ship_unload(void *arg) {
     Ship *p = arg;
-    if (p->running && p->fleet->spec.prompts) {
+    if (p->running && keeps_prompts(p)) {
         if (!ship_changed(p)) engine_keep(p->running);
         engine_store_close(p->running);
     }
@@ -167,11 +171,11 @@ static void ship_unload(void *arg) {
     p->arena = NULL, p->running = NULL, p->planned = NULL;
 }
 
-/* Computed prompts of earlier times; of several models each has a folder. */
+/* Computed prompts of earlier times; of several models each has a folder, and guests come once. */
 static bool prompts_open(Ship *p, Engine *e, Err *err) {
     const FleetSpec *s = &p->fleet->spec;
     const char *folder = s->prompts;
-    if (!folder) return true;
+    if (!keeps_prompts(p)) return true;
     if (s->n > 1) folder = str_fmt(p->arena, "%s/%.16s", folder, p->planned->fingerprint).p;
     return engine_store(e, p->arena, folder, s->prompt_bytes, err);
 }
@@ -195,18 +199,20 @@ static bool ship_load(void *arg, int64_t limit, Engine **engine, const char **fi
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static bool ship_open(Fleet *f, const ModelSettings *o, Err *err) {
-    Ship *p = &f->ship[f->n];
-    ServeModel *m = &f->model[f->n];
+static void ship_close(Ship *p) {
+    ship_unload(p);
+    p->s.team = NULL;
+    session_close(&p->s);
+}
+
+/* ship_close also after a failure. */
+static bool ship_open(Ship *p, ServeModel *m, const ModelSettings *o, Err *err) {
+    Fleet *f = p->fleet;
     FileStamp stamp = {0};
-    *p = (Ship){.fleet = f, .s.team = f->team};
-    if (!session_open(&p->s, o->path, BUNDLE_ALL, &o->opts, &p->plan, err)) {
-        if (!f->team) f->team = p->s.team;
-        p->s.team = NULL;
-        session_close(&p->s);
-        return false;
-    }
-    f->team = p->s.team;
+    p->s.team = f->team;
+    const bool open = session_open(&p->s, o->path, BUNDLE_ALL, &o->opts, &p->plan, err);
+    if (!f->team) f->team = p->s.team;
+    if (!open) return false;
     *m = (ServeModel){.name = model_name(&p->s, o->name),
                       .bundle = &p->s.bundle,
                       .context = context_bounded(&p->s, o->context),
@@ -214,16 +220,14 @@ static bool ship_open(Fleet *f, const ModelSettings *o, Err *err) {
                       .unload = ship_unload,
                       .changed = ship_changed,
                       .arg = p};
-    const bool fine = name_is_new(f, m->name, err);
-    f->n++;
-    if (!fine || !os_stamp(&stamp, p->s.bundle.path, err) || !parts_note(p, err)) return false;
+    if (!os_stamp(&stamp, p->s.bundle.path, err) || !parts_note(p, err)) return false;
     m->created = stamp.modified / 1000000000;
     return (!o->idle || duration_read(&m->idle, o->idle, err))
            && size_find(p, o, m->context, &m->bytes, err) && size_check(f, m->name, m->bytes, err);
 }
 
 static bool loads_later(const Fleet *f) {
-    bool later = f->n > 1;
+    bool later = f->n > 1 || f->spec.guests;
     for (int64_t i = 0; i < f->n; i++) later |= f->model[i].idle > 0;
     return later;
 }
@@ -232,21 +236,48 @@ bool fleet_open(Fleet **out, Arena *a, const FleetSpec *spec, Err *err) {
     Fleet *f = *out = PUSH(a, Fleet, 1);
     *f = (Fleet){.spec = *spec};
     f->ship = PUSH(a, Ship, spec->n), f->model = PUSH(a, ServeModel, spec->n);
-    for (int64_t i = 0; i < spec->n; i++)
-        if (!ship_open(f, &spec->model[i], err)) return false;
+    for (; f->n < spec->n; f->n++) {
+        Ship *p = &f->ship[f->n];
+        *p = (Ship){.fleet = f};
+        if (!ship_open(p, &f->model[f->n], &spec->model[f->n], err)
+            || !name_is_new(f, f->model[f->n].name, err)) {
+            ship_close(p);
+            return false;
+        }
+    }
     f->packers = loads_later(f) ? team_open(team_threads(f->team)) : f->team;
     return true;
+}
+
+/* Its idle time is not the first model's: it stays for somebody who tries it out. */
+bool fleet_invite(void *fleet, const char *path, const char *name, ServeModel *m, Err *err) {
+    Fleet *f = fleet;
+    ModelSettings o = f->spec.model[0];
+    Arena *home = arena_open("guest", ARENA_NO_LIMIT);
+    Ship *p = PUSH(home, Ship, 1);
+    o.path = path, o.name = name, o.idle = GUEST_IDLE;
+    *p = (Ship){.fleet = f, .home = home};
+    const bool fine = ship_open(p, m, &o, err);
+    if (!fine) {
+        ship_close(p);
+        arena_close(home);
+    }
+    return fine;
+}
+
+void fleet_dismiss(void *fleet, const ServeModel *m) {
+    Ship *p = m->arg;
+    Arena *home = p->home;
+    (void)fleet;
+    ship_close(p);
+    arena_close(home);
 }
 
 const ServeModel *fleet_models(const Fleet *f) { return f->model; }
 
 void fleet_close(Fleet *f) {
     if (!f) return;
-    for (int64_t i = 0; i < f->n; i++) {
-        ship_unload(&f->ship[i]);
-        f->ship[i].s.team = NULL;
-        session_close(&f->ship[i].s);
-    }
+    for (int64_t i = 0; i < f->n; i++) ship_close(&f->ship[i]);
     if (f->packers && f->packers != f->team) team_close(f->packers);
     if (f->team) team_close(f->team);
 }

@@ -21,6 +21,7 @@ typedef struct FleetSpec {
     int64_t queue, memory; /* bytes for all that are loaded; 0: what the machine has */
     const char *prompts;   /* folder; NULL: none are kept on disk */
     int64_t prompt_bytes;  /* for each model */
+    bool guests;           /* fleet_invite will be called */
 } FleetSpec;
 
 typedef struct Fleet Fleet;
@@ -28,6 +29,10 @@ typedef struct Fleet Fleet;
  * a failure. */
 bool fleet_open(Fleet **f, Arena *a, const FleetSpec *spec, Err *err) CHECKED;
 const ServeModel *fleet_models(const Fleet *f); /* (n) */
-void fleet_close(Fleet *f);                     /* NULL is fine */
+/* ServeSpec.open and shut, with the fleet as arg: one more, with the settings of the first,
+ * unloaded when nobody has asked it for five minutes. */
+bool fleet_invite(void *fleet, const char *path, const char *name, ServeModel *m, Err *err) CHECKED;
+void fleet_dismiss(void *fleet, const ServeModel *m);
+void fleet_close(Fleet *f); /* NULL is fine */
 /* "10m", "30s", "2h", "90": seconds. */
 bool duration_read(double *seconds, const char *text, Err *err) CHECKED;

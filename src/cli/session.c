@@ -9,7 +9,7 @@ static bool machine_open(Session *s, const ModelOpts *o, Err *err) {
     Level level = LEVEL_N;
     if (o->cpu) CHECK(level_of_name(o->cpu, &level));
     if (!kern_init(level, err)) return false;
-    if (!s->team) s->team = team_open(o->threads ? o->threads : MIN(os_cpus(), 64));
+    s->team = team_open(o->threads ? o->threads : MIN(os_cpus(), 64));
     return true;
 }
 
@@ -47,7 +47,7 @@ bool session_open(Session *s, const char *name, unsigned parts, const ModelOpts 
     s->arena = arena_open("session", ARENA_NO_LIMIT);
     return model_pulled(&name, s->arena, name, err)
            && bundle_open(&s->bundle, s->arena, name, 0, err)
-           && model_load(&s->bundle, parts, o, err) && machine_open(s, o, err)
+           && model_load(&s->bundle, parts, o, err) && (s->team || machine_open(s, o, err))
            && formats_set(spec, s->bundle.model, o, s->bundle.path, err);
 }
 

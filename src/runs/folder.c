@@ -133,6 +133,11 @@ static const char *newest_checkpoint(Arena *a, const char *path, int64_t *step) 
     return best;
 }
 
+const char *run_checkpoint(Arena *a, const char *folder, const Run *r, int64_t *step) {
+    const char *path = run_file(a, folder, r->name), *name = newest_checkpoint(a, path, step);
+    return name ? run_file(a, path, name) : NULL;
+}
+
 /* Objective and steps, as the newest checkpoint has them. */
 static void checkpoint_look(Arena *a, const char *folder, Run *r) {
     FileStamp stamp;

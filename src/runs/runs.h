@@ -59,6 +59,8 @@ bool runs_list(Arena *a, const char *folder, Run **run, int64_t *n, int64_t *lef
 bool run_look(Arena *a, const char *folder, Run *r, int64_t now, Err *err) CHECKED;
 /* The path of a run's file in the folder of runs. */
 const char *run_file(Arena *a, const char *name, const char *file);
+/* The folder of a run's newest checkpoint, and its step; NULL: it has none. */
+const char *run_checkpoint(Arena *a, const char *folder, const Run *r, int64_t *step);
 /* Name and id of the run that has this id; false: the folder has none. */
 bool run_find(Arena *a, const char *folder, Str id, Run *r);
 

@@ -222,6 +222,7 @@ void answer_stream(Call *c), answer_stream_cancel(Call *c);
 void answer_documents(Call *c), answer_passage(Call *c);
 void answer_extract(Call *c);
 void answer_runs(Call *c), answer_run(Call *c), answer_run_texts(Call *c), answer_run_feed(Call *c);
+void answer_run_model(Call *c);
 void answer_session(Call *c), answer_session_begin(Call *c), answer_usage(Call *c);
 extern const char fault_types[], token_types[], lisao_types[], call_types[], chat_types[],
     text_types[], message_types[], response_types[], verify_types[], kept_types[], plain_types[],
@@ -382,8 +383,9 @@ int64_t choice_read(const Choice *c);    /* tokens of its prompt, given ones amo
 int64_t choice_written(const Choice *c); /* those that it answered with */
 /* Finds or makes what binds them to the conversation's form; form_leave when the job is over. */
 bool job_form(Call *c, Job *j, Talk *t);
-void form_bind(Choice *o);          /* on the engine thread, to which grammars belong */
-void form_leave(Api *api, Form *f); /* NULL is fine */
+void form_bind(Choice *o);                     /* on the engine thread, to which grammars belong */
+void form_leave(Api *api, Form *f);            /* NULL is fine */
+void forms_forget(Api *api, const Lexicon *l); /* those of a model that goes, which nobody uses */
 void forms_close(Api *api);
 /* Adds a prompt to the hash that the answer names; once for each that differs. */
 void job_prompt(Job *j, const int32_t *ids, int64_t n);

@@ -23,9 +23,10 @@ typedef struct Running {
  * tokenizer and settings, is the old file's. So the model answers no more. */
 static bool host_stale(Api *api, Hosted *m) {
     const char *file = m->stale || !m->spec->changed ? NULL : m->spec->changed(m->spec->arg);
-    m->stale |= file != NULL;
     if (file) {
-        count_add(api, &api->count.stale, 1);
+        monitor_enter(api->lock);
+        m->stale = true, api->count.stale += !m->guest;
+        monitor_leave(api->lock);
         journal_say(api->journal, "file",
                     "%s was written to while it was served: %s answers no more; start the service "
                     "again",
@@ -405,6 +406,8 @@ static void job_finish(Job *j) {
     job_count(j);
     job_cancelled(j);
     const bool fault = j->fault.status != 0;
+    Api *api = j->api;
+    Hosted *m = j->m;
     if (fault && j->began) j->face->fault(j, &j->fault);
     for (int64_t i = 0; !fault && j->stream && i < j->n; i++)
         if (j->face->end) j->face->end(&j->choice[i]);
@@ -414,6 +417,7 @@ static void job_finish(Job *j) {
                                                       : "failed");
     job_drop(j);
     job_reply(j);
+    host_leave(api, m);
 }
 
 /* The next round of an answer whose model has searched. */

@@ -45,6 +45,7 @@ const char run_types[] =
     "  curves: {key: string; step: integer[]; value: number[]}[]; experts: RunExperts | null};\n"
     "type RunExperts = {step: integer; load: number[][]};\n"
     "type RunTexts = {samples: RunSample[]; answers: RunAnswer[]};\n"
+    "type RunModel = {id: string; object: 'model'; step: integer};\n"
     "type RunSample = {step: integer; prompt: string; text: string; ended: boolean};\n"
     "type RunAnswer = {step: integer; reward: number; right: boolean; task: string;\n"
     "  stratum: string; prompt: string; reasoning: string; answer: string};\n"

@@ -97,11 +97,12 @@ bool body_read(Call *c) {
 bool model_pick(Call *c, const json_t *body) {
     const json_t *name = json_object_get(body, "model");
     const Str text = json_text(name);
-    Hosted *m = json_is_string(name) ? host_find(c->api, text) : c->api->host;
+    Hosted *m = json_is_string(name) ? host_find(c->api, text) : host_at(c->api, 0);
     if (!m)
         return fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
                          "there is no model '%.64s'; GET /v1/models lists those that are served",
                          text.p);
+    host_leave(c->api, c->m);
     c->m = m;
     return true;
 }

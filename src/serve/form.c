@@ -149,6 +149,16 @@ void form_leave(Api *api, Form *f) {
     monitor_leave(api->lock);
 }
 
+void forms_forget(Api *api, const Lexicon *l) {
+    monitor_enter(api->lock);
+    for (int64_t i = 0; i < FORMS; i++) {
+        if (!api->form[i] || api->form[i]->lexicon != l) continue;
+        arena_close(api->form[i]->a);
+        api->form[i] = NULL;
+    }
+    monitor_leave(api->lock);
+}
+
 void forms_close(Api *api) {
     for (int64_t i = 0; i < FORMS; i++)
         if (api->form[i]) arena_close(api->form[i]->a);

@@ -81,12 +81,13 @@ static void order_run(Api *api, Hosted *m) {
         journal_say(api->journal, "load", "%s: %s", m->spec->name, err.msg);
 }
 
+/* The model is another's from host_leave on. */
 static void loader_run(void *arg) {
     enum { HOUR = 3600 };
     Api *api = arg;
     Hosted *m;
     for (QueueResult got; (got = queue_pop(api->loader->orders, &m, HOUR)) != QUEUE_CLOSED;)
-        if (got == QUEUE_ITEM) order_run(api, m);
+        if (got == QUEUE_ITEM) order_run(api, m), host_leave(api, m);
 }
 
 bool loader_open(Api *api, Arena *a, Err *err) {
@@ -98,6 +99,7 @@ bool loader_open(Api *api, Arena *a, Err *err) {
 void host_order(Api *api, const HostOrder *o) {
     Hosted *m = o->m;
     m->limit = o->limit;
+    host_take(api, m);
     state_set(api, m, o->act == HOST_LOAD ? HOST_LOADING : HOST_LEAVING);
     CHECK(queue_try_push(api->loader->orders, &m)); /* one at a time is under way */
 }
@@ -106,9 +108,10 @@ void host_order(Api *api, const HostOrder *o) {
 
 bool hosts_open(Api *api, Arena *a, Err *err) {
     const ServeSpec *s = api->spec;
-    api->host = PUSH(a, Hosted, s->n_models);
+    api->n_hosts = s->n_models + (s->open ? GUESTS : 0);
+    api->host = PUSH(a, Hosted, api->n_hosts);
     for (int64_t i = 0; i < s->n_models; i++) {
-        Hosted *m = &api->host[api->n_hosts++];
+        Hosted *m = &api->host[i];
         Bundle *b = s->model[i].bundle;
         *m = (Hosted){.spec = &s->model[i], .bundle = b, .limit = s->memory, .used = os_now()};
         if (b->n_end
@@ -118,13 +121,20 @@ bool hosts_open(Api *api, Arena *a, Err *err) {
     return true;
 }
 
+static void guest_close(Api *api, const ServeModel *spec, Arena *a) {
+    api->spec->shut(api->spec->open_arg, spec);
+    arena_close(a);
+}
+
 void hosts_close(Api *api) {
     if (api->loader) {
         queue_close(api->loader->orders);
         lone_join(api->loader->thread);
     }
-    for (int64_t i = 0; i < api->n_hosts; i++)
-        if (api->host[i].state == HOST_IN) host_unload(api, &api->host[i]);
+    for (Hosted *m = api->host; m < api->host + api->n_hosts; m++) {
+        if (m->state == HOST_IN) host_unload(api, m);
+        if (m->guest) guest_close(api, m->spec, m->guest);
+    }
 }
 
 HostState host_state(Api *api, const Hosted *m) {
@@ -139,9 +149,90 @@ int64_t serve_memory(int64_t memory) {
     return memory ? memory : os_memory_free() + os_memory_now();
 }
 
+/* Inside the lock. */
+static Hosted *host_named(Api *api, Str name) {
+    for (Hosted *m = api->host; m < api->host + api->n_hosts; m++)
+        if (m->spec && str_eq(name, str_of(m->spec->name))) return m;
+    const bool guest = api->spec->open && memchr(name.p, '@', (size_t)name.n); /* one that went */
+    return (api->spec->n_models == 1 && !guest) || str_eq(name, STR("lisao")) ? api->host : NULL;
+}
+
 Hosted *host_find(Api *api, Str name) {
-    for (int64_t i = 0; i < api->n_hosts; i++)
-        if (api->n_hosts == 1 || str_eq(name, str_of(api->host[i].spec->name)))
-            return &api->host[i];
-    return str_eq(name, STR("lisao")) ? api->host : NULL;
+    monitor_enter(api->lock);
+    Hosted *m = host_named(api, name);
+    if (m) m->users++;
+    monitor_leave(api->lock);
+    return m;
+}
+
+Hosted *host_at(Api *api, int64_t i) {
+    monitor_enter(api->lock);
+    Hosted *m = api->host[i].spec ? &api->host[i] : NULL;
+    if (m) m->users++;
+    monitor_leave(api->lock);
+    return m;
+}
+
+static void users_add(Api *api, Hosted *m, int64_t n) {
+    monitor_enter(api->lock);
+    m->users += n;
+    monitor_leave(api->lock);
+}
+
+void host_take(Api *api, Hosted *m) { users_add(api, m, 1); }
+void host_leave(Api *api, Hosted *m) { users_add(api, m, -1); }
+
+/* ---- guests ---------------------------------------------------------------------------------- */
+
+/* Inside the lock: a place that is empty, else the one whose guest was invited first and can go,
+ * which is nobody's from now on. */
+static Hosted *guest_place(Api *api) {
+    Hosted *best = NULL;
+    for (Hosted *m = api->host + api->spec->n_models; m < api->host + api->n_hosts; m++) {
+        if (m->spec && (m->state != HOST_OUT || m->users || m->stale)) continue;
+        if (!best || !m->spec || (best->spec && m->invited < best->invited)) best = m;
+    }
+    return best;
+}
+
+static bool guest_open(Api *api, Hosted *m, const char *path, const char *name, Err *err) {
+    const ServeSpec *s = api->spec;
+    Arena *a = arena_open("guest", ARENA_NO_LIMIT);
+    ServeModel *spec = PUSH(a, ServeModel, 1);
+    Lexicon *lexicon = NULL;
+    if (!s->open(s->open_arg, path, str_copy(a, str_of(name)).p, spec, err)) {
+        arena_close(a);
+        return false;
+    }
+    const Bundle *b = spec->bundle;
+    if (b->n_end && !lexicon_new(&lexicon, a, b->tok, b->model->cfg.V, b->end, b->n_end, err)) {
+        guest_close(api, spec, a);
+        return false;
+    }
+    monitor_enter(api->lock);
+    m->spec = spec, m->bundle = spec->bundle, m->lexicon = lexicon, m->guest = a;
+    m->failed = false, m->fingerprint[0] = 0, m->invited = os_now();
+    monitor_leave(api->lock);
+    return true;
+}
+
+bool host_invite(Api *api, const char *path, const char *name, Err *err) {
+    monitor_enter(api->lock);
+    for (Hosted *m = api->host; m < api->host + api->n_hosts; m++)
+        if (m->spec && !strcmp(m->spec->name, name)) {
+            monitor_leave(api->lock);
+            return true;
+        }
+    Hosted *m = guest_place(api);
+    const ServeModel *gone = m ? m->spec : NULL;
+    const Lexicon *words = m ? m->lexicon : NULL;
+    Arena *guest = m ? m->guest : NULL;
+    if (m) m->spec = NULL, m->guest = NULL;
+    monitor_leave(api->lock);
+    if (gone) {
+        forms_forget(api, words);
+        guest_close(api, gone, guest);
+    }
+    return m ? guest_open(api, m, path, name, err)
+             : err_set(err, ERR_LIMIT, "%d checkpoints are in use, as many as may be", GUESTS);
 }

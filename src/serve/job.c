@@ -223,7 +223,9 @@ bool job_send(Call *c, Job *j) {
         return false;
     }
     count_add(api, &api->count.waiting, 1);
+    host_take(api, c->m); /* until job_finish */
     if (queue_try_push(api->jobs, &j)) return true;
+    host_leave(api, c->m);
     count_add(api, &api->count.waiting, -1);
     form_leave(api, j->form);
     gate_leave(j, NULL);

@@ -14,7 +14,7 @@ const char plain_types[] =
     "  last_id: string};\n"
     "type Model = {id: string; object: 'model'; created: integer; owned_by: 'lisao';\n"
     "  type: 'model'; display_name: string; created_at: string; context_length: integer;\n"
-    "  max_output_tokens: integer; loaded: boolean};\n"
+    "  max_output_tokens: integer; tools: boolean; loaded: boolean};\n"
     "type Tokens = {tokens: integer[]; count: integer};\n"
     "type Text = {content: string; text: string};\n"
     "type Rendered = {prompt: string};\n";
@@ -26,7 +26,7 @@ void answer_health(Call *c) { answer_json(c, json_pack("{s:s}", "status", "ok"))
 void answer_ready(Call *c) {
     if (api_drains(c->api))
         fault_set(&c->fault, 503, "server_error", "overloaded", NULL, "the server is going down");
-    else if (counts_now(c->api).stale == c->api->n_hosts)
+    else if (counts_now(c->api).stale == c->api->spec->n_models)
         fault_set(&c->fault, 503, "server_error", "model_changed", NULL,
                   "the file of every model was written to while it was served: the service must be "
                   "started again");
@@ -72,31 +72,38 @@ static json_t *model_json(Api *api, const Hosted *h) {
     char created[32] = "";
     gmtime_r(&at, &utc);
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "id", m->name, "object",
-                     "model", "created", (json_int_t)m->created, "owned_by", "lisao", "type",
-                     "model", "display_name", m->name, "created_at", created, "context_length",
-                     (json_int_t)m->context, "max_output_tokens", (json_int_t)m->context, "loaded",
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b}", "id", m->name,
+                     "object", "model", "created", (json_int_t)m->created, "owned_by", "lisao",
+                     "type", "model", "display_name", m->name, "created_at", created,
+                     "context_length", (json_int_t)m->context, "max_output_tokens",
+                     (json_int_t)m->context, "tools", h->bundle->chat.tools != TOOLS_NONE, "loaded",
                      host_state(api, h) == HOST_IN);
 }
 
 void answer_models(Call *c) {
     Api *api = c->api;
     json_t *all = json_array();
-    for (int64_t i = 0; i < api->n_hosts; i++)
-        json_array_append_new(all, model_json(api, &api->host[i]));
-    answer_json(c, json_pack("{s:s, s:o, s:b, s:s, s:s}", "object", "list", "data", all, "has_more",
+    for (int64_t i = 0; i < api->n_hosts; i++) {
+        Hosted *m = host_at(api, i);
+        if (!m) continue;
+        json_array_append_new(all, model_json(api, m));
+        host_leave(api, m);
+    }
+    const json_t *last = json_array_get(all, json_array_size(all) - 1);
+    answer_json(c, json_pack("{s:s, s:o, s:b, s:s, s:O}", "object", "list", "data", all, "has_more",
                              0, "first_id", api->host[0].spec->name, "last_id",
-                             api->host[api->n_hosts - 1].spec->name));
+                             json_object_get(last, "id")));
 }
 
 void answer_model(Call *c) {
     const Str id = {c->path.p + 8, c->path.n - 8}; /* behind "/models/" */
-    const Hosted *m = host_find(c->api, id);
+    Hosted *m = host_find(c->api, id);
     if (m && str_eq(id, str_of(m->spec->name)))
         answer_json(c, model_json(c->api, m));
     else
         fault_set(&c->fault, 404, "invalid_request_error", "model_not_found", "model",
                   "there is no model '%.*s'; GET /v1/models lists those that are served", STRF(id));
+    if (m) host_leave(c->api, m);
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */

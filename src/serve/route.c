@@ -67,6 +67,9 @@ static const Route routes[] = {
     {"GET", "/runs/*/texts", answer_run_texts, false,
      "the newest samples and answers of a run, each list the newest first", "RunTexts", NULL,
      NO_BODY},
+    {"POST", "/runs/*/model", answer_run_model, false,
+     "makes the newest checkpoint of a run a model like the others: requests name it by this id",
+     "RunModel", NULL, NO_BODY},
     {"GET", "/runs/*", answer_run, false,
      "a run's curves, of 2000 points at most, and the newest load of its experts", "Run", NULL,
      NO_BODY},
@@ -168,7 +171,7 @@ bool call_is_large(Str path) { return str_eq(prefix_cut(path), STR("/extract"));
 void call_handle(void *arg, Exchange *x) {
     Api *api = arg;
     Call c = {.api = api,
-              .m = api->host,
+              .m = host_at(api, 0),
               .routes = routes,
               .n_routes = COUNT(routes),
               .x = x,
@@ -180,14 +183,15 @@ void call_handle(void *arg, Exchange *x) {
     if (str_eq(exchange_method(x), STR("OPTIONS"))) {
         exchange_head(x, "allow", "GET, HEAD, POST, DELETE, OPTIONS");
         exchange_answer(x, 204, "text/plain", STR(""));
-        return;
+    } else {
+        call_run(&c);
     }
-    call_run(&c);
     if (c.fault.status) {
         count_add(api, &api->count.refused, 1);
         fault_answer(x, &c.fault, c.style);
     }
     json_decref(c.body);
+    host_leave(api, c.m);
 }
 
 Str call_refused(void *arg, Exchange *x, int64_t status, const char *why) {

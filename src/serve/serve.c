@@ -87,7 +87,7 @@ static void narrowing_say(const Api *api, const Err *err) {
 
 /* One model is there when it is said to be. */
 static bool hosts_start(Api *api, Arena *a, Err *err) {
-    return hosts_open(api, a, err) && (api->n_hosts > 1 || host_load(api, api->host, err));
+    return hosts_open(api, a, err) && (api->spec->n_models > 1 || host_load(api, api->host, err));
 }
 
 bool serve_run(const ServeSpec *spec,

@@ -62,7 +62,12 @@ typedef struct ServeSpec {
     void *reload_arg;
     const ServeModel *model; /* (n_models) the first is who answers where none is named */
     int64_t n_models;        /* one is loaded at the start and has any name; more on demand */
-    int64_t memory;          /* bytes for all that are loaded; 0: what the machine has */
+    /* Opens the model of a folder under a name, as one more: a checkpoint of `runs`. Its functions
+     * are called until `shut`. From any thread, one at a time; `shut` from any. NULL: none is. */
+    bool (*open)(void *arg, const char *path, const char *name, ServeModel *m, Err *err);
+    void (*shut)(void *arg, const ServeModel *m);
+    void *open_arg;
+    int64_t memory; /* bytes for all that are loaded; 0: what the machine has */
     int64_t connections, queue;
     double alive; /* seconds without a word until a stream shows that it lives; an answer that is
                    * no stream waits three times as long at first; 0: never */

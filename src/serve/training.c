@@ -10,7 +10,7 @@ enum { READ_MOST = 16 << 20 };
 
 bool training_open(Api *api, Arena *a, Err *err) {
     Training *t = api->training = PUSH(a, Training, 1);
-    *t = (Training){.lock = monitor_new(a)};
+    *t = (Training){.lock = monitor_new(a), .opens = monitor_new(a)};
     if (!os_is_dir(api->spec->runs))
         return err_set(err, ERR_USAGE,
                        "--runs %s: there is no such folder: name the one that holds the "
@@ -126,4 +126,48 @@ static void run_answer(Call *c, void (*members)(const RunView *v, Buf *out), boo
 }
 
 void answer_run(Call *c) { run_answer(c, run_view_curves, true); }
+
+/* ---- a model of one -------------------------------------------------------------------------- */
+
+/* "tiny-en@2000" */
+static const char *checkpoint_name(Call *c, const Run *r, int64_t step) {
+    const char *name = strcmp(r->name, ".") ? r->name : c->api->spec->runs;
+    return str_fmt(c->a, "%s@%lld", utf8_valid(str_of(name)) ? name : r->id, (long long)step).p;
+}
+
+/* The newest checkpoint becomes a model like those that the server began with, until it is not
+ * asked any more and another one wants its place. */
+void answer_run_model(Call *c) {
+    Run run;
+    Err err = {0};
+    int64_t step;
+    if (!runs_shown(c)) return;
+    if (!run_find(c->a, c->api->spec->runs, id_of_path(c), &run)) {
+        run_missing(c, id_of_path(c));
+        return;
+    }
+    const char *path = run_checkpoint(c->a, c->api->spec->runs, &run, &step);
+    if (!path) {
+        fault_set(&c->fault, 409, "invalid_request_error", "no_checkpoint", NULL,
+                  "the run has no checkpoint yet: wait for its first one");
+        return;
+    }
+    const char *name = checkpoint_name(c, &run, step);
+    monitor_enter(c->api->training->opens);
+    const bool fine = host_invite(c->api, path, name, &err);
+    monitor_leave(c->api->training->opens);
+    if (fine) {
+        answer_json(c, json_pack("{s:s, s:s, s:I}", "id", name, "object", "model", "step",
+                                 (json_int_t)step));
+    } else if (err.code == ERR_LIMIT) {
+        fault_set(&c->fault, 503, "server_error", "overloaded", NULL, "%s", err.msg);
+    } else {
+        log_at(LOG_WARN, "the checkpoint of a run: %s", err.msg);
+        fault_set(&c->fault, 503, "server_error", "model_loading", NULL,
+                  "the checkpoint of step %lld cannot be opened as a model; the server's log says "
+                  "why",
+                  (long long)step);
+    }
+}
+
 void answer_run_texts(Call *c) { run_answer(c, run_view_texts, false); }

@@ -9,7 +9,8 @@ typedef struct Feeds Feeds;
 /* Runs that were asked for last stay read as far as they were. */
 struct Training {
     Feeds *feeds;
-    Monitor *lock; /* of what is below */
+    Monitor *opens; /* a checkpoint */
+    Monitor *lock;  /* of what is below */
     RunView *view[VIEWS];
     double used[VIEWS];
 };

@@ -96,6 +96,73 @@ static void idle_ones_are_unloaded(void **state) {
     must_be(&h, 9, 1e9, HOST_REST, -1);
 }
 
+/* ---- guests ---------------------------------------------------------------------------------- */
+
+typedef struct Guests {
+    Bundle bundle;
+    int opened, shut;
+} Guests;
+
+static bool guest_opens(void *arg, const char *path, const char *name, ServeModel *m, Err *err) {
+    Guests *g = arg;
+    if (!strcmp(path, "bad")) return err_set(err, ERR_FORMAT, "bad: no model");
+    *m = (ServeModel){.name = name, .bundle = &g->bundle};
+    g->opened++;
+    return true;
+}
+
+static void guest_shuts(void *arg, const ServeModel *m) {
+    (void)m;
+    ((Guests *)arg)->shut++;
+}
+
+static void guests_come_and_go(void **state) {
+    (void)state;
+    Guests g = {0};
+    Err err = {0};
+    char name[20];
+    Arena *a = arena_open("guests", 1 << 20);
+    const ServeModel own = {.name = "own", .bundle = &g.bundle};
+    const ServeSpec spec = {
+        .model = &own, .n_models = 1, .open = guest_opens, .shut = guest_shuts, .open_arg = &g};
+    Api api = {.spec = &spec, .lock = monitor_new(a)};
+    must(hosts_open(&api, a, &err), &err);
+    assert_ptr_equal(host_find(&api, STR("run@1")), NULL); /* not there yet */
+    for (int i = 0; i < GUESTS; i++) {
+        snprintf(name, sizeof name, "run@%d", i);
+        must(host_invite(&api, "good", name, &err), &err);
+        must(host_invite(&api, "good", name, &err), &err);
+    }
+    assert_int_equal(g.opened, GUESTS);
+    Hosted *first = host_find(&api, STR("run@0")), *second = host_find(&api, STR("run@1"));
+    assert_string_equal(first->spec->name, "run@0");
+    assert_ptr_equal(host_find(&api, STR("anything")), api.host);
+    /* The one that was invited first goes, of those that can. */
+    second->state = HOST_IN;
+    host_leave(&api, second);
+    must(host_invite(&api, "good", "run@8", &err), &err);
+    assert_int_equal(g.shut, 1);
+    assert_ptr_equal(host_find(&api, STR("run@2")), NULL);
+    assert_string_equal(first->spec->name, "run@0");
+    host_leave(&api, first);
+    must(host_invite(&api, "good", "run@9", &err), &err);
+    assert_ptr_equal(host_find(&api, STR("run@0")), NULL);
+    /* One that cannot be opened leaves an empty place. */
+    assert_false(host_invite(&api, "bad", "run@10", &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    assert_int_equal(g.shut, 3);
+    err = (Err){0};
+    must(host_invite(&api, "good", "run@11", &err), &err);
+    assert_int_equal(g.shut, 3);
+    for (int64_t i = 1; i < api.n_hosts; i++) assert_non_null(host_at(&api, i));
+    assert_false(host_invite(&api, "good", "run@12", &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    second->state = HOST_OUT;
+    hosts_close(&api);
+    assert_int_equal(g.shut, g.opened);
+    arena_close(a);
+}
+
 int test_hosted(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rests_while_nobody_waits),
@@ -104,6 +171,7 @@ int test_hosted(void) {
         cmocka_unit_test(refuses_where_unloading_would_not_do),
         cmocka_unit_test(who_waits_longest_comes_first),
         cmocka_unit_test(idle_ones_are_unloaded),
+        cmocka_unit_test(guests_come_and_go),
     };
     return cmocka_run_group_tests_name("serve hosted", tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {execFileSync, spawnSync} from 'node:child_process';
 import {once} from 'node:events';
-import {appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises';
+import {appendFile, cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -1043,6 +1043,49 @@ const cases = {
         await rm(folder, {recursive: true});
     },
 
+    async the_model_searches_by_itself() {
+        const folder = await mkdtemp(join(tmpdir(), 'lisao-caller-')), notes = join(folder, 'notes'), data = join(folder, 'data');
+        execFileSync('bash', [new URL('../caller.sh', import.meta.url).pathname, process.env.LISAO, 'calls'], {cwd: folder});
+        await mkdir(notes);
+        await writeFile(join(notes, 'garden.md'), '# Garden\n\nPrune the roses in March.\n');
+        execFileSync(process.env.LISAO, ['index', notes, '--data', data]);
+        const its = await Server.start({model: join(folder, 'calls'), options: ['--documents', '--data', data]});
+        const page = await opened(its, {max_tokens: 400, temperature: 0}, {bypassCSP: true, reducedMotion: 'reduce'});
+        const bodies = [];
+        page.on('request', (r) => r.url().endsWith('/chat/completions') && bodies.push(r.postDataJSON()));
+        const from = page.getByRole('button', {name: /^Answer from: /}), itself = page.getByRole('checkbox', {name: /searches by itself/});
+        await from.click();
+        assert.ok(await itself.isDisabled());
+        await page.getByRole('radio', {name: /^Documents/}).check();
+        await itself.check();
+        assert.deepEqual(await violations(page), []);
+        await page.keyboard.press('Escape');
+        assert.equal(await from.getAttribute('aria-label'), 'Answer from: Documents');
+        await ask(page, 'When?');
+        await ended(page);
+        assert.deepEqual(bodies.map((b) => [b.search, b.logprobs]), [['documents_tool', false]]);
+        assert.match(await text(page, '.answer.last .searches'), /^Searched for “roses”(\s+Searched for “roses”)*$/);
+        assert.match(await page.locator('.answer.last .sources button').first().innerText(), /^1\s+garden\.md\s+Garden$/);
+        assert.equal(await page.locator('.answer.last [aria-label="Verify"]').count(), 1);
+        assert.equal(await page.locator('.answer.last .tools [aria-pressed]').count(), 0); // not apart into tokens: it has several rounds
+        await page.click('.answer.last [aria-label="Verify"]');
+        await page.waitForSelector('.answer.last .verdict.same');
+        assert.deepEqual(await violations(page), []);
+        await page.reload();
+        await page.waitForSelector('.answer .searches');
+
+        // From then on before each answer by the server, as it was.
+        await from.click();
+        await itself.uncheck();
+        await page.keyboard.press('Escape');
+        await ask(page, 'When do I prune roses?');
+        await ended(page);
+        assert.deepEqual([bodies[1].search, bodies[1].logprobs], [true, true]);
+        assert.equal(await count(page, '.answer.last .searches'), 0);
+        await its.end();
+        await rm(folder, {recursive: true});
+    },
+
     async answers_from_the_web_link_their_pages() {
         const asked = [];
         let found = [];
@@ -1201,13 +1244,26 @@ const cases = {
 
         // The command is one for a shell, whatever the run is called.
         await page.click('.chat-with summary');
-        const label = await page.locator('.chat-with li button').nth(await count(page, '.chat-with li') - 1).getAttribute('aria-label');
+        const label = await page.locator('.chat-with li .icon').nth(await count(page, '.chat-with li') - 1).getAttribute('aria-label');
         await page.getByRole('button', {name: label, exact: true}).click();
         const command = await page.evaluate(() => navigator.clipboard.readText());
         const argument = execFileSync('sh', ['-c', command.replace('lisao chat', 'printf %s')], {encoding: 'utf8'});
         assert.ok(argument.startsWith(folder + '/'), argument);
 
+        // Or here: the newest checkpoint becomes a model; what is none says so.
+        await page.getByRole('button', {name: /^Chat with <img/}).click();
+        await page.waitForSelector('.toast.bad:has-text("cannot be opened")');
+        await cp(process.env.LISAO_MODEL, join(folder, 'plain', 'step-000000025'), {recursive: true});
+        await page.waitForSelector('.chat-with li:has-text("step 25")', {timeout: 15000});
+        await page.getByRole('button', {name: 'Chat with plain'}).click();
+        await page.waitForSelector('.welcome');
+        assert.equal(await page.getByRole('button', {name: /^Who answers: /}).getAttribute('aria-label'), 'Who answers: plain@25');
+        await ask(page, 'The river');
+        await ended(page);
+        assert.equal(await text(page, '.answer.last .from'), 'plain@25');
+
         await choose(page, {language: 'zh'}).catch(() => {});
+        await page.click('.to-runs');
         await page.waitForSelector('.top h1:has-text("训练")');
         await page.click('.new');
         await page.waitForSelector('#ask');

@@ -63,6 +63,8 @@ export interface Model {
     context: number;
     /** Its template knows thoughts. */
     thinks: boolean;
+    /** It can call tools, and so search by itself. */
+    tools: boolean;
     /** Documents that its server answers from; null: it does not. */
     documents: number | null;
     /** Its server asks a search engine. */
@@ -70,12 +72,15 @@ export interface Model {
 }
 
 export async function getModels(): Promise<Model[]> {
-    const list: {data: {id: string; context_length: number}[]} = await (await call('models')).json();
+    const list: {data: {id: string; context_length: number; tools: boolean}[]} = await (await call('models')).json();
     const {search}: {search: string[]} = await (await call('version')).json();
     const documents = search.includes('documents') ? (await (await call('documents')).json()).files : null;
     const web = search.includes('web');
-    return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, thinks: await modelThinks(m.id), documents, web})));
+    return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, tools: m.tools, thinks: await modelThinks(m.id), documents, web})));
 }
+
+/** Makes the newest checkpoint of a run a model; its id. */
+export const openCheckpoint = async (run: string): Promise<string> => (await (await call(`runs/${run}/model`, {})).json()).id;
 
 /** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
 async function modelThinks(model: string): Promise<boolean> {
@@ -127,7 +132,7 @@ export const countTokens = async (content: string, model: string): Promise<numbe
 // ---- the stream of an answer --------------------------------------------------------------------
 
 export interface Piece {
-    kind: 'admitted' | 'sources' | 'thought' | 'text' | 'end';
+    kind: 'admitted' | 'search' | 'sources' | 'thought' | 'text' | 'end';
     text: string;
     /** How many tokens it is of. */
     tokens: number;
@@ -186,6 +191,7 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
         if (o.error) throw new ApiError(500, o.error.message, o.error.code ?? '');
         stream.id = o.id, stream.at = number;
         if (o.lisao) lisao = o.lisao;
+        if (typeof o.lisao?.query === 'string') heard({kind: 'search', text: o.lisao.query, tokens: 0});
         if (o.lisao?.documents) heard({kind: 'sources', text: '', tokens: 0, sources: o.lisao.documents});
         if (o.usage)
             usage = {
@@ -198,7 +204,7 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
         const choice = o.choices[0];
         if (!choice) continue;
         const {delta, logprobs, finish_reason: reason} = choice;
-        const tokens = (logprobs?.content?.length ?? 0) + (logprobs?.reasoning_content?.length ?? 0);
+        const tokens = logprobs ? (logprobs.content?.length ?? 0) + (logprobs.reasoning_content?.length ?? 0) : 1;
         if (delta.role) heard({kind: 'admitted', text: '', tokens: 0});
         if (delta.reasoning_content) heard({kind: 'thought', text: delta.reasoning_content, tokens});
         if (!delta.role && typeof delta.content === 'string') heard({kind: 'text', text: delta.content, tokens});
@@ -208,11 +214,15 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
     return usage;
 }
 
+/** Whether the model searches, by calls of a tool; the server does that before it answers otherwise. */
+export const searchesItself = (search: unknown) => typeof search === 'string' && search.endsWith('_tool');
+
 /** Asks, and calls `heard` for each piece. Resolves once the answer is whole. */
 export async function ask(asked: Asked, stream: Stream, signal: AbortSignal, heard: Hear): Promise<Usage> {
-    // One event may bring several tokens: the log-probabilities tell how many. An answer goes on
-    // while the page is loaded anew, and takes it up again.
-    const body = {model: 'lisao', ...asked, stream: true, background: true, stream_options: {include_usage: true}, logprobs: true};
+    // One event may bring several tokens: the log-probabilities tell how many, where there are any.
+    // An answer goes on while the page is loaded anew, and takes it up again.
+    const logprobs = !searchesItself(asked['search']);
+    const body = {model: 'lisao', ...asked, stream: true, background: true, stream_options: {include_usage: true}, logprobs};
     return read(await call('chat/completions', body, signal), stream, heard);
 }
 

@@ -54,7 +54,7 @@ function From() {
     const shown = now ?? all[0];
     if (!shown) return null;
     const Icon = iconOf[shown], look = now ? 'pill toggle on' : 'pill toggle';
-    if (all.length === 1)
+    if (all.length === 1 && !model.value!.tools)
         return (
             <button type="button" class={look} aria-pressed={now !== null} aria-label={t(shown)} title={hint[shown]}
                     onClick={() => takeFrom(now ? null : shown)}>
@@ -73,6 +73,12 @@ function From() {
                             <span><b>{x ? t(x) : t('fromNowhere')}</b><small>{x ? hint[x] : t('fromNowhereHint')}</small></span>
                         </label>
                     ))}
+                    {model.value!.tools && (
+                        <label class="itself">
+                            <input type="checkbox" checked={settings.value.itself} disabled={!now} onChange={(e) => change({itself: e.currentTarget.checked})} />
+                            <span><b>{t('itself')}</b><small>{t('itselfHint')}</small></span>
+                        </label>
+                    )}
                 </fieldset>
             )}
         </Opener>

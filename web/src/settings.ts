@@ -21,6 +21,8 @@ export interface Settings {
     /** Answers are taken from the server's documents, where it has any; or from the web, where it searches. */
     documents: boolean;
     web: boolean;
+    /** The model searches there by itself, where it can, in place of the server before it answers. */
+    itself: boolean;
     /** null: the model's own. */
     temperature: number | null;
     top_p: number | null;
@@ -44,6 +46,7 @@ const fresh: Settings = {
     budget: 1024,
     documents: false,
     web: false,
+    itself: false,
     temperature: null,
     top_p: null,
     top_k: null,
@@ -80,8 +83,9 @@ export function asked(s: Settings, model: Model | null): Record<string, unknown>
     const out: Record<string, unknown> = {};
     for (const name of ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'max_tokens', 'seed'] as const)
         if (s[name] !== null) out[name] = s[name];
-    if (s.documents && model?.documents != null) out['search'] = true;
-    else if (s.web && model?.web) out['search'] = 'web';
+    const itself = s.itself && model?.tools;
+    if (s.documents && model?.documents != null) out['search'] = itself ? 'documents_tool' : true;
+    else if (s.web && model?.web) out['search'] = itself ? 'web_tool' : 'web';
     if (!model?.thinks || s.effort === 'auto') return out;
     if (s.effort === 'budget') out['thinking'] = {type: 'enabled', budget_tokens: s.budget};
     else out['reasoning_effort'] = s.effort;

@@ -1,6 +1,6 @@
 // What the page knows, and all that changes it.
 import {batch, computed, signal} from '@preact/signals';
-import {ApiError, ask, cancel, getKey, getModels, takeUp, verify as askToVerify} from './api';
+import {ApiError, ask, cancel, getKey, getModels, openCheckpoint, searchesItself, takeUp, verify as askToVerify} from './api';
 import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
 import {listRuns} from './runs';
@@ -191,6 +191,18 @@ export function chooseModel(id: string): void {
     if (current.value) alter(current.value.id, {model: id});
 }
 
+/** A new conversation, with the model that a run's newest checkpoint is. */
+export async function chatWithRun(run: string): Promise<void> {
+    try {
+        const id = await openCheckpoint(run);
+        models.value = await getModels();
+        change({model: id});
+        go(null);
+    } catch (e) {
+        say(explain(e), true);
+    }
+}
+
 export async function remove(id: string): Promise<void> {
     for (const r of runs.values()) if (r.message.conversation === id) halt(r);
     const rest = new Map(conversations.value);
@@ -367,6 +379,7 @@ function begin(a: Message, goesOn = false): void {
     const system = conversations.value.get(a.conversation)!.system;
     const given = {...asked(settings.value, model.value), ...(models.value.length > 1 ? {model: model.value!.id} : {})};
     const body: Asked = {...given, messages: talk(a, system)};
+    if (goesOn && searchesItself(body['search'])) body['search'] = String(body['search']).replace('_tool', ''); // it has searched
     if (goesOn && (a.text || a.thought))
         body.messages.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
     if (!goesOn) a.asked = {system, settings: given};
@@ -434,7 +447,8 @@ async function answerCome(r: Run, source: Source, goesOn: boolean): Promise<void
     try {
         const usage = await wholeAnswer(r, source, (piece) => {
             const now = performance.now();
-            if (piece.kind === 'sources') r.message = {...r.message, sources: piece.sources!};
+            if (piece.kind === 'search') r.message = {...r.message, searches: [...(r.message.searches ?? []), piece.text]};
+            else if (piece.kind === 'sources') r.message = {...r.message, sources: piece.sources!};
             else if (piece.kind === 'admitted') {
                 r.phase = 'reading';
                 put(true); // by which stream it comes: from now on it can be taken up again

@@ -8,6 +8,7 @@ import {duration, language, number, t} from './i18n';
 import {CopyButton, Markdown} from './markdown';
 import {fitText, Opener} from './menu';
 import {pure} from './pure';
+import {revealed} from './reveal';
 import {SourceList, Sources} from './sources';
 import {answerNow, busy, choose, edit, goOn, messages, models, regenerate, runOf, shown} from './state';
 import {Tokens, useVerdict, VerdictLine} from './verify';
@@ -216,6 +217,7 @@ const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: b
             {live && !m.thought && !m.text && <Reading m={m} />}
             {taken && tokens ? <Tokens m={m} all={tokens} />
                 : m.text && <div class={live ? 'prose growing' : 'prose'}><Sources.Provider value={m.sources ?? NONE}><Markdown text={m.text} open={live} /></Sources.Provider></div>}
+            {m.searches && <ul class="searches">{m.searches.map((words, i) => <li key={i} class="aside">{revealed(t('searchedFor', words))}</li>)}</ul>}
             {m.sources && <SourceList all={m.sources} />}
             {live ? m.text && <Pace m={m} /> : <Ended m={m} />}
             {verdict && <VerdictLine verdict={verdict} />}
@@ -225,7 +227,7 @@ const Answer = pure(({m, versions, last}: {m: Message; versions: number; last: b
                     <CopyButton text={() => m.text} />
                     <button type="button" class="icon" aria-label={t('regenerate')} title={t('regenerate')} onClick={() => regenerate(m)}><Again /></button>
                     {canVerify && <button type="button" class="icon" aria-label={t('verify')} title={t('verify')} onClick={verifyIt}><Seal /></button>}
-                    {canVerify && <button type="button" class="icon" aria-pressed={taken} aria-label={t('tokensShow')} title={t('tokensShow')}
+                    {canVerify && !m.searches && <button type="button" class="icon" aria-pressed={taken} aria-label={t('tokensShow')} title={t('tokensShow')}
                                           onClick={() => (setTaken(!taken), taken || tokens || verifyIt())}><TokensIcon /></button>}
                     {models.value.length > 1 && m.facts?.model && <span class="aside from">{m.facts.model}</span>}
                     {m.facts && (

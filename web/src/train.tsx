@@ -1,12 +1,12 @@
 // #/train: training runs, their curves, experts, samples and answers, as they come.
 import {signal} from '@preact/signals';
-import {useEffect, useMemo} from 'preact/hooks';
+import {useEffect, useMemo, useState} from 'preact/hooks';
 import {Copy} from './icons';
 import {language, number, t, type Word} from './i18n';
 import {clock, Heat, Plot, short, type Axis, type Line} from './plot';
 import {revealed} from './reveal';
 import {chosen, leftOff, live, MOST, open, runs, toggle, watch, type Curve, type OpenRun, type RunSummary} from './runs';
-import {say} from './state';
+import {chatWithRun, say} from './state';
 
 type Across = 'step' | 'targets' | 'elapsed';
 const across = signal<Across>('step');
@@ -203,11 +203,14 @@ const quoted = (s: string) => (/^[\w./-]+$/.test(s) && !s.startsWith('-') ? s : 
 
 function ChatWith({r}: {r: RunSummary}) {
     const command = `lisao chat ${quoted(r.folder)}`;
+    const [opening, setOpening] = useState(false);
     const copy = () => navigator.clipboard.writeText(command).then(() => say(t('copied')));
+    const chat = () => (setOpening(true), chatWithRun(r.id).finally(() => setOpening(false)));
     return (
         <li>
-            <code>{revealed(command)}</code>
+            <button type="button" class="plain" disabled={opening} onClick={chat}>{t('chatWithRun', r.name)}</button>
             <span class="aside">{t('checkpointOf', number(r.checkpoint!))}</span>
+            <span class="hint">{t('chatWithHint')} <code>{revealed(command)}</code></span>
             <button type="button" class="icon" onClick={copy} aria-label={t('copyOf', r.name)} title={t('copy')}><Copy /></button>
         </li>
     );
@@ -260,7 +263,6 @@ export function Training() {
                         {ready.length > 0 && (
                             <details class="chat-with">
                                 <summary>{t('chatWith')}</summary>
-                                <p class="hint">{t('chatWithHint')}</p>
                                 <ul>{ready.map((r) => <ChatWith key={r.id} r={r} />)}</ul>
                             </details>
                         )}

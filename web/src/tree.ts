@@ -56,6 +56,8 @@ export interface Message {
     facts?: Facts;
     /** Of an answer from documents or the web; empty: nothing was found. */
     sources?: Source[];
+    /** What the model searched for by itself. */
+    searches?: string[];
     /** Of an answer under way: the server's stream, how far it was read, and when it was asked for. */
     stream?: {id: string; at: number; began: number};
     /** What it was asked with and can be computed again by; `lisao` is there once it is whole. */
