@@ -32,6 +32,7 @@ typedef struct Greeting {
     const char *link;   /* `lisao keys link`, with what leads to the store; NULL: there is none */
     const char *kept;   /* where conversations are kept; NULL: in the browser */
     bool keys;          /* are asked for */
+    bool chats;         /* the first model has a chat template */
     bool quiet;         /* standard error is for programs to read */
 } Greeting;
 
@@ -62,10 +63,13 @@ static void greet(void *arg, const char *address, const char *first) {
     if (*address == 'h') page_tell(g, address, first);
     fprintf(stderr,
             "\n%s, by the APIs of OpenAI, DeepSeek and Anthropic. Try it:\n\n"
-            "    curl %s/v1/chat/completions -H 'Content-Type: application/json'%s%s%s -d "
-            "'{\"messages\": [{\"role\": \"user\", \"content\": \"What is rain?\"}]}'\n\n"
+            "    curl %s/v1/%s -H 'Content-Type: application/json'%s%s%s -d '%s'\n\n"
             "Clients of OpenAI take the base URL %s/v1, those of Anthropic %s. Ctrl-C ends it.\n",
-            g->models, address, header, first ? first : "", first ? "'" : "", address, address);
+            g->models, address, g->chats ? "chat/completions" : "completions", header,
+            first ? first : "", first ? "'" : "",
+            g->chats ? "{\"messages\": [{\"role\": \"user\", \"content\": \"What is rain?\"}]}"
+                     : "{\"prompt\": \"Rain is\", \"max_tokens\": 40}",
+            address, address);
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -339,6 +343,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
                       .link = stored ? link : NULL,
                       .kept = o->history ? str_fmt(a, "%s/history", data).p : NULL,
                       .keys = !o->no_keys,
+                      .chats = spec.model->bundle->loaded & BUNDLE_CHAT,
                       .quiet = !strcmp(o->log, "json")};
         ok = serve_run(&spec, greet, &g, err);
     }

@@ -205,12 +205,20 @@ static void ship_close(Ship *p) {
     session_close(&p->s);
 }
 
+/* A model without a chat template continues texts. */
+static bool chat_load_some(Bundle *b, Err *err) {
+    Str text;
+    return bundle_template(b, &text, err) && (text.n == 0 || bundle_load(b, BUNDLE_CHAT, err));
+}
+
 /* ship_close also after a failure. */
 static bool ship_open(Ship *p, ServeModel *m, const ModelSettings *o, Err *err) {
     Fleet *f = p->fleet;
     FileStamp stamp = {0};
     p->s.team = f->team;
-    const bool open = session_open(&p->s, o->path, BUNDLE_ALL, &o->opts, &p->plan, err);
+    enum { PARTS = BUNDLE_MODEL | BUNDLE_TOKENIZER };
+    const bool open = session_open(&p->s, o->path, PARTS, &o->opts, &p->plan, err)
+                      && chat_load_some(&p->s.bundle, err);
     if (!f->team) f->team = p->s.team;
     if (!open) return false;
     *m = (ServeModel){.name = model_name(&p->s, o->name),

@@ -400,13 +400,27 @@ def runs(w):
         write("grows", "metrics.jsonl", last, sample)
         write("grows", "rollouts.jsonl", answer)
         write("grows", "step-000000009/state.json", {"recipe": {"objective": "grpo", "optim.steps": "20"}})
+        text = os.path.join(folder, "text.txt")
+        with open(text, "w") as f:
+            f.write("The river runs to the sea.\n<|endoftext|>\n" * 40)
+        small = {"data.train": text, "data.cache": folder + "/cache", "model.num_hidden_layers": 1, "model.hidden_size": 32,
+                 "model.intermediate_size": 64, "model.moe_intermediate_size": 16, "batch.sequence": 64, "batch.tokens": 128,
+                 "optim.steps": 3, "optim.warmup": 0, "checkpoint.folder": folder + "/plays"}
+        subprocess.run([LISAO, "train", os.path.join(ROOT, "recipes", "tiny-en.yaml"), *(x for k, v in small.items() for x in ("--set", f"{k}={v}"))],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with Server("--runs", folder, model=NANO) as s:
-            begun, grows = ask(s, "GET", "/runs")["data"]
+            begun, grows, plays = ask(s, "GET", "/runs")["data"]
             assert (begun["objective"], grows["objective"], grows["checkpoint"]) == (None, "grpo", 9)
             for one in (begun, grows):
                 ask(s, "GET", "/runs/" + one["id"])
                 ask(s, "GET", f"/runs/{one['id']}/texts")
+            model = ask(s, "POST", f"/runs/{plays['id']}/model", {})
+            assert model["id"] == "plays@3" and [m["id"] for m in ask(s, "GET", "/models")["data"]][1:] == ["plays@3"], model
+            ask(s, "POST", "/completions", {"model": "plays@3", "prompt": [1, 2, 3], "max_tokens": 4})
+            ask(s, "POST", f"/runs/{begun['id']}/model", {}, want=409)
+            ask(s, "POST", f"/runs/{grows['id']}/model", {}, want=503)
             ask(s, "GET", "/runs/none", want=404)
+            ask(s, "POST", "/runs/none/model", {}, want=404)
             ask(s, "GET", "/runs/feed", want=400)
             path = f"/runs/feed?{grows['id']}=0"
             c = http.client.HTTPConnection(urllib.parse.urlsplit(s.url).netloc, timeout=60)
