@@ -31,6 +31,7 @@ typedef struct Greeting {
     const char *models; /* "a, b" */
     const char *link;   /* `lisao keys link`, with what leads to the store; NULL: there is none */
     const char *kept;   /* where conversations are kept; NULL: in the browser */
+    bool indexed;       /* there is an index that answers are not taken from */
     bool keys;          /* are asked for */
     bool chats;         /* the first model has a chat template */
     bool quiet;         /* standard error is for programs to read */
@@ -44,6 +45,8 @@ static void page_tell(const Greeting *g, const char *address, const char *first)
     if (g->kept)
         fprintf(stderr, "Its conversations are kept in %s, for each tenant of keys its own.\n",
                 g->kept);
+    if (g->indexed)
+        fprintf(stderr, "An index of documents is there: --documents lets answers cite them.\n");
 }
 
 static void greet(void *arg, const char *address, const char *first) {
@@ -342,6 +345,7 @@ static bool run(Settings *settings, Arena *a, Err *err) {
         Greeting g = {.models = names_joined(a, spec.model, spec.n_models),
                       .link = stored ? link : NULL,
                       .kept = o->history ? str_fmt(a, "%s/history", data).p : NULL,
+                      .indexed = !o->documents && os_exists(str_fmt(a, "%s/documents", data).p),
                       .keys = !o->no_keys,
                       .chats = spec.model->bundle->loaded & BUNDLE_CHAT,
                       .quiet = !strcmp(o->log, "json")};

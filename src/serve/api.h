@@ -349,6 +349,7 @@ struct Job {
     int64_t n_top;
     double wrote; /* when something was last written */
     int64_t key;  /* 0: none that is counted */
+    int64_t admitted; /* tokens of prompts that the key's limits have counted */
     KeyLimits limits;
     void *state; /* of the face */
     Form *form;  /* NULL: its answer is free */

@@ -224,7 +224,7 @@ bool gate_admit(Call *c, Job *j) {
     monitor_enter(c->api->lock);
     const double wait = limiter_admit(g->limiter, c->key.id, &c->key.limits, tokens, os_now());
     monitor_leave(c->api->lock);
-    j->key = c->key.id, j->limits = c->key.limits;
+    j->key = c->key.id, j->limits = c->key.limits, j->admitted = tokens;
     if (wait <= 0) return true;
     j->key = 0;
     return too_early(c, wait);
@@ -239,12 +239,14 @@ bool gate_lets(Call *c) {
     return wait <= 0 || too_early(c, wait);
 }
 
-/* A job that ended, or never began (used NULL). */
+/* A job that ended, or never began (used NULL). Prompts that came after the first, of a model that
+ * has searched, are owed like answers. */
 void gate_leave(Job *j, const Usage *used) {
     Gate *g = j->api->gate;
     if (!g || !j->key) return;
     monitor_enter(j->api->lock);
-    if (used) limiter_spend(g->limiter, j->key, &j->limits, used->tokens_out, os_now());
+    const int64_t owed = used ? used->tokens_out + MAX(used->tokens_in - j->admitted, 0) : 0;
+    if (used) limiter_spend(g->limiter, j->key, &j->limits, owed, os_now());
     limiter_done(g->limiter, j->key);
     monitor_leave(j->api->lock);
     const Entry e = {j->key, os_time(), used ? *used : (Usage){0}};
