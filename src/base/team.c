@@ -32,13 +32,14 @@
 
 enum { THREADS_MAX = 64 };
 
-/* Seconds. A thread that sleeps comes back some 30 us after it was woken, 100 where its CPU is one
- * of a virtual machine and was halted meanwhile, and by then the others wait for it in turn: with
- * spins shorter than that, one sleep leads to the next. Who takes a CPU briefly and often, as HTTP
- * does that refuses a thousand requests a second, then halves what an engine computes. Spins that
- * long, on the other hand, are paid for where another process wants the CPU: the scheduler takes
- * away from the thread the time that it spun for, and its next share of work comes late. The two are told apart by the time spent asleep in
- * spite of long spins: some per cent alone, about half beside a busy process (docs/log.md). */
+/* Seconds. A thread that sleeps comes back some 30 us after it was woken, 100 where its CPU is
+ * one of a virtual machine and was halted meanwhile, and by then the others wait for it in turn:
+ * with spins shorter than that, one sleep leads to the next. Who takes a CPU briefly and often,
+ * as HTTP does that refuses a thousand requests a second, then halves what an engine computes.
+ * Spins that long, on the other hand, are paid for where another process wants the CPU: the
+ * scheduler takes away from the thread the time that it spun for, and its next share of work
+ * comes late. The two are told apart by the time spent asleep in spite of long spins: some per
+ * cent alone, about half beside a busy process (docs/log.md). */
 static const double SPIN = 5e-6, SPIN_CALM = 200e-6;
 static const double WINDOW = 10e-3;                          /* over which time asleep is judged */
 static const double CROWDED_LEAST = 0.1, CROWDED_MOST = 3.2; /* spins are short for so long then */

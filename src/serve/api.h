@@ -347,8 +347,8 @@ struct Job {
     Lookup *lookup;  /* NULL: the model makes none */
     bool stream, usage, logprobs, base64;
     int64_t n_top;
-    double wrote; /* when something was last written */
-    int64_t key;  /* 0: none that is counted */
+    double wrote;     /* when something was last written */
+    int64_t key;      /* 0: none that is counted */
     int64_t admitted; /* tokens of prompts that the key's limits have counted */
     KeyLimits limits;
     void *state; /* of the face */
