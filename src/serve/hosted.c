@@ -13,7 +13,7 @@ struct Loader {
 static bool spare(const Hosted *m) { return m->state == HOST_IN && !m->jobs && !m->held; }
 
 static bool tired(const Hosted *m, double now) {
-    return spare(m) && m->spec->idle > 0 && now - m->used >= m->spec->idle;
+    return spare(m) && (m->unwanted || (m->spec->idle > 0 && now - m->used >= m->spec->idle));
 }
 
 HostOrder hosts_next(Hosted *m, int64_t n, int64_t memory, double now) {
@@ -195,6 +195,14 @@ static Hosted *guest_place(Api *api) {
     return best;
 }
 
+/* Inside the lock: of guests that are loaded and nobody's the one that was invited first. */
+static void guest_unwant(Api *api) {
+    Hosted *first = NULL;
+    for (Hosted *m = api->host + api->spec->n_models; m < api->host + api->n_hosts; m++)
+        if (m->state == HOST_IN && !m->users && (!first || m->invited < first->invited)) first = m;
+    if (first) first->unwanted = true;
+}
+
 static bool guest_open(Api *api, Hosted *m, const char *path, const char *name, Err *err) {
     const ServeSpec *s = api->spec;
     Arena *a = arena_open("guest", ARENA_NO_LIMIT);
@@ -211,7 +219,7 @@ static bool guest_open(Api *api, Hosted *m, const char *path, const char *name, 
     }
     monitor_enter(api->lock);
     m->spec = spec, m->bundle = spec->bundle, m->lexicon = lexicon, m->guest = a;
-    m->failed = false, m->fingerprint[0] = 0, m->invited = os_now();
+    m->failed = m->unwanted = false, m->fingerprint[0] = 0, m->invited = os_now();
     monitor_leave(api->lock);
     return true;
 }
@@ -228,6 +236,7 @@ bool host_invite(Api *api, const char *path, const char *name, Err *err) {
     const Lexicon *words = m ? m->lexicon : NULL;
     Arena *guest = m ? m->guest : NULL;
     if (m) m->spec = NULL, m->guest = NULL;
+    if (!m) guest_unwant(api);
     monitor_leave(api->lock);
     if (gone) {
         forms_forget(api, words);

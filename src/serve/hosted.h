@@ -24,6 +24,7 @@ typedef struct Hosted {
     HostState state;
     bool failed;          /* to load, the last time; the engine thread takes it back */
     double invited;       /* a guest: when it came */
+    bool unwanted;        /* a guest: another one wants its place */
     char fingerprint[65]; /* of its plan, hexadecimal; empty until it was loaded once */
     Engine *engine;       /* NULL unless it is in */
     int64_t limit;        /* what loading may take */
@@ -63,5 +64,6 @@ Hosted *host_at(struct Api *api, int64_t i); /* the same, by its place; NULL: it
 void host_take(struct Api *api, Hosted *m);  /* who has it already gives it to another one */
 void host_leave(struct Api *api, Hosted *m);
 /* Opens the model of a folder as a guest of this name; one that is there already is taken as it is.
- * By one thread at a time. ERR_LIMIT: all guests are in use. */
+ * By one thread at a time. ERR_LIMIT: all places are taken; where a guest is there that nobody uses
+ * it is unloaded now, and the same may be tried again. */
 bool host_invite(struct Api *api, const char *path, const char *name, Err *err) CHECKED;

@@ -157,7 +157,17 @@ static void guests_come_and_go(void **state) {
     for (int64_t i = 1; i < api.n_hosts; i++) assert_non_null(host_at(&api, i));
     assert_false(host_invite(&api, "good", "run@12", &err));
     assert_int_equal(err.code, ERR_LIMIT);
+    /* One that is loaded and that nobody uses is unloaded for it. */
+    assert_int_equal(hosts_next(api.host, api.n_hosts, 0, 0).act, HOST_REST);
+    host_leave(&api, second);
+    err = (Err){0};
+    assert_false(host_invite(&api, "good", "run@12", &err));
+    const HostOrder next = hosts_next(api.host, api.n_hosts, 0, 0);
+    assert_int_equal(next.act, HOST_UNLOAD);
+    assert_ptr_equal(next.m, second);
     second->state = HOST_OUT;
+    must(host_invite(&api, "good", "run@12", &err), &err);
+    assert_ptr_equal(host_find(&api, STR("run@12")), second);
     hosts_close(&api);
     assert_int_equal(g.shut, g.opened);
     arena_close(a);

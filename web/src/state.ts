@@ -191,10 +191,21 @@ export function chooseModel(id: string): void {
     if (current.value) alter(current.value.id, {model: id});
 }
 
+/** What a server has no room for at the moment is asked for again, for some seconds. */
+async function again<T>(work: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++)
+        try {
+            return await work();
+        } catch (e) {
+            if (tries === 6 || !(e instanceof ApiError) || e.code !== 'overloaded') throw e;
+            await new Promise((later) => setTimeout(later, 500));
+        }
+}
+
 /** A new conversation, with the model that a run's newest checkpoint is. */
 export async function chatWithRun(run: string): Promise<void> {
     try {
-        const id = await openCheckpoint(run);
+        const id = await again(() => openCheckpoint(run));
         models.value = await getModels();
         change({model: id});
         go(null);
