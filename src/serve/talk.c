@@ -91,7 +91,7 @@ static bool message_copy(Call *c, json_t *all, const json_t *m, int64_t at) {
 }
 
 bool talk_messages(Call *c, Talk *t, json_t *messages) {
-    if (!(c->m->bundle->loaded & BUNDLE_CHAT))
+    if (!c->m->bundle->chat.t)
         return fault_set(&c->fault, 400, "invalid_request_error", "no_chat_template", "model",
                          "the model '%.64s' has no chat template: POST /completions continues a "
                          "text as it is",
