@@ -149,10 +149,17 @@ int64_t serve_memory(int64_t memory) {
     return memory ? memory : os_memory_free() + os_memory_now();
 }
 
-/* Inside the lock. */
-static Hosted *host_named(Api *api, Str name) {
+/* Inside the lock: the one of this very name. */
+static Hosted *host_called(Api *api, Str name) {
     for (Hosted *m = api->host; m < api->host + api->n_hosts; m++)
         if (m->spec && str_eq(name, str_of(m->spec->name))) return m;
+    return NULL;
+}
+
+/* Inside the lock: the one that a request means. */
+static Hosted *host_named(Api *api, Str name) {
+    Hosted *m = host_called(api, name);
+    if (m) return m;
     const bool guest = api->spec->open && memchr(name.p, '@', (size_t)name.n); /* one that went */
     return (api->spec->n_models == 1 && !guest) || str_eq(name, STR("lisao")) ? api->host : NULL;
 }
@@ -226,11 +233,10 @@ static bool guest_open(Api *api, Hosted *m, const char *path, const char *name, 
 
 bool host_invite(Api *api, const char *path, const char *name, Err *err) {
     monitor_enter(api->lock);
-    for (Hosted *m = api->host; m < api->host + api->n_hosts; m++)
-        if (m->spec && !strcmp(m->spec->name, name)) {
-            monitor_leave(api->lock);
-            return true;
-        }
+    if (host_called(api, str_of(name))) {
+        monitor_leave(api->lock);
+        return true;
+    }
     Hosted *m = guest_place(api);
     const ServeModel *gone = m ? m->spec : NULL;
     const Lexicon *words = m ? m->lexicon : NULL;

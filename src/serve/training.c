@@ -99,6 +99,12 @@ static Str id_of_path(const Call *c) {
     return str_cut(&rest, '/');
 }
 
+/* The run that the path names; else the call's 404. */
+static bool run_of_path(Call *c, Run *run) {
+    const Str id = id_of_path(c);
+    return runs_shown(c) && (run_find(c->a, c->api->spec->runs, id, run) || run_missing(c, id));
+}
+
 /* Answers with what `members` says of the run that the path names. */
 static void run_answer(Call *c, void (*members)(const RunView *v, Buf *out), bool says_whole) {
     Training *t = c->api->training;
@@ -106,11 +112,7 @@ static void run_answer(Call *c, void (*members)(const RunView *v, Buf *out), boo
     Run run;
     Err none = {0};
     bool whole;
-    if (!runs_shown(c)) return;
-    if (!run_find(c->a, c->api->spec->runs, id_of_path(c), &run)) {
-        run_missing(c, id_of_path(c));
-        return;
-    }
+    if (!run_of_path(c, &run)) return;
     monitor_enter(t->lock);
     RunView *v = view_of(t, c->api->spec->runs, run.name);
     const bool fine = run_view_read(v, READ_MOST, &whole, &none);
@@ -141,11 +143,7 @@ void answer_run_model(Call *c) {
     Run run;
     Err err = {0};
     int64_t step;
-    if (!runs_shown(c)) return;
-    if (!run_find(c->a, c->api->spec->runs, id_of_path(c), &run)) {
-        run_missing(c, id_of_path(c));
-        return;
-    }
+    if (!run_of_path(c, &run)) return;
     const char *path = run_checkpoint(c->a, c->api->spec->runs, &run, &step);
     if (!path) {
         fault_set(&c->fault, 409, "invalid_request_error", "no_checkpoint", NULL,

@@ -58,6 +58,18 @@ export async function call(path: string, body?: unknown, signal?: AbortSignal, m
     return response;
 }
 
+/** Does what the server may have no room for at the moment, `most` times at most, `pause` milliseconds apart. */
+async function again<T>(most: number, pause: number, full: (e: ApiError) => boolean, work: () => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+        try {
+            return await work();
+        } catch (e) {
+            if (!(e instanceof ApiError) || !full(e) || tries === most) throw e;
+            await new Promise((later) => setTimeout(later, pause));
+        }
+    }
+}
+
 export interface Model {
     id: string;
     context: number;
@@ -79,8 +91,9 @@ export async function getModels(): Promise<Model[]> {
     return Promise.all(list.data.map(async (m) => ({id: m.id, context: m.context_length, tools: m.tools, thinks: await modelThinks(m.id), documents, web})));
 }
 
-/** Makes the newest checkpoint of a run a model; its id. */
-export const openCheckpoint = async (run: string): Promise<string> => (await (await call(`runs/${run}/model`, {})).json()).id;
+/** Makes the newest checkpoint of a run a model, once there is room for it; its id. */
+export const openCheckpoint = (run: string): Promise<string> =>
+    again(6, 500, (e) => e.code === 'overloaded', async () => (await (await call(`runs/${run}/model`, {})).json()).id);
 
 /** A template that writes another prompt with thinking than without, or opens a thought, thinks. */
 async function modelThinks(model: string): Promise<boolean> {
@@ -114,16 +127,8 @@ function base64(file: Blob): Promise<string> {
 
 /** What a PDF or a page of HTML says. Where others are being read it is tried again for a while. */
 export async function extract(type: string, file: Blob, signal: AbortSignal): Promise<string> {
-    const TRIES = 10, AGAIN = 1000;
     const data = await base64(file);
-    for (let tries = 1; ; tries++) {
-        try {
-            return (await (await call('extract', {type, data}, signal)).json()).text;
-        } catch (e) {
-            if (!(e instanceof ApiError) || e.status !== 503 || tries === TRIES) throw e;
-            await new Promise((later) => setTimeout(later, AGAIN));
-        }
-    }
+    return again(10, 1000, (e) => e.status === 503, async () => (await (await call('extract', {type, data}, signal)).json()).text);
 }
 
 export const countTokens = async (content: string, model: string): Promise<number> =>
@@ -215,7 +220,7 @@ async function read(response: Response, stream: Stream, heard: Hear): Promise<Us
 }
 
 /** Whether the model searches, by calls of a tool; the server does that before it answers otherwise. */
-export const searchesItself = (search: unknown) => typeof search === 'string' && search.endsWith('_tool');
+const searchesItself = (search: unknown) => typeof search === 'string' && search.endsWith('_tool');
 
 /** Asks, and calls `heard` for each piece. Resolves once the answer is whole. */
 export async function ask(asked: Asked, stream: Stream, signal: AbortSignal, heard: Hear): Promise<Usage> {

@@ -1,6 +1,6 @@
 // What the page knows, and all that changes it.
 import {batch, computed, signal} from '@preact/signals';
-import {ApiError, ask, cancel, getKey, getModels, openCheckpoint, searchesItself, takeUp, verify as askToVerify} from './api';
+import {ApiError, ask, cancel, getKey, getModels, openCheckpoint, takeUp, verify as askToVerify} from './api';
 import type {Asked, Model, Piece, Proof, Stream, Usage, Verdict} from './api';
 import {t} from './i18n';
 import {listRuns} from './runs';
@@ -191,21 +191,10 @@ export function chooseModel(id: string): void {
     if (current.value) alter(current.value.id, {model: id});
 }
 
-/** What a server has no room for at the moment is asked for again, for some seconds. */
-async function again<T>(work: () => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++)
-        try {
-            return await work();
-        } catch (e) {
-            if (tries === 6 || !(e instanceof ApiError) || e.code !== 'overloaded') throw e;
-            await new Promise((later) => setTimeout(later, 500));
-        }
-}
-
 /** A new conversation, with the model that a run's newest checkpoint is. */
 export async function chatWithRun(run: string): Promise<void> {
     try {
-        const id = await again(() => openCheckpoint(run));
+        const id = await openCheckpoint(run);
         models.value = await getModels();
         change({model: id});
         go(null);
@@ -388,9 +377,10 @@ function explain(e: unknown): string {
 /** Asks for an answer; goesOn: for more of it. */
 function begin(a: Message, goesOn = false): void {
     const system = conversations.value.get(a.conversation)!.system;
-    const given = {...asked(settings.value, model.value), ...(models.value.length > 1 ? {model: model.value!.id} : {})};
+    // What goes on has been searched for.
+    const wishes = goesOn ? {...settings.value, itself: false} : settings.value;
+    const given = {...asked(wishes, model.value), ...(models.value.length > 1 ? {model: model.value!.id} : {})};
     const body: Asked = {...given, messages: talk(a, system)};
-    if (goesOn && searchesItself(body['search'])) body['search'] = String(body['search']).replace('_tool', ''); // it has searched
     if (goesOn && (a.text || a.thought))
         body.messages.push({role: 'assistant', content: a.text, ...(a.thought ? {reasoning_content: a.thought} : {})});
     if (!goesOn) a.asked = {system, settings: given};
